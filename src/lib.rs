@@ -1,0 +1,11 @@
+//! ocinit: boots a machine straight into a container.
+//!
+//! The folders are the architecture, and data flows one way through them:
+//! `proto` (pure cores: bytes in, values out) and `sys` (the only `unsafe`:
+//! one function, one system call) know nothing of each other; `steps` drives
+//! both; `report` is what the console says. `src/main.rs` is the list of steps.
+
+pub mod proto;
+pub mod report;
+pub mod steps;
+pub mod sys;

@@ -1,0 +1,3 @@
+//! Pure protocol cores: bytes in, values out. No socket, file, clock or random
+//! source; time and identifiers are arguments.
+#![forbid(unsafe_code)]

@@ -1,0 +1,92 @@
+//! What the console says: step lines, warnings, failures, sections.
+
+use crate::sys::machine;
+use std::fmt::Display;
+use std::io::Write;
+
+/// Why a step could not be done: said once, on the console, by whoever gives up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The step's word, as in the console's second column: `pull`, `network`.
+    pub step: &'static str,
+    /// The object and the reason: `layer 4/5 sha256:77aa…: usr/bin/x: write: no space left on device`.
+    pub what: String,
+    /// What the user can do about it, where we know.
+    pub hint: Option<String>,
+}
+
+pub type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    pub fn new(step: &'static str, what: impl Into<String>) -> Failure {
+        Failure { step, what: what.into(), hint: None }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Where lines go, and in which dress.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    /// GitLab's collapsible log sections around each phase (`b2c.log=plain` turns them off).
+    pub sections: bool,
+    /// Times at the start of each line: seconds since the kernel's start. Off on a host's command line.
+    pub times: bool,
+    /// Only warnings and failures.
+    pub quiet: bool,
+}
+
+impl Report {
+    /// `[   1.02] network    eth0 10.0.2.15/24 …`
+    pub fn line(&self, step: &str, what: impl Display) {
+        if !self.quiet {
+            self.emit(step, "", &what.to_string());
+        }
+    }
+
+    pub fn warn(&self, step: &str, what: impl Display) {
+        self.emit(step, "WARN ", &what.to_string());
+    }
+
+    /// The FAIL line, and the hint below it.
+    pub fn fail(&self, failure: &Failure) {
+        self.write(&[self.time().as_str(), "FAIL ", failure.step, "  ", &clean(&failure.what), "\n"]);
+        if let Some(hint) = &failure.hint {
+            self.emit("hint", "", hint);
+        }
+    }
+
+    /// A text of the dialect, exact to the byte, alone on its line.
+    pub fn exact(&self, text: &str) {
+        self.write(&[text, "\n"]);
+    }
+
+    fn emit(&self, step: &str, mark: &str, what: &str) {
+        let pad = &"           "[step.len().min(10)..];
+        self.write(&[self.time().as_str(), step, pad, mark, &clean(what), "\n"]);
+    }
+
+    fn time(&self) -> String {
+        if !self.times {
+            return String::new();
+        }
+        let ms = machine::uptime_ms();
+        format!("[{:4}.{:02}] ", ms / 1000, ms % 1000 / 10)
+    }
+
+    /// One write a line, so that lines of threads do not mix. Losing the
+    /// console is no reason to stop.
+    fn write(&self, parts: &[&str]) {
+        let line = parts.concat();
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// What a stranger wrote (a header, a file name) must not move the cursor or
+/// forge a line.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

@@ -1,0 +1,97 @@
+//! The machine as a whole: its names, clocks, modules, and its end.
+
+use super::{cvt, cvt_long, Error, Result};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What the kernel does at the end of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reboot {
+    PowerOff,
+    Restart,
+    Halt,
+}
+
+/// `reboot(2)`; does not return when it works.
+pub fn reboot(how: Reboot) -> Error {
+    let command = match how {
+        Reboot::PowerOff => libc::RB_POWER_OFF,
+        Reboot::Restart => libc::RB_AUTOBOOT,
+        Reboot::Halt => libc::RB_HALT_SYSTEM,
+    };
+    // SAFETY: takes a number only.
+    unsafe { libc::reboot(command) };
+    Error::last("reboot")
+}
+
+pub fn sync() {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::sync() }
+}
+
+/// Writes the file system that holds `file` to its disk.
+pub fn syncfs(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is borrowed for the call.
+    cvt("syncfs", unsafe { libc::syncfs(file.as_raw_fd()) })?;
+    Ok(())
+}
+
+/// The kernel's release (`uname -r`), at most 64 bytes.
+pub fn kernel_release() -> Result<String> {
+    // SAFETY: utsname is plain bytes; zero is a valid value.
+    let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("uname", unsafe { libc::uname(&mut names) })?;
+    let bytes: Vec<u8> = names.release.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+pub fn sethostname(name: &[u8]) -> Result<()> {
+    // SAFETY: pointer and length are of one slice.
+    cvt("sethostname", unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) })?;
+    Ok(())
+}
+
+fn clock_get(clock: libc::clockid_t) -> libc::timespec {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the struct is ours; the two clocks used below always exist.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time
+}
+
+/// Milliseconds since the kernel's start, suspend included.
+pub fn uptime_ms() -> u64 {
+    let time = clock_get(libc::CLOCK_BOOTTIME);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// The wall clock: seconds and nanoseconds since 1970 (UTC).
+pub fn realtime() -> (i64, u32) {
+    let time = clock_get(libc::CLOCK_REALTIME);
+    (time.tv_sec as i64, time.tv_nsec as u32)
+}
+
+/// Sets the wall clock to seconds and nanoseconds since 1970 (UTC).
+pub fn set_realtime(seconds: i64, nanoseconds: u32) -> Result<()> {
+    let time = libc::timespec { tv_sec: seconds as libc::time_t, tv_nsec: nanoseconds as libc::c_long };
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("clock_settime", unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &time) })?;
+    Ok(())
+}
+
+/// Fills `buffer` (256 bytes at most) from the kernel's random source without
+/// blocking; early in a boot the pool may not be ready (EAGAIN).
+pub fn random(buffer: &mut [u8]) -> Result<()> {
+    // SAFETY: pointer and length are of one slice.
+    cvt_long("getrandom", unsafe {
+        libc::syscall(libc::SYS_getrandom, buffer.as_mut_ptr(), buffer.len(), libc::GRND_NONBLOCK)
+    })?;
+    Ok(())
+}
+
+/// Loads the kernel module that `file` holds, with `params` as its options.
+pub fn finit_module(file: BorrowedFd<'_>, params: &CStr) -> Result<()> {
+    // SAFETY: the descriptor is borrowed and the string NUL-terminated.
+    cvt_long("finit_module", unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), params.as_ptr(), 0) })?;
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Processes: clone, exec, wait, signals, identities, namespaces.

@@ -1,0 +1,1 @@
+//! Sockets that std does not have: packet and netlink sockets, interface flags.
