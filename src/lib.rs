@@ -4,7 +4,10 @@
 //! `proto` (pure cores: bytes in, values out) and `sys` (the only `unsafe`:
 //! one function, one system call) know nothing of each other; `steps` drives
 //! both; `report` is what the console says. `src/main.rs` is the list of steps.
+//! `host` is the second binary's library and never part of the init.
 
+#[cfg(feature = "host")]
+pub mod host;
 pub mod proto;
 pub mod report;
 pub mod steps;

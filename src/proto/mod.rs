@@ -1,3 +1,23 @@
 //! Pure protocol cores: bytes in, values out. No socket, file, clock or random
 //! source; time and identifiers are arguments.
 #![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod cmdline;
+pub mod dhcp;
+pub mod digest;
+pub mod dns;
+pub mod flags;
+pub mod gzip;
+pub mod modules;
+pub mod netlink;
+pub mod oci;
+pub mod options;
+pub mod passwd;
+pub mod reference;
+pub mod shutdown;
+pub mod sntp;
+pub mod superblock;
+pub mod tar;
+pub mod whiteout;
+pub mod words;

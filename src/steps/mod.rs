@@ -1,3 +1,21 @@
 //! What the machine does: one module a step, each takes and returns plain
 //! owned values. Loops, timeouts and files live here; parsing and `unsafe` don't.
 #![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod container;
+pub mod drivers;
+pub mod early;
+pub mod end;
+pub mod inflate;
+pub mod layout;
+pub mod network;
+pub mod pipeline;
+pub mod pull;
+pub mod registry;
+pub mod resolver;
+pub mod rootfs;
+pub mod store;
+pub mod unpack;

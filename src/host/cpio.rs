@@ -1,0 +1,1 @@
+//! newc archives, written to the bit.

@@ -1,0 +1,1 @@
+//! OCI image layouts made from files: the demo image, test images.

@@ -1,0 +1,1 @@
+//! The initramfs: one binary, what the user adds, compressed.

@@ -1,0 +1,1 @@
+//! A kernel to boot: the user's, or Debian's cloud kernel.

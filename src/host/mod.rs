@@ -1,0 +1,11 @@
+//! The host tool: makes the initramfs, boots it in QEMU, serves images. Behind
+//! the feature `host`: never part of the init, nor are its dependencies.
+#![forbid(unsafe_code)]
+
+pub mod cpio;
+pub mod image;
+pub mod initramfs;
+pub mod kernel;
+pub mod modules;
+pub mod qemu;
+pub mod serve;

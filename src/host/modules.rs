@@ -1,0 +1,1 @@
+//! Which kernel modules go into the initramfs.

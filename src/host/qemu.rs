@@ -1,0 +1,1 @@
+//! A machine in QEMU: by KVM where it works, else by software emulation.

@@ -1,0 +1,1 @@
+//! The kernel command line: words, keys and values.

@@ -1,0 +1,1 @@
+//! DNS (RFC 1035): queries out, answers in.

@@ -1,0 +1,1 @@
+//! gzip framing (RFC 1952): member headers and trailers.

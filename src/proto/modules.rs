@@ -1,0 +1,1 @@
+//! `modules.dep` and `modules.alias`: which kernel modules a device needs, in order.

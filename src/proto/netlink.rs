@@ -1,0 +1,1 @@
+//! rtnetlink messages: links, addresses, routes.

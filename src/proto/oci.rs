@@ -1,0 +1,1 @@
+//! OCI and Docker documents: index, manifest, image configuration.

@@ -1,0 +1,1 @@
+//! The options of the dialect: one table, and the configuration they make.

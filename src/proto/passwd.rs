@@ -1,0 +1,1 @@
+//! `/etc/passwd` and `/etc/group`: who an image's USER is.

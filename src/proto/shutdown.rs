@@ -1,0 +1,1 @@
+//! The small language of `b2c.shutdown_cmd`.

@@ -1,0 +1,1 @@
+//! OCI whiteouts: what a layer's entry names mean to overlayfs.

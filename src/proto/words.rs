@@ -1,0 +1,1 @@
+//! Words as a POSIX shell reads them, without executing anything.

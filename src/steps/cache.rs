@@ -1,0 +1,1 @@
+//! The cache disk: found by label or name, mounted, cleanly unmounted.

@@ -1,0 +1,1 @@
+//! The wall clock: never before the build's date, then SNTP.

@@ -1,0 +1,1 @@
+//! A process in its own namespaces: mounts, identity, exec, relay, exit code.

@@ -1,0 +1,1 @@
+//! Kernel modules: coldplug by modalias, named ones, in the order of modules.dep.

@@ -1,0 +1,1 @@
+//! Everything stopped, unmounted, synced; then the end of the machine.

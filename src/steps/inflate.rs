@@ -1,0 +1,1 @@
+//! A layer's bytes, decompressed as they come: gzip or plain, told by their magic.

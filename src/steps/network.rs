@@ -1,0 +1,1 @@
+//! Links up, DHCP on every wired interface, address, route.

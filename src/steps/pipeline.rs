@@ -1,0 +1,1 @@
+//! The containers of a boot, one after the other, and what each tells the next.

@@ -1,0 +1,1 @@
+//! From an image's name to complete layers in the store.

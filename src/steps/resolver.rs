@@ -1,0 +1,1 @@
+//! Host names to addresses: hosts file, then DNS by UDP and TCP.

@@ -1,0 +1,1 @@
+//! A layer's tar stream into its own directory, in-root.
