@@ -118,7 +118,9 @@ pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
 }
 
 pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0)).attribute(IFLA_MTU, &mtu.to_ne_bytes()).end()
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
+        .attribute(IFLA_MTU, &mtu.to_ne_bytes())
+        .end()
 }
 
 /// The address with its subnet's broadcast address (none on /31 and /32, RFC 3021).
@@ -157,7 +159,8 @@ pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
 /// What is cut short ends the list.
 pub fn parse(mut datagram: &[u8]) -> Vec<(u32, Reply)> {
     let mut replies = Vec::new();
-    while let (Some(length), Some(kind), Some(sequence)) = (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8))
+    while let (Some(length), Some(kind), Some(sequence)) =
+        (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8))
     {
         let length = length as usize;
         let Some(body) = datagram.get(HEADER..length) else { break };
