@@ -71,7 +71,7 @@ pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Resul
         return Err(Error::Malformed);
     }
     // What the server itself took, in 2^-32 s; more than the whole way took is nonsense and counts as nothing.
-    let inside_ms = (sent.wrapping_sub(received) >> 22) * 1000 >> 10;
+    let inside_ms = ((sent.wrapping_sub(received) >> 22) * 1000) >> 10;
     let way_ms = elapsed_ms.checked_sub(inside_ms).unwrap_or(elapsed_ms);
     let time = unix(sent).plus_ms(way_ms / 2);
     if time.seconds < floor_s {
