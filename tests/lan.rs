@@ -143,7 +143,7 @@ fn lease() {
         assert_eq!(network.nameservers, [SERVER]);
         assert_eq!(network.ntp, [SERVER]);
         assert_eq!(network.domain.as_deref(), Some("lab"));
-        assert_eq!(network.host_name.as_deref(), Some("dut-7"));
+        assert_eq!(network.hostname.as_deref(), Some("dut-7"));
         assert_eq!(network::resolv_conf(&network), "search lab\nnameserver 10.77.0.1\n");
         let lease = eth0.lease.as_ref().unwrap();
         assert_eq!((lease.lease_s, lease.server), (7200, SERVER));

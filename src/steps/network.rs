@@ -34,7 +34,7 @@ pub struct Network {
     pub interfaces: Vec<Interface>,
     pub nameservers: Vec<Ipv4Addr>,
     pub domain: Option<String>,
-    pub host_name: Option<String>,
+    pub hostname: Option<String>,
     pub ntp: Vec<Ipv4Addr>,
 }
 
@@ -82,7 +82,7 @@ pub fn up_within(limits: &Limits, report: &Report) -> Outcome<Network> {
         interfaces: vec![first],
         nameservers: won.lease.nameservers.clone(),
         domain: won.lease.domain.clone(),
-        host_name: won.lease.host_name.clone(),
+        hostname: won.lease.hostname.clone(),
         ntp: won.lease.ntp.clone(),
     };
     network.interfaces.extend(won.others.iter().map(port));
@@ -264,7 +264,7 @@ mod tests {
             nameservers: vec![],
             ntp: vec![],
             domain: None,
-            host_name: None,
+            hostname: None,
             mtu: None,
         }
     }

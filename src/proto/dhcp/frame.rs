@@ -148,4 +148,16 @@ pub(super) mod tests {
         }
         assert_eq!(parse(&emit(SERVER, Ipv4Addr::BROADCAST, b"to the server")), Ok(None));
     }
+
+    #[test]
+    fn the_udp_length_counts_inside_of_the_ip_length() {
+        let with_length = |length: u8| {
+            let mut packet = to_client(b"hello");
+            packet[24..28].copy_from_slice(&[0, length, 0, 0]);
+            packet
+        };
+        assert_eq!(parse(&with_length(10)), Ok(Some(&b"he"[..])));
+        assert_eq!(parse(&with_length(14)), Err(Drop::Cut), "one more than there is");
+        assert_eq!(parse(&with_length(7)), Err(Drop::Cut), "less than its own header");
+    }
 }

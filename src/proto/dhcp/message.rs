@@ -81,7 +81,7 @@ pub struct Lease {
     pub nameservers: Vec<Ipv4Addr>,
     pub ntp: Vec<Ipv4Addr>,
     pub domain: Option<String>,
-    pub host_name: Option<String>,
+    pub hostname: Option<String>,
     pub mtu: Option<u16>,
 }
 
@@ -159,7 +159,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
     let mut options = Options::default();
     options.read(bytes.get(FIXED + 4..).unwrap_or_default())?;
     // RFC 3396 section 5: options, then file, then sname. What they say of overloading is not looked at again.
-    let overload = options.overload;
+    let overload = options.overload.unwrap_or(0);
     if overload & 1 != 0 {
         options.read(at(FILE))?;
     }
@@ -181,7 +181,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
 #[derive(Default)]
 struct Options {
     kind: Option<u8>,
-    overload: u8,
+    overload: Option<u8>,
     server: Option<Ipv4Addr>,
     mask: Option<Ipv4Addr>,
     lease_s: Option<u32>,
@@ -191,7 +191,7 @@ struct Options {
     routers: Vec<u8>,
     nameservers: Vec<u8>,
     ntp: Vec<u8>,
-    host_name: Vec<u8>,
+    hostname: Vec<u8>,
     domain: Vec<u8>,
     classless: Vec<u8>,
 }
@@ -216,7 +216,7 @@ impl Options {
     fn set(&mut self, code: u8, value: &[u8]) {
         match code {
             MESSAGE_TYPE => self.kind = self.kind.or(byte(value)),
-            OVERLOAD if self.overload == 0 => self.overload = byte(value).unwrap_or(0),
+            OVERLOAD => self.overload = self.overload.or(byte(value)),
             SERVER => self.server = self.server.or(address(value)),
             MASK => self.mask = self.mask.or(address(value)),
             LEASE_TIME => self.lease_s = self.lease_s.or(number(value)),
@@ -226,7 +226,7 @@ impl Options {
             ROUTER => self.routers.extend_from_slice(value),
             DNS => self.nameservers.extend_from_slice(value),
             NTP => self.ntp.extend_from_slice(value),
-            HOST_NAME => self.host_name.extend_from_slice(value),
+            HOST_NAME => self.hostname.extend_from_slice(value),
             DOMAIN => self.domain.extend_from_slice(value),
             CLASSLESS => self.classless.extend_from_slice(value),
             _ => {}
@@ -263,7 +263,7 @@ impl Options {
             nameservers: hosts(&self.nameservers),
             ntp: hosts(&self.ntp),
             domain: name(&self.domain, MAX_DOMAIN),
-            host_name: name(&self.host_name, MAX_HOST_NAME),
+            hostname: name(&self.hostname, MAX_HOST_NAME),
             mtu: self.mtu.filter(|mtu| *mtu >= MIN_MTU),
         })
     }
@@ -403,7 +403,7 @@ pub(super) mod tests {
             nameservers: vec![Ipv4Addr::new(10, 0, 2, 3)],
             ntp: vec![Ipv4Addr::new(10, 0, 2, 4)],
             domain: Some("lab.example.org".into()),
-            host_name: Some("dut-7".into()),
+            hostname: Some("dut-7".into()),
             mtu: Some(1400),
         };
         assert_eq!(lease(&bytes), expected);
@@ -476,7 +476,7 @@ pub(super) mod tests {
         };
         assert_eq!(prefix(&[255, 255, 255, 0]), 24);
         assert_eq!(prefix(&[255; 4]), 32);
-        assert_eq!(prefix(&[255, 0, 255, 0]), 8);
+        assert_eq!(prefix(&[255, 255, 0, 255]), 8, "not 16");
         assert_eq!(prefix(&[0; 4]), 8);
         assert_eq!(prefix(&[255, 255, 255]), 8);
     }
@@ -508,7 +508,7 @@ pub(super) mod tests {
         };
         let (file, sname) = ([HOST_NAME, 2, b'f', b'i'], [HOST_NAME, 2, b's', b'n']);
         let name = |how: u8| match overloaded(how, &file, &sname) {
-            Ok(Reply::Ack(lease)) => lease.host_name,
+            Ok(Reply::Ack(lease)) => lease.hostname,
             other => panic!("{other:?}"),
         };
         assert_eq!(name(1).as_deref(), Some("fi"));
@@ -517,8 +517,16 @@ pub(super) mod tests {
         assert_eq!(name(4), None);
         let nested = [OVERLOAD, 1, 3, END];
         let Ok(Reply::Ack(lease)) = overloaded(1, &nested, &sname) else { panic!() };
-        assert_eq!(lease.host_name, None, "overload inside file opens nothing");
+        assert_eq!(lease.hostname, None, "overload inside file opens nothing");
         assert_eq!(overloaded(1, &[HOST_NAME, 200], &[]), Err(Drop::OptionPastEnd));
+    }
+
+    #[test]
+    fn a_repeated_option_counts_where_it_first_has_its_length() {
+        let mut repeated = with(&[(LEASE_TIME, &[1]), (LEASE_TIME, &[0, 0, 2, 88]), (LEASE_TIME, &[0, 0, 9, 9])]);
+        repeated.extend([MESSAGE_TYPE, 1, 6, SERVER, 4, 10, 0, 2, 99, MASK, 4, 255, 0, 0, 0]);
+        let lease = lease(&repeated);
+        assert_eq!((lease.lease_s, lease.prefix, lease.server), (600, 24, Ipv4Addr::new(10, 0, 2, 2)));
     }
 
     #[test]
@@ -553,7 +561,7 @@ pub(super) mod tests {
 
     #[test]
     fn names_with_shell_characters_are_not_taken() {
-        let host = |value: &[u8]| lease(&with(&[(HOST_NAME, value)])).host_name;
+        let host = |value: &[u8]| lease(&with(&[(HOST_NAME, value)])).hostname;
         assert_eq!(host(b"dut_7.lab").as_deref(), Some("dut_7.lab"));
         assert_eq!(host(b"$(reboot)"), None);
         assert_eq!(host(b"-rf"), None);
