@@ -58,6 +58,8 @@ pub struct Entry {
     pub xattrs: Vec<Xattr>,
     /// A file's size, holes included.
     pub size: u64,
+    /// Of that, the bytes that the archive holds: what the file takes on a disk.
+    pub data: u64,
 }
 
 /// An extended attribute: name and value.
@@ -370,6 +372,7 @@ impl Parser {
             device,
             xattrs: pax.xattrs,
             size,
+            data: size,
         };
         self.body = size;
         self.padding = padding(size);
@@ -379,7 +382,7 @@ impl Parser {
             (_, Body::Skipped) => {
                 self.skip = size + self.padding;
                 self.state = State::Header;
-                Ok(Some(Entry { size: 0, ..entry }))
+                Ok(Some(Entry { size: 0, data: 0, ..entry }))
             }
             // GNU tar steps over such a body, Go's reader takes it for
             // headers: there is no right answer.
@@ -453,10 +456,11 @@ impl Parser {
 
     /// The map is whole: it must be in order, inside the file, and cover
     /// exactly the body's bytes.
-    fn start_sparse(&mut self, entry: Entry) -> Result<Option<Entry>, Error> {
+    fn start_sparse(&mut self, mut entry: Entry) -> Result<Option<Entry>, Error> {
         if self.map.check(entry.size)? != self.body {
             return Err(Error::Sparse);
         }
+        entry.data = self.body;
         self.next_segment = 0;
         (self.at, self.left) = (0, 0);
         self.state = State::Data;

@@ -29,8 +29,11 @@ pub struct Sparse {
     map: Option<Map>,
 }
 
+/// What is done with a record's key and value.
+type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Error> + 'a;
+
 /// Calls `each` with the key and value of every record.
-pub fn records(mut text: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), Error>) -> Result<(), Error> {
+pub fn records(mut text: &[u8], each: &mut Each<'_>) -> Result<(), Error> {
     while !text.is_empty() {
         let space = text.iter().position(|b| *b == b' ').ok_or(Error::Record)?;
         let length = decimal(&text[..space]).and_then(|n| usize::try_from(n).ok()).ok_or(Error::Record)?;
