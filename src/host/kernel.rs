@@ -1,1 +1,107 @@
-//! A kernel to boot: the user's, or Debian's cloud kernel.
+//! A kernel to boot: the user's, or Debian's cloud kernel, fetched as a package
+//! and unpacked into a folder of ours (nothing is installed).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The package that depends on the newest concrete kernel: small, with virtio
+/// and overlayfs as modules, like a distribution's kernel in a laboratory.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+
+pub struct Kernel {
+    /// `vmlinuz` or `bzImage`.
+    pub image: PathBuf,
+    /// `…/lib/modules/RELEASE`, unless everything is built in.
+    pub modules: Option<PathBuf>,
+}
+
+/// The user's kernel, or (with no `image`) Debian's, kept in `cache`.
+pub fn find(image: Option<&Path>, modules: Option<&Path>, cache: &Path) -> Result<Kernel, String> {
+    match image {
+        Some(image) if image.is_file() => {
+            Ok(Kernel { image: image.to_path_buf(), modules: modules.map(Path::to_path_buf) })
+        }
+        Some(image) => Err(format!("{}: no such kernel", image.display())),
+        None => debian(cache),
+    }
+}
+
+/// Debian's cloud kernel in `cache`: found there, or fetched (apt's lists must be there).
+pub fn debian(cache: &Path) -> Result<Kernel, String> {
+    if let Some(kernel) = unpacked(&cache.join("debian")) {
+        return Ok(kernel);
+    }
+    let hint = "give --kernel FILE (and --kernel-modules DIR)";
+    if !cfg!(target_arch = "x86_64") {
+        return Err(format!("no kernel to boot on this machine: {hint}"));
+    }
+    let package = concrete_package().map_err(|error| format!("{error}: {hint}"))?;
+    // A second run beside this one must not see half of it: unpack aside, then rename.
+    let aside = cache.join(format!("debian.{}", std::process::id()));
+    std::fs::create_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;
+    let result = fetch(&package, &aside);
+    if result.is_ok() {
+        let _ = std::fs::rename(&aside, cache.join("debian"));
+    }
+    let _ = std::fs::remove_dir_all(&aside);
+    result.map_err(|error| format!("{error}: {hint}"))?;
+    unpacked(&cache.join("debian")).ok_or_else(|| format!("{package}: holds no kernel: {hint}"))
+}
+
+fn unpacked(dir: &Path) -> Option<Kernel> {
+    let first = |dir: PathBuf, prefix: &str| {
+        let mut found: Vec<PathBuf> = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).collect();
+        found.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+        found.sort();
+        found.pop()
+    };
+    Some(Kernel { image: first(dir.join("boot"), "vmlinuz-")?, modules: first(dir.join("lib/modules"), "") })
+}
+
+/// The package with the files: a metapackage names it among its dependencies.
+fn concrete_package() -> Result<String, String> {
+    let text = run(Command::new("apt-cache").args(["depends", "--no-recommends", "--no-suggests", PACKAGE]))?;
+    let depends = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let image = depends.map(str::trim).find(|name| name.starts_with("linux-image-"));
+    image.map(str::to_string).ok_or_else(|| format!("apt knows no {PACKAGE} (is this Debian? try apt-get update)"))
+}
+
+fn fetch(package: &str, into: &Path) -> Result<(), String> {
+    run(Command::new("apt-get").args(["download", "-q", package]).current_dir(into))?;
+    let entries = std::fs::read_dir(into).map_err(|error| format!("{}: {error}", into.display()))?;
+    let deb = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|ext| ext == "deb"));
+    let deb = deb.ok_or_else(|| format!("{package}: apt-get download left no file"))?;
+    run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into))?;
+    std::fs::remove_file(&deb).map_err(|error| format!("{}: {error}", deb.display()))
+}
+
+/// Runs a tool to its end; its output, or what it said last when it failed.
+fn run(command: &mut Command) -> Result<String, String> {
+    let tool = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{tool}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!("{tool}: {}", text.lines().last().unwrap_or("failed").trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unpacked_package_is_used_as_it_is() {
+        let cache = std::env::temp_dir().join(format!("ocinit-kernel-{}", std::process::id()));
+        std::fs::create_dir_all(cache.join("debian/boot")).unwrap();
+        std::fs::create_dir_all(cache.join("debian/lib/modules/6.1.0-1-cloud")).unwrap();
+        std::fs::write(cache.join("debian/boot/vmlinuz-6.1.0-1-cloud"), "").unwrap();
+        std::fs::write(cache.join("debian/boot/config-6.1.0-1-cloud"), "").unwrap();
+        let kernel = find(None, None, &cache).unwrap();
+        let gone = find(Some(&cache.join("none")), None, &cache).err().unwrap();
+        std::fs::remove_dir_all(&cache).unwrap();
+        assert_eq!(kernel.image, cache.join("debian/boot/vmlinuz-6.1.0-1-cloud"));
+        assert_eq!(kernel.modules, Some(cache.join("debian/lib/modules/6.1.0-1-cloud")));
+        assert!(gone.ends_with("none: no such kernel"), "{gone}");
+    }
+}

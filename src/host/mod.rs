@@ -2,6 +2,7 @@
 //! the feature `host`: never part of the init, nor are its dependencies.
 #![forbid(unsafe_code)]
 
+pub mod compress;
 pub mod cpio;
 pub mod image;
 pub mod initramfs;

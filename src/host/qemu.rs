@@ -1,1 +1,462 @@
 //! A machine in QEMU: by KVM where it works, else by software emulation.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+/// What stands in the guest's first network card.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// No card at all.
+    None,
+    /// QEMU's own network (10.0.2.0/24, gateway 10.0.2.2 is the host, DNS
+    /// 10.0.2.3), with more options of `-netdev user`: `restrict=on`, `tftp=DIR`.
+    User(Vec<String>),
+    /// The text of `-netdev`, without its id: `socket,connect=127.0.0.1:1234`.
+    Raw(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct Disk {
+    pub path: PathBuf,
+    /// The guest finds it as `/dev/disk/by-id/virtio-SERIAL`; empty for none.
+    pub serial: String,
+    pub read_only: bool,
+    /// Changes are thrown away at the end.
+    pub snapshot: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    Kvm,
+    /// Software emulation.
+    Tcg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Board {
+    Q35,
+    /// Faster by a third, with no PCI: the guest needs virtio_mmio. Hung once
+    /// in five boots by software emulation.
+    Microvm,
+}
+
+/// A machine to boot. [`Machine::new`] has sensible values; change what matters.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub kernel: PathBuf,
+    /// Empty for none.
+    pub initrd: PathBuf,
+    /// The kernel's command line, whole.
+    pub append: String,
+    pub memory_mb: u32,
+    pub cpus: u32,
+    pub accel: Accel,
+    pub board: Board,
+    pub network: Network,
+    /// False: the card is there, its cable is not.
+    pub cable: bool,
+    /// Hardware address of the card; empty for QEMU's default.
+    pub mac: String,
+    pub disks: Vec<Disk>,
+    /// Where to write the card's packets (pcap); [`Boot::wire_bytes`] counts them.
+    pub capture: Option<PathBuf>,
+    /// Give the guest our own standard input as its keyboard.
+    pub interactive: bool,
+    /// Guest time as a function of executed instructions: repeatable, and three times slower.
+    pub icount: bool,
+    /// More arguments for QEMU, at the end.
+    pub extra: Vec<String>,
+    /// The machine is ended after this long.
+    pub timeout: Duration,
+}
+
+/// A boot that is over.
+#[derive(Debug)]
+pub struct Boot {
+    /// Lines of the console, without `\r` and `\n`, and when each was complete.
+    pub lines: Vec<(Duration, String)>,
+    /// The console's bytes, all of them.
+    pub raw: Vec<u8>,
+    pub status: Option<ExitStatus>,
+    pub wall: Duration,
+    pub timed_out: bool,
+    /// Bytes of all packets in and out, link headers included, when captured.
+    pub wire_bytes: Option<u64>,
+    /// What QEMU itself said, if anything.
+    pub complaint: String,
+}
+
+impl Boot {
+    /// The first line that has `text` in it, and when it came.
+    pub fn find(&self, text: &str) -> Option<(Duration, &str)> {
+        self.lines.iter().find(|(_, line)| line.contains(text)).map(|(at, line)| (*at, line.as_str()))
+    }
+
+    /// N of `Execution is over, pipeline status: N`.
+    pub fn pipeline_status(&self) -> Option<i32> {
+        let text = "Execution is over, pipeline status: ";
+        self.lines.iter().rev().find_map(|(_, line)| line.strip_prefix(text)?.trim().parse().ok())
+    }
+
+    /// Whether the machine turned itself off, everything stopped before.
+    pub fn ended_in_order(&self) -> bool {
+        !self.timed_out
+            && self.status.is_some_and(|status| status.success())
+            && self.find("It's now safe to turn off your computer").is_some()
+            && self.find("Kernel panic").is_none()
+    }
+}
+
+impl Machine {
+    /// One processor, 256 MB, QEMU's own network, no disk, 60 s at most, the
+    /// fastest accelerator that works.
+    pub fn new(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>, append: impl Into<String>) -> Machine {
+        let kernel = kernel.into();
+        let accel = accel(&kernel);
+        Machine::on(accel, kernel, initrd.into(), append.into())
+    }
+
+    fn on(accel: Accel, kernel: PathBuf, initrd: PathBuf, append: String) -> Machine {
+        Machine {
+            kernel,
+            initrd,
+            append,
+            memory_mb: 256,
+            cpus: 1,
+            accel,
+            board: Board::Q35,
+            network: Network::User(Vec::new()),
+            cable: true,
+            mac: String::new(),
+            disks: Vec::new(),
+            capture: None,
+            interactive: false,
+            icount: false,
+            extra: Vec::new(),
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Boots, and gives each line of the console to `on_line` as it comes, with
+    /// the time since the start. Returns when the machine is off or out of time.
+    pub fn boot(&self, on_line: &mut dyn FnMut(Duration, &str)) -> io::Result<Boot> {
+        self.boot_until(on_line, &mut |_| false)
+    }
+
+    /// As [`Machine::boot`], and ends the machine as soon as `enough` says so of
+    /// a console line (as when a test has seen what it wanted).
+    pub fn boot_until(
+        &self,
+        on_line: &mut dyn FnMut(Duration, &str),
+        enough: &mut dyn FnMut(&str) -> bool,
+    ) -> io::Result<Boot> {
+        let start = Instant::now();
+        let monitor = (!self.cable).then(|| {
+            std::env::temp_dir().join(format!("ocinit-qmp-{}-{:p}.sock", std::process::id(), std::ptr::from_ref(self)))
+        });
+        let mut command = Command::new(program());
+        command.args(self.arguments());
+        if let Some(path) = &monitor {
+            command.args(["-S", "-qmp", &format!("unix:{},server=on,wait=off", path.display())]);
+        }
+        command.stdin(if self.interactive { Stdio::inherit() } else { Stdio::null() });
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut guest = Guest(child.map_err(|error| named(&program(), error))?);
+        let complaint = guest.0.stderr.take().map(|mut pipe| {
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = pipe.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).trim().to_string()
+            })
+        });
+        if let Some(path) = &monitor {
+            let unplugged = unplug(path, start + self.timeout);
+            let _ = std::fs::remove_file(path);
+            unplugged?;
+        }
+        let bytes = read_aside(guest.0.stdout.take());
+        let mut console = Console::default();
+        let timed_out = console.follow(&bytes, start, self.timeout, on_line, enough);
+        let ended_by_us = timed_out || console.enough;
+        let status = guest.end(ended_by_us)?;
+        let complaint = complaint.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        if !ended_by_us && !status.success() && console.raw.is_empty() {
+            return Err(io::Error::other(format!("{}: {complaint} ({status})", program())));
+        }
+        let wire_bytes = self.capture.as_deref().and_then(pcap_bytes);
+        let Console { lines, raw, .. } = console;
+        Ok(Boot { lines, raw, status: Some(status), wall: start.elapsed(), timed_out, wire_bytes, complaint })
+    }
+
+    /// QEMU's arguments.
+    fn arguments(&self) -> Vec<String> {
+        let mut list: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| list.extend(words.iter().map(|word| word.to_string()));
+        let machine = match self.board {
+            Board::Q35 => "q35,usb=off,sata=off,smbus=off,vmport=off",
+            Board::Microvm => "microvm,pit=off,pic=off,rtc=on,isa-serial=on",
+        };
+        add(&["-machine", machine, "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]);
+        add(&["-chardev", "stdio,id=console,signal=on", "-serial", "chardev:console"]);
+        match self.accel {
+            Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
+            Accel::Tcg => add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
+        }
+        if self.icount {
+            add(&["-icount", "shift=0,sleep=off"]);
+        }
+        add(&["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);
+        add(&["-kernel", &path_text(&self.kernel), "-append", &self.append]);
+        if !self.initrd.as_os_str().is_empty() {
+            add(&["-initrd", &path_text(&self.initrd)]);
+        }
+        let (net, blk) = match self.board {
+            Board::Q35 => ("virtio-net-pci,romfile=", "virtio-blk-pci"),
+            Board::Microvm => ("virtio-net-device", "virtio-blk-device"),
+        };
+        let netdev = match &self.network {
+            Network::None => None,
+            Network::User(options) => Some(["user".to_string()].iter().chain(options).cloned().collect::<Vec<_>>()),
+            Network::Raw(text) => Some(vec![text.clone()]),
+        };
+        if let Some(words) = netdev {
+            let mac = if self.mac.is_empty() { String::new() } else { format!(",mac={}", self.mac) };
+            let (kind, rest) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)).unwrap_or(("user", &[]));
+            let (kind, first) = kind.split_once(',').unwrap_or((kind, ""));
+            let options: String = std::iter::once(first)
+                .chain(rest.iter().map(String::as_str))
+                .fold(String::new(), |text, option| if option.is_empty() { text } else { format!("{text},{option}") });
+            add(&[
+                "-netdev",
+                &format!("{kind},id=net0{options}"),
+                "-device",
+                &format!("{net},id=nic0,netdev=net0{mac}"),
+            ]);
+            if let Some(path) = &self.capture {
+                add(&["-object", &format!("filter-dump,id=dump0,netdev=net0,file={},maxlen=128", path_text(path))]);
+            }
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            let flags = [("read-only", disk.read_only), ("snapshot", disk.snapshot)];
+            let flags: String = flags.iter().filter(|(_, on)| *on).map(|(name, _)| format!(",{name}=on")).collect();
+            let path = path_text(&disk.path).replace(',', ",,");
+            add(&["-drive", &format!("file={path},format=raw,if=none,id=disk{index},cache=unsafe{flags}")]);
+            let serial = if disk.serial.is_empty() { String::new() } else { format!(",serial={}", disk.serial) };
+            add(&["-device", &format!("{blk},drive=disk{index}{serial}")]);
+        }
+        list.extend(self.extra.iter().cloned());
+        list
+    }
+}
+
+/// A running QEMU; ended with its owner.
+struct Guest(Child);
+
+impl Guest {
+    /// Waits for its end, or makes it.
+    fn end(&mut self, now: bool) -> io::Result<ExitStatus> {
+        if now {
+            let _ = self.0.kill();
+        }
+        self.0.wait()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// The serial line as it comes.
+#[derive(Default)]
+struct Console {
+    raw: Vec<u8>,
+    lines: Vec<(Duration, String)>,
+    /// Where the unfinished line starts in `raw`.
+    line_start: usize,
+    enough: bool,
+}
+
+impl Console {
+    /// Reads until the end; true when the time was up first.
+    fn follow(
+        &mut self,
+        bytes: &Receiver<Vec<u8>>,
+        start: Instant,
+        timeout: Duration,
+        on_line: &mut dyn FnMut(Duration, &str),
+        enough: &mut dyn FnMut(&str) -> bool,
+    ) -> bool {
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            match bytes.recv_timeout(left) {
+                Ok(chunk) => {
+                    self.raw.extend_from_slice(&chunk);
+                    while let Some(len) = self.raw[self.line_start..].iter().position(|byte| *byte == b'\n') {
+                        self.line(self.line_start + len, start.elapsed(), on_line, enough);
+                        self.line_start += len + 1;
+                    }
+                    if self.enough {
+                        return false;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.line(self.raw.len(), start.elapsed(), on_line, enough);
+                    return true;
+                }
+            }
+        }
+        self.line(self.raw.len(), start.elapsed(), on_line, enough);
+        false
+    }
+
+    fn line(
+        &mut self,
+        end: usize,
+        at: Duration,
+        on_line: &mut dyn FnMut(Duration, &str),
+        enough: &mut dyn FnMut(&str) -> bool,
+    ) {
+        let bytes = &self.raw[self.line_start..end];
+        if bytes.is_empty() && end == self.raw.len() {
+            return;
+        }
+        let text = String::from_utf8_lossy(bytes);
+        let text = text.trim_end_matches('\r').to_string();
+        on_line(at, &text);
+        self.enough |= enough(&text);
+        self.lines.push((at, text));
+    }
+}
+
+fn read_aside(pipe: Option<std::process::ChildStdout>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let Some(mut pipe) = pipe else { return };
+        let mut buffer = [0; 16 << 10];
+        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+            if sender.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Takes the cable out, through QEMU's monitor, and lets the machine start.
+fn unplug(socket: &Path, deadline: Instant) -> io::Result<()> {
+    let mut stream = loop {
+        match UnixStream::connect(socket) {
+            Ok(stream) => break stream,
+            Err(error) if Instant::now() > deadline => return Err(named(&path_text(socket), error)),
+            // QEMU makes the socket after it has read its arguments.
+            Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut answers = [0; 4096];
+    // The greeting, then an answer to each command.
+    let _ = stream.read(&mut answers)?;
+    for command in [
+        r#"{"execute":"qmp_capabilities"}"#,
+        r#"{"execute":"set_link","arguments":{"name":"nic0","up":false}}"#,
+        r#"{"execute":"cont"}"#,
+    ] {
+        stream.write_all(command.as_bytes())?;
+        let count = stream.read(&mut answers)?;
+        let answer = String::from_utf8_lossy(&answers[..count]).into_owned();
+        if answer.contains("\"error\"") {
+            return Err(io::Error::other(answer));
+        }
+    }
+    Ok(())
+}
+
+/// The sum of the packets' lengths in a pcap file of this machine's byte order
+/// (QEMU's): 24 bytes of header, then 16 before each packet, the last 4 of them
+/// its length on the wire.
+pub fn pcap_bytes(path: &Path) -> Option<u64> {
+    let bytes = std::fs::read(path).ok()?;
+    let mut rest = bytes.get(24..)?;
+    let mut sum = 0;
+    while let Some((header, after)) = rest.split_first_chunk::<16>() {
+        let number = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        sum += u64::from(number(12));
+        rest = after.get(number(8) as usize..).unwrap_or(&[]);
+    }
+    Some(sum)
+}
+
+fn program() -> String {
+    std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into())
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// KVM where a guest of `kernel` shows a sign of life under it. `/dev/kvm`
+/// existing proves nothing: on some hosts guests hang on it. `OCINIT_ACCEL=tcg`
+/// or `kvm` decides without a try. The answer is kept in `target/` until the
+/// host's next boot.
+pub fn accel(kernel: &Path) -> Accel {
+    match std::env::var("OCINIT_ACCEL").as_deref() {
+        Ok("kvm") => return Accel::Kvm,
+        Ok("tcg") => return Accel::Tcg,
+        _ => {}
+    }
+    let writable = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    if !writable {
+        return Accel::Tcg;
+    }
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let memory = Path::new("target/kvm-probe");
+    let known = std::fs::read_to_string(memory).unwrap_or_default();
+    if let Some((id, answer)) = known.split_once(' ') {
+        if id == boot_id.trim() {
+            return if answer.trim() == "usable" { Accel::Kvm } else { Accel::Tcg };
+        }
+    }
+    let usable = kvm_boots(kernel);
+    let answer = if usable { "usable" } else { "unusable" };
+    let _ = std::fs::create_dir_all("target");
+    let _ = std::fs::write(memory, format!("{} {answer}\n", boot_id.trim()));
+    if usable {
+        Accel::Kvm
+    } else {
+        Accel::Tcg
+    }
+}
+
+/// How long a kernel may take to its first word under KVM: 0.3 s is usual.
+const KVM_PROBE_MS: u64 = 4000;
+
+fn kvm_boots(kernel: &Path) -> bool {
+    // No initrd: it is not going to get that far.
+    let append = "console=ttyS0 earlyprintk=ttyS0 panic=-1";
+    let mut machine = Machine::on(Accel::Kvm, kernel.to_path_buf(), PathBuf::new(), append.into());
+    machine.network = Network::None;
+    machine.timeout = Duration::from_millis(KVM_PROBE_MS);
+    // The late line: a guest may print from its decompressor and hang after it.
+    let boot = machine.boot_until(&mut |_, _| {}, &mut |line| line.contains("Kernel command line"));
+    boot.is_ok_and(|boot| !boot.timed_out && boot.find("Kernel command line").is_some())
+}
+
+/// The signal that ended QEMU, if one did.
+pub fn signal(status: ExitStatus) -> Option<i32> {
+    status.signal()
+}

@@ -1,1 +1,187 @@
 //! Kernel modules: coldplug by modalias, named ones, in the order of modules.dep.
+//!
+//! Nothing is remembered between calls: `/sys/module` knows what is loaded. An
+//! initramfs without modules costs one failed open.
+
+use crate::proto::modules;
+use crate::report::Report;
+use crate::sys::machine;
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::AsFd;
+
+/// Where `b2c.insmods` names its files.
+const NAMED: &str = "/usr_mods";
+/// Loading virtio_pci makes a virtio bus, whose network card makes no third: a
+/// device behind more bridges than this is not needed to boot.
+const ROUNDS_MAX: usize = 8;
+/// The buses that lead to a network card, a disk or a console. The others
+/// (clocks, memory banks, processors) have hundreds of devices and no driver of ours.
+const BUSES: [&str; 16] = [
+    "pci", "virtio", "usb", "platform", "mmc", "sdio", "mdio_bus", "scsi", "vmbus", "xen", "acpi", "amba", "i2c",
+    "spi", "hid", "soc",
+];
+
+/// Loads what the machine's devices need: first the files `named` (of
+/// [`NAMED`], in their order), then, where the initramfs has modules for this
+/// kernel, a driver for every device, network cards first, and overlayfs. What
+/// fails is a warning: the step that misses it knows better what it means.
+pub fn load(named: &[String], report: &Report) {
+    let mut done = Loaded::default();
+    for file in named {
+        let path = [NAMED, "/", file].concat();
+        done.asked(modules::name(file));
+        done.insert(&path, modules::name(file), "", report);
+    }
+    if let Some(tree) = Tree::open() {
+        tree.coldplug(&mut done, report);
+        tree.want("overlay", &mut done, report);
+    }
+    done.tell(report);
+}
+
+/// Once more, for devices that took their time (USB, MMC); true when something was loaded.
+pub fn again(report: &Report) -> bool {
+    let mut done = Loaded::default();
+    if let Some(tree) = Tree::open() {
+        tree.coldplug(&mut done, report);
+    }
+    done.tell(report);
+    done.count > 0
+}
+
+/// Loads the module `name` (or what has it as its alias: `fs-ext4`), if the
+/// initramfs has one: nothing to do, and no error, where it is built in.
+pub fn ensure(name: &str, report: &Report) {
+    let mut done = Loaded::default();
+    if let Some(tree) = Tree::open() {
+        tree.want(name, &mut done, report);
+    }
+    done.tell(report);
+}
+
+/// The modules of the running kernel.
+struct Tree {
+    dir: String,
+    dep: String,
+    alias: String,
+    softdep: String,
+    cmdline: String,
+}
+
+impl Tree {
+    fn open() -> Option<Tree> {
+        let dir = ["/lib/modules/", &machine::kernel_release().ok()?, "/"].concat();
+        let read = |name: &str| fs::read_to_string([&dir, name].concat()).unwrap_or_default();
+        let dep = fs::read_to_string([&dir, "modules.dep"].concat()).ok()?;
+        let cmdline = fs::read("/proc/cmdline").unwrap_or_default();
+        let cmdline = String::from_utf8_lossy(&cmdline).into_owned();
+        Some(Tree { alias: read("modules.alias"), softdep: read("modules.softdep"), dep, dir, cmdline })
+    }
+
+    /// Loads drivers until the machine shows no new device.
+    fn coldplug(&self, done: &mut Loaded, report: &Report) {
+        let mut seen = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let known = seen.len();
+            look(&mut seen);
+            let new = seen.get(known..).unwrap_or(&[]);
+            if new.is_empty() {
+                return;
+            }
+            let mut paths = Vec::new();
+            modules::for_devices(&self.alias, new, &mut |name| {
+                if let Some(path) = modules::find_path(&self.dep, name) {
+                    if !paths.contains(&path) {
+                        paths.push(path);
+                    }
+                }
+            });
+            // The network's answer takes longest: let it start first.
+            paths.sort_by_key(|path| !path.contains("/net/"));
+            for path in paths {
+                self.want(modules::name(path), done, report);
+            }
+        }
+    }
+
+    /// Loads a module by name or alias, with all it needs.
+    fn want(&self, wanted: &str, done: &mut Loaded, report: &Report) {
+        let mut order = Vec::new();
+        if !modules::load_order(&self.dep, &self.softdep, wanted, &mut order) {
+            modules::for_devices(&self.alias, &[wanted.to_string()], &mut |name| {
+                modules::load_order(&self.dep, &self.softdep, name, &mut order);
+            });
+        }
+        let before = done.count;
+        for path in &order {
+            let name = modules::name(path);
+            let mut params = String::new();
+            modules::parameters(&self.cmdline, name, &mut params);
+            done.insert(&[&self.dir, *path].concat(), name, &params, report);
+        }
+        if done.count > before {
+            done.asked(wanted);
+        }
+    }
+}
+
+/// Appends the modalias of each device that is not in `seen` yet.
+fn look(seen: &mut Vec<String>) {
+    for bus in BUSES {
+        let Ok(devices) = fs::read_dir(["/sys/bus/", bus, "/devices"].concat()) else { continue };
+        for device in devices.flatten() {
+            let Ok(text) = fs::read_to_string(device.path().join("modalias")) else { continue };
+            let modalias = text.trim_end();
+            if !modalias.is_empty() && !seen.iter().any(|known| known == modalias) {
+                seen.push(modalias.to_string());
+            }
+        }
+    }
+}
+
+/// What was loaded: how many in all, and the names that were asked for.
+#[derive(Default)]
+struct Loaded {
+    count: usize,
+    names: String,
+}
+
+impl Loaded {
+    fn asked(&mut self, name: &str) {
+        if !self.names.is_empty() {
+            self.names.push(' ');
+        }
+        self.names.push_str(name);
+    }
+
+    fn insert(&mut self, path: &str, name: &str, params: &str, report: &Report) {
+        let known = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
+        if fs::metadata(known).is_ok() {
+            return;
+        }
+        let file = match fs::File::open(path) {
+            Ok(file) => file,
+            Err(error) => return warn(path, &crate::sys::Error::from_io("open", &error), report),
+        };
+        let params = CString::new(params).unwrap_or_default();
+        match machine::finit_module(file.as_fd(), &params) {
+            Ok(()) => self.count += 1,
+            Err(error) if error.errno == libc::EEXIST => {}
+            Err(error) => warn(path, &error, report),
+        }
+    }
+
+    /// `virtio_pci virtio_net overlay (7 modules)`
+    fn tell(&self, report: &Report) {
+        match self.count {
+            0 => {}
+            1 => report.line("drivers", &self.names),
+            count => report.line("drivers", [&self.names, " (", &count.to_string(), " modules)"].concat()),
+        }
+    }
+}
+
+fn warn(path: &str, error: &crate::sys::Error, report: &Report) {
+    report.warn("drivers", [path, ": ", &error.to_string()].concat());
+}

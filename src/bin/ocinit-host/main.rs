@@ -1,1 +1,145 @@
-fn main() {}
+//! The host tool: `build` makes the initramfs, `boot` boots it in QEMU, `serve`
+//! is a registry over a folder.
+
+mod boot;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ocinit::host::compress::{Compression, Effort};
+use ocinit::host::initramfs::{self, Spec};
+use ocinit::host::modules::{self, Profile};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "ocinit-host", version, about = "Makes ocinit's initramfs, boots it in QEMU, serves images")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make an initramfs: the same input gives the same bytes
+    Build(Build),
+    /// Boot a machine in QEMU into a container, and say how long each step took
+    Boot(boot::Boot),
+    /// Serve an OCI image layout as a read-only registry, under any name
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Build {
+    /// The static binary that becomes PID 1
+    #[arg(long, value_name = "FILE")]
+    init: PathBuf,
+    /// Where to write the initramfs
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Take kernel modules from here: lib/modules/RELEASE, or a folder above it
+    #[arg(long, value_name = "DIR")]
+    kernel_modules: Option<PathBuf>,
+    /// Which of them (with --kernel-modules): a virtual machine's, a laboratory's, or only those named
+    #[arg(long, value_enum, default_value = "vm")]
+    profile: ProfileName,
+    /// One more module, by name, with what it needs
+    #[arg(long, value_name = "NAME")]
+    module: Vec<String>,
+    /// Certificates (PEM) to trust registries by, beside the built-in ones
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// More options for the init, for boards whose boot loader cannot hold a long line
+    #[arg(long, value_name = "FILE")]
+    cmdline: Option<PathBuf>,
+    /// A file or folder of this machine, and its path in the initramfs
+    #[arg(long, value_name = "SRC:DST")]
+    add: Vec<String>,
+    #[arg(long, value_enum, default_value = "xz")]
+    compress: CompressName,
+    /// One try instead of the smallest of many
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ProfileName {
+    None,
+    Vm,
+    Lab,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CompressName {
+    Xz,
+    Zstd,
+    Gzip,
+    None,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// A folder with oci-layout, index.json and blobs/
+    dir: PathBuf,
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
+    listen: String,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Build(args) => build(&args).map(|()| ExitCode::SUCCESS),
+        Command::Boot(args) => boot::boot(&args),
+        Command::Serve(args) => serve(&args),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("ocinit-host: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn build(args: &Build) -> Result<(), String> {
+    let effort = if args.quick { Effort::Quick } else { Effort::Best };
+    let compression = match args.compress {
+        CompressName::Xz => Compression::Xz(effort),
+        CompressName::Zstd => Compression::Zstd,
+        CompressName::Gzip => Compression::Gzip,
+        CompressName::None => Compression::None,
+    };
+    let mut spec = Spec::new(read(&args.init)?, compression);
+    spec.cmdline = args.cmdline.as_deref().map(read).transpose()?;
+    spec.ca = args.ca.as_deref().map(read).transpose()?;
+    for pair in &args.add {
+        let (source, target) = pair.split_once(':').ok_or_else(|| format!("--add {pair}: want SRC:DST"))?;
+        spec.added.push((source.into(), target.into()));
+    }
+    let profile = match args.profile {
+        ProfileName::None => Profile::None,
+        ProfileName::Vm => Profile::Vm,
+        ProfileName::Lab => Profile::Lab,
+    };
+    match &args.kernel_modules {
+        Some(dir) => spec.modules = Some(modules::select(dir, profile, &args.module)?),
+        None if !args.module.is_empty() => return Err("--module: from where? give --kernel-modules DIR".into()),
+        None => {}
+    }
+    let made = initramfs::build(&spec)?;
+    write(&args.output, &made.bytes)?;
+    println!("{}: {} bytes, {} unpacked", args.output.display(), made.bytes.len(), made.raw_len);
+    println!("  init and files: {} bytes ({})", made.base_len, made.how[0]);
+    if let Some(set) = &spec.modules {
+        let bytes = made.bytes.len() - made.base_len;
+        println!("  {} kernel modules of {}: {bytes} bytes ({})", set.len(), set.release, made.how[1]);
+    }
+    Ok(())
+}
+
+fn serve(_args: &Serve) -> Result<ExitCode, String> {
+    Err("not yet".into())
+}
