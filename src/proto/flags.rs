@@ -163,7 +163,9 @@ impl Container {
         let row = TABLE.iter().find(|row| row.long == name);
         let row = row.ok_or_else(|| ["--", name, " is not a flag that is there"].concat())?;
         let value = match value {
-            None if row.valued => Some(rest.next().ok_or_else(|| ["--", name, ": its value is missing"].concat())?.as_str()),
+            None if row.valued => {
+                Some(rest.next().ok_or_else(|| ["--", name, ": its value is missing"].concat())?.as_str())
+            }
             value => value,
         };
         self.set(row, value, variable).map_err(|error| ["--", name, ": ", &error].concat())
@@ -204,7 +206,8 @@ impl Container {
             Sets::WorkingDir => self.working_dir = Some(text()),
             Sets::Volume => self.volumes.push(volume(&text())?),
             Sets::Hostname => {
-                self.hostname = Some(super::options::hostname(&text()).map_err(|_| "1 to 64 letters, digits and - . _")?)
+                self.hostname =
+                    Some(super::options::hostname(&text()).map_err(|_| "1 to 64 letters, digits and - . _")?)
             }
             Sets::User => self.user = Some(text()),
             Sets::Network => self.no_network = network(&text())?,

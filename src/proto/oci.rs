@@ -225,10 +225,7 @@ mod tests {
             (format!(r#"{{"config":{},"layers":[{many}]}}"#, blob("a")), Error::TooManyLayers),
             (format!(r#"{{"config":{},"layers":[{{"size":1}}]}}"#, blob("a")), Error::Member("digest")),
             (format!(r#"{{"config":{},"layers":[]}}"#, blob("A")), Error::Digest(digest::Error::Hex)),
-            (
-                format!(r#"{{"config":{{"digest":"{}","size":-1}},"layers":[]}}"#, hex("a")),
-                Error::Member("size"),
-            ),
+            (format!(r#"{{"config":{{"digest":"{}","size":-1}},"layers":[]}}"#, hex("a")), Error::Member("size")),
         ] {
             assert_eq!(document(text.as_bytes()), Err(error), "{text:.80}");
         }

@@ -201,7 +201,9 @@ impl Config {
                 }
             }
             "b2c.hostname" => self.hostname = hostname(value)?,
-            "b2c.insmods" => self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+            "b2c.insmods" => {
+                self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
+            }
             "b2c.poweroff_delay" => {
                 let seconds: u32 = value.parse().map_err(|_| wrong(key, "not a number of seconds"))?;
                 self.poweroff_delay_s = seconds.min(DELAY_MAX_S);

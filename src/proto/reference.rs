@@ -203,7 +203,10 @@ mod tests {
         named("docker.io/alpine", "docker.io/library/alpine:latest");
         named("index.docker.io/alpine", "docker.io/library/alpine:latest");
         named("user/image:1", "docker.io/user/image:1");
-        named("docker://10.42.0.1:8001/infra/machine-registration:latest", "10.42.0.1:8001/infra/machine-registration:latest");
+        named(
+            "docker://10.42.0.1:8001/infra/machine-registration:latest",
+            "10.42.0.1:8001/infra/machine-registration:latest",
+        );
         named("10.42.0.1:8002/tests/mesa:12345", "10.42.0.1:8002/tests/mesa:12345");
         named("docker://10.0.2.2:8088/x", "10.0.2.2:8088/x:latest");
         named("localhost/a/b", "localhost/a/b:latest");
@@ -216,7 +219,9 @@ mod tests {
     #[test]
     fn a_digest_wins_over_the_tag() {
         let digest = ["sha256:", &"ab".repeat(32)].concat();
-        let Reference::Registry(remote) = Reference::parse(&["a.b/c:tag@", &digest].concat()).unwrap() else { panic!() };
+        let Reference::Registry(remote) = Reference::parse(&["a.b/c:tag@", &digest].concat()).unwrap() else {
+            panic!()
+        };
         assert_eq!((remote.tag.as_str(), remote.version()), ("tag", digest));
     }
 

@@ -5,10 +5,14 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use libc::{
-    O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY, RESOLVE_BENEATH,
-    RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT,
-    S_IFREG,
+    O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY,
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO,
+    S_IFLNK, S_IFMT, S_IFREG,
 };
+
+/// The current folder, where a descriptor of a folder is wanted.
+// SAFETY: AT_FDCWD is no descriptor that anybody could close.
+pub const CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
 
 /// What `fstatat(2)` says of a file. Sizes in bytes; `mtime` in seconds and
 /// nanoseconds since 1970.
@@ -46,6 +50,11 @@ pub struct Space {
     pub total_inodes: u64,
     /// The file system's magic number (`statfs(2)`).
     pub kind: u64,
+}
+
+/// The major and minor number in a `dev_t`.
+pub fn device_numbers(device: u64) -> (u32, u32) {
+    (libc::major(device as _) as u32, libc::minor(device as _) as u32)
 }
 
 /// `openat(2)`; the last component is followed unless `flags` has `O_NOFOLLOW`.
