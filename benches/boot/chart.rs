@@ -27,7 +27,7 @@ const THEIRS: &str = "#94a3b8";
 
 /// A whole document.
 pub fn svg(outcome: &Outcome, machine: &str) -> String {
-    let seconds = outcome.theirs.median(Times::total).max(outcome.ours.median(Times::total));
+    let seconds = outcome.theirs.median(Times::total_s).max(outcome.ours.median(Times::total_s));
     let scale = (WIDTH - LEFT - MARGIN - 54.0) / seconds;
     let mut document = Document::new()
         .set("viewBox", (0, 0, WIDTH, HEIGHT))
@@ -81,8 +81,8 @@ fn axis(seconds: f64, scale: f64) -> Group {
 }
 
 fn timeline(side: &Measured, top: f64, scale: f64) -> Group {
-    let (init, setup) = (side.median(Times::init), side.median(Times::to_container));
-    let total = side.median(Times::total);
+    let (init, setup) = (side.median(Times::init_s), side.median(Times::setup_s));
+    let total = side.median(Times::total_s);
     let hello = init + setup;
     let mut group = Group::new();
     let name = text(LEFT - 14.0, top + 26.0, 16.0, INK, side.name).set("text-anchor", "end").set("font-weight", 600);
@@ -115,7 +115,7 @@ struct Panel {
 fn panels(outcome: &Outcome) -> Vec<Panel> {
     let sides = [&outcome.ours, &outcome.theirs];
     let names = sides.map(|side| side.name);
-    let setup = sides.map(|side| side.median(Times::to_container));
+    let setup = sides.map(|side| side.median(Times::setup_s));
     let bytes = sides.map(|side| side.base_len as u64);
     let mut panels = vec![
         Panel {

@@ -28,6 +28,9 @@ pub struct Contender {
     pub raw_len: usize,
 }
 
+/// A span of a boot, in seconds.
+pub type Span = fn(&Times) -> f64;
+
 /// Seconds since QEMU's start.
 #[derive(Clone, Copy)]
 pub struct Times {
@@ -130,7 +133,7 @@ impl Bench {
 }
 
 impl Measured {
-    pub fn median(&self, of: fn(&Times) -> f64) -> f64 {
+    pub fn median(&self, of: Span) -> f64 {
         let mut values: Vec<f64> = self.boots.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
@@ -142,26 +145,26 @@ impl Measured {
     }
 
     /// The least and the most.
-    pub fn range(&self, of: fn(&Times) -> f64) -> (f64, f64) {
+    pub fn range(&self, of: Span) -> (f64, f64) {
         let values = self.boots.iter().map(of);
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
     }
 }
 
 impl Times {
-    pub fn init(&self) -> f64 {
+    pub fn init_s(&self) -> f64 {
         self.init
     }
 
-    pub fn to_container(&self) -> f64 {
+    pub fn setup_s(&self) -> f64 {
         self.container - self.init
     }
 
-    pub fn to_end(&self) -> f64 {
+    pub fn ending_s(&self) -> f64 {
         self.end - self.container
     }
 
-    pub fn total(&self) -> f64 {
+    pub fn total_s(&self) -> f64 {
         self.end
     }
 }

@@ -1,6 +1,6 @@
 //! What was measured, for people (Markdown, a table on the console) and for programs (JSON).
 
-use super::measure::{Bench, Measured, Outcome, Times, MEMORY_MB};
+use super::measure::{Bench, Measured, Outcome, Span, Times, MEMORY_MB};
 use ocinit::host::qemu::Accel;
 use std::fmt::Write;
 use std::path::Path;
@@ -68,7 +68,7 @@ fn rows(outcome: &Outcome) -> Vec<Row> {
         let (our, their) = (of(ours), of(theirs));
         Row { what, ours: grouped(our), theirs: grouped(their), ratio: their as f64 / our as f64 }
     };
-    let seconds = |what, of: fn(&Times) -> f64| {
+    let seconds = |what, of: Span| {
         let (our, their) = (ours.median(of), theirs.median(of));
         Row { what, ours: format!("{our:.3} s"), theirs: format!("{their:.3} s"), ratio: their / our }
     };
@@ -76,10 +76,10 @@ fn rows(outcome: &Outcome) -> Vec<Row> {
         bytes("initramfs, xz, bytes", |side| side.base_len as u64),
         bytes("the same with the same kernel modules", |side| side.len as u64),
         bytes("the same unpacked", |side| side.raw_len as u64),
-        seconds("power-on to PID 1's first line", Times::init),
-        seconds("PID 1 to the container's first line", Times::to_container),
-        seconds("the container's first line to power-off", Times::to_end),
-        seconds("total", Times::total),
+        seconds("power-on to PID 1's first line", Times::init_s),
+        seconds("PID 1 to the container's first line", Times::setup_s),
+        seconds("the container's first line to power-off", Times::ending_s),
+        seconds("total", Times::total_s),
         bytes("bytes on the wire", |side| side.wire_bytes),
     ];
     if let (Some(our), Some(their)) = (ours.min_ram_mb, theirs.min_ram_mb) {
@@ -113,10 +113,10 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
     }
     let _ = writeln!(text, "\n## Spread\nThe least and the most of the {boots} boots, in seconds.\n");
     let _ = writeln!(text, "| | {} | {} |\n|---|---:|---:|", ours.name, theirs.name);
-    let spans: [(&str, fn(&Times) -> f64); 3] = [
-        ("PID 1's first line", Times::init),
-        ("PID 1 to the container's first line", Times::to_container),
-        ("total", Times::total),
+    let spans: [(&str, Span); 3] = [
+        ("PID 1's first line", Times::init_s),
+        ("PID 1 to the container's first line", Times::setup_s),
+        ("total", Times::total_s),
     ];
     for (what, of) in spans {
         let ((a, b), (c, d)) = (ours.range(of), theirs.range(of));
@@ -141,22 +141,22 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
 /// Flat, so that a shell can read it.
 pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     let (ours, theirs) = (&outcome.ours, &outcome.theirs);
-    let ratio = |of: fn(&Times) -> f64| rounded(theirs.median(of) / ours.median(of));
+    let ratio = |of: Span| rounded(theirs.median(of) / ours.median(of));
     let mut map = serde_json::Map::new();
     for (side, prefix) in [(ours, ""), (theirs, "peer_")] {
         let mut put = |key: &str, value: serde_json::Value| map.insert(format!("{prefix}{key}"), value);
         put("initramfs_xz_bytes", side.base_len.into());
         put("initramfs_with_modules_xz_bytes", side.len.into());
         put("initramfs_raw_bytes", side.raw_len.into());
-        put("pid1_s", rounded(side.median(Times::init)).into());
-        put("init_to_container_s", rounded(side.median(Times::to_container)).into());
-        put("container_to_off_s", rounded(side.median(Times::to_end)).into());
-        put("total_s", rounded(side.median(Times::total)).into());
+        put("pid1_s", rounded(side.median(Times::init_s)).into());
+        put("init_to_container_s", rounded(side.median(Times::setup_s)).into());
+        put("container_to_off_s", rounded(side.median(Times::ending_s)).into());
+        put("total_s", rounded(side.median(Times::total_s)).into());
         put("wire_bytes", side.wire_bytes.into());
         put("min_ram_mb", side.min_ram_mb.into());
     }
-    map.insert("ratio_init_to_container".into(), ratio(Times::to_container).into());
-    map.insert("ratio_total".into(), ratio(Times::total).into());
+    map.insert("ratio_init_to_container".into(), ratio(Times::setup_s).into());
+    map.insert("ratio_total".into(), ratio(Times::total_s).into());
     map.insert("boots".into(), facts.boots.into());
     map.insert("accel".into(), facts.accel.into());
     map.insert("machine".into(), facts.machine.as_str().into());
