@@ -317,9 +317,12 @@ fn set_up_by_the_kernel() {
         assert_eq!((eth0.address, eth0.prefix), (Some(Ipv4Addr::new(10, 77, 0, 200)), 24));
         assert_eq!(eth0.gateway, Some(SERVER));
         assert!(eth0.lease.is_none());
+        let others: Vec<&str> = network.interfaces[1..].iter().map(|other| other.name.as_str()).collect();
+        assert_eq!(others, ["aaa0"], "those without an address come after, whatever their index");
         return;
     }
     let Some(lan) = Lan::new("set_up_by_the_kernel") else { return };
+    ip(&["-n", &lan.client, "link", "add", "aaa0", "type", "veth", "peer", "name", "srv1", "netns", &lan.server]);
     ip(&["-n", &lan.client, "link", "set", "eth0", "up"]);
     ip(&["-n", &lan.client, "address", "add", "10.77.0.200/24", "dev", "eth0"]);
     ip(&["-n", &lan.client, "route", "add", "default", "via", "10.77.0.1"]);
