@@ -63,8 +63,9 @@ impl From<tar::Error> for Reason {
     }
 }
 
-/// Unpacks the tar stream `source` into the empty directory `layer`, and reads
-/// `source` to its end, so that its digest covers every byte.
+/// Unpacks the tar stream `source` into the empty directory `layer` (open for
+/// reading, not `O_PATH`), and reads `source` to its end, so that its digest
+/// covers every byte.
 ///
 /// `lowers` are the finished directories of the layers below, topmost first.
 /// They say how parents that the layer implies look (mode, owner, attributes,
@@ -203,8 +204,12 @@ impl Unpack<'_> {
     }
 
     fn file(&mut self, name: &CStr, entry: Entry) -> Step<()> {
-        if entry.data >= BIG_FILE_BYTES && entry.data > fs::statfs(self.tree.root())?.free_bytes {
-            return Err(Error::new("write", libc::ENOSPC).into());
+        if entry.data >= BIG_FILE_BYTES {
+            let space = fs::statfs(self.tree.root())?;
+            // ramfs, and a tmpfs without a limit, have a total of 0.
+            if entry.data > space.free_bytes && space.total_bytes > 0 {
+                return Err(Error::new("write", libc::ENOSPC).into());
+            }
         }
         let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
         let file = self.tree.make(name, &mut |dir| fs::openat(dir, name, flags, 0o600))?;
