@@ -156,14 +156,13 @@ impl Unpack<'_> {
             Meaning::Plain => {}
             Meaning::Ignored => return Ok(()),
             Meaning::Opaque => {
-                self.tree.enter(place.path())?;
-                let path = self.tree.parent_path().to_vec();
+                let path = self.tree.mark_path(place.path())?;
                 self.tree.late(path)?.opaque = true;
                 return Ok(());
             }
             Meaning::Whiteout => {
-                self.tree.enter(place.parent())?;
-                let path = self.tree.path_of(place.name());
+                let mut path = self.tree.mark_path(place.parent())?;
+                tree::join(&mut path, place.name());
                 self.tree.late(path)?.whiteout = true;
                 return Ok(());
             }
@@ -238,7 +237,8 @@ impl Unpack<'_> {
         fs::fchmodat(dir, name, entry.mode)?;
         self.xattrs_at(name, &entry.xattrs)?;
         let path = self.tree.path_of(name.to_bytes());
-        self.tree.late(path)?.time = Some(time(entry));
+        let late = self.tree.late(path)?;
+        (late.time, late.implied) = (Some(time(entry)), false);
         Ok(())
     }
 
