@@ -10,3 +10,4 @@ pub mod kernel;
 pub mod modules;
 pub mod qemu;
 pub mod serve;
+pub mod size;
