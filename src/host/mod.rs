@@ -8,6 +8,8 @@ pub mod image;
 pub mod initramfs;
 pub mod kernel;
 pub mod modules;
+pub mod peer;
 pub mod qemu;
+pub mod registry;
 pub mod serve;
 pub mod size;

@@ -67,6 +67,8 @@ pub struct Machine {
     pub capture: Option<PathBuf>,
     /// Give the guest our own standard input as its keyboard.
     pub interactive: bool,
+    /// Copy the console to our standard output, byte by byte, as it comes.
+    pub echo: bool,
     /// Guest time as a function of executed instructions: repeatable, and three times slower.
     pub icount: bool,
     /// More arguments for QEMU, at the end.
@@ -136,6 +138,7 @@ impl Machine {
             disks: Vec::new(),
             capture: None,
             interactive: false,
+            echo: false,
             icount: false,
             extra: Vec::new(),
             timeout: Duration::from_secs(60),
@@ -180,7 +183,7 @@ impl Machine {
             unplugged?;
         }
         let bytes = read_aside(guest.0.stdout.take());
-        let mut console = Console::default();
+        let mut console = Console { echo: self.echo, ..Console::default() };
         let timed_out = console.follow(&bytes, start, self.timeout, on_line, enough);
         let ended_by_us = timed_out || console.enough;
         let status = guest.end(ended_by_us)?;
@@ -284,6 +287,7 @@ struct Console {
     /// Where the unfinished line starts in `raw`.
     line_start: usize,
     enough: bool,
+    echo: bool,
 }
 
 impl Console {
@@ -300,6 +304,10 @@ impl Console {
             let left = timeout.saturating_sub(start.elapsed());
             match bytes.recv_timeout(left) {
                 Ok(chunk) => {
+                    if self.echo {
+                        let mut out = io::stdout().lock();
+                        let _ = out.write_all(&chunk).and_then(|()| out.flush());
+                    }
                     self.raw.extend_from_slice(&chunk);
                     while let Some(len) = self.raw[self.line_start..].iter().position(|byte| *byte == b'\n') {
                         self.line(self.line_start + len, start.elapsed(), on_line, enough);

@@ -65,7 +65,7 @@ pub fn up_within(limits: &Limits, report: &Report) -> Outcome<Network> {
         tell(&network, ", by the kernel's ip=", report);
         return Ok(network);
     }
-    let won = lease::first(&mut kernel, limits)?;
+    let won = lease::first(&mut kernel, limits, report)?;
     apply(&mut kernel, won.port.index, &won.port.name, &won.lease, report)?;
     let port = |port: &netlink::Link| Interface {
         index: port.index,

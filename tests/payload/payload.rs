@@ -1,1 +1,277 @@
-fn main() {}
+//! What tests run inside containers: one static binary that answers questions
+//! about where it is, one fact a line. The first argument chooses; with none,
+//! the name it was called by, where that is one of the answers.
+//!
+//! std only, so that one command makes the static binary in seconds:
+//! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
+
+use std::fs;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
+                     ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | orphan | \
+                     sleep SECONDS | dd PATH BYTES | echo [-n] …";
+
+fn main() -> ExitCode {
+    // Not args(): it panics on what is not UTF-8.
+    let all: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let called = all.first().map_or("", |path| path.rsplit('/').next().unwrap_or(path));
+    let (name, rest) = match all.get(1..).unwrap_or_default() {
+        [] => (if called.contains("payload") { "hello" } else { called }, &[][..]),
+        [name, rest @ ..] => (name.as_str(), rest),
+    };
+    match answer(name, rest) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            println!("{name}: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
+    let first = rest.first().map_or("", String::as_str);
+    match name {
+        "hello" => hello()?,
+        "exit" => return Ok(number(first)? as u8),
+        "env" => env(first),
+        "cwd" => println!("{}", std::env::current_dir()?.display()),
+        "id" => id(&["Uid:", "Gid:", "Groups:"])?,
+        "caps" => id(&["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:"])?,
+        "hostname" => println!("{}", line("/proc/sys/kernel/hostname")?),
+        "mounts" => print!("{}", fs::read_to_string("/proc/self/mounts")?),
+        "ns" => links("/proc/self/ns")?,
+        "fds" => descriptors()?,
+        "stat" => rest.iter().try_for_each(|path| stat(path))?,
+        "ls" => list(first)?,
+        "cat" => rest.iter().try_for_each(|path| cat(path))?,
+        "write" => fs::write(first, rest.get(1..).unwrap_or_default().join(" ") + "\n")?,
+        "tty" => {
+            let answers = [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()];
+            println!("{} {} {}", answers[0], answers[1], answers[2]);
+        }
+        "args" => rest.iter().for_each(|arg| println!("[{arg}]")),
+        "kill" => return kill(number(first)?),
+        "crash" => std::process::abort(),
+        "fill" => fill(first)?,
+        "pid1" => {
+            let command = fs::read("/proc/1/cmdline")?;
+            println!("{} {}", std::process::id(), String::from_utf8_lossy(&command).replace('\0', " ").trim_end());
+        }
+        "orphan" => return orphan(first),
+        "sleep" => {
+            println!("sleeping");
+            std::thread::sleep(Duration::from_secs_f64(first.parse().map_err(io::Error::other)?));
+        }
+        "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
+        "echo" if first == "-n" => {
+            print!("{}", rest.get(1..).unwrap_or_default().join(" "));
+            io::stdout().flush()?;
+        }
+        "echo" => println!("{}", rest.join(" ")),
+        _ => {
+            println!("usage: {USAGE}");
+            return Ok(2);
+        }
+    }
+    Ok(0)
+}
+
+fn number(text: &str) -> io::Result<i64> {
+    text.parse().map_err(|_| io::Error::other(format!("want a number, not {text:?}")))
+}
+
+fn line(path: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(path)?.trim_end().to_string())
+}
+
+fn hello() -> io::Result<()> {
+    println!("Hello from a container");
+    let release = line("/proc/sys/kernel/osrelease").unwrap_or_else(|error| error.to_string());
+    let host = line("/proc/sys/kernel/hostname").unwrap_or_else(|error| error.to_string());
+    println!("kernel {release}, host name {host}, process {}", std::process::id());
+    Ok(())
+}
+
+/// One variable's value (or `unset`), or all of them in the order given to us.
+fn env(name: &str) {
+    if name.is_empty() {
+        for (name, value) in std::env::vars_os() {
+            println!("{}={}", name.to_string_lossy(), value.to_string_lossy());
+        }
+    } else {
+        println!("{}", std::env::var_os(name).map_or("unset".into(), |value| value.to_string_lossy().into_owned()));
+    }
+}
+
+/// Lines of our status, blanks made single.
+fn id(keys: &[&str]) -> io::Result<()> {
+    for line in fs::read_to_string("/proc/self/status")?.lines() {
+        if keys.iter().any(|key| line.starts_with(key)) {
+            println!("{}", line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    Ok(())
+}
+
+fn sorted(dir: &str) -> io::Result<Vec<String>> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn links(dir: &str) -> io::Result<()> {
+    for name in sorted(dir)? {
+        match fs::read_link(format!("{dir}/{name}")) {
+            Ok(target) => println!("{name} {}", target.display()),
+            Err(error) => println!("{name} {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// All descriptors but the one that lists them.
+fn descriptors() -> io::Result<()> {
+    for name in sorted("/proc/self/fd")? {
+        if let Ok(target) = fs::read_link(format!("/proc/self/fd/{name}")) {
+            if !target.to_string_lossy().ends_with("/fd") {
+                println!("{name} {}", target.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `PATH KIND MODE UID:GID SIZE LINKS RDEV MTIME`, with the target of a link at the end.
+fn stat(path: &str) -> io::Result<()> {
+    let meta = match fs::symlink_metadata(path) {
+        Ok(meta) => meta,
+        Err(error) => {
+            println!("{path} {error}");
+            return Ok(());
+        }
+    };
+    let kind = meta.file_type();
+    let kind = match () {
+        () if kind.is_file() => "file",
+        () if kind.is_dir() => "directory",
+        () if kind.is_symlink() => "symlink",
+        () if kind.is_char_device() => "character",
+        () if kind.is_block_device() => "block",
+        () if kind.is_fifo() => "fifo",
+        () => "socket",
+    };
+    let device = meta.rdev();
+    // As makedev(3) packs it.
+    let (major, minor) = ((device >> 8) & 0xfff | (device >> 32) & !0xfff, device & 0xff | (device >> 12) & !0xff);
+    let minor = minor & 0xffff_ffff;
+    print!("{path} {kind} {:04o} {}:{} {} ", meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.size());
+    print!("{} {major}:{minor} {}", meta.nlink(), meta.mtime());
+    match fs::read_link(path) {
+        Ok(target) => println!(" {}", target.display()),
+        Err(_) => println!(),
+    }
+    Ok(())
+}
+
+fn list(dir: &str) -> io::Result<()> {
+    sorted(if dir.is_empty() { "." } else { dir })?.iter().for_each(|name| println!("{name}"));
+    Ok(())
+}
+
+fn cat(path: &str) -> io::Result<()> {
+    let mut file = fs::File::open(path)?;
+    io::copy(&mut file, &mut io::stdout().lock())?;
+    Ok(())
+}
+
+extern "C" {
+    /// The C library's, which std brings along: this file needs nothing but rustc.
+    fn raise(signal: i32) -> i32;
+}
+
+/// Signals itself. Process 1 of a PID namespace survives what it sends itself,
+/// SIGKILL too (pid_namespaces(7)): then says so. `crash` ends even that.
+fn kill(signal: i64) -> io::Result<u8> {
+    let signal = i32::try_from(signal).map_err(io::Error::other)?;
+    // SAFETY: C's own prototype; takes a number only, and no handler of ours is there to run.
+    let result = unsafe { raise(signal) };
+    println!("survived signal {signal} ({result})");
+    Ok(0)
+}
+
+/// Writes until the disk says no.
+fn fill(path: &str) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    let block = vec![0x5a; 1 << 20];
+    let mut total: u64 = 0;
+    loop {
+        match file.write(&block) {
+            Ok(count) => total += count as u64,
+            Err(error) => {
+                println!("{total} bytes, then: {error}");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Leaves a grandchild behind that ends on its own: whoever is process 1 must reap it.
+fn orphan(stage: &str) -> io::Result<u8> {
+    let me = "/proc/self/exe";
+    match stage {
+        "" => {
+            let mut child = Command::new(me).args(["orphan", "parent"]).stdout(Stdio::piped()).spawn()?;
+            let mut text = String::new();
+            // Reads to the end: until the grandchild, too, is gone.
+            child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut text)).transpose()?;
+            let status = child.wait()?;
+            let zombies = zombies()?;
+            println!("{} parent={:?} zombies={zombies}", text.trim_end(), status.code());
+        }
+        "parent" => {
+            Command::new(me).args(["orphan", "child"]).spawn()?;
+        }
+        _ => {
+            // Until the parent is gone: our parent's number changes then.
+            for _ in 0..1000 {
+                if line("/proc/self/status")?.lines().any(|line| line == "PPid:\t1") {
+                    println!("orphaned");
+                    return Ok(0);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            println!("not adopted");
+        }
+    }
+    Ok(0)
+}
+
+/// Dead processes that nobody waited for, once they had time to be.
+fn zombies() -> io::Result<usize> {
+    let mut count = 0;
+    for _ in 0..100 {
+        count = 0;
+        for name in sorted("/proc")? {
+            let status = fs::read_to_string(format!("/proc/{name}/status")).unwrap_or_default();
+            count += usize::from(status.lines().any(|line| line.starts_with("State:\tZ")));
+        }
+        if count == 0 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(count)
+}
+
+fn dd(path: &str, bytes: u64) -> io::Result<()> {
+    let mut file = fs::File::create(path)?;
+    let copied = io::copy(&mut io::repeat(0x5a).take(bytes), &mut file)?;
+    file.sync_all()?;
+    println!("{copied} bytes");
+    Ok(())
+}

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocinit::host::compress::{Compression, Effort};
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::modules::{self, Profile};
+use ocinit::host::serve::Server;
 use ocinit::host::size;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -154,6 +155,9 @@ fn build(args: &Build) -> Result<(), String> {
     Ok(())
 }
 
-fn serve(_args: &Serve) -> Result<ExitCode, String> {
-    Err("not yet".into())
+fn serve(args: &Serve) -> Result<ExitCode, String> {
+    let server = Server::start(&args.dir, &args.listen).map_err(|error| error.to_string())?;
+    println!("serving {} on port {}", args.dir.display(), server.port());
+    server.wait();
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,12 +4,14 @@ use super::kernel::{wired, Kernel};
 use super::{failed, random, Limits, STEP};
 use crate::proto::dhcp::{Action, Client, Lease};
 use crate::proto::netlink::{self, Link};
-use crate::report::{Failure, Outcome};
+use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::socket;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
+/// A wait that is longer is told on the console.
+const PATIENCE_MS: u64 = 3_000;
 /// An Ethernet frame's payload, and more for large frames' sake.
 const PACKET_BYTES: usize = 2048;
 /// Packets read before timers are looked at again: a busy wire must not starve them.
@@ -33,13 +35,14 @@ struct Port {
     error: Option<crate::sys::Error>,
 }
 
-/// Raises every wired interface, now and as they appear, and waits for the first lease.
-pub fn first(kernel: &mut Kernel, limits: &Limits) -> Outcome<Won> {
+/// Raises every wired interface, now and as they appear, and waits for the first lease; says so when that takes long.
+pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<Won> {
     let packets = socket::packet_ipv4().map_err(|error| {
         failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
     })?;
     let mut ports = raise(kernel)?;
     let started_ms = uptime_ms();
+    let mut tell_ms = started_ms + PATIENCE_MS;
     let mut buffer = vec![0; PACKET_BYTES];
     loop {
         let now_ms = uptime_ms();
@@ -54,7 +57,12 @@ pub fn first(kernel: &mut Kernel, limits: &Limits) -> Outcome<Won> {
         if now_ms >= end_ms {
             return Err(silence(&ports, limit_ms));
         }
-        let wake_ms = ports.iter().filter_map(|port| port.client.as_ref()?.next_wake()).fold(end_ms, u64::min);
+        if now_ms >= tell_ms {
+            report.line(STEP, ["still without a lease; ", &seen(&ports)].concat());
+            tell_ms = u64::MAX;
+        }
+        let wake_ms =
+            ports.iter().filter_map(|port| port.client.as_ref()?.next_wake()).fold(end_ms.min(tell_ms), u64::min);
         let timeout_ms = wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32;
         let [packet, event] = socket::poll_readable([packets.as_fd(), kernel.events()], timeout_ms)
             .map_err(|error| failed("DHCP", error))?;
@@ -160,9 +168,17 @@ fn silence(ports: &[Port], limit_ms: u64) -> Failure {
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
             .hint("is the cable in, and its other end's machine on?");
     }
-    let seen: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port)].concat()).collect();
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen.join("; ")].concat())
+    Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen(ports)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
+}
+
+/// `eth0: discovers sent: 2, offers: 0; eth1: no carrier`
+fn seen(ports: &[Port]) -> String {
+    if ports.is_empty() {
+        return "no wired network interface yet".into();
+    }
+    let each: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port)].concat()).collect();
+    each.join("; ")
 }
 
 /// `discovers sent: 18, offers: 0, dropped: 3 another transaction`

@@ -1,0 +1,138 @@
+//! From power-on to a container: this init and its peer (podman in an initramfs), with
+//! the same kernel, modules, registry and image, in one run. Writes
+//! `size-report/boot.{md,svg,json}`. Timing decides no test: it is only told.
+//!
+//! `./dev bench boot [--boots N] [--skip-ram]`
+
+#[path = "boot/chart.rs"]
+mod chart;
+#[path = "boot/measure.rs"]
+mod measure;
+#[path = "boot/report.rs"]
+mod report;
+
+use measure::{Bench, Contender};
+use ocinit::host::{compress, initramfs, kernel, modules, peer, registry};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// What `./dev build` leaves.
+const RELEASE: &str = "target/ocinit/x86_64";
+/// Ours, apart from what cargo and `./dev` keep in `target`.
+const WORK: &str = "target/bench-boot";
+const PEER: &str = "target/peer";
+const REPORT: &str = "size-report";
+const KERNELS: &str = "target/kernel";
+/// The drivers of the machine, and the file system of every container.
+const MODULES: &[&str] = &["virtio_pci", "virtio_net", "overlay"];
+/// For both: nothing but warnings between the lines that are timed.
+const KERNEL_OPTIONS: &str = "console=ttyS0 quiet panic=-1";
+const BOOTS: u32 = 5;
+
+struct Options {
+    boots: u32,
+    ram: bool,
+}
+
+fn main() -> ExitCode {
+    let result = options().and_then(|options| run(&options));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench boot: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { boots: BOOTS, ram: true };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--boots" => {
+                let number = words.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+                options.boots = number.ok_or("--boots wants a number from 1")?;
+            }
+            "--skip-ram" => options.ram = false,
+            // cargo's own.
+            "--bench" => {}
+            _ => return Err(format!("{word}: unknown; there are --boots N and --skip-ram")),
+        }
+    }
+    Ok(options)
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let release = Path::new(RELEASE);
+    let init = read(&release.join("ocinit"))?;
+    let base_len = read(&release.join("initramfs.cpio.xz"))?.len();
+    let kernel = kernel::debian(Path::new(KERNELS))?;
+    let folder = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
+    let names: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
+
+    let set = modules::select(folder, modules::Profile::None, &names)?;
+    eprintln!("building the peer (podman and what it loads) in {PEER}");
+    let theirs = peer::build(Path::new(PEER), &set)?;
+    let mut spec = initramfs::Spec::new(init, compress::Compression::Xz(compress::Effort::Best));
+    spec.modules = Some(set);
+    let ours = initramfs::build(&spec)?;
+
+    let registry = registry::DockerRegistry::start(&work("registry")?).map_err(|error| error.to_string())?;
+    let layout = measure::demo_image(&release.join("ocinit-payload"), &work("image")?)?;
+    registry.push(&layout, "latest", "demo:latest").map_err(|error| error.to_string())?;
+    let run = format!("b2c.run=\"--tls-verify=false {}/demo:latest\"", registry.for_guest());
+
+    let us = Contender {
+        name: "ocinit",
+        first_line: "ocinit ",
+        initrd: write("ocinit.cpio.xz", &ours.bytes)?,
+        append: format!("{KERNEL_OPTIONS} b2c.log=plain {run}"),
+        base_len,
+        len: ours.bytes.len(),
+        raw_len: ours.raw_len,
+    };
+    let them = Contender {
+        name: "podman",
+        first_line: "peer init",
+        initrd: write("peer.cpio.xz", &theirs.bytes)?,
+        append: format!("{KERNEL_OPTIONS} {} {run}", peer::KERNEL_OPTIONS),
+        base_len: theirs.base_len,
+        len: theirs.bytes.len(),
+        raw_len: theirs.raw_len,
+    };
+    let bench = Bench { kernel: kernel.image, work: PathBuf::from(WORK) };
+    let outcome = bench.run(&us, &them, options.boots, options.ram)?;
+    let facts = report::Facts::gather(&bench, options.boots, &theirs.versions, &layout);
+    save("boot.md", &report::markdown(&outcome, &facts))?;
+    save("boot.json", &report::json(&outcome, &facts))?;
+    save("boot.svg", &chart::svg(&outcome, &facts.machine))?;
+    println!("{}", report::table(&outcome));
+    println!("written: {REPORT}/boot.md, boot.svg, boot.json");
+    Ok(())
+}
+
+/// An empty folder of ours.
+fn work(name: &str) -> Result<PathBuf, String> {
+    let dir = Path::new(WORK).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    Ok(dir)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{}: {error} (./dev build makes it)", path.display()))
+}
+
+fn write(name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
+    let path = Path::new(WORK).join(name);
+    std::fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+fn save(name: &str, text: &str) -> Result<(), String> {
+    let path = Path::new(REPORT).join(name);
+    let named = |error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(REPORT).map_err(named)?;
+    std::fs::write(&path, text).map_err(named)
+}

@@ -1,0 +1,213 @@
+//! Boots, and what they took.
+
+use ocinit::host::qemu::{Accel, Boot, Machine};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What the payload of the demo image says first.
+const HELLO: &str = "Hello";
+/// RAM of the timed boots.
+pub const MEMORY_MB: u32 = 512;
+/// A boot that takes longer does not work.
+const TIMEOUT_S: u64 = 60;
+/// Sizes of RAM that are tried.
+const RAM_MB: &[u32] = &[48, 56, 64, 72, 80, 88, 96, 104, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384];
+
+/// One of the two.
+pub struct Contender {
+    pub name: &'static str,
+    /// What its PID 1 says first.
+    pub first_line: &'static str,
+    /// With kernel modules.
+    pub initrd: PathBuf,
+    pub append: String,
+    /// Bytes of the initramfs without kernel modules, with them, and unpacked.
+    pub base_len: usize,
+    pub len: usize,
+    pub raw_len: usize,
+}
+
+/// A span of a boot, in seconds.
+pub type Span = fn(&Times) -> f64;
+
+/// Seconds since QEMU's start.
+#[derive(Clone, Copy)]
+pub struct Times {
+    pub init: f64,
+    pub container: f64,
+    pub end: f64,
+}
+
+/// What one contender did.
+pub struct Measured {
+    pub name: &'static str,
+    pub base_len: usize,
+    pub len: usize,
+    pub raw_len: usize,
+    pub boots: Vec<Times>,
+    /// Bytes on the wire in one boot.
+    pub wire_bytes: u64,
+    /// None: not measured, or no size was enough.
+    pub min_ram_mb: Option<u32>,
+}
+
+pub struct Outcome {
+    pub ours: Measured,
+    pub theirs: Measured,
+}
+
+pub struct Bench {
+    pub kernel: PathBuf,
+    pub work: PathBuf,
+}
+
+impl Bench {
+    /// A first boot of each that does not count (caches, and bytes on the wire), then
+    /// `boots` of each by turns, then the search for the smallest RAM.
+    pub fn run(&self, us: &Contender, them: &Contender, boots: u32, ram: bool) -> Result<Outcome, String> {
+        let (mut ours, mut theirs) = (self.first(us)?, self.first(them)?);
+        for round in 1..=boots {
+            for (contender, result) in [(us, &mut ours), (them, &mut theirs)] {
+                let times = self.timed(contender, MEMORY_MB, None)?.0;
+                let name = contender.name;
+                eprintln!("boot {round}/{boots}: {name:7} {}", words(times));
+                result.boots.push(times);
+            }
+        }
+        if ram {
+            ours.min_ram_mb = self.smallest_ram(us);
+            theirs.min_ram_mb = self.smallest_ram(them);
+        }
+        Ok(Outcome { ours, theirs })
+    }
+
+    fn first(&self, contender: &Contender) -> Result<Measured, String> {
+        let capture = self.work.join("wire.pcap");
+        let (times, wire_bytes) = self.timed(contender, MEMORY_MB, Some(&capture))?;
+        eprintln!("warm-up:  {:7} {}, {wire_bytes} bytes on the wire", contender.name, words(times));
+        let Contender { name, base_len, len, raw_len, .. } = *contender;
+        Ok(Measured { name, base_len, len, raw_len, boots: Vec::new(), wire_bytes, min_ram_mb: None })
+    }
+
+    /// One boot that has to work.
+    fn timed(&self, contender: &Contender, memory_mb: u32, capture: Option<&Path>) -> Result<(Times, u64), String> {
+        let boot = self.boot(contender, memory_mb, capture)?;
+        let times = times(&boot, contender.first_line).filter(|_| works(&boot)).ok_or_else(|| {
+            let last: Vec<&str> = boot.lines.iter().rev().take(12).rev().map(|(_, line)| line.as_str()).collect();
+            let name = contender.name;
+            format!("{name} did not get through its boot; the last lines:\n  {}\n{}", last.join("\n  "), boot.complaint)
+        })?;
+        Ok((times, boot.wire_bytes.unwrap_or(0)))
+    }
+
+    fn boot(&self, contender: &Contender, memory_mb: u32, capture: Option<&Path>) -> Result<Boot, String> {
+        let mut machine = Machine::new(&self.kernel, &contender.initrd, contender.append.as_str());
+        machine.memory_mb = memory_mb;
+        machine.capture = capture.map(Path::to_path_buf);
+        machine.timeout = Duration::from_secs(TIMEOUT_S);
+        machine.boot(&mut |_, _| {}).map_err(|error| error.to_string())
+    }
+
+    /// By halving: what works with some RAM works with more. The answer worked twice,
+    /// and the size below it did not.
+    fn smallest_ram(&self, contender: &Contender) -> Option<u32> {
+        let enough = |memory_mb: u32| {
+            let answer = self.boot(contender, memory_mb, None).is_ok_and(|boot| works(&boot));
+            eprintln!("{memory_mb:4} MB: {:7} {}", contender.name, if answer { "works" } else { "does not work" });
+            answer
+        };
+        let mut first = RAM_MB.partition_point(|size| !enough(*size));
+        while let Some(size) = RAM_MB.get(first) {
+            if enough(*size) {
+                return Some(*size);
+            }
+            first += 1;
+        }
+        None
+    }
+
+    pub fn accel(&self) -> Accel {
+        ocinit::host::qemu::accel(&self.kernel)
+    }
+}
+
+impl Measured {
+    pub fn median(&self, of: Span) -> f64 {
+        let mut values: Vec<f64> = self.boots.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        match values.len() {
+            0 => f64::NAN,
+            odd if odd % 2 == 1 => values[middle],
+            _ => (values[middle - 1] + values[middle]) / 2.0,
+        }
+    }
+
+    /// The least and the most.
+    pub fn range(&self, of: Span) -> (f64, f64) {
+        let values = self.boots.iter().map(of);
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    }
+}
+
+impl Times {
+    pub fn init_s(&self) -> f64 {
+        self.init
+    }
+
+    pub fn setup_s(&self) -> f64 {
+        self.container - self.init
+    }
+
+    pub fn ending_s(&self) -> f64 {
+        self.end - self.container
+    }
+
+    pub fn total_s(&self) -> f64 {
+        self.end
+    }
+}
+
+fn words(times: Times) -> String {
+    let Times { init, container, end } = times;
+    format!("PID 1 at {init:.2} s, container after {:.3} s, off at {end:.2} s", container - init)
+}
+
+fn works(boot: &Boot) -> bool {
+    !boot.timed_out && boot.find(HELLO).is_some() && boot.pipeline_status() == Some(0)
+}
+
+/// Host time of console lines, the same points for both.
+fn times(boot: &Boot, first_line: &str) -> Option<Times> {
+    let (init, _) = boot.find(first_line)?;
+    let (container, _) = boot.find(HELLO)?;
+    Some(Times { init: init.as_secs_f64(), container: container.as_secs_f64(), end: boot.wall.as_secs_f64() })
+}
+
+/// An OCI layout with the payload as its one file and entry point.
+pub fn demo_image(payload: &Path, dir: &Path) -> Result<PathBuf, String> {
+    let layout = dir.join("layout");
+    let bundle = dir.join("bundle");
+    let image = format!("{}:latest", layout.display());
+    let umoci = |words: &[&str]| run(Command::new("umoci").args(words));
+    umoci(&["init", "--layout", &layout.to_string_lossy()])?;
+    umoci(&["new", "--image", &image])?;
+    umoci(&["unpack", "--image", &image, &bundle.to_string_lossy()])?;
+    std::fs::copy(payload, bundle.join("rootfs/hello")).map_err(|error| format!("{}: {error}", payload.display()))?;
+    umoci(&["repack", "--image", &image, &bundle.to_string_lossy()])?;
+    umoci(&["config", "--image", &image, "--config.entrypoint", "/hello"])?;
+    Ok(layout)
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let tool = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{tool}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let why = text.lines().last().unwrap_or("failed");
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{tool}: {why}"))
+    }
+}

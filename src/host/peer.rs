@@ -1,0 +1,312 @@
+//! The peer that we measure ourselves against: podman, crun and conmon from
+//! Debian's packages in an initramfs, with an init script that does what
+//! boot2container does. As small as packages get without a compiler: only the
+//! libraries that are really loaded, stripped, compressed as well as ours.
+
+use super::compress::{compress, Compression, Effort};
+use super::cpio::Archive;
+use super::modules::Set;
+use liblzma::stream::{Check, Filters, LzmaOptions, Stream};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Its programs. Network packages are not among them: the network is the host's.
+const PACKAGES: &[&str] = &["podman", "crun", "conmon", "busybox-static"];
+const PROGRAMS: &[&str] = &["usr/bin/podman", "usr/bin/crun", "usr/bin/conmon"];
+const APPLETS: &[&str] =
+    &["sh", "cat", "echo", "ip", "mkdir", "modprobe", "mount", "poweroff", "sync", "udhcpc", "umount"];
+/// Empty folders that the script mounts on or podman writes to.
+const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
+
+const TEXTS: &[(&str, u32, &str)] = &[
+    ("init", 0o755, include_str!("../../benches/peer/init")),
+    ("etc/udhcpc.sh", 0o755, include_str!("../../benches/peer/udhcpc.sh")),
+    ("etc/containers/containers.conf", 0o644, include_str!("../../benches/peer/containers.conf")),
+    ("etc/containers/storage.conf", 0o644, include_str!("../../benches/peer/storage.conf")),
+    ("etc/containers/policy.json", 0o644, "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"),
+    ("etc/containers/registries.conf", 0o644, "unqualified-search-registries = [\"docker.io\"]\n"),
+    ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", 0o644, "root:x:0:\n"),
+    ("etc/hosts", 0o644, "127.0.0.1 localhost\n"),
+];
+
+/// Rounds of «which libraries do these libraries need»: five are enough.
+const ROUNDS_MAX: u32 = 16;
+
+/// The largest dictionary that still pays (with 64 MiB it is the same to a percent): the
+/// kernel allocates it beside the unpacked files, and the peer's smallest RAM depends on it.
+const DICT_BYTES: u32 = 8 << 20;
+
+/// Room on the kernel's command line that the peer needs to be at its best: on the default
+/// tmpfs half of the RAM is the limit, and podman's binary is cut there below 160 MB.
+pub const KERNEL_OPTIONS: &str = "rootfstype=ramfs";
+
+/// The peer, ready to boot.
+pub struct Peer {
+    /// The compressed initramfs without kernel modules: how many bytes.
+    pub base_len: usize,
+    /// With kernel modules, as it is booted.
+    pub bytes: Vec<u8>,
+    /// The unpacked size, without kernel modules.
+    pub raw_len: usize,
+    /// Package and version of the programs.
+    pub versions: Vec<(String, String)>,
+}
+
+/// Builds it below `cache`, where packages and compressed bytes stay for the next time.
+pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
+    let packages = Packages::fetch(cache)?;
+    let raw = packages.archive(&cache.join("stripped"))?.to_bytes(0);
+    let base = compressed(&raw, cache)?;
+    let mut archive = Archive::new();
+    modules.add_to(&mut archive);
+    let (packed, _) = compress(&archive.to_bytes(0), Compression::Xz(Effort::Quick))?;
+    let mut bytes = base.clone();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend_from_slice(&packed);
+    Ok(Peer { base_len: base.len(), bytes, raw_len: raw.len(), versions: packages.versions })
+}
+
+/// Debian's packages, unpacked; nothing is installed, nothing of the host gets in.
+struct Packages {
+    root: PathBuf,
+    versions: Vec<(String, String)>,
+}
+
+impl Packages {
+    fn fetch(cache: &Path) -> Result<Packages, String> {
+        let (root, list) = (cache.join("root"), cache.join("versions"));
+        if let Ok(text) = std::fs::read_to_string(&list) {
+            let versions = text.lines().filter_map(|line| line.split_once(' '));
+            let versions = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
+            return Ok(Packages { root, versions });
+        }
+        let debs = cache.join("debs");
+        for dir in [&root, &debs] {
+            let _ = std::fs::remove_dir_all(dir);
+            std::fs::create_dir_all(dir).map_err(|error| named(dir, error))?;
+        }
+        let mut known: BTreeSet<String> = BTreeSet::new();
+        let mut wanted: BTreeSet<String> = PACKAGES.iter().map(|name| name.to_string()).collect();
+        let mut versions = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            wanted.retain(|name| !known.contains(name));
+            if wanted.is_empty() {
+                break;
+            }
+            download(&debs, &wanted)?;
+            known.append(&mut wanted);
+            for deb in files(&debs)? {
+                let fields = run(Command::new("dpkg-deb").arg("-f").arg(&deb))?;
+                run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
+                std::fs::remove_file(&deb).map_err(|error| named(&deb, error))?;
+                let (name, version) = (field(&fields, "Package"), field(&fields, "Version"));
+                if PACKAGES.contains(&name) {
+                    versions.push((name.to_string(), version.to_string()));
+                }
+                wanted.extend(libraries(field(&fields, "Pre-Depends")));
+                wanted.extend(libraries(field(&fields, "Depends")));
+            }
+        }
+        versions.sort();
+        let text: String = versions.iter().map(|(name, version)| format!("{name} {version}\n")).collect();
+        std::fs::write(&list, text).map_err(|error| named(&list, error))?;
+        Ok(Packages { root, versions })
+    }
+
+    /// All that the peer consists of, kernel modules aside.
+    fn archive(&self, stripped: &Path) -> Result<Archive, String> {
+        std::fs::create_dir_all(stripped).map_err(|error| named(stripped, error))?;
+        let mut archive = Archive::new();
+        for folder in FOLDERS {
+            archive.directory(folder, 0o755);
+        }
+        archive.character_device("dev/console", 0o600, 5, 1);
+        archive.character_device("dev/null", 0o666, 1, 3);
+        for (path, mode, text) in TEXTS {
+            archive.file(path, *mode, *text);
+        }
+        archive.file("bin/busybox", 0o755, strip(&self.root.join("bin/busybox"), stripped)?);
+        for applet in APPLETS {
+            archive.symlink(&format!("bin/{applet}"), "busybox");
+        }
+        for program in PROGRAMS {
+            archive.file(program, 0o755, strip(&self.root.join(program), stripped)?);
+        }
+        for (name, file) in self.closure()? {
+            let folder = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
+            archive.file(&format!("{folder}/{name}"), 0o755, strip(&file, stripped)?);
+        }
+        Ok(archive)
+    }
+
+    /// The libraries that the programs load, and those that these load, by name.
+    fn closure(&self) -> Result<BTreeMap<String, PathBuf>, String> {
+        let mut there = BTreeMap::new();
+        shared_objects(&self.root, &mut there)?;
+        let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut queue: Vec<PathBuf> = PROGRAMS.iter().map(|program| self.root.join(program)).collect();
+        while let Some(file) = queue.pop() {
+            for name in needed(&run(Command::new("readelf").arg("-d").arg(&file))?) {
+                if found.contains_key(name) {
+                    continue;
+                }
+                let library = there.get(name).ok_or_else(|| format!("{}: needs {name}: not there", file.display()))?;
+                found.insert(name.to_string(), library.clone());
+                queue.push(library.clone());
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn download(into: &Path, names: &BTreeSet<String>) -> Result<(), String> {
+    // Not as apt's own user, who may not write into the working tree.
+    let words = ["download", "-q", "-o", "APT::Sandbox::User=root"];
+    run(Command::new("apt-get").args(words).args(names).current_dir(into)).map(|_| ())
+}
+
+/// The value of a field in a package's control file.
+fn field<'a>(control: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(':').map(str::trim);
+    control.lines().find_map(value).unwrap_or("")
+}
+
+/// The libraries in a list of dependencies: of alternatives the first, versions dropped.
+fn libraries(depends: &str) -> impl Iterator<Item = String> + '_ {
+    let first = |group: &str| group.split(['|', '(', ':']).next().unwrap_or("").trim().to_string();
+    depends.split(',').map(first).filter(|name| name.starts_with("lib"))
+}
+
+/// The names in `readelf -d`: `0x01 (NEEDED) Shared library: [libc.so.6]`.
+fn needed(dynamic: &str) -> impl Iterator<Item = &str> {
+    let name = |line: &'_ str| -> Option<(usize, usize)> { Some((line.find('[')? + 1, line.find(']')?)) };
+    let lines = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
+    lines.filter_map(move |line| name(line).and_then(|(start, end)| line.get(start..end)))
+}
+
+/// Files and links below `dir` that may be libraries, by name. A link to an absolute
+/// path would lead to the host's file and is left out.
+fn shared_objects(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), String> {
+    for path in files(dir)? {
+        let meta = path.symlink_metadata().map_err(|error| named(&path, error))?;
+        if meta.is_dir() {
+            shared_objects(&path, found)?;
+            continue;
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let leads_out = std::fs::read_link(&path).is_ok_and(|target| target.is_absolute());
+        if name.contains(".so") && !leads_out {
+            found.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
+/// The contents of a program or library without what only a debugger reads.
+fn strip(file: &Path, into: &Path) -> Result<Vec<u8>, String> {
+    let target = into.join(file.file_name().unwrap_or_default());
+    run(Command::new("strip").arg("--strip-unneeded").arg("-o").arg(&target).arg(file))?;
+    std::fs::read(&target).map_err(|error| named(&target, error))
+}
+
+/// `raw` under xz; half a minute of work, so the answer is kept.
+fn compressed(raw: &[u8], cache: &Path) -> Result<Vec<u8>, String> {
+    let (plain, packed) = (cache.join("base.cpio"), cache.join("base.cpio.xz"));
+    if std::fs::read(&plain).is_ok_and(|before| before == raw) {
+        if let Ok(bytes) = std::fs::read(&packed) {
+            return Ok(bytes);
+        }
+    }
+    let bytes = xz(raw).map_err(|error| format!("xz: {error}"))?;
+    std::fs::write(&packed, &bytes).map_err(|error| named(&packed, error))?;
+    // Last: it says that the other is whole.
+    std::fs::write(&plain, raw).map_err(|error| named(&plain, error))?;
+    Ok(bytes)
+}
+
+/// The settings that give the fewest bytes here, of those that we try for ourselves.
+fn xz(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut options = LzmaOptions::new_preset(9 | (1 << 31))?;
+    options.dict_size(DICT_BYTES);
+    let mut filters = Filters::new();
+    filters.x86().lzma2(&options);
+    let stream = Stream::new_stream_encoder(&filters, Check::Crc32)?;
+    let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+    encoder.write_all(raw)?;
+    encoder.finish()
+}
+
+/// What is in a folder, sorted.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = std::fs::read_dir(dir).map_err(|error| named(dir, error))?;
+    let mut list: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    list.sort();
+    Ok(list)
+}
+
+fn run(command: &mut Command) -> Result<String, String> {
+    let tool = command.get_program().to_string_lossy().into_owned();
+    let output =
+        command.env("LC_ALL", "C").stdin(Stdio::null()).output().map_err(|error| format!("{tool}: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{tool}: {}", text.lines().last().unwrap_or("failed").trim()))
+}
+
+fn named(path: &Path, error: std::io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_libraries_without_versions() {
+        let control = "Package: crun\nVersion: 1.8\nPre-Depends: init\n\
+                       Depends: libc6 (>= 2.34), libsystemd0 | libelogind0, runc, libyajl2:any\nDescription: x\n";
+        assert_eq!(field(control, "Version"), "1.8");
+        assert_eq!(field(control, "Recommends"), "");
+        let names: Vec<String> = libraries(field(control, "Depends")).collect();
+        assert_eq!(names, ["libc6", "libsystemd0", "libyajl2"]);
+    }
+
+    #[test]
+    fn only_needed_libraries_are_read() {
+        let text = "Dynamic section at offset 0x1 contains 3 entries:\n \
+                    0x0000000000000001 (NEEDED)   Shared library: [libgpgme.so.11]\n \
+                    0x000000000000000e (SONAME)   Library soname: [libx.so.1]\n \
+                    0x0000000000000001 (NEEDED)   Shared library: [libc.so.6]\n";
+        assert_eq!(needed(text).collect::<Vec<_>>(), ["libgpgme.so.11", "libc.so.6"]);
+    }
+
+    #[test]
+    fn a_link_to_the_host_is_no_library() {
+        let dir = std::env::temp_dir().join(format!("ocinit-peer-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("lib")).unwrap();
+        std::fs::write(dir.join("lib/liba.so.1.2"), "").unwrap();
+        std::os::unix::fs::symlink("liba.so.1.2", dir.join("lib/liba.so.1")).unwrap();
+        std::os::unix::fs::symlink("/lib/libb.so.1", dir.join("lib/libb.so.1")).unwrap();
+        let mut found = BTreeMap::new();
+        shared_objects(&dir, &mut found).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["liba.so.1", "liba.so.1.2"]);
+    }
+
+    #[test]
+    fn the_script_speaks_the_dialect() {
+        let init = TEXTS.iter().find(|(path, ..)| *path == "init").unwrap().2;
+        for words in ["--rm --privileged --pull=always --network=host", "Execution is over, pipeline status: $status"] {
+            assert!(init.contains(words), "{words}");
+        }
+        let commands = init.lines().filter_map(|line| line.split_whitespace().next());
+        for command in commands.filter(|word| ["mount", "modprobe", "ip", "udhcpc", "poweroff"].contains(word)) {
+            assert!(APPLETS.contains(&command), "{command}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Debian's real registry, on a loopback port, for tests and benchmarks.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// It answers after 0.1 s; a machine that is busy with emulation takes longer.
+const START_MS: u64 = 20_000;
+/// Its port may be taken between our asking for a free one and its start.
+const TRIES: u32 = 3;
+
+/// A running `docker-registry`; ended with its owner.
+#[derive(Debug)]
+pub struct DockerRegistry {
+    child: Child,
+    dir: PathBuf,
+    pub port: u16,
+}
+
+impl DockerRegistry {
+    /// Starts one that keeps its blobs below `dir` (made when missing), and waits
+    /// until it answers. `NotFound`: there is no such program.
+    pub fn start(dir: &Path) -> io::Result<DockerRegistry> {
+        std::fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        let mut last = io::Error::other("never tried");
+        for _ in 0..TRIES {
+            match start_once(&dir) {
+                Ok(registry) => return Ok(registry),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// `HOST:PORT` on this machine.
+    pub fn here(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `HOST:PORT` for a guest on QEMU's user network.
+    pub fn for_guest(&self) -> String {
+        format!("10.0.2.2:{}", self.port)
+    }
+
+    /// Where its files are: `docker/registry/v2/blobs/sha256/XX/HEX/data`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Copies image `tag` of an OCI layout to `NAME[:TAG]` here, blobs as they are.
+    pub fn push(&self, layout: &Path, tag: &str, name: &str) -> io::Result<()> {
+        let mut skopeo = Command::new(find("skopeo"));
+        skopeo.args(["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]);
+        skopeo.arg(format!("oci:{}:{tag}", layout.display())).arg(format!("docker://{}/{name}", self.here()));
+        let output = skopeo.stdin(Stdio::null()).output().map_err(|error| named("skopeo", error))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("skopeo: {}", text.lines().last().unwrap_or("failed"))))
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start_once(dir: &Path) -> io::Result<DockerRegistry> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let config = dir.join("registry.yml");
+    std::fs::write(&config, configuration(dir, port))?;
+    let log = std::fs::File::create(dir.join("registry.log"))?;
+    let program = find("docker-registry");
+    let mut command = Command::new(&program);
+    command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let child = command.spawn().map_err(|error| named("docker-registry", error))?;
+    let mut registry = DockerRegistry { child, dir: dir.to_path_buf(), port };
+    let deadline = Instant::now() + Duration::from_millis(START_MS);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    while Instant::now() < deadline {
+        // Dead first: an open port may be another's, who was faster.
+        if let Some(status) = registry.child.try_wait()? {
+            let text = std::fs::read_to_string(dir.join("registry.log")).unwrap_or_default();
+            let why = text.lines().last().unwrap_or("no word").to_string();
+            return Err(io::Error::other(format!("docker-registry: {status}: {why}")));
+        }
+        if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
+            return Ok(registry);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("docker-registry: silent on port {port}")))
+}
+
+/// No cache: a test may change a blob's file, and must then get the changed bytes.
+fn configuration(dir: &Path, port: u16) -> String {
+    format!(
+        "version: 0.1\n\
+         log:\n  level: error\n  accesslog:\n    disabled: true\n\
+         storage:\n  filesystem:\n    rootdirectory: {dir}\n  delete:\n    enabled: true\n\
+         http:\n  addr: 127.0.0.1:{port}\n",
+        dir = serde_json::Value::from(dir.to_string_lossy()),
+    )
+}
+
+/// A program in PATH, else where `./dev setup` unpacks what it does not install.
+fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("target/tools/usr/bin")]);
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap_or_else(|| program.into())
+}
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    fn ask(port: u16) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    #[test]
+    fn it_answers_while_it_is_owned() {
+        // A space and a colon: the path is quoted in the configuration.
+        let dir = std::env::temp_dir().join(format!("ocinit registry: {}", std::process::id()));
+        let registry = match DockerRegistry::start(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                println!("skipped: there is no docker-registry here");
+                return;
+            }
+            other => other.unwrap(),
+        };
+        let port = registry.port;
+        let answer = ask(port).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("Docker-Distribution-Api-Version: registry/2.0"), "{answer}");
+        assert_eq!(registry.for_guest(), format!("10.0.2.2:{port}"));
+        drop(registry);
+        assert!(ask(port).is_err());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_bad_layout_is_an_error_with_a_reason() {
+        let dir = std::env::temp_dir().join(format!("ocinit-registry-push-{}", std::process::id()));
+        let Ok(registry) = DockerRegistry::start(&dir) else {
+            println!("skipped: there is no docker-registry here");
+            return;
+        };
+        let error = registry.push(Path::new("/nonexistent"), "latest", "demo:latest").unwrap_err();
+        assert!(error.to_string().starts_with("skopeo: "), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
