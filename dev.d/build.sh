@@ -113,12 +113,13 @@ cargo_release() {
         shift
     done
     shift
-    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
-    local cc_flags="-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo"
-    local encoded
+    local cargo_home=${CARGO_HOME:-$HOME/.cargo} encoded cc=gcc
+    [[ $target != *musl ]] || cc=musl-gcc
+    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=$cargo_home=cargo")
     encoded=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
     env "${variables[@]}" "CARGO_ENCODED_RUSTFLAGS=$encoded" \
-        "CC_${target//-/_}=$([[ $target = *musl ]] && echo musl-gcc || echo gcc)" "CFLAGS_${target//-/_}=$cc_flags" \
+        "CC_${target//-/_}=$cc" \
+        "CFLAGS_${target//-/_}=-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=$cargo_home=cargo" \
         "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)" \
         cargo build --release --locked --bin ocinit --target "$target" "$@" >&2
 }

@@ -12,3 +12,4 @@ pub mod peer;
 pub mod qemu;
 pub mod registry;
 pub mod serve;
+pub mod size;
