@@ -4,7 +4,7 @@ use crate::proto::options::{Config, OnFail};
 use crate::proto::shutdown::{self, Command};
 use crate::report::Report;
 use crate::sys::machine::{self, Reboot};
-use crate::sys::{fs as sysfs, mount, process, Error, EBUSY};
+use crate::sys::{fs as sysfs, io, mount, process, signal, Error, EBUSY};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -77,12 +77,12 @@ fn stop_processes() {
         return;
     }
     // It counts kernel threads as reached, so its answer says nothing.
-    let _ = process::kill(-1, process::SIGTERM);
+    let _ = process::kill(-1, signal::SIGTERM);
     let start_ms = machine::uptime_ms();
     while others_run() && machine::uptime_ms() < start_ms + PATIENCE_MS {
         pause(LOOK_AGAIN_MS);
     }
-    let _ = process::kill(-1, process::SIGKILL);
+    let _ = process::kill(-1, signal::SIGKILL);
 }
 
 /// Whether there is a program beside us and PID 1. Kernel threads and those
@@ -133,7 +133,7 @@ fn read_mounts(buffer: &mut [u8]) -> usize {
     let Ok(file) = sysfs::openat(sysfs::CWD, c"/proc/self/mounts", sysfs::O_RDONLY, 0) else { return 0 };
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match process::read(file.as_fd(), rest) {
+        match io::read(file.as_fd(), rest) {
             Ok(count) if count > 0 => length += count,
             _ => break,
         }
