@@ -8,5 +8,6 @@ pub mod image;
 pub mod initramfs;
 pub mod kernel;
 pub mod modules;
+pub mod probe;
 pub mod qemu;
 pub mod serve;
