@@ -46,7 +46,8 @@ pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), Stri
             Ok((bytes, "zstd -19".into()))
         }
         Compression::Xz(Effort::Quick) => {
-            let settings = Xz { x86: has_x86_code(data), lc: 3, lp: 0, pb: if has_x86_code(data) { 0 } else { 2 } };
+            let x86 = has_x86_code(data);
+            let settings = Xz { x86, lc: if x86 { 4 } else { 3 }, lp: 0, pb: if x86 { 1 } else { 2 } };
             Ok((xz(data, settings)?, words(settings)))
         }
         Compression::Xz(Effort::Best) => smallest(data),
