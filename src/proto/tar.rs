@@ -510,13 +510,13 @@ mod tests {
         body.resize(BLOCK_BYTES + 603, b'z');
         member(&mut tar, "sparse", b'0', &body);
         let mut old = header("old", b'S', 25, b"ustar  \0");
-        old[OLD_SPARSE][..24].copy_from_slice(b"00000000000\000000000001\0");
+        old[OLD_SPARSE][..24].copy_from_slice(b"00000000000 00000000001 ");
         old[OLD_SPARSE.end] = 1;
         old[REAL_SIZE][..11].copy_from_slice(b"00000077777");
         seal(&mut old);
         tar.extend_from_slice(&old);
         let mut more = [0; BLOCK_BYTES];
-        more[..24].copy_from_slice(b"00000000100\000000000030\0");
+        more[..24].copy_from_slice(b"00000000100 00000000030 ");
         tar.extend_from_slice(&more);
         tar.extend_from_slice(&[b'o'; 25]);
         tar.resize(tar.len().next_multiple_of(BLOCK_BYTES), 0);
@@ -576,7 +576,7 @@ mod tests {
             seed as usize % below
         };
         let mut refused = 0;
-        for _ in 0..3000 {
+        for _ in 0..800 {
             let mut tar = good.clone();
             for _ in 0..=random(3) {
                 let at = random(tar.len());
@@ -598,6 +598,6 @@ mod tests {
                 assert_eq!(events(&tar, step), whole, "{step}");
             }
         }
-        assert!((500..2900).contains(&refused), "{refused} of 3000 refused: the changes are too tame or too wild");
+        assert!((130..770).contains(&refused), "{refused} of 800 refused: the changes are too tame or too wild");
     }
 }

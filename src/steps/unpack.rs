@@ -6,6 +6,7 @@
 //! times) is kept in `Tree::late` and settled when the archive has ended.
 
 mod below;
+mod resolve;
 mod tree;
 
 use crate::proto::tar::{self, Entry, Event, Kind, Xattr};
@@ -162,7 +163,7 @@ impl Unpack<'_> {
             }
             Meaning::Whiteout => {
                 let mut path = self.tree.mark_path(place.parent())?;
-                tree::join(&mut path, place.name());
+                resolve::join(&mut path, place.name());
                 self.tree.late(path)?.whiteout = true;
                 return Ok(());
             }
@@ -286,7 +287,7 @@ impl Unpack<'_> {
                 self.tree.locate(target.parent(), &target_name)?.ok_or(NO_TARGET)?
             }
         };
-        tree::join(&mut path, target.name());
+        resolve::join(&mut path, target.name());
         self.tree.enter(place.parent())?;
         if path == self.tree.path_of(place.name()) {
             return Err(Reason::Text("a hardlink to itself"));
@@ -345,7 +346,7 @@ impl Unpack<'_> {
         if xattrs.is_empty() {
             return Ok(());
         }
-        let path = tree::proc_path(self.tree.parent(), name)?;
+        let path = resolve::proc_path(self.tree.parent(), name)?;
         self.xattrs(xattrs, &mut |name, value| fs::lsetxattr(&path, name, value))
     }
 
