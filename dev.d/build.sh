@@ -84,8 +84,8 @@ dependency_of() {
 build_small() {
     local links=target/toolchain/links
     mkdir -p "$links"
-    # musl has no unwinder of its own; std asks for one by this name.
-    echo 'GROUP ( -lgcc_eh -lgcc )' >"$links/libunwind.a"
+    # std asks for an unwinder by this name; nothing here unwinds, and libgcc has the rest.
+    echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
     local flags=(
         -Cpanic=immediate-abort -Zunstable-options
         -Zlocation-detail=none -Zfmt-debug=none -Cforce-unwind-tables=no

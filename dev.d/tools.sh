@@ -23,6 +23,8 @@ dev_bench() {
 # dev_fuzz [TARGET [SECONDS]]: without a target, each for ten seconds.
 dev_fuzz() {
     local target targets=()
+    command -v c++ >/dev/null || install_packages g++
+    rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
     command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
     mapfile -t targets < <(cargo fuzz list)
     [ $# -eq 0 ] || targets=("$1")
