@@ -88,7 +88,8 @@ build_small() {
     echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
     local flags=(
         -Cpanic=immediate-abort -Zunstable-options
-        -Zlocation-detail=none -Zfmt-debug=none -Cforce-unwind-tables=no
+        # Not `none`: http::Version has no other text than its Debug, and ureq sends it in every request.
+        -Zlocation-detail=none -Zfmt-debug=shallow -Cforce-unwind-tables=no
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none

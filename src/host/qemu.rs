@@ -30,6 +30,13 @@ pub struct Disk {
     pub snapshot: bool,
 }
 
+impl Disk {
+    /// A raw image file that keeps what the guest writes.
+    pub fn new(path: &Path) -> Disk {
+        Disk { path: path.to_path_buf(), serial: String::new(), read_only: false, snapshot: false }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
     Kvm,
@@ -467,4 +474,93 @@ fn kvm_boots(kernel: &Path) -> bool {
 /// The signal that ended QEMU, if one did.
 pub fn signal(status: ExitStatus) -> Option<i32> {
     status.signal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> Machine {
+        Machine::on(Accel::Tcg, "vmlinuz".into(), "initramfs".into(), "console=ttyS0".into())
+    }
+
+    #[test]
+    fn arguments_say_what_was_asked_for() {
+        let mut machine = machine();
+        machine.network = Network::User(vec!["restrict=on".into()]);
+        machine.mac = "52:54:00:00:00:07".into();
+        machine.capture = Some("wire.pcap".into());
+        let disk = Disk { path: "a,b.img".into(), serial: "cache".into(), read_only: false, snapshot: true };
+        machine.disks.push(disk);
+        let text = machine.arguments().join(" ");
+        for part in [
+            "-m 256 -smp 1 -kernel vmlinuz -append console=ttyS0 -initrd initramfs",
+            "-netdev user,id=net0,restrict=on",
+            "virtio-net-pci,romfile=,id=nic0,netdev=net0,mac=52:54:00:00:00:07",
+            "-object filter-dump,id=dump0,netdev=net0,file=wire.pcap",
+            "-drive file=a,,b.img,format=raw,if=none,id=disk0,cache=unsafe,snapshot=on",
+            "virtio-blk-pci,drive=disk0,serial=cache",
+            "-accel tcg",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        machine.network = Network::Raw("socket,connect=127.0.0.1:9".into());
+        assert!(machine.arguments().join(" ").contains("-netdev socket,id=net0,connect=127.0.0.1:9 "));
+        machine.network = Network::None;
+        assert!(!machine.arguments().join(" ").contains("net0"));
+    }
+
+    #[test]
+    fn the_console_comes_in_lines() {
+        let (sender, receiver) = channel();
+        for part in ["one\r\ntw", "o\n\nIt's now", " safe to turn off your computer\r\n", "Execution is over", "\n"] {
+            sender.send(part.as_bytes().to_vec()).unwrap();
+        }
+        sender.send(b"Execution is over, pipeline status: 42\r\nlast".to_vec()).unwrap();
+        drop(sender);
+        let mut console = Console::default();
+        let mut seen = Vec::new();
+        let start = Instant::now();
+        let mut keep = |_: Duration, line: &str| seen.push(line.to_string());
+        assert!(!console.follow(&receiver, start, Duration::from_secs(9), &mut keep, &mut |_| false));
+        let last = "Execution is over, pipeline status: 42";
+        let safe = "It's now safe to turn off your computer";
+        assert_eq!(seen, ["one", "two", "", safe, "Execution is over", last, "last"]);
+        let Console { lines, raw, .. } = console;
+        let status = Some(ExitStatus::from_raw(0));
+        let (wall, complaint) = (start.elapsed(), String::new());
+        let boot = Boot { lines, raw, status, wall, timed_out: false, wire_bytes: None, complaint };
+        assert_eq!(boot.pipeline_status(), Some(42));
+        assert!(boot.ended_in_order());
+        assert!(!Boot { timed_out: true, ..boot }.ended_in_order());
+    }
+
+    #[test]
+    fn silence_ends_with_the_time() {
+        let (sender, receiver) = channel();
+        sender.send(b"half a line".to_vec()).unwrap();
+        let mut console = Console::default();
+        let time = Duration::from_millis(20);
+        assert!(console.follow(&receiver, Instant::now(), time, &mut |_, _| {}, &mut |_| false));
+        assert_eq!(console.lines[0].1, "half a line");
+        drop(sender);
+    }
+
+    #[test]
+    fn packets_are_counted_by_their_length_on_the_wire() {
+        let file = std::env::temp_dir().join(format!("ocinit-pcap-{}", std::process::id()));
+        let mut bytes = vec![0; 24];
+        for (kept, whole) in [(60u32, 60u32), (128, 1514)] {
+            bytes.extend_from_slice(&[0; 8]);
+            bytes.extend_from_slice(&kept.to_ne_bytes());
+            bytes.extend_from_slice(&whole.to_ne_bytes());
+            bytes.resize(bytes.len() + kept as usize, 0);
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let sum = pcap_bytes(&file);
+        std::fs::write(&file, &bytes[..10]).unwrap();
+        let short = pcap_bytes(&file);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((sum, short), (Some(1574), None));
+    }
 }

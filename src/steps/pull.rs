@@ -47,18 +47,13 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
     let (config_digest, layers) = (digest.0, digest.1);
     let fetched = pull.layers(&config, &layers)?;
     store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &error.to_string()))?;
-    report.line(
-        "pull",
-        format_args!(
-            "{} {}, {} layers, {} fetched, {} in {} ms",
-            pull.name,
-            config_digest.short(),
-            fetched.len(),
-            size(pull.bytes),
-            if pull.bytes == 0 { "all of it here already," } else { "unpacked" },
-            machine::uptime_ms() - start_ms
-        ),
-    );
+    let what = match (pull.bytes, fetched.len()) {
+        (0, _) => "all layers are here already".into(),
+        (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
+        (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
+    };
+    let took_ms = machine::uptime_ms() - start_ms;
+    report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, config_digest.short()));
     Ok(Image { config, layers: fetched })
 }
 

@@ -71,7 +71,7 @@ fn case_04_pax_records() {
         b"6 =ab\n",
         b"99999999999999999999 path=abc\n",
         b"0 path=abc\n",
-        b"11 pa\0h=abc\n",
+        b"12 pa\0h=abc\n",
         b"path=abc\n",
         b"\0\0\0",
     ] {
