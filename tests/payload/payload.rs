@@ -231,7 +231,7 @@ fn orphan(stage: &str) -> io::Result<u8> {
             child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut text)).transpose()?;
             let status = child.wait()?;
             let zombies = zombies()?;
-            println!("{} parent={:?} zombies={zombies}", text.trim_end(), status.code());
+            println!("{} parent={} zombies={zombies}", text.trim_end(), status.code().unwrap_or(-1));
         }
         "parent" => {
             Command::new(me).args(["orphan", "child"]).spawn()?;

@@ -120,6 +120,13 @@ fn the_init_cannot_panic_and_tests_cannot_sleep() {
         (rules::no_panic, path, "fn f() { panic!(\"why\") }", "fn f() { let panic = 1; }"),
         (rules::no_panic, "src/main.rs", "fn f() { todo!() }", "fn f() {}"),
         (rules::no_panic, "src/report.rs", "fn f() { unreachable!() }", "fn f() {}"),
+        (rules::no_debug_format, path, "fn f() { g!(\"{a:?}\"); }", "fn f() { g!(\"{a}?\"); h!(a, \":?\"); }"),
+        (
+            rules::no_debug_format,
+            "src/main.rs",
+            "fn f() { g!(\"{:?}\", a); }",
+            "#[cfg(test)] mod t { fn f() { g!(\"{a:?}\"); } }",
+        ),
         (rules::no_sleep, path, "#[cfg(test)] mod t { fn f() { std::thread::sleep(D); } }", "fn f() { sleep(D); }"),
         (rules::no_sleep, "tests/a.rs", "fn f() { sleep(D); }", "const A: &str = \"sleep(1)\";"),
     ]);

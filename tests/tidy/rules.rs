@@ -9,7 +9,7 @@ const FILE_LINES_MAX: usize = 400;
 pub type Rule = fn(&Source) -> Vec<String>;
 
 /// Every rule, in the order of the house's description.
-pub const RULES: [Rule; 12] = [
+pub const RULES: [Rule; 13] = [
     layers,
     purity,
     unsafe_place,
@@ -18,6 +18,7 @@ pub const RULES: [Rule; 12] = [
     file_length,
     tests_last,
     no_panic,
+    no_debug_format,
     no_sleep,
     module_docs,
     item_docs,
@@ -153,6 +154,17 @@ pub fn no_panic(source: &Source) -> Vec<String> {
         findings.extend(calls.iter().map(|at| finding(source, tokens[at - 1].line, &format!("{name}! in the init"))));
     }
     findings
+}
+
+/// The release is built without `Debug`: `{:?}` prints nothing there.
+pub fn no_debug_format(source: &Source) -> Vec<String> {
+    let tokens = match source.path.as_str() {
+        "tests/payload/payload.rs" => &source.tests,
+        _ if source.is_init() => &source.product,
+        _ => return Vec::new(),
+    };
+    let texts = tokens.iter().filter(|token| token.text.starts_with('"') && token.text.contains(":?}"));
+    texts.map(|text| finding(source, text.line, "{:?} prints nothing in the release")).collect()
 }
 
 /// A test waits for what it waits for, not for a time. The payload that tests
