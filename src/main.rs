@@ -1,1 +1,56 @@
-fn main() {}
+//! PID 1 of an initramfs, or a command line on a host.
+
+use ocinit::proto::options::Config;
+use ocinit::report::{Outcome, Report};
+use ocinit::steps::end::Ending;
+use ocinit::steps::pipeline::Machine;
+use ocinit::steps::store::Store;
+use ocinit::steps::{cache, cli, clock, drivers, early, end, network, options, pipeline, reaper, resolver};
+
+fn main() -> ! {
+    if std::process::id() == 1 {
+        reaper::run(machine);
+    }
+    std::process::exit(cli::main());
+}
+
+/// From power to power off, whatever happens in between.
+fn machine() -> i32 {
+    let mut report = Report::at_boot();
+    report.line("ocinit", env!("CARGO_PKG_VERSION"));
+    let mut config = Config::default();
+    let ending = boot(&mut config, &mut report).unwrap_or_else(|failure| {
+        report.fail(&failure);
+        Ending::Failed
+    });
+    end::finish(&config, &ending, &report);
+    reaper::HANG
+}
+
+/// The boot: one list of steps. The order is the dialect's.
+fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
+    early::mounts(report)?;
+    options::read(config, report)?;
+    report.section("boot", true);
+    drivers::load(&config.insmods, report);
+    clock::floor(report);
+    let network = network::up(report).or_else(|failure| options::without_network(config, failure, report))?;
+    let resolver = resolver::Resolver::from_lease(&network.nameservers, network.domain.as_deref());
+    if let Some(peer) = &config.ntp_peer {
+        clock::set(peer, &resolver, report);
+    }
+    let on_disk = cache::open(&config.cache_device, report);
+    let store = Store::at_boot(cache::STORE, on_disk)?;
+    early::set_hostname(&config.hostname, report);
+    report.end_section("boot");
+
+    let status = pipeline::run(&Machine {
+        config,
+        store: &store,
+        resolver: resolver.into(),
+        resolv_conf: network::resolv_conf(&network),
+        report,
+    });
+    report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
+    Ok(status.ending(config))
+}

@@ -40,6 +40,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// A machine's console, before its options are known.
+    pub fn at_boot() -> Report {
+        Report { sections: false, times: true, quiet: false }
+    }
+
+    /// A command line on a host.
+    pub fn on_host() -> Report {
+        Report { sections: false, times: false, quiet: false }
+    }
+
     /// `[   1.02] network    eth0 10.0.2.15/24 …`
     pub fn line(&self, step: &str, what: impl Display) {
         if !self.quiet {
@@ -62,6 +72,23 @@ impl Report {
     /// A text of the dialect, exact to the byte, alone on its line.
     pub fn exact(&self, text: &str) {
         self.write(&[text, "\n"]);
+    }
+
+    /// Starts one of GitLab's log sections; those that hold a container's own
+    /// output are not collapsed.
+    pub fn section(&self, name: &str, collapsed: bool) {
+        if self.sections {
+            let collapsed = if collapsed { "[collapsed=true]" } else { "" };
+            let time = machine::realtime().0.to_string();
+            self.write(&["\x1b[0Ksection_start:", &time, ":", name, collapsed, "\r\x1b[0K", name, "\n"]);
+        }
+    }
+
+    pub fn end_section(&self, name: &str) {
+        if self.sections {
+            let time = machine::realtime().0.to_string();
+            self.write(&["\x1b[0Ksection_end:", &time, ":", name, "\r\x1b[0K\n"]);
+        }
     }
 
     fn emit(&self, step: &str, mark: &str, what: &str) {

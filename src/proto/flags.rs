@@ -1,1 +1,352 @@
 //! The flags of a container line (`b2c.run=`): one table, and what they ask for.
+
+use super::reference::Reference;
+use super::words;
+
+/// What a flag sets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sets {
+    Tty,
+    Interactive,
+    Env,
+    Entrypoint,
+    WorkingDir,
+    Volume,
+    TlsVerify,
+    Privileged,
+    Hostname,
+    User,
+    Network,
+    Dns,
+    Pull,
+    /// Asks for what every container has anyway.
+    Implied,
+    /// Cannot matter on a machine that runs one line: one warning.
+    Ignored,
+    /// The same, for a value of `no` only.
+    Restart,
+}
+
+/// One row of the table of flags.
+pub struct Row {
+    /// Without the dashes.
+    pub long: &'static str,
+    /// 0 where there is none.
+    short: u8,
+    /// Whether a value follows; without one, `=true` and `=false` are understood.
+    valued: bool,
+    sets: Sets,
+}
+
+const fn row(long: &'static str, short: u8, valued: bool, sets: Sets) -> Row {
+    Row { long, short, valued, sets }
+}
+
+pub const TABLE: &[Row] = &[
+    row("tty", b't', false, Sets::Tty),
+    row("interactive", b'i', false, Sets::Interactive),
+    row("env", b'e', true, Sets::Env),
+    row("entrypoint", 0, true, Sets::Entrypoint),
+    row("workdir", b'w', true, Sets::WorkingDir),
+    row("volume", b'v', true, Sets::Volume),
+    row("tls-verify", 0, false, Sets::TlsVerify),
+    row("privileged", 0, false, Sets::Privileged),
+    row("rm", 0, false, Sets::Implied),
+    row("hostname", b'h', true, Sets::Hostname),
+    row("user", b'u', true, Sets::User),
+    row("net", 0, true, Sets::Network),
+    row("network", 0, true, Sets::Network),
+    row("dns", 0, true, Sets::Dns),
+    row("pull", 0, true, Sets::Pull),
+    row("label", b'l', true, Sets::Ignored),
+    row("annotation", 0, true, Sets::Ignored),
+    row("log-driver", 0, true, Sets::Ignored),
+    row("restart", 0, true, Sets::Restart),
+    row("expose", 0, true, Sets::Ignored),
+    row("publish", b'p', true, Sets::Ignored),
+    row("detach", b'd', false, Sets::Ignored),
+    row("quiet", b'q', false, Sets::Ignored),
+    row("gpus", 0, true, Sets::Ignored),
+];
+
+/// A folder or file of the machine that the container sees.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Volume {
+    pub source: String,
+    pub target: String,
+    pub read_only: bool,
+}
+
+/// What one container line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Container {
+    pub tty: bool,
+    pub interactive: bool,
+    /// `NAME=value`, later ones win.
+    pub env: Vec<String>,
+    /// Replaces the image's; `Some("")` removes it.
+    pub entrypoint: Option<String>,
+    pub working_dir: Option<String>,
+    pub volumes: Vec<Volume>,
+    pub tls_verify: bool,
+    pub hostname: Option<String>,
+    pub user: Option<String>,
+    /// A network namespace of its own, with nothing in it.
+    pub no_network: bool,
+    /// `/etc/resolv.conf` is the image's own (`--dns=none`).
+    pub own_resolv_conf: bool,
+    pub image: Reference,
+    pub command: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// Reads a container line, variables expanded by `variable`.
+pub fn parse_line(line: &str, variable: words::Lookup) -> Result<Container, String> {
+    parse(&words::split(line, variable).map_err(|error| String::from(error.text()))?, variable)
+}
+
+/// What can be known of a line before it runs. One with variables is read in
+/// full only when they have their values.
+pub fn check(line: &str) -> Result<(), String> {
+    let words = words::split(line, &|_| None).map_err(|error| String::from(error.text()))?;
+    if line.contains('$') {
+        return Ok(());
+    }
+    parse(&words, &|_| None).map(drop)
+}
+
+/// Reads the words of a container line: flags, image, command. `variable`
+/// answers for `-e NAME` without a value.
+pub fn parse(words: &[String], variable: words::Lookup) -> Result<Container, String> {
+    let mut container = Container {
+        tty: false,
+        interactive: false,
+        env: Vec::new(),
+        entrypoint: None,
+        working_dir: None,
+        volumes: Vec::new(),
+        tls_verify: true,
+        hostname: None,
+        user: None,
+        no_network: false,
+        own_resolv_conf: false,
+        image: Reference::Layout { dir: String::new(), tag: None },
+        command: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut rest = words.iter();
+    let image = loop {
+        let Some(word) = rest.next() else { return Err("no image is named".into()) };
+        if word == "--" {
+            break rest.next().ok_or("no image is named")?;
+        }
+        let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else { break word };
+        match flag.strip_prefix('-') {
+            Some(long) => container.long(long, &mut rest, variable)?,
+            None => container.short(flag, &mut rest, variable)?,
+        }
+    };
+    container.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
+    container.command = rest.cloned().collect();
+    Ok(container)
+}
+
+type Rest<'a> = std::slice::Iter<'a, String>;
+
+impl Container {
+    /// `--name=value`, `--name value`, `--name`.
+    fn long(&mut self, flag: &str, rest: &mut Rest, variable: words::Lookup) -> Result<(), String> {
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (flag, None),
+        };
+        let row = TABLE.iter().find(|row| row.long == name);
+        let row = row.ok_or_else(|| ["--", name, " is not a flag that is there"].concat())?;
+        let value = match value {
+            None if row.valued => {
+                Some(rest.next().ok_or_else(|| ["--", name, ": its value is missing"].concat())?.as_str())
+            }
+            value => value,
+        };
+        self.set(row, value, variable).map_err(|error| ["--", name, ": ", &error].concat())
+    }
+
+    /// `-ti`, `-eA=b`, `-e A=b`.
+    fn short(&mut self, flags: &str, rest: &mut Rest, variable: words::Lookup) -> Result<(), String> {
+        for (index, letter) in flags.char_indices() {
+            let name = ["-", letter.encode_utf8(&mut [0; 4])].concat();
+            let row = TABLE.iter().find(|row| row.short != 0 && char::from(row.short) == letter);
+            let row = row.ok_or_else(|| [&name, " is not a flag that is there"].concat())?;
+            let fail = |error: String| [&name, ": ", &error].concat();
+            if !row.valued {
+                self.set(row, None, variable).map_err(fail)?;
+                continue;
+            }
+            let attached = flags.get(index + letter.len_utf8()..).unwrap_or_default();
+            let attached = attached.strip_prefix('=').unwrap_or(attached);
+            let value = if attached.is_empty() { rest.next().map(String::as_str) } else { Some(attached) };
+            let value = value.ok_or_else(|| fail("its value is missing".into()))?;
+            return self.set(row, Some(value), variable).map_err(fail);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, row: &Row, value: Option<&str>, variable: words::Lookup) -> Result<(), String> {
+        let text = || String::from(value.unwrap_or_default());
+        match row.sets {
+            Sets::Tty => self.tty = truth(value)?,
+            Sets::Interactive => self.interactive = truth(value)?,
+            Sets::TlsVerify => self.tls_verify = truth(value)?,
+            Sets::Privileged if truth(value)? => {}
+            Sets::Privileged => return Err("containers without privileges are not there yet".into()),
+            Sets::Implied => drop(truth(value)?),
+            Sets::Env => self.env.extend(environment(text(), variable)?),
+            Sets::Entrypoint => self.entrypoint = Some(text()),
+            Sets::WorkingDir if !text().starts_with('/') => return Err("a working directory begins with /".into()),
+            Sets::WorkingDir => self.working_dir = Some(text()),
+            Sets::Volume => self.volumes.push(volume(&text())?),
+            Sets::Hostname => {
+                self.hostname =
+                    Some(super::options::hostname(&text()).map_err(|_| "1 to 64 letters, digits and - . _")?)
+            }
+            Sets::User => self.user = Some(text()),
+            Sets::Network => self.no_network = network(&text())?,
+            Sets::Dns if text() == "none" => self.own_resolv_conf = true,
+            Sets::Dns => return Err("only none is there yet".into()),
+            Sets::Pull if text() == "always" => {}
+            Sets::Pull => return Err("only always is there yet".into()),
+            Sets::Restart if text() != "no" => return Err("only no is there: the machine runs its line once".into()),
+            Sets::Restart | Sets::Ignored => self.warnings.push(["--", row.long, " has no effect here"].concat()),
+        }
+        Ok(())
+    }
+}
+
+/// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
+fn truth(value: Option<&str>) -> Result<bool, String> {
+    match value {
+        None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+        Some(other) => Err(["«", other, "» is not true or false"].concat()),
+    }
+}
+
+/// `NAME=value`, or `NAME` alone: our own value of it, nothing where unset.
+fn environment(text: String, variable: words::Lookup) -> Result<Option<String>, String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err(["«", &text, "» has no name"].concat()),
+        Some(_) => Ok(Some(text)),
+        None => Ok(variable(&text).map(|value| [&text, "=", &value].concat())),
+    }
+}
+
+/// `HOST:CTR[:options]`.
+fn volume(text: &str) -> Result<Volume, String> {
+    let mut parts = text.splitn(3, ':');
+    let source = parts.next().unwrap_or_default();
+    let Some(target) = parts.next() else {
+        return Err(["«", text, "»: write HOST:CONTAINER; volumes without a source are not there yet"].concat());
+    };
+    if !source.starts_with(['/', '.']) {
+        return Err(["«", source, "»: named volumes are not there yet: write a path"].concat());
+    }
+    if !target.starts_with('/') {
+        return Err(["«", target, "»: a path in the container begins with /"].concat());
+    }
+    let mut read_only = false;
+    for option in parts.next().unwrap_or_default().split(',') {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            // Labels of SELinux, and the propagation that is ours anyway.
+            "" | "z" | "Z" | "rprivate" | "private" | "rslave" | "slave" | "exec" | "dev" | "suid" | "rbind" => {}
+            _ => return Err(["«", option, "» is not an option that is there"].concat()),
+        }
+    }
+    Ok(Volume { source: source.into(), target: target.into(), read_only })
+}
+
+/// Whether the container gets a network namespace of its own.
+fn network(text: &str) -> Result<bool, String> {
+    match text {
+        "host" => Ok(false),
+        "none" => Ok(true),
+        _ => Err(["«", text, "» is not one of host, none"].concat()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        (name == "CODE").then(|| "7".into())
+    }
+
+    fn read(line: &str) -> Container {
+        parse_line(line, &env).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn lines_of_labs() {
+        let c = read("-ti --tls-verify=false docker://10.42.0.1:8001/infra/machine-registration:latest check");
+        assert!(c.tty && c.interactive && !c.tls_verify);
+        assert_eq!((c.image.name().as_str(), c.command.len()), ("10.42.0.1:8001/infra/machine-registration:latest", 1));
+        let c = read("-v /results:/w -w /w --tls-verify=false --entrypoint sh 10.42.0.1:8002/t/m:1 -euc 'make > out'");
+        assert_eq!((c.entrypoint.as_deref(), c.working_dir.as_deref()), (Some("sh"), Some("/w")));
+        assert_eq!(c.command, ["-euc", "make > out"]);
+        let c = read("-ti --dns=none --entrypoint=/bin/init docker://10.0.2.2:8088/x");
+        assert!(c.own_resolv_conf);
+    }
+
+    #[test]
+    fn short_flags_bundle_and_carry_values() {
+        let c = read("-dit -eA=b -e C=d=e -e CODE -e UNSET -uann:video img -t");
+        assert!(c.tty && c.interactive);
+        assert_eq!(c.env, ["A=b", "C=d=e", "CODE=7"]);
+        assert_eq!((c.user.as_deref(), c.command.len()), (Some("ann:video"), 1));
+        assert_eq!(c.warnings, ["--detach has no effect here"]);
+    }
+
+    #[test]
+    fn the_last_of_a_single_valued_flag_wins() {
+        let c = read("--hostname a -h b --net=none --net host --tls-verify=false --tls-verify img");
+        assert_eq!((c.hostname.as_deref(), c.no_network, c.tls_verify), (Some("b"), false, true));
+    }
+
+    #[test]
+    fn volumes() {
+        let c = read("-v /a:/b -v /c:/d:ro,z --volume=./e:/f:rw img");
+        assert_eq!(c.volumes.iter().map(|v| v.read_only).collect::<Vec<_>>(), [false, true, false]);
+    }
+
+    #[test]
+    fn errors_name_the_flag() {
+        for (line, want) in [
+            ("", "no image is named"),
+            ("-t", "no image is named"),
+            ("--frobnicate img", "--frobnicate is not a flag that is there"),
+            ("-tz img", "-z is not a flag that is there"),
+            ("-w", "-w: its value is missing"),
+            ("--env", "--env: its value is missing"),
+            ("-w rel img", "-w: a working directory begins with /"),
+            ("--tls-verify=maybe img", "--tls-verify: «maybe» is not true or false"),
+            ("--net=bridge img", "--net: «bridge» is not one of host, none"),
+            ("-v data:/x img", "-v: «data»: named volumes are not there yet: write a path"),
+            ("-v /a:/x:cow img", "-v: «cow» is not an option that is there"),
+            ("-e =x img", "-e: «=x» has no name"),
+            ("--restart=always img", "--restart: only no is there: the machine runs its line once"),
+            ("--privileged=false img", "--privileged: containers without privileges are not there yet"),
+        ] {
+            assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
+        }
+        assert!(parse_line("a.b/UPPER", &env).unwrap_err().starts_with("image «a.b/UPPER»: "));
+    }
+
+    #[test]
+    fn a_line_with_variables_is_checked_as_far_as_it_can_be() {
+        assert!(check("--entrypoint $X img").is_ok());
+        assert!(check("--entrypoint $(x) img").is_err());
+        assert!(check("--nope img").is_err());
+    }
+}

@@ -14,6 +14,7 @@ pub mod netlink;
 pub mod oci;
 pub mod options;
 pub mod passwd;
+pub mod process;
 pub mod reference;
 pub mod shutdown;
 pub mod sntp;

@@ -1,1 +1,376 @@
 //! rtnetlink messages: links, addresses, routes.
+//!
+//! All numbers are of the machine's own byte order (netlink never leaves the
+//! machine), addresses are of the network's. Constants: `linux/rtnetlink.h`,
+//! `linux/if_link.h`, `linux/if_addr.h`.
+
+use core::net::Ipv4Addr;
+
+/// Enough for any one message of a link dump: the kernel's own NLMSG_GOODSIZE limit is 8 KiB,
+/// and `ip` reads with 32 KiB since links with many virtual functions pass it.
+pub const RECEIVE_BYTES: usize = 32 * 1024;
+
+const HEADER: usize = 16;
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_CREATE: u16 = 0x400;
+
+const IFF_UP: u32 = 0x1;
+const IFF_LOWER_UP: u32 = 0x1_0000;
+const ARPHRD_ETHER: u16 = 1;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const RTNH_F_ONLINK: u32 = 4;
+const AF_INET: u8 = 2;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_DHCP: u8 = 16;
+const RTN_UNICAST: u8 = 1;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+
+/// A network interface as the kernel tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    /// ARPHRD_ETHER; the address is [0; 6] for others.
+    pub ethernet: bool,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    pub up: bool,
+    /// The cable is in and the other side is there (IFF_LOWER_UP).
+    pub carrier: bool,
+    /// The driver's kind for interfaces made by software (`bridge`, `veth`); empty for hardware.
+    pub kind: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub index: u32,
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+/// A route of the main table by one interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub index: u32,
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    /// None: the destination is on the link.
+    pub gateway: Option<Ipv4Addr>,
+    /// The sender's address for what leaves by this route.
+    pub source: Option<Ipv4Addr>,
+    /// The gateway is on the link though no address of ours says so (a /32 lease, RFC 3442).
+    pub onlink: bool,
+}
+
+/// What the kernel said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The request's end: 0, or the errno.
+    Ack(i32),
+    /// The dump's end.
+    Done,
+    Link(Link),
+    LinkGone(u32),
+    Address(Address),
+    Route(Route),
+    Other,
+}
+
+pub fn get_links(sequence: u32) -> Vec<u8> {
+    Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &[0; 16]).end()
+}
+
+pub fn get_addresses(sequence: u32) -> Vec<u8> {
+    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0]).end()
+}
+
+pub fn get_routes(sequence: u32) -> Vec<u8> {
+    Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
+}
+
+pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, IFF_UP, IFF_UP)).end()
+}
+
+pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
+        .attribute(IFLA_MTU, &mtu.to_ne_bytes())
+        .end()
+}
+
+/// The address with its subnet's broadcast address (none on /31 and /32, RFC 3021).
+pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
+    let mut body = [AF_INET, address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    body[4..].copy_from_slice(&address.index.to_ne_bytes());
+    let octets = address.address.octets();
+    let request = Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
+        .attribute(IFA_LOCAL, &octets)
+        .attribute(IFA_ADDRESS, &octets);
+    if address.prefix >= 31 {
+        return request.end();
+    }
+    let broadcast = address.address.to_bits() | u32::MAX >> address.prefix;
+    request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
+}
+
+pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
+    let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
+    let mut body = [AF_INET, route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];
+    let flags = if route.onlink { RTNH_F_ONLINK } else { 0 };
+    body[8..].copy_from_slice(&flags.to_ne_bytes());
+    let mut request = Request::new(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
+        .attribute(RTA_DST, &route.destination.octets())
+        .attribute(RTA_OIF, &route.index.to_ne_bytes());
+    if let Some(gateway) = route.gateway {
+        request = request.attribute(RTA_GATEWAY, &gateway.octets());
+    }
+    if let Some(source) = route.source {
+        request = request.attribute(RTA_PREFSRC, &source.octets());
+    }
+    request.end()
+}
+
+/// The messages of one datagram: sequence number (0 for notifications) and reply.
+/// What is cut short ends the list.
+pub fn parse(mut datagram: &[u8]) -> Vec<(u32, Reply)> {
+    let mut replies = Vec::new();
+    while let (Some(length), Some(kind), Some(sequence)) =
+        (u32_at(datagram, 0), u16_at(datagram, 4), u32_at(datagram, 8))
+    {
+        let length = length as usize;
+        let Some(body) = datagram.get(HEADER..length) else { break };
+        replies.push((sequence, message(kind, body).unwrap_or(Reply::Other)));
+        datagram = datagram.get(align(length)..).unwrap_or_default();
+    }
+    replies
+}
+
+fn message(kind: u16, body: &[u8]) -> Option<Reply> {
+    Some(match kind {
+        NLMSG_ERROR => Reply::Ack((u32_at(body, 0)? as i32).wrapping_neg()),
+        NLMSG_DONE => Reply::Done,
+        RTM_NEWLINK => Reply::Link(link(body)?),
+        RTM_DELLINK => Reply::LinkGone(u32_at(body, 4)?),
+        RTM_NEWADDR => Reply::Address(address(body)?),
+        RTM_NEWROUTE => Reply::Route(route(body)?),
+        _ => Reply::Other,
+    })
+}
+
+fn link(body: &[u8]) -> Option<Link> {
+    let flags = u32_at(body, 8)?;
+    let mut link = Link {
+        index: u32_at(body, 4)?,
+        name: String::new(),
+        ethernet: u16_at(body, 2)? == ARPHRD_ETHER,
+        mac: [0; 6],
+        mtu: 0,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        kind: String::new(),
+    };
+    for (kind, value) in Attributes(body.get(16..)?) {
+        match kind {
+            IFLA_ADDRESS if link.ethernet => link.mac = value.try_into().unwrap_or_default(),
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_MTU => link.mtu = u32_at(value, 0)?,
+            IFLA_LINKINFO => {
+                link.kind = Attributes(value).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1)).unwrap_or_default()
+            }
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn address(body: &[u8]) -> Option<Address> {
+    let (family, prefix) = (*body.first()?, *body.get(1)?);
+    let local = Attributes(body.get(8..)?).find(|a| a.0 == IFA_LOCAL)?.1;
+    (family == AF_INET).then_some(())?;
+    Some(Address { index: u32_at(body, 4)?, address: ipv4(local)?, prefix })
+}
+
+fn route(body: &[u8]) -> Option<Route> {
+    let (family, prefix, table) = (*body.first()?, *body.get(1)?, *body.get(4)?);
+    let mut route = Route {
+        index: 0,
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix,
+        gateway: None,
+        source: None,
+        onlink: u32_at(body, 8)? & RTNH_F_ONLINK != 0,
+    };
+    for (kind, value) in Attributes(body.get(12..)?) {
+        match kind {
+            RTA_DST => route.destination = ipv4(value)?,
+            RTA_OIF => route.index = u32_at(value, 0)?,
+            RTA_GATEWAY => route.gateway = ipv4(value),
+            RTA_PREFSRC => route.source = ipv4(value),
+            _ => {}
+        }
+    }
+    (family == AF_INET && table == RT_TABLE_MAIN).then_some(route)
+}
+
+/// The fixed part of a link message (`struct ifinfomsg`).
+fn interface(index: u32, flags: u32, change: u32) -> [u8; 16] {
+    let mut body = [0; 16];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body[8..12].copy_from_slice(&flags.to_ne_bytes());
+    body[12..].copy_from_slice(&change.to_ne_bytes());
+    body
+}
+
+struct Request(Vec<u8>);
+
+impl Request {
+    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Request {
+        let mut bytes = vec![0; 4];
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(body);
+        Request(bytes)
+    }
+
+    /// `value` is at most 16 bytes here, so the length fits.
+    fn attribute(mut self, kind: u16, value: &[u8]) -> Request {
+        self.0.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+        self.0.extend_from_slice(&kind.to_ne_bytes());
+        self.0.extend_from_slice(value);
+        self.0.resize(align(self.0.len()), 0);
+        self
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        let length = self.0.len() as u32;
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0
+    }
+}
+
+/// Type and value of each attribute; stops at one that is cut short.
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let length = usize::from(u16_at(self.0, 0)?);
+        let kind = u16_at(self.0, 2)? & 0x3fff;
+        let value = self.0.get(4..length)?;
+        self.0 = self.0.get(align(length)..).unwrap_or_default();
+        Some((kind, value))
+    }
+}
+
+const fn align(length: usize) -> usize {
+    length.saturating_add(3) & !3
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Re-labels a request as the kernel would echo it.
+    fn echo(request: &[u8]) -> Reply {
+        parse(request).pop().unwrap().1
+    }
+
+    #[test]
+    fn what_is_asked_for_is_what_is_read_back() {
+        let address = Address { index: 3, address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24 };
+        assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        let route = Route {
+            index: 3,
+            destination: Ipv4Addr::new(192, 168, 0, 0),
+            prefix: 16,
+            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
+            source: Some(Ipv4Addr::new(10, 0, 2, 15)),
+            onlink: true,
+        };
+        assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
+        let Reply::Link(link) = echo(&set_mtu(1, 7, 1400)) else { panic!("not a link") };
+        assert_eq!((link.index, link.mtu, link.up), (7, 1400, false));
+        let Reply::Link(link) = echo(&link_up(1, 7)) else { panic!("not a link") };
+        assert!(link.up);
+    }
+
+    #[test]
+    fn broadcast_is_the_subnets_and_absent_where_there_is_none() {
+        let of = |prefix| {
+            let bytes = set_address(1, &Address { index: 1, address: Ipv4Addr::new(10, 0, 2, 15), prefix });
+            let found = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_BROADCAST).map(|a| a.1.to_vec());
+            found
+        };
+        assert_eq!(of(24), Some(vec![10, 0, 2, 255]));
+        assert_eq!(of(0), Some(vec![255; 4]));
+        assert_eq!(of(31), None);
+        assert_eq!(of(32), None);
+    }
+
+    #[test]
+    fn errors_are_positive_errnos_and_dumps_end() {
+        let mut error = Request::new(NLMSG_ERROR, 0, 9, &(-17i32).to_ne_bytes()).end();
+        error.extend(Request::new(NLMSG_DONE, 0, 9, &[0; 4]).end());
+        assert_eq!(parse(&error), [(9, Reply::Ack(17)), (9, Reply::Done)]);
+    }
+
+    #[test]
+    fn a_cut_message_is_no_message_at_any_length() {
+        let address = Address { index: 3, address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24 };
+        let whole = set_address(1, &address);
+        for length in 0..whole.len() {
+            assert_eq!(parse(&whole[..length]), [], "cut at {length}");
+        }
+        let mut lying = whole.clone();
+        lying[..4].copy_from_slice(&3u32.to_ne_bytes());
+        assert_eq!(parse(&lying), [], "a length below the header's must not loop");
+        let mut zero_attribute = whole;
+        zero_attribute[24..26].copy_from_slice(&0u16.to_ne_bytes());
+        assert_eq!(parse(&zero_attribute), [(1, Reply::Other)]);
+    }
+}

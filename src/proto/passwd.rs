@@ -1,1 +1,141 @@
 //! `/etc/passwd` and `/etc/group`: who an image's USER is.
+
+/// Who a container's process runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups, the primary one included.
+    pub groups: Vec<u32>,
+    pub home: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    User(String),
+    Group(String),
+    /// A number outside 0..=4294967294.
+    Range(String),
+}
+
+impl Error {
+    pub fn text(&self) -> String {
+        match self {
+            Error::User(name) => ["no user «", name, "» in the image's /etc/passwd"].concat(),
+            Error::Group(name) => ["no group «", name, "» in the image's /etc/group"].concat(),
+            Error::Range(text) => ["«", text, "» is outside the range of user and group numbers"].concat(),
+        }
+    }
+}
+
+/// The most supplementary groups a process can have (Linux, NGROUPS_MAX).
+const GROUPS_MAX: usize = 65_536;
+
+/// Resolves `USER[:GROUP]`, each a name or a number, with the image's files
+/// (empty where it has none). An empty `user` is root. A group given by hand
+/// stands alone; else the user's own groups come along.
+pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error> {
+    let (user, wanted_group) = match user.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (user, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let number = number(user)?;
+    let entry = passwd.lines().map(fields).find(|entry| match number {
+        // A name that looks like a number is a number, as for podman.
+        Some(uid) => entry.get(2).and_then(|field| field.parse().ok()) == Some(uid),
+        None => entry.first() == Some(&user),
+    });
+    let numeric = |index: usize| -> Option<u32> { entry.as_ref()?.get(index)?.parse().ok() };
+    let uid = match number.or(numeric(2)) {
+        Some(uid) => uid,
+        None => return Err(Error::User(user.into())),
+    };
+    let home = entry.as_ref().and_then(|entry| entry.get(5)).filter(|home| !home.is_empty()).unwrap_or(&"/");
+    let (gid, groups) = match wanted_group {
+        Some(name) => {
+            let gid = group_number(name, group)?;
+            (gid, vec![gid])
+        }
+        None => {
+            let gid = numeric(3).unwrap_or(0);
+            (gid, memberships(entry.as_ref().and_then(|entry| entry.first()), gid, group))
+        }
+    };
+    Ok(Identity { uid, gid, groups, home: (*home).into() })
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.trim_end().split(':').collect()
+}
+
+/// `Some` for digits in range, `None` for a name.
+fn number(text: &str) -> Result<Option<u32>, Error> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match text.parse::<u32>() {
+        // -1 means «unchanged» to setuid(2) and its kin.
+        Ok(number) if number < u32::MAX && !text.starts_with('+') => Ok(Some(number)),
+        _ => Err(Error::Range(text.into())),
+    }
+}
+
+fn group_number(name: &str, group: &str) -> Result<u32, Error> {
+    if let Some(gid) = number(name)? {
+        return Ok(gid);
+    }
+    let entry = group.lines().map(fields).find(|entry| entry.first() == Some(&name));
+    entry.and_then(|entry| entry.get(2)?.parse().ok()).ok_or_else(|| Error::Group(name.into()))
+}
+
+fn memberships(user: Option<&&str>, gid: u32, group: &str) -> Vec<u32> {
+    let mut groups = vec![gid];
+    let Some(user) = user else { return groups };
+    for entry in group.lines().map(fields) {
+        let member = entry.get(3).is_some_and(|members| members.split(',').any(|member| member == *user));
+        let Some(Ok(number)) = entry.get(2).map(|field| field.parse::<u32>()) else { continue };
+        if member && !groups.contains(&number) && groups.len() < GROUPS_MAX {
+            groups.push(number);
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100::/home/ann:\n";
+    const GROUP: &str = "root:x:0:\nusers:x:100:\nvideo:x:44:bob,ann\naudio:x:29:annie\n";
+
+    fn who(user: &str) -> Result<(u32, u32, Vec<u32>, String), Error> {
+        resolve(user, PASSWD, GROUP).map(|i| (i.uid, i.gid, i.groups, i.home))
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!(who("").unwrap(), (0, 0, vec![0], "/root".into()));
+        assert_eq!(who("ann").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
+        assert_eq!(who("1000").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
+        assert_eq!(who("ann:video").unwrap(), (1000, 44, vec![44], "/home/ann".into()));
+        assert_eq!(who("7:8").unwrap(), (7, 8, vec![8], "/".into()));
+        assert_eq!(who("4294967294").unwrap().0, u32::MAX - 1);
+    }
+
+    #[test]
+    fn who_is_not_there_is_never_root() {
+        assert_eq!(who("nobody"), Err(Error::User("nobody".into())));
+        assert_eq!(who("broken"), Err(Error::User("broken".into())));
+        assert_eq!(who("ann:none"), Err(Error::Group("none".into())));
+        for text in ["4294967296", "4294967295", "-1", "+5", "99999999999999999999"] {
+            assert_eq!(who(text), Err(Error::Range(text.into())));
+        }
+    }
+
+    #[test]
+    fn an_image_without_files() {
+        assert_eq!(resolve("", "", "").unwrap(), Identity { uid: 0, gid: 0, groups: vec![0], home: "/".into() });
+    }
+}

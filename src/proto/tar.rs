@@ -1,1 +1,603 @@
 //! tar: v7, ustar, PAX and GNU, as a push parser: bytes in, events out.
+//!
+//! Formats as POSIX.1-2017 `pax` and GNU tar's manual («Tar Internals») have
+//! them. Where readers are known to disagree, the stricter reading wins: an
+//! archive that two tools would unpack differently is refused.
+
+mod field;
+mod pax;
+mod sparse;
+
+use field::{number, seconds, text};
+use pax::Overrides;
+pub use sparse::Segment;
+
+/// Every header, and the padding of every body, is a multiple of this.
+pub const BLOCK_BYTES: usize = 512;
+/// A PAX block, a GNU long name or a GNU long link may be this long.
+pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;
+/// Extension headers before one member.
+pub const MAX_EXTENSIONS: u32 = 16;
+/// Data segments of one sparse file: at 16 bytes each, a map takes 1 MiB.
+pub const MAX_SEGMENTS: usize = 1 << 16;
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Directory,
+    Symlink,
+    Hardlink,
+    Fifo,
+    CharDevice,
+    BlockDevice,
+}
+
+/// Seconds and nanoseconds since 1970; negative times count up from below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Time {
+    pub seconds: i64,
+    pub nanoseconds: u32,
+}
+
+/// One member's header, all extensions applied. Names are bytes as they came:
+/// not checked, not normalised (`whiteout::place` does that).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub path: Vec<u8>,
+    pub kind: Kind,
+    /// The twelve permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: Time,
+    /// The target of a symlink or hardlink, else empty.
+    pub link: Vec<u8>,
+    /// Major and minor number of a device, else zeros.
+    pub device: (u32, u32),
+    pub xattrs: Vec<Xattr>,
+    /// A file's size, holes included.
+    pub size: u64,
+    /// Of that, the bytes that the archive holds: what the file takes on a disk.
+    pub data: u64,
+}
+
+/// An extended attribute: name and value.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
+/// What the parser saw. A file's `Entry` is followed by its `Data` in rising
+/// order (what lies between is a hole) and by `End`; other members have neither.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'i> {
+    Entry(Entry),
+    /// Bytes of the file at offset `at`.
+    Data {
+        at: u64,
+        bytes: &'i [u8],
+    },
+    End,
+}
+
+/// Why an archive is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    Checksum,
+    Number,
+    Truncated,
+    AfterEnd,
+    Type,
+    Record,
+    NulInName,
+    Orphan,
+    ExtensionTooLong,
+    TooManyExtensions,
+    NamesDisagree,
+    Sparse,
+    SparseVersion,
+    UnexpectedBody,
+}
+
+impl Error {
+    pub fn text(self) -> &'static str {
+        match self {
+            Error::Checksum => "bad header checksum",
+            Error::Number => "bad number in the header",
+            Error::Truncated => "the archive is truncated",
+            Error::AfterEnd => "a member after an end block",
+            Error::Type => "unknown member type",
+            Error::Record => "malformed pax record",
+            Error::NulInName => "NUL in a pax name",
+            Error::Orphan => "an extended header without a member",
+            Error::ExtensionTooLong => "extended header over 1 MiB",
+            Error::TooManyExtensions => "more than 16 extended headers in a row",
+            Error::NamesDisagree => "pax and gnu headers disagree on the name",
+            Error::Sparse => "bad sparse map",
+            Error::SparseVersion => "unknown sparse format",
+            Error::UnexpectedBody => "a body where none belongs",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Header,
+    /// One zero block was read: a second one, or the end, must follow.
+    Zero,
+    Ended,
+    /// The body of an extension header of this type.
+    Extension(u8),
+    /// Blocks that continue an old GNU sparse map.
+    OldSparse,
+    /// Blocks of a PAX 1.0 sparse map, which open the body.
+    NewSparse,
+    Data,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    V7,
+    Ustar,
+    Star,
+    Gnu,
+}
+
+/// The push parser. Memory: at most [`MAX_EXTENSION_BYTES`] and what its
+/// records hold, once for each of PAX, long name and long link, and one sparse map.
+pub struct Parser {
+    state: State,
+    block: [u8; BLOCK_BYTES],
+    filled: usize,
+    /// Bytes to pass over before the next block.
+    skip: u64,
+    extension: Vec<u8>,
+    extension_left: u64,
+    extensions: u32,
+    pax: Option<Overrides>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+    name: Vec<u8>,
+    /// The member whose sparse map is still being read.
+    waiting: Option<Entry>,
+    map: sparse::Map,
+    /// Bytes of the body that are not yet accounted for by a segment.
+    body: u64,
+    padding: u64,
+    next_segment: usize,
+    at: u64,
+    left: u64,
+}
+
+impl Default for Parser {
+    fn default() -> Parser {
+        Parser::new()
+    }
+}
+
+impl Parser {
+    pub fn new() -> Parser {
+        Parser {
+            state: State::Header,
+            block: [0; BLOCK_BYTES],
+            filled: 0,
+            skip: 0,
+            extension: Vec::new(),
+            extension_left: 0,
+            extensions: 0,
+            pax: None,
+            long_name: None,
+            long_link: None,
+            name: Vec::new(),
+            waiting: None,
+            map: sparse::Map::new(),
+            body: 0,
+            padding: 0,
+            next_segment: 0,
+            at: 0,
+            left: 0,
+        }
+    }
+
+    /// The next event, taking bytes off the front of `input`; `None` when all
+    /// of it is used up. After an error the parser is of no more use.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Event<'i>>, Error> {
+        loop {
+            let skipped = self.skip.min(input.len() as u64);
+            take(input, skipped as usize);
+            self.skip -= skipped;
+            if self.skip > 0 {
+                return Ok(None);
+            }
+            let event = match self.state {
+                State::Data => match self.data(input) {
+                    Some(event) => return Ok(Some(event)),
+                    None => return Ok(None),
+                },
+                State::Ended => {
+                    take(input, input.len());
+                    return Ok(None);
+                }
+                State::Extension(kind) => {
+                    let bytes = take(input, self.extension_left.min(input.len() as u64) as usize);
+                    self.extension.extend_from_slice(bytes);
+                    self.extension_left -= bytes.len() as u64;
+                    if self.extension_left > 0 {
+                        return Ok(None);
+                    }
+                    self.extended(kind)?;
+                    None
+                }
+                state => {
+                    if !self.fill(input) {
+                        return Ok(None);
+                    }
+                    match state {
+                        State::OldSparse => self.old_sparse()?,
+                        State::NewSparse => self.new_sparse()?,
+                        _ => self.header()?,
+                    }
+                }
+            };
+            if let Some(entry) = event {
+                return Ok(Some(Event::Entry(entry)));
+            }
+        }
+    }
+
+    /// Call at the end of the input: whether the archive may end here. End
+    /// blocks are not asked for: the layer's digest says that nothing is missing.
+    pub fn finish(&self) -> Result<(), Error> {
+        let whole = self.skip == 0 && self.filled == 0;
+        match self.state {
+            State::Ended => Ok(()),
+            State::Header | State::Zero if whole && !self.pending() => Ok(()),
+            State::Header if whole => Err(Error::Orphan),
+            _ => Err(Error::Truncated),
+        }
+    }
+
+    /// The name of the member being read, as far as it is known: for messages.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// Whether an extension waits for its member.
+    fn pending(&self) -> bool {
+        self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
+    }
+
+    /// Whether a whole block is in `self.block`.
+    fn fill(&mut self, input: &mut &[u8]) -> bool {
+        let bytes = take(input, (BLOCK_BYTES - self.filled).min(input.len()));
+        self.block[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+        let full = self.filled == BLOCK_BYTES;
+        if full {
+            self.filled = 0;
+        }
+        full
+    }
+
+    fn header(&mut self) -> Result<Option<Entry>, Error> {
+        if self.block.iter().all(|b| *b == 0) {
+            if self.pending() {
+                return Err(Error::Orphan);
+            }
+            self.extensions = 0;
+            self.state = if self.state == State::Zero { State::Ended } else { State::Zero };
+            return Ok(None);
+        }
+        self.name.clear();
+        self.name.extend_from_slice(text(&self.block[NAME]));
+        checksum(&self.block)?;
+        if self.state == State::Zero {
+            return Err(Error::AfterEnd);
+        }
+        let kind = self.block[TYPE];
+        if !matches!(kind, b'x' | b'g' | b'L' | b'K') {
+            return self.member(kind);
+        }
+        // PAX sizes of an earlier header are for the member, not for this body
+        // (CVE-2025-62518).
+        let size = number(&self.block[SIZE]).ok_or(Error::Number)?;
+        self.extensions += 1;
+        if self.extensions > MAX_EXTENSIONS {
+            return Err(Error::TooManyExtensions);
+        }
+        if size > MAX_EXTENSION_BYTES {
+            return Err(Error::ExtensionTooLong);
+        }
+        self.extension.clear();
+        self.extension_left = size;
+        self.padding = padding(size);
+        self.state = State::Extension(kind);
+        Ok(None)
+    }
+
+    fn extended(&mut self, kind: u8) -> Result<(), Error> {
+        match kind {
+            b'L' => self.long_name = Some(text(&self.extension).to_vec()),
+            b'K' => self.long_link = Some(text(&self.extension).to_vec()),
+            // A second PAX header replaces the first, as in GNU tar and Go.
+            b'x' => self.pax = Some(Overrides::parse(&self.extension)?),
+            _ => {
+                // Global headers must be well formed, and change no member.
+                pax::records(&self.extension, &mut |_, _| Ok(()))?;
+            }
+        }
+        // What PID 1 keeps between members is small.
+        if self.extension.capacity() > 1 << 16 {
+            self.extension = Vec::new();
+        }
+        self.skip = self.padding;
+        self.state = State::Header;
+        Ok(())
+    }
+
+    fn member(&mut self, kind: u8) -> Result<Option<Entry>, Error> {
+        let block = self.block;
+        let dialect = dialect(&block);
+        let pax = self.pax.take().unwrap_or_default();
+        self.extensions = 0;
+        let header_name = header_name(&block, dialect);
+        let mut path = one_name(pax.path, self.long_name.take())?.unwrap_or(header_name);
+        let link = one_name(pax.link, self.long_link.take())?.unwrap_or_else(|| text(&block[LINK]).to_vec());
+        if let Some(name) = pax.sparse.name {
+            path = name;
+        }
+        self.name.clone_from(&path);
+        let size = match pax.size {
+            Some(size) => size,
+            None => number(&block[SIZE]).ok_or(Error::Number)?,
+        };
+        // Bodies are padded: a size so near the end cannot be stepped over.
+        if size > i64::MAX as u64 - BLOCK_BYTES as u64 {
+            return Err(Error::Number);
+        }
+        let kind = kind_of(kind, dialect, &path)?;
+        let device = match kind.0 {
+            Kind::CharDevice | Kind::BlockDevice => (id(&block[MAJOR])?, id(&block[MINOR])?),
+            _ => (0, 0),
+        };
+        let entry = Entry {
+            path,
+            kind: kind.0,
+            mode: number(&block[MODE]).ok_or(Error::Number)? as u32 & 0o7777,
+            uid: pax.uid.map_or_else(|| id(&block[UID]), Ok)?,
+            gid: pax.gid.map_or_else(|| id(&block[GID]), Ok)?,
+            mtime: match pax.mtime {
+                Some(time) => time,
+                None => Time { seconds: seconds(&block[MTIME]).ok_or(Error::Number)?, nanoseconds: 0 },
+            },
+            link: if matches!(kind.0, Kind::Symlink | Kind::Hardlink) { link } else { Vec::new() },
+            device,
+            xattrs: pax.xattrs,
+            size,
+            data: size,
+        };
+        self.body = size;
+        self.padding = padding(size);
+        match (kind.0, kind.1) {
+            (Kind::File, Body::OldSparse) => self.start_old_sparse(entry),
+            (Kind::File, _) => self.start_file(entry, pax.sparse.form),
+            (_, Body::Skipped) => {
+                self.skip = size + self.padding;
+                self.state = State::Header;
+                Ok(Some(Entry { size: 0, data: 0, ..entry }))
+            }
+            // GNU tar steps over such a body, Go's reader takes it for
+            // headers: there is no right answer.
+            _ if size > 0 => Err(Error::UnexpectedBody),
+            _ => {
+                self.state = State::Header;
+                Ok(Some(entry))
+            }
+        }
+    }
+
+    fn start_file(&mut self, mut entry: Entry, form: sparse::Form) -> Result<Option<Entry>, Error> {
+        match form {
+            sparse::Form::Dense => {
+                self.map.clear();
+                self.next_segment = 0;
+                (self.at, self.left) = (0, entry.size);
+                self.state = State::Data;
+                Ok(Some(entry))
+            }
+            sparse::Form::Listed { real_size, map } => {
+                entry.size = real_size;
+                self.map = map;
+                self.start_sparse(entry)
+            }
+            sparse::Form::InBody { real_size } => {
+                entry.size = real_size;
+                self.map = sparse::Map::new();
+                self.waiting = Some(entry);
+                self.state = State::NewSparse;
+                // A map takes at least one block.
+                self.body = self.body.checked_sub(BLOCK_BYTES as u64).ok_or(Error::Sparse)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn start_old_sparse(&mut self, mut entry: Entry) -> Result<Option<Entry>, Error> {
+        entry.size = number(&self.block[REAL_SIZE]).ok_or(Error::Number)?;
+        self.map = sparse::Map::new();
+        self.map.add_old_fields(&self.block[OLD_SPARSE])?;
+        if self.block[OLD_SPARSE.end] == 0 {
+            return self.start_sparse(entry);
+        }
+        self.waiting = Some(entry);
+        self.state = State::OldSparse;
+        Ok(None)
+    }
+
+    fn old_sparse(&mut self) -> Result<Option<Entry>, Error> {
+        self.map.add_old_fields(&self.block[OLD_SPARSE_MORE])?;
+        match self.block[OLD_SPARSE_MORE.end] {
+            0 => match self.waiting.take() {
+                Some(entry) => self.start_sparse(entry),
+                None => Err(Error::Sparse),
+            },
+            _ => Ok(None),
+        }
+    }
+
+    fn new_sparse(&mut self) -> Result<Option<Entry>, Error> {
+        if self.map.add_text(&self.block)? {
+            return match self.waiting.take() {
+                Some(entry) => self.start_sparse(entry),
+                None => Err(Error::Sparse),
+            };
+        }
+        self.body = self.body.checked_sub(BLOCK_BYTES as u64).ok_or(Error::Sparse)?;
+        Ok(None)
+    }
+
+    /// The map is whole: it must be in order, inside the file, and cover
+    /// exactly the body's bytes.
+    fn start_sparse(&mut self, mut entry: Entry) -> Result<Option<Entry>, Error> {
+        if self.map.check(entry.size)? != self.body {
+            return Err(Error::Sparse);
+        }
+        entry.data = self.body;
+        self.next_segment = 0;
+        (self.at, self.left) = (0, 0);
+        self.state = State::Data;
+        Ok(Some(entry))
+    }
+
+    fn data<'i>(&mut self, input: &mut &'i [u8]) -> Option<Event<'i>> {
+        while self.left == 0 {
+            match self.map.segments().get(self.next_segment) {
+                Some(segment) => (self.at, self.left) = (segment.at, segment.bytes),
+                None => {
+                    self.skip = self.padding;
+                    self.state = State::Header;
+                    return Some(Event::End);
+                }
+            }
+            self.next_segment += 1;
+        }
+        if input.is_empty() {
+            return None;
+        }
+        let bytes = take(input, self.left.min(input.len() as u64) as usize);
+        let at = self.at;
+        self.at += bytes.len() as u64;
+        self.left -= bytes.len() as u64;
+        Some(Event::Data { at, bytes })
+    }
+}
+
+type Range = std::ops::Range<usize>;
+const NAME: Range = 0..100;
+const MODE: Range = 100..108;
+const UID: Range = 108..116;
+const GID: Range = 116..124;
+const SIZE: Range = 124..136;
+const MTIME: Range = 136..148;
+const CHECKSUM: Range = 148..156;
+const TYPE: usize = 156;
+const LINK: Range = 157..257;
+const MAGIC: Range = 257..265;
+const MAJOR: Range = 329..337;
+const MINOR: Range = 337..345;
+const PREFIX: Range = 345..500;
+/// star keeps times in the last 24 bytes of the prefix.
+const STAR_PREFIX: Range = 345..476;
+const STAR_MAGIC: Range = 508..512;
+/// Four segments; the byte after them says whether more blocks follow.
+const OLD_SPARSE: Range = 386..482;
+const REAL_SIZE: Range = 483..495;
+/// 21 segments in each further block.
+const OLD_SPARSE_MORE: Range = 0..504;
+
+/// What follows a header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Body {
+    Usual,
+    OldSparse,
+    Skipped,
+}
+
+fn kind_of(kind: u8, dialect: Dialect, path: &[u8]) -> Result<(Kind, Body), Error> {
+    Ok(match kind {
+        // v7 had no type for directories, and some writers still have none.
+        b'0' | 0 | b'7' if path.last() == Some(&b'/') => (Kind::Directory, Body::Usual),
+        b'0' | 0 | b'7' => (Kind::File, Body::Usual),
+        b'S' if dialect == Dialect::Gnu => (Kind::File, Body::OldSparse),
+        // POSIX lets a hardlink carry the file's content once more.
+        b'1' => (Kind::Hardlink, Body::Skipped),
+        b'2' => (Kind::Symlink, Body::Usual),
+        b'3' => (Kind::CharDevice, Body::Usual),
+        b'4' => (Kind::BlockDevice, Body::Usual),
+        b'5' => (Kind::Directory, Body::Usual),
+        b'6' => (Kind::Fifo, Body::Usual),
+        // GNU's incremental dumps: a directory whose body is the list of its
+        // names. In other dialects the letter means nothing.
+        b'D' if dialect == Dialect::Gnu => (Kind::Directory, Body::Skipped),
+        _ => return Err(Error::Type),
+    })
+}
+
+fn dialect(block: &[u8; BLOCK_BYTES]) -> Dialect {
+    match &block[MAGIC] {
+        b"ustar  \0" => Dialect::Gnu,
+        magic if magic.starts_with(b"ustar\0") && &block[STAR_MAGIC] == b"tar\0" => Dialect::Star,
+        magic if magic.starts_with(b"ustar\0") => Dialect::Ustar,
+        _ => Dialect::V7,
+    }
+}
+
+fn header_name(block: &[u8; BLOCK_BYTES], dialect: Dialect) -> Vec<u8> {
+    let prefix = match dialect {
+        Dialect::Ustar => text(&block[PREFIX]),
+        Dialect::Star => text(&block[STAR_PREFIX]),
+        Dialect::V7 | Dialect::Gnu => b"",
+    };
+    let name = text(&block[NAME]);
+    match prefix {
+        b"" => name.to_vec(),
+        _ => [prefix, b"/", name].concat(),
+    }
+}
+
+/// A PAX name and a GNU name of one member must agree.
+fn one_name(pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
+    match (pax, gnu) {
+        (Some(pax), Some(gnu)) if pax != gnu => Err(Error::NamesDisagree),
+        (Some(name), _) | (None, Some(name)) => Ok(Some(name)),
+        (None, None) => Ok(None),
+    }
+}
+
+fn id(field: &[u8]) -> Result<u32, Error> {
+    number(field).and_then(|n| u32::try_from(n).ok()).ok_or(Error::Number)
+}
+
+/// POSIX sums the bytes unsigned; some old writers summed them signed.
+fn checksum(block: &[u8; BLOCK_BYTES]) -> Result<(), Error> {
+    let mut unsigned = 0u64;
+    let mut signed = 0i64;
+    for (i, byte) in block.iter().enumerate() {
+        let byte = if CHECKSUM.contains(&i) { b' ' } else { *byte };
+        unsigned += u64::from(byte);
+        signed += i64::from(byte as i8);
+    }
+    match number(&block[CHECKSUM]) {
+        Some(sum) if sum == unsigned || i64::try_from(sum) == Ok(signed) => Ok(()),
+        _ => Err(Error::Checksum),
+    }
+}
+
+fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK_BYTES as u64
+}
+
+/// Takes `n` bytes off the front; `n` is at most the length.
+fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
+    let (front, rest) = input.split_at_checked(n).unwrap_or((input, b""));
+    *input = rest;
+    front
+}

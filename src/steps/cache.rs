@@ -1,1 +1,85 @@
 //! The cache disk: found by label or name, mounted, cleanly unmounted.
+
+use super::drivers;
+use super::rootfs::c_path;
+use crate::proto::options::CacheDevice;
+use crate::proto::superblock;
+use crate::report::Report;
+use crate::sys::{machine, mount};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the store is, in memory or on the disk.
+pub const STORE: &str = "/var/lib/ocinit";
+
+/// A device that is not there yet is waited for.
+const WAIT_MS: u64 = 10_000;
+const LOOK_AGAIN_MS: u64 = 50;
+
+/// Mounts what `b2c.cache_device` names at [`STORE`]; true where it did. A
+/// machine without its disk still boots: then the store is in memory.
+pub fn open(wanted: &CacheDevice, report: &Report) -> bool {
+    // Where it cannot be made, the store's own opening says so.
+    let _ = fs::create_dir_all(STORE);
+    let name = match wanted {
+        CacheDevice::None => return false,
+        CacheDevice::Label(label) => ["label ", label].concat(),
+        CacheDevice::Path(path) => path.clone(),
+    };
+    let no_cache = |why: &str| {
+        report.warn("cache", format_args!("{name}: {why}; images are kept in memory"));
+        false
+    };
+    let Some(device) = wait_for(wanted) else { return no_cache("not there after 10 s") };
+    let label = ext4_label(&device);
+    let Some(label) = label else {
+        return no_cache("no ext4 file system: making one is not there yet");
+    };
+    drivers::ensure("ext4", report);
+    match mount_at_store(&device) {
+        Ok(()) => {
+            report.line("cache", format_args!("{} label «{label}», ext4, at {STORE}", device.display()));
+            true
+        }
+        Err(error) => no_cache(&error.to_string()),
+    }
+}
+
+fn mount_at_store(device: &Path) -> crate::sys::Result<()> {
+    let flags = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_RELATIME;
+    // Whiteouts are device nodes, and set-user-ID programs live in layers:
+    // overlayfs takes neither flag from below, but they must be storable.
+    let flags = flags & !(mount::MS_NOSUID | mount::MS_NODEV);
+    mount::mount(&c_path(device)?, c"/var/lib/ocinit", c"ext4", flags, c"")
+}
+
+fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
+    let start_ms = machine::uptime_ms();
+    loop {
+        let found = match wanted {
+            CacheDevice::None => None,
+            CacheDevice::Path(path) => Some(PathBuf::from(path)).filter(|path| path.exists()),
+            CacheDevice::Label(label) => devices().into_iter().find(|path| ext4_label(path).as_deref() == Some(label)),
+        };
+        if found.is_some() || machine::uptime_ms() > start_ms + WAIT_MS {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
+    }
+}
+
+/// Every disk and partition, by name.
+fn devices() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Path::new("/dev").join(entry.file_name())).collect();
+    paths.sort();
+    paths
+}
+
+fn ext4_label(device: &Path) -> Option<String> {
+    let mut start = Vec::new();
+    File::open(device).ok()?.take(superblock::LENGTH as u64).read_to_end(&mut start).ok()?;
+    superblock::ext4_label(&start)
+}

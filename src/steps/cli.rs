@@ -1,1 +1,130 @@
-//! The command line on a host: run, pull, mount.
+//! The command line on a host: run, pull, mount. The same code as at boot.
+
+use super::container::{self, Surroundings};
+use super::pull::{self, Access};
+use super::resolver::Resolver;
+use super::store::Store;
+use super::{cache, rootfs};
+use crate::proto::flags::{self, Container};
+use crate::report::{Failure, Outcome, Report};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const USAGE: &str = "\
+ocinit: boots a machine straight into a container; on a host (as root):
+
+  ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
+  ocinit pull [--store DIR] [--tls-verify=false] IMAGE
+  ocinit mount [--store DIR] [--tls-verify=false] IMAGE DIR
+                                         the image at DIR, read-only; umount DIR ends it
+
+IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:…], a short name of docker.io,
+or oci:DIR[:TAG]. The store is /var/lib/ocinit unless --store says otherwise.
+";
+
+/// A wrong command line, and our own failures (podman's number for both).
+const OUR_FAILURE: i32 = 125;
+
+/// Runs the command line; the answer is the exit code.
+pub fn main() -> i32 {
+    let report = Report::on_host();
+    let arguments: Option<Vec<String>> = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
+    let Some(arguments) = arguments else {
+        report.fail(&Failure::new("usage", "an argument is not UTF-8"));
+        return OUR_FAILURE;
+    };
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let outcome = match command {
+        "run" => run(rest, &report),
+        "pull" => pull(rest, &report),
+        "mount" => mount(rest, &report),
+        "help" | "-h" | "--help" => {
+            print(USAGE);
+            Ok(0)
+        }
+        "version" | "-V" | "--version" => {
+            print(concat!("ocinit ", env!("CARGO_PKG_VERSION"), "\n"));
+            Ok(0)
+        }
+        other => Err(usage(&["no command «", other, "»"].concat())),
+    };
+    outcome.unwrap_or_else(|failure| {
+        report.fail(&failure);
+        OUR_FAILURE
+    })
+}
+
+fn usage(what: &str) -> Failure {
+    Failure::new("usage", what).hint("ocinit help")
+}
+
+/// A closed standard output is nobody's loss.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Takes `--store DIR` out of the front of `words`.
+fn open_store(words: &[String]) -> Outcome<(Store, &[String])> {
+    let (dir, rest) = match words {
+        [flag, dir, rest @ ..] if flag == "--store" => (dir.as_str(), rest),
+        [flag, rest @ ..] if flag.starts_with("--store=") => (flag.get(8..).unwrap_or_default(), rest),
+        _ => (cache::STORE, words),
+    };
+    let store = Store::open(Path::new(dir), true, false);
+    let store = store.map_err(|error| Failure::new("store", [dir, ": ", &error.to_string()].concat()))?;
+    Ok((store, rest))
+}
+
+fn parse(words: &[String]) -> Outcome<Container> {
+    flags::parse(words, &|name| std::env::var(name).ok()).map_err(|why| usage(&why))
+}
+
+fn fetch(container: &Container, store: &Store, report: &Report) -> Outcome<pull::Image> {
+    let access = Access { tls_verify: container.tls_verify, resolver: Arc::new(Resolver::from_host()) };
+    pull::image(&container.image, store, &access, report)
+}
+
+fn run(words: &[String], report: &Report) -> Outcome<i32> {
+    let (store, words) = open_store(words)?;
+    let container = parse(words)?;
+    let quiet = Report { quiet: true, ..*report };
+    let image = fetch(&container, &store, &quiet)?;
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let surroundings = Surroundings {
+        hostname: hostname.trim_end(),
+        // As podman has it on a host: the host's own.
+        resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        env: Vec::new(),
+        forward_signals: true,
+        report,
+    };
+    container::run(&container, &image, &store, &surroundings).map(|exit| exit.code)
+}
+
+fn pull(words: &[String], report: &Report) -> Outcome<i32> {
+    let (store, words) = open_store(words)?;
+    let container = parse(words)?;
+    if !container.command.is_empty() {
+        return Err(usage("pull takes one image"));
+    }
+    fetch(&container, &store, report).map(|_| 0)
+}
+
+fn mount(words: &[String], report: &Report) -> Outcome<i32> {
+    let (store, words) = open_store(words)?;
+    let container = parse(words)?;
+    let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
+    let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
+    let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &error.to_string()))?;
+    let image = fetch(&container, &store, report)?;
+    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &error.to_string()))?;
+    let mounted = rootfs::mount_read_only(&image.layers, &dir, &target);
+    // The kernel has looked the names up: they are not needed any more, but
+    // for the empty layer, which stays as long as the mount.
+    mounted.map_err(|error| fail(&target.to_string_lossy(), &error.to_string()))?;
+    Ok(0)
+}

@@ -1,1 +1,166 @@
 //! Early mounts, the console, and the move onto a tmpfs of our own.
+
+use super::rootfs::c_path;
+use crate::report::{Outcome, Report};
+use crate::sys::{fs as sysfs, machine, mount, process, Error, Result, EBUSY};
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+
+/// Where the new root is made.
+const NEW_ROOT: &str = "/.ocinit";
+/// Our name after the move; the kernel calls us by the path of the file.
+const MOVED: &CStr = c"ocinit";
+/// Of the memory: the rest is for the kernel and the container.
+const ROOT_OPTIONS: &CStr = c"mode=755,size=80%";
+/// Linux, magic.h: what an initramfs is unpacked into.
+const ROOTFS_KINDS: [u64; 2] = [0x8584_58f6, 0x0102_1994];
+
+/// Moves all of the initramfs onto a tmpfs of our own and starts again there:
+/// pivot_root works from a tmpfs, so containers in containers do, its pages
+/// can be swapped, and the initramfs's memory is freed. Returns where there is
+/// nothing to move, or where it cannot be done.
+pub fn leave_rootfs() -> Result<()> {
+    let name = std::env::args_os().next().unwrap_or_default();
+    if name.as_encoded_bytes() == MOVED.to_bytes() {
+        return Ok(());
+    }
+    let root = sysfs::openat(sysfs::CWD, c"/", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;
+    // On a disk's root there is nothing that we may delete.
+    if !ROOTFS_KINDS.contains(&sysfs::statfs(root.as_fd())?.kind) || !Path::new("/init").is_file() {
+        return Ok(());
+    }
+    make_folder(NEW_ROOT)?;
+    let new_root = c_path(Path::new(NEW_ROOT))?;
+    mount::mount(c"ocinit", &new_root, c"tmpfs", 0, ROOT_OPTIONS)?;
+    move_tree(Path::new("/"), Path::new(NEW_ROOT)).map_err(|error| Error::from_io("move", &error))?;
+    process::chdir(&new_root)?;
+    mount::move_(c".", c"/")?;
+    process::chroot(c".")?;
+    process::chdir(c"/")?;
+    let arguments = [CString::from(MOVED)];
+    let environment: [CString; 0] = [];
+    let (arguments, environment) = (process::Arguments::new(&arguments), process::Arguments::new(&environment));
+    Err(process::exec(c"/init", &arguments, &environment))
+}
+
+/// File by file, so that little is there twice. What cannot be copied stays
+/// where it is.
+fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let meta = fs::symlink_metadata(&path)?;
+        if path == Path::new(NEW_ROOT) {
+            continue;
+        }
+        if meta.is_dir() {
+            fs::create_dir(&target)?;
+            fs::set_permissions(&target, fs::Permissions::from_mode(meta.mode()))?;
+            move_tree(&path, &target)?;
+            // A mount (devtmpfs, put there by the kernel) stays.
+            let _ = fs::remove_dir(&path);
+            continue;
+        }
+        if meta.is_symlink() {
+            symlink(fs::read_link(&path)?, &target)?;
+        } else if meta.is_file() {
+            fs::copy(&path, &target)?;
+        } else if !meta.file_type().is_char_device() {
+            continue;
+        }
+        fs::remove_file(&path)?;
+    }
+    Ok(())
+}
+
+/// Gives us `/dev` and the console. Without them nothing can be told, so
+/// nothing here is.
+pub fn console() {
+    let _ = make_folder("/dev");
+    let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
+    let flags = sysfs::O_RDWR | sysfs::O_NOCTTY;
+    // A machine without a console still has /dev/null.
+    let console = sysfs::openat(sysfs::CWD, c"/dev/console", flags, 0)
+        .or_else(|_| sysfs::openat(sysfs::CWD, c"/dev/null", flags, 0));
+    if let Ok(console) = console {
+        for number in 0..3 {
+            let _ = process::dup_onto(console.as_fd(), number);
+        }
+        // One of the three itself: it stays open for good.
+        if std::os::fd::AsRawFd::as_raw_fd(&console) < 3 {
+            std::mem::forget(console);
+        }
+    }
+}
+
+const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+
+/// The machine's own mounts, in order: type, place, flags, options.
+const MOUNTS: [(&CStr, &CStr, u64, &CStr); 9] = [
+    (c"proc", c"/proc", QUIET, c""),
+    (c"sysfs", c"/sys", QUIET, c""),
+    (c"devpts", c"/dev/pts", mount::MS_NOSUID | mount::MS_NOEXEC, c"mode=620,gid=5,ptmxmode=666"),
+    (c"tmpfs", c"/dev/shm", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
+    (c"mqueue", c"/dev/mqueue", QUIET, c""),
+    (c"tmpfs", c"/run", mount::MS_NOSUID | mount::MS_NODEV, c"mode=755"),
+    (c"tmpfs", c"/tmp", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
+    (c"cgroup2", c"/sys/fs/cgroup", QUIET, c"nsdelegate"),
+    (c"securityfs", c"/sys/kernel/security", QUIET, c""),
+];
+
+/// Mounts the table; what this kernel does not have is left out, with a line
+/// where a container may miss it.
+pub fn mounts(report: &Report) -> Outcome<()> {
+    for (kind, place, flags, options) in MOUNTS {
+        let folder = place.to_string_lossy();
+        // Where it cannot be made, the mount says why.
+        let _ = make_folder(&folder);
+        let mounted = mount_or_there(kind, place, flags, options);
+        let needed = kind == c"proc" || kind == c"sysfs";
+        match mounted {
+            Err(error) if needed => {
+                return Err(crate::report::Failure::new("mounts", [&folder, ": ", &error.to_string()].concat()));
+            }
+            Err(error) if kind != c"securityfs" && kind != c"mqueue" => {
+                report.warn("mounts", format_args!("left out: {folder}: {error}"));
+            }
+            _ => {}
+        }
+    }
+    delegate_controllers();
+    Ok(())
+}
+
+/// Every controller of the root group to the groups below it (Linux,
+/// cgroup-v2.rst, «Enabling and Disabling»). One that is taken stays away.
+fn delegate_controllers() {
+    let Ok(controllers) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
+    let all: Vec<String> = controllers.split_whitespace().map(|name| ["+", name].concat()).collect();
+    if fs::write("/sys/fs/cgroup/cgroup.subtree_control", all.join(" ")).is_err() {
+        for controller in all {
+            let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", controller);
+        }
+    }
+}
+
+/// The machine's own name; containers get theirs from the options.
+pub fn set_hostname(name: &str, report: &Report) {
+    if let Err(error) = machine::sethostname(name.as_bytes()) {
+        report.warn("hostname", format_args!("{name}: {error}"));
+    }
+}
+
+fn make_folder(path: &str) -> Result<()> {
+    fs::create_dir_all(path).map_err(|error| Error::from_io("mkdir", &error))
+}
+
+/// The kernel may have mounted devtmpfs already.
+fn mount_or_there(kind: &CStr, place: &CStr, flags: u64, options: &CStr) -> Result<()> {
+    match mount::mount(kind, place, kind, flags as _, options) {
+        Err(error) if error.errno == EBUSY => Ok(()),
+        result => result,
+    }
+}

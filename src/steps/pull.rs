@@ -1,1 +1,322 @@
 //! From an image's name to complete layers in the store.
+
+use super::inflate::Inflate;
+use super::layout::Layout;
+use super::registry::Registry;
+use super::resolver::Resolver;
+use super::source::{Error, Source};
+use super::store::Store;
+use super::unpack;
+use crate::proto::digest::Digest;
+use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
+use crate::proto::reference::Reference;
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::machine;
+use ring::digest::{digest, Context, SHA256};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// An image that is complete in the store.
+pub struct Image {
+    pub config: ImageConfig,
+    /// The layers' folders, lowest first.
+    pub layers: Vec<PathBuf>,
+}
+
+/// What pulling needs to know beside the name.
+pub struct Access {
+    pub tls_verify: bool,
+    pub resolver: Arc<Resolver>,
+}
+
+/// How often a layer that arrives damaged is asked for.
+const LAYER_TRIES: u32 = 3;
+
+/// Brings `reference` into the store. Where its registry cannot be reached and
+/// the store has the image from an earlier pull, that one is taken.
+pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
+    let start_ms = machine::uptime_ms();
+    let mut pull = Pull { name: reference.name(), source: source(reference, access), store, report, bytes: 0 };
+    let (digest, config) = match pull.config() {
+        Ok(found) => found,
+        Err(error) => return pull.fall_back(error),
+    };
+    let (config_digest, layers) = (digest.0, digest.1);
+    let fetched = pull.layers(&config, &layers)?;
+    store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &error.to_string()))?;
+    report.line(
+        "pull",
+        format_args!(
+            "{} {}, {} layers, {} fetched, {} in {} ms",
+            pull.name,
+            config_digest.short(),
+            fetched.len(),
+            size(pull.bytes),
+            if pull.bytes == 0 { "all of it here already," } else { "unpacked" },
+            machine::uptime_ms() - start_ms
+        ),
+    );
+    Ok(Image { config, layers: fetched })
+}
+
+fn source(reference: &Reference, access: &Access) -> Box<dyn Source> {
+    match reference {
+        Reference::Registry(remote) => Box::new(Registry::new(remote, access.tls_verify, &access.resolver)),
+        Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
+    }
+}
+
+struct Pull<'a> {
+    name: String,
+    source: Box<dyn Source>,
+    store: &'a Store,
+    report: &'a Report,
+    /// Compressed bytes of layers that were fetched.
+    bytes: u64,
+}
+
+type Found = ((Digest, Vec<Descriptor>), ImageConfig);
+
+impl Pull<'_> {
+    /// The configuration of the image for this machine, and its layers.
+    fn config(&mut self) -> Result<Found, Error> {
+        let (config, layers) = self.manifest()?;
+        let refused = |what: &str, why: &str| Error::refused(&[what, " ", &config.digest.short(), ": ", why].concat());
+        let bytes = match self.store.config(&config.digest) {
+            Some(bytes) if hash(&bytes) == config.digest => bytes,
+            _ => {
+                if config.size > oci::DOCUMENT_MAX {
+                    return Err(refused("configuration", "larger than 4 MiB"));
+                }
+                let mut bytes = Vec::new();
+                let blob = self.source.blob(&config)?;
+                blob.take(config.size + 1)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| Error::temporary(&error.to_string()))?;
+                if hash(&bytes) != config.digest {
+                    return Err(refused("configuration", &["has the digest ", &hash(&bytes).text()].concat()));
+                }
+                let put = self.store.put_config(&config.digest, &bytes);
+                put.map_err(|error| refused("configuration", &error.to_string()))?;
+                bytes
+            }
+        };
+        let parsed = oci::image_config(&bytes).map_err(|error| refused("configuration", &error.text()))?;
+        if parsed.diff_ids.len() != layers.len() {
+            return Err(refused("configuration", "names another number of layers than the manifest"));
+        }
+        Ok(((config.digest, layers), parsed))
+    }
+
+    /// The manifest for this machine, through an index where there is one.
+    fn manifest(&mut self) -> Result<(Descriptor, Vec<Descriptor>), Error> {
+        let mut wanted = self.source.wanted();
+        for _ in 0..=oci::INDEX_DEPTH_MAX {
+            let bytes = self.source.manifest(wanted.as_ref())?;
+            let digest = hash(&bytes);
+            if wanted.is_some_and(|wanted| wanted != digest) {
+                return Err(Error::refused(&["manifest: has the digest ", &digest.text()].concat()));
+            }
+            let document = oci::document(&bytes);
+            let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
+            let choices = match document {
+                Document::Manifest { config, layers } => return Ok((config, layers)),
+                Document::Index(choices) => choices,
+            };
+            let (architecture, variant) = oci::platform(std::env::consts::ARCH);
+            let choice = oci::choose(&choices, architecture, variant);
+            let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
+            wanted = Some(choice.descriptor.digest);
+        }
+        Err(Error::refused("an index in an index in an index"))
+    }
+
+    /// All layers, lowest first; those that the store lacks are fetched.
+    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Outcome<Vec<PathBuf>> {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut open: Vec<File> = Vec::new();
+        let mut chain: Option<Digest> = None;
+        for (index, (diff_id, layer)) in config.diff_ids.iter().zip(layers).enumerate() {
+            let next = chain_id(chain.as_ref(), diff_id);
+            let object = format!("layer {}/{} {}", index + 1, layers.len(), layer.digest.short());
+            let folder = match self.store.layer(&next) {
+                Some(folder) => folder,
+                None => self.layer(&object, layer, diff_id, &next, &open)?,
+            };
+            open.push(File::open(&folder).map_err(|error| self.failure(&object, &error.to_string()))?);
+            folders.push(folder);
+            chain = Some(next);
+        }
+        Ok(folders)
+    }
+
+    fn layer(
+        &mut self,
+        object: &str,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        chain: &Digest,
+        below: &[File],
+    ) -> Outcome<PathBuf> {
+        let mut tries = 1;
+        loop {
+            let made = self.store.begin_layer(chain).map_err(|error| self.failure(object, &error.to_string()))?;
+            let error = match self.fetch(layer, diff_id, &made, below) {
+                Ok(()) => {
+                    self.bytes += layer.size;
+                    let committed = self.store.commit_layer(&made, chain);
+                    return committed.map_err(|error| self.failure(object, &error.to_string()));
+                }
+                Err(error) => error,
+            };
+            self.store.abandon(&made);
+            if !error.temporary || tries == LAYER_TRIES {
+                return Err(self.failed(object, &error));
+            }
+            self.report.warn("pull", format_args!("{object}: {}; try {tries} of {LAYER_TRIES}", error.text));
+            tries += 1;
+        }
+    }
+
+    /// Socket → SHA-256 → inflate → SHA-256 → tar → files, in one pass.
+    fn fetch(&mut self, layer: &Descriptor, diff_id: &Digest, made: &PathBuf, below: &[File]) -> Result<(), Error> {
+        let mut blob = self.source.blob(layer)?;
+        let mut compressed = Checked::new(&mut *blob, layer.size);
+        let mut inflate = Inflate::new(&mut compressed);
+        let mut raw = Checked::new(&mut inflate, u64::MAX);
+        let folder = File::open(made).map_err(|error| Error::refused(&error.to_string()))?;
+        let lowers: Vec<BorrowedFd> = below.iter().rev().map(|file| file.as_fd()).collect();
+        let report = self.report;
+        let unpacked = unpack::apply(&mut raw, folder.as_fd(), &lowers, &mut |warning| report.warn("pull", warning));
+        let unpacked = unpacked.and_then(|_| raw.finish());
+        let raw_digest = raw.digest();
+        // Whatever went wrong above: a damaged or cut download explains it best.
+        let arrived = compressed.finish();
+        if let Some(error) = compressed.error.take() {
+            return Err(Error::temporary(&error));
+        }
+        arrived.map_err(|error| Error::temporary(&error))?;
+        let got = compressed.digest();
+        if got != layer.digest {
+            return Err(Error::temporary(&["has the digest ", &got.text()].concat()));
+        }
+        unpacked.map_err(|error| Error::refused(&error))?;
+        if raw_digest != *diff_id {
+            return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
+        }
+        Ok(())
+    }
+
+    /// A registry that is away is no reason not to boot.
+    fn fall_back(&self, error: Error) -> Outcome<Image> {
+        let digest = self.store.image(&self.name).filter(|_| error.temporary);
+        let config = digest.and_then(|digest| oci::image_config(&self.store.config(&digest)?).ok());
+        let Some(config) = config else { return Err(self.failed("", &error)) };
+        let mut chain: Option<Digest> = None;
+        let mut layers = Vec::new();
+        for diff_id in &config.diff_ids {
+            let next = chain_id(chain.as_ref(), diff_id);
+            let Some(folder) = self.store.layer(&next) else { return Err(self.failed("", &error)) };
+            layers.push(folder);
+            chain = Some(next);
+        }
+        self.report.warn("pull", format_args!("{}: {}; the image of an earlier pull is taken", self.name, error.text));
+        Ok(Image { config, layers })
+    }
+
+    fn failed(&self, object: &str, error: &Error) -> Failure {
+        let failure = self.failure(object, &error.text);
+        match error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+
+    fn failure(&self, object: &str, why: &str) -> Failure {
+        let separator = if object.is_empty() { "" } else { " " };
+        let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
+        if why.contains("no space left on device") || why.contains("No space left on device") {
+            return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
+        }
+        failure
+    }
+}
+
+/// OCI image spec, config.md, «Layer ChainID».
+fn chain_id(below: Option<&Digest>, diff_id: &Digest) -> Digest {
+    match below {
+        None => *diff_id,
+        Some(below) => hash([&below.text(), " ", &diff_id.text()].concat().as_bytes()),
+    }
+}
+
+fn hash(bytes: &[u8]) -> Digest {
+    to_digest(digest(&SHA256, bytes))
+}
+
+fn to_digest(digest: ring::digest::Digest) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Digest(bytes)
+}
+
+/// `12.3 MB`, for people.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
+    }
+}
+
+/// Hashes and counts what passes; more than `max` bytes are an error.
+struct Checked<'a> {
+    inner: &'a mut dyn Read,
+    context: Context,
+    count: u64,
+    max: u64,
+    /// The first error of the source itself.
+    error: Option<String>,
+}
+
+impl<'a> Checked<'a> {
+    fn new(inner: &'a mut dyn Read, max: u64) -> Checked<'a> {
+        Checked { inner, context: Context::new(&SHA256), count: 0, max, error: None }
+    }
+
+    /// Reads on to the end.
+    fn finish(&mut self) -> Result<(), String> {
+        let mut buffer = vec![0; 1 << 16];
+        while self.read(&mut buffer).map_err(|error| error.to_string())? > 0 {}
+        if self.max != u64::MAX && self.count != self.max {
+            return Err(format!("ends after {} of {} bytes", self.count, self.max));
+        }
+        Ok(())
+    }
+
+    fn digest(&self) -> Digest {
+        to_digest(self.context.clone().finish())
+    }
+}
+
+impl Read for Checked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match self.inner.read(buffer) {
+            Ok(count) => count,
+            Err(error) => {
+                self.error.get_or_insert_with(|| error.to_string());
+                return Err(error);
+            }
+        };
+        self.count += count as u64;
+        if self.count > self.max {
+            self.error.get_or_insert_with(|| "is longer than its descriptor says".into());
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        self.context.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}

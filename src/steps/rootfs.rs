@@ -1,1 +1,78 @@
 //! Layers into one root by overlayfs.
+//!
+//! The layers are named by short symlinks in a folder that becomes the current
+//! one for the call: mount(2) takes one page of options, which 500 names of 64
+//! digits do not fit in, and overlayfs reads `:` `,` `\` in a path as its own.
+
+use crate::sys::{machine, mount, process, Error, Result};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// Off, whatever the kernel's defaults: layers are applied by us, and a store
+/// may move to a kernel that does not know them.
+const FEATURES: &str = ",redirect_dir=off,index=off,metacopy=off";
+
+/// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
+/// written and `dir/work` for overlayfs itself.
+pub fn mount_writable(layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
+    let root = dir.join("root");
+    let options = [&lower_names(layers, &dir.join("empty"), dir)?, ",upperdir=upper,workdir=work", FEATURES].concat();
+    overlay(&options, dir, &root)?;
+    Ok(root)
+}
+
+/// Mounts `layers` (lowest first) at `target`; nothing can be written there.
+/// `dir` is a container's folder of the store, which may go afterwards.
+pub fn mount_read_only(layers: &[PathBuf], dir: &Path, target: &Path) -> Result<()> {
+    // Without an upper, overlayfs wants two lowers.
+    let padded: Vec<PathBuf> = layers.iter().cloned().chain([dir.join("empty")]).collect();
+    overlay(&[&lower_names(&padded, &dir.join("upper"), dir)?, FEATURES].concat(), dir, target)
+}
+
+/// `lowerdir=N:…:1:0`, topmost first, each a symlink in `dir`. An image
+/// without layers has `empty` for its only one.
+fn lower_names(layers: &[PathBuf], empty: &Path, dir: &Path) -> Result<String> {
+    let only = [empty.to_path_buf()];
+    let layers = if layers.is_empty() { &only } else { layers };
+    let mut names = String::from("lowerdir=");
+    for (index, layer) in layers.iter().enumerate().rev() {
+        let name = index.to_string();
+        symlink(layer, dir.join(&name)).map_err(|error| Error::from_io("symlink", &error))?;
+        names.push_str(&name);
+        if index > 0 {
+            names.push(':');
+        }
+    }
+    Ok(names)
+}
+
+fn overlay(options: &str, dir: &Path, target: &Path) -> Result<()> {
+    process::chdir(&c_path(dir)?)?;
+    let options = CString::new(options).map_err(|_| Error::new("mount(overlay)", crate::sys::EINVAL))?;
+    let mounted = mount::mount(c"overlay", &c_path(target)?, c"overlay", 0, &options);
+    process::chdir(c"/")?;
+    mounted
+}
+
+/// Unmounts a root, waiting a little for whoever still holds it.
+pub fn unmount(root: &Path) -> Result<()> {
+    const PATIENCE_MS: u64 = 2000;
+    let root = c_path(root)?;
+    let start_ms = machine::uptime_ms();
+    loop {
+        match mount::umount(&root, 0) {
+            Err(error) if error.errno == crate::sys::EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) if error.errno == crate::sys::EBUSY => return mount::umount(&root, mount::MNT_DETACH),
+            result => return result,
+        }
+    }
+}
+
+/// A path as the kernel takes it.
+pub fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("open", crate::sys::EINVAL))
+}

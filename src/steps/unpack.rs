@@ -1,1 +1,392 @@
-//! A layer's tar stream into its own directory, in-root.
+//! A layer's tar stream into its own directory, in-root, with overlayfs's
+//! whiteouts and opaque marks.
+//!
+//! While members come, the directory holds only what the layer itself brings.
+//! What must not depend on their order (whiteouts, opaque marks, directories'
+//! times) is kept in `Tree::late` and settled when the archive has ended.
+
+mod below;
+mod tree;
+
+use crate::proto::tar::{self, Entry, Event, Kind, Xattr};
+use crate::proto::whiteout::{self, Meaning, Place};
+use crate::sys::fs::{self, Stat};
+use crate::sys::{self, Error};
+use std::ffi::{CStr, CString};
+use std::io::{ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tree::Tree;
+
+/// Raw bytes that are read, parsed and written at a time.
+const READ_BYTES: usize = 128 << 10;
+/// Files of this size are refused before their first byte if there is no room.
+const BIG_FILE_BYTES: u64 = 16 << 20;
+/// What Linux's `mknod(2)` can express.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+
+/// What a layer held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub entries: u64,
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// The layer hides all of the layers below. overlayfs looks for no mark on
+    /// a root: whoever mounts must leave the lower layers out (the mark,
+    /// `trusted.overlay.opaque`, is on `layer` all the same).
+    pub opaque_root: bool,
+}
+
+/// Why a member is refused; its name is added once, in [`apply`].
+pub enum Reason {
+    Sys(sys::Error),
+    Text(&'static str),
+}
+
+pub type Step<T> = Result<T, Reason>;
+
+impl From<sys::Error> for Reason {
+    fn from(error: sys::Error) -> Reason {
+        Reason::Sys(error)
+    }
+}
+
+impl From<whiteout::Error> for Reason {
+    fn from(error: whiteout::Error) -> Reason {
+        Reason::Text(error.text())
+    }
+}
+
+impl From<tar::Error> for Reason {
+    fn from(error: tar::Error) -> Reason {
+        Reason::Text(error.text())
+    }
+}
+
+/// Unpacks the tar stream `source` into the empty directory `layer`, and reads
+/// `source` to its end, so that its digest covers every byte.
+///
+/// `lowers` are the finished directories of the layers below, topmost first.
+/// They say how parents that the layer implies look (mode, owner, attributes,
+/// times), which whiteouts hide something, and what a hardlink to a file of
+/// theirs holds. They are never written to.
+///
+/// An error names the member: `usr/bin/x: write: no space left on device`; the
+/// directory is then to be thrown away. Needs `/proc`, and the rights to make
+/// device nodes and to set `trusted.*` attributes.
+pub fn apply(
+    source: &mut dyn Read,
+    layer: BorrowedFd<'_>,
+    lowers: &[BorrowedFd<'_>],
+    warn: &mut dyn FnMut(&str),
+) -> Result<Stats, String> {
+    let mut parser = tar::Parser::new();
+    let mut unpack = Unpack {
+        tree: Tree::new(layer, lowers).map_err(|reason| named(b"", &reason))?,
+        warn,
+        warned: false,
+        file: None,
+        stats: Stats::default(),
+        has_root: false,
+    };
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let mut input = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => buffer.get(..n).unwrap_or(b""),
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e.to_string()),
+        };
+        loop {
+            let result = match parser.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => unpack.event(event),
+                Err(e) => Err(e.into()),
+            };
+            result.map_err(|reason| named(parser.name(), &reason))?;
+        }
+    }
+    parser.finish().map_err(|e| named(parser.name(), &e.into()))?;
+    unpack.finish()
+}
+
+fn named(name: &[u8], reason: &Reason) -> String {
+    let mut text = String::from_utf8_lossy(if name.is_empty() { b"/" } else { name }).into_owned();
+    text.push_str(": ");
+    match reason {
+        Reason::Sys(error) => text.push_str(&error.to_string()),
+        Reason::Text(reason) => text.push_str(reason),
+    }
+    text
+}
+
+struct Unpack<'a> {
+    tree: Tree<'a>,
+    warn: &'a mut dyn FnMut(&str),
+    warned: bool,
+    /// The file whose data come; none for what has no file, such as a whiteout.
+    file: Option<(OwnedFd, Entry)>,
+    stats: Stats,
+    has_root: bool,
+}
+
+impl Unpack<'_> {
+    fn event(&mut self, event: Event<'_>) -> Step<()> {
+        match event {
+            Event::Entry(entry) => self.entry(entry),
+            Event::Data { at, bytes } => match &self.file {
+                Some((file, _)) => {
+                    self.stats.bytes += bytes.len() as u64;
+                    write_all(file.as_fd(), bytes, at)
+                }
+                None => Ok(()),
+            },
+            Event::End => match self.file.take() {
+                Some((file, entry)) => self.end_file(&file, &entry),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn entry(&mut self, entry: Entry) -> Step<()> {
+        self.stats.entries += 1;
+        let place = whiteout::place(&entry.path, entry.kind == Kind::Directory)?;
+        match place.meaning {
+            Meaning::Plain => {}
+            Meaning::Ignored => return Ok(()),
+            Meaning::Opaque => {
+                self.tree.enter(place.path())?;
+                let path = self.tree.parent_path().to_vec();
+                self.tree.late(path)?.opaque = true;
+                return Ok(());
+            }
+            Meaning::Whiteout => {
+                self.tree.enter(place.parent())?;
+                let path = self.tree.path_of(place.name());
+                self.tree.late(path)?.whiteout = true;
+                return Ok(());
+            }
+        }
+        if place.name().is_empty() {
+            return self.root_entry(&entry);
+        }
+        let name = c_string(place.name())?;
+        match entry.kind {
+            Kind::Hardlink => return self.hardlink(&place, &name, &entry),
+            Kind::CharDevice if entry.device == (0, 0) => {
+                return Err(Reason::Text("a device 0:0, which would be a whiteout"))
+            }
+            Kind::CharDevice | Kind::BlockDevice if entry.device.0 > MAX_MAJOR || entry.device.1 > MAX_MINOR => {
+                return Err(Reason::Text("a device number that Linux does not have"))
+            }
+            _ => self.tree.enter(place.parent())?,
+        }
+        match entry.kind {
+            Kind::File => self.file(&name, entry),
+            Kind::Directory => self.directory(&name, &entry),
+            _ => self.node(&name, &entry),
+        }
+    }
+
+    /// `./`: the layer's own directory, which only a directory may be.
+    fn root_entry(&mut self, entry: &Entry) -> Step<()> {
+        if entry.kind != Kind::Directory {
+            return Err(Reason::Text("the root is not a directory"));
+        }
+        self.has_root = true;
+        let root = self.tree.root();
+        fs::fchown(root, entry.uid, entry.gid)?;
+        fs::fchmod(root, entry.mode)?;
+        self.xattrs(&entry.xattrs, &mut |name, value| fs::fsetxattr(root, name, value))?;
+        self.tree.late(Vec::new())?.time = Some(time(entry));
+        Ok(())
+    }
+
+    fn file(&mut self, name: &CStr, entry: Entry) -> Step<()> {
+        if entry.data >= BIG_FILE_BYTES && entry.data > fs::statfs(self.tree.root())?.free_bytes {
+            return Err(Error::new("write", libc::ENOSPC).into());
+        }
+        let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
+        let file = self.tree.make(name, &mut |dir| fs::openat(dir, name, flags, 0o600))?;
+        self.file = Some((file, entry));
+        Ok(())
+    }
+
+    /// Owner before mode, which a change of owner would strip of setuid; data
+    /// and owner before attributes, or `security.capability` is dropped; times
+    /// after all of them.
+    fn end_file(&mut self, file: &OwnedFd, entry: &Entry) -> Step<()> {
+        let file = file.as_fd();
+        if entry.data != entry.size {
+            fs::ftruncate(file, entry.size)?;
+        }
+        fs::fchown(file, entry.uid, entry.gid)?;
+        fs::fchmod(file, entry.mode)?;
+        self.xattrs(&entry.xattrs, &mut |name, value| fs::fsetxattr(file, name, value))?;
+        Ok(fs::futimens(file, time(entry))?)
+    }
+
+    fn directory(&mut self, name: &CStr, entry: &Entry) -> Step<()> {
+        self.tree.make_directory(name)?;
+        let dir = self.tree.parent();
+        fs::fchownat(dir, name, entry.uid, entry.gid)?;
+        fs::fchmodat(dir, name, entry.mode)?;
+        self.xattrs_at(name, &entry.xattrs)?;
+        let path = self.tree.path_of(name.to_bytes());
+        self.tree.late(path)?.time = Some(time(entry));
+        Ok(())
+    }
+
+    /// A symlink, a FIFO or a device.
+    fn node(&mut self, name: &CStr, entry: &Entry) -> Step<()> {
+        let mode = match entry.kind {
+            Kind::CharDevice => fs::S_IFCHR,
+            Kind::BlockDevice => fs::S_IFBLK,
+            Kind::Fifo => fs::S_IFIFO,
+            _ => fs::S_IFLNK,
+        } | entry.mode;
+        self.tree.make_node(name, mode, entry.device, &entry.link)?;
+        self.finish_node(name, mode, (entry.uid, entry.gid), &entry.xattrs, time(entry))
+    }
+
+    fn finish_node(
+        &mut self,
+        name: &CStr,
+        mode: u32,
+        owner: (u32, u32),
+        xattrs: &[Xattr],
+        time: (i64, u32),
+    ) -> Step<()> {
+        let dir = self.tree.parent();
+        fs::fchownat(dir, name, owner.0, owner.1)?;
+        if mode & fs::S_IFMT != fs::S_IFLNK {
+            fs::fchmodat(dir, name, mode & 0o7777)?;
+        }
+        self.xattrs_at(name, xattrs)?;
+        Ok(fs::utimensat(self.tree.parent(), name, time)?)
+    }
+
+    /// The inode's mode, owner and times are those of its first name: a link
+    /// has none of its own.
+    fn hardlink(&mut self, place: &Place, name: &CStr, entry: &Entry) -> Step<()> {
+        let target = whiteout::normal(&entry.link)?;
+        let target_name = c_string(target.name())?;
+        if target.name().is_empty() {
+            return Err(Reason::Text("a hardlink to a directory"));
+        }
+        let (dir, mut path) = match self.tree.locate(target.parent(), &target_name)? {
+            Some(found) => found,
+            None => {
+                self.copy_up(&target, &target_name)?;
+                self.tree.locate(target.parent(), &target_name)?.ok_or(NO_TARGET)?
+            }
+        };
+        tree::join(&mut path, target.name());
+        self.tree.enter(place.parent())?;
+        if path == self.tree.path_of(place.name()) {
+            return Err(Reason::Text("a hardlink to itself"));
+        }
+        self.tree.make(name, &mut |to| fs::linkat(dir.as_fd(), &target_name, to, name))
+    }
+
+    /// A file of a lower layer that this one links to comes into this layer, at
+    /// its own path: both names are then one file again, as overlayfs does it.
+    fn copy_up(&mut self, target: &Place, name: &CStr) -> Step<()> {
+        if self.tree.is_hidden(target.path()) {
+            return Err(NO_TARGET);
+        }
+        let found = below::find(self.tree.lowers(), target.path())?.ok_or(NO_TARGET)?;
+        let stat = found.stat;
+        self.tree.enter(target.parent())?;
+        match stat.mode & fs::S_IFMT {
+            fs::S_IFDIR => return Err(Reason::Text("a hardlink to a directory")),
+            fs::S_IFREG => self.copy_file(&found, name)?,
+            _ => {
+                let link = if stat.is(fs::S_IFLNK) { found.link()? } else { Vec::new() };
+                let device = (libc::major(stat.rdev as _) as u32, libc::minor(stat.rdev as _) as u32);
+                self.tree.make_node(name, stat.mode, device, &link)?;
+                self.finish_node(name, stat.mode, (stat.uid, stat.gid), &[], stat.mtime)?;
+            }
+        }
+        let path = self.tree.path_of(name.to_bytes());
+        self.tree.late(path)?.copied = true;
+        Ok(())
+    }
+
+    fn copy_file(&mut self, found: &below::Found, name: &CStr) -> Step<()> {
+        let from = found.open()?;
+        let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
+        let to = fs::openat(self.tree.parent(), name, flags, 0o600)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = 0;
+        loop {
+            let n = fs::pread(from.as_fd(), &mut buffer, at)?;
+            let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else { break };
+            // Holes stay holes.
+            if bytes.iter().any(|b| *b != 0) {
+                write_all(to.as_fd(), bytes, at)?;
+            }
+            at += n as u64;
+        }
+        let Stat { uid, gid, mode, mtime, .. } = found.stat;
+        fs::ftruncate(to.as_fd(), at)?;
+        fs::fchown(to.as_fd(), uid, gid)?;
+        fs::fchmod(to.as_fd(), mode & 0o7777)?;
+        below::each_xattr(from.as_fd(), &mut |name, value| fs::fsetxattr(to.as_fd(), name, value))?;
+        Ok(fs::futimens(to.as_fd(), mtime)?)
+    }
+
+    fn xattrs_at(&mut self, name: &CStr, xattrs: &[Xattr]) -> Step<()> {
+        if xattrs.is_empty() {
+            return Ok(());
+        }
+        let path = tree::proc_path(self.tree.parent(), name)?;
+        self.xattrs(xattrs, &mut |name, value| fs::lsetxattr(&path, name, value))
+    }
+
+    fn xattrs(&mut self, xattrs: &[Xattr], set: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
+        for (name, value) in xattrs {
+            // overlayfs's own marks are ours to set: one in a layer could name
+            // another layer's file.
+            if below::is_overlay_mark(name) {
+                continue;
+            }
+            match set(&c_string(name)?, value) {
+                Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) if !self.warned => {
+                    self.warned = true;
+                    (self.warn)("some extended attributes are not supported here, and left out");
+                }
+                Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Stats, String> {
+        self.stats.opaque_root = self.tree.settle(self.has_root)?;
+        Ok(self.stats)
+    }
+}
+
+const NO_TARGET: Reason = Reason::Text("the hardlink's target does not exist");
+
+fn time(entry: &Entry) -> (i64, u32) {
+    (entry.mtime.seconds, entry.mtime.nanoseconds)
+}
+
+fn c_string(name: &[u8]) -> Step<CString> {
+    CString::new(name).map_err(|_| Reason::Text("a name with a NUL"))
+}
+
+fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Step<()> {
+    while !bytes.is_empty() {
+        let n = fs::pwrite(file, bytes, at)?;
+        if n == 0 {
+            return Err(Error::new("write", libc::EIO).into());
+        }
+        at += n as u64;
+        bytes = bytes.get(n..).unwrap_or(b"");
+    }
+    Ok(())
+}

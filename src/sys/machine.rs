@@ -24,6 +24,13 @@ pub fn reboot(how: Reboot) -> Error {
     Error::last("reboot")
 }
 
+/// Ctrl-Alt-Del becomes a SIGINT to PID 1 in place of a reboot at once.
+pub fn catch_ctrl_alt_del() -> Result<()> {
+    // SAFETY: takes a number only.
+    cvt("reboot", unsafe { libc::reboot(libc::RB_DISABLE_CAD) })?;
+    Ok(())
+}
+
 pub fn sync() {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::sync() }

@@ -2,6 +2,9 @@
 //! line. No policy, and no retries but for EINTR.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
+
+pub use libc::{EACCES, EBUSY, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, EPERM};
 
 pub mod fs;
 pub mod machine;
@@ -9,6 +12,14 @@ pub mod mount;
 pub mod process;
 pub mod socket;
 pub mod tty;
+
+/// The three descriptors that every process has, or that PID 1 gives itself.
+// SAFETY: nobody owns, and so nobody closes, 0, 1 and 2.
+pub const STDIN: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(0) };
+// SAFETY: as above.
+pub const STDOUT: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(1) };
+// SAFETY: as above.
+pub const STDERR: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(2) };
 
 /// A system call that failed: its name and the errno it left.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -33,6 +33,14 @@ pub fn remount(target: &CStr, flags: libc::c_ulong) -> Result<()> {
     Ok(())
 }
 
+/// Makes the whole file system at `target` read-only: what is left to do for
+/// one that cannot be unmounted.
+pub fn remount_read_only(target: &CStr) -> Result<()> {
+    // SAFETY: the path is NUL-terminated; a remount reads no source, no type and no data.
+    cvt("mount(remount)", unsafe { libc::mount(null(), target.as_ptr(), null(), MS_REMOUNT | MS_RDONLY, null()) })?;
+    Ok(())
+}
+
 /// Sets the propagation (`MS_PRIVATE`, `MS_SLAVE`, with `MS_REC`) at `target`.
 pub fn propagation(target: &CStr, flags: libc::c_ulong) -> Result<()> {
     // SAFETY: the path is NUL-terminated; a change of propagation reads nothing else.

@@ -1,1 +1,118 @@
-//! Sockets that std does not have: packet and netlink sockets, interface flags.
+//! Sockets that std does not have: packet and netlink sockets, and `poll(2)`.
+
+use super::{cvt, cvt_size, Error, Result};
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Notifications of links that come, go, or change their carrier.
+pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
+
+/// A non-blocking socket; `protocol` as `socket(2)` wants it.
+fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: takes numbers only.
+    let fd = cvt("socket", unsafe { libc::socket(domain, kind, protocol) })?;
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A non-blocking rtnetlink socket; requests need no bind: the kernel gives a port at the first send.
+pub fn netlink_route() -> Result<OwnedFd> {
+    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
+}
+
+/// Subscribes a netlink socket to `groups`.
+pub fn netlink_bind(fd: BorrowedFd<'_>, groups: u32) -> Result<()> {
+    // SAFETY: sockaddr_nl is plain numbers; zero is a valid value.
+    let mut address: libc::sockaddr_nl = unsafe { zeroed() };
+    address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+    address.nl_groups = groups;
+    let size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+    // SAFETY: the address is ours and `size` is its size.
+    cvt("bind(netlink)", unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), size) })?;
+    Ok(())
+}
+
+/// A non-blocking packet socket that sees the IPv4 packets of every interface, without their Ethernet headers.
+pub fn packet_ipv4() -> Result<OwnedFd> {
+    socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IP as u16).to_be()))
+}
+
+/// Sends one IPv4 packet out of the interface `index` to the station `mac`.
+pub fn packet_send(fd: BorrowedFd<'_>, index: u32, mac: [u8; 6], packet: &[u8]) -> Result<()> {
+    // SAFETY: sockaddr_ll is plain numbers; zero is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+    address.sll_family = libc::AF_PACKET as libc::c_ushort;
+    address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    address.sll_ifindex = index as libc::c_int;
+    address.sll_halen = 6;
+    address.sll_addr[..6].copy_from_slice(&mac);
+    let size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: pointer and length are of one slice; the address is ours and `size` is its size.
+    cvt_size("sendto", unsafe {
+        libc::sendto(
+            fd.as_raw_fd(),
+            packet.as_ptr().cast(),
+            packet.len(),
+            libc::MSG_NOSIGNAL,
+            (&raw const address).cast(),
+            size,
+        )
+    })?;
+    Ok(())
+}
+
+/// Receives one packet: its length and the interface it came from. EAGAIN when there is none.
+pub fn packet_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, u32)> {
+    loop {
+        // SAFETY: sockaddr_ll is plain numbers; zero is a valid value.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+        let mut size = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        // SAFETY: pointer and length are of one slice; the address is ours and `size` is its size.
+        let received = cvt_size("recvfrom", unsafe {
+            libc::recvfrom(
+                fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+                (&raw mut address).cast(),
+                &raw mut size,
+            )
+        });
+        match received {
+            Err(Error { errno: libc::EINTR, .. }) => {}
+            other => return other.map(|length| (length, address.sll_ifindex as u32)),
+        }
+    }
+}
+
+pub fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<()> {
+    // SAFETY: pointer and length are of one slice.
+    cvt_size("send", unsafe {
+        libc::send(fd.as_raw_fd(), message.as_ptr().cast(), message.len(), libc::MSG_NOSIGNAL)
+    })?;
+    Ok(())
+}
+
+/// Receives one message: its length. EAGAIN when there is none, ENOBUFS when notifications were lost.
+pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        // SAFETY: pointer and length are of one slice.
+        match cvt_size("recv", unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) }) {
+            Err(Error { errno: libc::EINTR, .. }) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Waits until one of `fds` can be read, or `timeout_ms` is over (-1: never): which of them can.
+/// An interruption by a signal counts as the time being over.
+pub fn poll_readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout_ms: i32) -> Result<[bool; N]> {
+    let mut list = fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    // SAFETY: pointer and length are of one array.
+    match cvt("poll", unsafe { libc::poll(list.as_mut_ptr(), N as libc::nfds_t, timeout_ms) }) {
+        Err(Error { errno: libc::EINTR, .. }) => Ok([false; N]),
+        Err(error) => Err(error),
+        Ok(_) => Ok(list.map(|entry| entry.revents != 0)),
+    }
+}

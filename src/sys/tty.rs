@@ -1,1 +1,93 @@
 //! Terminals: pseudo-terminal pairs, raw mode, window sizes.
+
+use super::{cvt, Error, Result};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A terminal's settings, to be put back later.
+pub struct Settings(libc::termios);
+
+/// Rows and columns.
+#[derive(Clone, Copy)]
+pub struct Size(libc::winsize);
+
+impl Default for Size {
+    /// Unknown: 0 by 0.
+    fn default() -> Size {
+        // SAFETY: winsize is plain numbers; zero is a valid value.
+        Size(unsafe { std::mem::zeroed() })
+    }
+}
+
+pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: the descriptor is borrowed for the call.
+    unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
+}
+
+/// Makes `fd` pass every byte on as it is, both ways; the answer puts it back.
+pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {
+    // SAFETY: termios is plain numbers; zero is a valid value.
+    let mut settings: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("tcgetattr", unsafe { libc::tcgetattr(fd.as_raw_fd(), &mut settings) })?;
+    let before = Settings(settings);
+    // SAFETY: changes the struct only.
+    unsafe { libc::cfmakeraw(&mut settings) };
+    // SAFETY: the struct lives through the call.
+    cvt("tcsetattr", unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSADRAIN, &settings) })?;
+    Ok(before)
+}
+
+/// Puts settings back.
+pub fn restore(fd: BorrowedFd<'_>, settings: &Settings) {
+    // SAFETY: the struct lives through the call. Failing leaves a raw terminal, and nothing can be done.
+    unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSADRAIN, &settings.0) };
+}
+
+/// The size of a terminal; a serial line has none (0 by 0).
+pub fn size(fd: BorrowedFd<'_>) -> Result<Size> {
+    // SAFETY: winsize is plain numbers; zero is a valid value.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("ioctl(TIOCGWINSZ)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ as _, &mut size) })?;
+    Ok(Size(size))
+}
+
+pub fn set_size(fd: BorrowedFd<'_>, size: Size) -> Result<()> {
+    // SAFETY: the struct lives through the call.
+    cvt("ioctl(TIOCSWINSZ)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ as _, &size.0) })?;
+    Ok(())
+}
+
+/// Opens the master of a new pseudo-terminal: `ptmx` is the devpts instance's
+/// own `/dev/pts/ptmx`. The pair is unlocked.
+pub fn open_master(ptmx: &CStr) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the path is NUL-terminated.
+    let fd = cvt("open", unsafe { libc::open(ptmx.as_ptr(), flags) })?;
+    // SAFETY: a new descriptor, owned by nobody else.
+    let master = unsafe { OwnedFd::from_raw_fd(fd) };
+    let unlock: libc::c_int = 0;
+    // SAFETY: the number lives through the call.
+    cvt("ioctl(TIOCSPTLCK)", unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK as _, &unlock) })?;
+    Ok(master)
+}
+
+/// Opens the other side of `master`, whatever path it has (Linux 4.13).
+pub fn open_slave(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: takes numbers only.
+    let fd = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER as _, flags) };
+    if fd < 0 {
+        return Err(Error::last("ioctl(TIOCGPTPEER)"));
+    }
+    // SAFETY: a new descriptor, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes `fd` the controlling terminal of this session.
+pub fn set_controlling(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: takes numbers only.
+    cvt("ioctl(TIOCSCTTY)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY as _, 0) })?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+# The release build: std itself rebuilt for musl, with no panic texts and no
+# formatting of Debug, which halves the binary (the numbers: size-report/).
+
+# dev_build [ARCH]: leaves target/ocinit/ARCH/{ocinit,ocinit.debug,initramfs.cpio.xz}.
+dev_build() {
+    local arch out
+    arch=$(known_arch "${1:-x86_64}")
+    out=$ROOT/target/ocinit/$arch
+    mkdir -p "$out"
+    build_init "$arch" "$out"
+    host_tool build --init "$out/ocinit" --output "$out/initramfs.cpio.xz" >&2
+    say "build: $arch: ocinit $(stat -c %s "$out/ocinit") bytes," \
+        "initramfs.cpio.xz $(stat -c %s "$out/initramfs.cpio.xz") bytes"
+}
+
+known_arch() {
+    case $1 in
+        x86_64) printf '%s\n' "$1" ;;
+        aarch64 | arm64 | armv7 | armhf) die "no release build for $1 yet: x86_64 is there" ;;
+        *) die "no such architecture: $1" ;;
+    esac
+}
+
+# build_init ARCH DIR: the binary and its unstripped twin.
+build_init() {
+    local arch=$1 out=$2 target built
+    if find_toolchain "$arch"; then
+        target=$arch-unknown-linux-musl
+        build_small "$target"
+    else
+        target=$arch-unknown-linux-gnu
+        say "build: neither rust-src nor Debian's rustc-web is to be had: plain static build, about twice the size"
+        build_plain "$target"
+    fi
+    built=$(target_dir)/$target/release/ocinit
+    install -m 755 "$built" "$out/ocinit.debug"
+    # Nothing unwinds, so what describes unwinding goes too (libc's and the assembler's part of it).
+    objcopy --strip-all -R .comment -R .eh_frame -R .debug_gdb_scripts "$built" "$out/ocinit"
+    chmod 755 "$out/ocinit"
+}
+
+# find_toolchain ARCH: sets TOOLCHAIN_ENV, a compiler that has its library's source.
+find_toolchain() {
+    local rustc
+    for rustc in "$(rustup which --toolchain nightly rustc 2>/dev/null)" "$(rustup which rustc 2>/dev/null)"; do
+        if [ -n "$rustc" ] && has_source "$rustc" && aborts_at_once "$rustc"; then
+            TOOLCHAIN_ENV=("RUSTC=$rustc")
+            return
+        fi
+    done
+    debian_toolchain "$1"
+}
+
+has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; }
+
+aborts_at_once() { RUSTC_BOOTSTRAP=1 "$1" -Cpanic=immediate-abort -Zunstable-options --print cfg >/dev/null 2>&1; }
+
+# Debian's compiler in a folder of our own: rustc-web conflicts with rustup where it is installed.
+debian_toolchain() {
+    local dir=$ROOT/target/toolchain/debian
+    local rustc=$dir/usr/bin/rustc libs=$dir/usr/lib/$1-linux-gnu
+    if [ ! -e "$dir/complete" ]; then
+        command -v apt-get >/dev/null || return 1
+        say "build: unpacking Debian's rustc-web into target/toolchain"
+        rm -rf "$dir"
+        local library
+        library=$(dependency_of libstd-rust-web-dev libstd-rust-web-)
+        fetch_packages "$dir" rustc-web rust-web-src libstd-rust-web-dev "$library" \
+            "$(dependency_of "$library" libllvm)" || return 1
+        LD_LIBRARY_PATH=$libs "$rustc" --version >&2 || return 1
+        touch "$dir/complete"
+    fi
+    LD_LIBRARY_PATH=$libs aborts_at_once "$rustc" || return 1
+    TOOLCHAIN_ENV=("RUSTC=$rustc" "LD_LIBRARY_PATH=$libs")
+}
+
+# dependency_of PACKAGE PREFIX: the package with a version in its name that PACKAGE depends on.
+dependency_of() {
+    known_packages "$1" || as_root apt-get update -q >&2
+    apt-cache depends "$1" | sed -n "s/^ *Depends: \($2[0-9.]*\)\$/\1/p" | head -n 1
+}
+
+# build_small TARGET: std is rebuilt with TOOLCHAIN_ENV.
+build_small() {
+    local links=target/toolchain/links
+    mkdir -p "$links"
+    # musl has no unwinder of its own; std asks for one by this name.
+    echo 'GROUP ( -lgcc_eh -lgcc )' >"$links/libunwind.a"
+    local flags=(
+        -Cpanic=immediate-abort -Zunstable-options
+        -Zlocation-detail=none -Zfmt-debug=none -Cforce-unwind-tables=no
+        -Crelocation-model=static -Ctarget-feature=+crt-static
+        -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
+        -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
+    )
+    cargo_release "$1" "${TOOLCHAIN_ENV[@]}" RUSTC_BOOTSTRAP=1 \
+        -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
+}
+
+build_plain() {
+    local flags=(-Ctarget-feature=+crt-static -Crelocation-model=static)
+    cargo_release "$1" --
+}
+
+# cargo_release TARGET VARIABLE=VALUE… -- ARGUMENT…: takes its compiler flags from the caller's `flags`.
+# No path of this machine reaches the binary, and its date is the last commit's: same source, same bytes.
+cargo_release() {
+    local target=$1 variables=()
+    shift
+    while [ "$1" != -- ]; do
+        variables+=("$1")
+        shift
+    done
+    shift
+    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
+    local cc_flags="-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo"
+    local encoded
+    encoded=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
+    env "${variables[@]}" "CARGO_ENCODED_RUSTFLAGS=$encoded" \
+        "CC_${target//-/_}=$([[ $target = *musl ]] && echo musl-gcc || echo gcc)" "CFLAGS_${target//-/_}=$cc_flags" \
+        "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)" \
+        cargo build --release --locked --bin ocinit --target "$target" "$@" >&2
+}

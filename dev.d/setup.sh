@@ -1,0 +1,87 @@
+# What the work needs beyond cargo and git.
+
+# Installed as packages: none of them starts a service.
+PACKAGES=(
+    gcc libc6-dev musl-tools binutils                # the builds
+    cpio xz-utils zstd kmod                          # the initramfs
+    qemu-system-x86 e2fsprogs fdisk iproute2         # the tests' machines, disks, networks
+    dnsmasq-base skopeo umoci                        # the tests' real parts
+    libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
+)
+
+# Unpacked into target/tools: as installed packages these would start a service,
+# and chrony would remove the machine's own time daemon. `program package`.
+UNPACKED=("docker-registry docker-registry" "chronyd chrony")
+
+dev_setup() {
+    command -v cargo >/dev/null || die "cargo is missing: install rustup (its default profile)"
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        setup_elsewhere
+        return
+    fi
+    local missing
+    missing=$(missing_packages)
+    if [ -n "$missing" ]; then
+        # shellcheck disable=SC2086
+        install_packages $missing
+    fi
+    local pair
+    for pair in "${UNPACKED[@]}"; do
+        # shellcheck disable=SC2086
+        unpack_tool $pair
+    done
+}
+
+missing_packages() {
+    local package
+    for package in "${PACKAGES[@]}"; do
+        printf '%s\n' "$package"
+    done | grep -vxF -f <(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^.i. *//p') || true
+}
+
+install_packages() {
+    say "setup: installing $*"
+    known_packages "$@" || as_root apt-get update -q
+    apt_install "$@" && return
+    # Lists that know the package may still be older than the archive.
+    as_root apt-get update -q
+    apt_install "$@" || die "apt-get could not install: $*"
+}
+
+known_packages() {
+    [ "$(apt-cache show --no-all-versions "$@" 2>/dev/null | grep -c '^Package:')" -ge $# ]
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -q --no-install-recommends "$@" >&2
+}
+
+unpack_tool() {
+    command -v "$1" >/dev/null && return
+    say "setup: unpacking $2 into target/tools"
+    fetch_packages "$ROOT/target/tools" "$2" || die "apt-get could not download $2"
+}
+
+# fetch_packages DIR PACKAGE…: downloads and unpacks them; nothing is installed.
+fetch_packages() {
+    local dir=$1 deb
+    shift
+    mkdir -p "$dir/debs"
+    known_packages "$@" || as_root apt-get update -q
+    (cd "$dir/debs" && apt-get download -q -o APT::Sandbox::User=root "$@") >&2 || return 1
+    for deb in "$dir"/debs/*.deb; do
+        dpkg -x "$deb" "$dir"
+    done
+    rm -rf "$dir/debs"
+}
+
+# No Debian: what is missing is told by the names of its programs, each once.
+setup_elsewhere() {
+    local program missing=()
+    for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
+        dnsmasq skopeo umoci docker-registry chronyd; do
+        command -v "$program" >/dev/null || missing+=("$program")
+    done
+    [ ${#missing[@]} -eq 0 ] || die "please install what brings these programs: ${missing[*]}"
+}

@@ -1,0 +1,45 @@
+# The smaller subcommands: each is a line or two over a tool that does the work.
+
+# dev_boot [IMAGE] [-- OPTION…]: the host tool boots what was just built.
+dev_boot() {
+    dev_build
+    host_tool boot --initramfs "$ROOT/target/ocinit/x86_64/initramfs.cpio.xz" "$@"
+}
+
+# dev_size [--record]: what the release consists of; fails when it is over size-report/budget.toml.
+dev_size() {
+    [ -e target/ocinit/x86_64/initramfs.cpio.xz ] || dev_build
+    host_tool size "$@"
+}
+
+dev_bench() {
+    [ $# -gt 0 ] || die "which bench? there are: $(cd benches 2>/dev/null && echo *.rs | sed 's/\.rs//g')"
+    local name=$1
+    shift
+    dev_build
+    cargo bench --features host --bench "$name" -- "$@"
+}
+
+# dev_fuzz [TARGET [SECONDS]]: without a target, each for ten seconds.
+dev_fuzz() {
+    local target targets=()
+    command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
+    mapfile -t targets < <(cargo fuzz list)
+    [ $# -eq 0 ] || targets=("$1")
+    for target in "${targets[@]}"; do
+        say "fuzz: $target"
+        cargo +nightly fuzz run "$target" -- "-max_total_time=${2:-10}" -max_len=65536
+    done
+}
+
+# dev_where ADDR… [ARCH]: asks the unstripped twin of the last build.
+dev_where() {
+    local arch=x86_64 addresses=() word
+    for word in "$@"; do
+        if [[ $word =~ ^(0[xX])?[0-9a-fA-F]+$ ]]; then addresses+=("$word"); else arch=$word; fi
+    done
+    [ ${#addresses[@]} -gt 0 ] || die "which address? the console line of the crash has it"
+    local twin=target/ocinit/$arch/ocinit.debug
+    [ -e "$twin" ] || die "$twin is not there: ./dev build $arch"
+    addr2line --exe "$twin" --functions --demangle --inlines --pretty-print "${addresses[@]}"
+}

@@ -1,0 +1,374 @@
+//! The container's own side: what happens between `clone` and `exec`.
+//!
+//! Everything is planned before the clone, as data: this side runs in a copy
+//! of a process that may have had other threads, so it must not allocate. Each
+//! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
+//! leads a mount out of it (CVE-2026-41579).
+
+use crate::proto::passwd::Identity;
+use crate::sys::process::Arguments;
+use crate::sys::{fs, machine, mount, process, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// One change to the container's tree.
+pub enum Op {
+    /// A folder, made where it is missing; its parent is there.
+    Folder(CString),
+    /// An empty file, made where nothing is.
+    File(CString),
+    Node {
+        path: CString,
+        mode: u32,
+        device: (u32, u32),
+    },
+    Symlink {
+        path: CString,
+        target: CString,
+    },
+    /// A new file system; `optional` ones are left out where the kernel refuses.
+    Mount {
+        kind: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: &'static CStr,
+        optional: bool,
+    },
+    /// A file or folder of the machine.
+    Bind {
+        source: CString,
+        path: CString,
+        read_only: bool,
+    },
+}
+
+impl Op {
+    /// The path that an error names.
+    pub fn path(&self) -> &CStr {
+        match self {
+            Op::Folder(path) | Op::File(path) => path,
+            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Bind { path, .. } => path,
+        }
+    }
+}
+
+/// All that the child needs.
+pub struct Plan {
+    /// The mounted root.
+    pub root: CString,
+    pub ops: Vec<Op>,
+    pub hostname: CString,
+    /// `cgroup.procs` of the container's own group, where there is one.
+    pub cgroup: Option<CString>,
+    pub tty: Option<tty::Size>,
+    pub identity: Identity,
+    pub working_dir: CString,
+    pub candidates: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub env: Vec<CString>,
+    /// What every process of a container may have open; podman's number.
+    pub open_files_max: u64,
+}
+
+/// The child's ends of what connects it to us.
+pub struct Ends {
+    /// Where trouble is told; closed by a successful exec.
+    pub report: OwnedFd,
+    /// Takes the terminal's master.
+    pub terminal: OwnedFd,
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// Where the child was when something failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    Session = 1,
+    Cgroup,
+    Hostname,
+    Propagation,
+    Root,
+    /// The index of an [`Op`] comes with it.
+    Op,
+    Pivot,
+    Terminal,
+    WorkingDir,
+    OpenFiles,
+    Identity,
+    Exec,
+}
+
+const STAGES: [Stage; 12] = [
+    Stage::Session,
+    Stage::Cgroup,
+    Stage::Hostname,
+    Stage::Propagation,
+    Stage::Root,
+    Stage::Op,
+    Stage::Pivot,
+    Stage::Terminal,
+    Stage::WorkingDir,
+    Stage::OpenFiles,
+    Stage::Identity,
+    Stage::Exec,
+];
+
+/// A trouble on its way through the pipe: 8 bytes, which a pipe never parts.
+#[derive(Clone, Copy)]
+pub struct Trouble {
+    pub stage: Stage,
+    /// Which op, for [`Stage::Op`].
+    pub index: u16,
+    pub errno: i32,
+    /// Left out, and the container goes on.
+    pub skipped: bool,
+}
+
+impl Trouble {
+    pub const LENGTH: usize = 8;
+
+    fn at(stage: Stage) -> impl Fn(Error) -> Trouble {
+        move |error| Trouble { stage, index: 0, errno: error.errno, skipped: false }
+    }
+
+    fn emit(self) -> [u8; Trouble::LENGTH] {
+        let [a, b] = self.index.to_le_bytes();
+        let [c, d, e, f] = self.errno.to_le_bytes();
+        [self.stage as u8, self.skipped.into(), a, b, c, d, e, f]
+    }
+
+    pub fn parse(bytes: [u8; Trouble::LENGTH]) -> Option<Trouble> {
+        let [stage, skipped, a, b, c, d, e, f] = bytes;
+        Some(Trouble {
+            stage: *STAGES.iter().find(|known| **known as u8 == stage)?,
+            index: u16::from_le_bytes([a, b]),
+            errno: i32::from_le_bytes([c, d, e, f]),
+            skipped: skipped != 0,
+        })
+    }
+}
+
+/// The child: returns only when it fails, with its exit code.
+pub fn enter(plan: &Plan, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+    process::umask(0);
+    let trouble = match prepare(plan, ends) {
+        Ok(()) => execute(&plan.candidates, arguments, env),
+        Err(trouble) => trouble,
+    };
+    tell(ends, trouble);
+    125
+}
+
+/// Losing the pipe is no reason to do anything else: we end anyway.
+fn tell(ends: &Ends, trouble: Trouble) {
+    let _ = process::write(ends.report.as_fd(), &trouble.emit());
+}
+
+fn prepare(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+    process::setsid().map_err(Trouble::at(Stage::Session))?;
+    if let Some(procs) = &plan.cgroup {
+        join_cgroup(procs).map_err(Trouble::at(Stage::Cgroup))?;
+    }
+    machine::sethostname(plan.hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+    // What the machine unmounts goes here too; nothing of ours reaches it.
+    mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE).map_err(Trouble::at(Stage::Propagation))?;
+    process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
+    let root = open_root().map_err(Trouble::at(Stage::Root))?;
+    for (index, op) in plan.ops.iter().enumerate() {
+        let skippable = matches!(op, Op::Mount { optional: true, .. });
+        if let Err(error) = apply(root.as_fd(), op) {
+            let trouble = Trouble { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
+            if !skippable {
+                return Err(trouble);
+            }
+            tell(ends, trouble);
+        }
+    }
+    pivot(root.as_fd()).map_err(Trouble::at(Stage::Pivot))?;
+    drop(root);
+    standard_streams(plan, ends).map_err(Trouble::at(Stage::Terminal))?;
+    enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
+    if let Err(error) = process::set_open_files_max(plan.open_files_max) {
+        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::OpenFiles)(error) });
+    }
+    become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
+    process::umask(0o022);
+    process::reset_signals();
+    process::close_on_exec_from(3).map_err(Trouble::at(Stage::Exec))
+}
+
+fn open_root() -> Result<OwnedFd> {
+    fs::openat(fs::CWD, c".", fs::O_PATH | fs::O_DIRECTORY, 0)
+}
+
+fn join_cgroup(procs: &CStr) -> Result<()> {
+    let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
+    process::write(file.as_fd(), b"0")?;
+    process::unshare(process::CLONE_NEWCGROUP)
+}
+
+/// Opens `path` below `root`, wherever the image's own symlinks lead in it.
+fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
+}
+
+fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
+    match op {
+        Op::Folder(path) => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
+        }
+        Op::File(path) => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
+        }
+        Op::Node { path, mode, device } => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mknodat(parent.as_fd(), name, *mode, *device))
+        }
+        Op::Symlink { path, target } => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::symlinkat(target, parent.as_fd(), name))
+        }
+        Op::Mount { kind, path, flags, data, .. } => {
+            let target = open(root, path, fs::O_PATH | fs::O_DIRECTORY)?;
+            mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
+        }
+        Op::Bind { source, path, read_only } => {
+            let target = open(root, path, fs::O_PATH)?;
+            mount::bind(source, FdPath::new(&target).as_cstr(), true)?;
+            if *read_only {
+                // Opened again: now it is the mount, not what it covers.
+                let target = open(root, path, fs::O_PATH)?;
+                mount::remount(FdPath::new(&target).as_cstr(), mount::MS_RDONLY)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn exists_already(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.errno == EEXIST => Ok(()),
+        result => result,
+    }
+}
+
+/// The folder that `path` (`a/b/c`, no slash at either end) lies in, and its
+/// last name.
+fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr)> {
+    let bytes = path.to_bytes_with_nul();
+    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
+        return Ok((open(root, c".", fs::O_PATH | fs::O_DIRECTORY)?, path));
+    };
+    let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or(c"");
+    // The parent's path, ended by hand in a buffer of our own.
+    let mut buffer = [0; PATH_MAX];
+    let Some(place) = buffer.get_mut(..slash) else { return Err(Error::new("open", ENAMETOOLONG)) };
+    place.copy_from_slice(bytes.get(..slash).unwrap_or_default());
+    let parent = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
+    Ok((open(root, parent, fs::O_PATH | fs::O_DIRECTORY)?, name))
+}
+
+/// Linux, `PATH_MAX`.
+const PATH_MAX: usize = 4096;
+
+/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
+/// its descriptor.
+struct FdPath([u8; 32]);
+
+impl FdPath {
+    fn new(fd: &OwnedFd) -> FdPath {
+        let mut path = [0; 32];
+        let prefix = b"/proc/self/fd/";
+        let (start, rest) = path.split_at_mut(prefix.len());
+        start.copy_from_slice(prefix);
+        let mut number = fd.as_raw_fd();
+        let mut digits = [0; 10];
+        let mut count = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            count += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
+            *to = *from;
+        }
+        FdPath(path)
+    }
+
+    fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}
+
+/// pivot_root(2), «new_root and put_old may be the same»: the old root lies on
+/// top of the new one and is taken off.
+fn pivot(root: BorrowedFd<'_>) -> Result<()> {
+    process::fchdir(root)?;
+    match mount::pivot_root(c".", c".") {
+        Ok(()) => mount::umount(c".", mount::MNT_DETACH)?,
+        // The initramfs's own rootfs cannot be pivoted from (Linux,
+        // ramfs-rootfs-initramfs.rst): where we could not leave it.
+        Err(error) if error.errno == EINVAL => {
+            mount::move_(c".", c"/")?;
+            process::chroot(c".")?;
+        }
+        Err(error) => return Err(error),
+    }
+    process::chdir(c"/")
+}
+
+fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
+    let Some(size) = plan.tty else {
+        process::dup_onto(ends.stdin.as_fd(), 0)?;
+        process::dup_onto(ends.stdout.as_fd(), 1)?;
+        return process::dup_onto(ends.stderr.as_fd(), 2);
+    };
+    let master = tty::open_master(c"/dev/pts/ptmx")?;
+    let slave = tty::open_slave(master.as_fd())?;
+    tty::set_size(slave.as_fd(), size)?;
+    fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
+    process::send_fd(ends.terminal.as_fd(), master.as_fd())?;
+    // The first terminal of an instance that is the container's own.
+    mount::bind(c"/dev/pts/0", c"/dev/console", false)?;
+    tty::set_controlling(slave.as_fd())?;
+    for number in 0..3 {
+        process::dup_onto(slave.as_fd(), number)?;
+    }
+    Ok(())
+}
+
+/// `tty` in every distribution's `/etc/group`, and devpts's `gid=5`.
+const TTY_GROUP: u32 = 5;
+
+/// In-root and without magic links: `/proc/self/fd/7` would lead outside.
+fn enter_working_dir(path: &CStr) -> Result<()> {
+    let root = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
+    let dir = open(root.as_fd(), path, fs::O_PATH | fs::O_DIRECTORY)?;
+    process::fchdir(dir.as_fd())
+}
+
+fn become_user(identity: &Identity) -> Result<()> {
+    process::setgroups(&identity.groups)?;
+    process::setgid(identity.gid)?;
+    process::setuid(identity.uid)
+}
+
+/// Tries the candidates as execvp(3) does: one that may not be executed is
+/// remembered, one that is not there is passed over.
+fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Trouble {
+    let mut worst = Error::new("exec", ENOENT);
+    for candidate in candidates {
+        let error = process::exec(candidate, arguments, env);
+        if !matches!(error.errno, ENOENT | ENOTDIR) {
+            worst = error;
+        }
+    }
+    Trouble::at(Stage::Exec)(worst)
+}

@@ -1,0 +1,60 @@
+//! The options: read from the kernel's line and the initramfs's own file.
+
+use super::network::Network;
+use crate::proto::cmdline::{self, Word};
+use crate::proto::flags;
+use crate::proto::options::{policy, Config};
+use crate::proto::reference::Reference;
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::process;
+use std::fs::File;
+use std::io::Read;
+
+/// For boards whose boot loader cannot hold a long line (`build --cmdline`).
+const OWN_FILE: &str = "/etc/ocinit/cmdline";
+/// Both are far shorter; a file that is not is none of ours.
+const LENGTH_MAX: u64 = 1 << 20;
+
+/// Reads the options into `config`. The policy of failure and the dress of the
+/// console are set first: they count even where the rest cannot be read.
+pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
+    let kernel = words("/proc/cmdline")?;
+    (config.on_fail, report.sections) = policy(&kernel);
+    process::set_crash_note(config.on_fail as usize + 1);
+    let own = if std::path::Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
+    let on_fail = config.on_fail;
+    let read = Config::read(&[kernel, own]).map_err(|error| {
+        Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
+    })?;
+    *config = Config { on_fail: if read.on_fail == on_fail { on_fail } else { read.on_fail }, ..read };
+    report.sections = config.sections;
+    process::set_crash_note(config.on_fail as usize + 1);
+    for warning in &config.warnings {
+        report.warn("options", warning);
+    }
+    Ok(())
+}
+
+fn words(path: &str) -> Outcome<Vec<Word>> {
+    let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
+    let mut line = Vec::new();
+    let file = File::open(path).map_err(|error| fail(&error.to_string()))?;
+    file.take(LENGTH_MAX).read_to_end(&mut line).map_err(|error| fail(&error.to_string()))?;
+    cmdline::parse(&line).map_err(|quote| {
+        fail(&["a double quote that nothing closes: ", &quote.0].concat())
+            .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
+    })
+}
+
+/// A machine whose images are all in its initramfs can do without a network.
+pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
+    let is_local = |line: &String| {
+        let parsed = flags::parse_line(line, &|_| None);
+        parsed.is_ok_and(|container| matches!(container.image, Reference::Layout { .. }))
+    };
+    if config.run.iter().chain(&config.run_post).all(is_local) {
+        report.warn("network", &failure.what);
+        return Ok(Network::default());
+    }
+    Err(failure)
+}

@@ -1,0 +1,166 @@
+//! Between a container and the console: its output, our input, signals, its end.
+
+use crate::sys::process::{self, Pid, Poll, Status};
+use crate::sys::{machine, tty, Result, EINTR, STDERR, STDIN, STDOUT};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What we hold of a running container.
+pub struct Running {
+    pub pid: Pid,
+    /// Its output, and the number of ours that each goes to.
+    pub outputs: Vec<(OwnedFd, i32)>,
+    /// Its terminal takes our input.
+    pub terminal: bool,
+    pub interactive: bool,
+    /// The signals that were held back for us.
+    pub signals: OwnedFd,
+    /// Signals go to the container as they are; else one ends it.
+    pub forward: bool,
+}
+
+/// How a container ended.
+pub struct Ended {
+    pub status: Status,
+    /// Whether its output ended in the middle of a line.
+    pub open_line: bool,
+    /// Whether a signal to us asked for it.
+    pub stopped: bool,
+}
+
+/// How long a container that was asked to end may take; podman's number.
+const STOP_MS: u64 = 10_000;
+/// Output that is left behind when the container has ended is read for so long.
+const DRAIN_MS: i32 = 100;
+const BUFFER: usize = 1 << 16;
+
+/// Passes everything on until the container has ended.
+pub fn until_end(mut running: Running) -> Result<Ended> {
+    let pidfd = process::pidfd_open(running.pid)?;
+    let raw = if running.terminal && running.interactive { tty::set_raw(STDIN).ok() } else { None };
+    let mut state = State {
+        open_line: false,
+        stopped: false,
+        kill_at_ms: None,
+        input: running.terminal && running.interactive,
+        buffer: vec![0; BUFFER],
+    };
+    while !step(&mut running, &pidfd, &mut state)? {}
+    drain(&mut running, &mut state);
+    if let Some(settings) = raw {
+        tty::restore(STDIN, &settings);
+    }
+    let status = process::wait(running.pid)?;
+    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped })
+}
+
+struct State {
+    open_line: bool,
+    stopped: bool,
+    /// When a container that was asked to end is killed.
+    kill_at_ms: Option<u64>,
+    /// Whether our input still goes anywhere.
+    input: bool,
+    buffer: Vec<u8>,
+}
+
+/// Waits for something and passes it on; true when the container has ended.
+fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<bool> {
+    let read = |fd| Poll { fd, write: false };
+    let mut polls = vec![read(pidfd.as_fd()), read(running.signals.as_fd())];
+    polls.extend(running.outputs.iter().map(|(fd, _)| read(fd.as_fd())));
+    let input_at = polls.len();
+    if state.input {
+        polls.push(read(STDIN));
+    }
+    let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
+    let ready = process::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
+    let is_ready = |index: usize| ready & (1 << index) != 0;
+    if left_ms == Some(0) {
+        // It may have ended in the meantime.
+        let _ = process::kill(running.pid, process::SIGKILL);
+        state.kill_at_ms = None;
+    }
+    if is_ready(1) {
+        signals(running, state);
+    }
+    if state.input && is_ready(input_at) {
+        state.input = pass_input(running);
+    }
+    let ended: Vec<bool> = (0..running.outputs.len()).map(|n| is_ready(n + 2) && !pass(running, n, state)).collect();
+    let mut at = 0;
+    running.outputs.retain(|_| {
+        at += 1;
+        !ended.get(at - 1).copied().unwrap_or(false)
+    });
+    Ok(is_ready(0))
+}
+
+fn signals(running: &Running, state: &mut State) {
+    while let Some(signal) = process::next_signal(running.signals.as_fd()) {
+        let master = running.outputs.first().filter(|_| running.terminal);
+        if signal == process::SIGWINCH {
+            if let (Some((master, _)), Ok(size)) = (master, tty::size(STDIN)) {
+                // A window that cannot be told its size keeps the old one.
+                let _ = tty::set_size(master.as_fd(), size);
+            }
+        } else if running.forward {
+            // It may have ended in the meantime.
+            let _ = process::kill(running.pid, signal);
+        } else if !state.stopped {
+            state.stopped = true;
+            state.kill_at_ms = Some(machine::uptime_ms() + STOP_MS);
+            let _ = process::kill(running.pid, process::SIGTERM);
+        }
+    }
+}
+
+/// Console → terminal; false at the end of the input.
+fn pass_input(running: &Running) -> bool {
+    let mut buffer = [0; 1024];
+    let Some((master, _)) = running.outputs.first() else { return false };
+    match process::read(STDIN, &mut buffer) {
+        Ok(0) | Err(_) => false,
+        Ok(count) => write_all(master.as_fd(), buffer.get(..count).unwrap_or_default()),
+    }
+}
+
+/// Output number `index` → console; false at its end (a terminal's end is EIO).
+fn pass(running: &Running, index: usize, state: &mut State) -> bool {
+    let Some((fd, to)) = running.outputs.get(index) else { return false };
+    match process::read(fd.as_fd(), &mut state.buffer) {
+        Ok(0) | Err(_) => false,
+        Ok(count) => {
+            let bytes = state.buffer.get(..count).unwrap_or_default();
+            state.open_line = bytes.last() != Some(&b'\n');
+            // A console that is gone is no reason to stop the container.
+            write_all(if *to == 2 { STDERR } else { STDOUT }, bytes);
+            true
+        }
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match process::write(fd, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.errno == EINTR => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// What the container wrote before it ended.
+fn drain(running: &mut Running, state: &mut State) {
+    while !running.outputs.is_empty() {
+        let polls: Vec<Poll> = running.outputs.iter().map(|(fd, _)| Poll { fd: fd.as_fd(), write: false }).collect();
+        let ready = process::poll(&polls, DRAIN_MS).unwrap_or(0);
+        if ready == 0 {
+            return;
+        }
+        let index = ready.trailing_zeros() as usize;
+        if !pass(running, index, state) {
+            running.outputs.remove(index);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the layers below show at a path, read without overlayfs: whiteouts
+//! and opaque marks are honoured, symlinks never followed.
+
+use crate::sys::fs::{self, Stat};
+use crate::sys::{self, Error};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
+const XATTR_BYTES: usize = 64 << 10;
+const PATH_MAX: usize = 4096;
+
+/// A directory with this attribute (value `y`) hides those below it.
+pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
+
+/// A file of a lower layer.
+pub struct Found {
+    dir: OwnedFd,
+    name: CString,
+    pub stat: Stat,
+}
+
+impl Found {
+    /// Opens a regular file or a directory for reading.
+    pub fn open(&self) -> sys::Result<OwnedFd> {
+        let flags = fs::O_RDONLY | fs::O_NOFOLLOW | fs::O_NONBLOCK;
+        fs::openat(self.dir.as_fd(), &self.name, flags, 0)
+    }
+
+    /// A symlink's target.
+    pub fn link(&self) -> sys::Result<Vec<u8>> {
+        let mut target = vec![0; PATH_MAX];
+        let n = fs::readlinkat(self.dir.as_fd(), &self.name, &mut target)?;
+        target.truncate(n);
+        Ok(target)
+    }
+}
+
+/// What is visible at `path` (normal, empty for the root) in `lowers`, topmost first.
+pub fn find(lowers: &[BorrowedFd<'_>], path: &[u8]) -> sys::Result<Option<Found>> {
+    for lower in lowers {
+        let mut dir = fs::openat(*lower, c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
+        let mut opaque = is_opaque(dir.as_fd())?;
+        let mut names = path.split(|b| *b == b'/').peekable();
+        while let Some(name) = names.next() {
+            let name = match name {
+                b"" => c".".into(),
+                _ => CString::new(name).map_err(|_| Error::new("open", libc::EINVAL))?,
+            };
+            let stat = match fs::statat(dir.as_fd(), &name) {
+                Ok(stat) if stat.is_whiteout() => return Ok(None),
+                Ok(stat) => stat,
+                Err(Error { errno: libc::ENOENT, .. }) => break,
+                Err(error) => return Err(error),
+            };
+            if names.peek().is_none() {
+                return Ok(Some(Found { dir, name, stat }));
+            }
+            if !stat.is(fs::S_IFDIR) {
+                return Ok(None);
+            }
+            dir = fs::openat(dir.as_fd(), &name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
+            opaque |= is_opaque(dir.as_fd())?;
+        }
+        if opaque {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
+    let mut value = [0];
+    match fs::fgetxattr(dir, OPAQUE, &mut value) {
+        Ok(n) => Ok(n == 1 && value == *b"y"),
+        Err(Error { errno: libc::ENODATA | libc::EOPNOTSUPP | libc::ERANGE, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether overlayfs would read an attribute of this name as its own.
+pub fn is_overlay_mark(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// Calls `each` with the name and value of every attribute of `file` but
+/// overlayfs's. Attributes that the target cannot hold are left out: it is on
+/// the same file system, so that is about rights, and met before.
+pub fn each_xattr(file: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> sys::Result<()> {
+    let mut names = vec![0; XATTR_BYTES];
+    let n = match fs::flistxattr(file, &mut names) {
+        Ok(n) => n,
+        Err(Error { errno: libc::EOPNOTSUPP, .. }) => 0,
+        Err(error) => return Err(error),
+    };
+    let mut value = vec![0; if n > 0 { XATTR_BYTES } else { 0 }];
+    let mut rest = names.get(..n).unwrap_or(b"");
+    while let Ok(name) = CStr::from_bytes_until_nul(rest) {
+        rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
+        if is_overlay_mark(name.to_bytes()) {
+            continue;
+        }
+        let n = fs::fgetxattr(file, name, &mut value)?;
+        match each(name, value.get(..n).unwrap_or(b"")) {
+            Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}

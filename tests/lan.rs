@@ -1,0 +1,363 @@
+//! The network steps on a real LAN: network namespaces joined by veth pairs, with Debian's dnsmasq and chronyd on the
+//! other side. Each test runs itself again inside the client's namespace, where it checks what came of the step.
+
+use ocinit::report::Report;
+use ocinit::steps::clock;
+use ocinit::steps::network::{self, Limits};
+use ocinit::steps::resolver::Resolver;
+use std::io::{BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const INSIDE: &str = "OCINIT_TEST_INSIDE";
+const REPORT: Report = Report { sections: false, times: false, quiet: false };
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+
+/// Two namespaces, `eth0` in the client's joined to `srv0` (10.77.0.1/24) in the server's. Takes all away at its end.
+struct Lan {
+    client: String,
+    server: String,
+    folder: PathBuf,
+    daemons: Vec<Child>,
+}
+
+impl Lan {
+    /// None, and a line that says why, where it cannot be made.
+    fn new(test: &str) -> Option<Lan> {
+        let usable = Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success());
+        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let daemon = Command::new("dnsmasq").arg("--version").output().is_ok();
+        if !usable || !root || !daemon {
+            println!("skipped: {test} needs root, ip and dnsmasq");
+            return None;
+        }
+        let name = format!("ocinit-{}-{test}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
+        std::fs::create_dir(&folder).unwrap();
+        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), folder, daemons: vec![] };
+        ip(&["netns", "add", &lan.client]);
+        ip(&["netns", "add", &lan.server]);
+        let pair = ["link", "add", "eth0", "netns", &lan.client, "type", "veth", "peer", "name", "srv0", "netns"];
+        ip(&[&pair[..], &[&lan.server]].concat());
+        ip(&["-n", &lan.server, "link", "set", "lo", "up"]);
+        ip(&["-n", &lan.server, "link", "set", "srv0", "up"]);
+        ip(&["-n", &lan.server, "address", "add", "10.77.0.1/24", "dev", "srv0"]);
+        Some(lan)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_string()
+    }
+
+    /// Starts a daemon in the server's namespace and waits until it says `ready` on its standard error.
+    fn daemon(&mut self, program: &str, args: &[&str], ready: &str) {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.server, program]).args(args);
+        let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
+        self.daemons.push(daemon);
+        let mut said = String::new();
+        while !said.contains(ready) {
+            let line = lines.next().unwrap_or_else(|| panic!("{program} ended: {said}")).unwrap();
+            said += &(line + "\n");
+        }
+        // Reads on, so that the daemon never waits for its log; ends with it.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    fn dnsmasq(&mut self, args: &[&str]) {
+        let leases = format!("--dhcp-leasefile={}", self.file("leases"));
+        let usual = [
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--log-facility=-",
+            "--pid-file=",
+            "--user=root",
+            "--no-hosts",
+            "--no-resolv",
+            "--no-ping",
+            "--interface=srv0",
+            "--bind-interfaces",
+            &leases,
+        ];
+        self.daemon("dnsmasq", &[&usual[..], args].concat(), "DHCP, IP range");
+    }
+
+    /// Runs the test of this name again, in the client's namespace.
+    fn enter(&self, test: &str) -> String {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.client]).arg(std::env::current_exe().unwrap());
+        let output = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
+        let Output { status, stdout, stderr } = output;
+        let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+        assert!(status.success(), "{stdout}\n{stderr}");
+        print!("{stderr}");
+        stderr
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for daemon in &mut self.daemons {
+            // It may have ended by itself; the wait tells nothing then.
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        for name in [&self.client, &self.server] {
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+fn ip(args: &[&str]) -> String {
+    let output = Command::new("ip").args(args).output().unwrap();
+    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What `ip` shows, with single spaces.
+fn shown(args: &[&str]) -> String {
+    ip(args).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn lease() {
+    if inside() {
+        let started = Instant::now();
+        let network = network::up(&REPORT).unwrap();
+        let took = started.elapsed();
+        eprintln!("from the first call to bound: {} us", took.as_micros());
+        // Long before the first retransmission: nothing was lost, and nothing slept.
+        assert!(took < Duration::from_millis(800), "{took:?}");
+        let eth0 = &network.interfaces[0];
+        assert_eq!((eth0.name.as_str(), eth0.prefix, eth0.gateway), ("eth0", 24, Some(SERVER)));
+        let address = eth0.address.unwrap();
+        assert!((50..60).contains(&address.octets()[3]), "{address}");
+        assert_eq!(network.nameservers, [SERVER]);
+        assert_eq!(network.ntp, [SERVER]);
+        assert_eq!(network.domain.as_deref(), Some("lab"));
+        assert_eq!(network.hostname.as_deref(), Some("dut-7"));
+        assert_eq!(network::resolv_conf(&network), "search lab\nnameserver 10.77.0.1\n");
+        let lease = eth0.lease.as_ref().unwrap();
+        assert_eq!((lease.lease_s, lease.server), (7200, SERVER));
+        assert!(shown(&["-4", "address", "show", "eth0"]).contains(&format!("inet {address}/24 brd 10.77.0.255")));
+        assert!(shown(&["link", "show", "eth0"]).contains("mtu 1400"));
+        assert!(shown(&["-4", "address", "show", "lo"]).contains("inet 127.0.0.1/8"));
+        let routes = shown(&["-4", "route"]);
+        assert!(routes.contains(&format!("default via 10.77.0.1 dev eth0 proto dhcp src {address}")), "{routes}");
+        return;
+    }
+    let Some(mut lan) = Lan::new("lease") else { return };
+    lan.dnsmasq(&[
+        "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
+        "--dhcp-option=option:mtu,1400",
+        "--dhcp-option=option:ntp-server,10.77.0.1",
+        "--domain=lab",
+        &format!("--dhcp-host={},dut-7", mac_of(&lan)),
+    ]);
+    let console = lan.enter("lease");
+    let line = console.lines().find(|line| line.starts_with("network    eth0 10.77.0.5")).expect("no network line");
+    assert!(line.ends_with("/24 gw 10.77.0.1 dns 10.77.0.1, lease 7200 s, 1 try"), "{line}");
+}
+
+fn mac_of(lan: &Lan) -> String {
+    let shown = shown(&["-n", &lan.client, "link", "show", "eth0"]);
+    shown.split("link/ether ").nth(1).unwrap()[..17].to_string()
+}
+
+/// Clouds lease /32 with a gateway outside of it, said to be on the link by option 121.
+#[test]
+fn classless_routes() {
+    if inside() {
+        let network = network::up(&REPORT).unwrap();
+        let eth0 = &network.interfaces[0];
+        let address = eth0.address.unwrap();
+        assert_eq!((eth0.prefix, eth0.gateway), (32, Some(SERVER)), "not the gateway of option 3");
+        let routes = shown(&["-4", "route"]);
+        for route in [
+            format!("default via 10.77.0.1 dev eth0 proto dhcp src {address} onlink"),
+            format!("10.77.0.1 dev eth0 proto dhcp scope link src {address}"),
+            format!("192.168.7.0/24 via 10.77.0.1 dev eth0 proto dhcp src {address} onlink"),
+        ] {
+            assert!(routes.contains(&route), "{route}\n{routes}");
+        }
+        // The server is reached by them: it answers.
+        let resolver = Resolver::from_lease(&[SERVER], None);
+        assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
+        return;
+    }
+    let Some(mut lan) = Lan::new("classless_routes") else { return };
+    lan.dnsmasq(&[
+        "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
+        "--dhcp-option=option:netmask,255.255.255.255",
+        "--dhcp-option=option:router,10.77.0.77",
+        "--dhcp-option=121,0.0.0.0/0,10.77.0.1,10.77.0.1/32,0.0.0.0,192.168.7.0/24,10.77.0.1",
+        "--address=/registry.lab/10.77.0.9",
+    ]);
+    lan.enter("classless_routes");
+}
+
+#[test]
+fn names() {
+    if inside() {
+        let network = network::up(&REPORT).unwrap();
+        let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
+        assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
+        assert_eq!(resolver.resolve("registry"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by the search domain");
+        assert_eq!(resolver.resolve("www.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by an alias");
+        let absent = resolver.resolve("absent.lab");
+        assert_eq!(absent, Err("absent.lab: no such name (asked 10.77.0.1)".into()));
+        // Sixty addresses are over 512 bytes: dnsmasq truncates, and TCP brings them.
+        let many = resolver.resolve("many.lab").unwrap();
+        assert_eq!(many.len(), 16, "the first sixteen");
+        return;
+    }
+    let Some(mut lan) = Lan::new("names") else { return };
+    let hosts: String = (1..=60).map(|host| format!("10.78.0.{host} many.lab\n")).collect();
+    std::fs::write(lan.file("hosts"), hosts + "10.77.0.9 registry.lab\n").unwrap();
+    let hosts = format!("--addn-hosts={}", lan.file("hosts"));
+    lan.dnsmasq(&[
+        "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
+        "--domain=lab",
+        "--local=/lab/",
+        "--cname=www.lab,registry.lab",
+        &hosts,
+    ]);
+    lan.enter("names");
+}
+
+#[test]
+fn no_carrier() {
+    if inside() {
+        let failure = network::up_within(&Limits { lease_ms: 30_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        assert_eq!((failure.step, failure.what.as_str()), ("network", "no carrier on eth0 in 1 s"));
+        assert!(failure.hint.is_some());
+        return;
+    }
+    let Some(lan) = Lan::new("no_carrier") else { return };
+    ip(&["-n", &lan.server, "link", "set", "srv0", "down"]);
+    lan.enter("no_carrier");
+}
+
+#[test]
+fn no_interface() {
+    if inside() {
+        let failure = network::up_within(&Limits { lease_ms: 30_000, carrier_ms: 0 }, &REPORT).unwrap_err();
+        assert_eq!(failure.what, "no wired network interface in 0 s");
+        return;
+    }
+    let Some(lan) = Lan::new("no_interface") else { return };
+    ip(&["-n", &lan.server, "link", "delete", "srv0"]);
+    // Ethernet, but nobody's cable: none of these is asked for a lease.
+    for kind in ["bridge", "dummy", "bond"] {
+        // A kernel without the kind has nothing to leave out.
+        let _ = Command::new("ip").args(["-n", &lan.client, "link", "add", kind, "type", kind]).output();
+    }
+    lan.enter("no_interface");
+}
+
+#[test]
+fn no_server() {
+    if inside() {
+        let failure = network::up_within(&Limits { lease_ms: 6_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        // At 0, 1 and 3 s, an eighth up or down; the next is due at 7 s.
+        assert_eq!(failure.what, "no DHCP lease in 6 s; eth0: discovers sent: 3, offers: 0");
+        return;
+    }
+    let Some(lan) = Lan::new("no_server") else { return };
+    let console = lan.enter("no_server");
+    assert!(console.contains("network    still without a lease; eth0: discovers sent: "), "{console}");
+}
+
+/// The cable comes after the boot began, on the second of two interfaces.
+#[test]
+fn late_carrier() {
+    if inside() {
+        let network = network::up(&REPORT).unwrap();
+        let names: Vec<&str> = network.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+        assert_eq!(names, ["eth1", "eth0"], "the one with the address comes first");
+        assert_eq!(network.interfaces[1].address, None);
+        return;
+    }
+    let Some(mut lan) = Lan::new("late_carrier") else { return };
+    ip(&["-n", &lan.server, "link", "set", "srv0", "down"]);
+    let pair = ["link", "add", "eth1", "netns", &lan.client, "type", "veth", "peer", "name", "srv1", "netns"];
+    ip(&[&pair[..], &[&lan.server]].concat());
+    ip(&["-n", &lan.server, "address", "add", "10.78.0.1/24", "dev", "srv1"]);
+    lan.dnsmasq(&["--dhcp-range=10.78.0.50,10.78.0.59,255.255.255.0,infinite", "--interface=srv1"]);
+    let (server, client) = (lan.server.clone(), lan.client.clone());
+    let plug = std::thread::spawn(move || {
+        // Plugs in when the other side has raised its end and waits for a carrier.
+        let start = Instant::now();
+        while !shown(&["-n", &client, "link", "show", "eth1"]).contains(",UP") {
+            assert!(start.elapsed() < Duration::from_secs(20), "eth1 was never raised");
+            std::thread::yield_now();
+        }
+        ip(&["-n", &server, "link", "set", "srv1", "up"]);
+    });
+    let console = lan.enter("late_carrier");
+    plug.join().unwrap();
+    assert!(console.contains("/24 gw 10.78.0.1 dns 10.78.0.1, lease for ever, "), "{console}");
+    assert!(console.contains("network    eth0 up without address: no carrier\n"), "{console}");
+}
+
+/// An address from the kernel's own `ip=` is used, and nobody is asked for another.
+#[test]
+fn set_up_by_the_kernel() {
+    if inside() {
+        let network = network::up(&REPORT).unwrap();
+        let eth0 = &network.interfaces[0];
+        assert_eq!((eth0.address, eth0.prefix), (Some(Ipv4Addr::new(10, 77, 0, 200)), 24));
+        assert_eq!(eth0.gateway, Some(SERVER));
+        assert!(eth0.lease.is_none());
+        return;
+    }
+    let Some(lan) = Lan::new("set_up_by_the_kernel") else { return };
+    ip(&["-n", &lan.client, "link", "set", "eth0", "up"]);
+    ip(&["-n", &lan.client, "address", "add", "10.77.0.200/24", "dev", "eth0"]);
+    ip(&["-n", &lan.client, "route", "add", "default", "via", "10.77.0.1"]);
+    let console = lan.enter("set_up_by_the_kernel");
+    assert!(console.contains("network    eth0 10.77.0.200/24 gw 10.77.0.1, by the kernel's ip=\n"), "{console}");
+}
+
+/// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.
+#[test]
+fn time() {
+    if inside() {
+        network::up(&REPORT).unwrap();
+        let start = Instant::now();
+        // It may take a moment to open its port: refused at once until then.
+        let answer = loop {
+            match clock::ask("ntp.lab", &Resolver::from_lease(&[SERVER], None)) {
+                Ok(answer) => break answer,
+                Err(reason) => assert!(start.elapsed() < Duration::from_secs(10), "{reason}"),
+            }
+        };
+        let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let off_ms =
+            answer.now().seconds * 1000 + i64::from(answer.now().nanoseconds / 1_000_000) - own.as_millis() as i64;
+        eprintln!("off by {off_ms} ms");
+        assert!(off_ms.abs() < 500, "{off_ms} ms");
+        return;
+    }
+    if !Path::new("/usr/sbin/chronyd").exists() {
+        println!("skipped: time needs chronyd");
+        return;
+    }
+    let Some(mut lan) = Lan::new("time") else { return };
+    lan.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", "--address=/ntp.lab/10.77.0.1"]);
+    let conf = lan.file("chrony.conf");
+    let pid = lan.file("chrony.pid");
+    let text = format!("local stratum 8\nallow\ncmdport 0\nbindcmdaddress /\npidfile {pid}\nbindaddress 10.77.0.1\n");
+    std::fs::write(&conf, text).unwrap();
+    // -x: it never sets the clock.
+    lan.daemon("/usr/sbin/chronyd", &["-x", "-d", "-u", "root", "-f", &conf], "chronyd version");
+    lan.enter("time");
+}

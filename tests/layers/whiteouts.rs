@@ -1,0 +1,129 @@
+//! Cases 21 to 23 and 25: what a layer hides, and what it takes from below.
+
+use crate::builder::{Member, Tar};
+use crate::parsing::{accept, refuse};
+use crate::world::{describe, overlay, ready, Layer, World};
+use std::os::unix::fs::MetadataExt;
+
+#[test]
+fn case_21_names() {
+    if !ready() {
+        return;
+    }
+    for name in [".wh.", ".wh..", ".wh...", "d/.wh."] {
+        refuse(&Tar::new().file(name, b"").end(), &format!("{name}: a whiteout of nothing"));
+    }
+    for name in [".wh.x", "a/.wh.x", ".wh..wh..opq"] {
+        refuse(&Tar::new().dir(name).end(), &format!("{name}: a directory with a whiteout's name"));
+        let inside = format!("{name}/f");
+        refuse(&Tar::new().file(&inside, b"").end(), &format!("{inside}: a directory with a whiteout's name"));
+    }
+    let tar = Tar::new().file(".wh.x", b"body").dir(".wh..wh.plnk").file(".wh..wh.plnk/1.2", b"x");
+    let tar = tar.file(".wh..wh.aufs", b"").hardlink("a/.wh..wh.z", ".wh..wh.plnk/1.2").file("f", b"");
+    accept(&tar.end(), |layer| assert_eq!(layer.paths(), ["f"]));
+}
+
+/// A lower layer with something everywhere, and one more on top of it.
+fn stack(upper: Tar) -> (World, Layer, Layer) {
+    let d = Member { mode: 0o2711, uid: 5, gid: 6, mtime: 44, ..Member::new("d", b'5') };
+    let sub = Member { mode: 0o700, uid: 7, ..Member::new("d/sub", b'5') };
+    let lower = Tar::new().add(&d).add(&sub).file("d/sub/low", b"").file("d/old", b"").file("x", b"").file("y", b"");
+    let mut world = World::new();
+    let lower = world.unpack(&lower.end(), &[]).unwrap();
+    let upper = world.unpack(&upper.end(), &[&lower.dir]).unwrap();
+    (world, upper, lower)
+}
+
+fn merged(upper: Tar) -> Vec<String> {
+    let (world, upper, lower) = stack(upper);
+    overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, true))
+}
+
+fn names(lines: &[String]) -> Vec<&str> {
+    lines.iter().filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[test]
+fn case_22_opaque_wherever_it_stands() {
+    if !ready() {
+        return;
+    }
+    let opaque = ("d/.wh..wh..opq", &b""[..]);
+    let members = [("d/new", &b"1"[..]), ("d/sub/high", b"2")];
+    let add = |tar: Tar, members: &[(&str, &[u8])]| members.iter().fold(tar, |tar, (name, body)| tar.file(name, body));
+    let d = Member { mode: 0o750, mtime: 99, ..Member::new("d", b'5') };
+    for start in [Tar::new(), Tar::new().add(&d)] {
+        let first = merged(add(start.clone(), &[opaque, members[0], members[1]]));
+        assert_eq!(names(&first), ["d", "d/new", "d/sub", "d/sub/high", "x", "y"]);
+        assert_eq!(merged(add(start.clone(), &[members[0], opaque, members[1]])), first);
+        assert_eq!(merged(add(start, &[members[0], members[1], opaque])), first);
+    }
+    // Without an entry of its own the directory looks as it does below.
+    let (_world, upper, _) = stack(Tar::new().file("d/.wh..wh..opq", b""));
+    let meta = upper.meta("d");
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2711, 5, 6, 44));
+    assert!(upper.is_opaque("d"));
+    let (_world, upper, _) = stack(Tar::new().file("d/sub/.wh..wh..opq", b"").file("d/.wh..wh..opq", b""));
+    assert!(upper.is_opaque("d") && upper.is_opaque("d/sub"));
+    let (_world, upper, _) = stack(Tar::new().file(".wh..wh..opq", b"").file("new", b""));
+    assert!(upper.stats.opaque_root && upper.is_opaque("."));
+}
+
+#[test]
+fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
+    if !ready() {
+        return;
+    }
+    for order in [["d/.wh.old", "d/.wh..wh..opq"], ["d/.wh..wh..opq", "d/.wh.old"]] {
+        let tar = order.iter().fold(Tar::new().file("d/sub/.wh.low", b""), |tar, name| tar.file(name, b""));
+        assert_eq!(names(&merged(tar.file("d/new", b""))), ["d", "d/new", "d/sub", "x", "y"]);
+    }
+    assert_eq!(
+        names(&merged(Tar::new().file("new/.wh.nothing", b""))),
+        ["d", "d/old", "d/sub", "d/sub/low", "new", "x", "y"]
+    );
+}
+
+#[test]
+fn case_23_a_whiteout_hides_lower_layers_only() {
+    if !ready() {
+        return;
+    }
+    for order in [["d/new", ".wh.d"], [".wh.d", "d/new"]] {
+        let (world, upper, lower) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
+        assert!(upper.is_opaque("d"));
+        let lines = overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, false));
+        assert_eq!(names(&lines), ["d", "d/new", "x", "y"]);
+    }
+    let (_world, upper, _) =
+        stack(Tar::new().file("x", b"ours").file(".wh.x", b"").file(".wh.y", b"").file("y", b"ours"));
+    assert_eq!((upper.read("x"), upper.read("y")), (b"ours".to_vec(), b"ours".to_vec()));
+    let (world, upper, lower) = stack(Tar::new().file(".wh.x", b"").file("d/.wh.sub", b""));
+    assert!(upper.is_whiteout("x") && upper.is_whiteout("d/sub"));
+    let lines = overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, true));
+    assert_eq!(names(&lines), ["d", "d/old", "y"]);
+    assert_eq!(upper.meta("d").mtime(), 44, "the implied parent's time");
+}
+
+#[test]
+fn case_25_implied_parents() {
+    if !ready() {
+        return;
+    }
+    let (mut world, upper, lower) = stack(Tar::new().file("d/sub/f", b"").file("fresh/f", b""));
+    let meta = upper.meta("d/sub");
+    assert_eq!((meta.mode() & 0o7777, meta.uid()), (0o700, 7));
+    assert_eq!(upper.meta("fresh").mode() & 0o7777, 0o755);
+    // Seen through a layer in between, which has a whiteout or another thing there.
+    let middle = world.unpack(&Tar::new().file(".wh.d", b"").symlink("s", "d").end(), &[&lower.dir]).unwrap();
+    let top = Tar::new().file("d/f", b"").file("s/f", b"").end();
+    let top = world.unpack(&top, &[&middle.dir, &lower.dir]).unwrap();
+    assert_eq!((top.meta("d").mode() & 0o7777, top.meta("d").uid()), (0o755, 0));
+    assert!(top.meta("s").is_dir());
+    // The root, which no entry describes.
+    let root = Member { mode: 0o1700, uid: 3, mtime: 11, ..Member::new("./", b'5') };
+    let lower = world.unpack(&Tar::new().add(&root).end(), &[]).unwrap();
+    let upper = world.unpack(&Tar::new().file("f", b"").end(), &[&lower.dir]).unwrap();
+    let meta = upper.meta(".");
+    assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.mtime()), (0o1700, 3, 11));
+}
