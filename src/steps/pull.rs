@@ -4,6 +4,7 @@ use super::inflate::Inflate;
 use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
+use super::rootfs;
 use super::source::{Error, Source};
 use super::store::Store;
 use super::unpack;
@@ -141,6 +142,9 @@ impl Pull<'_> {
                 Some(folder) => folder,
                 None => self.layer(&object, layer, diff_id, &next, &open)?,
             };
+            if rootfs::hides_all_below(&folder) {
+                open.clear();
+            }
             open.push(File::open(&folder).map_err(|error| self.failure(&object, &error.to_string()))?);
             folders.push(folder);
             chain = Some(next);
