@@ -68,6 +68,7 @@ pub struct Link {
     pub kind: String,
 }
 
+/// An interface's IPv4 address (`RTM_NEWADDR`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub index: u32,
@@ -103,22 +104,27 @@ pub enum Reply {
     Other,
 }
 
+/// Asks for all links (`RTM_GETLINK`).
 pub fn get_links(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &[0; 16]).end()
 }
 
+/// Asks for all IPv4 addresses (`RTM_GETADDR`).
 pub fn get_addresses(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
+/// Asks for all IPv4 routes (`RTM_GETROUTE`).
 pub fn get_routes(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
+/// Sets `IFF_UP`.
 pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, IFF_UP, IFF_UP)).end()
 }
 
+/// Sets a link's MTU, in bytes.
 pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
         .attribute(IFLA_MTU, &mtu.to_ne_bytes())
@@ -140,6 +146,7 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
 }
 
+/// Adds or replaces an IPv4 route (`RTM_NEWROUTE`).
 pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
     let mut body = [AF_INET, route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];

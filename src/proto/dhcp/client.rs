@@ -38,6 +38,7 @@ enum State {
     Lost,
 }
 
+/// One interface's client (RFC 2131, section 4.4).
 pub struct Client {
     mac: [u8; 6],
     random: u32,
