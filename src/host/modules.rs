@@ -163,6 +163,27 @@ impl Set {
         self.modules.keys().map(|path| name(path)).collect()
     }
 
+    /// The modules' paths below `lib/modules/RELEASE`, each after all that it needs.
+    pub fn load_order(&self) -> Vec<&str> {
+        let mut order = Vec::new();
+        for path in self.modules.keys() {
+            self.put_in_order(path, &mut order);
+        }
+        order
+    }
+
+    fn put_in_order<'a>(&'a self, path: &'a str, order: &mut Vec<&'a str>) {
+        if order.contains(&path) {
+            return;
+        }
+        for need in self.modules.get(path).map_or(&[][..], |module| &module.info.depends) {
+            if let Some(found) = self.modules.keys().find(|other| same_name(name(other), need)) {
+                self.put_in_order(found, order);
+            }
+        }
+        order.push(path);
+    }
+
     /// The modules and their two or three indexes, below `lib/modules/RELEASE`.
     pub fn add_to(&self, archive: &mut Archive) {
         let top = format!("lib/modules/{}", self.release);
