@@ -72,10 +72,12 @@ fn run(options: &Options) -> Result<(), String> {
     let folder = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
     let names: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
 
-    let set = modules::select(folder, modules::Profile::None, &names)?;
+    let mut set = modules::select(folder, modules::Profile::None, &names)?;
+    // As `./dev boot` does; the peer gets the same modules.
+    set.strip_signatures();
     eprintln!("building the peer (podman and what it loads) in {PEER}");
     let theirs = peer::build(Path::new(PEER), &set)?;
-    let mut spec = initramfs::Spec::new(init, compress::Compression::Xz(compress::Effort::Best));
+    let mut spec = initramfs::Spec::new(init, compress::Compression::Xz(compress::Effort::Quick));
     spec.modules = Some(set);
     let ours = initramfs::build(&spec)?;
 

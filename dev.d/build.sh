@@ -1,7 +1,8 @@
 # The release build: std itself rebuilt for musl, with no panic texts and no
 # formatting of Debug, which halves the binary (the numbers: size-report/).
 
-# dev_build [ARCH]: leaves target/ocinit/ARCH/{ocinit,ocinit.debug,initramfs.cpio.xz}.
+# dev_build [ARCH]: leaves target/ocinit/ARCH/{ocinit,ocinit.debug,initramfs.cpio.xz}, and the
+# ocinit-payload that tests and the demo run in containers.
 dev_build() {
     local arch out
     arch=$(known_arch "${1:-x86_64}")
@@ -23,7 +24,7 @@ known_arch() {
 
 # build_init ARCH DIR: the binary and its unstripped twin.
 build_init() {
-    local arch=$1 out=$2 target built
+    local arch=$1 out=$2 target binary
     if find_toolchain "$arch"; then
         target=$arch-unknown-linux-musl
         build_small "$target"
@@ -32,11 +33,11 @@ build_init() {
         say "build: neither rust-src nor Debian's rustc-web is to be had: plain static build, about twice the size"
         build_plain "$target"
     fi
-    built=$(target_dir)/$target/release/ocinit
-    install -m 755 "$built" "$out/ocinit.debug"
-    # Nothing unwinds, so what describes unwinding goes too (libc's and the assembler's part of it).
-    objcopy --strip-all -R .comment -R .eh_frame -R .debug_gdb_scripts "$built" "$out/ocinit"
-    chmod 755 "$out/ocinit"
+    for binary in ocinit ocinit-payload; do
+        install -m 755 "$(target_dir)/$target/release/$binary" "$out/$binary.debug"
+        # Nothing unwinds, so what describes unwinding goes too (libc's and the assembler's part of it).
+        objcopy --strip-all -R .comment -R .eh_frame -R .debug_gdb_scripts "$out/$binary.debug" "$out/$binary"
+    done
 }
 
 # find_toolchain ARCH: sets TOOLCHAIN_ENV, a compiler that has its library's source.
@@ -84,11 +85,12 @@ dependency_of() {
 build_small() {
     local links=target/toolchain/links
     mkdir -p "$links"
-    # musl has no unwinder of its own; std asks for one by this name.
-    echo 'GROUP ( -lgcc_eh -lgcc )' >"$links/libunwind.a"
+    # std asks for an unwinder by this name; nothing here unwinds, and libgcc has the rest.
+    echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
     local flags=(
         -Cpanic=immediate-abort -Zunstable-options
-        -Zlocation-detail=none -Zfmt-debug=none -Cforce-unwind-tables=no
+        # Not `none`: http::Version has no other text than its Debug, and ureq sends it in every request.
+        -Zlocation-detail=none -Zfmt-debug=shallow -Cforce-unwind-tables=no
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
@@ -112,12 +114,13 @@ cargo_release() {
         shift
     done
     shift
-    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo")
-    local cc_flags="-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo"
-    local encoded
+    local cargo_home=${CARGO_HOME:-$HOME/.cargo} encoded cc=gcc
+    [[ $target != *musl ]] || cc=musl-gcc
+    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=$cargo_home=cargo")
     encoded=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
     env "${variables[@]}" "CARGO_ENCODED_RUSTFLAGS=$encoded" \
-        "CC_${target//-/_}=$([[ $target = *musl ]] && echo musl-gcc || echo gcc)" "CFLAGS_${target//-/_}=$cc_flags" \
+        "CC_${target//-/_}=$cc" \
+        "CFLAGS_${target//-/_}=-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=$cargo_home=cargo" \
         "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)" \
-        cargo build --release --locked --bin ocinit --target "$target" "$@" >&2
+        cargo build --release --locked --bin ocinit --bin ocinit-payload --features payload --target "$target" "$@" >&2
 }

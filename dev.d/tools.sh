@@ -1,9 +1,10 @@
 # The smaller subcommands: each is a line or two over a tool that does the work.
 
-# dev_boot [IMAGE] [-- OPTION…]: the host tool boots what was just built.
+# dev_boot [IMAGE] [OPTION OF THE HOST TOOL…] [-- OPTION…]: boots what was just built.
 dev_boot() {
     dev_build
-    host_tool boot --initramfs "$ROOT/target/ocinit/x86_64/initramfs.cpio.xz" "$@"
+    local release=target/ocinit/x86_64
+    host_tool boot --init "$release/ocinit" --payload "$release/ocinit-payload" "$@"
 }
 
 # dev_size [--record]: what the release consists of; fails when it is over size-report/budget.toml.
@@ -23,6 +24,8 @@ dev_bench() {
 # dev_fuzz [TARGET [SECONDS]]: without a target, each for ten seconds.
 dev_fuzz() {
     local target targets=()
+    command -v c++ >/dev/null || install_packages g++
+    rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
     command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
     mapfile -t targets < <(cargo fuzz list)
     [ $# -eq 0 ] || targets=("$1")

@@ -46,7 +46,8 @@ pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), Stri
             Ok((bytes, "zstd -19".into()))
         }
         Compression::Xz(Effort::Quick) => {
-            let settings = Xz { x86: has_x86_code(data), lc: 3, lp: 0, pb: if has_x86_code(data) { 0 } else { 2 } };
+            let x86 = has_x86_code(data);
+            let settings = Xz { x86, lc: if x86 { 4 } else { 3 }, lp: 0, pb: if x86 { 1 } else { 2 } };
             Ok((xz(data, settings)?, words(settings)))
         }
         Compression::Xz(Effort::Best) => smallest(data),
@@ -156,9 +157,14 @@ fn xz(data: &[u8], settings: Xz) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Whether there is an ELF file for x86 in `data`: machine 3 or 62 at byte 18.
+/// Whether there is a linked ELF file for x86 in `data`: type 2 or 3 at byte 16,
+/// machine 3 or 62 at byte 18. Kernel modules (type 1) call through relocations:
+/// the filter finds nothing in them, and costs.
 fn has_x86_code(data: &[u8]) -> bool {
-    data.windows(20).any(|w| w.starts_with(b"\x7fELF") && matches!(u16::from_le_bytes([w[18], w[19]]), 3 | 62))
+    data.windows(20).any(|w| {
+        let (kind, machine) = (u16::from_le_bytes([w[16], w[17]]), u16::from_le_bytes([w[18], w[19]]));
+        w.starts_with(b"\x7fELF") && matches!(kind, 2 | 3) && matches!(machine, 3 | 62)
+    })
 }
 
 #[cfg(test)]
@@ -210,6 +216,7 @@ mod tests {
     fn code_is_known_by_its_header() {
         assert!(has_x86_code(&sample()));
         assert!(!has_x86_code(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0"));
+        assert!(!has_x86_code(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x01\0\x3e\0"));
         assert!(!has_x86_code(b"text"));
     }
 }

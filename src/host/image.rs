@@ -215,4 +215,22 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
     }
+
+    /// A strict reader's opinion, where the machine has one.
+    #[test]
+    fn skopeo_takes_it() {
+        let dir = std::env::temp_dir().join(format!("ocinit-skopeo-{}", std::process::id()));
+        write(&dir.join("a"), &[demo(b"binary".to_vec())]).unwrap();
+        let from = format!("oci:{}:latest", dir.join("a").display());
+        let to = format!("dir:{}", dir.join("b").display());
+        let output = std::process::Command::new("skopeo").args(["--insecure-policy", "copy", &from, &to]).output();
+        let Ok(output) = output else {
+            println!("skipped: no skopeo on this machine");
+            return std::fs::remove_dir_all(&dir).unwrap();
+        };
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let copied = dir.join("b/manifest.json").is_file();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(output.status.success() && copied, "{text}");
+    }
 }

@@ -9,6 +9,8 @@ pub mod initramfs;
 pub mod kernel;
 pub mod modules;
 pub mod peer;
+pub mod probe;
 pub mod qemu;
 pub mod registry;
 pub mod serve;
+pub mod size;

@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
@@ -30,19 +29,18 @@ pub struct Disk {
     pub snapshot: bool,
 }
 
+impl Disk {
+    /// A raw image file that keeps what the guest writes.
+    pub fn new(path: &Path) -> Disk {
+        Disk { path: path.to_path_buf(), serial: String::new(), read_only: false, snapshot: false }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
     Kvm,
     /// Software emulation.
     Tcg,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Board {
-    Q35,
-    /// Faster by a third, with no PCI: the guest needs virtio_mmio. Hung once
-    /// in five boots by software emulation.
-    Microvm,
 }
 
 /// A machine to boot. [`Machine::new`] has sensible values; change what matters.
@@ -56,7 +54,6 @@ pub struct Machine {
     pub memory_mb: u32,
     pub cpus: u32,
     pub accel: Accel,
-    pub board: Board,
     pub network: Network,
     /// False: the card is there, its cable is not.
     pub cable: bool,
@@ -119,11 +116,12 @@ impl Machine {
     /// fastest accelerator that works.
     pub fn new(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>, append: impl Into<String>) -> Machine {
         let kernel = kernel.into();
-        let accel = accel(&kernel);
+        let accel = super::probe::accel(&kernel);
         Machine::on(accel, kernel, initrd.into(), append.into())
     }
 
-    fn on(accel: Accel, kernel: PathBuf, initrd: PathBuf, append: String) -> Machine {
+    /// As [`Machine::new`], with the accelerator given.
+    pub fn on(accel: Accel, kernel: PathBuf, initrd: PathBuf, append: String) -> Machine {
         Machine {
             kernel,
             initrd,
@@ -131,7 +129,6 @@ impl Machine {
             memory_mb: 256,
             cpus: 1,
             accel,
-            board: Board::Q35,
             network: Network::User(Vec::new()),
             cable: true,
             mac: String::new(),
@@ -162,7 +159,7 @@ impl Machine {
         let monitor = (!self.cable).then(|| {
             std::env::temp_dir().join(format!("ocinit-qmp-{}-{:p}.sock", std::process::id(), std::ptr::from_ref(self)))
         });
-        let mut command = Command::new(program());
+        let mut command = tied(&program());
         command.args(self.arguments());
         if let Some(path) = &monitor {
             command.args(["-S", "-qmp", &format!("unix:{},server=on,wait=off", path.display())]);
@@ -200,10 +197,9 @@ impl Machine {
     fn arguments(&self) -> Vec<String> {
         let mut list: Vec<String> = Vec::new();
         let mut add = |words: &[&str]| list.extend(words.iter().map(|word| word.to_string()));
-        let machine = match self.board {
-            Board::Q35 => "q35,usb=off,sata=off,smbus=off,vmport=off",
-            Board::Microvm => "microvm,pit=off,pic=off,rtc=on,isa-serial=on",
-        };
+        // microvm would be faster, but under software emulation it hangs where the
+        // kernel calibrates its clock, and without ACPI it cannot be turned off.
+        let machine = "q35,usb=off,sata=off,smbus=off,vmport=off";
         add(&["-machine", machine, "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]);
         add(&["-chardev", "stdio,id=console,signal=on", "-serial", "chardev:console"]);
         match self.accel {
@@ -218,10 +214,6 @@ impl Machine {
         if !self.initrd.as_os_str().is_empty() {
             add(&["-initrd", &path_text(&self.initrd)]);
         }
-        let (net, blk) = match self.board {
-            Board::Q35 => ("virtio-net-pci,romfile=", "virtio-blk-pci"),
-            Board::Microvm => ("virtio-net-device", "virtio-blk-device"),
-        };
         let netdev = match &self.network {
             Network::None => None,
             Network::User(options) => Some(["user".to_string()].iter().chain(options).cloned().collect::<Vec<_>>()),
@@ -238,7 +230,7 @@ impl Machine {
                 "-netdev",
                 &format!("{kind},id=net0{options}"),
                 "-device",
-                &format!("{net},id=nic0,netdev=net0{mac}"),
+                &format!("virtio-net-pci,romfile=,id=nic0,netdev=net0{mac}"),
             ]);
             if let Some(path) = &self.capture {
                 add(&["-object", &format!("filter-dump,id=dump0,netdev=net0,file={},maxlen=128", path_text(path))]);
@@ -250,7 +242,7 @@ impl Machine {
             let path = path_text(&disk.path).replace(',', ",,");
             add(&["-drive", &format!("file={path},format=raw,if=none,id=disk{index},cache=unsafe{flags}")]);
             let serial = if disk.serial.is_empty() { String::new() } else { format!(",serial={}", disk.serial) };
-            add(&["-device", &format!("{blk},drive=disk{index}{serial}")]);
+            add(&["-device", &format!("virtio-blk-pci,drive=disk{index}{serial}")]);
         }
         list.extend(self.extra.iter().cloned());
         list
@@ -405,6 +397,18 @@ pub fn pcap_bytes(path: &Path) -> Option<u64> {
     Some(sum)
 }
 
+/// A command that ends with us, even if we are killed: setpriv(1) sets the
+/// signal and becomes the program, so the process is still our child.
+fn tied(program: &str) -> Command {
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    if !Path::new(SETPRIV).exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", "KILL", program]);
+    command
+}
+
 fn program() -> String {
     std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into())
 }
@@ -417,54 +421,92 @@ fn named(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// KVM where a guest of `kernel` shows a sign of life under it. `/dev/kvm`
-/// existing proves nothing: on some hosts guests hang on it. `OCINIT_ACCEL=tcg`
-/// or `kvm` decides without a try. The answer is kept in `target/` until the
-/// host's next boot.
-pub fn accel(kernel: &Path) -> Accel {
-    match std::env::var("OCINIT_ACCEL").as_deref() {
-        Ok("kvm") => return Accel::Kvm,
-        Ok("tcg") => return Accel::Tcg,
-        _ => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    fn machine() -> Machine {
+        Machine::on(Accel::Tcg, "vmlinuz".into(), "initramfs".into(), "console=ttyS0".into())
     }
-    let writable = std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
-    if !writable {
-        return Accel::Tcg;
-    }
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let memory = Path::new("target/kvm-probe");
-    let known = std::fs::read_to_string(memory).unwrap_or_default();
-    if let Some((id, answer)) = known.split_once(' ') {
-        if id == boot_id.trim() {
-            return if answer.trim() == "usable" { Accel::Kvm } else { Accel::Tcg };
+
+    #[test]
+    fn arguments_say_what_was_asked_for() {
+        let mut machine = machine();
+        machine.network = Network::User(vec!["restrict=on".into()]);
+        machine.mac = "52:54:00:00:00:07".into();
+        machine.capture = Some("wire.pcap".into());
+        let disk = Disk { path: "a,b.img".into(), serial: "cache".into(), read_only: false, snapshot: true };
+        machine.disks.push(disk);
+        let text = machine.arguments().join(" ");
+        for part in [
+            "-m 256 -smp 1 -kernel vmlinuz -append console=ttyS0 -initrd initramfs",
+            "-netdev user,id=net0,restrict=on",
+            "virtio-net-pci,romfile=,id=nic0,netdev=net0,mac=52:54:00:00:00:07",
+            "-object filter-dump,id=dump0,netdev=net0,file=wire.pcap",
+            "-drive file=a,,b.img,format=raw,if=none,id=disk0,cache=unsafe,snapshot=on",
+            "virtio-blk-pci,drive=disk0,serial=cache",
+            "-accel tcg",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
         }
+        machine.network = Network::Raw("socket,connect=127.0.0.1:9".into());
+        assert!(machine.arguments().join(" ").contains("-netdev socket,id=net0,connect=127.0.0.1:9 "));
+        machine.network = Network::None;
+        assert!(!machine.arguments().join(" ").contains("net0"));
     }
-    let usable = kvm_boots(kernel);
-    let answer = if usable { "usable" } else { "unusable" };
-    let _ = std::fs::create_dir_all("target");
-    let _ = std::fs::write(memory, format!("{} {answer}\n", boot_id.trim()));
-    if usable {
-        Accel::Kvm
-    } else {
-        Accel::Tcg
+
+    #[test]
+    fn the_console_comes_in_lines() {
+        let (sender, receiver) = channel();
+        for part in ["one\r\ntw", "o\n\nIt's now", " safe to turn off your computer\r\n", "Execution is over", "\n"] {
+            sender.send(part.as_bytes().to_vec()).unwrap();
+        }
+        sender.send(b"Execution is over, pipeline status: 42\r\nlast".to_vec()).unwrap();
+        drop(sender);
+        let mut console = Console::default();
+        let mut seen = Vec::new();
+        let start = Instant::now();
+        let mut keep = |_: Duration, line: &str| seen.push(line.to_string());
+        assert!(!console.follow(&receiver, start, Duration::from_secs(9), &mut keep, &mut |_| false));
+        let last = "Execution is over, pipeline status: 42";
+        let safe = "It's now safe to turn off your computer";
+        assert_eq!(seen, ["one", "two", "", safe, "Execution is over", last, "last"]);
+        let Console { lines, raw, .. } = console;
+        let status = Some(ExitStatus::from_raw(0));
+        let (wall, complaint) = (start.elapsed(), String::new());
+        let boot = Boot { lines, raw, status, wall, timed_out: false, wire_bytes: None, complaint };
+        assert_eq!(boot.pipeline_status(), Some(42));
+        assert!(boot.ended_in_order());
+        assert!(!Boot { timed_out: true, ..boot }.ended_in_order());
     }
-}
 
-/// How long a kernel may take to its first word under KVM: 0.3 s is usual.
-const KVM_PROBE_MS: u64 = 4000;
+    #[test]
+    fn silence_ends_with_the_time() {
+        let (sender, receiver) = channel();
+        sender.send(b"half a line".to_vec()).unwrap();
+        let mut console = Console::default();
+        let time = Duration::from_millis(20);
+        assert!(console.follow(&receiver, Instant::now(), time, &mut |_, _| {}, &mut |_| false));
+        assert_eq!(console.lines[0].1, "half a line");
+        drop(sender);
+    }
 
-fn kvm_boots(kernel: &Path) -> bool {
-    // No initrd: it is not going to get that far.
-    let append = "console=ttyS0 earlyprintk=ttyS0 panic=-1";
-    let mut machine = Machine::on(Accel::Kvm, kernel.to_path_buf(), PathBuf::new(), append.into());
-    machine.network = Network::None;
-    machine.timeout = Duration::from_millis(KVM_PROBE_MS);
-    // The late line: a guest may print from its decompressor and hang after it.
-    let boot = machine.boot_until(&mut |_, _| {}, &mut |line| line.contains("Kernel command line"));
-    boot.is_ok_and(|boot| !boot.timed_out && boot.find("Kernel command line").is_some())
-}
-
-/// The signal that ended QEMU, if one did.
-pub fn signal(status: ExitStatus) -> Option<i32> {
-    status.signal()
+    #[test]
+    fn packets_are_counted_by_their_length_on_the_wire() {
+        let file = std::env::temp_dir().join(format!("ocinit-pcap-{}", std::process::id()));
+        let mut bytes = vec![0; 24];
+        for (kept, whole) in [(60u32, 60u32), (128, 1514)] {
+            bytes.extend_from_slice(&[0; 8]);
+            bytes.extend_from_slice(&kept.to_ne_bytes());
+            bytes.extend_from_slice(&whole.to_ne_bytes());
+            bytes.resize(bytes.len() + kept as usize, 0);
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let sum = pcap_bytes(&file);
+        std::fs::write(&file, &bytes[..10]).unwrap();
+        let short = pcap_bytes(&file);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((sum, short), (Some(1574), None));
+    }
 }

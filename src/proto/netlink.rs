@@ -28,6 +28,7 @@ const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 
 const IFF_UP: u32 = 0x1;
+const IFF_RUNNING: u32 = 0x40;
 const IFF_LOWER_UP: u32 = 0x1_0000;
 const ARPHRD_ETHER: u16 = 1;
 const IFLA_ADDRESS: u16 = 1;
@@ -60,7 +61,8 @@ pub struct Link {
     pub mac: [u8; 6],
     pub mtu: u32,
     pub up: bool,
-    /// The cable is in and the other side is there (IFF_LOWER_UP).
+    /// The other side is there (IFF_LOWER_UP), and the kernel has let the queues run since (IFF_RUNNING): between the
+    /// two, what is sent is dropped without an error.
     pub carrier: bool,
     /// The driver's kind for interfaces made by software (`bridge`, `veth`); empty for hardware.
     pub kind: String,
@@ -191,7 +193,7 @@ fn link(body: &[u8]) -> Option<Link> {
         mac: [0; 6],
         mtu: 0,
         up: flags & IFF_UP != 0,
-        carrier: flags & IFF_LOWER_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0 && flags & IFF_RUNNING != 0,
         kind: String::new(),
     };
     for (kind, value) in Attributes(body.get(16..)?) {
@@ -337,6 +339,17 @@ mod tests {
         assert_eq!((link.index, link.mtu, link.up), (7, 1400, false));
         let Reply::Link(link) = echo(&link_up(1, 7)) else { panic!("not a link") };
         assert!(link.up);
+    }
+
+    #[test]
+    fn a_carrier_counts_when_the_queues_run() {
+        let carrier = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
+            Reply::Link(link) => link.carrier,
+            other => panic!("{other:?}"),
+        };
+        assert!(carrier(IFF_UP | IFF_RUNNING | IFF_LOWER_UP));
+        assert!(!carrier(IFF_UP | IFF_LOWER_UP), "the kernel is still at it");
+        assert!(!carrier(IFF_UP | IFF_RUNNING), "its state is not known yet");
     }
 
     #[test]

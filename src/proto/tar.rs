@@ -4,11 +4,15 @@
 //! them. Where readers are known to disagree, the stricter reading wins: an
 //! archive that two tools would unpack differently is refused.
 
+mod error;
 mod field;
+mod header;
 mod pax;
 mod sparse;
 
+pub use error::Error;
 use field::{number, seconds, text};
+use header::*;
 use pax::Overrides;
 pub use sparse::Segment;
 
@@ -18,6 +22,8 @@ pub const BLOCK_BYTES: usize = 512;
 pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;
 /// Extension headers before one member.
 pub const MAX_EXTENSIONS: u32 = 16;
+/// Extended attributes of one member; Linux lists 64 KiB of names.
+pub const MAX_XATTRS: usize = 1024;
 /// Data segments of one sparse file: at 16 bytes each, a map takes 1 MiB.
 pub const MAX_SEGMENTS: usize = 1 << 16;
 
@@ -78,46 +84,6 @@ pub enum Event<'i> {
     End,
 }
 
-/// Why an archive is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    Checksum,
-    Number,
-    Truncated,
-    AfterEnd,
-    Type,
-    Record,
-    NulInName,
-    Orphan,
-    ExtensionTooLong,
-    TooManyExtensions,
-    NamesDisagree,
-    Sparse,
-    SparseVersion,
-    UnexpectedBody,
-}
-
-impl Error {
-    pub fn text(self) -> &'static str {
-        match self {
-            Error::Checksum => "bad header checksum",
-            Error::Number => "bad number in the header",
-            Error::Truncated => "the archive is truncated",
-            Error::AfterEnd => "a member after an end block",
-            Error::Type => "unknown member type",
-            Error::Record => "malformed pax record",
-            Error::NulInName => "NUL in a pax name",
-            Error::Orphan => "an extended header without a member",
-            Error::ExtensionTooLong => "extended header over 1 MiB",
-            Error::TooManyExtensions => "more than 16 extended headers in a row",
-            Error::NamesDisagree => "pax and gnu headers disagree on the name",
-            Error::Sparse => "bad sparse map",
-            Error::SparseVersion => "unknown sparse format",
-            Error::UnexpectedBody => "a body where none belongs",
-        }
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Header,
@@ -131,14 +97,6 @@ enum State {
     /// Blocks of a PAX 1.0 sparse map, which open the body.
     NewSparse,
     Data,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    V7,
-    Ustar,
-    Star,
-    Gnu,
 }
 
 /// The push parser. Memory: at most [`MAX_EXTENSION_BYTES`] and what its
@@ -490,104 +448,12 @@ impl Parser {
     }
 }
 
-type Range = std::ops::Range<usize>;
-const NAME: Range = 0..100;
-const MODE: Range = 100..108;
-const UID: Range = 108..116;
-const GID: Range = 116..124;
-const SIZE: Range = 124..136;
-const MTIME: Range = 136..148;
-const CHECKSUM: Range = 148..156;
-const TYPE: usize = 156;
-const LINK: Range = 157..257;
-const MAGIC: Range = 257..265;
-const MAJOR: Range = 329..337;
-const MINOR: Range = 337..345;
-const PREFIX: Range = 345..500;
-/// star keeps times in the last 24 bytes of the prefix.
-const STAR_PREFIX: Range = 345..476;
-const STAR_MAGIC: Range = 508..512;
-/// Four segments; the byte after them says whether more blocks follow.
-const OLD_SPARSE: Range = 386..482;
-const REAL_SIZE: Range = 483..495;
-/// 21 segments in each further block.
-const OLD_SPARSE_MORE: Range = 0..504;
-
-/// What follows a header.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Body {
-    Usual,
-    OldSparse,
-    Skipped,
-}
-
-fn kind_of(kind: u8, dialect: Dialect, path: &[u8]) -> Result<(Kind, Body), Error> {
-    Ok(match kind {
-        // v7 had no type for directories, and some writers still have none.
-        b'0' | 0 | b'7' if path.last() == Some(&b'/') => (Kind::Directory, Body::Usual),
-        b'0' | 0 | b'7' => (Kind::File, Body::Usual),
-        b'S' if dialect == Dialect::Gnu => (Kind::File, Body::OldSparse),
-        // POSIX lets a hardlink carry the file's content once more.
-        b'1' => (Kind::Hardlink, Body::Skipped),
-        b'2' => (Kind::Symlink, Body::Usual),
-        b'3' => (Kind::CharDevice, Body::Usual),
-        b'4' => (Kind::BlockDevice, Body::Usual),
-        b'5' => (Kind::Directory, Body::Usual),
-        b'6' => (Kind::Fifo, Body::Usual),
-        // GNU's incremental dumps: a directory whose body is the list of its
-        // names. In other dialects the letter means nothing.
-        b'D' if dialect == Dialect::Gnu => (Kind::Directory, Body::Skipped),
-        _ => return Err(Error::Type),
-    })
-}
-
-fn dialect(block: &[u8; BLOCK_BYTES]) -> Dialect {
-    match &block[MAGIC] {
-        b"ustar  \0" => Dialect::Gnu,
-        magic if magic.starts_with(b"ustar\0") && &block[STAR_MAGIC] == b"tar\0" => Dialect::Star,
-        magic if magic.starts_with(b"ustar\0") => Dialect::Ustar,
-        _ => Dialect::V7,
-    }
-}
-
-fn header_name(block: &[u8; BLOCK_BYTES], dialect: Dialect) -> Vec<u8> {
-    let prefix = match dialect {
-        Dialect::Ustar => text(&block[PREFIX]),
-        Dialect::Star => text(&block[STAR_PREFIX]),
-        Dialect::V7 | Dialect::Gnu => b"",
-    };
-    let name = text(&block[NAME]);
-    match prefix {
-        b"" => name.to_vec(),
-        _ => [prefix, b"/", name].concat(),
-    }
-}
-
 /// A PAX name and a GNU name of one member must agree.
 fn one_name(pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Error> {
     match (pax, gnu) {
         (Some(pax), Some(gnu)) if pax != gnu => Err(Error::NamesDisagree),
         (Some(name), _) | (None, Some(name)) => Ok(Some(name)),
         (None, None) => Ok(None),
-    }
-}
-
-fn id(field: &[u8]) -> Result<u32, Error> {
-    number(field).and_then(|n| u32::try_from(n).ok()).ok_or(Error::Number)
-}
-
-/// POSIX sums the bytes unsigned; some old writers summed them signed.
-fn checksum(block: &[u8; BLOCK_BYTES]) -> Result<(), Error> {
-    let mut unsigned = 0u64;
-    let mut signed = 0i64;
-    for (i, byte) in block.iter().enumerate() {
-        let byte = if CHECKSUM.contains(&i) { b' ' } else { *byte };
-        unsigned += u64::from(byte);
-        signed += i64::from(byte as i8);
-    }
-    match number(&block[CHECKSUM]) {
-        Some(sum) if sum == unsigned || i64::try_from(sum) == Ok(signed) => Ok(()),
-        _ => Err(Error::Checksum),
     }
 }
 
@@ -600,4 +466,138 @@ fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
     let (front, rest) = input.split_at_checked(n).unwrap_or((input, b""));
     *input = rest;
     front
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(name: &str, kind: u8, size: usize, magic: &[u8; 8]) -> [u8; BLOCK_BYTES] {
+        let mut block = [0; BLOCK_BYTES];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[MODE][..7].copy_from_slice(b"0000644");
+        block[SIZE][..11].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[TYPE] = kind;
+        block[MAGIC].copy_from_slice(magic);
+        seal(&mut block);
+        block
+    }
+
+    fn seal(block: &mut [u8; BLOCK_BYTES]) {
+        block[CHECKSUM].fill(b' ');
+        let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
+        block[CHECKSUM][..7].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    }
+
+    fn member(tar: &mut Vec<u8>, name: &str, kind: u8, body: &[u8]) {
+        tar.extend_from_slice(&header(name, kind, body.len(), b"ustar\x0000"));
+        tar.extend_from_slice(body);
+        tar.resize(tar.len().next_multiple_of(BLOCK_BYTES), 0);
+    }
+
+    /// An archive with something for every state of the parser.
+    fn archive() -> Vec<u8> {
+        let mut tar = Vec::new();
+        member(&mut tar, "ext", b'x', b"12 path=abc\n30 mtime=1234567890.123456789\n20 SCHILY.xattr.a=b\n");
+        member(&mut tar, "f", b'0', b"hello");
+        member(&mut tar, "long", b'L', &[b'n'; 150]);
+        member(&mut tar, "link", b'K', &[b'l'; 150]);
+        member(&mut tar, "s", b'2', b"");
+        member(&mut tar, "ext", b'g', b"9 size=7\n");
+        let records = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n28 GNU.sparse.realsize=9999\n";
+        member(&mut tar, "ext", b'x', records);
+        let mut body = b"2\n5\n600\n9000\n3\n".to_vec();
+        body.resize(BLOCK_BYTES + 603, b'z');
+        member(&mut tar, "sparse", b'0', &body);
+        let mut old = header("old", b'S', 25, b"ustar  \0");
+        old[OLD_SPARSE][..24].copy_from_slice(b"00000000000 00000000001 ");
+        old[OLD_SPARSE.end] = 1;
+        old[REAL_SIZE][..11].copy_from_slice(b"00000077777");
+        seal(&mut old);
+        tar.extend_from_slice(&old);
+        let mut more = [0; BLOCK_BYTES];
+        more[..24].copy_from_slice(b"00000000100 00000000030 ");
+        tar.extend_from_slice(&more);
+        tar.extend_from_slice(&[b'o'; 25]);
+        tar.resize(tar.len().next_multiple_of(BLOCK_BYTES), 0);
+        member(&mut tar, "d", b'5', b"");
+        tar.resize(tar.len() + 3 * BLOCK_BYTES, 0);
+        tar
+    }
+
+    /// Everything the parser says, with neighbouring data joined.
+    fn events(tar: &[u8], step: usize) -> (Vec<String>, Result<(), Error>) {
+        let mut parser = Parser::new();
+        let mut log = Vec::new();
+        let mut data: Option<(u64, Vec<u8>)> = None;
+        for mut chunk in tar.chunks(step) {
+            loop {
+                let event = match parser.next(&mut chunk) {
+                    Ok(None) => break,
+                    Ok(Some(event)) => event,
+                    Err(error) => return (log, Err(error)),
+                };
+                if let Event::Data { at, bytes } = event {
+                    assert!(!bytes.is_empty());
+                    match &mut data {
+                        Some((start, held)) if *start + held.len() as u64 == at => held.extend_from_slice(bytes),
+                        _ => log.extend(data.replace((at, bytes.to_vec())).map(|d| format!("{d:?}"))),
+                    }
+                    continue;
+                }
+                log.extend(data.take().map(|d| format!("{d:?}")));
+                log.push(format!("{event:?}"));
+            }
+            assert!(chunk.is_empty());
+        }
+        (log, parser.finish())
+    }
+
+    #[test]
+    fn chunks_make_no_difference() {
+        let tar = archive();
+        let (whole, result) = events(&tar, tar.len());
+        assert_eq!(result, Ok(()));
+        // Five members, three of them files with an end; one run of data, two and two.
+        assert_eq!(whole.len(), 5 + 3 + 5);
+        for step in [1, 2, 3, 100, 511, 512, 513, 1000] {
+            assert_eq!(events(&tar, step), (whole.clone(), Ok(())), "{step}");
+        }
+    }
+
+    #[test]
+    fn broken_archives_end_the_same_way_however_they_come() {
+        let good = archive();
+        let mut seed = 7u32;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 17;
+            seed ^= seed << 5;
+            seed as usize % below
+        };
+        let mut refused = 0;
+        for _ in 0..800 {
+            let mut tar = good.clone();
+            for _ in 0..=random(3) {
+                let at = random(tar.len());
+                tar[at] = match random(3) {
+                    0 => random(256) as u8,
+                    1 => b"0179 \n=,\0\x80\xff"[random(11)],
+                    _ => tar[at] ^ 1 << random(8),
+                };
+                // Most changes should get past the checksum.
+                if let Some(block) = tar[at / BLOCK_BYTES * BLOCK_BYTES..].first_chunk_mut::<BLOCK_BYTES>() {
+                    if block[MAGIC].starts_with(b"ustar") {
+                        seal(block);
+                    }
+                }
+            }
+            let whole = events(&tar, tar.len());
+            refused += u32::from(whole.1.is_err());
+            for step in [1, 97, 513] {
+                assert_eq!(events(&tar, step), whole, "{step}");
+            }
+        }
+        assert!((130..770).contains(&refused), "{refused} of 800 refused: the changes are too tame or too wild");
+    }
 }

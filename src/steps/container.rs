@@ -1,22 +1,25 @@
 //! A process in its own namespaces: what it sees is planned here, as podman
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
-use super::inside::{self, Ends, Op, Plan, Stage, Trouble};
+mod files;
+mod inside;
+mod plan;
+mod relay;
+
+use self::inside::{Ends, Plan, Stage, Trouble};
+use self::relay::{Ended, Running};
 use super::pull::Image;
-use super::relay::{self, Ended, Running};
 use super::rootfs;
 use super::store::Store;
 use crate::proto::flags::Container;
-use crate::proto::passwd::{self, Identity};
-use crate::proto::process::{merge, Process};
+use crate::proto::process::merge;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Status};
-use crate::sys::{fs as sysfs, mount, tty, Error, EACCES, ENOENT, EPERM, STDIN};
-use std::ffi::{CStr, CString};
+use crate::sys::{io as sysio, signal, Error, EACCES, ENOENT, EPERM, STDIN};
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The machine around a container.
@@ -51,19 +54,15 @@ pub enum Asked {
 
 /// The signals that we hold back and read.
 pub const SIGNALS: [i32; 7] = [
-    sysprocess::SIGINT,
-    sysprocess::SIGTERM,
-    sysprocess::SIGHUP,
-    sysprocess::SIGQUIT,
-    sysprocess::SIGUSR1,
-    sysprocess::SIGUSR2,
-    sysprocess::SIGWINCH,
+    signal::SIGINT,
+    signal::SIGTERM,
+    signal::SIGHUP,
+    signal::SIGQUIT,
+    signal::SIGUSR1,
+    signal::SIGUSR2,
+    signal::SIGWINCH,
 ];
 
-/// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
-const IMAGE_FILE_MAX: u64 = 1 << 20;
-const OPEN_FILES_MAX: u64 = 1 << 20;
-const DEVICES_MAX: usize = 4096;
 const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Runs one container to its end.
@@ -105,83 +104,17 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     for warning in line.warnings.iter().chain(&process.warnings) {
         around.report.warn("container", warning);
     }
-    let identity = identity(root, &process.user)?;
+    let identity = files::identity(root, &process.user)?;
     process.set_home(&identity.home);
-    write_own_files(line, root, hostname, around)?;
+    files::write_own(line, root, hostname, around)?;
     let cgroup = Cgroup::make(around.report);
-    let plan = plan(line, &process, identity, root, hostname, cgroup.as_ref())?;
+    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref())?;
     let outcome = spawn(line, &plan, around);
     if let Some(cgroup) = cgroup {
         // A group that is still busy is empty at the end of the machine.
         let _ = fs::remove_dir(cgroup.0);
     }
     outcome
-}
-
-/// Opens a file of the image, wherever its own symlinks lead inside it.
-fn open_inside(root: &Path, path: &CStr, flags: i32) -> crate::sys::Result<OwnedFd> {
-    let root = File::open(root).map_err(|error| Error::from_io("open", &error))?;
-    sysfs::openat2(root.as_fd(), path, flags, 0, sysfs::RESOLVE_IN_ROOT | sysfs::RESOLVE_NO_MAGICLINKS)
-}
-
-/// A small regular file of the image as text; empty where there is none. It is
-/// looked at before it is opened: a FIFO would block, a device would answer.
-fn read_inside(root: &Path, path: &CStr) -> Result<String, String> {
-    let place = match open_inside(root, path, sysfs::O_PATH) {
-        Err(error) if error.errno == ENOENT => return Ok(String::new()),
-        result => result.map_err(|error| error.to_string())?,
-    };
-    let stat = sysfs::statat(place.as_fd(), c"").map_err(|error| error.to_string())?;
-    if !stat.is(sysfs::S_IFREG) {
-        return Err("not a regular file".into());
-    }
-    if stat.size > IMAGE_FILE_MAX {
-        return Err("larger than 1 MiB".into());
-    }
-    let file = open_inside(root, path, sysfs::O_RDONLY | sysfs::O_NONBLOCK).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    File::from(file).take(IMAGE_FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn identity(root: &Path, user: &str) -> Outcome<Identity> {
-    let read = |path: &CStr, name: &str| {
-        read_inside(root, path)
-            .map_err(|why| Failure::new("container", ["user «", user, "»: the image's ", name, ": ", &why].concat()))
-    };
-    let passwd = read(c"etc/passwd", "/etc/passwd")?;
-    let group = read(c"etc/group", "/etc/group")?;
-    passwd::resolve(user, &passwd, &group)
-        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))
-}
-
-/// `/etc/hostname`, `hosts`, `resolv.conf`: new files in the container's upper.
-/// Whatever the image has there is replaced and never followed: it could be a
-/// symlink out, a FIFO or a disk.
-fn write_own_files(line: &Container, root: &Path, hostname: &str, around: &Surroundings) -> Outcome<()> {
-    let fail = |name: &str, error: &str| Failure::new("container", ["/etc/", name, ": ", error].concat());
-    // Its errors show at the open below.
-    let _ = open_inside(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
-    let etc = open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY);
-    let etc = etc.map_err(|error| fail("", &error.to_string()))?;
-    let hosts = ["127.0.0.1\tlocalhost ", hostname, "\n::1\tlocalhost\n"].concat();
-    let mut files = vec![(c"hostname", [hostname, "\n"].concat()), (c"hosts", hosts)];
-    if !line.own_resolv_conf && !line.no_network {
-        files.push((c"resolv.conf", around.resolv_conf.clone()));
-    }
-    for (name, text) in files {
-        let write = || -> Result<(), Error> {
-            match sysfs::unlinkat(etc.as_fd(), name) {
-                Err(error) if error.errno != ENOENT => return Err(error),
-                _ => {}
-            }
-            let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
-            let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
-            sysfs::pwrite(file.as_fd(), text.as_bytes(), 0).map(drop)
-        };
-        write().map_err(|error| fail(&name.to_string_lossy(), &error.to_string()))?;
-    }
-    Ok(())
 }
 
 /// The container's own control group: version 2, directly below the root.
@@ -204,152 +137,18 @@ impl Cgroup {
     }
 }
 
-fn plan(
-    line: &Container,
-    process: &Process,
-    identity: Identity,
-    root: &Path,
-    hostname: &str,
-    cgroup: Option<&Cgroup>,
-) -> Outcome<Plan> {
-    let mut ops = Vec::new();
-    file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.tty);
-    folders(&mut ops, &process.working_dir);
-    for volume in &line.volumes {
-        let source = fs::canonicalize(&volume.source).map_err(|error| {
-            Failure::new("container", ["volume ", &volume.source, ": ", &error.to_string()].concat())
-        })?;
-        let target = relative(&volume.target);
-        if source.is_dir() {
-            folders(&mut ops, &volume.target);
-        } else {
-            folders(&mut ops, target.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(Op::File(c_string(&target)));
-        }
-        let source = c_string(&source.to_string_lossy());
-        ops.push(Op::Bind { source, path: c_string(&target), read_only: volume.read_only });
-    }
-    Ok(Plan {
-        root: c_string(&root.to_string_lossy()),
-        ops,
-        hostname: c_string(hostname),
-        cgroup: cgroup.map(|cgroup| c_string(&cgroup.0.join("cgroup.procs").to_string_lossy())),
-        tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
-        identity,
-        working_dir: c_string(&process.working_dir),
-        candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
-        arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
-        env: process.env.iter().map(|text| c_string(text)).collect(),
-        open_files_max: OPEN_FILES_MAX,
-    })
-}
-
-/// A text for the kernel; it ends at a NUL, should one be in it.
-fn c_string(text: &str) -> CString {
-    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
-}
-
-/// A container's path below its root: `.` is the root itself.
-fn relative(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.is_empty() {
-        ".".into()
-    } else {
-        parts.join("/")
-    }
-}
-
-/// Every folder on the way to `path`.
-fn folders(ops: &mut Vec<Op>, path: &str) {
-    let path = relative(path);
-    for (at, _) in path.match_indices('/') {
-        ops.push(Op::Folder(c_string(path.get(..at).unwrap_or_default())));
-    }
-    if path != "." {
-        ops.push(Op::Folder(c_string(&path)));
-    }
-}
-
-const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
-
-/// What the container finds mounted, in order (OCI runtime spec,
-/// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
-type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
-const FILE_SYSTEMS: [FileSystem; 6] = [
-    ("proc", c"proc", QUIET, c"", false),
-    ("sys", c"sysfs", QUIET, c"", true),
-    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
-    ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
-    ("dev/mqueue", c"mqueue", QUIET, c"", true),
-    ("dev/shm", c"tmpfs", QUIET, c"mode=1777,size=65536k", false),
-];
-
-fn file_systems(ops: &mut Vec<Op>, cgroup: bool) {
-    for (path, kind, flags, data, optional) in FILE_SYSTEMS {
-        ops.push(Op::Folder(c_string(path)));
-        ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
-    }
-    if cgroup {
-        let path = c_string("sys/fs/cgroup");
-        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"", optional: true });
-    }
-}
-
-const LINKS: [(&str, &str); 6] = [
-    ("dev/fd", "/proc/self/fd"),
-    ("dev/stdin", "/proc/self/fd/0"),
-    ("dev/stdout", "/proc/self/fd/1"),
-    ("dev/stderr", "/proc/self/fd/2"),
-    ("dev/core", "/proc/kcore"),
-    ("dev/ptmx", "pts/ptmx"),
-];
-
-/// Every device of the machine, as `--privileged` gives them.
-fn devices(ops: &mut Vec<Op>, tty: bool) {
-    for (path, target) in LINKS {
-        ops.push(Op::Symlink { path: c_string(path), target: c_string(target) });
-    }
-    if tty {
-        ops.push(Op::File(c_string("dev/console")));
-    }
-    let mut nodes = 0;
-    let mut pending = vec![PathBuf::from("/dev")];
-    while let Some(dir) = pending.pop() {
-        // A folder that is gone again has no devices.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-            let name = relative(&path.to_string_lossy());
-            let ours = matches!(name.as_str(), "dev/pts" | "dev/shm" | "dev/mqueue" | "dev/console" | "dev/ptmx");
-            let node = meta.file_type().is_char_device() || meta.file_type().is_block_device();
-            if ours || nodes == DEVICES_MAX {
-                continue;
-            }
-            if meta.is_dir() {
-                folders(ops, &name);
-                pending.push(path);
-            } else if node {
-                nodes += 1;
-                let (major, minor) = sysfs::device_numbers(meta.rdev());
-                ops.push(Op::Node { path: c_string(&name), mode: meta.mode(), device: (major, minor) });
-            }
-        }
-    }
-}
-
 /// Clones, relays and waits.
 fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
-    let (report_in, report_out) = sysprocess::pipe().map_err(fail)?;
-    let (terminal_in, terminal_out) = sysprocess::socket_pair().map_err(fail)?;
-    let (stdout_in, stdout) = sysprocess::pipe().map_err(fail)?;
-    let (stderr_in, stderr) = sysprocess::pipe().map_err(fail)?;
+    let (report_in, report_out) = sysio::pipe().map_err(fail)?;
+    let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
+    let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
+    let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
     let stdin = if line.interactive { STDIN.try_clone_to_owned() } else { File::open("/dev/null").map(OwnedFd::from) };
     let stdin = stdin.map_err(|error| fail(Error::from_io("open", &error)))?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
-    sysprocess::block_signals(&SIGNALS);
-    let signals = sysprocess::signal_fd(&SIGNALS).map_err(fail)?;
+    signal::block(&SIGNALS);
+    let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let mut namespaces =
         sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC | sysprocess::CLONE_NEWUTS;
     if line.no_network {
@@ -370,9 +169,7 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         };
     }
     let outputs = match line.tty {
-        true => {
-            sysprocess::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect()
-        }
+        true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
     };
     let ended = relay::until_end(Running {
@@ -391,8 +188,8 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
 fn exit(ended: Ended) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
-        Status::Killed(sysprocess::SIGHUP) => (129, Some(Asked::Reboot)),
-        Status::Killed(sysprocess::SIGINT) => (130, Some(Asked::PowerOff)),
+        Status::Killed(signal::SIGHUP) => (129, Some(Asked::Reboot)),
+        Status::Killed(signal::SIGINT) => (130, Some(Asked::PowerOff)),
         Status::Killed(signal) => (128 + signal, None),
     };
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped, open_line: ended.open_line }

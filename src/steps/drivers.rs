@@ -28,10 +28,14 @@ const BUSES: [&str; 16] = [
 /// fails is a warning: the step that misses it knows better what it means.
 pub fn load(named: &[String], report: &Report) {
     let mut done = Loaded::default();
+    let cmdline = if named.is_empty() { String::new() } else { cmdline() };
     for file in named {
         let path = [NAMED, "/", file].concat();
-        done.asked(modules::name(file));
-        done.insert(&path, modules::name(file), "", report);
+        let before = done.count;
+        done.insert(&path, modules::name(file), &cmdline, report);
+        if done.count > before {
+            done.asked(modules::name(file));
+        }
     }
     if let Some(tree) = Tree::open() {
         tree.coldplug(&mut done, report);
@@ -74,9 +78,8 @@ impl Tree {
         let dir = ["/lib/modules/", &machine::kernel_release().ok()?, "/"].concat();
         let read = |name: &str| fs::read_to_string([&dir, name].concat()).unwrap_or_default();
         let dep = fs::read_to_string([&dir, "modules.dep"].concat()).ok()?;
-        let cmdline = fs::read("/proc/cmdline").unwrap_or_default();
-        let cmdline = String::from_utf8_lossy(&cmdline).into_owned();
-        Some(Tree { alias: read("modules.alias"), softdep: read("modules.softdep"), dep, dir, cmdline })
+        let (alias, softdep) = (read("modules.alias"), read("modules.softdep"));
+        Some(Tree { alias, softdep, dep, dir, cmdline: cmdline() })
     }
 
     /// Loads drivers until the machine shows no new device.
@@ -115,15 +118,18 @@ impl Tree {
         }
         let before = done.count;
         for path in &order {
-            let name = modules::name(path);
-            let mut params = String::new();
-            modules::parameters(&self.cmdline, name, &mut params);
-            done.insert(&[&self.dir, *path].concat(), name, &params, report);
+            done.insert(&[&self.dir, *path].concat(), modules::name(path), &self.cmdline, report);
         }
         if done.count > before {
             done.asked(wanted);
         }
     }
+}
+
+/// The kernel's command line: parameters of modules are among its words.
+fn cmdline() -> String {
+    let bytes = fs::read("/proc/cmdline").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Appends the modalias of each device that is not in `seen` yet.
@@ -155,7 +161,7 @@ impl Loaded {
         self.names.push_str(name);
     }
 
-    fn insert(&mut self, path: &str, name: &str, params: &str, report: &Report) {
+    fn insert(&mut self, path: &str, name: &str, cmdline: &str, report: &Report) {
         let known = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
         if fs::metadata(known).is_ok() {
             return;
@@ -164,6 +170,8 @@ impl Loaded {
             Ok(file) => file,
             Err(error) => return warn(path, &crate::sys::Error::from_io("open", &error), report),
         };
+        let mut params = String::new();
+        modules::parameters(cmdline, name, &mut params);
         let params = CString::new(params).unwrap_or_default();
         match machine::finit_module(file.as_fd(), &params) {
             Ok(()) => self.count += 1,

@@ -4,7 +4,7 @@ use crate::proto::options::{Config, OnFail};
 use crate::proto::shutdown::{self, Command};
 use crate::report::Report;
 use crate::sys::machine::{self, Reboot};
-use crate::sys::{fs as sysfs, mount, process, Error, EBUSY};
+use crate::sys::{fs as sysfs, io, mount, process, signal, Error, EBUSY};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -14,6 +14,7 @@ pub const SAFE: &str = "It's now safe to turn off your computer";
 
 /// How long processes that are left over may take after SIGTERM.
 const PATIENCE_MS: u64 = 2000;
+const LOOK_AGAIN_MS: u64 = 5;
 
 /// How the machine is to end.
 pub enum Ending {
@@ -72,15 +73,27 @@ fn pause(ms: u64) {
 
 /// SIGTERM, a while, SIGKILL, for all but us and PID 1, which reaps them.
 fn stop_processes() {
-    if process::kill(-1, process::SIGTERM).is_err() {
+    if !others_run() {
         return;
     }
+    // It counts kernel threads as reached, so its answer says nothing.
+    let _ = process::kill(-1, signal::SIGTERM);
     let start_ms = machine::uptime_ms();
-    while process::kill(-1, 0).is_ok() && machine::uptime_ms() < start_ms + PATIENCE_MS {
-        pause(5);
+    while others_run() && machine::uptime_ms() < start_ms + PATIENCE_MS {
+        pause(LOOK_AGAIN_MS);
     }
-    // None is left: what was wanted.
-    let _ = process::kill(-1, process::SIGKILL);
+    let _ = process::kill(-1, signal::SIGKILL);
+}
+
+/// Whether there is a program beside us and PID 1. Kernel threads and those
+/// that have ended have no command line.
+fn others_run() -> bool {
+    let own = std::process::id();
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
+        let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        let other = number.is_some_and(|number| number != 1 && number != own);
+        other && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty())
+    })
 }
 
 /// The list of mounts is read up to here; a container's own are gone by now.
@@ -120,7 +133,7 @@ fn read_mounts(buffer: &mut [u8]) -> usize {
     let Ok(file) = sysfs::openat(sysfs::CWD, c"/proc/self/mounts", sysfs::O_RDONLY, 0) else { return 0 };
     let mut length = 0;
     while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match process::read(file.as_fd(), rest) {
+        match io::read(file.as_fd(), rest) {
             Ok(count) if count > 0 => length += count,
             _ => break,
         }

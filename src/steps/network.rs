@@ -160,10 +160,12 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
             lease: None,
         });
     }
-    if interfaces.iter().all(|interface| interface.address.is_none()) {
+    let (mut interfaces, others): (Vec<Interface>, Vec<Interface>) =
+        interfaces.into_iter().partition(|interface| interface.address.is_some());
+    if interfaces.is_empty() {
         return Ok(None);
     }
-    interfaces.sort_by_key(|interface| interface.address.is_none());
+    interfaces.extend(others);
     let routes: Vec<Route> =
         kernel.dump(netlink::get_routes, |reply| if let Reply::Route(r) = reply { Some(r) } else { None })?;
     for interface in &mut interfaces {
@@ -214,8 +216,9 @@ fn routes(index: u32, lease: &Lease) -> Vec<Route> {
         source: Some(lease.address),
         onlink: route.gateway.is_some_and(|gateway| !near(gateway)),
     };
-    let mut routes: Vec<Route> = lease.routes.iter().map(route).collect();
-    routes.sort_by_key(|route| route.gateway.is_some());
+    let (mut routes, by_gateway): (Vec<Route>, Vec<Route>) =
+        lease.routes.iter().map(route).partition(|route| route.gateway.is_none());
+    routes.extend(by_gateway);
     routes
 }
 

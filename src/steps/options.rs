@@ -6,7 +6,7 @@ use crate::proto::flags;
 use crate::proto::options::{policy, Config};
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::process;
+use crate::sys::signal;
 use std::fs::File;
 use std::io::Read;
 
@@ -20,7 +20,7 @@ const LENGTH_MAX: u64 = 1 << 20;
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let kernel = words("/proc/cmdline")?;
     (config.on_fail, report.sections) = policy(&kernel);
-    process::set_crash_note(config.on_fail as usize + 1);
+    signal::set_crash_note(config.on_fail as usize + 1);
     let own = if std::path::Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
     let on_fail = config.on_fail;
     let read = Config::read(&[kernel, own]).map_err(|error| {
@@ -28,7 +28,7 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     })?;
     *config = Config { on_fail: if read.on_fail == on_fail { on_fail } else { read.on_fail }, ..read };
     report.sections = config.sections;
-    process::set_crash_note(config.on_fail as usize + 1);
+    signal::set_crash_note(config.on_fail as usize + 1);
     for warning in &config.warnings {
         report.warn("options", warning);
     }

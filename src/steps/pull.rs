@@ -4,6 +4,7 @@ use super::inflate::Inflate;
 use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
+use super::rootfs;
 use super::source::{Error, Source};
 use super::store::Store;
 use super::unpack;
@@ -47,18 +48,13 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
     let (config_digest, layers) = (digest.0, digest.1);
     let fetched = pull.layers(&config, &layers)?;
     store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &error.to_string()))?;
-    report.line(
-        "pull",
-        format_args!(
-            "{} {}, {} layers, {} fetched, {} in {} ms",
-            pull.name,
-            config_digest.short(),
-            fetched.len(),
-            size(pull.bytes),
-            if pull.bytes == 0 { "all of it here already," } else { "unpacked" },
-            machine::uptime_ms() - start_ms
-        ),
-    );
+    let what = match (pull.bytes, fetched.len()) {
+        (0, _) => "all layers are here already".into(),
+        (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
+        (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
+    };
+    let took_ms = machine::uptime_ms() - start_ms;
+    report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, config_digest.short()));
     Ok(Image { config, layers: fetched })
 }
 
@@ -146,6 +142,9 @@ impl Pull<'_> {
                 Some(folder) => folder,
                 None => self.layer(&object, layer, diff_id, &next, &open)?,
             };
+            if rootfs::hides_all_below(&folder) {
+                open.clear();
+            }
             open.push(File::open(&folder).map_err(|error| self.failure(&object, &error.to_string()))?);
             folders.push(folder);
             chain = Some(next);

@@ -8,9 +8,9 @@
 use super::{early, end};
 use crate::proto::options::OnFail;
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{machine, STDERR};
+use crate::sys::{io, machine, signal, STDERR};
 
-const SIGNALS: [i32; 5] = [process::SIGCHLD, process::SIGTERM, process::SIGINT, process::SIGPWR, process::SIGUSR2];
+const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
 /// What the child's exit code says when it could not end the machine itself.
 pub const HANG: i32 = 0;
@@ -25,23 +25,23 @@ pub fn run(boot: fn() -> i32) -> ! {
     }
     // Phase 2: setup. Failing here leaves only the last resort below.
     let _ = machine::catch_ctrl_alt_del();
-    let _ = process::share_crash_page();
-    process::block_signals(&SIGNALS);
+    let _ = signal::share_crash_page();
+    signal::block(&SIGNALS);
     let child = process::clone(0, &mut || {
-        process::catch_crashes();
+        signal::catch_crashes();
         boot()
     });
     // Phase 3: the boot is running. Nothing may end this loop.
     if let Ok(child) = child {
         loop {
-            match process::wait_signal(&SIGNALS) {
-                process::SIGCHLD => {
+            match signal::wait(&SIGNALS) {
+                signal::SIGCHLD => {
                     if let Some(status) = reap(child) {
                         ended(status);
                     }
                 }
                 // A request to end, from Ctrl-Alt-Del or a program.
-                _ => drop(process::kill(child, process::SIGTERM)),
+                _ => drop(process::kill(child, signal::SIGTERM)),
             }
         }
     }
@@ -67,7 +67,7 @@ fn ended(status: Status) {
         Status::Exited(_) => tell(&[b"FAIL init  the boot ended without ending the machine\n"]),
         Status::Killed(signal) => {
             let (mut number, mut address) = ([0; 20], [0; 20]);
-            let address = hexadecimal(process::crash_address(), &mut address);
+            let address = hexadecimal(signal::crash_address(), &mut address);
             tell(&[
                 b"FAIL init  crashed: signal ",
                 decimal(signal as usize, &mut number),
@@ -85,13 +85,13 @@ fn ended(status: Status) {
 /// Everything killed, unmounted and synced, without the boot's help; then the
 /// policy of `b2c.onfail`, which the child left as a note.
 fn last_resort() -> ! {
-    let _ = process::kill(-1, process::SIGKILL);
+    let _ = process::kill(-1, signal::SIGKILL);
     while process::reap().is_some() {}
     end::unmount_all(&mut |target, _| tell(&[b"WARN busy: ", target.to_bytes(), b"\n"]));
     tell(&[end::SAFE.as_bytes(), b"\n"]);
-    match process::crash_note() {
+    match signal::crash_note() {
         note if note == OnFail::Hang as usize + 1 => loop {
-            process::wait_signal(&SIGNALS);
+            signal::wait(&SIGNALS);
             while process::reap().is_some() {}
         },
         note if note == OnFail::Reboot as usize + 1 => drop(machine::reboot(machine::Reboot::Restart)),
@@ -100,14 +100,14 @@ fn last_resort() -> ! {
     // A machine that cannot be switched off: the least that can be had.
     machine::reboot(machine::Reboot::Halt);
     loop {
-        process::wait_signal(&SIGNALS);
+        signal::wait(&SIGNALS);
     }
 }
 
 fn tell(parts: &[&[u8]]) {
     for part in parts {
         // Losing the console is no reason to stop.
-        let _ = process::write(STDERR, part);
+        let _ = io::write(STDERR, part);
     }
 }
 

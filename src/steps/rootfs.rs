@@ -4,7 +4,7 @@
 //! one for the call: mount(2) takes one page of options, which 500 names of 64
 //! digits do not fit in, and overlayfs reads `:` `,` `\` in a path as its own.
 
-use crate::sys::{machine, mount, process, Error, Result};
+use crate::sys::{fs as sysfs, machine, mount, process, Error, Result};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -31,11 +31,20 @@ pub fn mount_read_only(layers: &[PathBuf], dir: &Path, target: &Path) -> Result<
     overlay(&[&lower_names(&padded, &dir.join("upper"), dir)?, FEATURES].concat(), dir, target)
 }
 
+/// Whether a layer's own root is opaque: overlayfs heeds the mark in folders
+/// below the root only, so the layers below such a one are left out.
+pub fn hides_all_below(layer: &Path) -> bool {
+    let mut value = [0; 1];
+    let length = c_path(layer).and_then(|path| sysfs::lgetxattr(&path, c"trusted.overlay.opaque", &mut value));
+    length == Ok(1) && value == *b"y"
+}
+
 /// `lowerdir=N:…:1:0`, topmost first, each a symlink in `dir`. An image
 /// without layers has `empty` for its only one.
 fn lower_names(layers: &[PathBuf], empty: &Path, dir: &Path) -> Result<String> {
     let only = [empty.to_path_buf()];
-    let layers = if layers.is_empty() { &only } else { layers };
+    let lowest = layers.iter().rposition(|layer| hides_all_below(layer)).unwrap_or(0);
+    let layers = if layers.is_empty() { &only } else { layers.get(lowest..).unwrap_or_default() };
     let mut names = String::from("lowerdir=");
     for (index, layer) in layers.iter().enumerate().rev() {
         let name = index.to_string();

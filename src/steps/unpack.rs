@@ -6,6 +6,7 @@
 //! times) is kept in `Tree::late` and settled when the archive has ended.
 
 mod below;
+mod resolve;
 mod tree;
 
 use crate::proto::tar::{self, Entry, Event, Kind, Xattr};
@@ -63,8 +64,9 @@ impl From<tar::Error> for Reason {
     }
 }
 
-/// Unpacks the tar stream `source` into the empty directory `layer`, and reads
-/// `source` to its end, so that its digest covers every byte.
+/// Unpacks the tar stream `source` into the empty directory `layer` (open for
+/// reading, not `O_PATH`), and reads `source` to its end, so that its digest
+/// covers every byte.
 ///
 /// `lowers` are the finished directories of the layers below, topmost first.
 /// They say how parents that the layer implies look (mode, owner, attributes,
@@ -155,14 +157,13 @@ impl Unpack<'_> {
             Meaning::Plain => {}
             Meaning::Ignored => return Ok(()),
             Meaning::Opaque => {
-                self.tree.enter(place.path())?;
-                let path = self.tree.parent_path().to_vec();
+                let path = self.tree.mark_path(place.path())?;
                 self.tree.late(path)?.opaque = true;
                 return Ok(());
             }
             Meaning::Whiteout => {
-                self.tree.enter(place.parent())?;
-                let path = self.tree.path_of(place.name());
+                let mut path = self.tree.mark_path(place.parent())?;
+                resolve::join(&mut path, place.name());
                 self.tree.late(path)?.whiteout = true;
                 return Ok(());
             }
@@ -203,8 +204,12 @@ impl Unpack<'_> {
     }
 
     fn file(&mut self, name: &CStr, entry: Entry) -> Step<()> {
-        if entry.data >= BIG_FILE_BYTES && entry.data > fs::statfs(self.tree.root())?.free_bytes {
-            return Err(Error::new("write", libc::ENOSPC).into());
+        if entry.data >= BIG_FILE_BYTES {
+            let space = fs::statfs(self.tree.root())?;
+            // ramfs, and a tmpfs without a limit, have a total of 0.
+            if entry.data > space.free_bytes && space.total_bytes > 0 {
+                return Err(Error::new("write", libc::ENOSPC).into());
+            }
         }
         let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
         let file = self.tree.make(name, &mut |dir| fs::openat(dir, name, flags, 0o600))?;
@@ -233,7 +238,8 @@ impl Unpack<'_> {
         fs::fchmodat(dir, name, entry.mode)?;
         self.xattrs_at(name, &entry.xattrs)?;
         let path = self.tree.path_of(name.to_bytes());
-        self.tree.late(path)?.time = Some(time(entry));
+        let late = self.tree.late(path)?;
+        (late.time, late.implied) = (Some(time(entry)), false);
         Ok(())
     }
 
@@ -281,7 +287,7 @@ impl Unpack<'_> {
                 self.tree.locate(target.parent(), &target_name)?.ok_or(NO_TARGET)?
             }
         };
-        tree::join(&mut path, target.name());
+        resolve::join(&mut path, target.name());
         self.tree.enter(place.parent())?;
         if path == self.tree.path_of(place.name()) {
             return Err(Reason::Text("a hardlink to itself"));
@@ -340,7 +346,7 @@ impl Unpack<'_> {
         if xattrs.is_empty() {
             return Ok(());
         }
-        let path = tree::proc_path(self.tree.parent(), name)?;
+        let path = resolve::proc_path(self.tree.parent(), name)?;
         self.xattrs(xattrs, &mut |name, value| fs::lsetxattr(&path, name, value))
     }
 

@@ -75,6 +75,8 @@ pub fn uptime_ms() -> u64 {
 /// The wall clock: seconds and nanoseconds since 1970 (UTC).
 pub fn realtime() -> (i64, u32) {
     let time = clock_get(libc::CLOCK_REALTIME);
+    // time_t has 32 bits on some targets.
+    #[allow(clippy::unnecessary_cast)]
     (time.tv_sec as i64, time.tv_nsec as u32)
 }
 

@@ -7,9 +7,11 @@ use std::os::fd::BorrowedFd;
 pub use libc::{EACCES, EBUSY, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, EPERM};
 
 pub mod fs;
+pub mod io;
 pub mod machine;
 pub mod mount;
 pub mod process;
+pub mod signal;
 pub mod socket;
 pub mod tty;
 

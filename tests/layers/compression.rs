@@ -76,8 +76,18 @@ fn case_28_a_bomb_meets_the_space_that_is_left() {
         let mut source = Zeros { headers: count, size, left: 0, pending: Vec::new() };
         let error = unpack::apply(&mut source, layer.as_fd(), &[], &mut |_| {}).unwrap_err();
         assert!(error.ends_with(": write: no space left on device"), "{error}");
+        // The big one is refused before its first byte.
+        assert_eq!(std::fs::read_dir(&small).unwrap().count() == 0, count == 1);
     }
     drop(layer);
+    // No limit, no budget: what the file system does not count is not refused.
+    ocinit::sys::mount::mount(c"none", &target, c"ramfs", 0, c"").unwrap();
+    let layer = File::open(&small).unwrap();
+    let mut source = Zeros { headers: 1, size: 17 << 20, left: 0, pending: Vec::new() };
+    let stats = unpack::apply(&mut source, layer.as_fd(), &[], &mut |_| {}).unwrap();
+    assert_eq!(stats.bytes, 17 << 20);
+    drop(layer);
+    ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
     ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
 }
 

@@ -71,7 +71,7 @@ fn case_04_pax_records() {
         b"6 =ab\n",
         b"99999999999999999999 path=abc\n",
         b"0 path=abc\n",
-        b"11 pa\0h=abc\n",
+        b"12 pa\0h=abc\n",
         b"path=abc\n",
         b"\0\0\0",
     ] {
@@ -370,7 +370,7 @@ fn case_11_bad_sparse_maps() {
         Tar::new().pax(&[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")]);
     refuse(&endless.clone().file("f", &[b'1'; 512]).end(), "f: bad sparse map");
     refuse(&endless.clone().file("f", b"9999999\n").end(), "f: bad sparse map");
-    let unfinished = [b"2\n0\n1\n".repeat(1), vec![b'0'; 506]].concat();
+    let unfinished = [b"2\n0\n1\n".to_vec(), vec![b'0'; 506]].concat();
     refuse(&endless.file("f", &unfinished).end(), "f: bad sparse map");
 }
 
@@ -412,6 +412,8 @@ fn xattrs_in_both_spellings() {
         assert_eq!(xattr(&layer.dir.join("f"), "trusted.a").as_deref(), Some(&b"bin\0ary\n"[..]));
         assert_eq!(xattr(&layer.dir.join("f"), "trusted.b=").as_deref(), Some(&b"abcd"[..]));
     });
+    let many: Vec<u8> = (0..1025).flat_map(|i| record(format!("SCHILY.xattr.user.{i}").as_bytes(), b"")).collect();
+    refuse(&Tar::new().extension(b'x', &many).file("f", b"").end(), "ext: more than 1024 extended attributes");
     for (key, value) in [("LIBARCHIVE.xattr.trusted.a%00b", &b"YQ"[..]), ("LIBARCHIVE.xattr.trusted.a", b"Y*")] {
         refuse(&Tar::new().pax(&[(key, value)]).file("f", b"").end(), "ext: malformed pax record");
     }

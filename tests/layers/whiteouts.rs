@@ -63,8 +63,14 @@ fn case_22_opaque_wherever_it_stands() {
     let meta = upper.meta("d");
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2711, 5, 6, 44));
     assert!(upper.is_opaque("d"));
-    let (_world, upper, _) = stack(Tar::new().file("d/sub/.wh..wh..opq", b"").file("d/.wh..wh..opq", b""));
+    let (_world, upper, _) = stack(Tar::new().dir("d/sub").file("d/sub/.wh..wh..opq", b"").file("d/.wh..wh..opq", b""));
     assert!(upper.is_opaque("d") && upper.is_opaque("d/sub"));
+    // What an opaque directory hides lends its looks to nothing.
+    for order in [["d/sub/f", "d/.wh..wh..opq"], ["d/.wh..wh..opq", "d/sub/f"]] {
+        let (_world, upper, _) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
+        assert_eq!((upper.meta("d/sub").mode() & 0o7777, upper.meta("d/sub").uid()), (0o755, 0));
+        assert_eq!((upper.meta("d").mode() & 0o7777, upper.meta("d").uid()), (0o2711, 5));
+    }
     let (_world, upper, _) = stack(Tar::new().file(".wh..wh..opq", b"").file("new", b""));
     assert!(upper.stats.opaque_root && upper.is_opaque("."));
 }
@@ -75,13 +81,11 @@ fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
         return;
     }
     for order in [["d/.wh.old", "d/.wh..wh..opq"], ["d/.wh..wh..opq", "d/.wh.old"]] {
-        let tar = order.iter().fold(Tar::new().file("d/sub/.wh.low", b""), |tar, name| tar.file(name, b""));
+        let tar =
+            order.iter().fold(Tar::new().dir("d/sub").file("d/sub/.wh.low", b""), |tar, name| tar.file(name, b""));
         assert_eq!(names(&merged(tar.file("d/new", b""))), ["d", "d/new", "d/sub", "x", "y"]);
     }
-    assert_eq!(
-        names(&merged(Tar::new().file("new/.wh.nothing", b""))),
-        ["d", "d/old", "d/sub", "d/sub/low", "new", "x", "y"]
-    );
+    assert_eq!(names(&merged(Tar::new().file("new/.wh.nothing", b""))), ["d", "d/old", "d/sub", "d/sub/low", "x", "y"]);
 }
 
 #[test]
@@ -92,6 +96,7 @@ fn case_23_a_whiteout_hides_lower_layers_only() {
     for order in [["d/new", ".wh.d"], [".wh.d", "d/new"]] {
         let (world, upper, lower) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
         assert!(upper.is_opaque("d"));
+        assert_eq!((upper.meta("d").mode() & 0o7777, upper.meta("d").uid()), (0o755, 0), "a new directory");
         let lines = overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, false));
         assert_eq!(names(&lines), ["d", "d/new", "x", "y"]);
     }

@@ -268,6 +268,7 @@ pub fn overlay<T>(world: &World, layers: &[&Path], look: impl FnOnce(&Path) -> T
     ocinit::sys::mount::propagation(c"/", ocinit::sys::mount::MS_REC | ocinit::sys::mount::MS_PRIVATE).unwrap();
     ocinit::sys::mount::mount(c"overlay", &target, c"overlay", 0, &options).unwrap();
     let seen = look(&merged);
-    ocinit::sys::mount::umount(&target, 0).unwrap();
+    // Other tests' children may hold copies of our descriptors for a moment.
+    ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
     seen
 }

@@ -12,8 +12,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
-                     ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | orphan | \
-                     sleep SECONDS | dd PATH BYTES | echo [-n] …";
+                     ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
+                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] …";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -231,7 +231,7 @@ fn orphan(stage: &str) -> io::Result<u8> {
             child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut text)).transpose()?;
             let status = child.wait()?;
             let zombies = zombies()?;
-            println!("{} parent={:?} zombies={zombies}", text.trim_end(), status.code());
+            println!("{} parent={} zombies={zombies}", text.trim_end(), status.code().unwrap_or(-1));
         }
         "parent" => {
             Command::new(me).args(["orphan", "child"]).spawn()?;

@@ -6,7 +6,7 @@ use ocinit::host::image;
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::kernel::{self, Kernel};
 use ocinit::host::modules::{self, Profile};
-use ocinit::host::qemu::{self, Accel, Machine};
+use ocinit::host::qemu::{self, Accel, Disk, Machine};
 use ocinit::host::serve::Server;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -36,9 +36,15 @@ pub struct Boot {
     kernel_modules: Option<PathBuf>,
     #[arg(long, value_name = "MB", default_value = "256")]
     memory: u32,
-    /// The demo image's program: a static binary [default: ocinit-payload beside this program]
+    /// The demo image's program: a static binary [default: target/ocinit/ARCH/ocinit-payload]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
+    /// A disk, as a raw image file; the guest may write to it
+    #[arg(long, value_name = "FILE")]
+    disk: Vec<PathBuf>,
+    /// Boot with the network's cable taken out
+    #[arg(long)]
+    unplugged: bool,
     /// The machine is ended after this long; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     timeout: u64,
@@ -62,6 +68,8 @@ pub fn boot(args: &Boot) -> Result<ExitCode, String> {
         if args.timeout == 0 { Duration::from_secs(86400 * 365) } else { Duration::from_secs(args.timeout) };
     machine.capture = Some(scratch.0.join("wire.pcap"));
     machine.echo = true;
+    machine.cable = !args.unplugged;
+    machine.disks = args.disk.iter().map(|path| Disk::new(path)).collect();
     machine.interactive = args.image.is_some() && std::io::stdin().is_terminal();
     let how = if machine.accel == Accel::Kvm { "KVM" } else { "software emulation" };
     println!("q35 by {how}, {} MB, {}", args.memory, machine.append);
@@ -97,7 +105,7 @@ fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>
     let (dir, tag) = match &args.image {
         None if named => return Ok((None, None)),
         None => {
-            let binary = static_binary(&args.payload.clone().unwrap_or_else(beside))?;
+            let binary = static_binary(&args.payload.clone().unwrap_or_else(|| built("ocinit-payload")))?;
             let dir = scratch.join("demo");
             image::write(&dir, &[image::demo(binary)]).map_err(|error| format!("{}: {error}", dir.display()))?;
             (dir, "latest".to_string())
@@ -115,8 +123,9 @@ fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>
     Ok((Some(run), Some(server)))
 }
 
-fn beside() -> PathBuf {
-    std::env::current_exe().unwrap_or_default().with_file_name("ocinit-payload")
+/// `target/ocinit/ARCH/NAME`, where the release build leaves its files.
+fn built(name: &str) -> PathBuf {
+    Path::new(CACHE).join("ocinit").join(std::env::consts::ARCH).join(name)
 }
 
 /// Reads a binary that must run with no library around it.
@@ -125,17 +134,14 @@ fn static_binary(path: &Path) -> Result<Vec<u8>, String> {
     if !bytes.starts_with(b"\x7fELF") {
         return Err(format!("{}: not a binary", path.display()));
     }
-    if bytes.windows(6).any(|window| window == b"/lib64" || window == b"/lib/l")
-        && bytes.windows(8).any(|window| window == b"ld-linux")
-        && dynamic(&bytes)
-    {
+    if has_interpreter(&bytes) {
         return Err(format!("{}: not static: it would miss its loader in there", path.display()));
     }
     Ok(bytes)
 }
 
 /// Whether a 64-bit ELF file names an interpreter (program header type 3).
-fn dynamic(elf: &[u8]) -> bool {
+fn has_interpreter(elf: &[u8]) -> bool {
     let number = |at: usize, len: usize| {
         elf.get(at..at + len).map_or(0, |bytes| bytes.iter().rev().fold(0usize, |sum, byte| sum << 8 | *byte as usize))
     };
@@ -162,6 +168,9 @@ fn initramfs(args: &Boot, kernel: &Kernel, scratch: &Path) -> Result<Made, Strin
         .unwrap_or_else(|| Path::new(CACHE).join("ocinit").join(std::env::consts::ARCH).join("ocinit"));
     let mut spec = Spec::new(static_binary(&init)?, Compression::Xz(Effort::Quick));
     spec.modules = kernel.modules.as_deref().map(|dir| modules::select(dir, Profile::Vm, &[])).transpose()?;
+    if let Some(set) = &mut spec.modules {
+        set.strip_signatures();
+    }
     let made = initramfs::build(&spec)?;
     let path = scratch.join("initramfs");
     super::write(&path, &made.bytes)?;

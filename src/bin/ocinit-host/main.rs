@@ -8,6 +8,7 @@ use ocinit::host::compress::{Compression, Effort};
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::serve::Server;
+use ocinit::host::size;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +27,18 @@ enum Command {
     Boot(boot::Boot),
     /// Serve an OCI image layout as a read-only registry, under any name
     Serve(Serve),
+    /// Write what the release consists of, and fail when it is over its budget
+    Size(Size),
+}
+
+#[derive(Args)]
+struct Size {
+    /// Where ocinit, ocinit.debug and initramfs.cpio.xz are
+    #[arg(long, value_name = "DIR", default_value = "target/ocinit/x86_64")]
+    release: PathBuf,
+    /// Where budget.toml is, and the report goes
+    #[arg(long, value_name = "DIR", default_value = "size-report")]
+    report: PathBuf,
 }
 
 #[derive(Args)]
@@ -45,6 +58,9 @@ struct Build {
     /// One more module, by name, with what it needs
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
+    /// Drop the modules' signatures: smaller, and loaded five times faster; not for Secure Boot
+    #[arg(long)]
+    strip_signatures: bool,
     /// Certificates (PEM) to trust registries by, beside the built-in ones
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -90,6 +106,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build(&args).map(|()| ExitCode::SUCCESS),
         Command::Boot(args) => boot::boot(&args),
         Command::Serve(args) => serve(&args),
+        Command::Size(args) => size::run(&args.release, &args.report).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ocinit-host: {error}");
@@ -129,6 +146,9 @@ fn build(args: &Build) -> Result<(), String> {
         Some(dir) => spec.modules = Some(modules::select(dir, profile, &args.module)?),
         None if !args.module.is_empty() => return Err("--module: from where? give --kernel-modules DIR".into()),
         None => {}
+    }
+    if let (true, Some(set)) = (args.strip_signatures, &mut spec.modules) {
+        set.strip_signatures();
     }
     let made = initramfs::build(&spec)?;
     write(&args.output, &made.bytes)?;

@@ -2,7 +2,7 @@
 
 use super::field::{decimal, decimal_time};
 use super::sparse::{Form, Map};
-use super::{Error, Time, Xattr};
+use super::{Error, Time, Xattr, MAX_XATTRS};
 
 /// What a PAX header says of the next member.
 #[derive(Default)]
@@ -71,10 +71,10 @@ impl Overrides {
             b"mtime" => self.mtime = Some(decimal_time(value).ok_or(Error::Number)?),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattr(name.to_vec(), value.to_vec());
+                    self.xattr(name.to_vec(), value.to_vec())?;
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = unescape(name).ok_or(Error::Record)?;
-                    self.xattr(name, from_base64(value).ok_or(Error::Record)?);
+                    self.xattr(name, from_base64(value).ok_or(Error::Record)?)?;
                 } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.set(key, value)?;
                 }
@@ -83,11 +83,14 @@ impl Overrides {
         Ok(())
     }
 
-    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) {
+    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<(), Error> {
+        let full = self.xattrs.len() >= MAX_XATTRS;
         match self.xattrs.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
+            None if full => return Err(Error::TooManyXattrs),
             None => self.xattrs.push((name, value)),
         }
+        Ok(())
     }
 }
 

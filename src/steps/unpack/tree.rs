@@ -1,23 +1,20 @@
 //! The layer's directory: names are resolved inside it, whatever its symlinks
 //! say, and what must wait for the archive's end is kept here.
 
+use super::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve};
 use super::{below, c_string, named, Reason, Step};
-use crate::proto::whiteout::MAX_PATH_BYTES;
 use crate::sys::fs;
 use crate::sys::{self, Error};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Symlinks in one path, as Linux counts them.
-const MAX_LINKS: u32 = 40;
 /// What may wait for the archive's end: enough for 300 000 directories.
 const MAX_LATE_BYTES: usize = 64 << 20;
 /// What one waiting thing takes beside its path.
 const LATE_OVERHEAD_BYTES: usize = 100;
 /// The mode of a parent that neither this layer nor those below describe.
 const IMPLIED_MODE: u32 = 0o755;
-const DIRENT_BYTES: usize = 32 << 10;
 
 /// What a path is to get when the archive has ended.
 #[derive(Default)]
@@ -30,6 +27,9 @@ pub struct Late {
     pub whiteout: bool,
     /// A file of a lower layer, copied up for a hardlink.
     pub copied: bool,
+    /// A directory that no entry describes: it looks as it does below, unless
+    /// this layer hides what is there.
+    pub implied: bool,
 }
 
 pub struct Tree<'a> {
@@ -42,12 +42,23 @@ pub struct Tree<'a> {
     asked: Option<Vec<u8>>,
     late: BTreeMap<Vec<u8>, Late>,
     late_bytes: usize,
+    /// The archive has ended: nothing waits any more.
+    settling: bool,
 }
 
 impl<'a> Tree<'a> {
     pub fn new(root: BorrowedFd<'a>, lowers: &'a [BorrowedFd<'a>]) -> Step<Tree<'a>> {
         let dir = fs::openat(root, c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
-        Ok(Tree { root, lowers, dir, path: Vec::new(), asked: None, late: BTreeMap::new(), late_bytes: 0 })
+        Ok(Tree {
+            root,
+            lowers,
+            dir,
+            path: Vec::new(),
+            asked: None,
+            late: BTreeMap::new(),
+            late_bytes: 0,
+            settling: false,
+        })
     }
 
     pub fn root(&self) -> BorrowedFd<'a> {
@@ -61,10 +72,6 @@ impl<'a> Tree<'a> {
     /// The directory entered last.
     pub fn parent(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
-    }
-
-    pub fn parent_path(&self) -> &[u8] {
-        &self.path
     }
 
     /// Where `name` in the directory entered last really is.
@@ -104,10 +111,23 @@ impl<'a> Tree<'a> {
                 self.path.clear();
                 self.path.extend_from_slice(path);
             }
-            Err(_) => (self.dir, self.path) = self.walk(path, true)?,
+            Err(_) => (self.dir, self.path) = self.walk_making(path)?,
         }
         self.asked = Some(path.to_vec());
         Ok(())
+    }
+
+    /// Where the directory at `path` really is, or would be: a mark for it
+    /// makes nothing by itself.
+    pub fn mark_path(&self, path: &[u8]) -> Step<Vec<u8>> {
+        if open_real(self.root, path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
+            return Ok(path.to_vec());
+        }
+        match self.walk(path) {
+            Ok((_, path)) => Ok(path),
+            Err(Reason::Sys(Error { errno: libc::ENOENT, .. })) => Ok(path.to_vec()),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// The directory that holds `parent`/`name`, and where it really is, if
@@ -115,7 +135,7 @@ impl<'a> Tree<'a> {
     pub fn locate(&mut self, parent: &[u8], name: &CStr) -> Step<Option<(OwnedFd, Vec<u8>)>> {
         let found = match open_real(self.root, parent, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => Ok((dir, parent.to_vec())),
-            Err(_) => self.walk(parent, false),
+            Err(_) => self.walk(parent),
         };
         let (dir, path) = match found {
             Ok(found) => found,
@@ -130,72 +150,33 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Resolves `path` name by name, as the kernel would in a chroot; makes
-    /// missing directories if `make`.
-    fn walk(&mut self, path: &[u8], make: bool) -> Step<(OwnedFd, Vec<u8>)> {
-        let mut todo: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
-        let mut links = 0;
-        let mut at = Vec::new();
-        let mut dir = open_real(self.root, b"", fs::O_PATH | fs::O_DIRECTORY)?;
-        while let Some(name) = todo.pop() {
-            match &name[..] {
-                b"" | b"." => continue,
-                b".." => {
-                    at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
-                    dir = open_real(self.root, &at, fs::O_PATH | fs::O_DIRECTORY)?;
-                    continue;
-                }
-                _ => {}
-            }
-            let c_name = c_string(&name)?;
-            let stat = match fs::statat(dir.as_fd(), &c_name) {
-                Err(Error { errno: libc::ENOENT, .. }) if make => {
-                    let mut path = at.clone();
-                    join(&mut path, &name);
-                    self.make_implied(dir.as_fd(), &c_name, path)?;
-                    fs::statat(dir.as_fd(), &c_name)?
-                }
-                result => result?,
-            };
-            if stat.is(fs::S_IFLNK) {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(Error::new("open", libc::ELOOP).into());
-                }
-                let mut target = vec![0; MAX_PATH_BYTES];
-                let n = fs::readlinkat(dir.as_fd(), &c_name, &mut target)?;
-                target.truncate(n);
-                if target.first() == Some(&b'/') {
-                    at.clear();
-                    dir = open_real(self.root, b"", fs::O_PATH | fs::O_DIRECTORY)?;
-                }
-                todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                continue;
-            }
-            if !stat.is(fs::S_IFDIR) {
-                return Err(Error::new("open", libc::ENOTDIR).into());
-            }
-            join(&mut at, &name);
-            if at.len() > MAX_PATH_BYTES {
-                return Err(Error::new("open", libc::ENAMETOOLONG).into());
-            }
-            dir = fs::openat(dir.as_fd(), &c_name, fs::O_PATH | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
-        }
-        Ok((dir, at))
+    fn walk(&self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
+        resolve(self.root, path, &mut |_, _, _| Err(Error::new("open", libc::ENOENT).into()))
     }
 
-    /// A parent that the layer does not describe looks as it does below.
+    fn walk_making(&mut self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
+        resolve(self.root, path, &mut |dir, name, path| self.make_implied(dir, name, path))
+    }
+
     fn make_implied(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Step<()> {
         fs::mkdirat(dir, name, 0o700)?;
-        let made = fs::openat(dir, name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
-        self.imply(made.as_fd(), path)
+        fs::fchownat(dir, name, 0, 0)?;
+        fs::fchmodat(dir, name, IMPLIED_MODE)?;
+        if self.settling {
+            let made = fs::openat(dir, name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
+            return self.imply(made.as_fd(), path);
+        }
+        if !self.lowers.is_empty() {
+            self.late(path)?.implied = true;
+        }
+        Ok(())
     }
 
+    /// Gives `dir` the looks of the directory that the layers below have at `path`.
     fn imply(&mut self, dir: BorrowedFd<'_>, path: Vec<u8>) -> Step<()> {
         // Where a lower layer has something else there, a directory hides it.
         let Some(found) = below::find(self.lowers, &path)?.filter(|found| found.stat.is(fs::S_IFDIR)) else {
-            fs::fchown(dir, 0, 0)?;
-            return Ok(fs::fchmod(dir, IMPLIED_MODE)?);
+            return Ok(());
         };
         fs::fchown(dir, found.stat.uid, found.stat.gid)?;
         fs::fchmod(dir, found.stat.mode & 0o7777)?;
@@ -269,44 +250,60 @@ impl<'a> Tree<'a> {
 
     /// Does what waited for the archive's end. Returns whether the root is opaque.
     pub fn settle(mut self, has_root: bool) -> Result<bool, String> {
+        self.settling = true;
         if !has_root {
+            fs::fchmod(self.root, IMPLIED_MODE).map_err(|error| named(b"", &error.into()))?;
             self.imply(self.root, Vec::new()).map_err(|reason| named(b"", &reason))?;
         }
-        let mut late = std::mem::take(&mut self.late);
         // Parents sort before what they hold: their marks are settled first.
-        let keys: Vec<Vec<u8>> = late.iter().filter(|(_, l)| l.whiteout || l.copied).map(|(k, _)| k.clone()).collect();
-        for path in keys {
-            let hidden = ancestors(&path).any(|dir| late.get(dir).is_some_and(|late| late.opaque));
-            if let Some(this) = late.get_mut(&path) {
-                self.settle_whiteout(&path, this, hidden).map_err(|reason| named(&path, &reason))?;
-            }
+        let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.copied || late.implied);
+        for path in marks.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            self.settle_mark(&path).map_err(|reason| named(&path, &reason))?;
         }
-        for (path, late) in &late {
+        for (path, late) in &self.late {
             self.settle_directory(path, late).map_err(|error| named(path, &error.into()))?;
         }
-        Ok(late.get(&b""[..]).is_some_and(|late| late.opaque))
+        Ok(self.late.get(&b""[..]).is_some_and(|late| late.opaque))
     }
 
-    /// `hidden`: a directory above is opaque; a whiteout there would show up in
-    /// listings, as overlayfs only looks for them where it merges.
-    fn settle_whiteout(&self, path: &[u8], late: &mut Late, hidden: bool) -> Step<()> {
+    /// Turns a whiteout into overlayfs's form. Marks on what the layers below
+    /// do not have leave nothing behind: in a directory that overlayfs does not
+    /// merge, a whiteout would show up in listings.
+    fn settle_mark(&mut self, path: &[u8]) -> Step<()> {
+        let hidden = ancestors(path).any(|dir| self.late.get(dir).is_some_and(|late| late.opaque));
+        let Some(late) = self.late.get_mut(path).filter(|_| !path.is_empty()) else { return Ok(()) };
+        let Late { opaque, whiteout, copied, implied, .. } = *late;
         let split = path.iter().rposition(|b| *b == b'/');
         let parent = path.get(..split.unwrap_or(0)).unwrap_or(b"");
         let name = c_string(path.get(split.map_or(0, |slash| slash + 1)..).unwrap_or(b""))?;
-        let dir = open_real(self.root, parent, fs::O_PATH | fs::O_DIRECTORY)?;
-        match fs::statat(dir.as_fd(), &name) {
-            Ok(stat) if stat.is(fs::S_IFDIR) => {
-                late.opaque |= late.whiteout;
+        match kind_at(self.root, parent, &name)? {
+            Some(fs::S_IFDIR) => {
+                late.opaque |= whiteout;
+                if implied && !whiteout && !hidden {
+                    let dir = open_real(self.root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+                    self.imply(dir.as_fd(), path.to_vec())?;
+                }
                 return Ok(());
             }
             // What was copied up is the lower layers' file, and goes with them.
-            Ok(_) if late.copied && (late.whiteout || hidden) => fs::unlinkat(dir.as_fd(), &name)?,
-            Ok(_) => return Ok(()),
-            Err(Error { errno: libc::ENOENT, .. }) => {}
-            Err(error) => return Err(error.into()),
+            Some(_) if copied && (whiteout || hidden) => {
+                fs::unlinkat(open_real(self.root, parent, fs::O_PATH | fs::O_DIRECTORY)?.as_fd(), &name)?;
+            }
+            Some(_) => {
+                late.opaque = false;
+                return Ok(());
+            }
+            None => {}
         }
-        if late.whiteout && !hidden && below::find(self.lowers, path)?.is_some() {
-            fs::mknodat(dir.as_fd(), &name, fs::S_IFCHR, (0, 0))?;
+        late.opaque = false;
+        let found = if hidden { None } else { below::find(self.lowers, path)? };
+        let Some(found) = found else { return Ok(()) };
+        if whiteout {
+            self.enter(parent)?;
+            fs::mknodat(self.parent(), &name, fs::S_IFCHR, (0, 0))?;
+        } else if opaque && found.stat.is(fs::S_IFDIR) {
+            self.enter(path)?;
+            self.late(path.to_vec())?.opaque = true;
         }
         Ok(())
     }
@@ -324,65 +321,4 @@ impl<'a> Tree<'a> {
             None => Ok(()),
         }
     }
-}
-
-/// Opens `path` below `root` only if it has no symlink in it.
-fn open_real(root: BorrowedFd<'_>, path: &[u8], flags: libc::c_int) -> sys::Result<OwnedFd> {
-    let path = if path.is_empty() { b"." } else { path };
-    let path = CString::new(path).map_err(|_| Error::new("open", libc::EINVAL))?;
-    let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
-    fs::openat2(root, &path, flags, 0, resolve)
-}
-
-/// Removes the directory `dir`/`name` and all that is in it, however deep,
-/// without recursion and with one descriptor at a time.
-fn remove_directory(dir: BorrowedFd<'_>, name: &CStr) -> Step<()> {
-    let mut found = vec![name.to_bytes().to_vec()];
-    let mut buffer = vec![0; DIRENT_BYTES];
-    let mut next = 0;
-    while let Some(path) = found.get(next).cloned() {
-        next += 1;
-        let here = open_real(dir, &path, fs::O_RDONLY | fs::O_DIRECTORY)?;
-        loop {
-            let n = fs::getdents(here.as_fd(), &mut buffer)?;
-            if n == 0 {
-                break;
-            }
-            fs::for_each_name(buffer.get(..n).unwrap_or(b""), |name| match fs::unlinkat(here.as_fd(), name) {
-                Err(Error { errno: libc::EISDIR, .. }) => {
-                    let mut path = path.clone();
-                    join(&mut path, name.to_bytes());
-                    found.push(path);
-                    Ok(())
-                }
-                result => result,
-            })?;
-        }
-    }
-    for path in found.iter().rev() {
-        fs::rmdirat(dir, &c_string(path)?)?;
-    }
-    Ok(())
-}
-
-/// `path` becomes `path`/`name`.
-pub fn join(path: &mut Vec<u8>, name: &[u8]) {
-    if !path.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name);
-}
-
-/// The directories above `path`: the root first.
-fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let root = (!path.is_empty()).then_some(&b""[..]);
-    root.into_iter().chain(path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| &path[..at]))
-}
-
-/// A path to `name` in `dir` for calls that take no descriptor.
-pub fn proc_path(dir: BorrowedFd<'_>, name: &CStr) -> Step<CString> {
-    let mut path = b"/proc/self/fd/".to_vec();
-    path.extend_from_slice(dir.as_raw_fd().to_string().as_bytes());
-    join(&mut path, name.to_bytes());
-    c_string(&path)
 }

@@ -7,7 +7,9 @@
 
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
-use crate::sys::{fs, machine, mount, process, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR};
+use crate::sys::{
+    fs, io, machine, mount, process, signal, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR,
+};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -163,7 +165,7 @@ pub fn enter(plan: &Plan, arguments: &Arguments, env: &Arguments, ends: &Ends) -
 
 /// Losing the pipe is no reason to do anything else: we end anyway.
 fn tell(ends: &Ends, trouble: Trouble) {
-    let _ = process::write(ends.report.as_fd(), &trouble.emit());
+    let _ = io::write(ends.report.as_fd(), &trouble.emit());
 }
 
 fn prepare(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
@@ -195,7 +197,7 @@ fn prepare(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
     }
     become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
     process::umask(0o022);
-    process::reset_signals();
+    signal::reset();
     process::close_on_exec_from(3).map_err(Trouble::at(Stage::Exec))
 }
 
@@ -205,7 +207,7 @@ fn open_root() -> Result<OwnedFd> {
 
 fn join_cgroup(procs: &CStr) -> Result<()> {
     let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
-    process::write(file.as_fd(), b"0")?;
+    io::write(file.as_fd(), b"0")?;
     process::unshare(process::CLONE_NEWCGROUP)
 }
 
@@ -334,7 +336,7 @@ fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
     let slave = tty::open_slave(master.as_fd())?;
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
-    process::send_fd(ends.terminal.as_fd(), master.as_fd())?;
+    io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
     // The first terminal of an instance that is the container's own.
     mount::bind(c"/dev/pts/0", c"/dev/console", false)?;
     tty::set_controlling(slave.as_fd())?;

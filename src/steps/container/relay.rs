@@ -1,6 +1,8 @@
 //! Between a container and the console: its output, our input, signals, its end.
 
-use crate::sys::process::{self, Pid, Poll, Status};
+use crate::sys::io::{self, Poll};
+use crate::sys::process::{self, Pid, Status};
+use crate::sys::signal;
 use crate::sys::{machine, tty, Result, EINTR, STDERR, STDIN, STDOUT};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -73,11 +75,11 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
         polls.push(read(STDIN));
     }
     let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
-    let ready = process::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
+    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
     let is_ready = |index: usize| ready & (1 << index) != 0;
     if left_ms == Some(0) {
         // It may have ended in the meantime.
-        let _ = process::kill(running.pid, process::SIGKILL);
+        let _ = process::kill(running.pid, signal::SIGKILL);
         state.kill_at_ms = None;
     }
     if is_ready(1) {
@@ -96,9 +98,9 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
 }
 
 fn signals(running: &Running, state: &mut State) {
-    while let Some(signal) = process::next_signal(running.signals.as_fd()) {
+    while let Some(signal) = signal::next(running.signals.as_fd()) {
         let master = running.outputs.first().filter(|_| running.terminal);
-        if signal == process::SIGWINCH {
+        if signal == signal::SIGWINCH {
             if let (Some((master, _)), Ok(size)) = (master, tty::size(STDIN)) {
                 // A window that cannot be told its size keeps the old one.
                 let _ = tty::set_size(master.as_fd(), size);
@@ -109,7 +111,7 @@ fn signals(running: &Running, state: &mut State) {
         } else if !state.stopped {
             state.stopped = true;
             state.kill_at_ms = Some(machine::uptime_ms() + STOP_MS);
-            let _ = process::kill(running.pid, process::SIGTERM);
+            let _ = process::kill(running.pid, signal::SIGTERM);
         }
     }
 }
@@ -118,7 +120,7 @@ fn signals(running: &Running, state: &mut State) {
 fn pass_input(running: &Running) -> bool {
     let mut buffer = [0; 1024];
     let Some((master, _)) = running.outputs.first() else { return false };
-    match process::read(STDIN, &mut buffer) {
+    match io::read(STDIN, &mut buffer) {
         Ok(0) | Err(_) => false,
         Ok(count) => write_all(master.as_fd(), buffer.get(..count).unwrap_or_default()),
     }
@@ -127,7 +129,7 @@ fn pass_input(running: &Running) -> bool {
 /// Output number `index` → console; false at its end (a terminal's end is EIO).
 fn pass(running: &Running, index: usize, state: &mut State) -> bool {
     let Some((fd, to)) = running.outputs.get(index) else { return false };
-    match process::read(fd.as_fd(), &mut state.buffer) {
+    match io::read(fd.as_fd(), &mut state.buffer) {
         Ok(0) | Err(_) => false,
         Ok(count) => {
             let bytes = state.buffer.get(..count).unwrap_or_default();
@@ -141,7 +143,7 @@ fn pass(running: &Running, index: usize, state: &mut State) -> bool {
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        match process::write(fd, bytes) {
+        match io::write(fd, bytes) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.errno == EINTR => {}
             Err(_) => return false,
@@ -154,7 +156,7 @@ fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
 fn drain(running: &mut Running, state: &mut State) {
     while !running.outputs.is_empty() {
         let polls: Vec<Poll> = running.outputs.iter().map(|(fd, _)| Poll { fd: fd.as_fd(), write: false }).collect();
-        let ready = process::poll(&polls, DRAIN_MS).unwrap_or(0);
+        let ready = io::poll(&polls, DRAIN_MS).unwrap_or(0);
         if ready == 0 {
             return;
         }

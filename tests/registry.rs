@@ -1,0 +1,314 @@
+//! The registry client against servers that misbehave: each fault is injected
+//! by a small server of its own. The well-behaved registry is Debian's, in
+//! tests/host.rs and tests/qemu.
+
+use ocinit::host::image::{self, sha256, Entry, Image};
+use ocinit::proto::reference::Reference;
+use ocinit::report::{Failure, Report};
+use ocinit::steps::pull::{self, Access};
+use ocinit::steps::resolver::Resolver;
+use ocinit::steps::store::Store;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tiny_http::{Header, Request, Response, Server};
+
+type Answer = Response<std::io::Cursor<Vec<u8>>>;
+/// Gets the request's number, its path and its Authorization; `None` answers as a good registry does.
+type Fault = Box<dyn Fn(usize, &str, Option<&str>) -> Option<Answer> + Send>;
+
+/// A registry with one image of one layer, and a fault.
+struct Fake {
+    port: u16,
+    server: Arc<Server>,
+    /// `PATH AUTHORIZATION` of every request.
+    seen: Arc<Mutex<Vec<String>>>,
+    folder: tempfile::TempDir,
+}
+
+impl Fake {
+    fn start(fault: impl FnOnce(u16, &Blobs) -> Fault) -> Fake {
+        let folder = tempfile::tempdir().unwrap();
+        let layer = image::tar(&[Entry::directory("etc/", 0o755), Entry::file("etc/hello", 0o644, "hello")]);
+        let layout = folder.path().join("layout");
+        image::write(&layout, &[Image::new(vec![layer], serde_json::json!({"Entrypoint": ["/hello"]}))]).unwrap();
+        let blobs = Blobs::read(&layout);
+        let server = Arc::new(Server::http("127.0.0.1:0").unwrap());
+        let port = server.server_addr().to_ip().unwrap().port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let fault = fault(port, &blobs);
+        let (requests, log) = (server.clone(), seen.clone());
+        std::thread::spawn(move || {
+            for (number, request) in requests.incoming_requests().enumerate() {
+                serve(number, request, &blobs, &fault, &log);
+            }
+        });
+        Fake { port, server, seen, folder }
+    }
+
+    fn store(&self) -> Store {
+        Store::open(&self.folder.path().join("store"), false, false).unwrap()
+    }
+
+    fn pull(&self) -> Result<pull::Image, Failure> {
+        let name = format!("127.0.0.1:{}/demo", self.port);
+        let access = Access { tls_verify: false, resolver: Arc::new(Resolver::from_host()) };
+        let report = Report { quiet: true, ..Report::on_host() };
+        pull::image(&Reference::parse(&name).unwrap(), &self.store(), &access, &report)
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// What the store holds of layers, complete or half done.
+    fn layers(&self) -> usize {
+        let count = |name: &str| std::fs::read_dir(self.folder.path().join("store").join(name)).unwrap().count();
+        count("layers") + count("tmp")
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.server.unblock();
+    }
+}
+
+/// The image's documents and blobs.
+struct Blobs {
+    manifest: Vec<u8>,
+    config: Vec<u8>,
+    layer: Vec<u8>,
+}
+
+impl Blobs {
+    fn read(layout: &Path) -> Blobs {
+        let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+        let blob = |digest: &serde_json::Value| {
+            let hex = digest.as_str().unwrap().trim_start_matches("sha256:");
+            std::fs::read(layout.join("blobs/sha256").join(hex)).unwrap()
+        };
+        let index = json(&std::fs::read(layout.join("index.json")).unwrap());
+        let manifest = blob(&index["manifests"][0]["digest"]);
+        let parsed = json(&manifest);
+        let (config, layer) = (blob(&parsed["config"]["digest"]), blob(&parsed["layers"][0]["digest"]));
+        Blobs { manifest, config, layer }
+    }
+}
+
+fn serve(number: usize, request: Request, blobs: &Blobs, fault: &Fault, log: &Mutex<Vec<String>>) {
+    let path = request.url().to_string();
+    let authorization = request.headers().iter().find(|header| header.field.equiv("authorization"));
+    let authorization = authorization.map(|header| header.value.to_string());
+    log.lock().unwrap().push(format!("{path} {}", authorization.as_deref().unwrap_or("-")));
+    let answer = fault(number, &path, authorization.as_deref()).unwrap_or_else(|| {
+        if path.starts_with("/v2/demo/manifests/") {
+            Response::from_data(blobs.manifest.clone())
+        } else if path.ends_with(&sha256(&blobs.config)) {
+            Response::from_data(blobs.config.clone())
+        } else if path.ends_with(&sha256(&blobs.layer)) {
+            Response::from_data(blobs.layer.clone())
+        } else {
+            Response::from_data("not found").with_status_code(404)
+        }
+    });
+    // A client that has gone away is part of some tests.
+    let _ = request.respond(answer);
+}
+
+fn header(name: &str, value: &str) -> Header {
+    Header::from_bytes(name, value).unwrap()
+}
+
+fn status(code: u16) -> Answer {
+    Response::from_data("").with_status_code(code)
+}
+
+fn good() -> impl FnOnce(u16, &Blobs) -> Fault {
+    |_, _| Box::new(|_, _, _| None)
+}
+
+#[test]
+fn the_fake_without_a_fault_is_a_registry() {
+    let fake = Fake::start(good());
+    let image = fake.pull().unwrap();
+    assert_eq!(std::fs::read_to_string(image.layers[0].join("etc/hello")).unwrap(), "hello");
+    assert_eq!(fake.seen().len(), 3);
+    // The second time only the manifest is asked for.
+    fake.pull().unwrap();
+    assert_eq!(fake.seen().len(), 4);
+}
+
+#[test]
+fn a_wrong_byte_is_asked_for_again_and_never_kept() {
+    let fake = Fake::start(|_, blobs| {
+        let (mut wrong, digest) = (blobs.layer.clone(), sha256(&blobs.layer));
+        *wrong.last_mut().unwrap() ^= 1;
+        Box::new(move |_, path, _| path.ends_with(&digest).then(|| Response::from_data(wrong.clone())))
+    });
+    let failure = fake.pull().err().unwrap();
+    assert!(failure.what.contains("layer 1/1") && failure.what.contains("has the digest"), "{}", failure.what);
+    assert_eq!(fake.seen().iter().filter(|line| line.contains("/blobs/")).count(), 1 + 3, "config once, layer thrice");
+    assert_eq!(fake.layers(), 0);
+}
+
+#[test]
+fn a_short_body_heals_when_the_next_try_is_whole() {
+    let fake = Fake::start(|_, blobs| {
+        let (short, digest) = (blobs.layer[..blobs.layer.len() / 2].to_vec(), sha256(&blobs.layer));
+        Box::new(move |number, path, _| {
+            (number == 2 && path.ends_with(&digest)).then(|| Response::from_data(short.clone()))
+        })
+    });
+    fake.pull().unwrap();
+    assert_eq!(fake.seen().len(), 4);
+}
+
+#[test]
+fn a_body_that_is_longer_than_its_descriptor_is_refused() {
+    let fake = Fake::start(|_, blobs| {
+        let (long, digest) = ([&blobs.layer[..], &[0; 70_000]].concat(), sha256(&blobs.layer));
+        Box::new(move |_, path, _| path.ends_with(&digest).then(|| Response::from_data(long.clone())))
+    });
+    let failure = fake.pull().err().unwrap();
+    assert!(failure.what.contains("longer than its descriptor"), "{}", failure.what);
+    assert_eq!(fake.layers(), 0);
+}
+
+#[test]
+fn a_wrong_configuration_is_refused() {
+    let fake = Fake::start(|_, blobs| {
+        let digest = sha256(&blobs.config);
+        Box::new(move |_, path, _| path.ends_with(&digest).then(|| Response::from_data("{}")))
+    });
+    assert!(fake.pull().err().unwrap().what.contains("configuration sha256:"));
+}
+
+#[test]
+fn documents_over_their_limit_are_refused() {
+    let fake = Fake::start(|_, _| {
+        Box::new(|_, path, _| path.contains("/manifests/").then(|| Response::from_data(vec![b' '; (4 << 20) + 1])))
+    });
+    assert!(fake.pull().err().unwrap().what.contains("larger than 4 MiB"));
+}
+
+#[test]
+fn a_token_is_fetched_and_goes_to_the_registry_only() {
+    let fake = Fake::start(|port, _| {
+        Box::new(move |_, path, authorization| {
+            if path.starts_with("/token?service=s&scope=repository%3Ademo%3Apull") {
+                return Some(Response::from_data(r#"{"token":"secret"}"#));
+            }
+            if authorization.is_none() && path.starts_with("/v2/") {
+                let realm = format!(
+                    "Bearer realm=\"http://127.0.0.1:{port}/token\",service=\"s\",scope=\"repository:demo:pull\""
+                );
+                return Some(status(401).with_header(header("www-authenticate", &realm)));
+            }
+            // The layer lies elsewhere: by name the same server, but another host.
+            path.starts_with("/v2/demo/blobs/").then(|| {
+                let elsewhere = format!("http://localhost:{port}{}", path.replace("/v2/demo", "/elsewhere"));
+                status(307).with_header(header("location", &elsewhere))
+            })
+        })
+    });
+    fake.pull().unwrap();
+    let seen = fake.seen();
+    let elsewhere: Vec<&String> = seen.iter().filter(|line| line.starts_with("/elsewhere")).collect();
+    assert_eq!(elsewhere.len(), 2, "{seen:?}");
+    assert!(elsewhere.iter().all(|line| line.ends_with(" -")), "the token went elsewhere: {seen:?}");
+    assert_eq!(seen.iter().filter(|line| line.starts_with("/token")).count(), 1, "{seen:?}");
+}
+
+#[test]
+fn an_expired_token_is_fetched_anew() {
+    let fake = Fake::start(|port, blobs| {
+        let digest = sha256(&blobs.layer);
+        Box::new(move |number, path, authorization| {
+            if path.starts_with("/token") {
+                return Some(Response::from_data(format!(r#"{{"access_token":"t{number}"}}"#)));
+            }
+            // The layer wants a newer token than the first, which request 1 fetched.
+            let good = authorization.is_some_and(|value| !path.ends_with(&digest) || value != "Bearer t1");
+            let realm = format!("Bearer realm=\"http://127.0.0.1:{port}/token\"");
+            (!good).then(|| status(401).with_header(header("www-authenticate", &realm)))
+        })
+    });
+    fake.pull().unwrap();
+}
+
+#[test]
+fn a_realm_on_a_link_local_address_gets_no_visit() {
+    let fake = Fake::start(|_, _| {
+        Box::new(|_, _, _| {
+            Some(status(401).with_header(header("www-authenticate", r#"Bearer realm="http://169.254.169.254/token""#)))
+        })
+    });
+    assert!(fake.pull().err().unwrap().what.contains("not safe"));
+}
+
+#[test]
+fn a_registry_that_is_busy_is_asked_again() {
+    let fake = Fake::start(|_, _| {
+        Box::new(|number, _, _| (number < 2).then(|| status(503).with_header(header("retry-after", "0"))))
+    });
+    fake.pull().unwrap();
+    assert_eq!(fake.seen().len(), 2 + 3);
+}
+
+#[test]
+fn a_registry_that_stays_busy_is_a_failure_or_the_earlier_image() {
+    let broken = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let switch = broken.clone();
+    let fake = Fake::start(move |_, _| {
+        Box::new(move |_, _, _| switch.load(std::sync::atomic::Ordering::SeqCst).then(|| status(500)))
+    });
+    assert!(fake.pull().err().unwrap().what.contains("error of its own (500)"));
+    broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    let first = fake.pull().unwrap();
+    broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(fake.pull().unwrap().layers, first.layers);
+}
+
+#[test]
+fn an_image_that_is_gone_is_a_failure_even_where_an_older_one_is_here() {
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = gone.clone();
+    let fake = Fake::start(move |_, _| {
+        Box::new(move |_, _, _| switch.load(std::sync::atomic::Ordering::SeqCst).then(|| status(404)))
+    });
+    fake.pull().unwrap();
+    gone.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(fake.pull().err().unwrap().what.contains("no such image or tag (404)"));
+}
+
+#[test]
+fn redirects_in_a_circle_end() {
+    let fake = Fake::start(|port, _| {
+        Box::new(move |_, path, _| {
+            let location = format!("http://127.0.0.1:{port}{path}");
+            Some(status(302).with_header(header("location", &location)))
+        })
+    });
+    assert!(fake.pull().err().unwrap().what.contains("redirects more than 5 times"));
+}
+
+#[test]
+fn an_index_in_a_circle_is_refused() {
+    let fake = Fake::start(|_, _| {
+        Box::new(|_, path, _| {
+            let index = |digest: &str| {
+                format!(
+                    r#"{{"schemaVersion":2,"manifests":[{{"digest":"sha256:{digest}","size":1,
+                    "platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
+                )
+            };
+            let inner = index(&"a".repeat(64));
+            path.contains("/manifests/").then(|| {
+                let is_inner = path.ends_with(&sha256(inner.as_bytes()));
+                Response::from_data(if is_inner { inner.clone() } else { index(&sha256(inner.as_bytes())) })
+            })
+        })
+    });
+    // The digests of a true circle cannot be made; a false one is refused where it stops matching.
+    assert!(fake.pull().err().unwrap().what.contains("has the digest"));
+}

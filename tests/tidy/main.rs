@@ -1,0 +1,135 @@
+//! The house rules as a failing test. A rule that never fired is worth nothing:
+//! each has a bad sample that it must find, beside a good one that it must pass.
+
+mod repository;
+mod rules;
+mod tokens;
+
+use rules::{Rule, RULES};
+use tokens::Source;
+
+/// A rule, the path of a sample, a text it must refuse and one it must pass.
+type Sample = (Rule, &'static str, &'static str, &'static str);
+
+#[test]
+fn the_sources_keep_the_rules() {
+    let mut findings = Vec::new();
+    let sources = repository::files(&["rs"]);
+    assert!(sources.len() > 20, "only {} sources found", sources.len());
+    for (path, text) in sources {
+        match Source::parse(&path, &text) {
+            Ok(source) => findings.extend(RULES.iter().flat_map(|rule| rule(&source))),
+            Err(error) => findings.push(error),
+        }
+    }
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
+fn check(samples: &[Sample]) {
+    for (rule, path, bad, good) in samples {
+        let findings = |text: &str| rule(&Source::parse(path, text).unwrap());
+        assert!(!findings(bad).is_empty(), "passed in {path}: {bad}");
+        assert_eq!(findings(good), Vec::<String>::new(), "refused in {path}: {good}");
+    }
+}
+
+#[test]
+fn layers_are_told_apart() {
+    let (proto, sys, steps) = ("src/proto/a.rs", "src/sys/a.rs", "src/steps/a.rs");
+    check(&[
+        (rules::layers, proto, "use crate::sys::Error;", "use crate::proto::tar;"),
+        (rules::layers, proto, "use crate::{proto::tar, report};", "use crate::{proto::tar, proto::gzip};"),
+        (rules::layers, proto, "use super::super::steps;", "use super::tar::steps;"),
+        (rules::layers, proto, "fn f() { g!(\"{}\", crate::steps::x()) }", "#[cfg(test)] mod t { use crate::sys; }"),
+        (rules::layers, "src/proto/mod.rs", "use super::sys;", "use self::tar;"),
+        (rules::layers, sys, "use crate::report::Failure;", "use super::{cvt, Result};"),
+        (rules::layers, steps, "use crate::host::cpio;", "use crate::{proto, sys, report};"),
+        (rules::layers, "src/report.rs", "use crate::steps;", "use crate::sys::machine;"),
+        (rules::no_host, "src/main.rs", "use ocinit::host::cpio;", "use ocinit::{proto, steps};"),
+    ]);
+}
+
+#[test]
+fn proto_is_pure() {
+    let path = "src/proto/a.rs";
+    check(&[
+        (rules::purity, path, "use std::fs::File;", "use std::fmt;"),
+        (rules::purity, path, "use std::{fmt, env};", "use std::{fmt, mem};"),
+        (rules::purity, path, "use std::time::{Duration, Instant};", "use std::time::Duration;"),
+        (rules::purity, path, "use std::net::UdpSocket;", "use std::net::Ipv4Addr;"),
+        (rules::purity, path, "const E: i32 = libc::EIO;", "#[cfg(test)] mod t { use std::fs; }"),
+    ]);
+}
+
+#[test]
+fn unsafe_has_its_place_and_reason() {
+    let good = "fn f() {\n    // SAFETY: takes nothing.\n    unsafe { g() }\n}";
+    check(&[
+        (
+            rules::unsafe_place,
+            "src/steps/a.rs",
+            good,
+            "#![forbid(unsafe_code)]\n// unsafe\nconst A: &str = \"unsafe\";",
+        ),
+        (rules::unsafe_place, "src/main.rs", good, "fn f() {}"),
+        (rules::safety_comments, "src/sys/a.rs", "fn f() {\n    // Calls g.\n    unsafe { g() }\n}", good),
+    ]);
+    assert_eq!(rules::unsafe_place(&Source::parse("src/sys/a.rs", good).unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn lengths_are_counted() {
+    let function = |lines: usize| format!("impl A {{\nfn f() {{\n{}}}\n}}", "    g();\n".repeat(lines - 2));
+    let tests = "#[cfg(test)]\nmod tests {\n    fn f() {}\n}\n";
+    let file = |lines: usize| "const A: u8 = 1;\n".repeat(lines) + tests;
+    let of = |rule: Rule, text: &str| rule(&Source::parse("src/host/a.rs", text).unwrap()).len();
+    assert_eq!(of(rules::function_length, &function(70)), 0);
+    assert_eq!(of(rules::function_length, &function(71)), 1);
+    assert_eq!(of(rules::file_length, &file(400)), 0);
+    assert_eq!(of(rules::file_length, &file(401)), 1);
+}
+
+#[test]
+fn tests_and_docs_are_where_they_belong() {
+    let path = "src/steps/a.rs";
+    check(&[
+        (
+            rules::tests_last,
+            path,
+            "#[cfg(test)]\nmod tests { fn f() {} }\nfn g() {}",
+            "#[cfg(test)]\nfn help() {}\nfn g() {}\n#[cfg(test)]\nmod tests { fn f() {} }",
+        ),
+        (rules::module_docs, path, "fn f() {}\nfn g() {}", "//! What it is.\nfn f() {}\nfn g() {}"),
+        (rules::item_docs, path, "pub fn f() {}", "/// What it does.\npub fn f() {}\nfn g() {}\npub(crate) fn h() {}"),
+        (rules::item_docs, path, "#[derive(Clone)]\npub struct A;", "/// What it is.\npub struct A;"),
+    ]);
+}
+
+#[test]
+fn the_init_cannot_panic_and_tests_cannot_sleep() {
+    let path = "src/steps/a.rs";
+    check(&[
+        (rules::no_panic, path, "fn f() { g().unwrap(); }", "fn f() { g().unwrap_or(1); }"),
+        (
+            rules::no_panic,
+            path,
+            "fn f() { h!(\"{}\", g().unwrap()); }",
+            "#[cfg(test)] mod t { fn f() { g().unwrap(); } }",
+        ),
+        (rules::no_panic, path, "fn f() { g().expect(\"why\"); }", "fn f() { reader.expect(b'x'); }"),
+        (rules::no_panic, path, "fn f() { panic!(\"why\") }", "fn f() { let panic = 1; }"),
+        (rules::no_panic, "src/main.rs", "fn f() { todo!() }", "fn f() {}"),
+        (rules::no_panic, "src/report.rs", "fn f() { unreachable!() }", "fn f() {}"),
+        (rules::no_debug_format, path, "fn f() { g!(\"{a:?}\"); }", "fn f() { g!(\"{a}?\"); h!(a, \":?\"); }"),
+        (
+            rules::no_debug_format,
+            "src/main.rs",
+            "fn f() { g!(\"{:?}\", a); }",
+            "#[cfg(test)] mod t { fn f() { g!(\"{a:?}\"); } }",
+        ),
+        (rules::no_sleep, path, "#[cfg(test)] mod t { fn f() { std::thread::sleep(D); } }", "fn f() { sleep(D); }"),
+        (rules::no_sleep, "tests/a.rs", "fn f() { sleep(D); }", "const A: &str = \"sleep(1)\";"),
+    ]);
+    let host = Source::parse("src/host/a.rs", "fn f() { g().unwrap(); }").unwrap();
+    assert_eq!(rules::no_panic(&host), Vec::<String>::new());
+}

@@ -1,0 +1,220 @@
+//! The rules for Rust sources: each takes one source and returns its findings.
+
+use super::tokens::{attributes, find, is_for_tests, lines_of, names_at, Source, Token};
+use syn::visit::Visit;
+
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 400;
+
+pub type Rule = fn(&Source) -> Vec<String>;
+
+/// Every rule, in the order of the house's description.
+pub const RULES: [Rule; 13] = [
+    layers,
+    purity,
+    unsafe_place,
+    safety_comments,
+    function_length,
+    file_length,
+    tests_last,
+    no_panic,
+    no_debug_format,
+    no_sleep,
+    module_docs,
+    item_docs,
+    no_host,
+];
+
+fn finding(source: &Source, line: usize, text: &str) -> String {
+    format!("{}:{line}: {text}", source.path)
+}
+
+/// proto imports proto, sys imports sys, steps import proto, sys, report and steps.
+pub fn layers(source: &Source) -> Vec<String> {
+    let allowed: &[&str] = match source.layer() {
+        "proto" => &["proto"],
+        "sys" => &["sys"],
+        "report" => &["report", "sys"],
+        "steps" => &["proto", "sys", "report", "steps"],
+        _ => return Vec::new(),
+    };
+    let known = ["proto", "sys", "steps", "report", "host"];
+    let depth = source.path.matches('/').count() - usize::from(source.path.ends_with("/mod.rs"));
+    let mut prefixes = vec![vec!["crate", ":", ":"], vec!["ocinit", ":", ":"]];
+    prefixes.push(["super", ":", ":"].repeat(depth));
+    let mut findings = Vec::new();
+    for prefix in prefixes.iter().filter(|prefix| !prefix.is_empty()) {
+        for name in find(&source.product, prefix).into_iter().flat_map(|at| names_at(&source.product, at)) {
+            if known.contains(&name.text.as_str()) && !allowed.contains(&name.text.as_str()) {
+                let text = format!("{} imports {}", source.layer(), name.text);
+                findings.push(finding(source, name.line, &text));
+            }
+        }
+    }
+    findings
+}
+
+/// proto never sees a file, socket, clock, process, environment or libc.
+pub fn purity(source: &Source) -> Vec<String> {
+    if source.layer() != "proto" {
+        return Vec::new();
+    }
+    let tokens = &source.product;
+    let mut seen: Vec<&Token> = Vec::new();
+    for name in find(tokens, &["std", ":", ":"]).into_iter().flat_map(|at| names_at(tokens, at)) {
+        if ["fs", "env", "process", "thread", "os"].contains(&name.text.as_str()) {
+            seen.push(name);
+        }
+    }
+    let types = ["TcpStream", "TcpListener", "UdpSocket", "Instant", "SystemTime", "libc", "ureq"];
+    seen.extend(tokens.iter().filter(|token| types.contains(&token.text.as_str())));
+    seen.into_iter().map(|name| finding(source, name.line, &format!("proto uses {}", name.text))).collect()
+}
+
+/// `unsafe` stands in src/sys only; a test in tests/ may have to call the kernel itself.
+pub fn unsafe_place(source: &Source) -> Vec<String> {
+    if source.layer() == "sys" || !source.path.starts_with("src/") {
+        return Vec::new();
+    }
+    let all = source.product.iter().chain(&source.tests).filter(|token| token.text == "unsafe");
+    all.map(|token| finding(source, token.line, "unsafe outside src/sys")).collect()
+}
+
+/// Each `unsafe` has its reason in a SAFETY comment within the lines just above.
+pub fn safety_comments(source: &Source) -> Vec<String> {
+    const ABOVE_MAX: usize = 4;
+    let lines: Vec<&str> = source.text.lines().collect();
+    let has_reason = |line: usize| {
+        let above = lines.get(line.saturating_sub(ABOVE_MAX + 1)..line).unwrap_or_default();
+        above.iter().any(|text| text.trim_start().starts_with("// SAFETY: "))
+    };
+    let all = source.product.iter().chain(&source.tests).filter(|token| token.text == "unsafe");
+    let bare = all.filter(|token| !has_reason(token.line));
+    bare.map(|token| finding(source, token.line, "unsafe without a // SAFETY: line")).collect()
+}
+
+/// A function is at most 70 lines.
+pub fn function_length(source: &Source) -> Vec<String> {
+    struct Functions(Vec<(String, usize, usize)>);
+    impl Functions {
+        fn add(&mut self, signature: &syn::Signature, block: &syn::Block) {
+            let (start, end) = (lines_of(signature).0, lines_of(block).1);
+            self.0.push((signature.ident.to_string(), start, end + 1 - start));
+        }
+    }
+    impl<'a> Visit<'a> for Functions {
+        fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+            self.add(&function.sig, &function.block);
+            syn::visit::visit_item_fn(self, function);
+        }
+        fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+            self.add(&function.sig, &function.block);
+            syn::visit::visit_impl_item_fn(self, function);
+        }
+    }
+    let mut functions = Functions(Vec::new());
+    source.items.iter().for_each(|item| functions.visit_item(item));
+    let long = functions.0.into_iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
+    long.map(|(name, at, lines)| finding(source, at, &format!("{name} has {lines} lines"))).collect()
+}
+
+/// A file is at most 400 lines, not counting its tests.
+pub fn file_length(source: &Source) -> Vec<String> {
+    let tests = source.items.iter().find(|item| is_for_tests(item)).map(|item| lines_of(item).0 - 1);
+    let lines = tests.unwrap_or(source.text.lines().count());
+    if source.path.starts_with("src/") && lines > FILE_LINES_MAX {
+        return vec![finding(source, FILE_LINES_MAX, &format!("{lines} lines without tests"))];
+    }
+    Vec::new()
+}
+
+/// Tests are the end of their file.
+pub fn tests_last(source: &Source) -> Vec<String> {
+    let is_tests = |item: &syn::Item| is_for_tests(item) && matches!(item, syn::Item::Mod(m) if m.content.is_some());
+    let after = source.items.iter().skip_while(|item| !is_tests(item)).find(|item| !is_for_tests(item));
+    after.map(|item| finding(source, lines_of(item).0, "stands after the tests")).into_iter().collect()
+}
+
+/// Nothing that input can make panic is in the init.
+pub fn no_panic(source: &Source) -> Vec<String> {
+    if !source.is_init() {
+        return Vec::new();
+    }
+    let tokens = &source.product;
+    let mut findings = Vec::new();
+    for pattern in [[".", "unwrap", "(", ")"], [".", "unwrap_err", "(", ")"]] {
+        findings
+            .extend(find(tokens, &pattern).iter().map(|at| finding(source, tokens[at - 1].line, "unwrap in the init")));
+    }
+    let with_text = |at: &&usize| tokens.get(**at).is_some_and(|token| token.text.starts_with('"'));
+    let expects = find(tokens, &[".", "expect", "("]);
+    findings.extend(expects.iter().filter(with_text).map(|at| finding(source, tokens[*at].line, "expect in the init")));
+    for name in ["panic", "todo", "unimplemented", "unreachable"] {
+        let calls = find(tokens, &[name, "!"]);
+        findings.extend(calls.iter().map(|at| finding(source, tokens[at - 1].line, &format!("{name}! in the init"))));
+    }
+    findings
+}
+
+/// The release is built without `Debug`: `{:?}` prints nothing there.
+pub fn no_debug_format(source: &Source) -> Vec<String> {
+    let tokens = match source.path.as_str() {
+        "tests/payload/payload.rs" => &source.tests,
+        _ if source.is_init() => &source.product,
+        _ => return Vec::new(),
+    };
+    let texts = tokens.iter().filter(|token| token.text.starts_with('"') && token.text.contains(":?}"));
+    texts.map(|text| finding(source, text.line, "{:?} prints nothing in the release")).collect()
+}
+
+/// A test waits for what it waits for, not for a time. The payload that tests
+/// run in containers is no test: sleeping is one of its jobs.
+pub fn no_sleep(source: &Source) -> Vec<String> {
+    if source.path.starts_with("tests/payload/") {
+        return Vec::new();
+    }
+    let calls = find(&source.tests, &["sleep", "("]);
+    calls.iter().map(|at| finding(source, source.tests[at - 1].line, "sleep in a test")).collect()
+}
+
+/// A file with more than one thing in it says at its top what it is.
+pub fn module_docs(source: &Source) -> Vec<String> {
+    if source.has_inner_doc || source.items.len() < 2 {
+        return Vec::new();
+    }
+    vec![finding(source, 1, "no //! line at the top")]
+}
+
+/// Public functions, types and traits have a doc line; a constant or an enum is
+/// mostly told by its names.
+pub fn item_docs(source: &Source) -> Vec<String> {
+    if !source.path.starts_with("src/") {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for item in source.items.iter().filter(|item| !is_for_tests(item)) {
+        let (visibility, name) = match item {
+            syn::Item::Struct(item) => (&item.vis, &item.ident),
+            syn::Item::Trait(item) => (&item.vis, &item.ident),
+            // A system call's own name is its documentation (its manual page).
+            syn::Item::Fn(item) if source.layer() != "sys" => (&item.vis, &item.sig.ident),
+            _ => continue,
+        };
+        let documented = attributes(item).iter().any(|attribute| attribute.path().is_ident("doc"));
+        if matches!(visibility, syn::Visibility::Public(_)) && !documented {
+            findings.push(finding(source, lines_of(item).0, &format!("pub {name} has no doc line")));
+        }
+    }
+    findings
+}
+
+/// The init knows nothing of the host tool.
+pub fn no_host(source: &Source) -> Vec<String> {
+    if !source.is_init() || source.layer() == "lib" {
+        return Vec::new();
+    }
+    let tokens = &source.product;
+    let prefixes = [["crate", ":", ":"], ["ocinit", ":", ":"]];
+    let names = prefixes.iter().flat_map(|prefix| find(tokens, prefix)).flat_map(|at| names_at(tokens, at));
+    names.filter(|name| name.text == "host").map(|name| finding(source, name.line, "the init imports host")).collect()
+}
