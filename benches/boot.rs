@@ -12,14 +12,15 @@ mod measure;
 mod report;
 
 use measure::{Bench, Contender};
-use ocinit::host::{compress, initramfs, kernel, modules, peer, registry};
+use ocinit::host::{compress, image, initramfs, kernel, modules, peer, registry};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 /// What `./dev build` leaves.
 const RELEASE: &str = "target/ocinit/x86_64";
 /// Ours, apart from what cargo and `./dev` keep in `target`.
 const WORK: &str = "target/bench-boot";
+const PAYLOAD: &str = "tests/payload/payload.rs";
 const PEER: &str = "target/peer";
 const REPORT: &str = "size-report";
 const KERNELS: &str = "target/kernel";
@@ -71,15 +72,18 @@ fn run(options: &Options) -> Result<(), String> {
     let folder = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
     let names: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
 
-    let set = modules::select(folder, modules::Profile::None, &names)?;
+    let mut set = modules::select(folder, modules::Profile::None, &names)?;
+    // As `./dev boot` does; the peer gets the same modules.
+    set.strip_signatures();
     eprintln!("building the peer (podman and what it loads) in {PEER}");
     let theirs = peer::build(Path::new(PEER), &set)?;
-    let mut spec = initramfs::Spec::new(init, compress::Compression::Xz(compress::Effort::Best));
+    let mut spec = initramfs::Spec::new(init, compress::Compression::Xz(compress::Effort::Quick));
     spec.modules = Some(set);
     let ours = initramfs::build(&spec)?;
 
     let registry = registry::DockerRegistry::start(&work("registry")?).map_err(|error| error.to_string())?;
-    let layout = measure::demo_image(&release.join("ocinit-payload"), &work("image")?)?;
+    let (layout, payload) = (work("image")?, payload(release)?);
+    image::write(&layout, &[image::demo(payload)]).map_err(|error| error.to_string())?;
     registry.push(&layout, "latest", "demo:latest").map_err(|error| error.to_string())?;
     let run = format!("b2c.run=\"--tls-verify=false {}/demo:latest\"", registry.for_guest());
 
@@ -110,6 +114,23 @@ fn run(options: &Options) -> Result<(), String> {
     println!("{}", report::table(&outcome));
     println!("written: {REPORT}/boot.md, boot.svg, boot.json");
     Ok(())
+}
+
+/// The demo image's program, static: the release's, else built here (it needs nothing but std).
+fn payload(release: &Path) -> Result<Vec<u8>, String> {
+    let ready = release.join("ocinit-payload");
+    if ready.is_file() {
+        return read(&ready);
+    }
+    let built = Path::new(WORK).join("payload");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition=2021", "-Copt-level=z", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"]);
+    let status = rustc.arg("-o").arg(&built).arg(PAYLOAD).status().map_err(|error| format!("rustc: {error}"))?;
+    if status.success() {
+        read(&built)
+    } else {
+        Err(format!("rustc: {PAYLOAD}: {status}"))
+    }
 }
 
 /// An empty folder of ours.

@@ -2,7 +2,6 @@
 
 use ocinit::host::qemu::{Accel, Boot, Machine};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What the payload of the demo image says first.
@@ -183,31 +182,4 @@ fn times(boot: &Boot, first_line: &str) -> Option<Times> {
     let (init, _) = boot.find(first_line)?;
     let (container, _) = boot.find(HELLO)?;
     Some(Times { init: init.as_secs_f64(), container: container.as_secs_f64(), end: boot.wall.as_secs_f64() })
-}
-
-/// An OCI layout with the payload as its one file and entry point.
-pub fn demo_image(payload: &Path, dir: &Path) -> Result<PathBuf, String> {
-    let layout = dir.join("layout");
-    let bundle = dir.join("bundle");
-    let image = format!("{}:latest", layout.display());
-    let umoci = |words: &[&str]| run(Command::new("umoci").args(words));
-    umoci(&["init", "--layout", &layout.to_string_lossy()])?;
-    umoci(&["new", "--image", &image])?;
-    umoci(&["unpack", "--image", &image, &bundle.to_string_lossy()])?;
-    std::fs::copy(payload, bundle.join("rootfs/hello")).map_err(|error| format!("{}: {error}", payload.display()))?;
-    umoci(&["repack", "--image", &image, &bundle.to_string_lossy()])?;
-    umoci(&["config", "--image", &image, "--config.entrypoint", "/hello"])?;
-    Ok(layout)
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let tool = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{tool}: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let why = text.lines().last().unwrap_or("failed");
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{tool}: {why}"))
-    }
 }

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 const PACKAGES: &[&str] = &["podman", "crun", "conmon", "busybox-static"];
 const PROGRAMS: &[&str] = &["usr/bin/podman", "usr/bin/crun", "usr/bin/conmon"];
 const APPLETS: &[&str] =
-    &["sh", "cat", "echo", "ip", "mkdir", "modprobe", "mount", "poweroff", "sync", "udhcpc", "umount"];
+    &["sh", "cat", "echo", "insmod", "ip", "mkdir", "mount", "poweroff", "sync", "udhcpc", "umount"];
 /// Empty folders that the script mounts on or podman writes to.
 const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
 
@@ -62,6 +62,10 @@ pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
     let base = compressed(&raw, cache)?;
     let mut archive = Archive::new();
     modules.add_to(&mut archive);
+    // In order, for insmod: busybox's modprobe reads all a module needs from its own line.
+    let order: String =
+        modules.load_order().iter().map(|path| format!("/lib/modules/{}/{path}\n", modules.release)).collect();
+    archive.file("etc/modules", 0o644, order);
     let (packed, _) = compress(&archive.to_bytes(0), Compression::Xz(Effort::Quick))?;
     let mut bytes = base.clone();
     bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -305,7 +309,7 @@ mod tests {
             assert!(init.contains(words), "{words}");
         }
         let commands = init.lines().filter_map(|line| line.split_whitespace().next());
-        for command in commands.filter(|word| ["mount", "modprobe", "ip", "udhcpc", "poweroff"].contains(word)) {
+        for command in commands.filter(|word| ["mount", "insmod", "ip", "udhcpc", "poweroff"].contains(word)) {
             assert!(APPLETS.contains(&command), "{command}");
         }
     }
