@@ -13,7 +13,7 @@ mod sparse;
 
 pub use entry::{Entry, Event, Kind, Time, Xattr};
 pub use error::Error;
-use field::{number, seconds, text};
+use field::{number, padding, seconds, take, text};
 use header::*;
 use pax::Overrides;
 pub use sparse::Segment;
@@ -400,17 +400,6 @@ fn one_name(pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>
         (Some(name), _) | (None, Some(name)) => Ok(Some(name)),
         (None, None) => Ok(None),
     }
-}
-
-fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK_BYTES as u64
-}
-
-/// Takes `n` bytes off the front; `n` is at most the length.
-fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
-    let (front, rest) = input.split_at_checked(n).unwrap_or((input, b""));
-    *input = rest;
-    front
 }
 
 #[cfg(test)]
