@@ -345,8 +345,8 @@ fn named(what: &str, error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
     use std::os::unix::process::ExitStatusExt;
+    use std::sync::mpsc::channel;
 
     fn machine() -> Machine {
         Machine::on(Accel::Tcg, "vmlinuz".into(), "initramfs".into(), "console=ttyS0".into())

@@ -61,9 +61,11 @@ pub struct Link {
     pub mac: [u8; 6],
     pub mtu: u32,
     pub up: bool,
-    /// The other side is there (IFF_LOWER_UP), and the kernel has let the queues run since (IFF_RUNNING): between the
-    /// two, what is sent is dropped without an error.
+    /// The other side is there (IFF_LOWER_UP).
     pub carrier: bool,
+    /// The kernel has said so to the queues (IFF_RUNNING). Until then what is sent may be dropped without an error; a
+    /// card whose carrier came before it was raised sends all the same, and gets this flag up to a second later.
+    pub running: bool,
     /// The driver's kind for interfaces made by software (`bridge`, `veth`); empty for hardware.
     pub kind: String,
 }
@@ -200,7 +202,8 @@ fn link(body: &[u8]) -> Option<Link> {
         mac: [0; 6],
         mtu: 0,
         up: flags & IFF_UP != 0,
-        carrier: flags & IFF_LOWER_UP != 0 && flags & IFF_RUNNING != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        running: flags & IFF_RUNNING != 0,
         kind: String::new(),
     };
     for (kind, value) in Attributes(body.get(16..)?) {
@@ -349,14 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn a_carrier_counts_when_the_queues_run() {
-        let carrier = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
-            Reply::Link(link) => link.carrier,
+    fn a_carrier_and_running_queues_are_two_things() {
+        let both = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
+            Reply::Link(link) => (link.carrier, link.running),
             other => panic!("{other:?}"),
         };
-        assert!(carrier(IFF_UP | IFF_RUNNING | IFF_LOWER_UP));
-        assert!(!carrier(IFF_UP | IFF_LOWER_UP), "the kernel is still at it");
-        assert!(!carrier(IFF_UP | IFF_RUNNING), "its state is not known yet");
+        assert_eq!(both(IFF_UP | IFF_RUNNING | IFF_LOWER_UP), (true, true));
+        assert_eq!(both(IFF_UP | IFF_LOWER_UP), (true, false), "the kernel is still at it");
+        assert_eq!(both(IFF_UP | IFF_RUNNING), (false, true), "its state is not known yet");
     }
 
     #[test]

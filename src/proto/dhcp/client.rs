@@ -127,6 +127,13 @@ impl Client {
         }
     }
 
+    /// Sends again what waits for an answer, now: for when the last message was probably lost on our own side.
+    pub fn hurry(&mut self, now_ms: u64) {
+        if matches!(self.state, State::Selecting | State::Requesting(_)) {
+            self.wake_ms = now_ms;
+        }
+    }
+
     /// When [`Client::poll`] has something to do again; None: not unless a packet comes.
     pub fn next_wake(&self) -> Option<u64> {
         (self.wake_ms != u64::MAX).then_some(self.wake_ms)
@@ -337,6 +344,19 @@ mod tests {
         assert_eq!(client.poll(2), Action::Idle);
         assert_eq!(client.next_wake(), Some(1 + 43_200_000), "T1 from the REQUEST");
         assert_eq!((client.discovers(), client.drops().text()), (1, String::new()));
+    }
+
+    #[test]
+    fn queues_that_begin_to_run_are_used_at_once() {
+        let mut client = client();
+        client.poll(0);
+        client.hurry(3);
+        assert_eq!(sent(&client.poll(3)).0, 1);
+        assert_eq!(client.poll(3), Action::Idle);
+        let mut bound = bound(600);
+        let before = bound.next_wake();
+        bound.hurry(4);
+        assert_eq!(bound.next_wake(), before, "a lease is not asked for again");
     }
 
     #[test]
