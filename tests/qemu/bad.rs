@@ -58,6 +58,14 @@ fn no_name_server() {
     seen.golden("no-name-server");
 }
 
+/// What the name server behind QEMU's network answers is the host's affair: no golden file.
+#[test]
+fn unknown_host() {
+    let Some(seen) = boot("unknown-host", r#"b2c.run="docker://no-such-host.invalid/payload""#) else { return };
+    seen.over(125, POWER_DOWN);
+    seen.says("FAIL pull  no-such-host.invalid/payload:latest: no-such-host.invalid: ");
+}
+
 #[test]
 fn silent_time_server() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
