@@ -25,7 +25,7 @@ known_arch() {
 # build_init ARCH DIR: the binary and its unstripped twin.
 build_init() {
     local arch=$1 out=$2 target binary
-    if find_toolchain "$arch"; then
+    if find_toolchain; then
         target=$arch-unknown-linux-musl
         build_small "$target"
     else
@@ -40,7 +40,7 @@ build_init() {
     done
 }
 
-# find_toolchain ARCH: sets TOOLCHAIN_ENV, a compiler that has its library's source.
+# find_toolchain: sets TOOLCHAIN_ENV, a compiler that has its library's source.
 find_toolchain() {
     local rustc
     for rustc in "$(rustup which --toolchain nightly rustc 2>/dev/null)" "$(rustup which rustc 2>/dev/null)"; do
@@ -49,7 +49,7 @@ find_toolchain() {
             return
         fi
     done
-    debian_toolchain "$1"
+    debian_toolchain
 }
 
 has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; }
@@ -59,15 +59,15 @@ aborts_at_once() { RUSTC_BOOTSTRAP=1 "$1" -Cpanic=immediate-abort -Zunstable-opt
 # Debian's compiler in a folder of our own: rustc-web conflicts with rustup where it is installed.
 debian_toolchain() {
     local dir=$ROOT/target/toolchain/debian
-    local rustc=$dir/usr/bin/rustc libs=$dir/usr/lib/$1-linux-gnu
+    local rustc=$dir/usr/bin/rustc libs=$dir/usr/lib/$(uname -m)-linux-gnu
     if [ ! -e "$dir/complete" ]; then
         command -v apt-get >/dev/null || return 1
         say "build: unpacking Debian's rustc-web into target/toolchain"
         rm -rf "$dir"
-        local library
-        library=$(dependency_of libstd-rust-web-dev libstd-rust-web-)
-        fetch_packages "$dir" rustc-web rust-web-src libstd-rust-web-dev "$library" \
-            "$(dependency_of "$library" libllvm)" || return 1
+        # The lists may know an older compiler; and a machine without root may still download.
+        (as_root apt-get update -q >&2) || true
+        # shellcheck disable=SC2046
+        fetch_packages "$dir" $(needed_for rustc-web rust-web-src libstd-rust-web-dev) || return 1
         LD_LIBRARY_PATH=$libs "$rustc" --version >&2 || return 1
         touch "$dir/complete"
     fi
@@ -75,10 +75,12 @@ debian_toolchain() {
     TOOLCHAIN_ENV=("RUSTC=$rustc" "LD_LIBRARY_PATH=$libs")
 }
 
-# dependency_of PACKAGE PREFIX: the package with a version in its name that PACKAGE depends on.
-dependency_of() {
-    known_packages "$1" || as_root apt-get update -q >&2
-    apt-cache depends "$1" | sed -n "s/^ *Depends: \($2[0-9.]*\)\$/\1/p" | head -n 1
+# needed_for PACKAGE…: these and what else of their dependencies is not installed.
+needed_for() {
+    {
+        printf '%s\n' "$@"
+        apt-get install --simulate --no-install-recommends "$@" | sed -n 's/^Inst \([^ ]*\).*/\1/p'
+    } | sort -u
 }
 
 # build_small TARGET: std is rebuilt with TOOLCHAIN_ENV.

@@ -126,11 +126,13 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
         text,
         "\n## How\n\
          - Machine: {machine}; {qemu}.\n\
-         - Kernel: Debian's {kernel}, with the same modules for both (virtio_pci, virtio_net, overlay and what they need).\n\
-         - Registry: Debian's docker-registry on the host's loopback, plain http; the demo image, {image_bytes} bytes in all.\n\
+         - Kernel: Debian's {kernel}, with the same modules for both (virtio_pci, virtio_net, overlay and what \
+         they need).\n\
+         - Registry: Debian's docker-registry on the host's loopback, plain http; the demo image, {image_bytes} bytes \
+         in all.\n\
          - Peer: {versions}; the libraries that these load, stripped, and a busybox script that mounts, loads the \
-         modules, asks DHCP and calls podman as boot2container does. xz with the x86 filter and an 8 MiB dictionary. It \
-         gets `rootfstype=ramfs`, without which it needs more RAM, and no network plugins.\n\
+         modules, asks DHCP and calls podman as boot2container does. xz with the x86 filter and an 8 MiB dictionary. \
+         It gets `rootfstype=ramfs`, without which it needs more RAM, and no network plugins.\n\
          - Times are the host's clock when a console line is complete: PID 1's first line, the container's first line; \
          the total is QEMU's own start to its own end.\n\
          - Smallest RAM: a boot that reaches status 0 within a minute, twice; the next smaller size tried does not.\n"

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 /// and overlayfs as modules, like a distribution's kernel in a laboratory.
 const PACKAGE: &str = "linux-image-cloud-amd64";
 
+/// A kernel image and its modules.
 pub struct Kernel {
     /// `vmlinuz` or `bzImage`.
     pub image: PathBuf,

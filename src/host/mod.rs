@@ -4,6 +4,7 @@
 
 pub mod compress;
 pub mod cpio;
+pub mod docs;
 pub mod image;
 pub mod initramfs;
 pub mod kernel;

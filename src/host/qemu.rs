@@ -1,10 +1,12 @@
 //! A machine in QEMU: by KVM where it works, else by software emulation.
 
+mod console;
+
+use console::{read_aside, Console};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// What stands in the guest's first network card.
@@ -19,6 +21,7 @@ pub enum Network {
     Raw(String),
 }
 
+/// A disk of the machine.
 #[derive(Clone, Debug)]
 pub struct Disk {
     pub path: PathBuf,
@@ -271,88 +274,6 @@ impl Drop for Guest {
     }
 }
 
-/// The serial line as it comes.
-#[derive(Default)]
-struct Console {
-    raw: Vec<u8>,
-    lines: Vec<(Duration, String)>,
-    /// Where the unfinished line starts in `raw`.
-    line_start: usize,
-    enough: bool,
-    echo: bool,
-}
-
-impl Console {
-    /// Reads until the end; true when the time was up first.
-    fn follow(
-        &mut self,
-        bytes: &Receiver<Vec<u8>>,
-        start: Instant,
-        timeout: Duration,
-        on_line: &mut dyn FnMut(Duration, &str),
-        enough: &mut dyn FnMut(&str) -> bool,
-    ) -> bool {
-        loop {
-            let left = timeout.saturating_sub(start.elapsed());
-            match bytes.recv_timeout(left) {
-                Ok(chunk) => {
-                    if self.echo {
-                        let mut out = io::stdout().lock();
-                        let _ = out.write_all(&chunk).and_then(|()| out.flush());
-                    }
-                    self.raw.extend_from_slice(&chunk);
-                    while let Some(len) = self.raw[self.line_start..].iter().position(|byte| *byte == b'\n') {
-                        self.line(self.line_start + len, start.elapsed(), on_line, enough);
-                        self.line_start += len + 1;
-                    }
-                    if self.enough {
-                        return false;
-                    }
-                }
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.line(self.raw.len(), start.elapsed(), on_line, enough);
-                    return true;
-                }
-            }
-        }
-        self.line(self.raw.len(), start.elapsed(), on_line, enough);
-        false
-    }
-
-    fn line(
-        &mut self,
-        end: usize,
-        at: Duration,
-        on_line: &mut dyn FnMut(Duration, &str),
-        enough: &mut dyn FnMut(&str) -> bool,
-    ) {
-        let bytes = &self.raw[self.line_start..end];
-        if bytes.is_empty() && end == self.raw.len() {
-            return;
-        }
-        let text = String::from_utf8_lossy(bytes);
-        let text = text.trim_end_matches('\r').to_string();
-        on_line(at, &text);
-        self.enough |= enough(&text);
-        self.lines.push((at, text));
-    }
-}
-
-fn read_aside(pipe: Option<std::process::ChildStdout>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        let Some(mut pipe) = pipe else { return };
-        let mut buffer = [0; 16 << 10];
-        while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-            if sender.send(buffer[..count].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
 /// Takes the cable out, through QEMU's monitor, and lets the machine start.
 fn unplug(socket: &Path, deadline: Instant) -> io::Result<()> {
     let mut stream = loop {
@@ -425,6 +346,7 @@ fn named(what: &str, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
+    use std::sync::mpsc::channel;
 
     fn machine() -> Machine {
         Machine::on(Accel::Tcg, "vmlinuz".into(), "initramfs".into(), "console=ttyS0".into())

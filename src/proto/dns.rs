@@ -127,6 +127,7 @@ pub struct ResolvConf {
     pub search: Vec<String>,
 }
 
+/// Name servers and the search domain of a resolv.conf(5).
 pub fn parse_resolv_conf(text: &str) -> ResolvConf {
     let mut conf = ResolvConf::default();
     for line in text.lines() {

@@ -32,41 +32,73 @@ pub struct Row {
     /// Without the dashes.
     pub long: &'static str,
     /// 0 where there is none.
-    short: u8,
+    pub short: u8,
     /// Whether a value follows; without one, `=true` and `=false` are understood.
     valued: bool,
     sets: Sets,
+    #[cfg(feature = "host")]
+    pub value: &'static str,
+    #[cfg(feature = "host")]
+    pub meaning: &'static str,
 }
 
-const fn row(long: &'static str, short: u8, valued: bool, sets: Sets) -> Row {
-    Row { long, short, valued, sets }
+/// The texts are for the documentation; the init carries none of them.
+#[cfg_attr(not(feature = "host"), allow(unused_variables))]
+const fn row(
+    long: &'static str,
+    short: u8,
+    valued: bool,
+    sets: Sets,
+    value: &'static str,
+    meaning: &'static str,
+) -> Row {
+    Row {
+        long,
+        short,
+        valued,
+        sets,
+        #[cfg(feature = "host")]
+        value,
+        #[cfg(feature = "host")]
+        meaning,
+    }
 }
 
+#[cfg(feature = "host")]
+impl Row {
+    /// Whether it is accepted with a warning, and does nothing.
+    pub fn is_ignored(&self) -> bool {
+        matches!(self.sets, Sets::Ignored | Sets::Restart)
+    }
+}
+
+/// Every flag, in the order of the documentation.
+#[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    row("tty", b't', false, Sets::Tty),
-    row("interactive", b'i', false, Sets::Interactive),
-    row("env", b'e', true, Sets::Env),
-    row("entrypoint", 0, true, Sets::Entrypoint),
-    row("workdir", b'w', true, Sets::WorkingDir),
-    row("volume", b'v', true, Sets::Volume),
-    row("tls-verify", 0, false, Sets::TlsVerify),
-    row("privileged", 0, false, Sets::Privileged),
-    row("rm", 0, false, Sets::Implied),
-    row("hostname", b'h', true, Sets::Hostname),
-    row("user", b'u', true, Sets::User),
-    row("net", 0, true, Sets::Network),
-    row("network", 0, true, Sets::Network),
-    row("dns", 0, true, Sets::Dns),
-    row("pull", 0, true, Sets::Pull),
-    row("label", b'l', true, Sets::Ignored),
-    row("annotation", 0, true, Sets::Ignored),
-    row("log-driver", 0, true, Sets::Ignored),
-    row("restart", 0, true, Sets::Restart),
-    row("expose", 0, true, Sets::Ignored),
-    row("publish", b'p', true, Sets::Ignored),
-    row("detach", b'd', false, Sets::Ignored),
-    row("quiet", b'q', false, Sets::Ignored),
-    row("gpus", 0, true, Sets::Ignored),
+    row("tty", b't', false, Sets::Tty, "", "a terminal: standard input, output and error are a pty of the container's own"),
+    row("interactive", b'i', false, Sets::Interactive, "", "standard input is the console's; without it, `/dev/null`"),
+    row("env", b'e', true, Sets::Env, "`NAME=value`, `NAME`", "an environment variable; `NAME` alone takes its value from the pipeline's variables (on a host: from the environment). Repeatable"),
+    row("entrypoint", 0, true, Sets::Entrypoint, "command", "replaces the image's entry point and drops its command; empty removes it"),
+    row("workdir", b'w', true, Sets::WorkingDir, "path", "the working directory, absolute"),
+    row("volume", b'v', true, Sets::Volume, "`HOST:CONTAINER[:ro]`", "a folder or file of the machine (absolute, or beginning with a dot) in the container. Repeatable. Named volumes are not there yet"),
+    row("tls-verify", 0, false, Sets::TlsVerify, "`=false`", "the registry may speak plain http, or https with a certificate that nobody vouches for"),
+    row("privileged", 0, false, Sets::Privileged, "", "what every container has anyway; `=false` is an error: not there yet"),
+    row("rm", 0, false, Sets::Implied, "", "what every container has anyway"),
+    row("hostname", b'h', true, Sets::Hostname, "name", "the container's host name; otherwise the machine's"),
+    row("user", b'u', true, Sets::User, "`USER[:GROUP]`", "names of the image's `/etc/passwd` and `/etc/group`, or numbers; otherwise the image's own"),
+    row("net", 0, true, Sets::Network, "`host`, `none`", "`host` (the default) is the machine's network; `none` is a namespace with nothing in it"),
+    row("network", 0, true, Sets::Network, "as `--net`", "the longer spelling of `--net`"),
+    row("dns", 0, true, Sets::Dns, "`none`", "`/etc/resolv.conf` is the image's own; nothing but `none` is there yet"),
+    row("pull", 0, true, Sets::Pull, "`always`", "the default; nothing else is there yet"),
+    row("label", b'l', true, Sets::Ignored, "", ""),
+    row("annotation", 0, true, Sets::Ignored, "", ""),
+    row("log-driver", 0, true, Sets::Ignored, "", ""),
+    row("restart", 0, true, Sets::Restart, "`no`", "only with `no`"),
+    row("expose", 0, true, Sets::Ignored, "", ""),
+    row("publish", b'p', true, Sets::Ignored, "", ""),
+    row("detach", b'd', false, Sets::Ignored, "", ""),
+    row("quiet", b'q', false, Sets::Ignored, "", ""),
+    row("gpus", 0, true, Sets::Ignored, "", ""),
 ];
 
 /// A folder or file of the machine that the container sees.

@@ -61,13 +61,16 @@ pub struct Link {
     pub mac: [u8; 6],
     pub mtu: u32,
     pub up: bool,
-    /// The other side is there (IFF_LOWER_UP), and the kernel has let the queues run since (IFF_RUNNING): between the
-    /// two, what is sent is dropped without an error.
+    /// The other side is there (IFF_LOWER_UP).
     pub carrier: bool,
+    /// The kernel has said so to the queues (IFF_RUNNING). Until then what is sent may be dropped without an error; a
+    /// card whose carrier came before it was raised sends all the same, and gets this flag up to a second later.
+    pub running: bool,
     /// The driver's kind for interfaces made by software (`bridge`, `veth`); empty for hardware.
     pub kind: String,
 }
 
+/// An interface's IPv4 address (`RTM_NEWADDR`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub index: u32,
@@ -103,22 +106,27 @@ pub enum Reply {
     Other,
 }
 
+/// Asks for all links (`RTM_GETLINK`).
 pub fn get_links(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &[0; 16]).end()
 }
 
+/// Asks for all IPv4 addresses (`RTM_GETADDR`).
 pub fn get_addresses(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
+/// Asks for all IPv4 routes (`RTM_GETROUTE`).
 pub fn get_routes(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
+/// Sets `IFF_UP`.
 pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, IFF_UP, IFF_UP)).end()
 }
 
+/// Sets a link's MTU, in bytes.
 pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
         .attribute(IFLA_MTU, &mtu.to_ne_bytes())
@@ -140,6 +148,7 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
 }
 
+/// Adds or replaces an IPv4 route (`RTM_NEWROUTE`).
 pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
     let mut body = [AF_INET, route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];
@@ -193,7 +202,8 @@ fn link(body: &[u8]) -> Option<Link> {
         mac: [0; 6],
         mtu: 0,
         up: flags & IFF_UP != 0,
-        carrier: flags & IFF_LOWER_UP != 0 && flags & IFF_RUNNING != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        running: flags & IFF_RUNNING != 0,
         kind: String::new(),
     };
     for (kind, value) in Attributes(body.get(16..)?) {
@@ -342,14 +352,14 @@ mod tests {
     }
 
     #[test]
-    fn a_carrier_counts_when_the_queues_run() {
-        let carrier = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
-            Reply::Link(link) => link.carrier,
+    fn a_carrier_and_running_queues_are_two_things() {
+        let both = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
+            Reply::Link(link) => (link.carrier, link.running),
             other => panic!("{other:?}"),
         };
-        assert!(carrier(IFF_UP | IFF_RUNNING | IFF_LOWER_UP));
-        assert!(!carrier(IFF_UP | IFF_LOWER_UP), "the kernel is still at it");
-        assert!(!carrier(IFF_UP | IFF_RUNNING), "its state is not known yet");
+        assert_eq!(both(IFF_UP | IFF_RUNNING | IFF_LOWER_UP), (true, true));
+        assert_eq!(both(IFF_UP | IFF_LOWER_UP), (true, false), "the kernel is still at it");
+        assert_eq!(both(IFF_UP | IFF_RUNNING), (false, true), "its state is not known yet");
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! them. Where readers are known to disagree, the stricter reading wins: an
 //! archive that two tools would unpack differently is refused.
 
+mod entry;
 mod error;
 mod field;
 mod header;
 mod pax;
 mod sparse;
 
+pub use entry::{Entry, Event, Kind, Time, Xattr};
 pub use error::Error;
-use field::{number, seconds, text};
+use field::{number, padding, seconds, take, text};
 use header::*;
 use pax::Overrides;
 pub use sparse::Segment;
@@ -26,63 +28,6 @@ pub const MAX_EXTENSIONS: u32 = 16;
 pub const MAX_XATTRS: usize = 1024;
 /// Data segments of one sparse file: at 16 bytes each, a map takes 1 MiB.
 pub const MAX_SEGMENTS: usize = 1 << 16;
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    File,
-    Directory,
-    Symlink,
-    Hardlink,
-    Fifo,
-    CharDevice,
-    BlockDevice,
-}
-
-/// Seconds and nanoseconds since 1970; negative times count up from below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Time {
-    pub seconds: i64,
-    pub nanoseconds: u32,
-}
-
-/// One member's header, all extensions applied. Names are bytes as they came:
-/// not checked, not normalised (`whiteout::place` does that).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub path: Vec<u8>,
-    pub kind: Kind,
-    /// The twelve permission bits.
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub mtime: Time,
-    /// The target of a symlink or hardlink, else empty.
-    pub link: Vec<u8>,
-    /// Major and minor number of a device, else zeros.
-    pub device: (u32, u32),
-    pub xattrs: Vec<Xattr>,
-    /// A file's size, holes included.
-    pub size: u64,
-    /// Of that, the bytes that the archive holds: what the file takes on a disk.
-    pub data: u64,
-}
-
-/// An extended attribute: name and value.
-pub type Xattr = (Vec<u8>, Vec<u8>);
-
-/// What the parser saw. A file's `Entry` is followed by its `Data` in rising
-/// order (what lies between is a hole) and by `End`; other members have neither.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Event<'i> {
-    Entry(Entry),
-    /// Bytes of the file at offset `at`.
-    Data {
-        at: u64,
-        bytes: &'i [u8],
-    },
-    End,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -455,17 +400,6 @@ fn one_name(pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>
         (Some(name), _) | (None, Some(name)) => Ok(Some(name)),
         (None, None) => Ok(None),
     }
-}
-
-fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK_BYTES as u64
-}
-
-/// Takes `n` bytes off the front; `n` is at most the length.
-fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
-    let (front, rest) = input.split_at_checked(n).unwrap_or((input, b""));
-    *input = rest;
-    front
 }
 
 #[cfg(test)]

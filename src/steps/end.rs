@@ -64,7 +64,12 @@ fn fail(policy: OnFail, report: &Report) {
 
 fn end(how: Reboot, report: &Report) {
     let error = machine::reboot(how);
-    report.warn("end", format_args!("{how:?}: {error}"));
+    let wanted = match how {
+        Reboot::PowerOff => "poweroff",
+        Reboot::Restart => "reboot",
+        Reboot::Halt => "halt",
+    };
+    report.warn("end", format_args!("{wanted}: {error}"));
 }
 
 fn pause(ms: u64) {

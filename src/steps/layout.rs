@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// An image layout in a folder.
 pub struct Layout {
     dir: PathBuf,
     tag: Option<String>,

@@ -38,6 +38,7 @@ pub struct Network {
     pub ntp: Vec<Ipv4Addr>,
 }
 
+/// A wired interface.
 #[derive(Debug)]
 pub struct Interface {
     pub index: u32,
@@ -202,7 +203,8 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
 }
 
 /// The lease's routes in the order in which the kernel takes them: those on the link first, since gateways may be
-/// reached by them. A gateway that no address of ours reaches is on the link by the server's word (RFC 3442: /32 leases).
+/// reached by them. A gateway that no address of ours reaches is on the link by the server's word (RFC 3442: /32
+/// leases).
 fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     let near = |gateway: Ipv4Addr| {
         let shift = 32 - u32::from(lease.prefix);

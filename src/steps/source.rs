@@ -28,6 +28,7 @@ impl Error {
     }
 }
 
+/// What [`super::pull`] asks for documents and blobs.
 pub trait Source {
     /// The index or manifest of that digest; without one, the image's own.
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;

@@ -18,6 +18,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+/// An open store.
 pub struct Store {
     root: PathBuf,
     /// On a disk, what is complete must be there before its name is.

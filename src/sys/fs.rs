@@ -169,10 +169,11 @@ pub fn fchmodat(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Result<()> {
 }
 
 fn timespec(time: (i64, u32)) -> libc::timespec {
-    // 32-bit time_t: what does not fit is clamped.
-    let limit = |seconds: i64| libc::time_t::try_from(seconds).ok();
-    let fallback = if time.0 < 0 { libc::time_t::MIN } else { libc::time_t::MAX };
-    libc::timespec { tv_sec: limit(time.0).unwrap_or(fallback), tv_nsec: time.1 as libc::c_long }
+    // 32-bit time_t: what does not fit is clamped. The type's own name is deprecated for musl.
+    let latest = if time.0 < 0 { i32::MIN } else { i32::MAX };
+    #[allow(clippy::useless_conversion)]
+    let tv_sec = time.0.try_into().unwrap_or(latest.into());
+    libc::timespec { tv_sec, tv_nsec: time.1 as libc::c_long }
 }
 
 /// Sets access and modification time: seconds and nanoseconds since 1970.

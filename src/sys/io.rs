@@ -99,7 +99,8 @@ pub fn receive_fd(socket: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     let mut byte = [0u8];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
     let mut control = Control([0; 64]);
-    // SAFETY: all pointers are to locals that live through the call; the header is read only where the kernel wrote one.
+    // SAFETY: all pointers are to locals that live through the call; the header is read only where the kernel wrote
+    // one.
     unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = &mut part;

@@ -82,7 +82,7 @@ pub fn realtime() -> (i64, u32) {
 
 /// Sets the wall clock to seconds and nanoseconds since 1970 (UTC).
 pub fn set_realtime(seconds: i64, nanoseconds: u32) -> Result<()> {
-    let time = libc::timespec { tv_sec: seconds as libc::time_t, tv_nsec: nanoseconds as libc::c_long };
+    let time = libc::timespec { tv_sec: seconds as _, tv_nsec: nanoseconds as libc::c_long };
     // SAFETY: the struct is ours and lives through the call.
     cvt("clock_settime", unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &time) })?;
     Ok(())

@@ -142,6 +142,7 @@ extern "C" fn on_crash(_signal: libc::c_int, info: *mut libc::siginfo_t, context
 /// # Safety
 /// Both pointers must be those that the kernel gave to a signal handler.
 #[allow(unused_variables)]
+// SAFETY: the contract above is the caller's.
 unsafe fn instruction(info: *mut libc::siginfo_t, context: *mut libc::c_void) -> usize {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: by contract a ucontext of this architecture.

@@ -7,13 +7,13 @@
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
-                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] …";
+                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] … | reboot | poweroff | break-init PROC";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -67,6 +67,9 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
             std::thread::sleep(Duration::from_secs_f64(first.parse().map_err(io::Error::other)?));
         }
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
+        "reboot" => return restart(0x0123_4567),
+        "break-init" => break_init(first)?,
+        "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {
             print!("{}", rest.get(1..).unwrap_or_default().join(" "));
             io::stdout().flush()?;
@@ -81,7 +84,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
 }
 
 fn number(text: &str) -> io::Result<i64> {
-    text.parse().map_err(|_| io::Error::other(format!("want a number, not {text:?}")))
+    text.parse().map_err(|_| io::Error::other(format!("want a number, not «{text}»")))
 }
 
 fn line(path: &str) -> io::Result<String> {
@@ -192,6 +195,15 @@ fn cat(path: &str) -> io::Result<()> {
 extern "C" {
     /// The C library's, which std brings along: this file needs nothing but rustc.
     fn raise(signal: i32) -> i32;
+    fn reboot(how: i32) -> i32;
+}
+
+/// reboot(2), by one of its numbers; in a PID namespace it ends that namespace.
+fn restart(how: u32) -> io::Result<u8> {
+    // SAFETY: C's own prototype; takes a number only.
+    let result = unsafe { reboot(how as i32) };
+    println!("still there ({result}): {}", io::Error::last_os_error());
+    Ok(1)
 }
 
 /// Signals itself. Process 1 of a PID namespace survives what it sends itself,
@@ -266,6 +278,26 @@ fn zombies() -> io::Result<usize> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(count)
+}
+
+/// What a privileged container may do to a machine whose /proc it is given: an
+/// illegal instruction where the init's working process waits.
+fn break_init(proc: &str) -> io::Result<()> {
+    for name in sorted(proc)? {
+        let status = fs::read_to_string(format!("{proc}/{name}/status")).unwrap_or_default();
+        let place = fs::read_to_string(format!("{proc}/{name}/syscall")).unwrap_or_default();
+        let waits_at = place.split_whitespace().last().and_then(|word| word.strip_prefix("0x"));
+        let waits_at = waits_at.and_then(|word| u64::from_str_radix(word, 16).ok());
+        if let (true, Some(address)) = (status.lines().any(|line| line == "PPid:\t1"), waits_at) {
+            println!("breaking {}", status.lines().next().unwrap_or_default());
+            // x86's UD2; elsewhere, too, not what was there.
+            fs::OpenOptions::new()
+                .write(true)
+                .open(format!("{proc}/{name}/mem"))?
+                .write_all_at(b"\x0f\x0b", address)?;
+        }
+    }
+    Ok(())
 }
 
 fn dd(path: &str, bytes: u64) -> io::Result<()> {

@@ -18,6 +18,7 @@ const HOST: &str = "10.0.2.2";
 /// Where things are kept between runs.
 const CACHE: &str = "target";
 
+/// What `boot` takes.
 #[derive(Args)]
 pub struct Boot {
     /// An image as b2c.run names it, or oci:DIR[:TAG] of this machine; none: a demo image of our own
@@ -56,6 +57,7 @@ pub struct Boot {
     options: Vec<String>,
 }
 
+/// Boots, streams the console, prints the table; the exit code is the pipeline's verdict.
 pub fn boot(args: &Boot) -> Result<ExitCode, String> {
     let cache = Path::new(CACHE);
     let kernel = kernel::find(args.kernel.as_deref(), args.kernel_modules.as_deref(), &cache.join("kernel"))?;

@@ -5,6 +5,7 @@ mod boot;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocinit::host::compress::{Compression, Effort};
+use ocinit::host::docs;
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::serve::Server;
@@ -29,6 +30,8 @@ enum Command {
     Serve(Serve),
     /// Write what the release consists of, and fail when it is over its budget
     Size(Size),
+    /// Write the tables of options and flags into the documentation, as the code has them
+    Docs,
 }
 
 #[derive(Args)]
@@ -107,6 +110,7 @@ fn main() -> ExitCode {
         Command::Boot(args) => boot::boot(&args),
         Command::Serve(args) => serve(&args),
         Command::Size(args) => size::run(&args.release, &args.report).map(|()| ExitCode::SUCCESS),
+        Command::Docs => refresh_docs().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("ocinit-host: {error}");
@@ -157,6 +161,15 @@ fn build(args: &Build) -> Result<(), String> {
     if let Some(set) = &spec.modules {
         let bytes = made.bytes.len() - made.base_len;
         println!("  {} kernel modules of {}: {bytes} bytes ({})", set.len(), set.release, made.how[1]);
+    }
+    Ok(())
+}
+
+fn refresh_docs() -> Result<(), String> {
+    for page in docs::PAGES.map(Path::new) {
+        let text = String::from_utf8(read(page)?).map_err(|error| format!("{}: {error}", page.display()))?;
+        let fresh = docs::refresh(&text).map_err(|error| format!("{}: {error}", page.display()))?;
+        write(page, fresh.as_bytes())?;
     }
     Ok(())
 }

@@ -38,6 +38,7 @@ enum State {
     Lost,
 }
 
+/// One interface's client (RFC 2131, section 4.4).
 pub struct Client {
     mac: [u8; 6],
     random: u32,
@@ -123,6 +124,13 @@ impl Client {
                 Action::Lost
             }
             State::Bound(..) | State::Renewing(_) | State::Rebinding(_) => self.renew(now_ms),
+        }
+    }
+
+    /// Sends again what waits for an answer, now: for when the last message was probably lost on our own side.
+    pub fn hurry(&mut self, now_ms: u64) {
+        if matches!(self.state, State::Selecting | State::Requesting(_)) {
+            self.wake_ms = now_ms;
         }
     }
 
@@ -336,6 +344,19 @@ mod tests {
         assert_eq!(client.poll(2), Action::Idle);
         assert_eq!(client.next_wake(), Some(1 + 43_200_000), "T1 from the REQUEST");
         assert_eq!((client.discovers(), client.drops().text()), (1, String::new()));
+    }
+
+    #[test]
+    fn queues_that_begin_to_run_are_used_at_once() {
+        let mut client = client();
+        client.poll(0);
+        client.hurry(3);
+        assert_eq!(sent(&client.poll(3)).0, 1);
+        assert_eq!(client.poll(3), Action::Idle);
+        let mut bound = bound(600);
+        let before = bound.next_wake();
+        bound.hurry(4);
+        assert_eq!(bound.next_wake(), before, "a lease is not asked for again");
     }
 
     #[test]

@@ -58,6 +58,7 @@ pub enum Kind {
     Nak = 6,
 }
 
+/// A route of options 3, 33 or 121.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     pub destination: Ipv4Addr,

@@ -2,6 +2,18 @@
 
 use super::Time;
 
+/// What follows a body of `size` bytes to the end of its block.
+pub fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % super::BLOCK_BYTES as u64
+}
+
+/// Takes `n` bytes off the front; `n` is at most the length.
+pub fn take<'i>(input: &mut &'i [u8], n: usize) -> &'i [u8] {
+    let (front, rest) = input.split_at_checked(n).unwrap_or((input, b""));
+    *input = rest;
+    front
+}
+
 /// A name field: up to its first NUL.
 pub fn text(field: &[u8]) -> &[u8] {
     field.split(|b| *b == 0).next().unwrap_or(b"")

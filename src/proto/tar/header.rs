@@ -42,6 +42,7 @@ pub enum Body {
     Skipped,
 }
 
+/// What a type flag means.
 pub fn kind_of(kind: u8, dialect: Dialect, path: &[u8]) -> Result<(Kind, Body), Error> {
     Ok(match kind {
         // v7 had no type for directories, and some writers still have none.
@@ -62,6 +63,7 @@ pub fn kind_of(kind: u8, dialect: Dialect, path: &[u8]) -> Result<(Kind, Body), 
     })
 }
 
+/// Which dialect's fields a header has, by its magic.
 pub fn dialect(block: &[u8; BLOCK_BYTES]) -> Dialect {
     match &block[MAGIC] {
         b"ustar  \0" => Dialect::Gnu,
@@ -71,6 +73,7 @@ pub fn dialect(block: &[u8; BLOCK_BYTES]) -> Dialect {
     }
 }
 
+/// The name of a ustar header: prefix and name.
 pub fn header_name(block: &[u8; BLOCK_BYTES], dialect: Dialect) -> Vec<u8> {
     let prefix = match dialect {
         Dialect::Ustar => text(&block[PREFIX]),
@@ -84,6 +87,7 @@ pub fn header_name(block: &[u8; BLOCK_BYTES], dialect: Dialect) -> Vec<u8> {
     }
 }
 
+/// A user or group number (32 bits).
 pub fn id(field: &[u8]) -> Result<u32, Error> {
     number(field).and_then(|n| u32::try_from(n).ok()).ok_or(Error::Number)
 }

@@ -21,6 +21,7 @@ pub enum Form {
     InBody { real_size: u64 },
 }
 
+/// Where the stored bytes of a sparse file belong.
 #[derive(Default)]
 pub struct Map {
     segments: Vec<Segment>,

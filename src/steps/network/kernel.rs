@@ -12,6 +12,7 @@ const ENOBUFS: i32 = 105;
 /// Datagrams read for one request or at one time: dumps come in pieces of 32 KiB.
 const MAX_DATAGRAMS: usize = 4096;
 
+/// The kernel's side of rtnetlink.
 pub struct Kernel {
     requests: OwnedFd,
     events: OwnedFd,

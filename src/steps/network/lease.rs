@@ -130,6 +130,10 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> 
                 if !link.carrier {
                     // Behind the next carrier there may be another network.
                     port.client = None;
+                } else if link.running && !port.link.running {
+                    if let Some(client) = &mut port.client {
+                        client.hurry(uptime_ms());
+                    }
                 }
                 port.link = link;
             }

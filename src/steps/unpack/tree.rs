@@ -32,6 +32,7 @@ pub struct Late {
     pub implied: bool,
 }
 
+/// A layer's tree in the making.
 pub struct Tree<'a> {
     root: BorrowedFd<'a>,
     lowers: &'a [BorrowedFd<'a>],

@@ -1,0 +1,58 @@
+//! What the tests with real parts share: the payload, images, a registry, and
+//! the clearing up at the end of a test program.
+
+#![allow(dead_code)]
+
+pub mod images;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+const PAYLOAD: &str = "tests/payload/payload.rs";
+
+/// The payload as a static binary: made when it is older than its source.
+pub fn payload() -> Vec<u8> {
+    let dir = Path::new("target/payload");
+    let built = dir.join("payload");
+    let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    if time(&built).is_none_or(|built| time(Path::new(PAYLOAD)).is_some_and(|source| source > built)) {
+        std::fs::create_dir_all(dir).unwrap();
+        // Aside, then renamed: another test program may be at it, too.
+        let aside = dir.join(format!("payload.{}", std::process::id()));
+        let flags =
+            "--edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto";
+        let status = Command::new("rustc").args(flags.split(' ')).arg(PAYLOAD).arg("-o").arg(&aside).status();
+        assert!(status.expect("rustc").success(), "rustc cannot build {PAYLOAD}");
+        std::fs::rename(&aside, &built).unwrap();
+    }
+    std::fs::read(built).unwrap()
+}
+
+/// An empty folder below `target/`, where disks are large; gone with the test program.
+pub fn scratch(name: &str) -> PathBuf {
+    let dir = Path::new("target/test").join(format!("{name}.{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let dir = dir.canonicalize().unwrap();
+    let gone = dir.clone();
+    at_exit(move || drop(std::fs::remove_dir_all(gone)));
+    dir
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+static TASKS: Mutex<Vec<Task>> = Mutex::new(Vec::new());
+
+/// What is done when the test program ends, the latest first: statics are never dropped.
+pub fn at_exit(task: impl FnOnce() + Send + 'static) {
+    extern "C" fn run() {
+        while let Some(task) = TASKS.lock().ok().and_then(|mut tasks| tasks.pop()) {
+            task();
+        }
+    }
+    let mut tasks = TASKS.lock().unwrap();
+    if tasks.is_empty() {
+        // SAFETY: registers a function without captures; it may run on any thread.
+        unsafe { libc::atexit(run) };
+    }
+    tasks.push(Box::new(task));
+}

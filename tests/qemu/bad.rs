@@ -1,0 +1,239 @@
+//! Bad input: each failure is told in golden lines, and the machine ends in order.
+
+use crate::lab::{boot, boot_with, disk, lab, Lab, POWER_DOWN, RESTART};
+use crate::parts::images;
+use ocinit::host::qemu::{Disk, Network};
+use std::fs::OpenOptions;
+use std::net::UdpSocket;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Boots the usual machine with an option that cannot work: its last lines, then power off.
+fn fails(name: &str, words: &str) {
+    let Some(seen) = boot(name, words) else { return };
+    seen.ends(POWER_DOWN);
+    seen.golden(name);
+}
+
+// The network.
+
+#[test]
+fn no_cable() {
+    let Some(seen) = boot_with("no-cable", r#"b2c.run="pull:payload""#, |machine| machine.cable = false) else {
+        return;
+    };
+    seen.ends(POWER_DOWN);
+    seen.golden("no-cable");
+}
+
+#[test]
+fn no_network_card() {
+    let none = |machine: &mut ocinit::host::qemu::Machine| machine.network = Network::None;
+    let Some(seen) = boot_with("no-network-card", r#"b2c.run="pull:payload""#, none) else { return };
+    seen.ends(POWER_DOWN);
+    seen.golden("no-network-card");
+}
+
+#[test]
+fn no_dhcp_server() {
+    // A hub that nobody else is on: the cable is in, and there is silence.
+    let Some(seen) = boot_with("no-dhcp-server", r#"b2c.run="pull:payload""#, |machine| {
+        machine.network = Network::Raw("hubport,hubid=1".into());
+        // A switch under spanning tree forwards after 30 s: the machine tries for a minute.
+        machine.timeout = Duration::from_secs(150);
+    }) else {
+        return;
+    };
+    seen.ends(POWER_DOWN);
+    seen.golden("no-dhcp-server");
+}
+
+#[test]
+fn no_name_server() {
+    let words = r#"b2c.run="docker://registry.example/payload""#;
+    let quiet = |machine: &mut ocinit::host::qemu::Machine| machine.network = Network::User(vec!["restrict=on".into()]);
+    let Some(seen) = boot_with("no-name-server", words, quiet) else { return };
+    seen.over(125, POWER_DOWN);
+    seen.golden("no-name-server");
+}
+
+#[test]
+fn silent_time_server() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let words = format!(r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="pull:payload echo goes on""#);
+    let Some(seen) = boot("silent-time-server", &words) else { return };
+    seen.over(0, POWER_DOWN);
+    assert!(seen.says("WARN no answer from").contains(" in 3 tries; the clock says 20"));
+    seen.at("goes on");
+}
+
+// The registry.
+
+#[test]
+fn unknown_image() {
+    fails("unknown-image", r#"b2c.run="pull:nothing""#);
+}
+
+#[test]
+fn unknown_tag() {
+    fails("unknown-tag", r#"b2c.run="pull:payload:v9""#);
+}
+
+#[test]
+fn registry_down() {
+    fails("registry-down", r#"b2c.run="--tls-verify=false docker://10.0.2.2:9/payload""#);
+}
+
+#[test]
+fn https_is_not_given_up() {
+    fails("plain-http-server", r#"b2c.run="docker://REGISTRY/payload""#);
+}
+
+/// An image whose last layer is spoiled in the registry's own store.
+fn spoiled(lab: &Lab, name: &str, spoil: impl FnOnce(&std::fs::File)) {
+    let digest = images::push(&lab.registry, &lab.dir, name, images::marked(&lab.payload, name));
+    let file: PathBuf = images::layer_file(&lab.registry, &lab.dir.join(name), &digest);
+    spoil(&OpenOptions::new().read(true).write(true).open(file).unwrap());
+}
+
+#[test]
+fn wrong_byte_in_a_layer() {
+    let Some(lab) = lab() else { return };
+    spoiled(&lab, "changed", |file| file.write_all_at(b"X", 700).unwrap());
+    fails("wrong-digest", r#"b2c.run="pull:changed""#);
+}
+
+#[test]
+fn truncated_layer() {
+    let Some(lab) = lab() else { return };
+    spoiled(&lab, "cut", |file| file.set_len(file.metadata().unwrap().len() - 1500).unwrap());
+    fails("truncated-layer", r#"b2c.run="pull:cut""#);
+}
+
+#[test]
+fn another_digest_than_asked_for() {
+    let words = format!(r#"b2c.run="pull:payload@sha256:{}""#, "0".repeat(64));
+    fails("unknown-digest", &words);
+}
+
+// The disk.
+
+#[test]
+fn memory_is_too_small_for_the_image() {
+    let Some(seen) = boot_with("tmpfs-full", r#"b2c.run="pull:big""#, |machine| machine.memory_mb = 112) else {
+        return;
+    };
+    seen.over(125, POWER_DOWN);
+    seen.golden("tmpfs-full");
+}
+
+#[test]
+fn disk_is_too_small_for_the_image() {
+    let Some(path) = disk("small.img", 24, "B2C_CACHE") else { return };
+    let words = r#"b2c.cache_device=auto b2c.run="pull:big" b2c.run="pull:payload echo the rest runs""#;
+    let Some(seen) = boot_with("disk-full", words, |machine| {
+        machine.disks.push(Disk { path: path.clone(), serial: String::new(), read_only: false, snapshot: false });
+    }) else {
+        return;
+    };
+    seen.over(125, POWER_DOWN);
+    seen.golden("disk-full");
+    crate::cache::clean(&path);
+}
+
+#[test]
+fn no_cache_device() {
+    fails("no-cache-device", r#"b2c.cache_device=/dev/vdz b2c.run="pull:payload echo goes on""#);
+}
+
+// The container.
+
+#[test]
+fn entry_point_missing() {
+    fails("entry-point-missing", r#"b2c.run="--entrypoint /missing pull:payload""#);
+}
+
+#[test]
+fn entry_point_is_no_program() {
+    fails("entry-point-not-executable", r#"b2c.run="--entrypoint /data/plain pull:payload""#);
+}
+
+#[test]
+fn entry_point_is_a_directory() {
+    fails("entry-point-directory", r#"b2c.run="--entrypoint /data pull:payload""#);
+}
+
+#[test]
+fn unknown_user() {
+    fails("unknown-user", r#"b2c.run="--user nobody-here pull:payload""#);
+}
+
+#[test]
+fn working_dir_missing() {
+    fails("volume-missing", r#"b2c.run="-v /none:/data pull:payload""#);
+}
+
+// The command line.
+
+#[test]
+fn unmatched_quote() {
+    fails("unmatched-quote", r#"b2c.onfail=poweroff b2c.run="pull:payload echo"#);
+}
+
+#[test]
+fn unmatched_quote_inside() {
+    fails("unmatched-quote-inside", r#"b2c.run="pull:payload echo 'a b""#);
+}
+
+#[test]
+fn unknown_flag() {
+    fails("unknown-flag", r#"b2c.run="--no-such-flag pull:payload""#);
+}
+
+#[test]
+fn url_in_place_of_an_image() {
+    fails("image-with-http", r#"b2c.run="docker://http://REGISTRY/payload""#);
+}
+
+#[test]
+fn unknown_options_are_warnings() {
+    fails(
+        "unknown-option",
+        r#"b2c.rum=x b2c.nothing_like_it b2c.swap=1G other.option=1 b2c.run="pull:payload echo goes on""#,
+    );
+}
+
+#[test]
+fn wrong_value() {
+    fails("wrong-value", r#"b2c.poweroff_delay=soon b2c.run="pull:payload""#);
+}
+
+// What follows a failure.
+
+#[test]
+fn on_fail_reboot() {
+    let Some(seen) = boot("on-fail-reboot", r#"b2c.onfail=reboot b2c.run="pull:nothing""#) else { return };
+    seen.over(125, RESTART);
+    seen.golden("on-fail-reboot");
+}
+
+#[test]
+fn on_fail_hang() {
+    let Some(lab) = lab() else { return };
+    let words = r#"b2c.onfail=hang b2c.run="pull:nothing""#;
+    let stays = "the machine stays as it is";
+    let seen = lab.boot_until("on-fail-hang", words, |_| (), stays);
+    assert!(!seen.boot.timed_out);
+    assert!(seen.at(crate::lab::SAFE) < seen.lines().position(|line| line.contains(stays)).unwrap());
+    seen.golden("on-fail-hang");
+}
+
+#[test]
+fn the_init_itself_crashes() {
+    let words = r#"b2c.run="-v /proc:/machine pull:payload break-init /machine""#;
+    let Some(seen) = boot("crash", words) else { return };
+    seen.ends(POWER_DOWN);
+    seen.golden("crash");
+}

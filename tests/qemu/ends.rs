@@ -1,0 +1,76 @@
+//! Exit codes, signals, and how machines end.
+
+use crate::lab::{boot, boot_with, OVER, POWER_DOWN, RESTART, SAFE};
+
+#[test]
+fn exit_codes() {
+    let words = r#"b2c.run="pull:payload exit 42" b2c.run="pull:payload crash" b2c.run="--entrypoint /missing pull:payload" b2c.run="--entrypoint /data/plain pull:payload" b2c.run="--entrypoint /data pull:payload""#;
+    let Some(seen) = boot("exit_codes", words) else { return };
+    seen.over(42, POWER_DOWN);
+    let codes: Vec<&str> = seen.lines().filter_map(|line| line.split("exit code ").nth(1)).collect();
+    // SIGABRT is 6; process 1 of a namespace dies of it only by its own hand.
+    assert_eq!(codes.len(), 5);
+    assert_eq!([codes[0], codes[2], codes[3], codes[4]], ["42", "127", "126", "126"]);
+    assert!(["134", "139", "132"].contains(&codes[1]), "abort: {}", codes[1]);
+}
+
+#[test]
+fn container_that_reboots() {
+    let words = r#"b2c.run="pull:payload reboot" b2c.run="pull:payload echo not reached" b2c.run_post="pull:payload env B2C_PIPELINE_SHUTDOWN_MODE""#;
+    let Some(seen) = boot("reboot", words) else { return };
+    seen.over(129, RESTART);
+    seen.at("reboot");
+    seen.never("not reached");
+}
+
+#[test]
+fn container_that_powers_off() {
+    let Some(seen) = boot("poweroff", r#"b2c.run="pull:payload poweroff""#) else { return };
+    seen.over(130, POWER_DOWN);
+}
+
+#[test]
+fn shutdown_command() {
+    let words = r#"b2c.run="pull:payload exit 4" b2c.poweroff_delay=1 b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; reboot -f""#;
+    let Some(seen) = boot("shutdown_cmd", words) else { return };
+    seen.over(4, RESTART);
+    seen.in_order(&[SAFE, "JOB_RESULT=4"]);
+    let (safe, job) = (seen.at(SAFE), seen.at("JOB_RESULT=4"));
+    let between = seen.boot.lines[job].0 - seen.boot.lines[safe].0;
+    assert!(between.as_millis() >= 900, "b2c.poweroff_delay=1 took {between:?}");
+}
+
+#[test]
+fn sections_for_gitlab() {
+    let Some(seen) = boot("sections", r#"b2c.log=sections b2c.run="pull:payload hello""#) else { return };
+    let raw = String::from_utf8_lossy(&seen.boot.raw).into_owned();
+    for (name, collapsed) in [("boot", "[collapsed=true]"), ("pull", "[collapsed=true]"), ("container", "")] {
+        let start = after_number(&raw, "\x1b[0Ksection_start:");
+        assert!(
+            start.contains(&format!(":{name}{collapsed}\r\x1b[0K{name}\r\n").as_str())
+                || start.iter().any(|rest| rest.starts_with(&format!(":{name}{collapsed}\r\x1b[0K"))),
+            "start of {name}: {start:?}"
+        );
+        let end = after_number(&raw, "\x1b[0Ksection_end:");
+        assert!(end.iter().any(|rest| rest.starts_with(&format!(":{name}\r\x1b[0K"))), "end of {name}");
+    }
+    assert!(
+        raw.contains(&format!("\n{OVER}0\r\n")) && raw.contains(&format!("\n{SAFE}\r\n")),
+        "no colour codes in them"
+    );
+    let Some(seen) = boot("no_sections", r#"b2c.log=plain b2c.run="pull:payload hello""#) else { return };
+    assert!(!seen.boot.raw.contains(&0x1b), "b2c.log=plain has no escapes");
+}
+
+/// What follows each `mark` and a number of seconds.
+fn after_number<'a>(raw: &'a str, mark: &str) -> Vec<&'a str> {
+    raw.split(mark).skip(1).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit())).collect()
+}
+
+#[test]
+fn with_little_memory() {
+    let Some(seen) = boot_with("96_mb", r#"b2c.run="pull:payload hello""#, |machine| machine.memory_mb = 96) else {
+        return;
+    };
+    seen.over(0, POWER_DOWN);
+}

@@ -1,0 +1,92 @@
+//! A failure's last lines are product behaviour: each is kept in a file.
+//! `UPDATE_GOLDEN=1` writes the files anew.
+
+use crate::lab::Seen;
+use std::path::Path;
+
+impl Seen {
+    /// Compares the lines from the first warning or failure on with `golden/NAME.txt`.
+    pub fn golden(&self, name: &str) {
+        let lines: Vec<String> = self.lines().filter_map(normal).collect();
+        let start = lines.iter().position(|line| line.contains("WARN ") || line.contains("FAIL "));
+        let start = start.expect("a warning or a failure");
+        let text = lines[start..].join("\n") + "\n";
+        let file = Path::new("tests/qemu/golden").join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&file, text).unwrap();
+            return;
+        }
+        let kept = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(kept == text, "{} says\n{kept}\nthe console says\n{text}", file.display());
+    }
+}
+
+/// A line without what differs from run to run: times, ports, digests, hardware
+/// addresses. The kernel's own lines are none of ours, but for its last one.
+fn normal(line: &str) -> Option<String> {
+    let line = line.trim_end();
+    if line.is_empty() {
+        return None;
+    }
+    let line = match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => {
+            // Which drivers there are is the kernel's affair.
+            if rest.starts_with("drivers ") {
+                return None;
+            }
+            // Six digits after the point: the kernel.
+            if time.rsplit('.').next().is_some_and(|digits| digits.len() == 6) && !rest.starts_with("reboot: ") {
+                return None;
+            }
+            format!("[TIME] {rest}")
+        }
+        _ => line.to_string(),
+    };
+    let words: Vec<&str> = line.split(' ').collect();
+    let unit = |at: usize| words.get(at + 1).copied().unwrap_or_default().trim_end_matches(',');
+    let counted = |at: usize| at > 0 && words[at - 1] == "sent:";
+    let is_measure = |at: usize| matches!(unit(at), "ms" | "kB" | "MB") || counted(at);
+    let normal = words.iter().enumerate().map(|(at, text)| if is_measure(at) { "N".into() } else { word(text) });
+    Some(normal.collect::<Vec<_>>().join(" "))
+}
+
+/// Blank-separated words that carry a number of this run.
+fn word(word: &str) -> String {
+    let mut out = String::new();
+    let mut rest = word;
+    for (prefix, mark, is_part) in [
+        ("10.0.2.2:", "PORT", char::is_ascii_digit as fn(&char) -> bool),
+        ("sha256:", "DIGEST", |c: &char| c.is_ascii_hexdigit() || *c == '…'),
+        ("0x", "ADDRESS", char::is_ascii_hexdigit),
+    ] {
+        if let Some((before, after)) = rest.split_once(prefix) {
+            out.push_str(before);
+            out.push_str(prefix);
+            out.push_str(mark);
+            rest = after.trim_start_matches(|c: char| is_part(&c));
+        }
+    }
+    if is_mac(rest) {
+        rest = "MAC";
+    }
+    out.push_str(rest);
+    out
+}
+
+fn is_mac(word: &str) -> bool {
+    word.len() == 17
+        && word.split(':').filter(|part| part.len() == 2 && u8::from_str_radix(part, 16).is_ok()).count() == 6
+}
+
+#[test]
+fn what_differs_from_run_to_run_is_left_out() {
+    let normal = |line| super::golden::normal(line).unwrap_or_default();
+    assert_eq!(
+        normal("[   1.02] FAIL pull  10.0.2.2:43211/x:latest: gone"),
+        "[TIME] FAIL pull  10.0.2.2:PORT/x:latest: gone"
+    );
+    assert_eq!(normal("layer 1/2 sha256:0123456789ab…: short"), "layer 1/2 sha256:DIGEST: short");
+    assert_eq!(normal("eth0 52:54:00:12:34:56 up"), "eth0 MAC up");
+    assert_eq!(normal("[    0.512345] Run /init"), "");
+    assert_eq!(normal("[    9.512345] reboot: Power down"), "[TIME] reboot: Power down");
+}

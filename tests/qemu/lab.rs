@@ -1,0 +1,232 @@
+//! What all scenarios share, made once a run: kernel, initramfs, registry,
+//! images; and how one of them boots.
+
+use crate::parts::{self, images};
+use ocinit::host::compress::Compression;
+use ocinit::host::initramfs::{self, Spec};
+use ocinit::host::kernel;
+use ocinit::host::modules::{self, Profile};
+use ocinit::host::qemu::{Boot, Machine};
+use ocinit::host::registry::DockerRegistry;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+const INIT: &str = "target/ocinit/x86_64/ocinit";
+/// A guest that is still there then hangs.
+const LIMIT: Duration = Duration::from_secs(90);
+/// Guests at a time.
+const GUESTS_MAX: usize = 2;
+
+/// The texts of the dialect that end every machine.
+pub const OVER: &str = "Execution is over, pipeline status: ";
+pub const SAFE: &str = "It's now safe to turn off your computer";
+pub const POWER_DOWN: &str = "reboot: Power down";
+pub const RESTART: &str = "reboot: Restarting system";
+
+pub struct Lab {
+    kernel: PathBuf,
+    pub modules: PathBuf,
+    initramfs: PathBuf,
+    pub registry: DockerRegistry,
+    pub dir: PathBuf,
+    pub payload: Vec<u8>,
+}
+
+static LAB: Mutex<Option<Arc<Lab>>> = Mutex::new(None);
+
+/// The lab; without QEMU there is none, and the scenario is skipped with a line.
+pub fn lab() -> Option<Arc<Lab>> {
+    // A lab that could not be made is tried again: each test then says why.
+    let mut lab = LAB.lock().unwrap_or_else(PoisonError::into_inner);
+    if lab.is_none() {
+        let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
+        if !Command::new(&qemu).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
+            println!("skipped: there is no QEMU here");
+            return None;
+        }
+        *lab = Some(Arc::new(Lab::new()));
+        // Its owner ends the registry; statics have none at the end.
+        parts::at_exit(|| drop(LAB.lock().ok().and_then(|mut lab| lab.take())));
+    }
+    lab.clone()
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let dir = parts::scratch("qemu");
+        let payload = parts::payload();
+        let kernel = kernel::debian(Path::new("target/kernel")).unwrap_or_else(|why| panic!("no kernel: {why}"));
+        let modules = kernel.modules.expect("Debian's kernel has modules");
+        let registry = DockerRegistry::start(&dir.join("registry")).expect("docker-registry (./dev setup brings it)");
+        for (name, image) in [
+            ("payload", images::payload(&payload)),
+            ("guest", images::guest(&payload)),
+            ("layers", images::layers(&payload)),
+            ("big", images::big(&payload, 96)),
+        ] {
+            images::push(&registry, &dir, name, image);
+        }
+        images::push_index(&registry, &dir, &payload);
+        let mut lab = Lab { kernel: kernel.image, modules, initramfs: PathBuf::new(), registry, dir, payload };
+        lab.initramfs = lab.build("initramfs", |_| ());
+        lab
+    }
+
+    /// An initramfs with more in it than the usual one.
+    pub fn build(&self, name: &str, more: impl FnOnce(&mut Spec)) -> PathBuf {
+        let init = std::fs::read(INIT).unwrap_or_else(|error| panic!("{INIT}: {error}: ./dev build makes it"));
+        let mut spec = Spec::new(init, Compression::Zstd);
+        spec.modules = Some(modules::select(&self.modules, Profile::Vm, &[]).unwrap());
+        more(&mut spec);
+        let path = self.dir.join(name);
+        std::fs::write(&path, initramfs::build(&spec).unwrap().bytes).unwrap();
+        path
+    }
+
+    /// Boots the machine that `change` has made of the usual one. In `words`,
+    /// `pull:NAME` is an image of the lab's registry and `REGISTRY` its address.
+    pub fn boot(&self, name: &str, words: &str, change: impl FnOnce(&mut Machine)) -> Seen {
+        self.boot_until(name, words, change, "")
+    }
+
+    /// As [`Lab::boot`], and pulls the plug when a line has `enough` in it.
+    pub fn boot_until(&self, name: &str, words: &str, change: impl FnOnce(&mut Machine), enough: &str) -> Seen {
+        let host = self.registry.for_guest();
+        let words = words.replace("pull:", &format!("--tls-verify=false docker://{host}/")).replace("REGISTRY", &host);
+        let dress = if words.contains("b2c.log=") { "" } else { " b2c.log=plain" };
+        // Emulated timers come late on a busy host: the kernel must not take that for a broken board.
+        let append = format!("console=ttyS0 quiet panic=-1 no_timer_check{dress} {words}");
+        let mut machine = Machine::new(&self.kernel, &self.initramfs, append);
+        machine.timeout = LIMIT;
+        change(&mut machine);
+        let boot = {
+            let _place = Place::take();
+            machine.boot_until(&mut |_, _| {}, &mut |line| !enough.is_empty() && line.contains(enough)).unwrap()
+        };
+        tell(name, &boot);
+        let seen = Seen { boot };
+        // libtest shows this where the test fails.
+        println!("{}", seen.text());
+        seen.never("Kernel panic");
+        seen.never("Attempted to kill init");
+        seen
+    }
+}
+
+/// Boots the usual machine with these options.
+pub fn boot(name: &str, words: &str) -> Option<Seen> {
+    Some(lab()?.boot(name, words, |_| ()))
+}
+
+/// Boots a changed machine.
+pub fn boot_with(name: &str, words: &str, change: impl FnOnce(&mut Machine)) -> Option<Seen> {
+    Some(lab()?.boot(name, words, change))
+}
+
+/// An ext4 disk image of so many MiB.
+pub fn disk(name: &str, mib: u64, label: &str) -> Option<PathBuf> {
+    let path = lab()?.dir.join(name);
+    std::fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", "-L", label]).arg(&path).status();
+    assert!(made.expect("mkfs.ext4").success());
+    Some(path)
+}
+
+/// One of the places for guests.
+struct Place;
+
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static FREED: Condvar = Condvar::new();
+
+impl Place {
+    fn take() -> Place {
+        let mut taken = FREED.wait_while(TAKEN.lock().unwrap(), |taken| *taken >= GUESTS_MAX).unwrap();
+        *taken += 1;
+        Place
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap() -= 1;
+        FREED.notify_one();
+    }
+}
+
+static TIMES: Mutex<Vec<(String, f64)>> = Mutex::new(Vec::new());
+
+/// Remembers how long a boot took, for the table at the end.
+fn tell(name: &str, boot: &Boot) {
+    let mut times = TIMES.lock().unwrap();
+    if times.is_empty() {
+        parts::at_exit(|| {
+            let mut times = TIMES.lock().map(|mut times| std::mem::take(&mut *times)).unwrap_or_default();
+            times.sort_by(|one, other| one.0.cmp(&other.0));
+            println!("\nboots, seconds from QEMU's start to its end, {GUESTS_MAX} at a time:");
+            times.iter().for_each(|(name, seconds)| println!("{name:<40} {seconds:>6.1}"));
+        });
+    }
+    times.push((name.into(), boot.wall.as_secs_f64()));
+}
+
+/// A boot, and what its console must say.
+pub struct Seen {
+    pub boot: Boot,
+}
+
+impl Seen {
+    /// The console's lines.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.boot.lines.iter().map(|(_, line)| line.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        self.lines().collect::<Vec<_>>().join("\n")
+    }
+
+    /// The place of the first line that is exactly `line`.
+    pub fn at(&self, line: &str) -> usize {
+        self.lines().position(|other| other == line).unwrap_or_else(|| panic!("no line «{line}»"))
+    }
+
+    /// Each is a line of its own, in this order.
+    pub fn in_order(&self, lines: &[&str]) {
+        let mut rest = self.lines();
+        for line in lines {
+            assert!(rest.any(|other| other == *line), "no line «{line}» after those before it");
+        }
+    }
+
+    /// Some line has `part` in it.
+    pub fn says(&self, part: &str) -> &str {
+        self.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no line with «{part}»"))
+    }
+
+    pub fn never(&self, part: &str) {
+        let found = self.lines().find(|line| line.contains(part));
+        assert!(found.is_none(), "never again: «{}»", found.unwrap_or_default());
+    }
+
+    pub fn count(&self, part: &str) -> usize {
+        self.lines().filter(|line| line.contains(part)).count()
+    }
+
+    /// The pipeline was over with `status`, and then all that the dialect says, ending with `last`.
+    pub fn over(&self, status: i32, last: &str) {
+        let (over, safe) = (self.at(&format!("{OVER}{status}")), self.at(SAFE));
+        assert!(over < safe, "the order of the last lines");
+        assert_eq!(self.count(OVER) + self.count(SAFE), 2, "each text once");
+        self.ends(last);
+    }
+
+    /// The machine ended itself, with `last` as its last line.
+    pub fn ends(&self, last: &str) {
+        assert!(!self.boot.timed_out, "the guest hung");
+        assert!(self.boot.status.is_some_and(|status| status.success()), "QEMU: {}", self.boot.complaint);
+        let (safe, end) = (self.at(SAFE), self.lines().filter(|line| !line.is_empty()).last().unwrap_or_default());
+        assert!(end.ends_with(last), "the last line is «{end}»");
+        assert!(self.lines().skip(safe).any(|line| line.ends_with(last)), "{last} comes after «{SAFE}»");
+    }
+}

@@ -1,0 +1,92 @@
+//! Clock, host name, modules: the machine around the containers.
+
+use crate::lab::{boot, lab, POWER_DOWN};
+use crate::parts;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// chrony's own server on a loopback port; ended with its owner.
+struct Chrony(Child);
+
+impl Chrony {
+    fn start(dir: &Path, port: u16) -> std::io::Result<Chrony> {
+        let conf = dir.join("chrony.conf");
+        let text = format!(
+            "local stratum 5\nallow all\nport {port}\nbindaddress 127.0.0.1\ncmdport 0\npidfile {dir}/chrony.pid\n\
+             bindcmdaddress /\n",
+            dir = dir.display()
+        );
+        std::fs::write(&conf, text)?;
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:target/tools/usr/sbin";
+        // -x: never touches this machine's clock.
+        let mut command = Command::new("chronyd");
+        command.args(["-x", "-d", "-u", "root", "-f"]).arg(&conf).env("PATH", path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Chrony)
+    }
+}
+
+impl Drop for Chrony {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn clock_from_chrony() {
+    let Some(lab) = lab() else { return };
+    let dir = parts::scratch("chrony");
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let Ok(_chrony) = Chrony::start(&dir, port) else {
+        println!("skipped: there is no chronyd here");
+        return;
+    };
+    // The board's clock is a year and more ahead.
+    let words = format!(r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="pull:payload echo clock is set""#);
+    let seen = lab.boot("ntp", &words, |machine| {
+        machine.extra.extend(["-rtc".into(), "base=2029-01-01T00:00:00".into()]);
+    });
+    seen.over(0, POWER_DOWN);
+    let line = seen.says(" UTC by 10.0.2.2, was off by -");
+    assert!(!line.contains("clock      2029"), "{line}");
+    seen.never("WARN");
+}
+
+#[test]
+fn host_name_and_kernel_log() {
+    let words = r#"b2c.hostname=dut-7 b2c.run="pull:payload hostname" b2c.run="pull:payload cat /etc/hostname" b2c.run="-h own pull:payload hostname""#;
+    let Some(seen) = boot("hostname", words) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.in_order(&["dut-7", "dut-7", "own"]);
+}
+
+#[test]
+fn modules_of_the_user() {
+    let Some(lab) = lab() else { return };
+    let find = |name: &str| {
+        let output = Command::new("find").arg(&lab.modules).args(["-name", &format!("{name}.ko*")]).output().unwrap();
+        let path = String::from_utf8(output.stdout).unwrap();
+        ocinit::host::compress::expand(std::fs::read(path.trim()).unwrap()).unwrap()
+    };
+    // One that no device of this machine asks for.
+    let module = lab.dir.join("dummy.ko");
+    std::fs::write(&module, find("dummy")).unwrap();
+    let initramfs = lab.build("with-module", |spec| spec.added.push((module, "usr_mods/dummy.ko".into())));
+    let words = r#"b2c.insmods=dummy.ko,missing.ko b2c.run="pull:payload stat /sys/module/dummy""#;
+    let seen = lab.boot("insmods", words, |machine| machine.initrd = initramfs);
+    seen.over(0, POWER_DOWN);
+    seen.says("/sys/module/dummy directory");
+    seen.says("WARN /usr_mods/missing.ko");
+}
+
+#[test]
+fn options_from_the_initramfs() {
+    let Some(lab) = lab() else { return };
+    let run = format!("--tls-verify=false docker://{}/payload", lab.registry.for_guest());
+    let text = format!("b2c.hostname=from-file b2c.run=\"{run} hostname\"\n");
+    let initramfs = lab.build("with-options", |spec| spec.cmdline = Some(text.into_bytes()));
+    let seen = lab.boot("own_cmdline", "", |machine| machine.initrd = initramfs);
+    seen.over(0, POWER_DOWN);
+    seen.at("from-file");
+}

@@ -1,0 +1,16 @@
+//! Whole machines: a kernel, our initramfs, a wire, a real registry. Each
+//! scenario boots one and reads its console.
+//!
+//! The release of `./dev build` is what boots. Timing decides nothing here but
+//! the limit that ends a guest which hangs; it is only told, at the end.
+
+#[path = "../parts/mod.rs"]
+mod parts;
+
+mod bad;
+mod cache;
+mod containers;
+mod ends;
+mod golden;
+mod lab;
+mod machine;
