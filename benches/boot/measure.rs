@@ -127,7 +127,7 @@ impl Bench {
     }
 
     pub fn accel(&self) -> Accel {
-        ocinit::host::qemu::accel(&self.kernel)
+        ocinit::host::probe::accel(&self.kernel)
     }
 }
 
