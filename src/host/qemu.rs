@@ -207,6 +207,8 @@ impl Machine {
         add(&["-chardev", "stdio,id=console,signal=on", "-serial", "chardev:console"]);
         match self.accel {
             Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
+            // One thread: QEMU counts instructions on no more.
+            Accel::Tcg if self.icount => add(&["-accel", "tcg,thread=single,tb-size=128", "-cpu", "max"]),
             Accel::Tcg => add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
         }
         if self.icount {

@@ -147,9 +147,10 @@ impl Parser {
     }
 
     /// Call at the end of the input: whether the archive may end here. End
-    /// blocks are not asked for: the layer's digest says that nothing is missing.
+    /// blocks and the last body's padding are not asked for (`umoci insert`
+    /// writes neither): the layer's digest says that nothing is missing.
     pub fn finish(&self) -> Result<(), Error> {
-        let whole = self.skip == 0 && self.filled == 0;
+        let whole = self.skip <= self.padding && self.filled == 0;
         match self.state {
             State::Ended => Ok(()),
             State::Header | State::Zero if whole && !self.pending() => Ok(()),

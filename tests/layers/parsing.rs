@@ -95,11 +95,11 @@ fn case_05_ends() {
     let whole = Tar::new().file("a", &[b'x'; 700]).file("b", b"y");
     for end in (1..whole.0.len()).filter(|end| end % 512 < 2 || end % 37 == 0) {
         let result = World::new().unpack(&whole.0[..end], &[]);
-        // Between members there is nothing to miss.
-        let between = end == 512 + 1024;
+        // From a body's end to the next header there is padding, which may be missing at an archive's end.
+        let complete = (512 + 700..=512 + 1024).contains(&end) || end > 1536 + 512;
         match result {
-            Ok(_) => assert!(between, "cut at {end}"),
-            Err(error) => assert!(error.ends_with(": the archive is truncated") && !between, "cut at {end}: {error}"),
+            Ok(_) => assert!(complete, "cut at {end}"),
+            Err(error) => assert!(error.ends_with(": the archive is truncated") && !complete, "cut at {end}: {error}"),
         }
     }
     accept(&whole.0, |layer| assert_eq!(layer.paths(), ["a", "b"]));
