@@ -23,11 +23,20 @@ impl DockerRegistry {
     /// Starts one that keeps its blobs below `dir` (made when missing), and waits
     /// until it answers. `NotFound`: there is no such program.
     pub fn start(dir: &Path) -> io::Result<DockerRegistry> {
+        DockerRegistry::start_with(dir, None)
+    }
+
+    /// The same over https, with a certificate and its key (PEM files).
+    pub fn start_https(dir: &Path, certificate: &Path, key: &Path) -> io::Result<DockerRegistry> {
+        DockerRegistry::start_with(dir, Some((certificate, key)))
+    }
+
+    fn start_with(dir: &Path, tls: Option<(&Path, &Path)>) -> io::Result<DockerRegistry> {
         std::fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
         let mut last = io::Error::other("never tried");
         for _ in 0..TRIES {
-            match start_once(&dir) {
+            match start_once(&dir, tls) {
                 Ok(registry) => return Ok(registry),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
                 Err(error) => last = error,
@@ -72,10 +81,10 @@ impl Drop for DockerRegistry {
     }
 }
 
-fn start_once(dir: &Path) -> io::Result<DockerRegistry> {
+fn start_once(dir: &Path, tls: Option<(&Path, &Path)>) -> io::Result<DockerRegistry> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
     let config = dir.join("registry.yml");
-    std::fs::write(&config, configuration(dir, port))?;
+    std::fs::write(&config, configuration(dir, port, tls))?;
     let log = std::fs::File::create(dir.join("registry.log"))?;
     let program = find("docker-registry");
     let mut command = Command::new(&program);
@@ -100,13 +109,17 @@ fn start_once(dir: &Path) -> io::Result<DockerRegistry> {
 }
 
 /// No cache: a test may change a blob's file, and must then get the changed bytes.
-fn configuration(dir: &Path, port: u16) -> String {
+fn configuration(dir: &Path, port: u16, tls: Option<(&Path, &Path)>) -> String {
+    let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy());
+    let tls = tls.map_or(String::new(), |(certificate, key)| {
+        format!("  tls:\n    certificate: {}\n    key: {}\n", quoted(certificate), quoted(key))
+    });
     format!(
         "version: 0.1\n\
          log:\n  level: error\n  accesslog:\n    disabled: true\n\
          storage:\n  filesystem:\n    rootdirectory: {dir}\n  delete:\n    enabled: true\n\
-         http:\n  addr: 127.0.0.1:{port}\n",
-        dir = serde_json::Value::from(dir.to_string_lossy()),
+         http:\n  addr: 127.0.0.1:{port}\n{tls}",
+        dir = quoted(dir),
     )
 }
 

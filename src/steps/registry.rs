@@ -132,16 +132,19 @@ impl Registry {
                 None => request.call(),
             }
         };
-        let error = match call(self.lab_agent.as_ref().unwrap_or(&self.agent)) {
+        let mut error = match call(self.lab_agent.as_ref().unwrap_or(&self.agent)) {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        if matches!(error, ureq::Error::Rustls(_)) && self.tls_verify && self.lab_agent.is_none() {
+        if is_tls(&error) && self.tls_verify && self.lab_agent.is_none() {
             if let Some(roots) = lab_roots() {
                 let agent = agent(&self.resolver, TlsConfig::builder().root_certs(roots).build());
-                if let Ok(response) = call(&agent) {
-                    self.lab_agent = Some(agent);
-                    return Ok(response);
+                match call(&agent) {
+                    Ok(response) => {
+                        self.lab_agent = Some(agent);
+                        return Ok(response);
+                    }
+                    Err(of_the_lab) => error = of_the_lab,
                 }
             }
         }
@@ -271,20 +274,34 @@ fn read_limited(response: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// Whether TLS itself failed. Its errors reach us through the connection's
+/// reads, as InvalidData with the reason inside.
+fn is_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) => true,
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData && error.get_ref().is_some(),
+        _ => false,
+    }
+}
+
 fn explain(error: &ureq::Error) -> Error {
     let mut explained = Error::temporary("");
     explained.text = match error {
+        error if is_tls(error) => {
+            let reason = error.to_string();
+            let is_plain = reason.contains("corrupt message");
+            explained.temporary = false;
+            explained.hint = Some(if is_plain {
+                "most likely a server of plain http: --tls-verify=false allows that"
+            } else {
+                "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
+                 initramfs with --ca; --tls-verify=false trusts anybody"
+            });
+            ["TLS: ", reason.trim_start_matches("rustls: ").trim_start_matches("io: ")].concat()
+        }
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::Timeout(_) => "no answer in time".into(),
         ureq::Error::HostNotFound => "no such host".into(),
-        ureq::Error::Rustls(reason) => {
-            explained.temporary = false;
-            explained.hint = Some(
-                "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
-                 initramfs with --ca; --tls-verify=false trusts anybody",
-            );
-            ["TLS: ", &reason.to_string()].concat()
-        }
         other => other.to_string(),
     };
     explained

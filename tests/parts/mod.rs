@@ -13,6 +13,8 @@ const PAYLOAD: &str = "tests/payload/payload.rs";
 
 /// The payload as a static binary: made when it is older than its source.
 pub fn payload() -> Vec<u8> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock();
     let dir = Path::new("target/payload");
     let built = dir.join("payload");
     let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();

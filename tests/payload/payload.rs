@@ -13,7 +13,8 @@ use std::time::Duration;
 
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
-                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] … | reboot | poweroff | break-init PROC";
+                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] … | reboot | poweroff | break-init PROC | \
+                     trap SIGNAL";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -68,6 +69,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         }
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
         "reboot" => return restart(0x0123_4567),
+        "trap" => trap(number(first)?)?,
         "break-init" => break_init(first)?,
         "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {
@@ -196,6 +198,21 @@ extern "C" {
     /// The C library's, which std brings along: this file needs nothing but rustc.
     fn raise(signal: i32) -> i32;
     fn reboot(how: i32) -> i32;
+    fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    fn _exit(code: i32) -> !;
+}
+
+/// Waits for a signal, and exits with its number.
+fn trap(number: i64) -> io::Result<()> {
+    extern "C" fn handler(number: i32) {
+        // SAFETY: one of the functions that a handler may call.
+        unsafe { _exit(number) }
+    }
+    // SAFETY: C's own prototype; the handler calls nothing that a handler may not.
+    unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler) };
+    println!("waiting");
+    std::thread::sleep(Duration::from_secs(60));
+    Ok(())
 }
 
 /// reboot(2), by one of its numbers; in a PID namespace it ends that namespace.

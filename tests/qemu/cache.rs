@@ -23,7 +23,7 @@ pub fn clean(disk: &Path) {
 }
 
 fn pulled(seen: &Seen) -> usize {
-    seen.count(" unpacked in ")
+    seen.lines().filter(|line| line.contains("] pull ") && line.contains(" layers, ")).count()
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn second_boot_fetches_nothing() {
     seen.over(0, POWER_DOWN);
     seen.at("two");
     assert_eq!(pulled(&seen), 0);
-    seen.says("all of it here already");
+    seen.says("all layers are here already");
     clean(&disk);
     // The registry is away: what is cached runs.
     let words = r#"b2c.cache_device=auto b2c.run="pull:layers echo three""#;

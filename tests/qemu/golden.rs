@@ -30,8 +30,10 @@ fn normal(line: &str) -> Option<String> {
     }
     let line = match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         Some((time, rest)) if time.trim().parse::<f64>().is_ok() => {
-            // Which drivers there are is the kernel's affair.
-            if rest.starts_with("drivers ") {
+            // Which drivers there are is the kernel's affair, and what a good pull says no failure's.
+            if rest.starts_with("drivers ")
+                || (rest.starts_with("pull  ") && rest.contains(" in ") && rest.ends_with(" ms"))
+            {
                 return None;
             }
             // Six digits after the point: the kernel.

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+/// What boots, unless OCINIT_INIT names another.
 const INIT: &str = "target/ocinit/x86_64/ocinit";
 /// A guest that is still there then hangs.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -76,7 +77,8 @@ impl Lab {
 
     /// An initramfs with more in it than the usual one.
     pub fn build(&self, name: &str, more: impl FnOnce(&mut Spec)) -> PathBuf {
-        let init = std::fs::read(INIT).unwrap_or_else(|error| panic!("{INIT}: {error}: ./dev build makes it"));
+        let init = std::env::var("OCINIT_INIT").unwrap_or_else(|_| INIT.into());
+        let init = std::fs::read(&init).unwrap_or_else(|error| panic!("{init}: {error}: ./dev build makes it"));
         let mut spec = Spec::new(init, Compression::Zstd);
         spec.modules = Some(modules::select(&self.modules, Profile::Vm, &[]).unwrap());
         more(&mut spec);

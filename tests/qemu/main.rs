@@ -12,5 +12,6 @@ mod cache;
 mod containers;
 mod ends;
 mod golden;
+mod https;
 mod lab;
 mod machine;

@@ -83,10 +83,10 @@ fn lengths_are_counted() {
     let tests = "#[cfg(test)]\nmod tests {\n    fn f() {}\n}\n";
     let file = |lines: usize| "const A: u8 = 1;\n".repeat(lines) + tests;
     let of = |rule: Rule, text: &str| rule(&Source::parse("src/host/a.rs", text).unwrap()).len();
-    assert_eq!(of(rules::function_length, &function(70)), 0);
-    assert_eq!(of(rules::function_length, &function(71)), 1);
-    assert_eq!(of(rules::file_length, &file(400)), 0);
-    assert_eq!(of(rules::file_length, &file(401)), 1);
+    assert_eq!(of(rules::function_length, &function(rules::FUNCTION_LINES_MAX)), 0);
+    assert_eq!(of(rules::function_length, &function(rules::FUNCTION_LINES_MAX + 1)), 1);
+    assert_eq!(of(rules::file_length, &file(rules::FILE_LINES_MAX)), 0);
+    assert_eq!(of(rules::file_length, &file(rules::FILE_LINES_MAX + 1)), 1);
 }
 
 #[test]

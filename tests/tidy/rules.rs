@@ -3,8 +3,8 @@
 use super::tokens::{attributes, find, is_for_tests, lines_of, names_at, Source, Token};
 use syn::visit::Visit;
 
-const FUNCTION_LINES_MAX: usize = 70;
-const FILE_LINES_MAX: usize = 420;
+pub const FUNCTION_LINES_MAX: usize = 70;
+pub const FILE_LINES_MAX: usize = 420;
 
 pub type Rule = fn(&Source) -> Vec<String>;
 

@@ -1,0 +1,115 @@
+//! The command line on a host, as root, against Debian's registry and folders:
+//! the same code as at boot, so tests reach the real path without a machine.
+
+mod parts;
+
+#[path = "host/hostile.rs"]
+mod hostile;
+#[path = "host/run.rs"]
+mod run;
+#[path = "host/store.rs"]
+mod store;
+
+use ocinit::host::image::Image;
+use ocinit::host::registry::DockerRegistry;
+use parts::images;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+
+/// Nothing here may take longer; a busy machine is given some room.
+const PATIENCE_S: u64 = 20;
+
+/// A folder of one test, with a store of its own in it.
+struct Host {
+    dir: PathBuf,
+    payload: Vec<u8>,
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    /// Its standard output and error.
+    out: String,
+    err: String,
+}
+
+impl Host {
+    /// `None`, with a line: containers take root.
+    fn new(name: &str) -> Option<Host> {
+        // SAFETY: takes nothing, cannot fail.
+        if unsafe { libc::geteuid() } != 0 {
+            println!("skipped: this takes root");
+            return None;
+        }
+        Some(Host { dir: parts::scratch(&format!("host-{name}")), payload: parts::payload() })
+    }
+
+    fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// Writes an image; gives its name for the command line.
+    fn layout(&self, name: &str, image: Image) -> String {
+        let (layout, _) = images::write(&self.dir, name, image);
+        format!("oci:{}:latest", layout.display())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit"));
+        command.arg(words[0]).arg("--store").arg(self.store()).args(&words[1..]).stdin(Stdio::null());
+        command
+    }
+
+    fn ocinit(&self, words: &[&str]) -> Ended {
+        let start = Instant::now();
+        let ended = Ended::new(&self.command(words).output().unwrap());
+        println!("ocinit {words:?}: {}\n{}{}", ended.code, ended.out, ended.err);
+        assert!(start.elapsed().as_secs() < PATIENCE_S, "took {:?}", start.elapsed());
+        ended
+    }
+
+    /// The entries of the host's mount table that are of this test.
+    fn mounts(&self) -> Vec<String> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let dir = self.dir.to_string_lossy().into_owned();
+        table.lines().filter(|line| line.contains(&dir)).map(String::from).collect()
+    }
+
+    /// The names below a folder of the store.
+    fn stored(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.store().join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn registry(&self) -> DockerRegistry {
+        DockerRegistry::start(&self.dir.join("registry")).expect("docker-registry (./dev setup brings it)")
+    }
+}
+
+impl Ended {
+    fn new(output: &Output) -> Ended {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ended { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+/// What stands at a path of the host, to be compared later: a hostile image must not change it.
+fn snapshot(path: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mut lines = Vec::new();
+    let mut pending = vec![path.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let link = std::fs::read_link(&path).unwrap_or_default();
+        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+        let times = (meta.mtime(), meta.ctime());
+        lines.push(format!("{} {mode:o} {owner:?} {times:?} {link:?} {content:?}", path.display()));
+        if meta.is_dir() {
+            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    lines.sort();
+    lines
+}

@@ -1,0 +1,113 @@
+//! `ocinit pull` and `ocinit mount`: what the store keeps, and what it never does.
+
+use super::{images, Host};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+#[test]
+fn registry_then_store_alone() {
+    let Some(host) = Host::new("fallback") else { return };
+    let registry = host.registry();
+    images::push(&registry, &host.dir, "payload", images::payload(&host.payload));
+    let name = format!("{}/payload:latest", registry.here());
+    let run = |words: &[&str]| host.ocinit(&[&["run", "--tls-verify=false", &name], words].concat());
+    assert_eq!(run(&["echo", "one"]).out, "one\n");
+    drop(registry);
+    let ended = run(&["echo", "two"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "two\n"));
+    assert!(ended.err.contains("the image of an earlier pull is taken"), "{}", ended.err);
+}
+
+#[test]
+fn nothing_of_a_failed_pull_is_kept() {
+    let Some(host) = Host::new("failed") else { return };
+    let registry = host.registry();
+    let digest = images::push(&registry, &host.dir, "changed", images::marked(&host.payload, "mark"));
+    let file = images::layer_file(&registry, &host.dir.join("changed"), &digest);
+    let whole = std::fs::read(&file).unwrap();
+    let mut spoiled = whole.clone();
+    spoiled[700] ^= 1;
+    std::fs::write(&file, spoiled).unwrap();
+    let name = format!("{}/changed:latest", registry.here());
+    let pull = || host.ocinit(&["pull", "--tls-verify=false", &name]);
+    let ended = pull();
+    assert!(ended.code == 125 && ended.err.contains("layer 2/2"), "{}", ended.err);
+    // The lower layer is whole, and stays; the image and the spoiled layer are not there.
+    assert_eq!(host.stored("layers").len(), 1);
+    assert!(host.stored("images").is_empty() && host.stored("tmp").is_empty());
+    std::fs::write(&file, whole).unwrap();
+    let ended = pull();
+    assert_eq!(ended.code, 0);
+    assert_eq!((host.stored("layers").len(), host.stored("images").len()), (2, 1));
+    assert!(pull().err.contains("all layers are here already"));
+}
+
+/// One file of a tree: all that a container can see of it.
+fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
+    let mut entries = BTreeMap::new();
+    let mut pending = vec![top.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        let kind = meta.file_type();
+        let content =
+            if kind.is_file() { ocinit::host::image::sha256(&std::fs::read(&path).unwrap()) } else { String::new() };
+        let link = std::fs::read_link(&path).unwrap_or_default();
+        let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
+        let links = if kind.is_dir() { 0 } else { meta.nlink() };
+        let (mode, uid, gid, time) = (meta.mode(), meta.uid(), meta.gid(), meta.mtime());
+        let name = path.strip_prefix(top).unwrap().to_path_buf();
+        // The top's own time is that of its making.
+        let time = if name.as_os_str().is_empty() { 0 } else { time };
+        let text = format!("{mode:o} {uid}:{gid} {time} links {links} {device} {} {content}", link.display());
+        entries.insert(name, text);
+        if kind.is_dir() {
+            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    entries
+}
+
+#[test]
+fn mounted_tree_is_what_umoci_unpacks() {
+    let Some(host) = Host::new("mount") else { return };
+    let image = host.layout("layers", images::layers(&host.payload));
+    let target = host.dir.join("target");
+    std::fs::create_dir(&target).unwrap();
+    let place = target.to_string_lossy().into_owned();
+    let ended = host.ocinit(&["mount", &image, &place]);
+    assert_eq!(ended.code, 0);
+    let theirs = host.dir.join("umoci");
+    let layout = format!("{}:latest", host.dir.join("layers").display());
+    let unpacked =
+        Command::new("umoci").args(["raw", "unpack", "--image", &layout]).arg(&theirs).stdout(Stdio::null()).status();
+    let ours = tree(&target);
+    let written = std::fs::write(target.join("new"), "x");
+    let umount = Command::new("umount").arg(&target).status().unwrap();
+    assert!(umount.success(), "umount ends it");
+    assert_eq!(host.mounts(), Vec::<String>::new());
+    assert_eq!(written.unwrap_err().raw_os_error(), Some(libc::EROFS));
+    match unpacked {
+        Ok(status) => assert!(status.success(), "umoci"),
+        Err(error) => {
+            println!("skipped: umoci: {error}");
+            return;
+        }
+    }
+    let theirs = tree(&theirs);
+    assert!(ours.len() > 15);
+    for (path, text) in &theirs {
+        assert_eq!(ours.get(path), Some(text), "{}", path.display());
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[test]
+fn a_folder_that_is_not_there_mounts_nothing() {
+    let Some(host) = Host::new("nowhere") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let ended = host.ocinit(&["mount", &image, "/nowhere/at/all"]);
+    assert!(ended.code == 125 && ended.err.contains("FAIL mount  /nowhere/at/all: "), "{}", ended.err);
+    assert_eq!(host.mounts(), Vec::<String>::new());
+}
