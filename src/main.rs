@@ -34,7 +34,8 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     report.section("boot", true);
     drivers::load(&config.insmods, report);
     clock::floor(report);
-    let network = network::up(report).or_else(|failure| options::without_network(config, failure, report))?;
+    let network = network::up_within(options::network_limits(config), report)
+        .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = resolver::Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
         clock::set(peer, &resolver, report);

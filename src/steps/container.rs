@@ -1,11 +1,13 @@
 //! A process in its own namespaces: what it sees is planned here, as podman
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
+mod cgroup;
 mod files;
 mod inside;
 mod plan;
 mod relay;
 
+use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan, Stage, Trouble};
 use self::relay::{Ended, Running};
 use super::pull::Image;
@@ -17,10 +19,10 @@ use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Status};
 use crate::sys::{io as sysio, signal, Error, EACCES, ENOENT, EPERM, STDIN};
 use std::ffi::CStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The machine around a container.
 pub struct Surroundings<'a> {
@@ -62,8 +64,6 @@ pub const SIGNALS: [i32; 7] = [
     signal::SIGUSR2,
     signal::SIGWINCH,
 ];
-
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Runs one container to its end.
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
@@ -108,33 +108,15 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     process.set_home(&identity.home);
     files::write_own(line, root, hostname, around)?;
     let cgroup = Cgroup::make(around.report);
+    if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
+        cgroup.limit_memory();
+    }
     let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref())?;
     let outcome = spawn(line, &plan, around);
     if let Some(cgroup) = cgroup {
-        // A group that is still busy is empty at the end of the machine.
-        let _ = fs::remove_dir(cgroup.0);
+        cgroup.end(around.report);
     }
     outcome
-}
-
-/// The container's own control group: version 2, directly below the root.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(report: &Report) -> Option<Cgroup> {
-        if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
-            report.warn("container", "no cgroup v2 here: the container gets no control group of its own");
-            return None;
-        }
-        let dir = Path::new(CGROUPS).join(["ocinit.", &std::process::id().to_string()].concat());
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                report.warn("container", format_args!("no control group of its own: {}: {error}", dir.display()));
-                None
-            }
-            _ => Some(Cgroup(dir)),
-        }
-    }
 }
 
 /// Clones, relays and waits.

@@ -1,6 +1,6 @@
 //! The options: read from the kernel's line and the initramfs's own file.
 
-use super::network::Network;
+use super::network::{Limits, Network, LIMITS};
 use crate::proto::cmdline::{self, Word};
 use crate::proto::flags;
 use crate::proto::options::{policy, Config};
@@ -46,15 +46,32 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
     })
 }
 
-/// A machine whose images are all in its initramfs can do without a network.
+/// A machine whose images are all in its initramfs waits less for a cable or a
+/// card, and can do without a network.
+const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
+
+/// How long the network may take.
+pub fn network_limits(config: &Config) -> &'static Limits {
+    if all_local(config) {
+        &LOCAL_LIMITS
+    } else {
+        &LIMITS
+    }
+}
+
+/// A network that failed: a warning where nothing is to be pulled.
 pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
-    let is_local = |line: &String| {
-        let parsed = flags::parse_line(line, &|_| None);
-        parsed.is_ok_and(|container| matches!(container.image, Reference::Layout { .. }))
-    };
-    if config.run.iter().chain(&config.run_post).all(is_local) {
+    if all_local(config) {
         report.warn("network", &failure.what);
         return Ok(Network::default());
     }
     Err(failure)
+}
+
+fn all_local(config: &Config) -> bool {
+    let is_local = |line: &String| {
+        let parsed = flags::parse_line(line, &|_| None);
+        parsed.is_ok_and(|container| matches!(container.image, Reference::Layout { .. }))
+    };
+    config.run.iter().chain(&config.run_post).all(is_local)
 }

@@ -58,6 +58,14 @@ fn no_name_server() {
     seen.golden("no-name-server");
 }
 
+/// What the name server behind QEMU's network answers is the host's affair: no golden file.
+#[test]
+fn unknown_host() {
+    let Some(seen) = boot("unknown-host", r#"b2c.run="docker://no-such-host.invalid/payload""#) else { return };
+    seen.over(125, POWER_DOWN);
+    seen.says("FAIL pull  no-such-host.invalid/payload:latest: no-such-host.invalid: ");
+}
+
 #[test]
 fn silent_time_server() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -122,11 +130,15 @@ fn another_digest_than_asked_for() {
 
 #[test]
 fn memory_is_too_small_for_the_image() {
-    let Some(seen) = boot_with("tmpfs-full", r#"b2c.run="pull:big""#, |machine| machine.memory_mb = 112) else {
-        return;
-    };
-    seen.over(125, POWER_DOWN);
-    seen.golden("tmpfs-full");
+    // Memory that a tmpfs took is memory that no process gets: its limit must leave the kernel enough.
+    for memory_mb in [80, 96, 128, 176] {
+        let name = format!("tmpfs-full {memory_mb} MB");
+        let Some(seen) = boot_with(&name, r#"b2c.run="pull:big""#, |machine| machine.memory_mb = memory_mb) else {
+            return;
+        };
+        seen.over(125, POWER_DOWN);
+        seen.golden("tmpfs-full");
+    }
 }
 
 #[test]
@@ -236,4 +248,16 @@ fn the_init_itself_crashes() {
     let Some(seen) = boot("crash", words) else { return };
     seen.ends(POWER_DOWN);
     seen.golden("crash");
+}
+
+/// A container that fills whatever it can write to gets errors, or is killed; the machine ends in order.
+#[test]
+fn container_fills_all_memory() {
+    let words = r#"b2c.run="pull:payload fill /full" b2c.run="-v /tmp:/t pull:payload fill /t/full"
+        b2c.run="pull:payload fill /full" b2c.run="pull:payload echo the rest runs""#;
+    let Some(seen) = boot_with("fill", words, |machine| machine.memory_mb = 128) else { return };
+    seen.ends(POWER_DOWN);
+    seen.says("WARN out of memory");
+    seen.says("exit code 137");
+    seen.at("the rest runs");
 }

@@ -64,3 +64,14 @@ fn clean_after_failures() {
     seen.says("FAIL pull");
     clean(&disk);
 }
+
+/// Even a crash of the init ends with the disk unmounted.
+#[test]
+fn clean_after_a_crash() {
+    let Some(disk) = disk("crashing.img", 64, "B2C_CACHE") else { return };
+    let words = r#"b2c.cache_device=auto b2c.run="-v /proc:/machine pull:payload break-init /machine""#;
+    let Some(seen) = boot_with("cache_crash", words, with_disk(&disk)) else { return };
+    seen.says("FAIL init  crashed: signal 4");
+    seen.ends(POWER_DOWN);
+    clean(&disk);
+}

@@ -17,9 +17,12 @@ fn hello() {
 
 #[test]
 fn command_line() {
-    let words = r#"b2c.run="-w /data pull:payload cwd" b2c.run="pull:payload args 'a b' c=d" b2c.run="-e A=1 --env B=2 --env=C=3 -e FROM=line pull:payload env"
-        "b2c.run=--entrypoint /payload pull:payload echo whole word quoted" b2c.run="--entrypoint=payload pull:payload echo found in PATH"
-        b2c.container="pull:payload echo the older spelling" b2c.run="--hostname other pull:payload hostname" b2c.run="-dq --label a=b pull:payload echo ignored""#;
+    let words = r#"b2c.run="-w /data pull:payload cwd" b2c.run="pull:payload args 'a b' c=d"
+        b2c.run="-e A=1 --env B=2 --env=C=3 -e FROM=line pull:payload env"
+        "b2c.run=--entrypoint /payload pull:payload echo whole word quoted"
+        b2c.run="--entrypoint=payload pull:payload echo found in PATH"
+        b2c.container="pull:payload echo the older spelling" b2c.run="--hostname other pull:payload hostname"
+        b2c.run="-dq --label a=b pull:payload echo ignored""#;
     let Some(seen) = boot("command_line", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["/data", "[a b]", "[c=d]"]);
@@ -32,8 +35,10 @@ fn command_line() {
 
 #[test]
 fn variables_and_pipefail() {
-    let words = r#"b2c.run="pull:payload exit 7" b2c.run="pull:payload echo before=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE"
-        b2c.run="pull:payload env" b2c.run="pull:payload exit 9" b2c.run_post="pull:payload echo after=${B2C_PIPELINE_STATUS}""#;
+    let words = r#"b2c.run="pull:payload exit 7"
+        b2c.run="pull:payload echo before=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE"
+        b2c.run="pull:payload env" b2c.run="pull:payload exit 9"
+        b2c.run_post="pull:payload echo after=${B2C_PIPELINE_STATUS}""#;
     let Some(seen) = boot("variables", words) else { return };
     // The first failing code, not the last.
     seen.over(7, POWER_DOWN);
@@ -41,7 +46,8 @@ fn variables_and_pipefail() {
     assert!(seen.says("B2C_PIPELINE_FAILED_BY=").ends_with("/payload exit 7"));
     seen.at("B2C_PIPELINE_SHUTDOWN_MODE=default");
 
-    let words = r#"b2c.pipefail b2c.run="pull:payload exit 3" b2c.run="pull:payload echo not reached" b2c.post_container="pull:payload echo post""#;
+    let words = r#"b2c.pipefail b2c.run="pull:payload exit 3" b2c.run="pull:payload echo not reached"
+        b2c.post_container="pull:payload echo post""#;
     let Some(seen) = boot("pipefail", words) else { return };
     seen.over(3, POWER_DOWN);
     seen.at("post");
@@ -50,8 +56,10 @@ fn variables_and_pipefail() {
 
 #[test]
 fn identities() {
-    let words = r#"b2c.run="pull:payload id" b2c.run="pull:guest id" b2c.run="pull:guest cwd" b2c.run="pull:guest env HOME"
-        b2c.run="--user 5:6 pull:payload id" b2c.run="--user guest:users pull:payload env HOME" b2c.run="pull:payload caps""#;
+    let words = r#"b2c.run="pull:payload id" b2c.run="pull:guest id" b2c.run="pull:guest cwd"
+        b2c.run="pull:guest env HOME"
+        b2c.run="--user 5:6 pull:payload id" b2c.run="--user guest:users pull:payload env HOME"
+        b2c.run="pull:payload caps""#;
     let Some(seen) = boot("identities", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["Uid: 0 0 0 0", "Gid: 0 0 0 0"]);
@@ -63,7 +71,9 @@ fn identities() {
 
 #[test]
 fn terminals() {
-    let words = r#"b2c.run="pull:payload tty" b2c.run="-t pull:payload tty" b2c.run="-ti pull:payload fds" b2c.run="-t pull:payload stat /dev/console" b2c.run="-t pull:payload env TERM" b2c.run="pull:payload fds" b2c.run="pull:payload echo -n no end of line""#;
+    let words = r#"b2c.run="pull:payload tty" b2c.run="-t pull:payload tty" b2c.run="-ti pull:payload fds"
+        b2c.run="-t pull:payload stat /dev/console" b2c.run="-t pull:payload env TERM" b2c.run="pull:payload fds"
+        b2c.run="pull:payload echo -n no end of line""#;
     let Some(seen) = boot("terminals", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["false false false", "true true true", "0 /dev/pts/0", "1 /dev/pts/0", "2 /dev/pts/0"]);
@@ -83,8 +93,10 @@ fn terminals() {
 
 #[test]
 fn namespaces_and_mounts() {
-    let words = r#"b2c.run="pull:payload pid1" b2c.run="pull:payload mounts" b2c.run="pull:payload cat /sys/fs/cgroup/cgroup.controllers /proc/self/cgroup"
-        b2c.run="pull:payload write /sys/fs/cgroup/cgroup.subtree_control +pids" b2c.run="pull:payload ls /dev" b2c.run="pull:payload orphan""#;
+    let words = r#"b2c.run="pull:payload pid1" b2c.run="pull:payload mounts"
+        b2c.run="pull:payload cat /sys/fs/cgroup/cgroup.controllers /proc/self/cgroup"
+        b2c.run="pull:payload write /sys/fs/cgroup/cgroup.subtree_control +pids" b2c.run="pull:payload ls /dev"
+        b2c.run="pull:payload orphan""#;
     let Some(seen) = boot("namespaces", words) else { return };
     seen.at("1 /payload pid1");
     for start in [
@@ -116,8 +128,10 @@ fn namespaces_and_mounts() {
 
 #[test]
 fn networks() {
-    let words = r#"b2c.run="--net=none pull:payload ls /sys/class/net" b2c.run="pull:payload cat /etc/resolv.conf /etc/hosts"
-        b2c.run="--network host pull:payload ls /sys/class/net" b2c.run="--dns=none pull:payload stat /etc/resolv.conf""#;
+    let words = r#"b2c.run="--net=none pull:payload ls /sys/class/net"
+        b2c.run="pull:payload cat /etc/resolv.conf /etc/hosts"
+        b2c.run="--network host pull:payload ls /sys/class/net"
+        b2c.run="--dns=none pull:payload stat /etc/resolv.conf""#;
     let Some(seen) = boot("networks", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["lo", "nameserver 10.0.2.3", "eth0", "lo"]);
@@ -128,8 +142,10 @@ fn networks() {
 
 #[test]
 fn volumes() {
-    let words = r#"b2c.run="-v /tmp:/w:rw pull:payload write /w/a kept" b2c.run="-v /tmp:/r:ro pull:payload write /r/b no"
-        b2c.run="-v /tmp:/deep/er/r:ro -w /deep/er/r pull:payload cat a" b2c.run="-v /proc/version:/v pull:payload cat /v" b2c.run="-v /none:/w pull:payload""#;
+    let words = r#"b2c.run="-v /tmp:/w:rw pull:payload write /w/a kept"
+        b2c.run="-v /tmp:/r:ro pull:payload write /r/b no"
+        b2c.run="-v /tmp:/deep/er/r:ro -w /deep/er/r pull:payload cat a"
+        b2c.run="-v /proc/version:/v pull:payload cat /v" b2c.run="-v /none:/w pull:payload""#;
     let Some(seen) = boot("volumes", words) else { return };
     seen.over(1, POWER_DOWN);
     seen.says("write: Read-only file system");
@@ -140,7 +156,8 @@ fn volumes() {
 
 #[test]
 fn every_kind_of_image() {
-    let words = r#"b2c.run="pull:layers stat /data/gone /data/kept /data/twin /opaque /opaque/hidden /opaque/shown /turned /turned/inside /link"
+    let words = r#"b2c.run="pull:layers stat /data/gone /data/kept /data/twin
+        /opaque /opaque/hidden /opaque/shown /turned /turned/inside /link"
         b2c.run="pull:index ls /" b2c.run="pull:layers cat /link" b2c.run="pull:guest hello""#;
     let Some(seen) = boot("images", words) else { return };
     seen.over(0, POWER_DOWN);

@@ -4,7 +4,9 @@ use crate::lab::{boot, boot_with, OVER, POWER_DOWN, RESTART, SAFE};
 
 #[test]
 fn exit_codes() {
-    let words = r#"b2c.run="pull:payload exit 42" b2c.run="pull:payload crash" b2c.run="--entrypoint /missing pull:payload" b2c.run="--entrypoint /data/plain pull:payload" b2c.run="--entrypoint /data pull:payload""#;
+    let words = r#"b2c.run="pull:payload exit 42" b2c.run="pull:payload crash"
+        b2c.run="--entrypoint /missing pull:payload" b2c.run="--entrypoint /data/plain pull:payload"
+        b2c.run="--entrypoint /data pull:payload""#;
     let Some(seen) = boot("exit_codes", words) else { return };
     seen.over(42, POWER_DOWN);
     let codes: Vec<&str> = seen.lines().filter_map(|line| line.split("exit code ").nth(1)).collect();
@@ -16,7 +18,8 @@ fn exit_codes() {
 
 #[test]
 fn container_that_reboots() {
-    let words = r#"b2c.run="pull:payload reboot" b2c.run="pull:payload echo not reached" b2c.run_post="pull:payload env B2C_PIPELINE_SHUTDOWN_MODE""#;
+    let words = r#"b2c.run="pull:payload reboot" b2c.run="pull:payload echo not reached"
+        b2c.run_post="pull:payload env B2C_PIPELINE_SHUTDOWN_MODE""#;
     let Some(seen) = boot("reboot", words) else { return };
     seen.over(129, RESTART);
     seen.at("reboot");
@@ -31,7 +34,8 @@ fn container_that_powers_off() {
 
 #[test]
 fn shutdown_command() {
-    let words = r#"b2c.run="pull:payload exit 4" b2c.poweroff_delay=1 b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; reboot -f""#;
+    let words = r#"b2c.run="pull:payload exit 4" b2c.poweroff_delay=1
+        b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; reboot -f""#;
     let Some(seen) = boot("shutdown_cmd", words) else { return };
     seen.over(4, RESTART);
     seen.in_order(&[SAFE, "JOB_RESULT=4"]);

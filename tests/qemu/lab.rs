@@ -65,7 +65,7 @@ impl Lab {
             ("payload", images::payload(&payload)),
             ("guest", images::guest(&payload)),
             ("layers", images::layers(&payload)),
-            ("big", images::big(&payload, 96)),
+            ("big", images::big(&payload, 160)),
         ] {
             images::push(&registry, &dir, name, image);
         }

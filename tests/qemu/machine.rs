@@ -55,7 +55,8 @@ fn clock_from_chrony() {
 
 #[test]
 fn host_name_and_kernel_log() {
-    let words = r#"b2c.hostname=dut-7 b2c.run="pull:payload hostname" b2c.run="pull:payload cat /etc/hostname" b2c.run="-h own pull:payload hostname""#;
+    let words = r#"b2c.hostname=dut-7 b2c.run="pull:payload hostname" b2c.run="pull:payload cat /etc/hostname"
+        b2c.run="-h own pull:payload hostname""#;
     let Some(seen) = boot("hostname", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["dut-7", "dut-7", "own"]);

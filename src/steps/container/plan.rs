@@ -1,7 +1,7 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
+use super::cgroup::Cgroup;
 use super::inside::{Op, Plan};
-use super::Cgroup;
 use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
@@ -46,7 +46,7 @@ pub fn make(
         root: c_string(&root.to_string_lossy()),
         ops,
         hostname: c_string(hostname),
-        cgroup: cgroup.map(|cgroup| c_string(&cgroup.0.join("cgroup.procs").to_string_lossy())),
+        cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
