@@ -106,8 +106,9 @@ fn run(options: &Options) -> Result<(), String> {
         raw_len: theirs.raw_len,
     };
     let bench = Bench { kernel: kernel.image, work: PathBuf::from(WORK) };
+    let load = report::host_load();
     let outcome = bench.run(&us, &them, options.boots, options.ram)?;
-    let facts = report::Facts::gather(&bench, options.boots, &theirs.versions, &layout);
+    let facts = report::Facts::gather(&bench, options.boots, &theirs.versions, &layout, load);
     save("boot.md", &report::markdown(&outcome, &facts))?;
     save("boot.json", &report::json(&outcome, &facts))?;
     save("boot.svg", &chart::svg(&outcome, &facts.machine))?;

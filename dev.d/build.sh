@@ -85,7 +85,9 @@ needed_for() {
 
 # build_small TARGET: std is rebuilt with TOOLCHAIN_ENV.
 build_small() {
-    local links=target/toolchain/links
+    local links=target/toolchain/links sysroot
+    # shellcheck disable=SC2016
+    sysroot=$(env "${TOOLCHAIN_ENV[@]}" sh -c '"$RUSTC" --print sysroot')
     mkdir -p "$links"
     # std asks for an unwinder by this name; nothing here unwinds, and libgcc has the rest.
     echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
@@ -96,6 +98,8 @@ build_small() {
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
+        # cargo names what lies below this folder from here.
+        "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )
     cargo_release "$1" "${TOOLCHAIN_ENV[@]}" RUSTC_BOOTSTRAP=1 \
         -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
@@ -118,11 +122,12 @@ cargo_release() {
     shift
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} encoded cc=gcc
     [[ $target != *musl ]] || cc=musl-gcc
-    flags+=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=$cargo_home=cargo")
+    # Of several that match the last wins.
+    flags=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=$cargo_home=/cargo" "${flags[@]}")
     encoded=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
     env "${variables[@]}" "CARGO_ENCODED_RUSTFLAGS=$encoded" \
         "CC_${target//-/_}=$cc" \
-        "CFLAGS_${target//-/_}=-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=$cargo_home=cargo" \
+        "CFLAGS_${target//-/_}=-fno-asynchronous-unwind-tables -fno-unwind-tables -ffile-prefix-map=$cargo_home=/cargo" \
         "SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)" \
         cargo build --release --locked --bin ocinit --bin ocinit-payload --features payload --target "$target" "$@" >&2
 }

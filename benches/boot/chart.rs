@@ -63,7 +63,8 @@ fn legend() -> Group {
         group = group.add(text(x + 18.0, 106.5, 12.0, INK, words));
         x += 46.0 + 6.4 * words.chars().count() as f64;
     }
-    group
+    group = group.add(Circle::new().set("cx", x + 6.0).set("cy", 102.0).set("r", 4.5).set("fill", INK));
+    group.add(text(x + 18.0, 106.5, 12.0, INK, "the container speaks"))
 }
 
 fn axis(seconds: f64, scale: f64) -> Group {
@@ -129,7 +130,7 @@ fn panels(outcome: &Outcome) -> Vec<Panel> {
             title: "initramfs, xz, no kernel modules",
             better: "smaller",
             values: bytes.map(|len| len as f64),
-            labels: bytes.map(|len| format!("{} kB", grouped(len / 1000))),
+            labels: bytes.map(|len| format!("{} kB", grouped((len + 500) / 1000))),
             names,
         },
     ];

@@ -15,12 +15,14 @@ pub struct Facts {
     kernel: String,
     qemu: String,
     versions: String,
+    /// The host's, over the minute before: above 0.5 its times say more about the host.
+    load: f64,
     /// All blobs of the image.
     image_bytes: u64,
 }
 
 impl Facts {
-    pub fn gather(bench: &Bench, boots: u32, versions: &[(String, String)], layout: &Path) -> Facts {
+    pub fn gather(bench: &Bench, boots: u32, versions: &[(String, String)], layout: &Path, load: f64) -> Facts {
         let accel = match bench.accel() {
             Accel::Kvm => "KVM",
             Accel::Tcg => "software emulation",
@@ -38,6 +40,7 @@ impl Facts {
             kernel: name.trim_start_matches("vmlinuz-").to_string(),
             qemu: first_line_of("qemu-system-x86_64"),
             versions: versions.join(", "),
+            load,
             image_bytes: blob_bytes(&layout.join("blobs/sha256")),
         }
     }
@@ -52,6 +55,12 @@ fn first_line_of(program: &str) -> String {
 fn blob_bytes(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+}
+
+/// Programs that wanted a processor, averaged over the last minute.
+pub fn host_load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 /// A row of every table: what, ours, theirs, theirs over ours.
@@ -100,7 +109,7 @@ pub fn table(outcome: &Outcome) -> String {
 }
 
 pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
-    let Facts { machine, boots, kernel, qemu, versions, image_bytes, .. } = facts;
+    let Facts { machine, boots, kernel, qemu, versions, load, image_bytes, .. } = facts;
     let (ours, theirs) = (&outcome.ours, &outcome.theirs);
     let mut text = String::from("# From power-on to a container\n\n![timeline](boot.svg)\n\n");
     let _ = writeln!(
@@ -126,6 +135,7 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
         text,
         "\n## How\n\
          - Machine: {machine}; {qemu}.\n\
+         - The host's load in the minute before the first boot: {load:.2} (what else it does, both sides pay for).\n\
          - Kernel: Debian's {kernel}, with the same modules for both (virtio_pci, virtio_net, overlay and what \
          they need).\n\
          - Registry: Debian's docker-registry on the host's loopback, plain http; the demo image, {image_bytes} bytes \
@@ -160,6 +170,7 @@ pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     map.insert("ratio_init_to_container".into(), ratio(Times::setup_s).into());
     map.insert("ratio_total".into(), ratio(Times::total_s).into());
     map.insert("boots".into(), facts.boots.into());
+    map.insert("host_load".into(), facts.load.into());
     map.insert("accel".into(), facts.accel.into());
     map.insert("machine".into(), facts.machine.as_str().into());
     map.insert("kernel".into(), facts.kernel.as_str().into());

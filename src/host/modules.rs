@@ -461,6 +461,11 @@ mod tests {
         std::fs::remove_dir_all(&top).unwrap();
         assert_eq!(set.names(), ["crc32c_generic", "net_failover", "virtio-net", "virtio", "virtio_pci", "ext4"]);
         assert!(lab.names().contains(&"card"));
+        let order = set.load_order();
+        let place = |wanted: &str| order.iter().position(|path| name(path) == wanted).unwrap();
+        assert_eq!(order.len(), set.len());
+        assert!(place("net_failover") < place("virtio-net") && place("virtio") < place("virtio-net"), "{order:?}");
+        assert!(place("virtio") < place("virtio_pci"), "{order:?}");
         assert_eq!(none.names(), ["net_failover", "virtio-net", "virtio"]);
         assert!(missing.ends_with("no module nothere"), "{missing}");
         let mut archive = Archive::new();

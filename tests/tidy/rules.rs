@@ -118,7 +118,7 @@ pub fn function_length(source: &Source) -> Vec<String> {
     long.map(|(name, at, lines)| finding(source, at, &format!("{name} has {lines} lines"))).collect()
 }
 
-/// A file is at most 420 lines (the house says «about 400»), not counting its tests.
+/// A file is at most that many lines, not counting its tests.
 pub fn file_length(source: &Source) -> Vec<String> {
     let tests = source.items.iter().find(|item| is_for_tests(item)).map(|item| lines_of(item).0 - 1);
     let lines = tests.unwrap_or(source.text.lines().count());
