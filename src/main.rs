@@ -43,7 +43,6 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     let on_disk = cache::open(&config.cache_device, report);
     let store = Store::at_boot(cache::STORE, on_disk)?;
     early::set_hostname(&config.hostname, report);
-    early::hurry(false);
     report.end_section("boot");
 
     let status = pipeline::run(&Machine {

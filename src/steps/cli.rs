@@ -100,6 +100,7 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         env: Vec::new(),
         forward_signals: true,
+        started: || (),
         report,
     };
     container::run(&container, &image, &store, &surroundings).map(|exit| exit.code)

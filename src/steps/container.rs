@@ -33,6 +33,8 @@ pub struct Surroundings<'a> {
     pub env: Vec<String>,
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
+    /// Called when the container's own program runs.
+    pub started: fn(),
     pub report: &'a Report,
 }
 
@@ -150,6 +152,7 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
             }
         };
     }
+    (around.started)();
     let outputs = match line.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],

@@ -137,7 +137,7 @@ pub fn mounts(report: &Report) -> Outcome<()> {
 
 /// Grace periods of RCU at once in place of in a while: closing a packet
 /// socket, mounting and loading a module each wait for one. The kernel does so
-/// itself until it starts PID 1; containers get its ordinary ways back.
+/// itself until it starts PID 1; a container that runs has its ordinary ways.
 pub fn hurry(on: bool) {
     // A kernel without this file is slower, and no less right.
     let _ = fs::write("/sys/kernel/rcu_expedited", if on { "1" } else { "0" });

@@ -1,6 +1,7 @@
 //! The containers of a boot, one after the other, and what each tells the next.
 
 use super::container::{self, Asked, Exit, Surroundings};
+use super::early;
 use super::end::Ending;
 use super::pull::{self, Access};
 use super::resolver::Resolver;
@@ -124,10 +125,12 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
         resolv_conf: machine.resolv_conf.clone(),
         env,
         forward_signals: false,
+        started: || early::hurry(false),
         report,
     };
     report.section("container", false);
     let exit = container::run(&container, &image, machine.store, &surroundings);
+    early::hurry(true);
     if exit.as_ref().is_ok_and(|exit| exit.open_line) {
         // The next line is ours, and must stand alone.
         report.exact("");

@@ -65,6 +65,7 @@ fn ended(status: Status) {
     match status {
         Status::Exited(HANG) => return,
         Status::Exited(_) => tell(&[b"FAIL init  the boot ended without ending the machine\n"]),
+        Status::Killed(signal::SIGKILL) => tell(&[b"FAIL init  killed: out of memory, most likely\n"]),
         Status::Killed(signal) => {
             let (mut number, mut address) = ([0; 20], [0; 20]);
             let address = hexadecimal(signal::crash_address(), &mut address);
