@@ -11,7 +11,7 @@ mod measure;
 #[path = "boot/report.rs"]
 mod report;
 
-use measure::{Bench, Contender};
+use measure::{Bench, Contender, Contenders};
 use ocinit::host::{compress, image, initramfs, kernel, modules, peer, registry};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -96,18 +96,20 @@ fn run(options: &Options) -> Result<(), String> {
         len: ours.bytes.len(),
         raw_len: ours.raw_len,
     };
-    let them = Contender {
-        name: "podman",
+    let initrd = write("peer.cpio.xz", &theirs.bytes)?;
+    let peer = |name, words: &str| Contender {
+        name,
         first_line: "peer init",
-        initrd: write("peer.cpio.xz", &theirs.bytes)?,
-        append: format!("{KERNEL_OPTIONS} {} {run}", peer::KERNEL_OPTIONS),
+        initrd: initrd.clone(),
+        append: format!("{KERNEL_OPTIONS} {}{words} {run}", peer::KERNEL_OPTIONS),
         base_len: theirs.base_len,
         len: theirs.bytes.len(),
         raw_len: theirs.raw_len,
     };
+    let all = Contenders { us, them: peer("podman", ""), shortest: peer("podman run", " peer.shortest") };
     let bench = Bench { kernel: kernel.image, work: PathBuf::from(WORK) };
     let load = report::host_load();
-    let outcome = bench.run(&us, &them, options.boots, options.ram)?;
+    let outcome = bench.run(&all, options.boots, options.ram)?;
     let facts = report::Facts::gather(&bench, options.boots, &theirs.versions, &layout, load);
     save("boot.md", &report::markdown(&outcome, &facts))?;
     save("boot.json", &report::json(&outcome, &facts))?;

@@ -17,7 +17,6 @@ fn main() -> ! {
 /// From power to power off, whatever happens in between.
 fn machine() -> i32 {
     let mut report = Report::at_boot();
-    report.line("ocinit", env!("CARGO_PKG_VERSION"));
     let mut config = Config::default();
     let ending = boot(&mut config, &mut report).unwrap_or_else(|failure| {
         report.fail(&failure);

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 const PACKAGES: &[&str] = &["podman", "crun", "conmon", "busybox-static"];
 const PROGRAMS: &[&str] = &["usr/bin/podman", "usr/bin/crun", "usr/bin/conmon"];
 const APPLETS: &[&str] =
-    &["sh", "cat", "echo", "insmod", "ip", "mkdir", "mount", "poweroff", "sync", "udhcpc", "umount"];
+    &["sh", "cat", "echo", "insmod", "ip", "mkdir", "mount", "poweroff", "sleep", "sync", "udhcpc", "umount"];
 /// Empty folders that the script mounts on or podman writes to.
 const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
 

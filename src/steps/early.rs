@@ -18,13 +18,18 @@ const ROOT_OPTIONS: &CStr = c"mode=755,size=80%";
 /// Linux, magic.h: what an initramfs is unpacked into.
 const ROOTFS_KINDS: [u64; 2] = [0x8584_58f6, 0x0102_1994];
 
+/// Whether this is the start after [`leave_rootfs`].
+pub fn has_left() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    name.as_encoded_bytes() == MOVED.to_bytes()
+}
+
 /// Moves all of the initramfs onto a tmpfs of our own and starts again there:
 /// pivot_root works from a tmpfs, so containers in containers do, its pages
 /// can be swapped, and the initramfs's memory is freed. Returns where there is
 /// nothing to move, or where it cannot be done.
 pub fn leave_rootfs() -> Result<()> {
-    let name = std::env::args_os().next().unwrap_or_default();
-    if name.as_encoded_bytes() == MOVED.to_bytes() {
+    if has_left() {
         return Ok(());
     }
     let root = sysfs::openat(sysfs::CWD, c"/", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;

@@ -7,6 +7,7 @@
 
 use super::{early, end};
 use crate::proto::options::OnFail;
+use crate::report::Report;
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{io, machine, signal, STDERR};
 
@@ -18,6 +19,10 @@ pub const HANG: i32 = 0;
 /// Runs `boot` in a child, reaps what is orphaned, and outlives everything.
 pub fn run(boot: fn() -> i32) -> ! {
     // Phase 1: before the console. Nothing can be told, so nothing may fail.
+    // But for our name: the kernel has opened the console for us where the initramfs has its node.
+    if !early::has_left() {
+        Report::at_boot().line("ocinit", env!("CARGO_PKG_VERSION"));
+    }
     let stayed = early::leave_rootfs();
     early::console();
     if let Err(error) = stayed {
