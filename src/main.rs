@@ -3,9 +3,11 @@
 use ocinit::proto::options::Config;
 use ocinit::report::{Outcome, Report};
 use ocinit::steps::end::Ending;
-use ocinit::steps::pipeline::Machine;
+use ocinit::steps::network::{self, Network};
+use ocinit::steps::pipeline::{self, Machine};
+use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
-use ocinit::steps::{cache, cli, clock, drivers, early, end, network, options, pipeline, reaper, resolver};
+use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
 
 fn main() -> ! {
     if std::process::id() == 1 {
@@ -31,18 +33,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early::mounts(report)?;
     options::read(config, report)?;
     report.section("boot", true);
-    drivers::load(&config.insmods, report);
-    clock::floor(report);
-    let network = network::up_within(options::network_limits(config), report)
-        .or_else(|failure| options::without_network(config, failure, report))?;
-    let resolver = resolver::Resolver::from_lease(&network.nameservers, network.domain.as_deref());
-    if let Some(peer) = &config.ntp_peer {
-        clock::set(peer, &resolver, report);
-    }
-    let on_disk = cache::open(&config.cache_device, report);
-    let store = Store::at_boot(cache::STORE, on_disk)?;
-    early::set_hostname(&config.hostname, report);
+    let ready = prepare(config, report);
     report.end_section("boot");
+    let (network, resolver, store) = ready?;
 
     let status = pipeline::run(&Machine {
         config,
@@ -53,4 +46,20 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     });
     report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
+}
+
+/// Everything that containers need of the machine.
+fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Resolver, Store)> {
+    drivers::load(&config.insmods, report);
+    clock::floor(report);
+    let network = network::up_within(options::network_limits(config), report)
+        .or_else(|failure| options::without_network(config, failure, report))?;
+    let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
+    if let Some(peer) = &config.ntp_peer {
+        clock::set(peer, &resolver, report);
+    }
+    let on_disk = cache::open(&config.cache_device, report);
+    let store = Store::at_boot(cache::STORE, on_disk)?;
+    early::set_hostname(&config.hostname, report);
+    Ok((network, resolver, store))
 }

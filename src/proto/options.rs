@@ -192,7 +192,11 @@ impl Config {
         let value = word.value.as_deref().unwrap_or_default();
         match key {
             "b2c.pipefail" => self.pipefail = true,
-            "b2c.cache_device" => self.cache_device = cache_device(value)?,
+            "b2c.cache_device" => match cache_device(value) {
+                Ok(device) => self.cache_device = device,
+                // A machine without its disk still boots.
+                Err(why) => self.warnings.push([key, ": ", why, "; images are kept in memory"].concat()),
+            },
             "b2c.ntp_peer" => {
                 self.ntp_peer = match value {
                     "none" | "" => None,
@@ -246,15 +250,15 @@ fn wrong(key: &str, why: &str) -> Error {
     Error([key, ": ", why].concat())
 }
 
-fn cache_device(value: &str) -> Result<CacheDevice, Error> {
+fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
     match value {
         "none" | "" => Ok(CacheDevice::None),
         "auto" => Ok(CacheDevice::Label(CACHE_LABEL.into())),
-        "reset" => Err(wrong("b2c.cache_device", "reset is not there yet: make the partition by hand and write auto")),
+        "reset" => Err("reset is not there yet: write auto for a partition that has the label"),
         _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
             (Some(label), _) => Ok(CacheDevice::Label(label.into())),
             (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
-            _ => Err(wrong("b2c.cache_device", "not one of none, auto, /dev/…, LABEL=…")),
+            _ => Err("only none, auto, /dev/… and LABEL=… are there yet"),
         },
     }
 }
@@ -357,11 +361,17 @@ mod tests {
             ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: "),
             ("b2c.hostname=a/b", "b2c.hostname: "),
             ("b2c.shutdown_cmd=rm", "b2c.shutdown_cmd: "),
-            ("b2c.cache_device=reset", "b2c.cache_device: reset"),
-            ("b2c.cache_device=sda", "b2c.cache_device: "),
         ] {
             let error = read(&[line]).err().unwrap_or(Error(String::new()));
             assert!(error.0.starts_with(start), "{line}: {}", error.0);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_had_is_a_warning() {
+        for value in ["reset", "sda", "nfs-share", "/dev/../etc"] {
+            let config = read(&[&["b2c.cache_device=", value].concat()]).unwrap();
+            assert_eq!((config.cache_device, config.warnings.len()), (CacheDevice::None, 1), "{value}");
         }
     }
 

@@ -46,10 +46,14 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         Some(uid) => entry.get(2).and_then(|field| field.parse().ok()) == Some(uid),
         None => entry.first() == Some(&user),
     });
-    let numeric = |index: usize| -> Option<u32> { entry.as_ref()?.get(index)?.parse().ok() };
-    let uid = match number.or(numeric(2)) {
+    // What the image's file says is checked like what its configuration says: 4294967295 would leave us root.
+    let numeric = |index: usize| match entry.as_ref().and_then(|entry| entry.get(index)) {
+        Some(field) => self::number(field),
+        None => Ok(None),
+    };
+    let uid = match number {
         Some(uid) => uid,
-        None => return Err(Error::User(user.into())),
+        None => numeric(2)?.ok_or_else(|| Error::User(user.into()))?,
     };
     let home = entry.as_ref().and_then(|entry| entry.get(5)).filter(|home| !home.is_empty()).unwrap_or(&"/");
     let (gid, groups) = match wanted_group {
@@ -58,7 +62,7 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
             (gid, vec![gid])
         }
         None => {
-            let gid = numeric(3).unwrap_or(0);
+            let gid = numeric(3)?.unwrap_or(0);
             (gid, memberships(entry.as_ref().and_then(|entry| entry.first()), gid, group))
         }
     };
@@ -87,7 +91,8 @@ fn group_number(name: &str, group: &str) -> Result<u32, Error> {
         return Ok(gid);
     }
     let entry = group.lines().map(fields).find(|entry| entry.first() == Some(&name));
-    entry.and_then(|entry| entry.get(2)?.parse().ok()).ok_or_else(|| Error::Group(name.into()))
+    let gid = entry.and_then(|entry| entry.get(2).copied()).map(number).transpose()?.flatten();
+    gid.ok_or_else(|| Error::Group(name.into()))
 }
 
 fn memberships(user: Option<&&str>, gid: u32, group: &str) -> Vec<u32> {
@@ -95,7 +100,7 @@ fn memberships(user: Option<&&str>, gid: u32, group: &str) -> Vec<u32> {
     let Some(user) = user else { return groups };
     for entry in group.lines().map(fields) {
         let member = entry.get(3).is_some_and(|members| members.split(',').any(|member| member == *user));
-        let Some(Ok(number)) = entry.get(2).map(|field| field.parse::<u32>()) else { continue };
+        let Some(Ok(Some(number))) = entry.get(2).map(|field| number(field)) else { continue };
         if member && !groups.contains(&number) && groups.len() < GROUPS_MAX {
             groups.push(number);
         }
@@ -132,6 +137,21 @@ mod tests {
         for text in ["4294967296", "4294967295", "-1", "+5", "99999999999999999999"] {
             assert_eq!(who(text), Err(Error::Range(text.into())));
         }
+    }
+
+    #[test]
+    fn numbers_of_the_images_files_are_checked_too() {
+        let who = |user: &str| {
+            let passwd = "a:x:4294967295:100::/:\nb:x:7:4294967295::/:\nc:x:-1:0::/:\nd:x::0::/:\ne:x:9:9::/:\n";
+            resolve(user, passwd, "bad:x:4294967295:e\nworse:x:-1:\nok:x:5:e\n").map(|i| (i.uid, i.gid, i.groups))
+        };
+        assert_eq!(who("a"), Err(Error::Range("4294967295".into())));
+        assert_eq!(who("b"), Err(Error::Range("4294967295".into())));
+        assert_eq!(who("c"), Err(Error::Range("-1".into())));
+        assert_eq!(who("d"), Err(Error::User("d".into())));
+        assert_eq!(who("e:bad"), Err(Error::Range("4294967295".into())));
+        assert_eq!(who("e:worse"), Err(Error::Range("-1".into())));
+        assert_eq!(who("e"), Ok((9, 9, vec![9, 5])));
     }
 
     #[test]

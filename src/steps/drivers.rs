@@ -18,9 +18,8 @@ const ROUNDS_MAX: usize = 8;
 /// The buses that lead to a network card, a disk or a console. The others
 /// (clocks, memory banks, processors; ACPI, whose devices appear on these once more)
 /// have hundreds of devices and no driver of ours.
-const BUSES: [&str; 13] = [
-    "pci", "virtio", "usb", "platform", "mmc", "sdio", "mdio_bus", "scsi", "vmbus", "xen", "amba", "hid", "soc",
-];
+const BUSES: [&str; 13] =
+    ["pci", "virtio", "usb", "platform", "mmc", "sdio", "mdio_bus", "scsi", "vmbus", "xen", "amba", "hid", "soc"];
 
 /// Loads what the machine's devices need: first the files `named` (of
 /// [`NAMED`], in their order), then, where the initramfs has modules for this

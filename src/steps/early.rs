@@ -40,7 +40,8 @@ pub fn leave_rootfs() -> Result<()> {
     make_folder(NEW_ROOT)?;
     let new_root = c_path(Path::new(NEW_ROOT))?;
     mount::mount(c"ocinit", &new_root, c"tmpfs", 0, ROOT_OPTIONS)?;
-    move_tree(Path::new("/"), Path::new(NEW_ROOT)).map_err(|error| Error::from_io("move", &error))?;
+    let device = fs::metadata("/").map_err(|error| Error::from_io("stat", &error))?.dev();
+    move_tree(Path::new("/"), Path::new(NEW_ROOT), device).map_err(|error| Error::from_io("move", &error))?;
     process::chdir(&new_root)?;
     mount::move_(c".", c"/")?;
     process::chroot(c".")?;
@@ -51,21 +52,21 @@ pub fn leave_rootfs() -> Result<()> {
     Err(process::exec(c"/init", &arguments, &environment))
 }
 
-/// File by file, so that little is there twice. What cannot be copied stays
-/// where it is.
-fn move_tree(from: &Path, to: &Path) -> std::io::Result<()> {
+/// File by file, so that little is there twice. What is not the initramfs's
+/// own (`device`) stays: a devtmpfs that is mounted already is the kernel's one.
+fn move_tree(from: &Path, to: &Path, device: u64) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         let meta = fs::symlink_metadata(&path)?;
-        if path == Path::new(NEW_ROOT) {
+        if meta.dev() != device {
             continue;
         }
         if meta.is_dir() {
             fs::create_dir(&target)?;
             fs::set_permissions(&target, fs::Permissions::from_mode(meta.mode()))?;
-            move_tree(&path, &target)?;
-            // A mount (devtmpfs, put there by the kernel) stays.
+            move_tree(&path, &target, device)?;
+            // What holds a mount stays.
             let _ = fs::remove_dir(&path);
             continue;
         }

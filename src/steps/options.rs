@@ -3,7 +3,7 @@
 use super::network::{Limits, Network, LIMITS};
 use crate::proto::cmdline::{self, Word};
 use crate::proto::flags;
-use crate::proto::options::{policy, Config};
+use crate::proto::options::{policy, CacheDevice, Config};
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::signal;
@@ -32,6 +32,9 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     for warning in &config.warnings {
         report.warn("options", warning);
     }
+    if config.run.is_empty() && config.run_post.is_empty() {
+        report.warn("options", "no b2c.run: there is nothing to run");
+    }
     Ok(())
 }
 
@@ -59,9 +62,10 @@ pub fn network_limits(config: &Config) -> &'static Limits {
     }
 }
 
-/// A network that failed: a warning where nothing is to be pulled.
+/// A network that failed: a warning where nothing is to be pulled, or where a
+/// cache may hold what an earlier boot pulled.
 pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
-    if all_local(config) {
+    if all_local(config) || config.cache_device != CacheDevice::None {
         report.warn("network", &failure.what);
         return Ok(Network::default());
     }
