@@ -11,6 +11,7 @@ use std::path::Path;
 
 /// Where the new root is made.
 const NEW_ROOT: &str = "/.ocinit";
+const MODULES: &CStr = c"/lib/modules";
 /// Our name after the move; the kernel calls us by the path of the file.
 const MOVED: &CStr = c"ocinit";
 /// Of the memory: the rest is for the kernel and the container.
@@ -40,8 +41,12 @@ pub fn leave_rootfs() -> Result<()> {
     make_folder(NEW_ROOT)?;
     let new_root = c_path(Path::new(NEW_ROOT))?;
     mount::mount(c"ocinit", &new_root, c"tmpfs", 0, ROOT_OPTIONS)?;
+    // Modules are needed later and never written: they show through where they
+    // are, which takes no copy. (Without any there is nothing to bind.)
+    let kept = make_folder("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
+    let kept = kept.map_or("", |()| "/lib/modules");
     let device = fs::metadata("/").map_err(|error| Error::from_io("stat", &error))?.dev();
-    move_tree(Path::new("/"), Path::new(NEW_ROOT), device).map_err(|error| Error::from_io("move", &error))?;
+    move_tree(Path::new("/"), Path::new(NEW_ROOT), device, Path::new(kept)).map_err(|error| Error::from_io("move", &error))?;
     process::chdir(&new_root)?;
     mount::move_(c".", c"/")?;
     process::chroot(c".")?;
@@ -54,18 +59,18 @@ pub fn leave_rootfs() -> Result<()> {
 
 /// File by file, so that little is there twice. What is not the initramfs's
 /// own (`device`) stays: a devtmpfs that is mounted already is the kernel's one.
-fn move_tree(from: &Path, to: &Path, device: u64) -> std::io::Result<()> {
+fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (path, target) = (entry.path(), to.join(entry.file_name()));
         let meta = fs::symlink_metadata(&path)?;
-        if meta.dev() != device {
+        if meta.dev() != device || path == kept {
             continue;
         }
         if meta.is_dir() {
-            fs::create_dir(&target)?;
+            fs::create_dir_all(&target)?;
             fs::set_permissions(&target, fs::Permissions::from_mode(meta.mode()))?;
-            move_tree(&path, &target, device)?;
+            move_tree(&path, &target, device, kept)?;
             // What holds a mount stays.
             let _ = fs::remove_dir(&path);
             continue;
