@@ -211,7 +211,7 @@ impl Machine {
             Accel::Tcg if self.icount => add(&["-accel", "tcg,thread=single,tb-size=128", "-cpu", "max"]),
             Accel::Tcg => add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
         }
-        if self.icount {
+        if self.icount && self.accel == Accel::Tcg {
             add(&["-icount", "shift=0,sleep=off"]);
         }
         add(&["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);

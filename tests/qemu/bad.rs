@@ -1,13 +1,29 @@
 //! Bad input: each failure is told in golden lines, and the machine ends in order.
 
-use crate::lab::{boot, boot_with, disk, lab, Lab, POWER_DOWN, RESTART};
+use crate::lab::{boot, boot_with, disk, lab, Lab, Seen, POWER_DOWN, RESTART};
 use crate::parts::images;
-use ocinit::host::qemu::{Disk, Network};
+use ocinit::host::qemu::{Disk, Machine, Network};
 use std::fs::OpenOptions;
 use std::net::UdpSocket;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// For a machine that waits for what never comes: under software emulation its clock jumps to the next timer whenever
+/// it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
+fn waits(machine: &mut Machine) {
+    machine.icount = true;
+}
+
+/// Such a machine with an image of its own, in the initramfs.
+fn waits_with_image(name: &str, words: &str) -> Option<Seen> {
+    let lab = lab()?;
+    let initramfs = lab.build(name, |spec| spec.added.push((lab.dir.join("payload"), "images/payload".into())));
+    Some(lab.boot(name, words, |machine| {
+        machine.initrd = initramfs;
+        waits(machine);
+    }))
+}
 
 /// Boots the usual machine with an option that cannot work: its last lines, then power off.
 fn fails(name: &str, words: &str) {
@@ -20,7 +36,10 @@ fn fails(name: &str, words: &str) {
 
 #[test]
 fn no_cable() {
-    let Some(seen) = boot_with("no-cable", r#"b2c.run="pull:payload""#, |machine| machine.cable = false) else {
+    let Some(seen) = boot_with("no-cable", r#"b2c.run="pull:payload""#, |machine| {
+        machine.cable = false;
+        waits(machine);
+    }) else {
         return;
     };
     seen.ends(POWER_DOWN);
@@ -29,7 +48,10 @@ fn no_cable() {
 
 #[test]
 fn no_network_card() {
-    let none = |machine: &mut ocinit::host::qemu::Machine| machine.network = Network::None;
+    let none = |machine: &mut Machine| {
+        machine.network = Network::None;
+        waits(machine);
+    };
     let Some(seen) = boot_with("no-network-card", r#"b2c.run="pull:payload""#, none) else { return };
     seen.ends(POWER_DOWN);
     seen.golden("no-network-card");
@@ -42,6 +64,7 @@ fn no_dhcp_server() {
         machine.network = Network::Raw("hubport,hubid=1".into());
         // A switch under spanning tree forwards after 30 s: the machine tries for a minute.
         machine.timeout = Duration::from_secs(150);
+        waits(machine);
     }) else {
         return;
     };
@@ -52,7 +75,7 @@ fn no_dhcp_server() {
 #[test]
 fn no_name_server() {
     let words = r#"b2c.run="docker://registry.example/payload""#;
-    let quiet = |machine: &mut ocinit::host::qemu::Machine| machine.network = Network::User(vec!["restrict=on".into()]);
+    let quiet = |machine: &mut Machine| machine.network = Network::User(vec!["restrict=on".into()]);
     let Some(seen) = boot_with("no-name-server", words, quiet) else { return };
     seen.over(125, POWER_DOWN);
     seen.golden("no-name-server");
@@ -70,8 +93,8 @@ fn unknown_host() {
 fn silent_time_server() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
-    let words = format!(r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="pull:payload echo goes on""#);
-    let Some(seen) = boot("silent-time-server", &words) else { return };
+    let words = format!(r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="oci:/images/payload:latest echo goes on""#);
+    let Some(seen) = waits_with_image("silent-time-server", &words) else { return };
     seen.over(0, POWER_DOWN);
     assert!(seen.says("WARN no answer from").contains(" in 3 tries; the clock says 20"));
     seen.at("goes on");
@@ -157,7 +180,10 @@ fn disk_is_too_small_for_the_image() {
 
 #[test]
 fn no_cache_device() {
-    fails("no-cache-device", r#"b2c.cache_device=/dev/vdz b2c.run="pull:payload echo goes on""#);
+    let words = r#"b2c.cache_device=/dev/vdz b2c.run="oci:/images/payload:latest echo goes on""#;
+    let Some(seen) = waits_with_image("no-cache-device", words) else { return };
+    seen.ends(POWER_DOWN);
+    seen.golden("no-cache-device");
 }
 
 // The container.

@@ -187,6 +187,7 @@ fn image_in_the_initramfs_without_a_network() {
     let seen = lab.boot("no_network_card", r#"b2c.run="oci:/images/payload:latest echo from a folder""#, |machine| {
         machine.network = ocinit::host::qemu::Network::None;
         machine.initrd = initramfs;
+        machine.icount = true;
     });
     seen.over(0, POWER_DOWN);
     seen.at("from a folder");
