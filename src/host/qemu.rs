@@ -212,7 +212,7 @@ impl Machine {
             Accel::Tcg => add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
         }
         if self.icount && self.accel == Accel::Tcg {
-            add(&["-icount", "shift=0,sleep=off"]);
+            add(&["-icount", "shift=2,sleep=off"]);
         }
         add(&["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);
         add(&["-kernel", &path_text(&self.kernel), "-append", &self.append]);
