@@ -46,7 +46,8 @@ pub fn leave_rootfs() -> Result<()> {
     let kept = make_folder("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
     let kept = kept.map_or("", |()| "/lib/modules");
     let device = fs::metadata("/").map_err(|error| Error::from_io("stat", &error))?.dev();
-    move_tree(Path::new("/"), Path::new(NEW_ROOT), device, Path::new(kept)).map_err(|error| Error::from_io("move", &error))?;
+    move_tree(Path::new("/"), Path::new(NEW_ROOT), device, Path::new(kept))
+        .map_err(|error| Error::from_io("move", &error))?;
     process::chdir(&new_root)?;
     mount::move_(c".", c"/")?;
     process::chroot(c".")?;
