@@ -1,8 +1,9 @@
 //! What the console says: step lines, warnings, failures, sections.
 
-use crate::sys::machine;
+use crate::sys::io::{self, Poll};
+use crate::sys::{machine, EAGAIN, EINTR, STDERR};
 use std::fmt::Display;
-use std::io::Write;
+use std::os::fd::BorrowedFd;
 
 /// Why a step could not be done: said once, on the console, by whoever gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +108,28 @@ impl Report {
     /// One write a line, so that lines of threads do not mix. Losing the
     /// console is no reason to stop.
     fn write(&self, parts: &[&str]) {
-        let line = parts.concat();
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        let _alone = std::io::stderr().lock();
+        write_all(STDERR, parts.concat().as_bytes());
+    }
+}
+
+/// A console that takes nothing for so long is gone.
+const STUCK_MS: i32 = 10_000;
+
+/// Writes all of `bytes`, also where somebody who shares the open file has made
+/// it non-blocking. What a console that is gone does not take is lost.
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match io::write(fd, bytes) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.errno == EINTR => {}
+            Err(error) if error.errno == EAGAIN => {
+                if io::poll(&[Poll { fd, write: true }], STUCK_MS) == Ok(0) {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
     }
 }
 
@@ -116,4 +137,26 @@ impl Report {
 /// forge a line.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    /// Larger than any pipe: the writer must wait for the reader more than once.
+    #[test]
+    fn nothing_is_lost_where_writes_do_not_wait() {
+        let (from, to) = io::pipe().unwrap();
+        io::set_nonblocking(to.as_fd(), true).unwrap();
+        let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| n as u8).collect();
+        let reader = std::thread::spawn(move || {
+            let mut read = Vec::new();
+            std::fs::File::from(from).read_to_end(&mut read).map(|_| read)
+        });
+        write_all(to.as_fd(), &bytes);
+        drop(to);
+        assert!(reader.join().unwrap().unwrap() == bytes);
+    }
 }

@@ -17,7 +17,7 @@ use crate::proto::flags::Container;
 use crate::proto::process::merge;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Status};
-use crate::sys::{io as sysio, signal, Error, EACCES, ENOENT, EPERM, STDIN};
+use crate::sys::{fs as sysfs, io as sysio, signal, Error, EACCES, ENOENT, EPERM, STDIN};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
@@ -46,8 +46,6 @@ pub struct Exit {
     pub reboot: Option<Asked>,
     /// A signal to us asked for the end.
     pub stopped: bool,
-    /// The output ended in the middle of a line.
-    pub open_line: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,8 +126,7 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let stdin = if line.interactive { STDIN.try_clone_to_owned() } else { File::open("/dev/null").map(OwnedFd::from) };
-    let stdin = stdin.map_err(|error| fail(Error::from_io("open", &error)))?;
+    let stdin = standard_input(line.interactive, around).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
@@ -148,7 +145,7 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
             None => Err(trouble),
             Some(code) => {
                 around.report.fail(&trouble);
-                Ok(Exit { code, reboot: None, stopped: false, open_line: false })
+                Ok(Exit { code, reboot: None, stopped: false })
             }
         };
     }
@@ -165,7 +162,25 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         signals,
         forward: around.forward_signals,
     });
-    ended.map(exit).map_err(fail)
+    let ended = ended.map_err(fail)?;
+    if ended.open_line && !around.forward_signals {
+        // The next line is ours, and must stand alone.
+        around.report.exact("");
+    }
+    Ok(exit(ended))
+}
+
+/// What a container without a terminal reads. At boot the console is opened anew: a program that makes its input
+/// non-blocking (ssh, node) would do so to all that we write, too, were it the same open file.
+fn standard_input(interactive: bool, around: &Surroundings) -> crate::sys::Result<OwnedFd> {
+    let path = if interactive { c"/dev/console" } else { c"/dev/null" };
+    if !interactive || !around.forward_signals {
+        let opened = sysfs::openat(sysfs::CWD, path, sysfs::O_RDWR | sysfs::O_NOCTTY, 0);
+        if opened.is_ok() || !interactive {
+            return opened;
+        }
+    }
+    STDIN.try_clone_to_owned().map_err(|error| Error::from_io("dup", &error))
 }
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
@@ -177,7 +192,7 @@ fn exit(ended: Ended) -> Exit {
         Status::Killed(signal::SIGINT) => (130, Some(Asked::PowerOff)),
         Status::Killed(signal) => (128 + signal, None),
     };
-    Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped, open_line: ended.open_line }
+    Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
 }
 
 /// Reads what the child tells until exec closes the pipe. A trouble that ends

@@ -131,10 +131,6 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     report.section("container", false);
     let exit = container::run(&container, &image, machine.store, &surroundings);
     early::hurry(true);
-    if exit.as_ref().is_ok_and(|exit| exit.open_line) {
-        // The next line is ours, and must stand alone.
-        report.exact("");
-    }
     report.end_section("container");
     exit
 }

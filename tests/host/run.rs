@@ -2,8 +2,10 @@
 
 use super::{images, Ended, Host};
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn exit_codes() {
@@ -73,6 +75,94 @@ fn terminals() {
     };
     let ended = Ended::new(&output);
     assert!(ended.out.contains("0 /dev/pts/0\r\n1 /dev/pts/0\r\n2 /dev/pts/0\r\n"), "{}", ended.out);
+}
+
+/// Waits for a command that might hang, and then ends it.
+fn end_of(child: Child) -> Ended {
+    let id = child.id() as i32;
+    let (to, from) = std::sync::mpsc::channel();
+    std::thread::spawn(move || to.send(child.wait_with_output()));
+    let Ok(output) = from.recv_timeout(Duration::from_secs(super::PATIENCE_S)) else {
+        // SAFETY: takes two numbers; the process is our child and was not waited for.
+        unsafe { libc::kill(id, libc::SIGKILL) };
+        panic!("it hung");
+    };
+    Ended::new(&output.unwrap())
+}
+
+/// More than a terminal holds, and nobody reads it: signals must still arrive, and the end must be seen.
+#[test]
+fn input_that_is_not_read() {
+    let Some(host) = Host::new("unread") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let input = host.dir.join("input");
+    std::fs::write(&input, "more\n".repeat(200_000)).unwrap();
+    let mut command = host.command(&["run", "-ti", &image, "trap", "15"]);
+    command.stdin(std::fs::File::open(&input).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.trim_end().ends_with("waiting")));
+    let reader = std::thread::spawn(move || lines.for_each(drop));
+    // SAFETY: takes two numbers; the process is our child and was not waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    assert_eq!(end_of(child).code, 15, "its handler's exit code");
+    reader.join().unwrap();
+}
+
+/// A terminal's input arrives whole, however slowly it is read.
+#[test]
+fn input_arrives_whole() {
+    let Some(host) = Host::new("input") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let input = host.dir.join("input");
+    let lines: String = (0..8000).map(|n| format!("line {n:06}\n")).collect();
+    std::fs::write(&input, lines.clone() + "\x04").unwrap();
+    let mut command =
+        host.command(&["run", "-ti", "-v", &format!("{}:/w", host.dir.display()), &image, "take", "/w/taken"]);
+    command.stdin(std::fs::File::open(&input).unwrap()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = end_of(command.spawn().unwrap());
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(std::fs::read_to_string(host.dir.join("taken")).unwrap() == lines, "the bytes that arrived");
+}
+
+/// One open file as input, output and error, which the container makes non-blocking: nothing of what it writes is lost.
+#[test]
+fn a_container_that_makes_the_console_non_blocking() {
+    let Some(host) = Host::new("nonblocking") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let (from, to) = std::os::unix::net::UnixStream::pair().unwrap();
+    let end = || Stdio::from(OwnedFd::from(to.try_clone().unwrap()));
+    let mut command = host.command(&["run", "-i", &image, "flood", "100000"]);
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    drop((command, to));
+    let lines = BufReader::new(from).lines().map_while(Result::ok).filter(|line| line.starts_with("line "));
+    let numbers: Vec<String> = lines.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!((0..100_000).map(|n| format!("line {n:06}")).eq(numbers), "every line, in order");
+}
+
+/// Killed with its output in pipes that nobody reads: exit code and output are whole.
+#[test]
+fn killed_while_output_is_pending() {
+    let Some(host) = Host::new("pending") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    // One pipe holds 64 KiB, and there are two with a buffer between them.
+    let flooded = host.dir.join("flooded");
+    let volume = format!("{}:/w", host.dir.display());
+    let mut command = host.command(&["run", "-v", &volume, &image, "flood", "10000", "/w/flooded"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start = std::time::Instant::now();
+    while !flooded.exists() {
+        assert!(start.elapsed().as_secs() < super::PATIENCE_S, "it does not write all");
+        std::thread::yield_now();
+    }
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+    let inside = children.trim().parse().unwrap();
+    // SAFETY: takes two numbers; it is the child of our child, which has not waited for it.
+    unsafe { libc::kill(inside, libc::SIGKILL) };
+    let ended = end_of(child);
+    assert_eq!(ended.code, 137);
+    assert!((0..10_000).map(|n| format!("line {n:06}")).eq(ended.out.lines()), "every line, in order");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
-                     orphan | sleep SECONDS | dd PATH BYTES | echo [-n] … | reboot | poweroff | break-init PROC | \
-                     trap SIGNAL";
+                     orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
+                     echo [-n] … | reboot | poweroff | break-init PROC | trap SIGNAL";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -70,6 +70,8 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
         "reboot" => return restart(0x0123_4567),
         "trap" => trap(number(first)?)?,
+        "take" => drop(io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?),
+        "flood" => flood(first, rest.get(1))?,
         "break-init" => break_init(first)?,
         "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {
@@ -197,6 +199,7 @@ fn cat(path: &str) -> io::Result<()> {
 extern "C" {
     /// The C library's, which std brings along: this file needs nothing but rustc.
     fn raise(signal: i32) -> i32;
+    fn fcntl(fd: i32, command: i32, ...) -> i32;
     fn reboot(how: i32) -> i32;
     fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
     fn _exit(code: i32) -> !;
@@ -313,6 +316,23 @@ fn break_init(proc: &str) -> io::Result<()> {
                 .open(format!("{proc}/{name}/mem"))?
                 .write_all_at(b"\x0f\x0b", address)?;
         }
+    }
+    Ok(())
+}
+
+/// So many numbered lines, after standard input was made non-blocking; with
+/// a path then makes that file, and stays until it is killed.
+fn flood(count: &str, path: Option<&String>) -> io::Result<()> {
+    // SAFETY: C's own prototype; F_SETFL with O_NONBLOCK on a descriptor of ours.
+    unsafe { fcntl(0, 4, 0o4000) };
+    let mut out = io::BufWriter::new(io::stdout());
+    for n in 0..number(count)? {
+        writeln!(out, "line {n:06}")?;
+    }
+    out.flush()?;
+    if let Some(path) = path {
+        fs::write(path, "")?;
+        std::thread::sleep(Duration::from_secs(60));
     }
     Ok(())
 }

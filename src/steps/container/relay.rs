@@ -1,10 +1,11 @@
 //! Between a container and the console: its output, our input, signals, its end.
 
+use crate::report::write_all;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::signal;
-use crate::sys::{machine, tty, Result, EINTR, STDERR, STDIN, STDOUT};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::sys::{machine, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What we hold of a running container.
 pub struct Running {
@@ -34,16 +35,24 @@ const STOP_MS: u64 = 10_000;
 /// Output that is left behind when the container has ended is read for so long.
 const DRAIN_MS: i32 = 100;
 const BUFFER: usize = 1 << 16;
+/// Input on its way to a terminal; more waits at our own standard input.
+const INPUT_BUFFER: usize = 1024;
 
 /// Passes everything on until the container has ended.
 pub fn until_end(mut running: Running) -> Result<Ended> {
     let pidfd = process::pidfd_open(running.pid)?;
     let raw = if running.terminal && running.interactive { tty::set_raw(STDIN).ok() } else { None };
+    let input = running.terminal && running.interactive;
+    if let Some((master, _)) = running.outputs.first().filter(|_| input) {
+        // A container that does not read must not hold us: its end and our signals come by the same loop.
+        io::set_nonblocking(master.as_fd(), true)?;
+    }
     let mut state = State {
         open_line: false,
         stopped: false,
         kill_at_ms: None,
-        input: running.terminal && running.interactive,
+        input,
+        pending: Vec::with_capacity(INPUT_BUFFER),
         buffer: vec![0; BUFFER],
     };
     while !step(&mut running, &pidfd, &mut state)? {}
@@ -62,6 +71,8 @@ struct State {
     kill_at_ms: Option<u64>,
     /// Whether our input still goes anywhere.
     input: bool,
+    /// What was read of it and the terminal has not taken yet.
+    pending: Vec<u8>,
     buffer: Vec<u8>,
 }
 
@@ -71,8 +82,8 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     let mut polls = vec![read(pidfd.as_fd()), read(running.signals.as_fd())];
     polls.extend(running.outputs.iter().map(|(fd, _)| read(fd.as_fd())));
     let input_at = polls.len();
-    if state.input {
-        polls.push(read(STDIN));
+    if let Some((master, _)) = running.outputs.first().filter(|_| state.input) {
+        polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: master.as_fd(), write: true } });
     }
     let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
     let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
@@ -86,7 +97,7 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
         signals(running, state);
     }
     if state.input && is_ready(input_at) {
-        state.input = pass_input(running);
+        state.input = pass_input(running, state);
     }
     let ended: Vec<bool> = (0..running.outputs.len()).map(|n| is_ready(n + 2) && !pass(running, n, state)).collect();
     let mut at = 0;
@@ -116,21 +127,37 @@ fn signals(running: &Running, state: &mut State) {
     }
 }
 
-/// Console → terminal; false at the end of the input.
-fn pass_input(running: &Running) -> bool {
-    let mut buffer = [0; 1024];
+/// Console → terminal, as much as the terminal takes; false at the end of either.
+fn pass_input(running: &Running, state: &mut State) -> bool {
     let Some((master, _)) = running.outputs.first() else { return false };
-    match io::read(STDIN, &mut buffer) {
-        Ok(0) | Err(_) => false,
-        Ok(count) => write_all(master.as_fd(), buffer.get(..count).unwrap_or_default()),
+    if state.pending.is_empty() {
+        let mut buffer = [0; INPUT_BUFFER];
+        match io::read(STDIN, &mut buffer) {
+            Ok(0) => return false,
+            Ok(count) => state.pending.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) => return is_passing(error),
+        }
     }
+    match io::write(master.as_fd(), &state.pending) {
+        Ok(count) => {
+            state.pending.drain(..count.min(state.pending.len()));
+            true
+        }
+        Err(error) => is_passing(error),
+    }
+}
+
+/// Whether it can be tried again later.
+fn is_passing(error: Error) -> bool {
+    matches!(error.errno, EAGAIN | EINTR)
 }
 
 /// Output number `index` → console; false at its end (a terminal's end is EIO).
 fn pass(running: &Running, index: usize, state: &mut State) -> bool {
     let Some((fd, to)) = running.outputs.get(index) else { return false };
     match io::read(fd.as_fd(), &mut state.buffer) {
-        Ok(0) | Err(_) => false,
+        Ok(0) => false,
+        Err(error) => is_passing(error),
         Ok(count) => {
             let bytes = state.buffer.get(..count).unwrap_or_default();
             state.open_line = bytes.last() != Some(&b'\n');
@@ -139,17 +166,6 @@ fn pass(running: &Running, index: usize, state: &mut State) -> bool {
             true
         }
     }
-}
-
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match io::write(fd, bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.errno == EINTR => {}
-            Err(_) => return false,
-        }
-    }
-    true
 }
 
 /// What the container wrote before it ended.
