@@ -40,7 +40,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
         clock::set(peer, &resolver, report);
     }
     let on_disk = cache::open(&config.cache_device, report);
-    let store = Store::at_boot(cache::STORE, on_disk)?;
+    let store = Store::at_boot(on_disk, report)?;
     early::set_hostname(&config.hostname, report);
     report.end_section("boot");
 
