@@ -59,7 +59,7 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Resolver, Stor
         clock::set(peer, &resolver, report);
     }
     let on_disk = cache::open(&config.cache_device, report);
-    let store = Store::at_boot(cache::STORE, on_disk)?;
+    let store = Store::at_boot(on_disk, report)?;
     early::set_hostname(&config.hostname, report);
     Ok((network, resolver, store))
 }

@@ -46,7 +46,8 @@ impl Fake {
     }
 
     fn store(&self) -> Store {
-        Store::open(&self.folder.path().join("store"), false, false).unwrap()
+        let quiet = Report { quiet: true, ..Report::on_host() };
+        Store::open(&self.folder.path().join("store"), false, &quiet).unwrap()
     }
 
     fn pull(&self) -> Result<pull::Image, Failure> {

@@ -1,7 +1,8 @@
 //! HTTP authentication challenges (RFC 9110, section 11.6.1; the distribution
 //! spec's token authentication) and token answers.
 
-use serde_json::Value;
+use super::oci;
+use core::net::IpAddr;
 
 /// A `Bearer` challenge: where a token is to be had, and for what.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,18 +12,30 @@ pub struct Bearer {
     pub scope: Option<String>,
 }
 
-/// The `Bearer` challenge of a `WWW-Authenticate` header, if it holds one.
+/// The `Bearer` challenge of a `WWW-Authenticate` header, if it holds one;
+/// others may stand before and behind it.
 pub fn bearer(header: &str) -> Option<Bearer> {
-    let (scheme, mut rest) = header.trim().split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
     let (mut realm, mut service, mut scope) = (None, None, None);
-    while let Some((key, value, after)) = parameter(rest) {
+    let (mut rest, mut ours) = (header, false);
+    loop {
+        rest = rest.trim_start_matches([',', ' ', '\t']);
+        if rest.is_empty() {
+            break;
+        }
+        // A word without `=` is a scheme, and starts the next challenge.
+        let (word, after) = rest.split_at(rest.find([',', ' ', '\t', '=']).unwrap_or(rest.len()));
+        if !after.trim_start().starts_with('=') {
+            if realm.is_some() {
+                break;
+            }
+            (rest, ours) = (after, word.eq_ignore_ascii_case("bearer"));
+            continue;
+        }
+        let (key, value, after) = parameter(rest)?;
         match key {
-            "realm" => realm = Some(value),
-            "service" => service = Some(value),
-            "scope" => scope = Some(value),
+            "realm" if ours => realm = Some(value),
+            "service" if ours => service = Some(value),
+            "scope" if ours => scope = Some(value),
             _ => {}
         }
         rest = after;
@@ -74,8 +87,25 @@ impl Bearer {
             return false;
         }
         let own = realm_scheme == scheme && realm_host == host;
-        let link_local = realm_host.starts_with("169.254.") || realm_host.starts_with("[fe80:");
-        own || (!link_local && (realm_scheme == "https" || (realm_scheme == "http" && scheme == "http")))
+        own || (!is_link_local(realm_host) && (realm_scheme == "https" || (realm_scheme == "http" && scheme == "http")))
+    }
+}
+
+/// Whether `host`, with its port, is an address that no router forwards: the
+/// machine's own surroundings, such as a cloud's metadata at 169.254.169.254.
+/// What stands in brackets and is no address counts as one.
+fn is_link_local(host: &str) -> bool {
+    let address = match host.strip_prefix('[') {
+        Some(rest) => rest.split([']', '%']).next(),
+        None => host.split(':').next(),
+    };
+    match address.unwrap_or_default().trim_end_matches('.').parse() {
+        Ok(IpAddr::V4(v4)) => v4.is_link_local(),
+        Ok(IpAddr::V6(v6)) => match v6.to_ipv4_mapped() {
+            Some(v4) => v4.is_link_local(),
+            None => v6.is_unicast_link_local(),
+        },
+        Err(_) => host.starts_with('['),
     }
 }
 
@@ -95,7 +125,7 @@ fn percent_encode(text: &str, out: &mut String) {
 
 /// The token in a token server's answer.
 pub fn token(answer: &[u8]) -> Option<String> {
-    let answer: Value = serde_json::from_slice(answer).ok()?;
+    let answer = oci::json(answer).ok()?;
     let token = answer.get("token").or_else(|| answer.get("access_token"))?.as_str()?;
     // It goes into a header: nothing there may end the line.
     token.bytes().all(|b| b.is_ascii_graphic()).then(|| token.into())
@@ -119,6 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn a_challenge_among_others() {
+        for list in [
+            &["Basic realm=\"a, Bearer realm=b\", charset=UTF-8, ", HEADER].concat(),
+            &["Negotiate, ", HEADER, ", Basic realm=\"x\", scope=\"y\""].concat(),
+            &["Digest abc==,", HEADER].concat(),
+        ] {
+            assert_eq!(bearer(list), bearer(HEADER), "{list}");
+        }
+        assert!(bearer(HEADER).is_some());
+    }
+
+    #[test]
     fn what_is_no_bearer_challenge() {
         assert_eq!(bearer("Basic realm=\"x\""), None);
         assert_eq!(bearer("Bearer service=\"x\""), None);
@@ -134,6 +176,14 @@ mod tests {
         assert!(realm("http://10.0.0.1:5000/t").may_follow("http", "10.0.0.1:5000"));
         assert!(realm("http://10.0.0.2/t").may_follow("http", "10.0.0.1:5000"));
         assert!(!realm("http://169.254.169.254/t").may_follow("http", "10.0.0.1:5000"));
+        for host in
+            ["[::ffff:169.254.169.254]:80", "[FE80::1]", "[fe80::1%25eth0]", "[febf::1]:1", "169.254.0.1.", "[x]"]
+        {
+            assert!(!realm(&["http://", host, "/t"].concat()).may_follow("http", "10.0.0.1:5000"), "{host}");
+        }
+        for host in ["[fd00::1]", "[::ffff:10.0.0.1]:80", "169.254.example.org"] {
+            assert!(realm(&["http://", host, "/t"].concat()).may_follow("http", "10.0.0.1:5000"), "{host}");
+        }
         assert!(!realm("file:///etc/passwd").may_follow("https", "reg.example.org"));
         assert!(!realm("https://reg.example.org@evil.example/").may_follow("https", "reg.example.org"));
     }

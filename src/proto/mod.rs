@@ -9,6 +9,7 @@ pub mod digest;
 pub mod dns;
 pub mod flags;
 pub mod gzip;
+pub mod http_date;
 pub mod modules;
 pub mod netlink;
 pub mod oci;

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 /// What a manifest or a configuration may weigh (cases: larger is refused).
 pub const DOCUMENT_MAX: u64 = 4 << 20;
+/// What a document may hold of `[`, `{`, `,` and `:` outside of strings. 4 MiB of
+/// `[[],[],…]` would become 90 MB of values; 500 layers take about 5 000.
+const STRUCTURE_MAX: usize = 100_000;
 /// The most layers an image may have: what overlayfs stacks (Linux, `OVL_MAX_STACK`).
 pub const LAYERS_MAX: usize = 500;
 /// An index may hold an index, once.
@@ -54,6 +57,7 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     Json,
+    TooManyValues,
     /// A member is missing or of another type.
     Member(&'static str),
     Digest(digest::Error),
@@ -68,6 +72,7 @@ impl Error {
     pub fn text(self) -> String {
         match self {
             Error::Json => "not valid JSON".into(),
+            Error::TooManyValues => "more than 100 000 values, which no image needs".into(),
             Error::Member(name) => ["«", name, "» is missing or of another type"].concat(),
             Error::Digest(error) => error.text().into(),
             Error::Schema1 => "a manifest of schema 1, which nobody should use since 2017: push the image anew".into(),
@@ -78,10 +83,28 @@ impl Error {
     }
 }
 
+/// A stranger's JSON, if it is of bearable size once it is read.
+pub(super) fn json(bytes: &[u8]) -> Result<Value, Error> {
+    let (mut structure, mut in_string, mut escaped) = (0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' | b',' | b':' if !in_string => structure += 1,
+            _ => {}
+        }
+    }
+    if structure > STRUCTURE_MAX {
+        return Err(Error::TooManyValues);
+    }
+    serde_json::from_slice(bytes).map_err(|_| Error::Json)
+}
+
 /// Reads an index or a manifest, told apart by what they hold: registries and
 /// layouts get media types wrong.
 pub fn document(bytes: &[u8]) -> Result<Document, Error> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| Error::Json)?;
+    let value = json(bytes)?;
     let manifests = value.get("manifests");
     let layers = value.get("layers");
     if value.get("fsLayers").is_some() || value.get("schemaVersion").and_then(Value::as_u64) == Some(1) {
@@ -161,7 +184,7 @@ pub fn platform(arch: &str) -> (&str, &'static str) {
 
 /// Reads an image configuration.
 pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| Error::Json)?;
+    let value = json(bytes)?;
     let rootfs = value.get("rootfs").ok_or(Error::NotAnImage)?;
     let diff_ids = rootfs.get("diff_ids").and_then(Value::as_array).ok_or(Error::Member("diff_ids"))?;
     if diff_ids.len() > LAYERS_MAX {
@@ -229,6 +252,17 @@ mod tests {
         ] {
             assert_eq!(document(text.as_bytes()), Err(error), "{text:.80}");
         }
+    }
+
+    #[test]
+    fn a_document_of_empty_lists_does_not_fill_the_memory() {
+        let lists = |count: usize| format!(r#"{{"\"[[[[":[{}]}}"#, vec!["[]"; count].join(","));
+        assert_eq!(document(lists(2_000_000).as_bytes()), Err(Error::TooManyValues));
+        assert_eq!(image_config(lists(50_000).as_bytes()), Err(Error::TooManyValues));
+        assert_eq!(image_config(lists(49_000).as_bytes()), Err(Error::NotAnImage));
+        // What a string holds is no structure.
+        let text = format!(r#"{{"comment":"{}"}}"#, r#"\"[,"#.repeat(200_000));
+        assert_eq!(image_config(text.as_bytes()), Err(Error::NotAnImage));
     }
 
     fn choice(os: &str, architecture: &str, variant: &str) -> Choice {

@@ -7,6 +7,7 @@ use super::store::Store;
 use super::{cache, rootfs};
 use crate::proto::flags::{self, Container};
 use crate::report::{Failure, Outcome, Report};
+use crate::sys::io_text;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,14 +69,14 @@ fn print(text: &str) {
 }
 
 /// Takes `--store DIR` out of the front of `words`.
-fn open_store(words: &[String]) -> Outcome<(Store, &[String])> {
+fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, &'a [String])> {
     let (dir, rest) = match words {
         [flag, dir, rest @ ..] if flag == "--store" => (dir.as_str(), rest),
         [flag, rest @ ..] if flag.starts_with("--store=") => (flag.get(8..).unwrap_or_default(), rest),
         _ => (cache::STORE, words),
     };
-    let store = Store::open(Path::new(dir), true, false);
-    let store = store.map_err(|error| Failure::new("store", [dir, ": ", &error.to_string()].concat()))?;
+    let store = Store::open(Path::new(dir), true, report);
+    let store = store.map_err(|error| Failure::new("store", [dir, ": ", &io_text(&error)].concat()))?;
     Ok((store, rest))
 }
 
@@ -89,7 +90,7 @@ fn fetch(container: &Container, store: &Store, report: &Report) -> Outcome<pull:
 }
 
 fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words)?;
+    let (store, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
     let image = fetch(&container, &store, &quiet)?;
@@ -107,7 +108,7 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words)?;
+    let (store, words) = open_store(words, report)?;
     let container = parse(words)?;
     if !container.command.is_empty() {
         return Err(usage("pull takes one image"));
@@ -116,16 +117,18 @@ fn pull(words: &[String], report: &Report) -> Outcome<i32> {
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words)?;
+    let (store, words) = open_store(words, report)?;
     let container = parse(words)?;
     let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
-    let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &error.to_string()))?;
+    let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
     let image = fetch(&container, &store, report)?;
-    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &error.to_string()))?;
+    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_read_only(&image.layers, &dir, &target);
-    // The kernel has looked the names up: they are not needed any more, but
-    // for the empty layer, which stays as long as the mount.
+    // The kernel has looked the names up: the folder is not needed any more.
+    if let Err(error) = store.end_container(&dir) {
+        report.warn("mount", format_args!("{}: {}", dir.to_string_lossy(), io_text(&error)));
+    }
     mounted.map_err(|error| fail(&target.to_string_lossy(), &error.to_string()))?;
     Ok(0)
 }

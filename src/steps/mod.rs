@@ -17,6 +17,7 @@ pub mod pipeline;
 pub mod pull;
 pub mod reaper;
 pub mod registry;
+pub mod remove;
 pub mod resolver;
 pub mod rootfs;
 pub mod source;

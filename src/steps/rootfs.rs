@@ -6,6 +6,7 @@
 
 use crate::sys::{fs as sysfs, machine, mount, process, Error, Result};
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const FEATURES: &str = ",redirect_dir=off,index=off,metacopy=off";
 /// written and `dir/work` for overlayfs itself.
 pub fn mount_writable(layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
     let root = dir.join("root");
-    let options = [&lower_names(layers, &dir.join("empty"), dir)?, ",upperdir=upper,workdir=work", FEATURES].concat();
+    let options = [&lower_names(layers, 1, dir)?, ",upperdir=upper,workdir=work", FEATURES].concat();
     overlay(&options, dir, &root)?;
     Ok(root)
 }
@@ -27,8 +28,7 @@ pub fn mount_writable(layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
 /// `dir` is a container's folder of the store, which may go afterwards.
 pub fn mount_read_only(layers: &[PathBuf], dir: &Path, target: &Path) -> Result<()> {
     // Without an upper, overlayfs wants two lowers.
-    let padded: Vec<PathBuf> = layers.iter().cloned().chain([dir.join("empty")]).collect();
-    overlay(&[&lower_names(&padded, &dir.join("upper"), dir)?, FEATURES].concat(), dir, target)
+    overlay(&[&lower_names(layers, 2, dir)?, FEATURES].concat(), dir, target)
 }
 
 /// Whether a layer's own root is opaque: overlayfs heeds the mark in folders
@@ -39,14 +39,17 @@ pub fn hides_all_below(layer: &Path) -> bool {
     length == Ok(1) && value == *b"y"
 }
 
-/// `lowerdir=N:…:1:0`, topmost first, each a symlink in `dir`. An image
-/// without layers has `empty` for its only one.
-fn lower_names(layers: &[PathBuf], empty: &Path, dir: &Path) -> Result<String> {
-    let only = [empty.to_path_buf()];
+/// `lowerdir=N:…:1:0`, topmost first, each a symlink in `dir`. Where the image
+/// has less than `least` layers, the store's empty folders are the lowest ones:
+/// no more than are needed, since overlayfs stacks as many as an image may have.
+fn lower_names(layers: &[PathBuf], least: usize, dir: &Path) -> Result<String> {
     let lowest = layers.iter().rposition(|layer| hides_all_below(layer)).unwrap_or(0);
-    let layers = if layers.is_empty() { &only } else { layers.get(lowest..).unwrap_or_default() };
+    let layers = layers.get(lowest..).unwrap_or_default();
+    // Two of them, since overlayfs refuses the same one twice.
+    let padding = ["empty/0", "empty/1"].map(|name| dir.join(name));
+    let padding = padding.get(..least.saturating_sub(layers.len())).unwrap_or_default();
     let mut names = String::from("lowerdir=");
-    for (index, layer) in layers.iter().enumerate().rev() {
+    for (index, layer) in padding.iter().chain(layers).enumerate().collect::<Vec<_>>().into_iter().rev() {
         let name = index.to_string();
         symlink(layer, dir.join(&name)).map_err(|error| Error::from_io("symlink", &error))?;
         names.push_str(&name);
@@ -57,11 +60,15 @@ fn lower_names(layers: &[PathBuf], empty: &Path, dir: &Path) -> Result<String> {
     Ok(names)
 }
 
+/// Mounts from within `dir`; relative paths of the command line still mean
+/// what they meant, so the way back is kept.
 fn overlay(options: &str, dir: &Path, target: &Path) -> Result<()> {
-    process::chdir(&c_path(dir)?)?;
     let options = CString::new(options).map_err(|_| Error::new("mount(overlay)", crate::sys::EINVAL))?;
-    let mounted = mount::mount(c"overlay", &c_path(target)?, c"overlay", 0, &options);
-    process::chdir(c"/")?;
+    let target = c_path(target)?;
+    let back = sysfs::openat(sysfs::CWD, c".", sysfs::O_PATH | sysfs::O_DIRECTORY, 0)?;
+    process::chdir(&c_path(dir)?)?;
+    let mounted = mount::mount(c"overlay", &target, c"overlay", 0, &options);
+    process::fchdir(back.as_fd())?;
     mounted
 }
 

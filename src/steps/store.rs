@@ -6,16 +6,24 @@
 //!                layers below it (implied parents, hardlinks)
 //! configs/HEX    image configurations by digest
 //! images/NAME    image name → digest of its configuration
-//! tmp/           what is being made: renamed when complete, removed at the start
-//! containers/    upper and work folders of containers that run
+//! tmp/N/         what a process makes: renamed when complete
+//! containers/N/  upper and work folders of a container that runs
+//! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
+//!
+//! Whoever has a folder N holds its lock (flock(2)): one whose lock is free was
+//! left by a process that was killed, or by an earlier boot, and is removed.
 
+use super::cache;
+use super::{remove, rootfs};
 use crate::proto::digest::Digest;
-use crate::report::{Failure, Outcome};
-use crate::sys::machine;
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::{self, io_text, machine, mount};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Deref;
 use std::os::fd::AsFd;
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// An open store.
@@ -23,29 +31,45 @@ pub struct Store {
     root: PathBuf,
     /// On a disk, what is complete must be there before its name is.
     durable: bool,
+    tmp: Claim,
 }
 
-const FOLDERS: [&str; 5] = ["layers", "configs", "images", "tmp", "containers"];
+const FOLDERS: [&str; 7] = ["layers", "configs", "images", "tmp", "containers", "empty/0", "empty/1"];
+/// Those that hold folders with a lock.
+const CLAIMED: [&str; 2] = ["tmp", "containers"];
 
 impl Store {
-    /// Opens the store in `root`, makes what is missing and, on a machine that
-    /// is ours alone, removes what an earlier boot left half done.
-    pub fn open(root: &Path, durable: bool, alone: bool) -> io::Result<Store> {
-        if alone {
-            for folder in ["tmp", "containers"] {
-                remove(&root.join(folder))?;
-            }
-        }
+    /// Opens the store in `root`, makes what is missing and removes what nobody
+    /// holds any more. What cannot be removed stays: that is a warning only.
+    pub fn open(root: &Path, durable: bool, report: &Report) -> io::Result<Store> {
         for folder in FOLDERS {
             fs::create_dir_all(root.join(folder))?;
         }
-        Ok(Store { root: root.canonicalize()?, durable })
+        let root = root.canonicalize()?;
+        for folder in CLAIMED {
+            collect(&root.join(folder), report);
+        }
+        let tmp = Claim::new(&root.join("tmp"))?;
+        Ok(Store { root, durable, tmp })
     }
 
-    /// Opens the store of a machine that is ours alone.
-    pub fn at_boot(root: &str, on_disk: bool) -> Outcome<Store> {
-        Store::open(Path::new(root), on_disk, true)
-            .map_err(|error| Failure::new("store", [root, ": ", &error.to_string()].concat()))
+    /// Opens the machine's own store. A disk that has none, and on which none
+    /// can be made, is unmounted: the store is then in memory.
+    pub fn at_boot(on_disk: bool, report: &Report) -> Outcome<Store> {
+        let root = Path::new(cache::STORE);
+        let failure = |error: io::Error| Failure::new("store", [cache::STORE, ": ", &io_text(&error)].concat());
+        match Store::open(root, on_disk, report) {
+            Err(error) if on_disk => {
+                let why = io_text(&error);
+                rootfs::c_path(root)
+                    .and_then(|path| mount::umount(&path, mount::MNT_DETACH))
+                    .map_err(|_| failure(error))?;
+                let place = cache::STORE;
+                report.warn("store", format_args!("{place}: {why}; the disk is left alone, images are kept in memory"));
+                fs::create_dir_all(root).and_then(|()| Store::open(root, false, report)).map_err(failure)
+            }
+            result => result.map_err(failure),
+        }
     }
 
     /// The folder of a complete layer.
@@ -56,8 +80,8 @@ impl Store {
 
     /// An empty folder for a layer in the making.
     pub fn begin_layer(&self, chain: &Digest) -> io::Result<PathBuf> {
-        let path = self.temporary(&chain.hex());
-        remove(&path)?;
+        let path = self.tmp.join(chain.hex());
+        remove::tree(&path)?;
         fs::create_dir(&path)?;
         Ok(path)
     }
@@ -68,7 +92,7 @@ impl Store {
         self.flush()?;
         match fs::rename(made, &path) {
             // Another process was faster; its layer is the same.
-            Err(_) if path.is_dir() => remove(made)?,
+            Err(_) if path.is_dir() => remove::tree(made)?,
             result => result?,
         }
         Ok(path)
@@ -76,8 +100,8 @@ impl Store {
 
     /// Gives up the folder of [`Store::begin_layer`].
     pub fn abandon(&self, made: &Path) {
-        // What stays is removed at the next start.
-        let _ = remove(made);
+        // What stays is removed when a store is opened next.
+        let _ = remove::tree(made);
     }
 
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
@@ -100,35 +124,23 @@ impl Store {
     }
 
     /// An empty folder for a container that runs, with `upper` and `work` in it.
-    pub fn begin_container(&self) -> io::Result<PathBuf> {
-        for number in 0..=u32::MAX {
-            let path = self.root.join("containers").join(number.to_string());
-            match fs::create_dir(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    for part in ["upper", "work", "root", "empty"] {
-                        fs::create_dir(path.join(part))?;
-                    }
-                    return Ok(path);
-                }
-            }
+    pub fn begin_container(&self) -> io::Result<Claim> {
+        let claim = Claim::new(&self.root.join("containers"))?;
+        for part in ["upper", "work", "root"] {
+            fs::create_dir(claim.join(part))?;
         }
-        Err(io::ErrorKind::AlreadyExists.into())
+        symlink(self.root.join("empty"), claim.join("empty"))?;
+        Ok(claim)
     }
 
     /// Removes a container's folder.
     pub fn end_container(&self, path: &Path) -> io::Result<()> {
-        remove(path)
-    }
-
-    fn temporary(&self, name: &str) -> PathBuf {
-        self.root.join("tmp").join([name, ".", &std::process::id().to_string()].concat())
+        remove::tree(path)
     }
 
     /// Whole or not at all.
     fn write(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let made = self.temporary(name);
+        let made = self.tmp.join(name);
         fs::write(&made, bytes)?;
         self.flush()?;
         fs::rename(&made, self.root.join(folder).join(name))
@@ -150,9 +162,111 @@ fn file_name(name: &str) -> Option<String> {
     (file.len() <= 200 && !file.starts_with('.')).then_some(file)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
+/// A folder that is this process's own for as long as this value lives.
+pub struct Claim {
+    path: PathBuf,
+    /// Open for its lock.
+    _folder: File,
+}
+
+impl Claim {
+    /// Makes the folder of the first free number in `parent`.
+    fn new(parent: &Path) -> io::Result<Claim> {
+        for number in 0..=u32::MAX {
+            let path = parent.join(number.to_string());
+            match fs::create_dir(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                // Between the making and the locking another process may have taken it for left.
+                Ok(()) => match locked(&path) {
+                    Some(folder) => return Ok(Claim { path, _folder: folder }),
+                    None => continue,
+                },
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Deref for Claim {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // What still holds something is removed when a store is opened next.
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The folder at `path`, with its lock, if that was free.
+fn locked(path: &Path) -> Option<File> {
+    let folder = File::open(path).ok()?;
+    let free = sys::fs::try_lock_exclusive(folder.as_fd()) == Ok(true);
+    let is_there = fs::symlink_metadata(path).ok()?.ino() == folder.metadata().ok()?.ino();
+    (free && is_there).then_some(folder)
+}
+
+/// Removes what nobody holds in `parent`.
+fn collect(parent: &Path, report: &Report) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let lock = locked(&path);
+        if is_folder && lock.is_none() {
+            continue;
+        }
+        // Of a container whose `run` was killed; most have no mount any more.
+        if let Ok(root) = rootfs::c_path(&path.join("root")) {
+            while mount::umount(&root, mount::MNT_DETACH).is_ok() {}
+        }
+        if let Err(error) = remove::tree(&path) {
+            report.warn("store", format_args!("{}: {}; it stays", path.display(), io_text(&error)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+
+    fn names(folder: &Path) -> usize {
+        fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn what_nobody_holds_is_removed_and_the_rest_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Store::open(dir.path(), false, &QUIET).unwrap();
+        let held = first.begin_container().unwrap();
+        fs::create_dir_all(dir.path().join("containers/7/upper/left")).unwrap();
+        fs::create_dir_all(dir.path().join("tmp/7/left")).unwrap();
+        fs::write(dir.path().join("tmp/left.123"), "x").unwrap();
+        let second = Store::open(dir.path(), false, &QUIET).unwrap();
+        assert!(held.join("upper").is_dir());
+        assert_eq!((names(&dir.path().join("containers")), names(&dir.path().join("tmp"))), (1, 2));
+        first.end_container(&held).unwrap();
+        drop((held, first, second));
+        assert_eq!((names(&dir.path().join("containers")), names(&dir.path().join("tmp"))), (0, 0));
+    }
+
+    #[test]
+    fn a_container_too_deep_for_descriptors_does_not_keep_the_store_shut() {
+        let dir = tempfile::tempdir().unwrap();
+        let upper = dir.path().join("containers/0/upper");
+        fs::create_dir_all(upper.join("in")).unwrap();
+        for _ in 0..1500 {
+            fs::create_dir(upper.join("out")).unwrap();
+            fs::rename(upper.join("in"), upper.join("out/in")).unwrap();
+            fs::rename(upper.join("out"), upper.join("in")).unwrap();
+        }
+        Store::open(dir.path(), false, &QUIET).unwrap();
+        assert_eq!(names(&dir.path().join("containers")), 0);
     }
 }

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use libc::{
     O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY,
-    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO,
-    S_IFLNK, S_IFMT, S_IFREG,
+    RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, S_IFBLK, S_IFCHR,
+    S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
 };
 
 /// The current folder, where a descriptor of a folder is wanted.
@@ -138,6 +138,17 @@ pub fn renameat(old_dir: BorrowedFd<'_>, old: &CStr, new_dir: BorrowedFd<'_>, ne
     // SAFETY: the descriptors are borrowed and both paths NUL-terminated.
     cvt("rename", unsafe { libc::renameat(old_dir, old.as_ptr(), new_dir, new.as_ptr()) })?;
     Ok(())
+}
+
+/// `flock(2)`: takes the exclusive lock of an open file or folder, until the
+/// last copy of the descriptor is closed; false where somebody else has it.
+pub fn try_lock_exclusive(file: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: the descriptor is borrowed for the call.
+    match cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(Error { errno: libc::EWOULDBLOCK, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 pub fn fchown(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-pub use libc::{EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, EPERM};
+pub use libc::{
+    EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENOTEMPTY, EPERM,
+};
 
 pub mod fs;
 pub mod io;
@@ -63,6 +65,15 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// An error of std's in our own words: without its « (os error N)», as the
+/// other lines of the console say it.
+pub fn io_text(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(errno) => errno_text(errno).map_or_else(|| ["errno ", &errno.to_string()].concat(), String::from),
+        None => error.to_string(),
     }
 }
 

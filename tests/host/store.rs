@@ -1,6 +1,7 @@
 //! `ocinit pull` and `ocinit mount`: what the store keeps, and what it never does.
 
-use super::{images, Host};
+use super::{images, Ended, Host};
+use ocinit::host::image::{tar, Entry, Image};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -110,4 +111,61 @@ fn a_folder_that_is_not_there_mounts_nothing() {
     let ended = host.ocinit(&["mount", &image, "/nowhere/at/all"]);
     assert!(ended.code == 125 && ended.err.contains("FAIL mount  /nowhere/at/all: "), "{}", ended.err);
     assert_eq!(host.mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn a_mount_leaves_no_container_and_takes_any_number_of_layers() {
+    let Some(host) = Host::new("numbers") else { return };
+    let target = host.dir.join("target");
+    std::fs::create_dir(&target).unwrap();
+    let place = target.to_string_lossy().into_owned();
+    for count in [0, 1, 2, 500] {
+        let layer = |n| tar(&[Entry::file(&format!("file-{n}"), 0o644, format!("{n}"))]);
+        let image = Image::new((0..count).map(layer).collect(), serde_json::json!({}));
+        let name = host.layout(&format!("layers-{count}"), image);
+        let ended = host.ocinit(&["mount", &name, &place]);
+        let names = std::fs::read_dir(&target).unwrap().count();
+        let umount = Command::new("umount").arg(&target).stderr(Stdio::null()).status().unwrap();
+        assert!(ended.code == 0 && umount.success(), "{count} layers: {}", ended.err);
+        assert_eq!(names, count, "{count} layers");
+        assert!(host.stored("containers").is_empty() && host.stored("tmp").is_empty(), "{count} layers");
+    }
+    assert_eq!(host.mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_run_leaves_is_collected_by_the_next() {
+    let Some(host) = Host::new("killed") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let mut child =
+        host.command(&["run", "-i", &image, "cat", "/proc/self/fd/0"]).stdin(Stdio::piped()).spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", child.id());
+    while std::fs::read_to_string(&children).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    // One that runs is nobody else's.
+    assert_eq!(host.ocinit(&["run", &image, "exit", "0"]).code, 0);
+    assert_eq!(host.stored("containers"), ["0"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(host.stored("containers"), ["0"]);
+    assert_eq!(host.ocinit(&["run", &image, "exit", "0"]).code, 0);
+    assert!(host.stored("containers").is_empty() && host.stored("tmp").is_empty());
+    assert_eq!(host.mounts(), Vec::<String>::new());
+}
+
+#[test]
+fn a_volume_may_be_named_from_the_current_folder() {
+    let Some(host) = Host::new("relative") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    std::fs::create_dir(host.dir.join("shared")).unwrap();
+    let ended = Ended::new(
+        &host
+            .command(&["run", "-v", "./shared:/w", &image, "write", "/w/a", "kept"])
+            .current_dir(&host.dir)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert_eq!(std::fs::read_to_string(host.dir.join("shared/a")).unwrap(), "kept\n");
 }

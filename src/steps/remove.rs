@@ -1,0 +1,170 @@
+//! Removes a tree, however deep: std holds one descriptor a level, and a
+//! container can nest folders deeper than any limit of those or of a path.
+
+use crate::sys::fs::{self, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
+use crate::sys::{self, Error, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Directory entries that are read at a time.
+const ENTRIES_BYTES: usize = 32 << 10;
+
+/// Removes `path` and all below it; none there is no error. Symlinks are not
+/// followed, and what is mounted somewhere below stays, with an error.
+pub fn tree(path: &Path) -> io::Result<()> {
+    let path = super::rootfs::c_path(path).map_err(to_io)?;
+    remove(&path).map_err(to_io)
+}
+
+fn to_io(error: Error) -> io::Error {
+    io::Error::from_raw_os_error(error.errno)
+}
+
+fn remove(path: &CStr) -> sys::Result<()> {
+    let top = match fs::openat(fs::CWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) {
+        Ok(top) => top,
+        Err(error) if error.errno == ENOENT => return Ok(()),
+        Err(error) if error.errno == ENOTDIR => return fs::unlinkat(fs::CWD, path),
+        Err(error) => return Err(error),
+    };
+    let mut removal = Removal { top, next: 0, progress: true, error: None };
+    while removal.progress {
+        removal.progress = false;
+        // Opened anew, a folder is read from its start.
+        let top = removal.open(c".")?;
+        removal.each(&top, &mut |removal, name| {
+            let unlinked = unlink(removal.top.as_fd(), name);
+            match unlinked {
+                Err(error) if is_full(error) => removal.flatten(name),
+                result => result,
+            }
+        })?;
+    }
+    match fs::rmdirat(fs::CWD, path) {
+        // What could not be removed explains it better.
+        Err(error) if is_full(error) => Err(removal.error.unwrap_or(error)),
+        result => result,
+    }
+}
+
+/// A file, or a folder without names.
+fn unlink(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
+    match fs::unlinkat(dir, name) {
+        Err(error) if error.errno == EISDIR => fs::rmdirat(dir, name),
+        result => result,
+    }
+}
+
+fn is_full(error: Error) -> bool {
+    error.errno == ENOTEMPTY || error.errno == EEXIST
+}
+
+/// The tree's top is the only place where folders are kept: those that hold
+/// something move up to it from theirs, so that no path is longer than two.
+struct Removal {
+    top: OwnedFd,
+    /// For a name that is free in the top.
+    next: u64,
+    /// Something went, or moved up, since this was last looked at.
+    progress: bool,
+    error: Option<Error>,
+}
+
+impl Removal {
+    fn open(&self, name: &CStr) -> sys::Result<OwnedFd> {
+        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+        fs::openat2(self.top.as_fd(), name, flags, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
+    }
+
+    /// Empties the folder `name` of the top, and removes it.
+    fn flatten(&mut self, name: &CStr) -> sys::Result<()> {
+        let dir = self.open(name)?;
+        self.each(&dir, &mut |removal, child| match unlink(dir.as_fd(), child) {
+            Err(error) if is_full(error) => removal.move_up(dir.as_fd(), child),
+            result => result,
+        })?;
+        fs::rmdirat(self.top.as_fd(), name)
+    }
+
+    fn move_up(&mut self, dir: BorrowedFd<'_>, child: &CStr) -> sys::Result<()> {
+        loop {
+            let name = CString::new(self.next.to_string()).unwrap_or_default();
+            self.next += 1;
+            match fs::renameat(dir, child, self.top.as_fd(), &name) {
+                // A name of the tree's own; one that is an empty folder is replaced.
+                Err(error) if is_full(error) || error.errno == ENOTDIR => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Calls `step` with each name in `dir`; the first error is kept, the rest
+    /// goes on.
+    fn each(&mut self, dir: &OwnedFd, step: &mut dyn FnMut(&mut Removal, &CStr) -> sys::Result<()>) -> sys::Result<()> {
+        let mut buffer = vec![0; ENTRIES_BYTES];
+        loop {
+            let length = fs::getdents(dir.as_fd(), &mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            fs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| -> Result<(), Error> {
+                match step(self, name) {
+                    Ok(()) => self.progress = true,
+                    Err(error) => {
+                        self.error.get_or_insert(error);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs as stdfs;
+    use std::os::unix::fs::symlink;
+
+    /// `depth` folders in one another, made from the innermost out: longer
+    /// than a path may be.
+    fn deep(top: &Path, depth: u32) {
+        stdfs::create_dir_all(top.join("made")).unwrap();
+        for _ in 0..depth {
+            stdfs::create_dir(top.join("outer")).unwrap();
+            stdfs::rename(top.join("made"), top.join("outer/a-folder")).unwrap();
+            stdfs::write(top.join("outer/file"), "x").unwrap();
+            stdfs::rename(top.join("outer"), top.join("made")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_tree_deeper_than_descriptors_and_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        // As many as make std::fs::remove_dir_all run out of descriptors, and
+        // names that the removal itself would choose.
+        deep(&top, 1500);
+        stdfs::create_dir_all(top.join("0/x/y")).unwrap();
+        stdfs::write(top.join("1"), "x").unwrap();
+        let outside = dir.path().join("outside");
+        stdfs::create_dir_all(outside.join("kept")).unwrap();
+        symlink(&outside, top.join("link")).unwrap();
+        symlink(&outside, top.join("0/x/link")).unwrap();
+        tree(&top).unwrap();
+        assert!(!top.exists());
+        assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn what_is_no_folder_and_what_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        stdfs::create_dir(dir.path().join("kept")).unwrap();
+        symlink("kept", dir.path().join("link")).unwrap();
+        tree(&dir.path().join("link")).unwrap();
+        tree(&dir.path().join("none")).unwrap();
+        assert!(dir.path().join("kept").exists() && !dir.path().join("link").exists());
+    }
+}
