@@ -4,7 +4,10 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-pub use libc::{EACCES, EBUSY, EEXIST, EINTR, EINVAL, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, ENOTEMPTY, EPERM};
+pub use libc::{
+    EACCES, EBUSY, EDQUOT, EEXIST, EINTR, EINVAL, EIO, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOTDIR,
+    ENOTEMPTY, EPERM, EROFS,
+};
 
 pub mod fs;
 pub mod io;
