@@ -338,3 +338,70 @@ impl Read for Checked<'_> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// A tar of one file that no disk has room for, and all its zeros.
+    struct Endless(Rc<Cell<u64>>, Vec<u8>);
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = if self.1.is_empty() { buffer.len() } else { self.1.len().min(buffer.len()) };
+            buffer[..count].fill(0);
+            let header: Vec<u8> = self.1.drain(..count.min(self.1.len())).collect();
+            buffer[..header.len()].copy_from_slice(&header);
+            self.0.set(self.0.get() + count as u64);
+            assert!(self.0.get() < 64 << 20, "the download goes on");
+            Ok(count)
+        }
+    }
+
+    struct Only(Rc<Cell<u64>>);
+
+    impl Source for Only {
+        fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn wanted(&self) -> Option<Digest> {
+            None
+        }
+        fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn blob(&mut self, _: &Descriptor) -> Result<super::super::source::Fetched, Error> {
+            let mut header = vec![0; 512];
+            header[..4].copy_from_slice(b"huge");
+            header[100..107].copy_from_slice(b"0000644");
+            // Base 256: 1 PiB.
+            header[124] = 0x80;
+            header[129] = 4;
+            header[148..156].fill(b' ');
+            header[156] = b'0';
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            Ok(Box::new(Endless(self.0.clone(), header)))
+        }
+    }
+
+    #[test]
+    fn a_full_store_ends_the_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = Report { quiet: true, ..Report::on_host() };
+        let store = Store::open(dir.path(), false, &report).unwrap();
+        let read = Rc::new(Cell::new(0));
+        let source = Box::new(Only(read.clone()));
+        let mut pull = Pull { name: "x".into(), source, store: &store, report: &report, bytes: 0 };
+        let digest = Digest([0; 32]);
+        let layer = Descriptor { digest, size: u64::MAX - 1, media_type: String::new() };
+        let error = pull.layer(&layer, &digest, &digest, &[]).err().unwrap();
+        assert_eq!(error.text, "huge: write: no space left on device");
+        assert!(!error.retry && !error.unreachable && read.get() < 1 << 20);
+        assert!(pull.failed(&error).hint.is_some_and(|hint| hint.contains("the store is full")));
+        assert_eq!(dir.path().join("layers").read_dir().unwrap().count(), 0);
+    }
+}
