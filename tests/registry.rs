@@ -51,7 +51,11 @@ impl Fake {
     }
 
     fn pull(&self) -> Result<pull::Image, Failure> {
-        let name = format!("127.0.0.1:{}/demo", self.port);
+        self.pull_from(self.port)
+    }
+
+    fn pull_from(&self, port: u16) -> Result<pull::Image, Failure> {
+        let name = format!("127.0.0.1:{port}/demo");
         let access = Access { tls_verify: false, resolver: Arc::new(Resolver::from_host()) };
         let report = Report { quiet: true, ..Report::on_host() };
         pull::image(&Reference::parse(&name).unwrap(), &self.store(), &access, &report)
@@ -312,4 +316,133 @@ fn an_index_in_a_circle_is_refused() {
     });
     // The digests of a true circle cannot be made; a false one is refused where it stops matching.
     assert!(fake.pull().err().unwrap().what.contains("has the digest"));
+}
+
+#[test]
+fn a_wrong_configuration_is_asked_for_again() {
+    let fake = Fake::start(|_, blobs| {
+        let digest = sha256(&blobs.config);
+        Box::new(move |number, path, _| (number < 3 && path.ends_with(&digest)).then(|| Response::from_data("{}")))
+    });
+    fake.pull().unwrap();
+    assert_eq!(fake.seen().len(), 1 + 3 + 1);
+}
+
+/// Answers each connection once with a length and less than that, then as the registry `to` does.
+fn cutting(to: u16, cut: &'static str) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut cuts = 0;
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap_or(0) == 0 {
+                    break;
+                }
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            let path = request.split(' ').nth(1).unwrap_or("/").to_string();
+            if path.contains(cut) && cuts < 2 {
+                cuts += 1;
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\nconnection: close\r\n\r\n{").unwrap();
+                continue;
+            }
+            let answer = format!(
+                "HTTP/1.1 307 -\r\nlocation: http://127.0.0.1:{to}{path}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            );
+            // A client that has gone away is none of this server's business.
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    port
+}
+
+#[test]
+fn a_document_that_is_cut_is_asked_for_again() {
+    for cut in ["/manifests/", "/blobs/"] {
+        let fake = Fake::start(good());
+        let front = cutting(fake.port, cut);
+        fake.pull_from(front).unwrap();
+        assert_eq!(fake.seen().len(), 3, "{cut}");
+    }
+}
+
+/// The tag moves to a second image, whose layer has an answer of its own.
+fn moved_to_second(layer_answer: fn() -> Answer) -> (Fake, Arc<std::sync::atomic::AtomicBool>) {
+    let moved = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let switch = moved.clone();
+    let fake = Fake::start(move |_, _| {
+        let folder = tempfile::tempdir().unwrap();
+        let layer = image::tar(&[Entry::file("second", 0o644, "second")]);
+        let layout = folder.path().join("layout");
+        image::write(&layout, &[Image::new(vec![layer], serde_json::json!({}))]).unwrap();
+        let second = Blobs::read(&layout);
+        Box::new(move |_, path, _| {
+            if !switch.load(std::sync::atomic::Ordering::SeqCst) {
+                None
+            } else if path.contains("/manifests/") {
+                Some(Response::from_data(second.manifest.clone()))
+            } else if path.ends_with(&sha256(&second.config)) {
+                Some(Response::from_data(second.config.clone()))
+            } else {
+                Some(layer_answer())
+            }
+        })
+    });
+    (fake, moved)
+}
+
+#[test]
+fn blobs_that_are_away_are_a_reason_to_take_the_earlier_image() {
+    let (fake, moved) = moved_to_second(|| status(503).with_header(header("retry-after", "0")));
+    let first = fake.pull().unwrap();
+    moved.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(fake.pull().unwrap().layers, first.layers);
+    assert_eq!(fake.layers(), 1);
+}
+
+#[test]
+fn blobs_that_are_gone_are_not() {
+    let (fake, moved) = moved_to_second(|| status(404));
+    fake.pull().unwrap();
+    moved.store(true, std::sync::atomic::Ordering::SeqCst);
+    let failure = fake.pull().err().unwrap();
+    assert!(failure.what.contains("layer 1/1") && failure.what.contains("(404)"), "{}", failure.what);
+}
+
+#[test]
+fn a_registry_whose_tls_fails_is_away() {
+    let fake = Fake::start(good());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // What answers is no certificate, which is as good as one that is not valid yet.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let pull = |port: u16, tls_verify: bool, store: &str| {
+        let name = format!("127.0.0.1:{port}/demo");
+        let access = Access { tls_verify, resolver: Arc::new(Resolver::from_host()) };
+        let report = Report { quiet: true, ..Report::on_host() };
+        let store = Store::open(&fake.folder.path().join(store), false, &report).unwrap();
+        pull::image(&Reference::parse(&name).unwrap(), &store, &access, &report)
+    };
+    let first = pull(fake.port, false, "store").unwrap();
+    // As if the first pull had been from the port where TLS fails now.
+    let images = fake.folder.path().join("store/images");
+    let record = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap();
+    let moved = record.file_name().to_str().unwrap().replace(&fake.port.to_string(), &port.to_string());
+    std::fs::rename(record.path(), images.join(moved)).unwrap();
+    assert_eq!(pull(port, true, "store").unwrap().layers, first.layers);
+    let failure = pull(port, true, "empty").err().unwrap();
+    assert!(failure.what.contains("TLS: ") && failure.hint.is_some(), "{}", failure.what);
 }

@@ -3,6 +3,7 @@
 use super::source::{Error, Fetched, Source};
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Choice, Descriptor, Document};
+use crate::sys::io_text;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -50,18 +51,22 @@ impl Source for Layout {
         self.root().ok()
     }
 
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        read_limited(self.open_blob(&descriptor.digest)?)
+    }
+
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
         Ok(Box::new(self.open_blob(&descriptor.digest)?))
     }
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(|error| Error::refused(&[&path.to_string_lossy(), ": ", &error.to_string()].concat()))
+    File::open(path).map_err(|error| Error::refused(&[&path.to_string_lossy(), ": ", &io_text(&error)].concat()))
 }
 
 fn read_limited(file: File) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    file.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&error.to_string()))?;
+    file.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&io_text(&error)))?;
     if bytes.len() as u64 > oci::DOCUMENT_MAX {
         return Err(Error::refused("the document is larger than 4 MiB"));
     }

@@ -12,7 +12,7 @@ use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::machine;
+use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{digest, Context, SHA256};
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,8 +33,8 @@ pub struct Access {
     pub resolver: Arc<Resolver>,
 }
 
-/// How often a layer that arrives damaged is asked for.
-const LAYER_TRIES: u32 = 3;
+/// How often what arrives damaged is asked for.
+const TRIES: u32 = 3;
 
 /// Brings `reference` into the store. Where its registry cannot be reached and
 /// the store has the image from an earlier pull, that one is taken.
@@ -46,8 +46,11 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
         Err(error) => return pull.fall_back(error),
     };
     let (config_digest, layers) = (digest.0, digest.1);
-    let fetched = pull.layers(&config, &layers)?;
-    store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &error.to_string()))?;
+    let fetched = match pull.layers(&config, &layers) {
+        Ok(fetched) => fetched,
+        Err(error) => return pull.fall_back(error),
+    };
+    store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &io_text(&error)))?;
     let what = match (pull.bytes, fetched.len()) {
         (0, _) => "all layers are here already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
@@ -80,31 +83,48 @@ impl Pull<'_> {
     /// The configuration of the image for this machine, and its layers.
     fn config(&mut self) -> Result<Found, Error> {
         let (config, layers) = self.manifest()?;
-        let refused = |what: &str, why: &str| Error::refused(&[what, " ", &config.digest.short(), ": ", why].concat());
+        let object = ["configuration ", &config.digest.short()].concat();
+        let refused = |why: &str| Error::refused(why).of(&object);
         let bytes = match self.store.config(&config.digest) {
             Some(bytes) if hash(&bytes) == config.digest => bytes,
             _ => {
-                if config.size > oci::DOCUMENT_MAX {
-                    return Err(refused("configuration", "larger than 4 MiB"));
-                }
-                let mut bytes = Vec::new();
-                let blob = self.source.blob(&config)?;
-                blob.take(config.size + 1)
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| Error::temporary(&error.to_string()))?;
-                if hash(&bytes) != config.digest {
-                    return Err(refused("configuration", &["has the digest ", &hash(&bytes).text()].concat()));
-                }
-                let put = self.store.put_config(&config.digest, &bytes);
-                put.map_err(|error| refused("configuration", &error.to_string()))?;
+                let bytes = self.again(&object, &mut |pull| pull.document(&config))?;
+                self.store.put_config(&config.digest, &bytes).map_err(|error| refused(&io_text(&error)))?;
                 bytes
             }
         };
-        let parsed = oci::image_config(&bytes).map_err(|error| refused("configuration", &error.text()))?;
+        let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
         if parsed.diff_ids.len() != layers.len() {
-            return Err(refused("configuration", "names another number of layers than the manifest"));
+            return Err(refused("names another number of layers than the manifest"));
         }
         Ok(((config.digest, layers), parsed))
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if descriptor.size > oci::DOCUMENT_MAX {
+            return Err(Error::refused("larger than 4 MiB"));
+        }
+        let bytes = self.source.document(descriptor)?;
+        match hash(&bytes) {
+            got if got == descriptor.digest => Ok(bytes),
+            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+        }
+    }
+
+    /// Does `attempt` until it works or is refused, a few times at most.
+    fn again<T>(&mut self, object: &str, attempt: &mut dyn FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let mut tries = 1;
+        loop {
+            let error = match attempt(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            if !error.retry || tries == TRIES {
+                return Err(error.of(object));
+            }
+            self.report.warn("pull", format_args!("{object}: {}; try {tries} of {TRIES}", error.text));
+            tries += 1;
+        }
     }
 
     /// The manifest for this machine, through an index where there is one.
@@ -131,7 +151,7 @@ impl Pull<'_> {
     }
 
     /// All layers, lowest first; those that the store lacks are fetched.
-    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Outcome<Vec<PathBuf>> {
+    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<PathBuf>, Error> {
         let mut folders: Vec<PathBuf> = Vec::new();
         let mut open: Vec<File> = Vec::new();
         let mut chain: Option<Digest> = None;
@@ -140,12 +160,12 @@ impl Pull<'_> {
             let object = format!("layer {}/{} {}", index + 1, layers.len(), layer.digest.short());
             let folder = match self.store.layer(&next) {
                 Some(folder) => folder,
-                None => self.layer(&object, layer, diff_id, &next, &open)?,
+                None => self.again(&object, &mut |pull| pull.layer(layer, diff_id, &next, &open))?,
             };
             if rootfs::hides_all_below(&folder) {
                 open.clear();
             }
-            open.push(File::open(&folder).map_err(|error| self.failure(&object, &error.to_string()))?);
+            open.push(File::open(&folder).map_err(|error| Error::refused(&io_text(&error)).of(&object))?);
             folders.push(folder);
             chain = Some(next);
         }
@@ -154,30 +174,19 @@ impl Pull<'_> {
 
     fn layer(
         &mut self,
-        object: &str,
         layer: &Descriptor,
         diff_id: &Digest,
         chain: &Digest,
         below: &[File],
-    ) -> Outcome<PathBuf> {
-        let mut tries = 1;
-        loop {
-            let made = self.store.begin_layer(chain).map_err(|error| self.failure(object, &error.to_string()))?;
-            let error = match self.fetch(layer, diff_id, &made, below) {
-                Ok(()) => {
-                    self.bytes += layer.size;
-                    let committed = self.store.commit_layer(&made, chain);
-                    return committed.map_err(|error| self.failure(object, &error.to_string()));
-                }
-                Err(error) => error,
-            };
+    ) -> Result<PathBuf, Error> {
+        let local = |error: io::Error| Error::refused(&io_text(&error));
+        let made = self.store.begin_layer(chain).map_err(local)?;
+        if let Err(error) = self.fetch(layer, diff_id, &made, below) {
             self.store.abandon(&made);
-            if !error.temporary || tries == LAYER_TRIES {
-                return Err(self.failed(object, &error));
-            }
-            self.report.warn("pull", format_args!("{object}: {}; try {tries} of {LAYER_TRIES}", error.text));
-            tries += 1;
+            return Err(error);
         }
+        self.bytes += layer.size;
+        self.store.commit_layer(&made, chain).map_err(local)
     }
 
     /// Socket → SHA-256 → inflate → SHA-256 → tar → files, in one pass.
@@ -186,12 +195,16 @@ impl Pull<'_> {
         let mut compressed = Checked::new(&mut *blob, layer.size);
         let mut inflate = Inflate::new(&mut compressed);
         let mut raw = Checked::new(&mut inflate, u64::MAX);
-        let folder = File::open(made).map_err(|error| Error::refused(&error.to_string()))?;
+        let folder = File::open(made).map_err(|error| Error::refused(&io_text(&error)))?;
         let lowers: Vec<BorrowedFd> = below.iter().rev().map(|file| file.as_fd()).collect();
         let report = self.report;
         let unpacked = unpack::apply(&mut raw, folder.as_fd(), &lowers, &mut |warning| report.warn("pull", warning));
         let unpacked = unpacked.and_then(|_| raw.finish());
         let raw_digest = raw.digest();
+        // The rest of the download would say nothing about a store that is full.
+        if let Some(why) = unpacked.as_ref().err().filter(|why| is_of_the_store(why)) {
+            return Err(Error::refused(why));
+        }
         // Whatever went wrong above: a damaged or cut download explains it best.
         let arrived = compressed.finish();
         if let Some(error) = compressed.error.take() {
@@ -200,7 +213,7 @@ impl Pull<'_> {
         arrived.map_err(|error| Error::temporary(&error))?;
         let got = compressed.digest();
         if got != layer.digest {
-            return Err(Error::temporary(&["has the digest ", &got.text()].concat()));
+            return Err(Error::damaged(&["has the digest ", &got.text()].concat()));
         }
         unpacked.map_err(|error| Error::refused(&error))?;
         if raw_digest != *diff_id {
@@ -209,25 +222,26 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// A registry that is away is no reason not to boot.
+    /// A registry that is away, or goes away in the middle, is no reason not to boot.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let digest = self.store.image(&self.name).filter(|_| error.temporary);
+        let digest = self.store.image(&self.name).filter(|_| error.unreachable);
         let config = digest.and_then(|digest| oci::image_config(&self.store.config(&digest)?).ok());
-        let Some(config) = config else { return Err(self.failed("", &error)) };
+        let Some(config) = config else { return Err(self.failed(&error)) };
         let mut chain: Option<Digest> = None;
         let mut layers = Vec::new();
         for diff_id in &config.diff_ids {
             let next = chain_id(chain.as_ref(), diff_id);
-            let Some(folder) = self.store.layer(&next) else { return Err(self.failed("", &error)) };
+            let Some(folder) = self.store.layer(&next) else { return Err(self.failed(&error)) };
             layers.push(folder);
             chain = Some(next);
         }
-        self.report.warn("pull", format_args!("{}: {}; the image of an earlier pull is taken", self.name, error.text));
+        let what = self.failed(&error).what;
+        self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
         Ok(Image { config, layers })
     }
 
-    fn failed(&self, object: &str, error: &Error) -> Failure {
-        let failure = self.failure(object, &error.text);
+    fn failed(&self, error: &Error) -> Failure {
+        let failure = self.failure(&error.object, &error.text);
         match error.hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -237,7 +251,7 @@ impl Pull<'_> {
     fn failure(&self, object: &str, why: &str) -> Failure {
         let separator = if object.is_empty() { "" } else { " " };
         let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
-        if why.contains("no space left on device") || why.contains("No space left on device") {
+        if why.contains("no space left on device") {
             return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
         }
         failure
@@ -260,6 +274,11 @@ fn to_digest(digest: ring::digest::Digest) -> Digest {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest.as_ref());
     Digest(bytes)
+}
+
+/// Whether unpacking failed where files are kept, whatever the layer holds.
+fn is_of_the_store(why: &str) -> bool {
+    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
 }
 
 /// `12.3 MB`, for people.
@@ -289,7 +308,7 @@ impl<'a> Checked<'a> {
     /// Reads on to the end.
     fn finish(&mut self) -> Result<(), String> {
         let mut buffer = vec![0; 1 << 16];
-        while self.read(&mut buffer).map_err(|error| error.to_string())? > 0 {}
+        while self.read(&mut buffer).map_err(|error| io_text(&error))? > 0 {}
         if self.max != u64::MAX && self.count != self.max {
             return Err(format!("ends after {} of {} bytes", self.count, self.max));
         }
@@ -306,7 +325,7 @@ impl Read for Checked<'_> {
         let count = match self.inner.read(buffer) {
             Ok(count) => count,
             Err(error) => {
-                self.error.get_or_insert_with(|| error.to_string());
+                self.error.get_or_insert_with(|| io_text(&error));
                 return Err(error);
             }
         };
@@ -317,5 +336,72 @@ impl Read for Checked<'_> {
         }
         self.context.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    /// A tar of one file that no disk has room for, and all its zeros.
+    struct Endless(Rc<Cell<u64>>, Vec<u8>);
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = if self.1.is_empty() { buffer.len() } else { self.1.len().min(buffer.len()) };
+            buffer[..count].fill(0);
+            let header: Vec<u8> = self.1.drain(..count.min(self.1.len())).collect();
+            buffer[..header.len()].copy_from_slice(&header);
+            self.0.set(self.0.get() + count as u64);
+            assert!(self.0.get() < 64 << 20, "the download goes on");
+            Ok(count)
+        }
+    }
+
+    struct Only(Rc<Cell<u64>>);
+
+    impl Source for Only {
+        fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn wanted(&self) -> Option<Digest> {
+            None
+        }
+        fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn blob(&mut self, _: &Descriptor) -> Result<super::super::source::Fetched, Error> {
+            let mut header = vec![0; 512];
+            header[..4].copy_from_slice(b"huge");
+            header[100..107].copy_from_slice(b"0000644");
+            // Base 256: 1 PiB.
+            header[124] = 0x80;
+            header[129] = 4;
+            header[148..156].fill(b' ');
+            header[156] = b'0';
+            header[257..265].copy_from_slice(b"ustar\x0000");
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+            Ok(Box::new(Endless(self.0.clone(), header)))
+        }
+    }
+
+    #[test]
+    fn a_full_store_ends_the_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = Report { quiet: true, ..Report::on_host() };
+        let store = Store::open(dir.path(), false, &report).unwrap();
+        let read = Rc::new(Cell::new(0));
+        let source = Box::new(Only(read.clone()));
+        let mut pull = Pull { name: "x".into(), source, store: &store, report: &report, bytes: 0 };
+        let digest = Digest([0; 32]);
+        let layer = Descriptor { digest, size: u64::MAX - 1, media_type: String::new() };
+        let error = pull.layer(&layer, &digest, &digest, &[]).err().unwrap();
+        assert_eq!(error.text, "huge: write: no space left on device");
+        assert!(!error.retry && !error.unreachable && read.get() < 1 << 20);
+        assert!(pull.failed(&error).hint.is_some_and(|hint| hint.contains("the store is full")));
+        assert_eq!(dir.path().join("layers").read_dir().unwrap().count(), 0);
     }
 }

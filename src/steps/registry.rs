@@ -2,10 +2,11 @@
 
 use super::resolver::Resolver;
 use super::source::{Error, Fetched, Source};
-use crate::proto::auth;
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor};
 use crate::proto::reference::Remote;
+use crate::proto::{auth, http_date};
+use crate::sys::{io_text, machine};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses before the second and the third try.
 const BACKOFF_MS: [u64; 2] = [500, 1000];
+/// Up to so much more, by chance.
+const JITTER_MS: u64 = 250;
+/// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
+const DOCUMENT_PACE: Pace = Pace::new(30_000, u64::MAX);
+const BLOB_PACE: Pace = Pace::new(60_000, 60 << 10);
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 30;
 const REDIRECTS_MAX: usize = 5;
@@ -32,11 +38,9 @@ const CA_FILE: &str = "/etc/ocinit/ca.pem";
 /// One image's registry.
 pub struct Registry {
     remote: Remote,
-    tls_verify: bool,
-    resolver: Arc<Resolver>,
-    agent: Agent,
-    /// The lab's own roots are asked where the public ones do not know the issuer.
-    lab_agent: Option<Agent>,
+    /// With the public roots, and with the lab's own where there are any: each
+    /// is asked where the other does not know the issuer.
+    agents: Vec<Agent>,
     /// What to try, in order; one is left after the first answer.
     schemes: Vec<&'static str>,
     token: Option<String>,
@@ -44,29 +48,33 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(remote: &Remote, tls_verify: bool, resolver: &Arc<Resolver>) -> Registry {
-        Registry {
-            remote: remote.clone(),
-            tls_verify,
-            resolver: resolver.clone(),
-            agent: agent(resolver, TlsConfig::builder().disable_verification(!tls_verify).build()),
-            lab_agent: None,
-            schemes: schemes(&remote.host, tls_verify),
-            token: None,
+        let mut agents = vec![agent(resolver, TlsConfig::builder().disable_verification(!tls_verify).build())];
+        if let Some(roots) = lab_roots().filter(|_| tls_verify) {
+            agents.push(agent(resolver, TlsConfig::builder().root_certs(roots).build()));
+        }
+        Registry { remote: remote.clone(), agents, schemes: schemes(&remote.host, tls_verify), token: None }
+    }
+
+    /// Does `attempt` again where that may help.
+    fn again<T>(&mut self, attempt: &mut dyn FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        let mut pauses = BACKOFF_MS.iter();
+        loop {
+            let error = match attempt(self) {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(pause_ms) = pauses.next().filter(|_| error.retry) else {
+                // Whoever asked us need not try again as often.
+                return Err(Error { retry: false, ..error });
+            };
+            let asked_ms = error.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S) * 1000;
+            std::thread::sleep(Duration::from_millis(asked_ms.max(*pause_ms) + jitter_ms()));
         }
     }
 
-    /// GET of `path` below the repository, tried again where that may help.
-    fn get(&mut self, path: &str, accept: &str) -> Result<Response<Body>, Error> {
-        let mut pauses = BACKOFF_MS.iter();
-        loop {
-            let error = match self.get_any_scheme(path, accept) {
-                Ok(response) => return Ok(response),
-                Err(error) => error,
-            };
-            let Some(pause_ms) = pauses.next().filter(|_| error.temporary) else { return Err(error) };
-            let asked_ms = error.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S) * 1000;
-            std::thread::sleep(Duration::from_millis(asked_ms.max(*pause_ms)));
-        }
+    /// A document in whole: one that is cut is asked for again.
+    fn whole(&mut self, path: &str, accept: &str) -> Result<Vec<u8>, Error> {
+        self.again(&mut |registry| read_limited(registry.get_any_scheme(path, accept)?, oci::DOCUMENT_MAX))
     }
 
     fn get_any_scheme(&mut self, path: &str, accept: &str) -> Result<Response<Body>, Error> {
@@ -95,7 +103,8 @@ impl Registry {
         if response.status() != 401 {
             return Ok(response);
         }
-        let challenge = header(response.headers(), "www-authenticate").and_then(auth::bearer);
+        let challenges = response.headers().get_all("www-authenticate");
+        let challenge = challenges.iter().filter_map(|value| value.to_str().ok()).find_map(auth::bearer);
         let bearer = challenge.ok_or_else(|| Error::refused("wants a user and a password: not there yet"))?;
         if !bearer.may_follow(scheme, &server) {
             return Err(Error::refused(&["sends us for a token to ", &bearer.realm, ", which is not safe"].concat()));
@@ -132,40 +141,34 @@ impl Registry {
                 None => request.call(),
             }
         };
-        let mut error = match call(self.lab_agent.as_ref().unwrap_or(&self.agent)) {
-            Ok(response) => return Ok(response),
-            Err(error) => error,
-        };
-        if is_tls(&error) && self.tls_verify && self.lab_agent.is_none() {
-            if let Some(roots) = lab_roots() {
-                let agent = agent(&self.resolver, TlsConfig::builder().root_certs(roots).build());
-                match call(&agent) {
-                    Ok(response) => {
-                        self.lab_agent = Some(agent);
-                        return Ok(response);
-                    }
-                    Err(of_the_lab) => error = of_the_lab,
-                }
-            }
+        let mut outcome = self.agents.first().ok_or(ureq::Error::HostNotFound).and_then(call);
+        // The one that knows the issuer stays first, until another is needed.
+        if outcome.as_ref().is_err_and(is_tls) && self.agents.len() > 1 {
+            self.agents.rotate_left(1);
+            outcome = self.agents.first().ok_or(ureq::Error::HostNotFound).and_then(call);
         }
-        Err(explain(&error))
+        outcome.map_err(|error| explain(&error))
     }
 }
 
 impl Source for Registry {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
         let version = digest.map_or_else(|| self.remote.version(), Digest::text);
-        let response = self.get(&["manifests/", &version].concat(), oci::ACCEPT)?;
-        read_limited(response, oci::DOCUMENT_MAX)
+        self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
     }
 
     fn wanted(&self) -> Option<Digest> {
         self.remote.digest
     }
 
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        self.whole(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
+    }
+
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
-        let response = self.get(&["blobs/", &descriptor.digest.text()].concat(), "*/*")?;
-        Ok(Box::new(response.into_body().into_with_config().limit(u64::MAX).reader()))
+        let path = ["blobs/", &descriptor.digest.text()].concat();
+        let response = self.again(&mut |registry| registry.get_any_scheme(&path, "*/*"))?;
+        Ok(Box::new(paced(response, BLOB_PACE)))
     }
 }
 
@@ -259,19 +262,82 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Error> {
         500..=599 => "has an error of its own",
         _ => "gives an answer that we do not understand",
     };
-    let retry_after_s = header(response.headers(), "retry-after").and_then(|text| text.parse().ok());
-    let text = if reason.ends_with(')') { reason.into() } else { format!("{reason} ({status})") };
-    Err(Error { temporary: status == 429 || status >= 500, retry_after_s, text, hint: None })
+    let retry_after_s = header(response.headers(), "retry-after")
+        .and_then(|text| http_date::retry_after_s(text, machine::realtime().0));
+    let text: String = if reason.ends_with(')') { reason.into() } else { format!("{reason} ({status})") };
+    let busy = status == 429 || (500..=599).contains(&status);
+    Err(Error { retry: busy, unreachable: busy, retry_after_s, ..Error::refused(&text) })
 }
 
 fn read_limited(response: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-    reader.take(max + 1).read_to_end(&mut bytes).map_err(|error| Error::temporary(&error.to_string()))?;
+    let reader = paced(response, DOCUMENT_PACE);
+    reader.take(max + 1).read_to_end(&mut bytes).map_err(|error| Error::temporary(&io_text(&error)))?;
     if bytes.len() as u64 > max {
         return Err(Error::refused("the document is larger than 4 MiB"));
     }
     Ok(bytes)
+}
+
+fn paced(response: Response<Body>, pace: Pace) -> impl Read {
+    Paced { inner: response.into_body().into_with_config().limit(u64::MAX).reader(), pace }
+}
+
+/// What a body has to bring in each stretch of waiting for it.
+#[derive(Clone, Copy)]
+struct Pace {
+    stretch_ms: u64,
+    floor_bytes: u64,
+    waited_ms: u64,
+    bytes: u64,
+}
+
+impl Pace {
+    const fn new(stretch_ms: u64, floor_bytes: u64) -> Pace {
+        Pace { stretch_ms, floor_bytes, waited_ms: 0, bytes: 0 }
+    }
+
+    /// After `waited_ms` more for `bytes`: whether that is fast enough.
+    fn keeps(&mut self, waited_ms: u64, bytes: u64) -> bool {
+        self.waited_ms += waited_ms;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.waited_ms < self.stretch_ms {
+            return true;
+        }
+        let keeps = self.bytes >= self.floor_bytes;
+        (self.waited_ms, self.bytes) = (0, 0);
+        keeps
+    }
+}
+
+/// A body that is given up where it is too slow: one byte now and then is no
+/// silence, and would keep a machine for days. What we do with the bytes
+/// ourselves takes none of its time.
+struct Paced<R> {
+    inner: R,
+    pace: Pace,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let start_ms = machine::uptime_ms();
+        let count = self.inner.read(buffer)?;
+        let waited_ms = machine::uptime_ms().saturating_sub(start_ms);
+        if count > 0 && !self.pace.keeps(waited_ms, count as u64) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
+        }
+        Ok(count)
+    }
+}
+
+/// Machines that were started together should not ask again together.
+fn jitter_ms() -> u64 {
+    let mut byte = [0; 1];
+    // Early in a boot there may be no random bytes: the clock's last digits do.
+    match machine::random(&mut byte) {
+        Ok(()) => u64::from(byte[0]) % JITTER_MS,
+        Err(_) => machine::uptime_ms() % JITTER_MS,
+    }
 }
 
 /// Whether TLS itself failed. Its errors reach us through the connection's
@@ -290,7 +356,8 @@ fn explain(error: &ureq::Error) -> Error {
         error if is_tls(error) => {
             let reason = error.to_string();
             let is_plain = reason.contains("corrupt message");
-            explained.temporary = false;
+            // The clock or a certificate: asking again is in vain, what is here already is good.
+            explained.retry = false;
             explained.hint = Some(if is_plain {
                 "most likely a server of plain http: --tls-verify=false allows that"
             } else {
@@ -299,7 +366,7 @@ fn explain(error: &ureq::Error) -> Error {
             });
             ["TLS: ", reason.trim_start_matches("rustls: ").trim_start_matches("io: ")].concat()
         }
-        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Io(error) => io_text(error),
         ureq::Error::Timeout(_) => "no answer in time".into(),
         ureq::Error::HostNotFound => "no such host".into(),
         other => other.to_string(),
@@ -317,6 +384,17 @@ mod tests {
         assert_eq!(schemes("a.b:5000", false), ["http", "https"]);
         assert_eq!(schemes("a.b", false), ["https", "http"]);
         assert_eq!(schemes("[::1]:443", false), ["https", "http"]);
+    }
+
+    #[test]
+    fn a_body_of_a_byte_now_and_then_is_too_slow() {
+        let mut blob = BLOB_PACE;
+        // 2 KiB/s for an hour, then 0.5 KiB/s: the next full minute tells.
+        assert!((0..3600).all(|_| blob.keeps(1000, 2048)));
+        let mut seconds = (1..).skip_while(|_| blob.keeps(1000, 512));
+        assert_eq!(seconds.next(), Some(60));
+        let mut document = DOCUMENT_PACE;
+        assert!(document.keeps(29_999, 1 << 20) && !document.keeps(1, 1 << 20));
     }
 
     #[test]

@@ -10,21 +10,39 @@ pub type Fetched = Box<dyn Read>;
 /// Why something could not be fetched.
 #[derive(Debug)]
 pub struct Error {
-    /// Whether the source could not be reached, or may answer better later.
-    pub temporary: bool,
+    /// The source may answer better if it is asked again.
+    pub retry: bool,
+    /// The source could not be reached, as it were: what an earlier pull left
+    /// may be taken.
+    pub unreachable: bool,
     /// What the source itself asked us to wait.
     pub retry_after_s: Option<u64>,
+    /// What of the image it is about; empty for the image itself.
+    pub object: String,
     pub text: String,
     pub hint: Option<&'static str>,
 }
 
 impl Error {
+    /// An answer, and a final one.
     pub fn refused(text: &str) -> Error {
-        Error { temporary: false, retry_after_s: None, text: text.into(), hint: None }
+        let (object, text) = (String::new(), text.into());
+        Error { retry: false, unreachable: false, retry_after_s: None, object, text, hint: None }
     }
 
+    /// No answer, or none that says anything about the image.
     pub fn temporary(text: &str) -> Error {
-        Error { temporary: true, retry_after_s: None, text: text.into(), hint: None }
+        Error { retry: true, unreachable: true, ..Error::refused(text) }
+    }
+
+    /// Bytes that are not those that were asked for: perhaps they are the next time.
+    pub fn damaged(text: &str) -> Error {
+        Error { retry: true, ..Error::refused(text) }
+    }
+
+    /// Says what of the image it is about.
+    pub fn of(self, object: &str) -> Error {
+        Error { object: object.into(), ..self }
     }
 }
 
@@ -34,5 +52,7 @@ pub trait Source {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;
     /// The digest that the image's name demands.
     fn wanted(&self) -> Option<Digest>;
+    /// A whole blob that is a document; its digest is not checked yet.
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
 }
