@@ -65,6 +65,14 @@ pub const SIGNALS: [i32; 7] = [
     signal::SIGWINCH,
 ];
 
+/// At boot: whether a request to end waits for us. It then counts as a container that ended by it.
+pub fn asked_to_stop() -> Option<Exit> {
+    let signals = signal::descriptor(&[signal::SIGTERM, signal::SIGINT]).ok()?;
+    let signal = signal::next(signals.as_fd())?;
+    signal::set_heard();
+    Some(Exit { code: 128 + signal, reboot: None, stopped: true })
+}
+
 /// Runs one container to its end.
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());

@@ -78,12 +78,12 @@ pub fn wait(pid: Pid) -> Result<Status> {
     }
 }
 
-/// Collects one child that has ended; `None` where none has.
-pub fn reap() -> Option<(Pid, Status)> {
+/// Collects one child that has ended; `None` where none has, ECHILD where there is none.
+pub fn reap() -> Result<Option<(Pid, Status)>> {
     let mut raw = 0;
     // SAFETY: the number is ours.
-    let pid = unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG) };
-    (pid > 0).then(|| (pid, status(raw)))
+    let pid = cvt("wait", unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG) })?;
+    Ok((pid > 0).then(|| (pid, status(raw))))
 }
 
 /// Sends `signal`; `pid` -1 is every process but this one and PID 1.
