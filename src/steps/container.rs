@@ -245,6 +245,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Pivot => "pivot_root".into(),
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
+        Stage::Descriptors => "descriptors to be closed by exec".into(),
         Stage::OpenFiles => "limit of 1048576 open files (CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),

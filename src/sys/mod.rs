@@ -4,7 +4,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-pub use libc::{EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR, EPERM};
+pub use libc::{EACCES, EAGAIN, EBUSY, EEXIST, EINTR, EINVAL, ENAMETOOLONG, ENODEV, ENOENT, ENOSYS, ENOTDIR, EPERM};
 
 pub mod fs;
 pub mod io;
