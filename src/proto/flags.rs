@@ -2,6 +2,7 @@
 
 use super::reference::Reference;
 use super::words;
+use serde_json::Value;
 
 /// What a flag sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,8 +117,8 @@ pub struct Container {
     pub interactive: bool,
     /// `NAME=value`, later ones win.
     pub env: Vec<String>,
-    /// Replaces the image's; `Some("")` removes it.
-    pub entrypoint: Option<String>,
+    /// Replaces the image's; an empty one removes it.
+    pub entrypoint: Option<Vec<String>>,
     pub working_dir: Option<String>,
     pub volumes: Vec<Volume>,
     pub tls_verify: bool,
@@ -210,12 +211,16 @@ impl Container {
             let row = TABLE.iter().find(|row| row.short != 0 && char::from(row.short) == letter);
             let row = row.ok_or_else(|| [&name, " is not a flag that is there"].concat())?;
             let fail = |error: String| [&name, ": ", &error].concat();
+            let after = flags.get(index + letter.len_utf8()..).unwrap_or_default();
+            if let Some(value) = after.strip_prefix('=').filter(|_| !row.valued) {
+                // As pflag reads it: `-t=false`.
+                return self.set(row, Some(value), variable).map_err(fail);
+            }
             if !row.valued {
                 self.set(row, None, variable).map_err(fail)?;
                 continue;
             }
-            let attached = flags.get(index + letter.len_utf8()..).unwrap_or_default();
-            let attached = attached.strip_prefix('=').unwrap_or(attached);
+            let attached = after.strip_prefix('=').unwrap_or(after);
             let value = if attached.is_empty() { rest.next().map(String::as_str) } else { Some(attached) };
             let value = value.ok_or_else(|| fail("its value is missing".into()))?;
             return self.set(row, Some(value), variable).map_err(fail);
@@ -233,7 +238,7 @@ impl Container {
             Sets::Privileged => return Err("containers without privileges are not there yet".into()),
             Sets::Implied => drop(truth(value)?),
             Sets::Env => self.env.extend(environment(text(), variable)?),
-            Sets::Entrypoint => self.entrypoint = Some(text()),
+            Sets::Entrypoint => self.entrypoint = Some(entry_point(text())),
             Sets::WorkingDir if !text().starts_with('/') => return Err("a working directory begins with /".into()),
             Sets::WorkingDir => self.working_dir = Some(text()),
             Sets::Volume => self.volumes.push(volume(&text())?),
@@ -263,6 +268,19 @@ fn truth(value: Option<&str>) -> Result<bool, String> {
     }
 }
 
+/// A JSON array of strings is the list, as podman documents it; all else is one
+/// word, and an empty one is none.
+fn entry_point(text: String) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let list = match serde_json::from_str(&text) {
+        Ok(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
+        _ => None,
+    };
+    list.unwrap_or_else(|| vec![text])
+}
+
 /// `NAME=value`, or `NAME` alone: our own value of it, nothing where unset.
 fn environment(text: String, variable: words::Lookup) -> Result<Option<String>, String> {
     match text.split_once('=') {
@@ -284,6 +302,9 @@ fn volume(text: &str) -> Result<Volume, String> {
     }
     if !target.starts_with('/') {
         return Err(["«", target, "»: a path in the container begins with /"].concat());
+    }
+    if target.split('/').all(|part| matches!(part, "" | "." | "..")) {
+        return Err(["«", target, "»: the container's own root cannot be a volume"].concat());
     }
     let mut read_only = false;
     for option in parts.next().unwrap_or_default().split(',') {
@@ -325,7 +346,7 @@ mod tests {
         assert!(c.tty && c.interactive && !c.tls_verify);
         assert_eq!((c.image.name().as_str(), c.command.len()), ("10.42.0.1:8001/infra/machine-registration:latest", 1));
         let c = read("-v /results:/w -w /w --tls-verify=false --entrypoint sh 10.42.0.1:8002/t/m:1 -euc 'make > out'");
-        assert_eq!((c.entrypoint.as_deref(), c.working_dir.as_deref()), (Some("sh"), Some("/w")));
+        assert_eq!((c.entrypoint, c.working_dir.as_deref()), (Some(vec!["sh".into()]), Some("/w")));
         assert_eq!(c.command, ["-euc", "make > out"]);
         let c = read("-ti --dns=none --entrypoint=/bin/init docker://10.0.2.2:8088/x");
         assert!(c.own_resolv_conf);
@@ -338,6 +359,24 @@ mod tests {
         assert_eq!(c.env, ["A=b", "C=d=e", "CODE=7"]);
         assert_eq!((c.user.as_deref(), c.command.len()), (Some("ann:video"), 1));
         assert_eq!(c.warnings, ["--detach has no effect here"]);
+    }
+
+    #[test]
+    fn truth_of_short_flags() {
+        let c = read("-t=false -i=true img");
+        assert!(!c.tty && c.interactive);
+        let c = read("-ti=false img");
+        assert!(c.tty && !c.interactive);
+    }
+
+    #[test]
+    fn entry_points() {
+        let entry = |line: &str| read(line).entrypoint.unwrap_or_default();
+        assert_eq!(entry(r#"--entrypoint '["/bin/cat","/x y"]' img"#), ["/bin/cat", "/x y"]);
+        assert_eq!(entry(r#"--entrypoint '["a", 1]' img"#), [r#"["a", 1]"#]);
+        assert_eq!(entry("--entrypoint '[x' img"), ["[x"]);
+        assert_eq!(entry("--entrypoint 7 img"), ["7"]);
+        assert_eq!(entry("--entrypoint= img"), [""; 0]);
     }
 
     #[test]
@@ -366,6 +405,9 @@ mod tests {
             ("--net=bridge img", "--net: «bridge» is not one of host, none"),
             ("-v data:/x img", "-v: «data»: named volumes are not there yet: write a path"),
             ("-v /a:/x:cow img", "-v: «cow» is not an option that is there"),
+            ("-v /a:/ img", "-v: «/»: the container's own root cannot be a volume"),
+            ("-v /a://. img", "-v: «//.»: the container's own root cannot be a volume"),
+            ("-t= img", "-t: «» is not true or false"),
             ("-e =x img", "-e: «=x» has no name"),
             ("--restart=always img", "--restart: only no is there: the machine runs its line once"),
             ("--privileged=false img", "--privileged: containers without privileges are not there yet"),

@@ -25,8 +25,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 pub fn merge(image: &ImageConfig, line: &Container, extra: &[String], hostname: &str) -> Option<Process> {
     let mut arguments: Vec<String> = match &line.entrypoint {
         // A new entry point drops the image's command with its entry point.
-        Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
-        Some(entrypoint) => vec![entrypoint.clone()],
+        Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
     if !line.command.is_empty() {
@@ -124,6 +123,7 @@ mod tests {
         assert_eq!(merged("img check").arguments, ["/entry", "-x", "check"]);
         assert_eq!(merged("--entrypoint sh img").arguments, ["sh"]);
         assert_eq!(merged("--entrypoint sh img -c x").arguments, ["sh", "-c", "x"]);
+        assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
         assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
         let nothing = flags::parse_line("--entrypoint= img", &|_| None).unwrap();
         assert_eq!(merge(&image(), &nothing, &[], "box"), None);

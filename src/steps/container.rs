@@ -65,6 +65,14 @@ pub const SIGNALS: [i32; 7] = [
     signal::SIGWINCH,
 ];
 
+/// At boot: whether a request to end waits for us. It then counts as a container that ended by it.
+pub fn asked_to_stop() -> Option<Exit> {
+    let signals = signal::descriptor(&[signal::SIGTERM, signal::SIGINT]).ok()?;
+    let signal = signal::next(signals.as_fd())?;
+    signal::set_heard();
+    Some(Exit { code: 128 + signal, reboot: None, stopped: true })
+}
+
 /// Runs one container to its end.
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
@@ -237,6 +245,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Pivot => "pivot_root".into(),
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
+        Stage::Descriptors => "descriptors to be closed by exec".into(),
         Stage::OpenFiles => "limit of 1048576 open files (CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),

@@ -4,7 +4,7 @@ use crate::proto::options::{Config, OnFail};
 use crate::proto::shutdown::{self, Command};
 use crate::report::Report;
 use crate::sys::machine::{self, Reboot};
-use crate::sys::{fs as sysfs, io, mount, process, signal, Error, EBUSY};
+use crate::sys::{fs as sysfs, io, mount, process, signal, tty, Error, Result, EINVAL, ENOENT, STDERR};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 /// A text of the dialect: harnesses wait for it.
 pub const SAFE: &str = "It's now safe to turn off your computer";
 
-/// How long processes that are left over may take after SIGTERM.
+/// How long processes that are left over may take after SIGTERM, and after SIGKILL.
 const PATIENCE_MS: u64 = 2000;
 const LOOK_AGAIN_MS: u64 = 5;
 
@@ -29,8 +29,12 @@ pub enum Ending {
 /// is to hang, or where the kernel refuses.
 pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     stop_processes();
-    unmount_all(&mut |target, error| {
-        report.warn("end", format_args!("{}: {error}: it is read-only now", target.to_string_lossy()));
+    unmount_all(&mut |target, error, read_only| {
+        let target = target.to_string_lossy();
+        match read_only {
+            Ok(()) => report.warn("end", format_args!("{target}: {error}: it is read-only now")),
+            Err(why) => report.warn("end", format_args!("{target}: {error}; not read-only either: {why}")),
+        }
     });
     report.exact(SAFE);
     pause(u64::from(config.poweroff_delay_s) * 1000);
@@ -63,6 +67,7 @@ fn fail(policy: OnFail, report: &Report) {
 }
 
 fn end(how: Reboot, report: &Report) {
+    drain_console();
     let error = machine::reboot(how);
     let wanted = match how {
         Reboot::PowerOff => "poweroff",
@@ -70,6 +75,19 @@ fn end(how: Reboot, report: &Report) {
         Reboot::Halt => "halt",
     };
     report.warn("end", format_args!("{wanted}: {error}"));
+}
+
+/// How long a console may take to send what it was given.
+const DRAIN_MS: u64 = 1000;
+
+/// Waits until the console has sent the last line: a serial line is slow, and
+/// the end of the machine cuts what is queued. tcdrain(3) would wait for ever
+/// where the other side holds it back. Allocates nothing.
+pub fn drain_console() {
+    let start_ms = machine::uptime_ms();
+    while tty::queued(STDERR).is_ok_and(|bytes| bytes > 0) && machine::uptime_ms() < start_ms + DRAIN_MS {
+        pause(LOOK_AGAIN_MS);
+    }
 }
 
 fn pause(ms: u64) {
@@ -83,11 +101,17 @@ fn stop_processes() {
     }
     // It counts kernel threads as reached, so its answer says nothing.
     let _ = process::kill(-1, signal::SIGTERM);
+    wait_for_others();
+    let _ = process::kill(-1, signal::SIGKILL);
+    // Their mounts go with them, and not before.
+    wait_for_others();
+}
+
+fn wait_for_others() {
     let start_ms = machine::uptime_ms();
     while others_run() && machine::uptime_ms() < start_ms + PATIENCE_MS {
         pause(LOOK_AGAIN_MS);
     }
-    let _ = process::kill(-1, signal::SIGKILL);
 }
 
 /// Whether there is a program beside us and PID 1. Kernel threads and those
@@ -107,9 +131,10 @@ const MOUNTS_MAX: usize = 1 << 16;
 const PATH_MAX: usize = 4096;
 
 /// Unmounts every file system that holds somebody's data, last first, and
-/// syncs. What is busy is made read-only, and told. Allocates nothing: PID 1
-/// calls it when all else has failed.
-pub fn unmount_all(busy: &mut dyn FnMut(&CStr, Error)) {
+/// syncs. What stays is made read-only where it can be; `left` is told why it
+/// stays, and whether that worked. Allocates nothing: PID 1 calls it when all
+/// else has failed.
+pub fn unmount_all(left: &mut dyn FnMut(&CStr, Error, Result<()>)) {
     machine::sync();
     let mut buffer = [0; MOUNTS_MAX];
     let length = read_mounts(&mut buffer);
@@ -122,13 +147,9 @@ pub fn unmount_all(busy: &mut dyn FnMut(&CStr, Error)) {
         let mut path = [0; PATH_MAX];
         let Some(target) = unescape(target, &mut path).filter(|target| target.to_bytes() != b"/") else { continue };
         match mount::umount(target, 0) {
-            Err(error) if error.errno == EBUSY => {
-                // Nothing better can be done, and it is told below.
-                let _ = mount::remount_read_only(target);
-                busy(target, error);
-            }
             // Gone already, with another.
-            _ => {}
+            Err(Error { errno: EINVAL | ENOENT, .. }) | Ok(()) => {}
+            Err(error) => left(target, error, mount::remount_read_only(target)),
         }
     }
     machine::sync();

@@ -111,6 +111,9 @@ fn one(machine: &Machine, line: &str, status: &mut Status) {
 
 fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit> {
     let report = machine.report;
+    if let Some(stopped) = container::asked_to_stop() {
+        return Ok(stopped);
+    }
     let env = status.env();
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
     let container = flags::parse_line(line, &variable);
@@ -120,6 +123,9 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     let image = pull::image(&container.image, machine.store, &access, report);
     report.end_section("pull");
     let image = image?;
+    if let Some(stopped) = container::asked_to_stop() {
+        return Ok(stopped);
+    }
     let surroundings = Surroundings {
         hostname: &machine.config.hostname,
         resolv_conf: machine.resolv_conf.clone(),

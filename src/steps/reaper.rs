@@ -37,27 +37,61 @@ pub fn run(boot: fn() -> i32) -> ! {
         boot()
     });
     // Phase 3: the boot is running. Nothing may end this loop.
-    if let Ok(child) = child {
-        loop {
-            match signal::wait(&SIGNALS) {
-                signal::SIGCHLD => {
-                    if let Some(status) = reap(child) {
-                        ended(status);
-                    }
+    match child {
+        Ok(child) => last_resort(watch(child)),
+        Err(_) => tell(&[b"FAIL init  clone: no process can be made\n"]),
+    }
+    last_resort(false);
+}
+
+/// How long the boot may take to hear a request to end: network, clock and pull do not listen.
+const HEAR_MS: u64 = 15_000;
+
+/// Reaps, and passes requests to end (Ctrl-Alt-Del, a program) to the boot. One that is not heard in time, and
+/// a second one, kill it. Returns where only the last resort is left to do, and whether somebody asked for it.
+fn watch(child: Pid) -> bool {
+    let mut asked_at_ms = None;
+    loop {
+        let signal = match asked_at_ms {
+            None => Some(signal::wait(&SIGNALS)),
+            Some(_) => signal::wait_for(&SIGNALS, HEAR_MS),
+        };
+        let late = asked_at_ms.is_some_and(|at| machine::uptime_ms() >= at + HEAR_MS) && !signal::was_heard();
+        match signal {
+            Some(signal::SIGCHLD) => match reap(child) {
+                None => {}
+                // It hangs by policy: its number may be another's by now.
+                Some(Status::Exited(HANG)) => {
+                    hang();
+                    return true;
                 }
-                // A request to end, from Ctrl-Alt-Del or a program.
-                _ => drop(process::kill(child, signal::SIGTERM)),
+                Some(Status::Killed(signal::SIGKILL)) if asked_at_ms.is_some() => {
+                    tell(&[b"FAIL init  killed: it was asked to end, and did not\n"]);
+                    return true;
+                }
+                Some(status) => {
+                    ended(status);
+                    return asked_at_ms.is_some();
+                }
+            },
+            None => {}
+            // It may have ended in the meantime.
+            Some(_) if asked_at_ms.is_some() => drop(process::kill(child, signal::SIGKILL)),
+            Some(_) => {
+                asked_at_ms = Some(machine::uptime_ms());
+                let _ = process::kill(child, signal::SIGTERM);
             }
         }
+        if late {
+            let _ = process::kill(child, signal::SIGKILL);
+        }
     }
-    tell(&[b"FAIL init  clone: no process can be made\n"]);
-    last_resort();
 }
 
 /// Collects whatever has ended; the boot's own end is the answer.
 fn reap(child: Pid) -> Option<Status> {
     let mut end = None;
-    while let Some((pid, status)) = process::reap() {
+    while let Ok(Some((pid, status))) = process::reap() {
         if pid == child {
             end = Some(status);
         }
@@ -65,10 +99,16 @@ fn reap(child: Pid) -> Option<Status> {
     end
 }
 
-/// The boot ends the machine itself; when it returns, it hangs by policy, or crashed.
+/// The machine stays as it is until somebody asks for its end.
+fn hang() {
+    while signal::wait(&SIGNALS) == signal::SIGCHLD {
+        while let Ok(Some(_)) = process::reap() {}
+    }
+}
+
+/// The boot ends the machine itself; when it returns otherwise, it crashed.
 fn ended(status: Status) {
     match status {
-        Status::Exited(HANG) => return,
         Status::Exited(_) => tell(&[b"FAIL init  the boot ended without ending the machine\n"]),
         Status::Killed(signal::SIGKILL) => tell(&[b"FAIL init  killed: out of memory, most likely\n"]),
         Status::Killed(signal) => {
@@ -85,24 +125,39 @@ fn ended(status: Status) {
             ]);
         }
     }
-    last_resort();
 }
 
+/// How long the killed may take to be gone: their mounts go with them.
+const GONE_MS: u64 = 2000;
+
 /// Everything killed, unmounted and synced, without the boot's help; then the
-/// policy of `b2c.onfail`, which the child left as a note.
-fn last_resort() -> ! {
+/// policy of `b2c.onfail`, which the child left as a note. Whoever `asked` for
+/// the end gets one.
+fn last_resort(asked: bool) -> ! {
     let _ = process::kill(-1, signal::SIGKILL);
-    while process::reap().is_some() {}
-    end::unmount_all(&mut |target, _| tell(&[b"WARN busy: ", target.to_bytes(), b"\n"]));
-    tell(&[end::SAFE.as_bytes(), b"\n"]);
-    match signal::crash_note() {
-        note if note == OnFail::Hang as usize + 1 => loop {
-            signal::wait(&SIGNALS);
-            while process::reap().is_some() {}
-        },
-        note if note == OnFail::Reboot as usize + 1 => drop(machine::reboot(machine::Reboot::Restart)),
-        _ => drop(machine::reboot(machine::Reboot::PowerOff)),
+    let until_ms = machine::uptime_ms() + GONE_MS;
+    // To the error: no child is left.
+    while let Ok(one) = process::reap() {
+        let left_ms = until_ms.saturating_sub(machine::uptime_ms());
+        if left_ms == 0 {
+            break;
+        }
+        if one.is_none() {
+            signal::wait_for(&[signal::SIGCHLD], left_ms);
+        }
     }
+    end::unmount_all(&mut |target, _, read_only| {
+        let state: &[u8] = if read_only.is_ok() { b" stays mounted, read-only\n" } else { b" stays mounted\n" };
+        tell(&[b"WARN ", target.to_bytes(), state]);
+    });
+    tell(&[end::SAFE.as_bytes(), b"\n"]);
+    let note = signal::crash_note();
+    if note == OnFail::Hang as usize + 1 && !asked {
+        hang();
+    }
+    end::drain_console();
+    let restart = note == OnFail::Reboot as usize + 1;
+    machine::reboot(if restart { machine::Reboot::Restart } else { machine::Reboot::PowerOff });
     // A machine that cannot be switched off: the least that can be had.
     machine::reboot(machine::Reboot::Halt);
     loop {

@@ -78,12 +78,12 @@ pub fn wait(pid: Pid) -> Result<Status> {
     }
 }
 
-/// Collects one child that has ended; `None` where none has.
-pub fn reap() -> Option<(Pid, Status)> {
+/// Collects one child that has ended; `None` where none has, ECHILD where there is none.
+pub fn reap() -> Result<Option<(Pid, Status)>> {
     let mut raw = 0;
     // SAFETY: the number is ours.
-    let pid = unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG) };
-    (pid > 0).then(|| (pid, status(raw)))
+    let pid = cvt("wait", unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG) })?;
+    Ok((pid > 0).then(|| (pid, status(raw))))
 }
 
 /// Sends `signal`; `pid` -1 is every process but this one and PID 1.
@@ -171,11 +171,27 @@ pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor from `first` on to be closed by exec.
+/// Marks every descriptor from `first` on to be closed by exec (Linux 5.11).
 pub fn close_on_exec_from(first: u32) -> Result<()> {
     // SAFETY: takes numbers only; nothing is closed yet.
     cvt_long("close_range", unsafe {
         libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
     })?;
     Ok(())
+}
+
+/// Marks the descriptor `number` to be closed by exec; EBADF where there is none.
+pub fn close_on_exec(number: i32) -> Result<()> {
+    // SAFETY: takes numbers only; nothing is closed yet.
+    cvt("fcntl", unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    Ok(())
+}
+
+/// The soft limit of open files.
+pub fn open_files_max() -> Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("getrlimit", unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    #[allow(clippy::unnecessary_cast)]
+    Ok(limit.rlim_cur as u64)
 }

@@ -69,11 +69,21 @@ pub fn wait(signals: &[i32]) -> i32 {
     }
 }
 
+/// As [`wait`], for `timeout_ms` at most.
+pub fn wait_for(signals: &[i32], timeout_ms: u64) -> Option<i32> {
+    let (tv_sec, tv_nsec) = (timeout_ms / 1000, timeout_ms % 1000 * 1_000_000);
+    let time = libc::timespec { tv_sec: tv_sec as _, tv_nsec: tv_nsec as libc::c_long };
+    // SAFETY: set and time live through the call; a null info is allowed.
+    let signal = unsafe { libc::sigtimedwait(&signal_set(signals), null_mut(), &time) };
+    (signal > 0).then_some(signal)
+}
+
 /// What the reaper knows of its child after a crash: a page that both share.
 #[repr(C)]
 struct CrashPage {
     address: AtomicUsize,
     note: AtomicUsize,
+    heard: AtomicUsize,
 }
 
 static CRASH: AtomicPtr<CrashPage> = AtomicPtr::new(null_mut());
@@ -109,6 +119,22 @@ pub fn set_crash_note(note: usize) {
     // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
     if let Some(page) = unsafe { page.as_ref() } {
         page.note.store(note, Ordering::Relaxed);
+    }
+}
+
+/// Whether the child has heard the request to end.
+pub fn was_heard() -> bool {
+    let page = CRASH.load(Ordering::Relaxed);
+    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
+    unsafe { page.as_ref() }.is_some_and(|page| page.heard.load(Ordering::Relaxed) != 0)
+}
+
+/// In the child: it has heard the request to end, and is about it.
+pub fn set_heard() {
+    let page = CRASH.load(Ordering::Relaxed);
+    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
+    if let Some(page) = unsafe { page.as_ref() } {
+        page.heard.store(1, Ordering::Relaxed);
     }
 }
 

@@ -59,6 +59,14 @@ pub fn set_size(fd: BorrowedFd<'_>, size: Size) -> Result<()> {
     Ok(())
 }
 
+/// Bytes that a terminal was given and has not sent yet.
+pub fn queued(fd: BorrowedFd<'_>) -> Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the number is ours and lives through the call.
+    cvt("ioctl(TIOCOUTQ)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ as _, &mut count) })?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Opens the master of a new pseudo-terminal: `ptmx` is the devpts instance's
 /// own `/dev/pts/ptmx`. The pair is unlocked.
 pub fn open_master(ptmx: &CStr) -> Result<OwnedFd> {

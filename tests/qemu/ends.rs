@@ -1,6 +1,9 @@
 //! Exit codes, signals, and how machines end.
 
-use crate::lab::{boot, boot_with, OVER, POWER_DOWN, RESTART, SAFE};
+use crate::lab::{boot, boot_with, lab, OVER, POWER_DOWN, RESTART, SAFE};
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
 
 #[test]
 fn exit_codes() {
@@ -42,6 +45,45 @@ fn shutdown_command() {
     let (safe, job) = (seen.at(SAFE), seen.at("JOB_RESULT=4"));
     let between = seen.boot.lines[job].0 - seen.boot.lines[safe].0;
     assert!(between.as_millis() >= 900, "b2c.poweroff_delay=1 took {between:?}");
+}
+
+/// Ctrl-Alt-Del while a registry does not answer: the machine ends, and runs nothing more.
+#[test]
+fn asked_to_end_during_a_pull() {
+    let Some(lab) = lab() else { return };
+    let registry = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let host = format!("10.0.2.2:{}", registry.local_addr().unwrap().port());
+    let monitor = lab.dir.join("monitor");
+    let path = monitor.clone();
+    // Holds each connection until the guest is gone.
+    let silent = std::thread::spawn(move || {
+        let held = registry.accept().unwrap();
+        let mut keys = UnixStream::connect(path).unwrap();
+        keys.write_all(b"sendkey ctrl-alt-delete\n").unwrap();
+        (held, keys, registry)
+    });
+    let words = format!(r#"b2c.run="--tls-verify=false {host}/silent" b2c.run="pull:payload echo not reached""#);
+    let seen = lab.boot("asked_to_end", &words, |machine| {
+        let socket = format!("socket,id=keys,path={},server=on,wait=off", monitor.display());
+        machine.extra.extend(["-chardev", &socket, "-mon", "chardev=keys"].map(String::from));
+    });
+    drop(silent.join().unwrap());
+    seen.says("FAIL init  killed: it was asked to end, and did not");
+    assert!(seen.lines().all(|line| line != "not reached"));
+    seen.ends(POWER_DOWN);
+}
+
+/// A container that makes its console non-blocking, and what it then writes.
+#[test]
+fn nothing_is_lost_on_a_non_blocking_console() {
+    let words = r#"b2c.run="-i pull:payload flood 3000" b2c.run="pull:payload echo -n open" b2c.run="pull:nothing""#;
+    let Some(seen) = boot("nonblocking", words) else { return };
+    let lines: Vec<&str> = seen.lines().filter(|line| line.starts_with("line ")).collect();
+    assert_eq!(lines.len(), 3000);
+    assert!(lines.iter().enumerate().all(|(n, line)| *line == format!("line {n:06}")));
+    // Ours begins a line of its own.
+    seen.at("open");
+    seen.over(125, POWER_DOWN);
 }
 
 #[test]

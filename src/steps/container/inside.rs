@@ -8,7 +8,7 @@
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
-    fs, io, machine, mount, process, signal, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR,
+    fs, io, machine, mount, process, signal, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -97,12 +97,13 @@ pub enum Stage {
     Pivot,
     Terminal,
     WorkingDir,
+    Descriptors,
     OpenFiles,
     Identity,
     Exec,
 }
 
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage::Session,
     Stage::Cgroup,
     Stage::Hostname,
@@ -112,6 +113,7 @@ const STAGES: [Stage; 12] = [
     Stage::Pivot,
     Stage::Terminal,
     Stage::WorkingDir,
+    Stage::Descriptors,
     Stage::OpenFiles,
     Stage::Identity,
     Stage::Exec,
@@ -192,13 +194,38 @@ fn prepare(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
     drop(root);
     standard_streams(plan, ends).map_err(Trouble::at(Stage::Terminal))?;
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
+    // Before the limit is raised: the one of now bounds what can be open.
+    close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
     if let Err(error) = process::set_open_files_max(plan.open_files_max) {
         tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::OpenFiles)(error) });
     }
     become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
     process::umask(0o022);
     signal::reset();
-    process::close_on_exec_from(3).map_err(Trouble::at(Stage::Exec))
+    Ok(())
+}
+
+/// The first descriptor that is not a standard stream.
+const FIRST: u32 = 3;
+/// Descriptors that are looked at one by one; `fs.nr_open`'s default.
+const ONE_BY_ONE_MAX: u64 = 1 << 20;
+
+/// Nothing of ours, and of who started us, is open in the container.
+fn close_on_exec() -> Result<()> {
+    match process::close_on_exec_from(FIRST) {
+        Err(error) if matches!(error.errno, EINVAL | ENOSYS) => mark_each(),
+        result => result,
+    }
+}
+
+/// As close_range(2) does it, for Linux before 5.11.
+fn mark_each() -> Result<()> {
+    let end = process::open_files_max()?.min(ONE_BY_ONE_MAX) as i32;
+    for number in FIRST as i32..end {
+        // Most of them are not there.
+        let _ = process::close_on_exec(number);
+    }
+    Ok(())
 }
 
 fn open_root() -> Result<OwnedFd> {
@@ -373,4 +400,26 @@ fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Tr
         }
     }
     Trouble::at(Stage::Exec)(worst)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_one_by_one() {
+        const NUMBER: i32 = 211;
+        const O_CLOEXEC: u32 = 0o2_000_000;
+        let flags = || {
+            let info = std::fs::read_to_string(["/proc/self/fdinfo/", &NUMBER.to_string()].concat()).unwrap();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            u32::from_str_radix(flags.trim(), 8).unwrap()
+        };
+        let file = fs::openat(fs::CWD, c"/", fs::O_PATH, 0).unwrap();
+        // Kept over exec, and owned by nobody else.
+        process::dup_onto(file.as_fd(), NUMBER).unwrap();
+        assert_eq!(flags() & O_CLOEXEC, 0);
+        mark_each().unwrap();
+        assert_eq!(flags() & O_CLOEXEC, O_CLOEXEC);
+    }
 }

@@ -121,6 +121,7 @@ fn signals(running: &Running, state: &mut State) {
             let _ = process::kill(running.pid, signal);
         } else if !state.stopped {
             state.stopped = true;
+            signal::set_heard();
             state.kill_at_ms = Some(machine::uptime_ms() + STOP_MS);
             let _ = process::kill(running.pid, signal::SIGTERM);
         }
