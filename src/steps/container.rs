@@ -17,7 +17,7 @@ use crate::proto::flags::Container;
 use crate::proto::process::merge;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Status};
-use crate::sys::{fs as sysfs, io as sysio, signal, Error, EACCES, ENOENT, EPERM, STDIN};
+use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM, STDIN};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
@@ -76,7 +76,7 @@ pub fn asked_to_stop() -> Option<Exit> {
 /// Runs one container to its end.
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
-    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &error.to_string()))?;
+    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_writable(&image.layers, &dir);
     let outcome = match mounted {
         Ok(root) => {

@@ -6,7 +6,7 @@ use crate::proto::flags;
 use crate::proto::options::{policy, CacheDevice, Config};
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::signal;
+use crate::sys::{io_text, signal};
 use std::fs::File;
 use std::io::Read;
 
@@ -41,8 +41,8 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
 fn words(path: &str) -> Outcome<Vec<Word>> {
     let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
     let mut line = Vec::new();
-    let file = File::open(path).map_err(|error| fail(&error.to_string()))?;
-    file.take(LENGTH_MAX).read_to_end(&mut line).map_err(|error| fail(&error.to_string()))?;
+    let file = File::open(path).map_err(|error| fail(&io_text(&error)))?;
+    file.take(LENGTH_MAX).read_to_end(&mut line).map_err(|error| fail(&io_text(&error)))?;
     cmdline::parse(&line).map_err(|quote| {
         fail(&["a double quote that nothing closes: ", &quote.0].concat())
             .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")

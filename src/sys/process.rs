@@ -141,6 +141,13 @@ pub fn set_open_files_max(limit: u64) -> Result<()> {
     Ok(())
 }
 
+/// This process is killed when its parent ends. A change of user forgets it.
+pub fn die_with_parent() -> Result<()> {
+    // SAFETY: takes numbers only.
+    cvt("prctl", unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
+    Ok(())
+}
+
 pub fn umask(mask: u32) {
     // SAFETY: takes a number and cannot fail.
     unsafe { libc::umask(mask as libc::mode_t) };

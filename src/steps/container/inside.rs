@@ -386,7 +386,9 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
 fn become_user(identity: &Identity) -> Result<()> {
     process::setgroups(&identity.groups)?;
     process::setgid(identity.gid)?;
-    process::setuid(identity.uid)
+    process::setuid(identity.uid)?;
+    // Should we be killed, nobody would collect it, nor what it stands on.
+    process::die_with_parent()
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is

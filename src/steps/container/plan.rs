@@ -6,7 +6,7 @@ use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
-use crate::sys::{fs as sysfs, mount, tty, STDIN};
+use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -29,9 +29,8 @@ pub fn make(
     devices(&mut ops, line.tty);
     folders(&mut ops, &process.working_dir);
     for volume in &line.volumes {
-        let source = fs::canonicalize(&volume.source).map_err(|error| {
-            Failure::new("container", ["volume ", &volume.source, ": ", &error.to_string()].concat())
-        })?;
+        let source = fs::canonicalize(&volume.source)
+            .map_err(|error| Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat()))?;
         let target = relative(&volume.target);
         if source.is_dir() {
             folders(&mut ops, &volume.target);
