@@ -45,7 +45,7 @@ pub fn run(boot: fn() -> i32) -> ! {
 }
 
 /// How long the boot may take to hear a request to end: network, clock and pull do not listen.
-const HEAR_MS: u64 = 15_000;
+const HEAR_MS: u64 = 5_000;
 
 /// Reaps, and passes requests to end (Ctrl-Alt-Del, a program) to the boot. One that is not heard in time, and
 /// a second one, kill it. Returns where only the last resort is left to do, and whether somebody asked for it.
