@@ -16,7 +16,7 @@ use super::store::Store;
 use crate::proto::flags::Container;
 use crate::proto::process::merge;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::process::{self as sysprocess, Arguments, Status};
+use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
 use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM, STDIN};
 use std::ffi::CStr;
 use std::fs::File;
@@ -127,6 +127,19 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     outcome
 }
 
+/// Makes the child in its control group, or, on kernels before 5.7, beside it.
+fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
+    let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
+    let group = plan.cgroup.as_ref().and_then(|procs| File::open(Path::new(procs.to_str().ok()?).parent()?).ok());
+    let made = group.map(|group| {
+        sysprocess::clone_into(namespaces, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
+    });
+    match made {
+        Some(Ok(pid)) => Ok(pid),
+        _ => sysprocess::clone(namespaces, &mut || inside::enter(plan, false, &arguments, &env, ends)),
+    }
+}
+
 /// Clones, relays and waits.
 fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
@@ -143,8 +156,7 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
     if line.no_network {
         namespaces |= sysprocess::CLONE_NEWNET;
     }
-    let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
-    let pid = sysprocess::clone(namespaces, &mut || inside::enter(plan, &arguments, &env, &ends)).map_err(fail)?;
+    let pid = clone(namespaces, plan, &ends).map_err(fail)?;
     drop(ends);
     if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
         // It ends by itself; its number is free only when it was waited for.

@@ -28,6 +28,9 @@ const JITTER_MS: u64 = 250;
 /// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
 const DOCUMENT_PACE: Pace = Pace::new(30_000, u64::MAX);
 const BLOB_PACE: Pace = Pace::new(60_000, 60 << 10);
+/// What is read of an answer at once, in bytes, and the longest request: a token may have kilobytes.
+const BUFFER: usize = 32 << 10;
+const REQUEST_MAX: usize = 16 << 10;
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 30;
 const REDIRECTS_MAX: usize = 5;
@@ -187,6 +190,9 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
 fn agent(resolver: &Arc<Resolver>, tls: TlsConfig) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
+        // Ours are small requests; the default of 128 KiB each way is memory that is cleared first.
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(REQUEST_MAX)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT_TIMEOUT))

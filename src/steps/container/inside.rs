@@ -154,10 +154,11 @@ impl Trouble {
     }
 }
 
-/// The child: returns only when it fails, with its exit code.
-pub fn enter(plan: &Plan, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+/// The child: returns only when it fails, with its exit code. `joined`: it was
+/// made in its control group.
+pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
     process::umask(0);
-    let trouble = match prepare(plan, ends) {
+    let trouble = match prepare(plan, joined, ends) {
         Ok(()) => execute(&plan.candidates, arguments, env),
         Err(trouble) => trouble,
     };
@@ -170,10 +171,10 @@ fn tell(ends: &Ends, trouble: Trouble) {
     let _ = io::write(ends.report.as_fd(), &trouble.emit());
 }
 
-fn prepare(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
     if let Some(procs) = &plan.cgroup {
-        join_cgroup(procs).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
     }
     machine::sethostname(plan.hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
     // What the machine unmounts goes here too; nothing of ours reaches it.
@@ -232,9 +233,12 @@ fn open_root() -> Result<OwnedFd> {
     fs::openat(fs::CWD, c".", fs::O_PATH | fs::O_DIRECTORY, 0)
 }
 
-fn join_cgroup(procs: &CStr) -> Result<()> {
-    let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
-    io::write(file.as_fd(), b"0")?;
+/// What it sees of control groups begins with its own.
+fn own_cgroup(procs: &CStr, joined: bool) -> Result<()> {
+    if !joined {
+        let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
+        io::write(file.as_fd(), b"0")?;
+    }
     process::unshare(process::CLONE_NEWCGROUP)
 }
 
