@@ -18,7 +18,7 @@ dev_bench() {
     local name=$1
     shift
     dev_build
-    cargo bench --features host --bench "$name" -- "$@"
+    cargo bench --profile dev --features host --bench "$name" -- "$@"
 }
 
 # dev_fuzz [TARGET [SECONDS]]: without a target, each for ten seconds.
