@@ -156,7 +156,7 @@ pub fn no_panic(source: &Source) -> Vec<String> {
     findings
 }
 
-/// The release is built without `Debug`: `{:?}` prints nothing there.
+/// The release is built with shallow `Debug`: `{:?}` prints no more than a type's name there.
 pub fn no_debug_format(source: &Source) -> Vec<String> {
     let tokens = match source.path.as_str() {
         "tests/payload/payload.rs" => &source.tests,
@@ -164,7 +164,7 @@ pub fn no_debug_format(source: &Source) -> Vec<String> {
         _ => return Vec::new(),
     };
     let texts = tokens.iter().filter(|token| token.text.starts_with('"') && token.text.contains(":?}"));
-    texts.map(|text| finding(source, text.line, "{:?} prints nothing in the release")).collect()
+    texts.map(|text| finding(source, text.line, "{:?} prints no more than a name in the release")).collect()
 }
 
 /// A test waits for what it waits for, not for a time. The payload that tests
