@@ -249,6 +249,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Session => "session".into(),
         Stage::Cgroup => "control group".into(),
         Stage::Hostname => ["hostname ", &text(&plan.hostname)].concat(),
+        Stage::Loopback => "loopback interface".into(),
         Stage::Propagation => "mount namespace".into(),
         Stage::Root => ["root ", &text(&plan.root)].concat(),
         Stage::Op => {

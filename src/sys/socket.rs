@@ -16,6 +16,24 @@ fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Resu
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A datagram socket, for requests about interfaces.
+pub fn datagram() -> Result<OwnedFd> {
+    socket(libc::AF_INET, libc::SOCK_DGRAM, 0)
+}
+
+/// Raises the interface `name` (15 bytes at most) by a [`datagram`] socket.
+pub fn raise(fd: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
+    // SAFETY: ifreq is plain bytes; zero is a valid value.
+    let mut request: libc::ifreq = unsafe { zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes().iter().take(15)) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("ioctl(SIOCSIFFLAGS)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::SIOCSIFFLAGS as _, &request) })?;
+    Ok(())
+}
+
 /// A non-blocking rtnetlink socket; requests need no bind: the kernel gives a port at the first send.
 pub fn netlink_route() -> Result<OwnedFd> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)

@@ -38,6 +38,7 @@ fn environment_folder_user_and_name() {
     assert_eq!(run(&["--user=0", &image, "id"]), "Uid: 0 0 0 0\nGid: 0 0 0 0\nGroups: 0\n");
     assert_eq!(run(&["--hostname=other", &image, "hostname"]), "other\n");
     assert_eq!(run(&["--net=none", &image, "ls", "/sys/class/net"]), "lo\n");
+    assert_eq!(run(&["--net=none", &image, "cat", "/sys/class/net/lo/flags"]), "0x9\n", "up");
     assert_eq!(run(&[&image, "pid1"]), "1 /payload pid1\n");
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(run(&[&image, "hostname"]), host_name, "the host's own name, and the host keeps it");

@@ -8,7 +8,8 @@
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
-    fs, io, machine, mount, process, signal, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR,
+    fs, io, machine, mount, process, signal, socket, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS,
+    ENOTDIR,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -62,6 +63,8 @@ pub struct Plan {
     pub hostname: CString,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
+    /// Its network is its own, and holds a loopback that is to be raised.
+    pub own_network: bool,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub working_dir: CString,
@@ -90,6 +93,7 @@ pub enum Stage {
     Session = 1,
     Cgroup,
     Hostname,
+    Loopback,
     Propagation,
     Root,
     /// The index of an [`Op`] comes with it.
@@ -103,10 +107,11 @@ pub enum Stage {
     Exec,
 }
 
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     Stage::Session,
     Stage::Cgroup,
     Stage::Hostname,
+    Stage::Loopback,
     Stage::Propagation,
     Stage::Root,
     Stage::Op,
@@ -177,6 +182,9 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
         own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
     }
     machine::sethostname(plan.hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+    if plan.own_network {
+        raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
+    }
     // What the machine unmounts goes here too; nothing of ours reaches it.
     mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE).map_err(Trouble::at(Stage::Propagation))?;
     process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
@@ -231,6 +239,11 @@ fn mark_each() -> Result<()> {
 
 fn open_root() -> Result<OwnedFd> {
     fs::openat(fs::CWD, c".", fs::O_PATH | fs::O_DIRECTORY, 0)
+}
+
+fn raise_loopback() -> Result<()> {
+    let socket = socket::datagram()?;
+    socket::raise(socket.as_fd(), c"lo")
 }
 
 /// What it sees of control groups begins with its own.

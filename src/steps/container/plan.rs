@@ -46,6 +46,7 @@ pub fn make(
         ops,
         hostname: c_string(hostname),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
+        own_network: line.no_network,
         tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
