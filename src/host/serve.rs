@@ -297,7 +297,10 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(bytes > 4 * body.len() as u64, "{bytes}");
         assert_eq!(requests, 14);
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "still listening");
+        // Nobody listens there, or by now somebody else.
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(!ask(port, "GET /v2/x/tags/list").contains(r#""name":"x""#), "still listening");
+        }
     }
 
     #[test]

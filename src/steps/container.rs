@@ -6,10 +6,12 @@ mod files;
 mod inside;
 mod plan;
 mod relay;
+mod trouble;
 
 use self::cgroup::Cgroup;
-use self::inside::{Ends, Plan, Stage, Trouble};
+use self::inside::{Ends, Plan};
 use self::relay::{Ended, Running};
+use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;

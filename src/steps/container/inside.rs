@@ -5,6 +5,7 @@
 //! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
 //! leads a mount out of it (CVE-2026-41579).
 
+use super::trouble::{Stage, Trouble};
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
@@ -86,79 +87,6 @@ pub struct Ends {
     pub stderr: OwnedFd,
 }
 
-/// Where the child was when something failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Stage {
-    Session = 1,
-    Cgroup,
-    Hostname,
-    Loopback,
-    Propagation,
-    Root,
-    /// The index of an [`Op`] comes with it.
-    Op,
-    Pivot,
-    Terminal,
-    WorkingDir,
-    Descriptors,
-    OpenFiles,
-    Identity,
-    Exec,
-}
-
-const STAGES: [Stage; 14] = [
-    Stage::Session,
-    Stage::Cgroup,
-    Stage::Hostname,
-    Stage::Loopback,
-    Stage::Propagation,
-    Stage::Root,
-    Stage::Op,
-    Stage::Pivot,
-    Stage::Terminal,
-    Stage::WorkingDir,
-    Stage::Descriptors,
-    Stage::OpenFiles,
-    Stage::Identity,
-    Stage::Exec,
-];
-
-/// A trouble on its way through the pipe: 8 bytes, which a pipe never parts.
-#[derive(Clone, Copy)]
-pub struct Trouble {
-    pub stage: Stage,
-    /// Which op, for [`Stage::Op`].
-    pub index: u16,
-    pub errno: i32,
-    /// Left out, and the container goes on.
-    pub skipped: bool,
-}
-
-impl Trouble {
-    pub const LENGTH: usize = 8;
-
-    fn at(stage: Stage) -> impl Fn(Error) -> Trouble {
-        move |error| Trouble { stage, index: 0, errno: error.errno, skipped: false }
-    }
-
-    fn emit(self) -> [u8; Trouble::LENGTH] {
-        let [a, b] = self.index.to_le_bytes();
-        let [c, d, e, f] = self.errno.to_le_bytes();
-        [self.stage as u8, self.skipped.into(), a, b, c, d, e, f]
-    }
-
-    pub fn parse(bytes: [u8; Trouble::LENGTH]) -> Option<Trouble> {
-        let [stage, skipped, a, b, c, d, e, f] = bytes;
-        Some(Trouble {
-            stage: *STAGES.iter().find(|known| **known as u8 == stage)?,
-            index: u16::from_le_bytes([a, b]),
-            errno: i32::from_le_bytes([c, d, e, f]),
-            skipped: skipped != 0,
-        })
-    }
-}
-
 /// The child: returns only when it fails, with its exit code. `joined`: it was
 /// made in its control group.
 pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
@@ -185,8 +113,7 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     if plan.own_network {
         raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
     }
-    // What the machine unmounts goes here too; nothing of ours reaches it.
-    mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE).map_err(Trouble::at(Stage::Propagation))?;
+    part_mounts(&plan.root).map_err(Trouble::at(Stage::Propagation))?;
     process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
     let root = open_root().map_err(Trouble::at(Stage::Root))?;
     for (index, op) in plan.ops.iter().enumerate() {
@@ -199,7 +126,9 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
             tell(ends, trouble);
         }
     }
-    pivot(root.as_fd()).map_err(Trouble::at(Stage::Pivot))?;
+    if let Some(error) = pivot(root.as_fd()).map_err(Trouble::at(Stage::Pivot))? {
+        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
+    }
     drop(root);
     standard_streams(plan, ends).map_err(Trouble::at(Stage::Terminal))?;
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
@@ -354,20 +283,37 @@ impl FdPath {
 }
 
 /// pivot_root(2), «new_root and put_old may be the same»: the old root lies on
-/// top of the new one and is taken off.
-fn pivot(root: BorrowedFd<'_>) -> Result<()> {
+/// top of the new one and is taken off. Where that cannot be had the answer
+/// says why, and the root is changed in the next best way: the initramfs's own
+/// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and
+/// neither can a chroot's.
+fn pivot(root: BorrowedFd<'_>) -> Result<Option<Error>> {
     process::fchdir(root)?;
-    match mount::pivot_root(c".", c".") {
-        Ok(()) => mount::umount(c".", mount::MNT_DETACH)?,
-        // The initramfs's own rootfs cannot be pivoted from (Linux,
-        // ramfs-rootfs-initramfs.rst): where we could not leave it.
+    let left_out = match mount::pivot_root(c".", c".") {
+        Ok(()) => {
+            mount::umount(c".", mount::MNT_DETACH)?;
+            None
+        }
         Err(error) if error.errno == EINVAL => {
-            mount::move_(c".", c"/")?;
+            let moved = mount::move_(c".", c"/");
             process::chroot(c".")?;
+            // A mount whose parent is shared cannot be moved: then there is only the chroot.
+            moved.err().map(|_| error)
         }
         Err(error) => return Err(error),
+    };
+    process::chdir(c"/")?;
+    Ok(left_out)
+}
+
+/// What the machine unmounts goes in the container, too; nothing of the
+/// container's reaches the machine. In a chroot `/` is no mount: then the
+/// container's own root begins it.
+fn part_mounts(root: &CStr) -> Result<()> {
+    match mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE) {
+        Err(error) if error.errno == EINVAL => mount::propagation(root, mount::MS_REC | mount::MS_SLAVE),
+        result => result,
     }
-    process::chdir(c"/")
 }
 
 fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
