@@ -3,7 +3,7 @@
 # Installed as packages: none of them starts a service.
 PACKAGES=(
     gcc libc6-dev musl-tools binutils                # the builds
-    cpio xz-utils zstd kmod                          # the initramfs
+    cpio xz-utils zstd bzip2 kmod                    # the initramfs, packed test data
     qemu-system-x86 e2fsprogs fdisk iproute2         # the tests' machines, disks, networks
     dnsmasq-base skopeo umoci                        # the tests' real parts
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
