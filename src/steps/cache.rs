@@ -48,11 +48,8 @@ pub fn open(wanted: &CacheDevice, report: &Report) -> bool {
 }
 
 fn mount_at_store(device: &Path) -> crate::sys::Result<()> {
-    let flags = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_RELATIME;
-    // Whiteouts are device nodes, and set-user-ID programs live in layers:
-    // overlayfs takes neither flag from below, but they must be storable.
-    let flags = flags & !(mount::MS_NOSUID | mount::MS_NODEV);
-    mount::mount(&c_path(device)?, c"/var/lib/ocinit", c"ext4", flags, c"")
+    // Neither nosuid nor nodev: layers hold set-user-ID programs, and whiteouts are devices.
+    mount::mount(&c_path(device)?, c"/var/lib/ocinit", c"ext4", mount::MS_RELATIME, c"")
 }
 
 fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {

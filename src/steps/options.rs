@@ -22,11 +22,9 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     (config.on_fail, report.sections) = policy(&kernel);
     signal::set_crash_note(config.on_fail as usize + 1);
     let own = if std::path::Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
-    let on_fail = config.on_fail;
-    let read = Config::read(&[kernel, own]).map_err(|error| {
+    *config = Config::read(&[kernel, own]).map_err(|error| {
         Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
     })?;
-    *config = Config { on_fail: if read.on_fail == on_fail { on_fail } else { read.on_fail }, ..read };
     report.sections = config.sections;
     signal::set_crash_note(config.on_fail as usize + 1);
     for warning in &config.warnings {
