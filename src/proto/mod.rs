@@ -16,6 +16,7 @@ pub mod oci;
 pub mod options;
 pub mod passwd;
 pub mod process;
+pub mod progress;
 pub mod reference;
 pub mod shutdown;
 pub mod sntp;

@@ -9,6 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// An image layout in a folder.
+#[derive(Clone)]
 pub struct Layout {
     dir: PathBuf,
     tag: Option<String>,
@@ -57,6 +58,10 @@ impl Source for Layout {
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
         Ok(Box::new(self.open_blob(&descriptor.digest)?))
+    }
+
+    fn another(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod early;
 pub mod end;
 pub mod inflate;
 pub mod layout;
+pub mod memory;
 pub mod network;
 pub mod options;
 pub mod pipeline;

@@ -1,22 +1,22 @@
 //! From an image's name to complete layers in the store.
 
-use super::inflate::Inflate;
+mod layers;
+mod pipe;
+mod stream;
+
 use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
-use super::rootfs;
 use super::source::{Error, Source};
 use super::store::Store;
-use super::unpack;
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
+use crate::proto::progress::size;
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
+use layers::Wanted;
 use ring::digest::{digest, Context, SHA256};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -77,6 +77,22 @@ struct Pull<'a> {
     bytes: u64,
 }
 
+/// Does `attempt` until it works or is refused, a few times at most.
+fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let mut tries = 1;
+    loop {
+        let error = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        if !error.retry || tries == TRIES {
+            return Err(error.of(object));
+        }
+        report.warn("pull", format_args!("{object}: {}; try {tries} of {TRIES}", error.text));
+        tries += 1;
+    }
+}
+
 type Found = ((Digest, Vec<Descriptor>), ImageConfig);
 
 impl Pull<'_> {
@@ -88,7 +104,7 @@ impl Pull<'_> {
         let bytes = match self.store.config(&config.digest) {
             Some(bytes) if hash(&bytes) == config.digest => bytes,
             _ => {
-                let bytes = self.again(&object, &mut |pull| pull.document(&config))?;
+                let bytes = again(self.report, &object, &mut || self.document(&config))?;
                 self.store.put_config(&config.digest, &bytes).map_err(|error| refused(&io_text(&error)))?;
                 bytes
             }
@@ -108,22 +124,6 @@ impl Pull<'_> {
         match hash(&bytes) {
             got if got == descriptor.digest => Ok(bytes),
             got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
-        }
-    }
-
-    /// Does `attempt` until it works or is refused, a few times at most.
-    fn again<T>(&mut self, object: &str, attempt: &mut dyn FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        let mut tries = 1;
-        loop {
-            let error = match attempt(self) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            if !error.retry || tries == TRIES {
-                return Err(error.of(object));
-            }
-            self.report.warn("pull", format_args!("{object}: {}; try {tries} of {TRIES}", error.text));
-            tries += 1;
         }
     }
 
@@ -152,74 +152,21 @@ impl Pull<'_> {
 
     /// All layers, lowest first; those that the store lacks are fetched.
     fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<PathBuf>, Error> {
-        let mut folders: Vec<PathBuf> = Vec::new();
-        let mut open: Vec<File> = Vec::new();
-        let mut chain: Option<Digest> = None;
-        for (index, (diff_id, layer)) in config.diff_ids.iter().zip(layers).enumerate() {
-            let next = chain_id(chain.as_ref(), diff_id);
-            let object = format!("layer {}/{} {}", index + 1, layers.len(), layer.digest.short());
-            let folder = match self.store.layer(&next) {
-                Some(folder) => folder,
-                None => self.again(&object, &mut |pull| pull.layer(layer, diff_id, &next, &open))?,
-            };
-            if rootfs::hides_all_below(&folder) {
-                open.clear();
-            }
-            open.push(File::open(&folder).map_err(|error| Error::refused(&io_text(&error)).of(&object))?);
-            folders.push(folder);
-            chain = Some(next);
-        }
+        let count = layers.len();
+        let wanted: Vec<Wanted> = chain(&config.diff_ids)
+            .zip(layers)
+            .enumerate()
+            .map(|(index, ((diff_id, chain), layer))| Wanted {
+                descriptor: layer.clone(),
+                diff_id,
+                chain,
+                object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
+                here: self.store.layer(&chain),
+            })
+            .collect();
+        let (folders, bytes) = layers::fetch(&wanted, &*self.source, self.store, self.report)?;
+        self.bytes = bytes;
         Ok(folders)
-    }
-
-    fn layer(
-        &mut self,
-        layer: &Descriptor,
-        diff_id: &Digest,
-        chain: &Digest,
-        below: &[File],
-    ) -> Result<PathBuf, Error> {
-        let local = |error: io::Error| Error::refused(&io_text(&error));
-        let made = self.store.begin_layer(chain).map_err(local)?;
-        if let Err(error) = self.fetch(layer, diff_id, &made, below) {
-            self.store.abandon(&made);
-            return Err(error);
-        }
-        self.bytes += layer.size;
-        self.store.commit_layer(&made, chain).map_err(local)
-    }
-
-    /// Socket → SHA-256 → inflate → SHA-256 → tar → files, in one pass.
-    fn fetch(&mut self, layer: &Descriptor, diff_id: &Digest, made: &PathBuf, below: &[File]) -> Result<(), Error> {
-        let mut blob = self.source.blob(layer)?;
-        let mut compressed = Checked::new(&mut *blob, layer.size);
-        let mut inflate = Inflate::new(&mut compressed);
-        let mut raw = Checked::new(&mut inflate, u64::MAX);
-        let folder = File::open(made).map_err(|error| Error::refused(&io_text(&error)))?;
-        let lowers: Vec<BorrowedFd> = below.iter().rev().map(|file| file.as_fd()).collect();
-        let report = self.report;
-        let unpacked = unpack::apply(&mut raw, folder.as_fd(), &lowers, &mut |warning| report.warn("pull", warning));
-        let unpacked = unpacked.and_then(|_| raw.finish());
-        let raw_digest = raw.digest();
-        // The rest of the download would say nothing about a store that is full.
-        if let Some(why) = unpacked.as_ref().err().filter(|why| is_of_the_store(why)) {
-            return Err(Error::refused(why));
-        }
-        // Whatever went wrong above: a damaged or cut download explains it best.
-        let arrived = compressed.finish();
-        if let Some(error) = compressed.error.take() {
-            return Err(Error::temporary(&error));
-        }
-        arrived.map_err(|error| Error::temporary(&error))?;
-        let got = compressed.digest();
-        if got != layer.digest {
-            return Err(Error::damaged(&["has the digest ", &got.text()].concat()));
-        }
-        unpacked.map_err(|error| Error::refused(&error))?;
-        if raw_digest != *diff_id {
-            return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
-        }
-        Ok(())
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to boot.
@@ -227,14 +174,8 @@ impl Pull<'_> {
         let digest = self.store.image(&self.name).filter(|_| error.unreachable);
         let config = digest.and_then(|digest| oci::image_config(&self.store.config(&digest)?).ok());
         let Some(config) = config else { return Err(self.failed(&error)) };
-        let mut chain: Option<Digest> = None;
-        let mut layers = Vec::new();
-        for diff_id in &config.diff_ids {
-            let next = chain_id(chain.as_ref(), diff_id);
-            let Some(folder) = self.store.layer(&next) else { return Err(self.failed(&error)) };
-            layers.push(folder);
-            chain = Some(next);
-        }
+        let layers = chain(&config.diff_ids).map(|(_, chain)| self.store.layer(&chain)).collect();
+        let Some(layers) = layers else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
         Ok(Image { config, layers })
@@ -258,16 +199,25 @@ impl Pull<'_> {
     }
 }
 
-/// OCI image spec, config.md, «Layer ChainID».
-fn chain_id(below: Option<&Digest>, diff_id: &Digest) -> Digest {
-    match below {
-        None => *diff_id,
-        Some(below) => hash([&below.text(), " ", &diff_id.text()].concat().as_bytes()),
-    }
+/// The diff ID and the chain ID of each layer, lowest first (OCI image spec,
+/// config.md, «Layer ChainID»).
+fn chain(diff_ids: &[Digest]) -> impl Iterator<Item = (Digest, Digest)> + '_ {
+    diff_ids.iter().scan(None, |below: &mut Option<Digest>, diff_id| {
+        let next = match below {
+            None => *diff_id,
+            Some(below) => hash([&below.text(), " ", &diff_id.text()].concat().as_bytes()),
+        };
+        *below = Some(next);
+        Some((*diff_id, next))
+    })
 }
 
 fn hash(bytes: &[u8]) -> Digest {
     to_digest(digest(&SHA256, bytes))
+}
+
+fn hash_of(context: Context) -> Digest {
+    to_digest(context.finish())
 }
 
 fn to_digest(digest: ring::digest::Digest) -> Digest {
@@ -279,129 +229,4 @@ fn to_digest(digest: ring::digest::Digest) -> Digest {
 /// Whether unpacking failed where files are kept, whatever the layer holds.
 fn is_of_the_store(why: &str) -> bool {
     [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
-}
-
-/// `12.3 MB`, for people.
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} B"),
-        10_000..=9_999_999 => format!("{} kB", bytes / 1000),
-        _ => format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10),
-    }
-}
-
-/// Hashes and counts what passes; more than `max` bytes are an error.
-struct Checked<'a> {
-    inner: &'a mut dyn Read,
-    context: Context,
-    count: u64,
-    max: u64,
-    /// The first error of the source itself.
-    error: Option<String>,
-}
-
-impl<'a> Checked<'a> {
-    fn new(inner: &'a mut dyn Read, max: u64) -> Checked<'a> {
-        Checked { inner, context: Context::new(&SHA256), count: 0, max, error: None }
-    }
-
-    /// Reads on to the end.
-    fn finish(&mut self) -> Result<(), String> {
-        let mut buffer = vec![0; 1 << 16];
-        while self.read(&mut buffer).map_err(|error| io_text(&error))? > 0 {}
-        if self.max != u64::MAX && self.count != self.max {
-            return Err(format!("ends after {} of {} bytes", self.count, self.max));
-        }
-        Ok(())
-    }
-
-    fn digest(&self) -> Digest {
-        to_digest(self.context.clone().finish())
-    }
-}
-
-impl Read for Checked<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match self.inner.read(buffer) {
-            Ok(count) => count,
-            Err(error) => {
-                self.error.get_or_insert_with(|| io_text(&error));
-                return Err(error);
-            }
-        };
-        self.count += count as u64;
-        if self.count > self.max {
-            self.error.get_or_insert_with(|| "is longer than its descriptor says".into());
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        self.context.update(buffer.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::cell::Cell;
-    use std::rc::Rc;
-
-    /// A tar of one file that no disk has room for, and all its zeros.
-    struct Endless(Rc<Cell<u64>>, Vec<u8>);
-
-    impl Read for Endless {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let count = if self.1.is_empty() { buffer.len() } else { self.1.len().min(buffer.len()) };
-            buffer[..count].fill(0);
-            let header: Vec<u8> = self.1.drain(..count.min(self.1.len())).collect();
-            buffer[..header.len()].copy_from_slice(&header);
-            self.0.set(self.0.get() + count as u64);
-            assert!(self.0.get() < 64 << 20, "the download goes on");
-            Ok(count)
-        }
-    }
-
-    struct Only(Rc<Cell<u64>>);
-
-    impl Source for Only {
-        fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
-            Err(Error::refused("none"))
-        }
-        fn wanted(&self) -> Option<Digest> {
-            None
-        }
-        fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
-            Err(Error::refused("none"))
-        }
-        fn blob(&mut self, _: &Descriptor) -> Result<super::super::source::Fetched, Error> {
-            let mut header = vec![0; 512];
-            header[..4].copy_from_slice(b"huge");
-            header[100..107].copy_from_slice(b"0000644");
-            // Base 256: 1 PiB.
-            header[124] = 0x80;
-            header[129] = 4;
-            header[148..156].fill(b' ');
-            header[156] = b'0';
-            header[257..265].copy_from_slice(b"ustar\x0000");
-            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-            header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
-            Ok(Box::new(Endless(self.0.clone(), header)))
-        }
-    }
-
-    #[test]
-    fn a_full_store_ends_the_download() {
-        let dir = tempfile::tempdir().unwrap();
-        let report = Report { quiet: true, ..Report::on_host() };
-        let store = Store::open(dir.path(), false, &report).unwrap();
-        let read = Rc::new(Cell::new(0));
-        let source = Box::new(Only(read.clone()));
-        let mut pull = Pull { name: "x".into(), source, store: &store, report: &report, bytes: 0 };
-        let digest = Digest([0; 32]);
-        let layer = Descriptor { digest, size: u64::MAX - 1, media_type: String::new() };
-        let error = pull.layer(&layer, &digest, &digest, &[]).err().unwrap();
-        assert_eq!(error.text, "huge: write: no space left on device");
-        assert!(!error.retry && !error.unreachable && read.get() < 1 << 20);
-        assert!(pull.failed(&error).hint.is_some_and(|hint| hint.contains("the store is full")));
-        assert_eq!(dir.path().join("layers").read_dir().unwrap().count(), 0);
-    }
 }

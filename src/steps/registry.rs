@@ -39,6 +39,7 @@ const TOKEN_ANSWER_MAX: u64 = 1 << 20;
 const CA_FILE: &str = "/etc/ocinit/ca.pem";
 
 /// One image's registry.
+#[derive(Clone)]
 pub struct Registry {
     remote: Remote,
     /// With the public roots, and with the lab's own where there are any: each
@@ -173,6 +174,10 @@ impl Source for Registry {
         let response = self.again(&mut |registry| registry.get_any_scheme(&path, "*/*"))?;
         Ok(Box::new(paced(response, BLOB_PACE)))
     }
+
+    fn another(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
+    }
 }
 
 /// With verification, https and nothing else. Without, both are tried, as
@@ -285,7 +290,7 @@ fn read_limited(response: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn paced(response: Response<Body>, pace: Pace) -> impl Read {
+fn paced(response: Response<Body>, pace: Pace) -> impl Read + Send {
     Paced { inner: response.into_body().into_with_config().limit(u64::MAX).reader(), pace }
 }
 

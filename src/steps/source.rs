@@ -5,7 +5,7 @@ use crate::proto::oci::Descriptor;
 use std::io::Read;
 
 /// A blob's bytes as they come, neither counted nor checked yet.
-pub type Fetched = Box<dyn Read>;
+pub type Fetched = Box<dyn Read + Send>;
 
 /// Why something could not be fetched.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Error {
 }
 
 /// What [`super::pull`] asks for documents and blobs.
-pub trait Source {
+pub trait Source: Send + Sync {
     /// The index or manifest of that digest; without one, the image's own.
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;
     /// The digest that the image's name demands.
@@ -55,4 +55,6 @@ pub trait Source {
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
+    /// The same source for another thread.
+    fn another(&self) -> Box<dyn Source>;
 }

@@ -12,14 +12,15 @@ mod tree;
 use crate::proto::tar::{self, Entry, Event, Kind, Xattr};
 use crate::proto::whiteout::{self, Meaning, Place};
 use crate::sys::fs::{self, Stat};
-use crate::sys::{self, Error};
+use crate::sys::{self, io_text, Error};
+pub use below::Lower;
 use std::ffi::{CStr, CString};
-use std::io::{ErrorKind, Read};
+use std::io::{BufRead, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use tree::Tree;
 
-/// Raw bytes that are read, parsed and written at a time.
-const READ_BYTES: usize = 128 << 10;
+/// What is copied at a time.
+const COPY_BYTES: usize = 128 << 10;
 /// Files of this size are refused before their first byte if there is no room.
 const BIG_FILE_BYTES: u64 = 16 << 20;
 /// What Linux's `mknod(2)` can express.
@@ -64,41 +65,37 @@ impl From<tar::Error> for Reason {
     }
 }
 
+/// The layers below, topmost first, once they are complete; none where one of
+/// them failed. May wait for them.
+pub type Below<'b> = dyn FnMut() -> Option<Vec<Lower>> + 'b;
+
 /// Unpacks the tar stream `source` into the empty directory `layer` (open for
 /// reading, not `O_PATH`), and reads `source` to its end, so that its digest
-/// covers every byte.
-///
-/// `lowers` are the finished directories of the layers below, topmost first.
-/// They say how parents that the layer implies look (mode, owner, attributes,
-/// times), which whiteouts hide something, and what a hardlink to a file of
-/// theirs holds. They are never written to.
+/// covers every byte. What depends on the layers below is left to
+/// [`Unsettled::settle`], but for hardlinks to their files: `below` is asked then.
 ///
 /// An error names the member: `usr/bin/x: write: no space left on device`; the
 /// directory is then to be thrown away. Needs `/proc`, and the rights to make
 /// device nodes and to set `trusted.*` attributes.
-pub fn apply(
-    source: &mut dyn Read,
-    layer: BorrowedFd<'_>,
-    lowers: &[BorrowedFd<'_>],
+pub fn read(
+    source: &mut dyn BufRead,
+    layer: OwnedFd,
+    below: &mut Below<'_>,
     warn: &mut dyn FnMut(&str),
-) -> Result<Stats, String> {
+) -> Result<Unsettled, String> {
     let mut parser = tar::Parser::new();
-    let mut unpack = Unpack {
-        tree: Tree::new(layer, lowers).map_err(|reason| named(b"", &reason))?,
-        warn,
-        warned: false,
-        file: None,
-        stats: Stats::default(),
-        has_root: false,
-    };
-    let mut buffer = vec![0; READ_BYTES];
+    let tree = Tree::new(layer).map_err(|reason| named(b"", &reason))?;
+    let mut unpack = Unpack { tree, below, warn, warned: false, file: None, stats: Stats::default(), has_root: false };
     loop {
-        let mut input = match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => buffer.get(..n).unwrap_or(b""),
-            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e.to_string()),
+        let mut input = match source.fill_buf() {
+            Ok(input) => input,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(io_text(&error)),
         };
+        let count = input.len();
+        if count == 0 {
+            break;
+        }
         loop {
             let result = match parser.next(&mut input) {
                 Ok(None) => break,
@@ -107,9 +104,33 @@ pub fn apply(
             };
             result.map_err(|reason| named(parser.name(), &reason))?;
         }
+        source.consume(count);
     }
     parser.finish().map_err(|e| named(parser.name(), &e.into()))?;
-    unpack.finish()
+    Ok(Unsettled { tree: unpack.tree, stats: unpack.stats, has_root: unpack.has_root })
+}
+
+/// A layer whose archive has been read.
+pub struct Unsettled {
+    tree: Tree,
+    stats: Stats,
+    has_root: bool,
+}
+
+impl Unsettled {
+    /// Memory that is held, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.tree.late_bytes()
+    }
+
+    /// Finishes the layer: `lowers` are the finished directories of the layers
+    /// below, topmost first. They say how parents that the layer implies look
+    /// (mode, owner, attributes, times) and which whiteouts hide something.
+    /// They are never written to.
+    pub fn settle(self, lowers: Vec<Lower>) -> Result<Stats, String> {
+        let opaque_root = self.tree.settle(self.has_root, lowers)?;
+        Ok(Stats { opaque_root, ..self.stats })
+    }
 }
 
 fn named(name: &[u8], reason: &Reason) -> String {
@@ -123,7 +144,8 @@ fn named(name: &[u8], reason: &Reason) -> String {
 }
 
 struct Unpack<'a> {
-    tree: Tree<'a>,
+    tree: Tree,
+    below: &'a mut Below<'a>,
     warn: &'a mut dyn FnMut(&str),
     warned: bool,
     /// The file whose data come; none for what has no file, such as a whiteout.
@@ -195,7 +217,8 @@ impl Unpack<'_> {
             return Err(Reason::Text("the root is not a directory"));
         }
         self.has_root = true;
-        let root = self.tree.root();
+        let root = fs::openat(self.tree.root(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
+        let root = root.as_fd();
         fs::fchown(root, entry.uid, entry.gid)?;
         fs::fchmod(root, entry.mode)?;
         self.xattrs(&entry.xattrs, &mut |name, value| fs::fsetxattr(root, name, value))?;
@@ -301,7 +324,10 @@ impl Unpack<'_> {
         if self.tree.is_hidden(target.path()) {
             return Err(NO_TARGET);
         }
-        let found = below::find(self.tree.lowers(), target.path())?.ok_or(NO_TARGET)?;
+        if self.tree.lowers.is_none() {
+            self.tree.lowers = Some((self.below)().ok_or(Reason::Text("a layer below it failed"))?);
+        }
+        let found = self.tree.below(target.path())?.ok_or(NO_TARGET)?;
         let stat = found.stat;
         self.tree.enter(target.parent())?;
         match stat.mode & fs::S_IFMT {
@@ -323,7 +349,7 @@ impl Unpack<'_> {
         let from = found.open()?;
         let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
         let to = fs::openat(self.tree.parent(), name, flags, 0o600)?;
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
         loop {
             let n = fs::pread(from.as_fd(), &mut buffer, at)?;
@@ -367,11 +393,6 @@ impl Unpack<'_> {
             }
         }
         Ok(())
-    }
-
-    fn finish(mut self) -> Result<Stats, String> {
-        self.stats.opaque_root = self.tree.settle(self.has_root)?;
-        Ok(self.stats)
     }
 }
 

@@ -88,6 +88,17 @@ pub fn set_realtime(seconds: i64, nanoseconds: u32) -> Result<()> {
     Ok(())
 }
 
+/// Processors that this process may use, at least one.
+pub fn cores() -> usize {
+    // SAFETY: cpu_set_t is plain bytes; zero is a valid value.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and lives through the call, which gets its size.
+    let found = cvt("sched_getaffinity", unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) });
+    // A kernel for more processors than the set has room for refuses.
+    // SAFETY: reads the set only.
+    found.map_or(1, |_| unsafe { libc::CPU_COUNT(&set) }.max(1) as usize)
+}
+
 /// Fills `buffer` (256 bytes at most) from the kernel's random source without
 /// blocking; early in a boot the pool may not be ready (EAGAIN).
 pub fn random(buffer: &mut [u8]) -> Result<()> {

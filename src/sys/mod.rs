@@ -16,6 +16,7 @@ pub mod mount;
 pub mod process;
 pub mod signal;
 pub mod socket;
+pub mod thread;
 pub mod tty;
 
 /// The three descriptors that every process has, or that PID 1 gives itself.

@@ -1,12 +1,10 @@
 //! Cases 26 and 28: gzip around a layer.
 
 use crate::builder::{Member, Tar};
-use crate::world::{ready, World};
+use crate::world::{apply, ready, World};
 use ocinit::steps::inflate::Inflate;
 use ocinit::steps::unpack;
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 
 /// `gzip -n`, a second opinion on the format.
@@ -23,8 +21,8 @@ fn gzip(raw: &[u8]) -> Vec<u8> {
 }
 
 fn unpack_gzip(world: &mut World, mut source: &[u8]) -> Result<unpack::Stats, String> {
-    let layer = File::open(world.layer()).unwrap();
-    unpack::apply(&mut Inflate::new(&mut source), layer.as_fd(), &[], &mut |_| {})
+    let layer = world.layer();
+    apply(&mut Inflate::new(&mut source), &layer, &[], &mut |_| {})
 }
 
 #[test]
@@ -71,22 +69,18 @@ fn case_28_a_bomb_meets_the_space_that_is_left() {
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
     ocinit::sys::mount::propagation(c"/", ocinit::sys::mount::MS_REC | ocinit::sys::mount::MS_PRIVATE).unwrap();
     ocinit::sys::mount::mount(c"none", &target, c"tmpfs", 0, c"size=8m").unwrap();
-    let layer = File::open(&small).unwrap();
     for (size, count) in [(1u64 << 30, 1), (4 << 20, 300)] {
         let mut source = Zeros { headers: count, size, left: 0, pending: Vec::new() };
-        let error = unpack::apply(&mut source, layer.as_fd(), &[], &mut |_| {}).unwrap_err();
+        let error = apply(&mut source, &small, &[], &mut |_| {}).unwrap_err();
         assert!(error.ends_with(": write: no space left on device"), "{error}");
         // The big one is refused before its first byte.
         assert_eq!(std::fs::read_dir(&small).unwrap().count() == 0, count == 1);
     }
-    drop(layer);
     // No limit, no budget: what the file system does not count is not refused.
     ocinit::sys::mount::mount(c"none", &target, c"ramfs", 0, c"").unwrap();
-    let layer = File::open(&small).unwrap();
     let mut source = Zeros { headers: 1, size: 17 << 20, left: 0, pending: Vec::new() };
-    let stats = unpack::apply(&mut source, layer.as_fd(), &[], &mut |_| {}).unwrap();
+    let stats = apply(&mut source, &small, &[], &mut |_| {}).unwrap();
     assert_eq!(stats.bytes, 17 << 20);
-    drop(layer);
     ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
     ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
 }

@@ -2,12 +2,13 @@
 
 use ocinit::steps::unpack::{self, Stats};
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io::{self, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// Whether the tests can run here at all; says why not.
 pub fn ready() -> bool {
@@ -86,12 +87,9 @@ impl World {
     /// of odd sizes.
     pub fn unpack(&mut self, tar: &[u8], lowers: &[&Path]) -> Result<Layer, String> {
         let dir = self.layer();
-        let open = |path: &Path| fs::File::open(path).unwrap();
-        let (layer, lowers): (_, Vec<_>) = (open(&dir), lowers.iter().map(|path| open(path)).collect());
-        let lowers: Vec<_> = lowers.iter().map(AsFd::as_fd).collect();
         let mut warnings = Vec::new();
         let mut source = Short { rest: tar, seed: tar.len() as u32 };
-        let result = unpack::apply(&mut source, layer.as_fd(), &lowers, &mut |text| warnings.push(text.to_string()));
+        let result = apply(&mut source, &dir, lowers, &mut |text| warnings.push(text.to_string()));
         self.check();
         let stats = result?;
         assert!(source.rest.is_empty(), "the source was not read to its end");
@@ -138,6 +136,19 @@ impl Layer {
     pub fn paths(&self) -> Vec<String> {
         walk(&self.dir).into_iter().map(|path| path.to_string_lossy().into_owned()).collect()
     }
+}
+
+/// One layer into the folder `layer`, as a pull does it; `lowers` topmost first.
+pub fn apply(
+    source: &mut dyn Read,
+    layer: &Path,
+    lowers: &[&Path],
+    warn: &mut dyn FnMut(&str),
+) -> Result<Stats, String> {
+    let open = |path: &Path| OwnedFd::from(fs::File::open(path).unwrap());
+    let lowers: Vec<_> = lowers.iter().map(|path| Arc::new(open(path))).collect();
+    let mut source = BufReader::with_capacity(128 << 10, source);
+    unpack::read(&mut source, open(layer), &mut || Some(lowers.clone()), warn)?.settle(lowers.clone())
 }
 
 /// Reads of one to 3000 bytes, by a seed.

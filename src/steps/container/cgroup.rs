@@ -1,6 +1,7 @@
 //! A container's control group, version 2.
 
 use crate::report::Report;
+use crate::steps::memory;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +37,7 @@ impl Cgroup {
 
     /// On a machine of ours: all the memory that there is, but for what keeps the machine going.
     pub fn limit_memory(&self) {
-        let available = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
-        if let Some(bytes) = available {
+        if let Some(bytes) = memory::available_bytes() {
             // What an earlier one has left behind may be most of it: then half of the rest.
             let max = bytes.saturating_sub(KEPT_BYTES).max(bytes / 2);
             // A kernel without the memory controller has no such limit.
@@ -53,24 +53,5 @@ impl Cgroup {
         }
         // One that is still busy is empty at the end of the machine.
         let _ = fs::remove_dir(self.0);
-    }
-}
-
-/// `MemAvailable` of /proc/meminfo (proc(5)).
-fn available_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn available_memory() {
-        let text = "MemTotal:         110592 kB\nMemAvailable:      65536 kB\n";
-        assert_eq!(available_bytes(text), Some(64 << 20));
-        assert_eq!(available_bytes("MemTotal: 1 kB\n"), None);
-        assert_eq!(available_bytes("MemAvailable: 99999999999999999999 kB"), None);
     }
 }

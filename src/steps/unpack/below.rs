@@ -5,6 +5,7 @@ use crate::sys::fs::{self, Stat};
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
 const XATTR_BYTES: usize = 64 << 10;
@@ -12,6 +13,9 @@ const PATH_MAX: usize = 4096;
 
 /// A directory with this attribute (value `y`) hides those below it.
 pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
+
+/// The root of a layer below.
+pub type Lower = Arc<OwnedFd>;
 
 /// A file of a lower layer.
 pub struct Found {
@@ -37,9 +41,9 @@ impl Found {
 }
 
 /// What is visible at `path` (normal, empty for the root) in `lowers`, topmost first.
-pub fn find(lowers: &[BorrowedFd<'_>], path: &[u8]) -> sys::Result<Option<Found>> {
+pub fn find(lowers: &[Lower], path: &[u8]) -> sys::Result<Option<Found>> {
     for lower in lowers {
-        let mut dir = fs::openat(*lower, c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
+        let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         let mut opaque = is_opaque(dir.as_fd())?;
         let mut names = path.split(|b| *b == b'/').peekable();
         while let Some(name) = names.next() {

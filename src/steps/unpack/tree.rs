@@ -1,8 +1,9 @@
 //! The layer's directory: names are resolved inside it, whatever its symlinks
 //! say, and what must wait for the archive's end is kept here.
 
+use super::below::{self, Found, Lower};
 use super::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve};
-use super::{below, c_string, named, Reason, Step};
+use super::{c_string, named, Reason, Step};
 use crate::sys::fs;
 use crate::sys::{self, Error};
 use std::collections::BTreeMap;
@@ -33,9 +34,10 @@ pub struct Late {
 }
 
 /// A layer's tree in the making.
-pub struct Tree<'a> {
-    root: BorrowedFd<'a>,
-    lowers: &'a [BorrowedFd<'a>],
+pub struct Tree {
+    root: OwnedFd,
+    /// The layers below, topmost first; none while nobody has asked for them.
+    pub lowers: Option<Vec<Lower>>,
     /// The directory that was entered last, where it really is (no symlink in
     /// it), and the path that led there, as long as it still does.
     dir: OwnedFd,
@@ -47,12 +49,12 @@ pub struct Tree<'a> {
     settling: bool,
 }
 
-impl<'a> Tree<'a> {
-    pub fn new(root: BorrowedFd<'a>, lowers: &'a [BorrowedFd<'a>]) -> Step<Tree<'a>> {
-        let dir = fs::openat(root, c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
+impl Tree {
+    pub fn new(root: OwnedFd) -> Step<Tree> {
+        let dir = fs::openat(root.as_fd(), c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
         Ok(Tree {
             root,
-            lowers,
+            lowers: None,
             dir,
             path: Vec::new(),
             asked: None,
@@ -62,12 +64,18 @@ impl<'a> Tree<'a> {
         })
     }
 
-    pub fn root(&self) -> BorrowedFd<'a> {
-        self.root
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
-    pub fn lowers(&self) -> &'a [BorrowedFd<'a>] {
-        self.lowers
+    /// What the layers below show at `path`; nothing where there are none.
+    pub fn below(&self, path: &[u8]) -> sys::Result<Option<Found>> {
+        below::find(self.lowers.as_deref().unwrap_or_default(), path)
+    }
+
+    /// Memory for what waits for the archive's end.
+    pub fn late_bytes(&self) -> usize {
+        self.late_bytes
     }
 
     /// The directory entered last.
@@ -106,7 +114,7 @@ impl<'a> Tree<'a> {
             return Ok(());
         }
         self.asked = None;
-        match open_real(self.root, path, fs::O_PATH | fs::O_DIRECTORY) {
+        match open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => {
                 self.dir = dir;
                 self.path.clear();
@@ -121,7 +129,7 @@ impl<'a> Tree<'a> {
     /// Where the directory at `path` really is, or would be: a mark for it
     /// makes nothing by itself.
     pub fn mark_path(&self, path: &[u8]) -> Step<Vec<u8>> {
-        if open_real(self.root, path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
+        if open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
             return Ok(path.to_vec());
         }
         match self.walk(path) {
@@ -134,7 +142,7 @@ impl<'a> Tree<'a> {
     /// The directory that holds `parent`/`name`, and where it really is, if
     /// that is there in this layer.
     pub fn locate(&mut self, parent: &[u8], name: &CStr) -> Step<Option<(OwnedFd, Vec<u8>)>> {
-        let found = match open_real(self.root, parent, fs::O_PATH | fs::O_DIRECTORY) {
+        let found = match open_real(self.root(), parent, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => Ok((dir, parent.to_vec())),
             Err(_) => self.walk(parent),
         };
@@ -152,11 +160,12 @@ impl<'a> Tree<'a> {
     }
 
     fn walk(&self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
-        resolve(self.root, path, &mut |_, _, _| Err(Error::new("open", libc::ENOENT).into()))
+        resolve(self.root(), path, &mut |_, _, _| Err(Error::new("open", libc::ENOENT).into()))
     }
 
     fn walk_making(&mut self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
-        resolve(self.root, path, &mut |dir, name, path| self.make_implied(dir, name, path))
+        let root = fs::openat(self.root(), c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
+        resolve(root.as_fd(), path, &mut |dir, name, path| self.make_implied(dir, name, path))
     }
 
     fn make_implied(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Step<()> {
@@ -167,16 +176,14 @@ impl<'a> Tree<'a> {
             let made = fs::openat(dir, name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
             return self.imply(made.as_fd(), path);
         }
-        if !self.lowers.is_empty() {
-            self.late(path)?.implied = true;
-        }
+        self.late(path)?.implied = true;
         Ok(())
     }
 
     /// Gives `dir` the looks of the directory that the layers below have at `path`.
     fn imply(&mut self, dir: BorrowedFd<'_>, path: Vec<u8>) -> Step<()> {
         // Where a lower layer has something else there, a directory hides it.
-        let Some(found) = below::find(self.lowers, &path)?.filter(|found| found.stat.is(fs::S_IFDIR)) else {
+        let Some(found) = self.below(&path)?.filter(|found| found.stat.is(fs::S_IFDIR)) else {
             return Ok(());
         };
         fs::fchown(dir, found.stat.uid, found.stat.gid)?;
@@ -249,12 +256,13 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Does what waited for the archive's end. Returns whether the root is opaque.
-    pub fn settle(mut self, has_root: bool) -> Result<bool, String> {
+    /// Does what waited for the archive's end and for the layers below. Returns
+    /// whether the root is opaque.
+    pub fn settle(mut self, has_root: bool, lowers: Vec<Lower>) -> Result<bool, String> {
         self.settling = true;
+        self.lowers = Some(lowers);
         if !has_root {
-            fs::fchmod(self.root, IMPLIED_MODE).map_err(|error| named(b"", &error.into()))?;
-            self.imply(self.root, Vec::new()).map_err(|reason| named(b"", &reason))?;
+            self.imply_root().map_err(|reason| named(b"", &reason))?;
         }
         // Parents sort before what they hold: their marks are settled first.
         let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.copied || late.implied);
@@ -267,6 +275,12 @@ impl<'a> Tree<'a> {
         Ok(self.late.get(&b""[..]).is_some_and(|late| late.opaque))
     }
 
+    fn imply_root(&mut self) -> Step<()> {
+        let root = fs::openat(self.root(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
+        fs::fchmod(root.as_fd(), IMPLIED_MODE)?;
+        self.imply(root.as_fd(), Vec::new())
+    }
+
     /// Turns a whiteout into overlayfs's form. Marks on what the layers below
     /// do not have leave nothing behind: in a directory that overlayfs does not
     /// merge, a whiteout would show up in listings.
@@ -277,18 +291,18 @@ impl<'a> Tree<'a> {
         let split = path.iter().rposition(|b| *b == b'/');
         let parent = path.get(..split.unwrap_or(0)).unwrap_or(b"");
         let name = c_string(path.get(split.map_or(0, |slash| slash + 1)..).unwrap_or(b""))?;
-        match kind_at(self.root, parent, &name)? {
+        match kind_at(self.root.as_fd(), parent, &name)? {
             Some(fs::S_IFDIR) => {
                 late.opaque |= whiteout;
                 if implied && !whiteout && !hidden {
-                    let dir = open_real(self.root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+                    let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
                     self.imply(dir.as_fd(), path.to_vec())?;
                 }
                 return Ok(());
             }
             // What was copied up is the lower layers' file, and goes with them.
             Some(_) if copied && (whiteout || hidden) => {
-                fs::unlinkat(open_real(self.root, parent, fs::O_PATH | fs::O_DIRECTORY)?.as_fd(), &name)?;
+                fs::unlinkat(open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?.as_fd(), &name)?;
             }
             Some(_) => {
                 late.opaque = false;
@@ -297,7 +311,7 @@ impl<'a> Tree<'a> {
             None => {}
         }
         late.opaque = false;
-        let found = if hidden { None } else { below::find(self.lowers, path)? };
+        let found = if hidden { None } else { self.below(path)? };
         let Some(found) = found else { return Ok(()) };
         if whiteout {
             self.enter(parent)?;
@@ -313,7 +327,7 @@ impl<'a> Tree<'a> {
         if late.time.is_none() && !late.opaque {
             return Ok(());
         }
-        let dir = open_real(self.root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+        let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
         if late.opaque {
             fs::fsetxattr(dir.as_fd(), below::OPAQUE, b"y")?;
         }

@@ -1,0 +1,465 @@
+//! Which layer is fetched when. Workers take the layers from the lowest up and
+//! read them side by side; only what depends on the layers below waits for
+//! those, and is settled from the lowest up by whoever completes the next one.
+
+use super::again;
+use super::stream::{self, Expected};
+use crate::proto::digest::Digest;
+use crate::proto::oci::Descriptor;
+use crate::proto::progress::{size, Progress};
+use crate::report::Report;
+use crate::steps::memory;
+use crate::steps::rootfs;
+use crate::steps::source::{Error, Source};
+use crate::steps::store::Store;
+use crate::steps::unpack::{Lower, Unsettled};
+use crate::sys::{io_text, machine, thread};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Layers at a time, at most: podman's number; more helps no link.
+const WORKERS_MAX: usize = 6;
+/// What a layer in the making takes, with room for TLS: 16 MiB of free memory
+/// to each, of which it needs about one.
+const WORKER_BYTES: u64 = 16 << 20;
+/// Directories of layers that were read and wait for those below: beyond this
+/// a worker waits with them.
+const WAITING_BYTES: usize = 2 << 20;
+
+/// A layer of the image.
+pub struct Wanted {
+    pub descriptor: Descriptor,
+    pub diff_id: Digest,
+    /// Its name in the store.
+    pub chain: Digest,
+    /// For people: `layer 4/5 sha256:77aa…`.
+    pub object: String,
+    /// Its folder, where the store has it.
+    pub here: Option<PathBuf>,
+}
+
+/// Brings what is missing of `wanted` (lowest first) into the store; the
+/// folders of all, and how many bytes came.
+pub fn fetch(
+    wanted: &[Wanted],
+    source: &dyn Source,
+    store: &Store,
+    report: &Report,
+) -> Result<(Vec<PathBuf>, u64), Error> {
+    let missing = || wanted.iter().filter(|layer| layer.here.is_none());
+    let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
+    let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
+    let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
+    let work = Work { wanted, store, report, progress, state: Mutex::new(state), changed: Condvar::new() };
+    work.settle();
+    let mut sources: Vec<_> = (0..workers(missing().count())).map(|_| source.another()).collect();
+    let mut hands: Vec<_> = sources.iter_mut().map(|source| || work.run(&mut **source)).collect();
+    let mut hands: Vec<_> = hands.iter_mut().map(|hand| hand as &mut (dyn FnMut() + Send)).collect();
+    if let Some((here, others)) = hands.split_first_mut() {
+        // Fewer hands are no reason to fail.
+        if thread::beside(others, here).is_err() {
+            here();
+        }
+    }
+    let Work { state, progress, .. } = work;
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (made, _) in state.read.iter().flatten() {
+        store.abandon(made);
+    }
+    match state.failed {
+        Some(error) => Err(error),
+        None => Ok((state.folders, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
+    }
+}
+
+/// Each layer is read by one thread and written by another, and often one of
+/// them waits: twice the cores are busy.
+fn workers(missing: usize) -> usize {
+    let room = memory::available_bytes().map_or(1, |bytes| bytes / WORKER_BYTES) as usize;
+    missing.min(2 * machine::cores()).min(room).clamp(1, WORKERS_MAX)
+}
+
+struct Work<'a> {
+    wanted: &'a [Wanted],
+    store: &'a Store,
+    report: &'a Report,
+    progress: Mutex<Progress>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The lowest layer that nobody has taken.
+    next: usize,
+    /// The folders of the complete layers: the lowest ones.
+    folders: Vec<PathBuf>,
+    /// Those of them that something above can see, topmost first.
+    lowers: Vec<Lower>,
+    /// Layers that were read and wait for those below, by number.
+    read: Vec<Option<(PathBuf, Unsettled)>>,
+    /// Somebody settles the next layer.
+    settling: bool,
+    failed: Option<Error>,
+}
+
+impl Work<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One worker's part: takes layers until none is left or one has failed.
+    fn run(&self, source: &mut dyn Source) {
+        while let Some((index, layer)) = self.take() {
+            match self.read(index, layer, source) {
+                Ok(made) => self.put(index, made),
+                Err(error) => self.fail(error.of(&layer.object)),
+            }
+            self.settle();
+        }
+    }
+
+    fn take(&self) -> Option<(usize, &Wanted)> {
+        let mut state = self.lock();
+        // A worker that has much waiting comes back when that is settled.
+        while state.failed.is_none() && state.waiting_bytes() > WAITING_BYTES {
+            state = self.wait(state);
+        }
+        if state.failed.is_some() {
+            return None;
+        }
+        let found = self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.here.is_none())?;
+        state.next = found.0 + 1;
+        Some(found)
+    }
+
+    /// From the registry into a folder of its own, but for what depends on the layers below.
+    fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<(PathBuf, Unsettled), Error> {
+        let start_ms = machine::uptime_ms();
+        let made = again(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
+        let took_ms = machine::uptime_ms() - start_ms;
+        let bytes = size(layer.descriptor.size);
+        self.report.line("pull", format_args!("{}: {bytes} in {took_ms} ms", layer.object));
+        Ok(made)
+    }
+
+    fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<(PathBuf, Unsettled), Error> {
+        let blob = source.blob(&layer.descriptor)?;
+        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let come = AtomicU64::new(0);
+        let tick = |bytes| {
+            come.fetch_add(bytes, Ordering::Relaxed);
+            self.come(bytes)
+        };
+        let expected = Expected { layer: &layer.descriptor, diff_id: &layer.diff_id };
+        let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
+        let folder = File::open(&made).map_err(local)?;
+        let read = stream::layer(blob, &expected, folder.into(), &mut || self.below(index), &tick, &mut warn);
+        match read {
+            Ok(unsettled) => Ok((made, unsettled)),
+            Err(error) => {
+                self.store.abandon(&made);
+                self.progress().take_back(come.into_inner());
+                // It may have been stopped by another's failure.
+                let retry = error.retry && self.lock().failed.is_none();
+                Err(Error { retry, ..error })
+            }
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many bytes more; false where somebody has failed.
+    fn come(&self, bytes: u64) -> bool {
+        let line = self.progress().add(machine::uptime_ms(), bytes);
+        if let Some(line) = line {
+            self.report.line("pull", line);
+        }
+        self.lock().failed.is_none()
+    }
+
+    /// The layers below, when they are complete.
+    fn below(&self, index: usize) -> Option<Vec<Lower>> {
+        let mut state = self.lock();
+        while state.failed.is_none() && state.folders.len() < index {
+            state = self.wait(state);
+        }
+        state.failed.is_none().then(|| state.lowers.clone())
+    }
+
+    fn put(&self, index: usize, made: (PathBuf, Unsettled)) {
+        if let Some(place) = self.lock().read.get_mut(index) {
+            *place = Some(made);
+        }
+    }
+
+    /// The first failure is the one that is told: what others say is its consequence.
+    fn fail(&self, error: Error) {
+        self.lock().failed.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// Completes layers from the lowest up as far as they were read. One does
+    /// that at a time; whoever comes meanwhile leaves it to them.
+    fn settle(&self) {
+        let mut state = self.lock();
+        if state.settling {
+            return;
+        }
+        state.settling = true;
+        while let Some(layer) = self.wanted.get(state.folders.len()).filter(|_| state.failed.is_none()) {
+            let index = state.folders.len();
+            let folder = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
+                (Some(folder), _) => Ok(folder.clone()),
+                (None, Some((made, unsettled))) => {
+                    let lowers = state.lowers.clone();
+                    drop(state);
+                    let folder = self.complete(layer, made, unsettled, lowers);
+                    state = self.lock();
+                    folder
+                }
+                (None, None) => break,
+            };
+            if let Err(error) = folder.and_then(|folder| state.push(folder)) {
+                state.failed.get_or_insert(error.of(&layer.object));
+            }
+            self.changed.notify_all();
+        }
+        state.settling = false;
+    }
+
+    fn complete(
+        &self,
+        layer: &Wanted,
+        made: PathBuf,
+        unsettled: Unsettled,
+        lowers: Vec<Lower>,
+    ) -> Result<PathBuf, Error> {
+        let settled = unsettled.settle(lowers).map_err(|error| Error::refused(&error));
+        let settled = settled.and_then(|_| self.store.commit_layer(&made, &layer.chain).map_err(local));
+        if settled.is_err() {
+            self.store.abandon(&made);
+        }
+        settled
+    }
+}
+
+impl State {
+    fn waiting_bytes(&self) -> usize {
+        self.read.iter().flatten().map(|(_, unsettled)| unsettled.bytes()).sum()
+    }
+
+    /// One more complete layer.
+    fn push(&mut self, folder: PathBuf) -> Result<(), Error> {
+        if rootfs::hides_all_below(&folder) {
+            self.lowers.clear();
+        }
+        self.lowers.insert(0, Arc::new(File::open(&folder).map_err(local)?.into()));
+        self.folders.push(folder);
+        Ok(())
+    }
+}
+
+fn local(error: io::Error) -> Error {
+    Error::refused(&io_text(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::pull::hash;
+    use crate::steps::source::Fetched;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
+    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+
+    /// Opens the blob of a digest.
+    type Open = dyn Fn(&Digest) -> Fetched + Send + Sync;
+
+    #[derive(Clone)]
+    struct Fake(Arc<Open>);
+
+    impl Source for Fake {
+        fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn wanted(&self) -> Option<Digest> {
+            None
+        }
+        fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+            Ok((self.0)(&descriptor.digest))
+        }
+        fn another(&self) -> Box<dyn Source> {
+            Box::new(self.clone())
+        }
+    }
+
+    fn member(name: &str, kind: u8, link: &str, size: &[u8; 12]) -> Vec<u8> {
+        let mut header = vec![0; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..136].copy_from_slice(size);
+        header[148..156].fill(b' ');
+        header[156] = kind;
+        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        header
+    }
+
+    const EMPTY: &[u8; 12] = b"00000000000\0";
+
+    fn wanted(number: u8, digest: Digest, size: u64) -> Wanted {
+        let descriptor = Descriptor { digest, size, media_type: String::new() };
+        let (object, chain) = (format!("layer {number}"), Digest([number; 32]));
+        Wanted { descriptor, diff_id: digest, chain, object, here: None }
+    }
+
+    fn folders(store: &std::path::Path) -> usize {
+        let count = |name: &str| store.join(name).read_dir().unwrap().count();
+        count("layers") + count("tmp/0")
+    }
+
+    /// A tar of one file that no disk has room for, and all its zeros.
+    struct Endless(Arc<AtomicU64>, Vec<u8>);
+
+    impl Endless {
+        fn new(read: &Arc<AtomicU64>) -> Endless {
+            // Base 256: 1 PiB.
+            Endless(read.clone(), member("huge", b'0', "", b"\x80\0\0\0\0\x04\0\0\0\0\0\0"))
+        }
+    }
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = if self.1.is_empty() { buffer.len() } else { self.1.len().min(buffer.len()) };
+            buffer[..count].fill(0);
+            let header: Vec<u8> = self.1.drain(..count.min(self.1.len())).collect();
+            buffer[..header.len()].copy_from_slice(&header);
+            assert!(self.0.fetch_add(count as u64, Ordering::Relaxed) < 64 << 20, "the download goes on");
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_full_store_ends_the_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let blob = read.clone();
+        let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
+        let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, &QUIET).unwrap_err();
+        assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
+        assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
+        assert_eq!(folders(dir.path()), 0);
+    }
+
+    /// Gives nothing before `open` says so.
+    struct Gate(Arc<(Mutex<bool>, Condvar)>, Vec<u8>);
+
+    impl Read for Gate {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut open = self.0 .0.lock().unwrap();
+            while !*open {
+                open = self.0 .1.wait(open).unwrap();
+            }
+            let count = (&self.1[..]).read(buffer)?;
+            self.1.drain(..count);
+            Ok(count)
+        }
+    }
+
+    /// Opens a gate when it has been read to its end.
+    struct Opens(Arc<(Mutex<bool>, Condvar)>, Vec<u8>);
+
+    impl Read for Opens {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = (&self.1[..]).read(buffer)?;
+            self.1.drain(..count);
+            if count == 0 {
+                *self.0 .0.lock().unwrap() = true;
+                self.0 .1.notify_all();
+            }
+            Ok(count)
+        }
+    }
+
+    /// The lowest layer comes last, and those above want its file and its folder's looks.
+    #[test]
+    fn layers_wait_only_for_what_they_need_of_those_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let end = vec![0; 1024];
+        let below = [member("d/", b'5', "", EMPTY), member("d/file", b'0', "", EMPTY), end.clone()].concat();
+        let link = [member("link", b'1', "d/file", EMPTY), end.clone()].concat();
+        let implied = [member("d/other", b'0', "", EMPTY), end].concat();
+        let blobs = [below, link, implied].map(|blob| (hash(&blob), blob));
+        let all: Vec<_> = (0..).zip(&blobs).map(|(n, (digest, blob))| wanted(n, *digest, blob.len() as u64)).collect();
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let source = Fake(Arc::new(move |digest| match blobs.iter().position(|(known, _)| known == digest).unwrap() {
+            0 => Box::new(Gate(gate.clone(), blobs[0].1.clone())),
+            // The link's own archive is read to its end while it waits.
+            1 => Box::new(Opens(gate.clone(), blobs[1].1.clone())),
+            n => Box::new(io::Cursor::new(blobs[n].1.clone())),
+        }));
+        let (folders, bytes) = fetch(&all, &source, &store, &QUIET).unwrap();
+        assert_eq!(bytes, all.iter().map(|layer| layer.descriptor.size).sum::<u64>());
+        assert!(folders[1].join("link").is_file() && folders[1].join("d/file").is_file());
+        assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    }
+
+    /// Zeros behind an archive's end, which would go on for gigabytes.
+    struct Zeros(Arc<AtomicU64>);
+
+    impl Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(0);
+            match self.0.fetch_add(buffer.len() as u64, Ordering::Relaxed) {
+                0..=0xffff_ffff => Ok(buffer.len()),
+                _ => Ok(0),
+            }
+        }
+    }
+
+    #[test]
+    fn one_failure_ends_them_all_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let zeros = read.clone();
+        let blob = vec![0; 1024];
+        let all =
+            [wanted(0, Digest([0; 32]), u64::MAX - 1), wanted(1, hash(b"other"), 1024), wanted(2, hash(&blob), 1024)];
+        let (good, endless) = (all[2].descriptor.digest, all[0].descriptor.digest);
+        let source = Fake(Arc::new(move |digest| match digest {
+            digest if *digest == endless => Box::new(Zeros(zeros.clone())),
+            digest if *digest == good => Box::new(io::Cursor::new(blob.clone())),
+            // Once the other one is on its way: what has another digest than it should.
+            _ => {
+                while zeros.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                Box::new(io::Cursor::new(blob.clone()))
+            }
+        }));
+        let error = fetch(&all, &source, &store, &QUIET).unwrap_err();
+        assert_eq!(error.object, "layer 1");
+        assert!(error.text.starts_with("has the digest sha256:"), "{}", error.text);
+        assert!(read.load(Ordering::Relaxed) < 0xffff_ffff, "the others go on");
+        assert_eq!(folders(dir.path()), 0);
+    }
+}

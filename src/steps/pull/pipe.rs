@@ -1,0 +1,145 @@
+//! Raw bytes from the thread that inflates to the one that writes files: a few
+//! chunks that go round, so that memory is bounded whoever is faster.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What is handed over at a time: fits a core's own cache beside the window.
+const CHUNK_BYTES: usize = 128 << 10;
+/// One is read, one written, one waits.
+const CHUNKS: usize = 3;
+
+/// Bytes to fill, then to read.
+#[derive(Default)]
+pub struct Chunk {
+    pub room: Box<[u8]>,
+    /// Bytes of `room` that hold something.
+    pub len: usize,
+}
+
+impl Chunk {
+    pub fn bytes(&self) -> &[u8] {
+        self.room.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// The pipe; both ends share it.
+pub struct Pipe {
+    flow: Mutex<Flow>,
+    changed: Condvar,
+}
+
+struct Flow {
+    /// The oldest first.
+    full: Vec<Chunk>,
+    empty: Vec<Chunk>,
+    /// How the writer ended.
+    end: Option<io::Result<()>>,
+    /// The reader wants no more.
+    left: bool,
+}
+
+impl Pipe {
+    pub fn new() -> Pipe {
+        let empty = || Chunk { room: vec![0; CHUNK_BYTES].into_boxed_slice(), len: 0 };
+        let empty = (0..CHUNKS).map(|_| empty()).collect();
+        let flow = Flow { full: Vec::with_capacity(CHUNKS), empty, end: None, left: false };
+        Pipe { flow: Mutex::new(flow), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, flow: MutexGuard<'a, Flow>) -> MutexGuard<'a, Flow> {
+        self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For the writer: a chunk to fill; none when the reader has left.
+    pub fn empty(&self) -> Option<Chunk> {
+        let mut flow = self.lock();
+        while !flow.left {
+            if let Some(chunk) = flow.empty.pop() {
+                return Some(chunk);
+            }
+            flow = self.wait(flow);
+        }
+        None
+    }
+
+    /// For the writer: the next bytes, at least one.
+    pub fn push(&self, chunk: Chunk) {
+        self.lock().full.push(chunk);
+        self.changed.notify_all();
+    }
+
+    /// For the writer: no more chunks, because of the end or an error.
+    pub fn end(&self, how: io::Result<()>) {
+        self.lock().end = Some(how);
+        self.changed.notify_all();
+    }
+
+    /// For the reader: gives a chunk back (at first one without room) for the
+    /// next one, which is empty at the end.
+    pub fn next(&self, used: Chunk) -> io::Result<Chunk> {
+        let mut flow = self.lock();
+        if !used.room.is_empty() {
+            flow.empty.push(used);
+            self.changed.notify_all();
+        }
+        loop {
+            if !flow.full.is_empty() {
+                return Ok(flow.full.remove(0));
+            }
+            if let Some(how) = &mut flow.end {
+                return std::mem::replace(how, Ok(())).map(|()| Chunk::default());
+            }
+            flow = self.wait(flow);
+        }
+    }
+
+    /// For the reader: no more, please.
+    pub fn leave(&self) {
+        self.lock().left = true;
+        self.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_order_and_bounded() {
+        let pipe = Pipe::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..1000u32 {
+                    let mut chunk = pipe.empty().unwrap();
+                    assert_eq!(chunk.room.len(), CHUNK_BYTES);
+                    chunk.room[..4].copy_from_slice(&n.to_le_bytes());
+                    chunk.len = 4;
+                    pipe.push(chunk);
+                }
+                pipe.end(Err(io::Error::other("over")));
+            });
+            let mut used = Chunk::default();
+            for n in 0..1000u32 {
+                used = pipe.next(used).unwrap();
+                assert_eq!(used.bytes(), n.to_le_bytes());
+            }
+            assert_eq!(pipe.next(used).err().unwrap().to_string(), "over");
+            assert!(pipe.next(Chunk::default()).unwrap().bytes().is_empty());
+        });
+    }
+
+    #[test]
+    fn a_reader_that_leaves_ends_the_writer() {
+        let pipe = Pipe::new();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| std::iter::from_fn(|| pipe.empty().map(|chunk| pipe.push(chunk))).count());
+            pipe.leave();
+            assert!(writer.join().unwrap() <= CHUNKS);
+        });
+    }
+}
