@@ -179,12 +179,12 @@ impl Unpack<'_> {
             Meaning::Plain => {}
             Meaning::Ignored => return Ok(()),
             Meaning::Opaque => {
-                let path = self.tree.mark_path(place.path())?;
+                let path = self.tree.real_path(place.path())?;
                 self.tree.late(path)?.opaque = true;
                 return Ok(());
             }
             Meaning::Whiteout => {
-                let mut path = self.tree.mark_path(place.parent())?;
+                let mut path = self.tree.real_path(place.parent())?;
                 resolve::join(&mut path, place.name());
                 self.tree.late(path)?.whiteout = true;
                 return Ok(());
@@ -306,8 +306,9 @@ impl Unpack<'_> {
         let (dir, mut path) = match self.tree.locate(target.parent(), &target_name)? {
             Some(found) => found,
             None => {
-                self.copy_up(&target, &target_name)?;
-                self.tree.locate(target.parent(), &target_name)?.ok_or(NO_TARGET)?
+                let parent = self.tree.real_path(target.parent())?;
+                self.copy_up(&parent, &target_name)?;
+                self.tree.locate(&parent, &target_name)?.ok_or(NO_TARGET)?
             }
         };
         resolve::join(&mut path, target.name());
@@ -320,16 +321,18 @@ impl Unpack<'_> {
 
     /// A file of a lower layer that this one links to comes into this layer, at
     /// its own path: both names are then one file again, as overlayfs does it.
-    fn copy_up(&mut self, target: &Place, name: &CStr) -> Step<()> {
-        if self.tree.is_hidden(target.path()) {
+    fn copy_up(&mut self, parent: &[u8], name: &CStr) -> Step<()> {
+        let mut path = parent.to_vec();
+        resolve::join(&mut path, name.to_bytes());
+        if self.tree.is_hidden(&path) {
             return Err(NO_TARGET);
         }
         if self.tree.lowers.is_none() {
             self.tree.lowers = Some((self.below)().ok_or(Reason::Text("a layer below it failed"))?);
         }
-        let found = self.tree.below(target.path())?.ok_or(NO_TARGET)?;
+        let found = self.tree.below(&path)?.ok_or(NO_TARGET)?;
         let stat = found.stat;
-        self.tree.enter(target.parent())?;
+        self.tree.enter(parent)?;
         match stat.mode & fs::S_IFMT {
             fs::S_IFDIR => return Err(Reason::Text("a hardlink to a directory")),
             fs::S_IFREG => self.copy_file(&found, name)?,
@@ -337,10 +340,11 @@ impl Unpack<'_> {
                 let link = if stat.is(fs::S_IFLNK) { found.link()? } else { Vec::new() };
                 let device = (libc::major(stat.rdev as _) as u32, libc::minor(stat.rdev as _) as u32);
                 self.tree.make_node(name, stat.mode, device, &link)?;
+                let to = resolve::proc_path(self.tree.parent(), name)?;
+                found.each_xattr(&mut |name, value| fs::lsetxattr(&to, name, value))?;
                 self.finish_node(name, stat.mode, (stat.uid, stat.gid), &[], stat.mtime)?;
             }
         }
-        let path = self.tree.path_of(name.to_bytes());
         self.tree.late(path)?.copied = true;
         Ok(())
     }
@@ -364,7 +368,7 @@ impl Unpack<'_> {
         fs::ftruncate(to.as_fd(), at)?;
         fs::fchown(to.as_fd(), uid, gid)?;
         fs::fchmod(to.as_fd(), mode & 0o7777)?;
-        below::each_xattr(from.as_fd(), &mut |name, value| fs::fsetxattr(to.as_fd(), name, value))?;
+        found.each_xattr(&mut |name, value| fs::fsetxattr(to.as_fd(), name, value))?;
         Ok(fs::futimens(to.as_fd(), mtime)?)
     }
 

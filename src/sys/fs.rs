@@ -233,11 +233,11 @@ pub fn lgetxattr(path: &CStr, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
     cvt_size("getxattr", unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), data, len) })
 }
 
-/// The names of a file's attributes, each with a NUL behind it; returns their length.
-pub fn flistxattr(file: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+/// The names of the attributes of `path` itself, each with a NUL behind it; returns their length.
+pub fn llistxattr(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     let (data, len) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: pointer and length are of one slice.
-    cvt_size("listxattr", unsafe { libc::flistxattr(file.as_raw_fd(), data, len) })
+    // SAFETY: pointer and length are of one slice; the path is NUL-terminated.
+    cvt_size("listxattr", unsafe { libc::llistxattr(path.as_ptr(), data, len) })
 }
 
 pub fn ftruncate(file: BorrowedFd<'_>, size: u64) -> Result<()> {

@@ -81,6 +81,9 @@ pub fn seal(block: &mut [u8; 512]) {
     put(block, 148, format!("{sum:06o}\0 ").as_bytes());
 }
 
+/// A PAX record: key and value.
+pub type Record = (String, Vec<u8>);
+
 #[derive(Clone, Default)]
 pub struct Tar(pub Vec<u8>);
 
@@ -130,7 +133,75 @@ impl Tar {
     }
 
     pub fn pax(self, records: &[(&str, &[u8])]) -> Tar {
-        self.extension(b'x', &records.iter().flat_map(|(key, value)| record(key.as_bytes(), value)).collect::<Vec<_>>())
+        self.records(&records.iter().map(|(key, value)| (key.to_string(), value.to_vec())).collect::<Vec<_>>())
+    }
+
+    /// A file with holes, in one of GNU tar's four forms: `map` has the offset
+    /// and length of each stretch of data, and `records` come in the same PAX header.
+    pub fn sparse(self, form: &str, member: &Member<'_>, real_size: u64, map: &[(u64, u64)], more: &[Record]) -> Tar {
+        let text = |number: u64| number.to_string().into_bytes();
+        let mut records = more.to_vec();
+        let mut add = |key: &'static str, value: Vec<u8>| records.push((key.into(), value));
+        let numbers: Vec<u64> = map.iter().flat_map(|(at, n)| [*at, *n]).collect();
+        let lines = |end: &str| numbers.iter().map(|n| format!("{n}{end}")).collect::<String>();
+        match form {
+            "old" => {
+                let tar = if records.is_empty() { self } else { self.records(&records) };
+                return tar.old_sparse(member, real_size, &numbers);
+            }
+            "0.0" => {
+                add("GNU.sparse.size", text(real_size));
+                add("GNU.sparse.numblocks", text(map.len() as u64));
+                for (at, n) in map {
+                    add("GNU.sparse.offset", text(*at));
+                    add("GNU.sparse.numbytes", text(*n));
+                }
+                return self.records(&records).add(member);
+            }
+            "0.1" => {
+                add("GNU.sparse.size", text(real_size));
+                add("GNU.sparse.numblocks", text(map.len() as u64));
+                add("GNU.sparse.map", lines(",").trim_end_matches(',').into());
+            }
+            _ => {
+                add("GNU.sparse.major", text(1));
+                add("GNU.sparse.minor", text(0));
+                add("GNU.sparse.realsize", text(real_size));
+            }
+        }
+        add("GNU.sparse.name", member.path.to_vec());
+        let mut body = Vec::new();
+        if form == "1.0" {
+            body = format!("{}\n{}", map.len(), lines("\n")).into_bytes();
+            body.resize(body.len().next_multiple_of(512), 0);
+        }
+        body.extend_from_slice(member.body);
+        self.records(&records).add(&Member { path: b"GNUSparseFile.0/f", body: &body, ..member.clone() })
+    }
+
+    fn old_sparse(self, member: &Member<'_>, real_size: u64, numbers: &[u64]) -> Tar {
+        let fields: Vec<u8> = numbers.iter().flat_map(|n| number(*n, 12)).collect();
+        let (first, rest) = fields.split_at(fields.len().min(96));
+        let mut header = Member { magic: GNU, kind: b'S', ..member.clone() }.header();
+        put(&mut header, 386, first);
+        header[482] = (!rest.is_empty()).into();
+        put(&mut header, 483, &number(real_size, 12));
+        seal(&mut header);
+        let mut tar = self.raw(&header);
+        let mut blocks = rest.chunks(504).peekable();
+        while let Some(chunk) = blocks.next() {
+            let mut block = [0; 512];
+            put(&mut block, 0, chunk);
+            block[504] = blocks.peek().is_some().into();
+            tar = tar.raw(&block);
+        }
+        tar.body(member.body)
+    }
+
+    /// A PAX header of these.
+    pub fn records(self, records: &[Record]) -> Tar {
+        let bytes: Vec<u8> = records.iter().flat_map(|(key, value)| record(key.as_bytes(), value)).collect();
+        self.extension(b'x', &bytes)
     }
 
     /// An extension header of type `x`, `g`, `L` or `K`.

@@ -2,7 +2,7 @@
 
 use crate::builder::{Member, Tar};
 use crate::parsing::{accept, refuse};
-use crate::world::{describe, overlay, ready, Layer, World};
+use crate::world::{overlay, ready, tree, Layer, World};
 use std::os::unix::fs::MetadataExt;
 
 #[test]
@@ -36,7 +36,7 @@ fn stack(upper: Tar) -> (World, Layer, Layer) {
 
 fn merged(upper: Tar) -> Vec<String> {
     let (world, upper, lower) = stack(upper);
-    overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, true))
+    overlay(&world, &[&upper.dir, &lower.dir], tree)
 }
 
 fn names(lines: &[String]) -> Vec<&str> {
@@ -97,7 +97,7 @@ fn case_23_a_whiteout_hides_lower_layers_only() {
         let (world, upper, lower) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
         assert!(upper.is_opaque("d"));
         assert_eq!((upper.meta("d").mode() & 0o7777, upper.meta("d").uid()), (0o755, 0), "a new directory");
-        let lines = overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, false));
+        let lines = overlay(&world, &[&upper.dir, &lower.dir], tree);
         assert_eq!(names(&lines), ["d", "d/new", "x", "y"]);
     }
     let (_world, upper, _) =
@@ -105,7 +105,7 @@ fn case_23_a_whiteout_hides_lower_layers_only() {
     assert_eq!((upper.read("x"), upper.read("y")), (b"ours".to_vec(), b"ours".to_vec()));
     let (world, upper, lower) = stack(Tar::new().file(".wh.x", b"").file("d/.wh.sub", b""));
     assert!(upper.is_whiteout("x") && upper.is_whiteout("d/sub"));
-    let lines = overlay(&world, &[&upper.dir, &lower.dir], |merged| describe(merged, true));
+    let lines = overlay(&world, &[&upper.dir, &lower.dir], tree);
     assert_eq!(names(&lines), ["d", "d/old", "y"]);
     assert_eq!(upper.meta("d").mtime(), 44, "the implied parent's time");
 }

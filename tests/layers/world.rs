@@ -1,6 +1,8 @@
 //! A place to unpack in, with canaries around it, and trees as lines to compare.
 
+use crate::canaries;
 use ocinit::steps::unpack::{self, Stats};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -71,10 +73,6 @@ impl World {
         lines
     }
 
-    fn check(&self) {
-        assert_eq!(self.outside(), self.canaries, "a canary was touched");
-    }
-
     /// A new, empty layer directory.
     pub fn layer(&mut self) -> PathBuf {
         let dir = self.top.join(self.layers.to_string());
@@ -88,9 +86,9 @@ impl World {
     pub fn unpack(&mut self, tar: &[u8], lowers: &[&Path]) -> Result<Layer, String> {
         let dir = self.layer();
         let mut warnings = Vec::new();
-        let mut source = Short { rest: tar, seed: tar.len() as u32 };
+        let mut source = Short { rest: tar, seed: self.layers as u32 };
         let result = apply(&mut source, &dir, lowers, &mut |text| warnings.push(text.to_string()));
-        self.check();
+        canaries::look(&self.canaries, &self.outside(), "while a layer was unpacked");
         let stats = result?;
         assert!(source.rest.is_empty(), "the source was not read to its end");
         Ok(Layer { dir, stats, warnings })
@@ -210,46 +208,90 @@ fn walk(top: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A tree as lines: type, mode, owner, time, device, size, links, content,
-/// attributes.
-pub fn tree(top: &Path) -> Vec<String> {
-    describe(top, true)
+/// What a path holds, as far as two tools that unpack must agree on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Type and permissions.
+    pub mode: u32,
+    pub owner: (u32, u32),
+    /// Seconds and nanoseconds; none for the time of the making, which
+    /// directories have that no archive describes.
+    pub time: Option<(i64, i64)>,
+    /// Device, target, or size and checksum.
+    pub content: String,
+    /// The first path of the same file, where it has several.
+    pub group: Option<String>,
+    pub xattrs: Vec<String>,
 }
 
-pub fn describe(top: &Path, times: bool) -> Vec<String> {
-    let mut groups: Vec<(u64, PathBuf)> = Vec::new();
+impl Node {
+    pub fn is_dir(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFDIR
+    }
+
+    /// In how many respects they differ.
+    pub fn unlike(&self, other: &Node) -> usize {
+        let same = [
+            self.mode == other.mode,
+            self.owner == other.owner,
+            self.time == other.time,
+            self.content == other.content,
+            self.group == other.group,
+            self.xattrs == other.xattrs,
+        ];
+        same.iter().filter(|same| !**same).count()
+    }
+
+    fn new(path: &Path, recently: i64) -> Node {
+        let meta = fs::symlink_metadata(path).unwrap();
+        let kind = meta.file_type();
+        let now = (recently..=recently + 7200).contains(&meta.mtime());
+        let content = match () {
+            () if kind.is_char_device() || kind.is_block_device() => format!("dev {:x}", meta.rdev()),
+            () if kind.is_symlink() => format!("-> {}", shown(&fs::read_link(path).unwrap())),
+            () if kind.is_file() => format!("size {} sum {:x}", meta.len(), sum(path, meta.len())),
+            () => String::new(),
+        };
+        Node {
+            mode: meta.mode(),
+            owner: (meta.uid(), meta.gid()),
+            time: (!now).then(|| (meta.mtime(), meta.mtime_nsec())),
+            content,
+            group: None,
+            xattrs: xattrs(path),
+        }
+    }
+}
+
+/// A path's bytes in ASCII.
+fn shown(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
+}
+
+/// All of a tree by path; its top is the empty one.
+pub fn nodes(top: &Path) -> BTreeMap<String, Node> {
+    let mut groups: Vec<(u64, String)> = Vec::new();
     let recently = ocinit::sys::machine::realtime().0 - 3600;
-    walk(top)
-        .into_iter()
-        .map(|path| {
-            let full = top.join(&path);
-            let meta = fs::symlink_metadata(&full).unwrap();
-            let kind = meta.file_type();
-            let mut line = format!("{} {:o} {}:{}", path.display(), meta.mode(), meta.uid(), meta.gid());
-            // Directories that no archive describes have the time of their making.
-            if times && meta.mtime() >= recently && meta.mtime() <= recently + 7200 {
-                line += " now";
-            } else if times {
-                line += &format!(" {}.{:09}", meta.mtime(), meta.mtime_nsec());
+    let mut nodes = BTreeMap::from([(String::new(), Node::new(top, recently))]);
+    for path in walk(top) {
+        let (full, path) = (top.join(&path), shown(&path));
+        let mut node = Node::new(&full, recently);
+        let meta = fs::symlink_metadata(&full).unwrap();
+        if !meta.is_dir() && meta.nlink() > 1 {
+            match groups.iter().find(|(ino, _)| *ino == meta.ino()) {
+                Some((_, first)) => node.group = Some(first.clone()),
+                None => groups.push((meta.ino(), path.clone())),
             }
-            if kind.is_char_device() || kind.is_block_device() {
-                line += &format!(" dev {:x}", meta.rdev());
-            }
-            if kind.is_symlink() {
-                line += &format!(" -> {}", fs::read_link(&full).unwrap().display());
-            }
-            if kind.is_file() {
-                line += &format!(" size {} sum {:x}", meta.len(), sum(&full, meta.len()));
-            }
-            if !kind.is_dir() && meta.nlink() > 1 {
-                match groups.iter().find(|(ino, _)| *ino == meta.ino()) {
-                    Some((_, first)) => line += &format!(" = {}", first.display()),
-                    None => groups.push((meta.ino(), path)),
-                }
-            }
-            line + &format!(" {:?}", xattrs(&full))
-        })
-        .collect()
+        }
+        nodes.insert(path, node);
+    }
+    nodes
+}
+
+/// A tree as lines, without its top.
+pub fn tree(top: &Path) -> Vec<String> {
+    let lines = nodes(top).into_iter().skip(1);
+    lines.map(|(path, node)| format!("{path} {:o} {node:?}", node.mode)).collect()
 }
 
 /// FNV-1a of a file's content; of a huge one (holes) its first megabyte.

@@ -1,6 +1,8 @@
 //! What the layers below show at a path, read without overlayfs: whiteouts
 //! and opaque marks are honoured, symlinks never followed.
 
+use super::resolve::proc_path;
+use super::Step;
 use crate::sys::fs::{self, Stat};
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
@@ -25,7 +27,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Opens a regular file or a directory for reading.
+    /// Opens a regular file for reading.
     pub fn open(&self) -> sys::Result<OwnedFd> {
         let flags = fs::O_RDONLY | fs::O_NOFOLLOW | fs::O_NONBLOCK;
         fs::openat(self.dir.as_fd(), &self.name, flags, 0)
@@ -37,6 +39,34 @@ impl Found {
         let n = fs::readlinkat(self.dir.as_fd(), &self.name, &mut target)?;
         target.truncate(n);
         Ok(target)
+    }
+
+    /// Calls `each` with the name and value of every attribute but overlayfs's.
+    /// Attributes that the target cannot hold are left out: it is on the same
+    /// file system, so that is about rights, and met before.
+    pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
+        // By path: a device or a symlink cannot be opened to be asked.
+        let path = proc_path(self.dir.as_fd(), &self.name)?;
+        let mut names = vec![0; XATTR_BYTES];
+        let n = match fs::llistxattr(&path, &mut names) {
+            Ok(n) => n,
+            Err(Error { errno: libc::EOPNOTSUPP, .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut value = vec![0; if n > 0 { XATTR_BYTES } else { 0 }];
+        let mut rest = names.get(..n).unwrap_or(b"");
+        while let Ok(name) = CStr::from_bytes_until_nul(rest) {
+            rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
+            if is_overlay_mark(name.to_bytes()) {
+                continue;
+            }
+            let n = fs::lgetxattr(&path, name, &mut value)?;
+            match each(name, value.get(..n).unwrap_or(b"")) {
+                Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) => {}
+                result => result?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -85,30 +115,4 @@ fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
 /// Whether overlayfs would read an attribute of this name as its own.
 pub fn is_overlay_mark(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
-}
-
-/// Calls `each` with the name and value of every attribute of `file` but
-/// overlayfs's. Attributes that the target cannot hold are left out: it is on
-/// the same file system, so that is about rights, and met before.
-pub fn each_xattr(file: BorrowedFd<'_>, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> sys::Result<()> {
-    let mut names = vec![0; XATTR_BYTES];
-    let n = match fs::flistxattr(file, &mut names) {
-        Ok(n) => n,
-        Err(Error { errno: libc::EOPNOTSUPP, .. }) => 0,
-        Err(error) => return Err(error),
-    };
-    let mut value = vec![0; if n > 0 { XATTR_BYTES } else { 0 }];
-    let mut rest = names.get(..n).unwrap_or(b"");
-    while let Ok(name) = CStr::from_bytes_until_nul(rest) {
-        rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
-        if is_overlay_mark(name.to_bytes()) {
-            continue;
-        }
-        let n = fs::fgetxattr(file, name, &mut value)?;
-        match each(name, value.get(..n).unwrap_or(b"")) {
-            Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) => {}
-            result => result?,
-        }
-    }
-    Ok(())
 }

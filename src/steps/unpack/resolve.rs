@@ -20,8 +20,9 @@ pub fn open_real(root: BorrowedFd<'_>, path: &[u8], flags: libc::c_int) -> sys::
     fs::openat2(root, &path, flags, 0, resolve)
 }
 
-/// What is done where a name is missing: the directory, the name, the whole path.
-pub type Missing<'m> = dyn FnMut(BorrowedFd<'_>, &CStr, Vec<u8>) -> Step<()> + 'm;
+/// What is done where a name is missing: the directory, the name, the whole
+/// path, and the names that would follow, the next one last.
+pub type Missing<'m> = dyn FnMut(BorrowedFd<'_>, &CStr, Vec<u8>, &[Vec<u8>]) -> Step<()> + 'm;
 
 /// Resolves `path` name by name, as the kernel would in a chroot of `root`:
 /// the directory, and where it really is.
@@ -45,7 +46,7 @@ pub fn resolve(root: BorrowedFd<'_>, path: &[u8], missing: &mut Missing<'_>) -> 
             Err(Error { errno: libc::ENOENT, .. }) => {
                 let mut path = at.clone();
                 join(&mut path, &name);
-                missing(dir.as_fd(), &c_name, path)?;
+                missing(dir.as_fd(), &c_name, path, &todo)?;
                 fs::statat(dir.as_fd(), &c_name)?
             }
             result => result?,

@@ -126,16 +126,27 @@ impl Tree {
         Ok(())
     }
 
-    /// Where the directory at `path` really is, or would be: a mark for it
-    /// makes nothing by itself.
-    pub fn mark_path(&self, path: &[u8]) -> Step<Vec<u8>> {
+    /// Where the directory at `path` really is, or would be if it were made:
+    /// the layers below may have it.
+    pub fn real_path(&self, path: &[u8]) -> Step<Vec<u8>> {
         if open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
             return Ok(path.to_vec());
         }
-        match self.walk(path) {
-            Ok((_, path)) => Ok(path),
-            Err(Reason::Sys(Error { errno: libc::ENOENT, .. })) => Ok(path.to_vec()),
-            Err(reason) => Err(reason),
+        let mut made = None;
+        let found = resolve(self.root(), path, &mut |_, _, mut path, rest| {
+            for name in rest.iter().rev() {
+                match &name[..] {
+                    b"" | b"." => {}
+                    b".." => path.truncate(path.iter().rposition(|b| *b == b'/').unwrap_or(0)),
+                    name => join(&mut path, name),
+                }
+            }
+            made = Some(path);
+            Err(Error::new("open", libc::ENOENT).into())
+        });
+        match (found, made) {
+            (Ok((_, path)), _) | (Err(_), Some(path)) => Ok(path),
+            (Err(reason), None) => Err(reason),
         }
     }
 
@@ -160,12 +171,12 @@ impl Tree {
     }
 
     fn walk(&self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
-        resolve(self.root(), path, &mut |_, _, _| Err(Error::new("open", libc::ENOENT).into()))
+        resolve(self.root(), path, &mut |_, _, _, _| Err(Error::new("open", libc::ENOENT).into()))
     }
 
     fn walk_making(&mut self, path: &[u8]) -> Step<(OwnedFd, Vec<u8>)> {
         let root = fs::openat(self.root(), c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
-        resolve(root.as_fd(), path, &mut |dir, name, path| self.make_implied(dir, name, path))
+        resolve(root.as_fd(), path, &mut |dir, name, path, _| self.make_implied(dir, name, path))
     }
 
     fn make_implied(&mut self, dir: BorrowedFd<'_>, name: &CStr, path: Vec<u8>) -> Step<()> {
@@ -188,7 +199,7 @@ impl Tree {
         };
         fs::fchown(dir, found.stat.uid, found.stat.gid)?;
         fs::fchmod(dir, found.stat.mode & 0o7777)?;
-        below::each_xattr(found.open()?.as_fd(), &mut |name, value| fs::fsetxattr(dir, name, value))?;
+        found.each_xattr(&mut |name, value| fs::fsetxattr(dir, name, value))?;
         self.late(path)?.time = Some(found.stat.mtime);
         Ok(())
     }
@@ -264,8 +275,12 @@ impl Tree {
         if !has_root {
             self.imply_root().map_err(|reason| named(b"", &reason))?;
         }
+        let copied = self.late.iter().filter(|(path, late)| late.copied && self.is_hidden(path));
+        for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            self.remove_copy(&path).map_err(|reason| named(&path, &reason))?;
+        }
         // Parents sort before what they hold: their marks are settled first.
-        let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.copied || late.implied);
+        let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.implied);
         for path in marks.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
             self.settle_mark(&path).map_err(|reason| named(&path, &reason))?;
         }
@@ -281,16 +296,35 @@ impl Tree {
         self.imply(root.as_fd(), Vec::new())
     }
 
+    /// What was copied up is the lower layers' file, and goes with them; so do
+    /// the parents that it alone implied.
+    fn remove_copy(&mut self, path: &[u8]) -> Step<()> {
+        let (parent, name) = split(path);
+        let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
+        fs::unlinkat(dir.as_fd(), &c_string(name)?)?;
+        let mut path = parent;
+        while let Some(late) = self.late.get_mut(path).filter(|late| late.implied) {
+            let (parent, name) = split(path);
+            let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
+            match fs::rmdirat(dir.as_fd(), &c_string(name)?) {
+                Err(Error { errno: libc::ENOTEMPTY, .. }) => break,
+                result => result?,
+            }
+            late.implied = false;
+            path = parent;
+        }
+        Ok(())
+    }
+
     /// Turns a whiteout into overlayfs's form. Marks on what the layers below
     /// do not have leave nothing behind: in a directory that overlayfs does not
     /// merge, a whiteout would show up in listings.
     fn settle_mark(&mut self, path: &[u8]) -> Step<()> {
         let hidden = ancestors(path).any(|dir| self.late.get(dir).is_some_and(|late| late.opaque));
         let Some(late) = self.late.get_mut(path).filter(|_| !path.is_empty()) else { return Ok(()) };
-        let Late { opaque, whiteout, copied, implied, .. } = *late;
-        let split = path.iter().rposition(|b| *b == b'/');
-        let parent = path.get(..split.unwrap_or(0)).unwrap_or(b"");
-        let name = c_string(path.get(split.map_or(0, |slash| slash + 1)..).unwrap_or(b""))?;
+        let Late { opaque, whiteout, implied, .. } = *late;
+        let (parent, name) = split(path);
+        let name = c_string(name)?;
         match kind_at(self.root.as_fd(), parent, &name)? {
             Some(fs::S_IFDIR) => {
                 late.opaque |= whiteout;
@@ -299,10 +333,6 @@ impl Tree {
                     self.imply(dir.as_fd(), path.to_vec())?;
                 }
                 return Ok(());
-            }
-            // What was copied up is the lower layers' file, and goes with them.
-            Some(_) if copied && (whiteout || hidden) => {
-                fs::unlinkat(open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?.as_fd(), &name)?;
             }
             Some(_) => {
                 late.opaque = false;
@@ -335,5 +365,13 @@ impl Tree {
             Some(time) => fs::futimens(dir.as_fd(), time),
             None => Ok(()),
         }
+    }
+}
+
+/// Parent and name of a path.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (path.get(..slash).unwrap_or(b""), path.get(slash + 1..).unwrap_or(b"")),
+        None => (b"", path),
     }
 }
