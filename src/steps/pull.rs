@@ -1,30 +1,30 @@
 //! From an image's name to complete layers in the store.
 
 use super::inflate::Inflate;
+use super::layer::{self, Layer, Stack};
 use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
-use super::rootfs;
 use super::source::{Error, Source};
 use super::store::Store;
 use super::unpack;
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
 use crate::proto::reference::Reference;
+use crate::proto::superblock;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{digest, Context, SHA256};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An image that is complete in the store.
 pub struct Image {
     pub config: ImageConfig,
-    /// The layers' folders, lowest first.
-    pub layers: Vec<PathBuf>,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
 }
 
 /// What pulling needs to know beside the name.
@@ -151,54 +151,101 @@ impl Pull<'_> {
     }
 
     /// All layers, lowest first; those that the store lacks are fetched.
-    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<PathBuf>, Error> {
-        let mut folders: Vec<PathBuf> = Vec::new();
-        let mut open: Vec<File> = Vec::new();
+    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<Layer>, Error> {
+        let mut stack = Stack::default();
         let mut chain: Option<Digest> = None;
         for (index, (diff_id, layer)) in config.diff_ids.iter().zip(layers).enumerate() {
             let next = chain_id(chain.as_ref(), diff_id);
             let object = format!("layer {}/{} {}", index + 1, layers.len(), layer.digest.short());
-            let folder = match self.store.layer(&next) {
-                Some(folder) => folder,
-                None => self.again(&object, &mut |pull| pull.layer(layer, diff_id, &next, &open))?,
+            let complete = match self.store.layer(&next, diff_id) {
+                Some(layer) => layer,
+                None => self.again(&object, &mut |pull| pull.layer(layer, diff_id, &next, &mut stack))?,
             };
-            if rootfs::hides_all_below(&folder) {
-                open.clear();
-            }
-            open.push(File::open(&folder).map_err(|error| Error::refused(&io_text(&error)).of(&object))?);
-            folders.push(folder);
+            stack.layers.push(complete);
             chain = Some(next);
         }
-        Ok(folders)
+        Ok(stack.layers)
     }
 
+    /// Fetches one layer, and keeps or unpacks it, whatever its content asks for.
     fn layer(
         &mut self,
         layer: &Descriptor,
         diff_id: &Digest,
         chain: &Digest,
-        below: &[File],
-    ) -> Result<PathBuf, Error> {
-        let local = |error: io::Error| Error::refused(&io_text(&error));
-        let made = self.store.begin_layer(chain).map_err(local)?;
-        if let Err(error) = self.fetch(layer, diff_id, &made, below) {
+        below: &mut Stack,
+    ) -> Result<Layer, Error> {
+        let mut blob = self.source.blob(layer)?;
+        let mut compressed = Checked::new(&mut *blob, layer.size);
+        let complete = match layer::start_of(&mut compressed) {
+            Err(_) => Err(arrived(&mut compressed, layer).err().unwrap_or_else(|| Error::temporary("no data"))),
+            Ok(start) => match superblock::layer_form(&layer.media_type, &start) {
+                Ok(None) => self.unpack(layer, diff_id, chain, below, &start, &mut compressed),
+                // As stacker writes it: what is not packed once more is its own diff ID.
+                Ok(Some(_)) if layer.digest != *diff_id => Err(Error::refused("its digest is not its diff ID")),
+                Ok(Some(_)) => self.keep(layer, &start, &mut compressed),
+                // What is damaged is not what the media type speaks of.
+                Err(why) => arrived(&mut compressed, layer).and(Err(Error::refused(why))),
+            },
+        };
+        self.bytes += complete.as_ref().map_or(0, |_| layer.size);
+        complete
+    }
+
+    /// Into a file as it comes: a file system that is mounted later.
+    fn keep(&mut self, layer: &Descriptor, start: &[u8], compressed: &mut Checked) -> Result<Layer, Error> {
+        let (made, mut file) = self.store.begin_blob(&layer.digest).map_err(local)?;
+        let written = file.write_all(start).and_then(|()| io::copy(compressed, &mut file));
+        drop(file);
+        let full = written.as_ref().err().filter(|_| compressed.error.is_none());
+        let checked = match full {
+            Some(error) => Err(Error::refused(&["write: ", &io_text(error)].concat())),
+            None => arrived(compressed, layer),
+        };
+        if let Err(error) = checked {
             self.store.abandon(&made);
             return Err(error);
         }
-        self.bytes += layer.size;
+        self.store.commit_blob(&made, &layer.digest).map_err(local)
+    }
+
+    /// Into a folder.
+    fn unpack(
+        &mut self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        chain: &Digest,
+        below: &mut Stack,
+        start: &[u8],
+        compressed: &mut Checked,
+    ) -> Result<Layer, Error> {
+        let below = below.open(self.store, self.report);
+        let below = below.map_err(|error| Error { hint: error.hint, ..Error::refused(&error.text) })?;
+        let made = self.store.begin_layer(chain).map_err(local)?;
+        let folder = File::open(&made).map_err(local)?;
+        let lowers: Vec<BorrowedFd> = below.iter().rev().map(|root| root.as_fd()).collect();
+        if let Err(error) = self.fetch(layer, diff_id, folder.as_fd(), &lowers, start, compressed) {
+            self.store.abandon(&made);
+            return Err(error);
+        }
         self.store.commit_layer(&made, chain).map_err(local)
     }
 
     /// Socket → SHA-256 → inflate → SHA-256 → tar → files, in one pass.
-    fn fetch(&mut self, layer: &Descriptor, diff_id: &Digest, made: &PathBuf, below: &[File]) -> Result<(), Error> {
-        let mut blob = self.source.blob(layer)?;
-        let mut compressed = Checked::new(&mut *blob, layer.size);
-        let mut inflate = Inflate::new(&mut compressed);
+    fn fetch(
+        &mut self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        folder: BorrowedFd,
+        lowers: &[BorrowedFd],
+        start: &[u8],
+        compressed: &mut Checked,
+    ) -> Result<(), Error> {
+        let mut whole = start.chain(&mut *compressed);
+        let mut inflate = Inflate::new(&mut whole);
         let mut raw = Checked::new(&mut inflate, u64::MAX);
-        let folder = File::open(made).map_err(|error| Error::refused(&io_text(&error)))?;
-        let lowers: Vec<BorrowedFd> = below.iter().rev().map(|file| file.as_fd()).collect();
         let report = self.report;
-        let unpacked = unpack::apply(&mut raw, folder.as_fd(), &lowers, &mut |warning| report.warn("pull", warning));
+        let unpacked = unpack::apply(&mut raw, folder, lowers, &mut |warning| report.warn("pull", warning));
         let unpacked = unpacked.and_then(|_| raw.finish());
         let raw_digest = raw.digest();
         // The rest of the download would say nothing about a store that is full.
@@ -206,15 +253,7 @@ impl Pull<'_> {
             return Err(Error::refused(why));
         }
         // Whatever went wrong above: a damaged or cut download explains it best.
-        let arrived = compressed.finish();
-        if let Some(error) = compressed.error.take() {
-            return Err(Error::temporary(&error));
-        }
-        arrived.map_err(|error| Error::temporary(&error))?;
-        let got = compressed.digest();
-        if got != layer.digest {
-            return Err(Error::damaged(&["has the digest ", &got.text()].concat()));
-        }
+        arrived(compressed, layer)?;
         unpacked.map_err(|error| Error::refused(&error))?;
         if raw_digest != *diff_id {
             return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
@@ -231,8 +270,8 @@ impl Pull<'_> {
         let mut layers = Vec::new();
         for diff_id in &config.diff_ids {
             let next = chain_id(chain.as_ref(), diff_id);
-            let Some(folder) = self.store.layer(&next) else { return Err(self.failed(&error)) };
-            layers.push(folder);
+            let Some(layer) = self.store.layer(&next, diff_id) else { return Err(self.failed(&error)) };
+            layers.push(layer);
             chain = Some(next);
         }
         let what = self.failed(&error).what;
@@ -255,6 +294,23 @@ impl Pull<'_> {
             return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
         }
         failure
+    }
+}
+
+fn local(error: io::Error) -> Error {
+    Error::refused(&io_text(&error))
+}
+
+/// Reads a layer's blob to its end, and checks that it is what was asked for.
+fn arrived(compressed: &mut Checked, layer: &Descriptor) -> Result<(), Error> {
+    let arrived = compressed.finish();
+    if let Some(error) = compressed.error.take() {
+        return Err(Error::temporary(&error));
+    }
+    arrived.map_err(|error| Error::temporary(&error))?;
+    match compressed.digest() {
+        got if got == layer.digest => Ok(()),
+        got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
     }
 }
 
@@ -398,7 +454,7 @@ mod tests {
         let mut pull = Pull { name: "x".into(), source, store: &store, report: &report, bytes: 0 };
         let digest = Digest([0; 32]);
         let layer = Descriptor { digest, size: u64::MAX - 1, media_type: String::new() };
-        let error = pull.layer(&layer, &digest, &digest, &[]).err().unwrap();
+        let error = pull.layer(&layer, &digest, &digest, &mut Stack::default()).err().unwrap();
         assert_eq!(error.text, "huge: write: no space left on device");
         assert!(!error.retry && !error.unreachable && read.get() < 1 << 20);
         assert!(pull.failed(&error).hint.is_some_and(|hint| hint.contains("the store is full")));
