@@ -11,7 +11,7 @@ use super::rootfs::c_path;
 use super::store::Store;
 use crate::proto::superblock::{self, Packed};
 use crate::report::Report;
-use crate::sys::{self, fs as sysfs, loopdev, mount, EBUSY, EINVAL, ENODEV};
+use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -115,29 +115,36 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let Some(packed) = superblock::packed(&start) else {
         return Err(Error { text: "is no squashfs and no erofs any more".into(), hint: None });
     };
-    let (source, at, kind) = (c_path(blob)?, c_path(at)?, packed.kind());
-    // Without a loop device: erofs can do so since Linux 6.12, and the others say whether the kernel has them.
-    let mut mounted = mount_read_only(&source, &at, kind);
-    if mounted.is_err_and(|error| error.errno == ENODEV) {
-        load(packed.name(), report);
-        mounted = mount_read_only(&source, &at, kind);
-    }
-    match mounted {
-        Ok(()) => return Ok(()),
-        Err(error) if error.errno == ENODEV => return Err(not_in_kernel(packed)),
-        Err(_) => {}
+    let at = c_path(at)?;
+    let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), mount::MS_RDONLY, c"");
+    let mount = |source: &CStr| match mount_once(source) {
+        Err(error) if error.errno == ENODEV => {
+            load(packed.name(), report);
+            mount_once(source)
+        }
+        result => result,
+    };
+    if packed == Packed::Erofs && takes_files() && mount(&c_path(blob)?).is_ok() {
+        return Ok(());
     }
     // The device lives as long as this descriptor or the mount.
     let (_device, name) = attach(&file, report)?;
-    mount_read_only(&name, &at, kind).map_err(|error| Error {
-        text: [packed.name(), ": ", &error.to_string()].concat(),
-        hint: (error.errno == EINVAL)
-            .then_some("packed in a way that this kernel cannot read, or damaged: the kernel's log says which"),
+    mount(&name).map_err(|error| match error.errno {
+        ENODEV => not_in_kernel(packed),
+        errno => Error {
+            text: [packed.name(), ": ", &error.to_string()].concat(),
+            hint: (errno == EINVAL)
+                .then_some("packed in a way that this kernel cannot read, or damaged: the kernel's log says which"),
+        },
     })
 }
 
-fn mount_read_only(source: &CStr, at: &CStr, kind: &CStr) -> sys::Result<()> {
-    mount::mount(source, at, kind, mount::MS_RDONLY, c"")
+/// Since Linux 6.12 erofs needs no loop device for a file. Before, a try leaves
+/// an error on the console, so it is the number that decides.
+fn takes_files() -> bool {
+    let release = machine::kernel_release().unwrap_or_default();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(12))
 }
 
 fn not_in_kernel(packed: Packed) -> Error {
