@@ -6,6 +6,7 @@ PACKAGES=(
     cpio xz-utils zstd bzip2 kmod                    # the initramfs, packed test data
     qemu-system-x86 e2fsprogs fdisk iproute2         # the tests' machines, disks, networks
     dnsmasq-base skopeo umoci                        # the tests' real parts
+    squashfs-tools erofs-utils                       # layers that need no unpacking
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
 )
 
@@ -80,7 +81,7 @@ fetch_packages() {
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
-        dnsmasq skopeo umoci docker-registry chronyd; do
+        dnsmasq skopeo umoci mksquashfs mkfs.erofs docker-registry chronyd; do
         command -v "$program" >/dev/null || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] || die "please install what brings these programs: ${missing[*]}"

@@ -3,6 +3,8 @@
 
 mod parts;
 
+#[path = "host/blobs.rs"]
+mod blobs;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/run.rs"]

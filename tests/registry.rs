@@ -5,6 +5,7 @@
 use ocinit::host::image::{self, sha256, Entry, Image};
 use ocinit::proto::reference::Reference;
 use ocinit::report::{Failure, Report};
+use ocinit::steps::layer::Layer;
 use ocinit::steps::pull::{self, Access};
 use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
@@ -136,7 +137,8 @@ fn good() -> impl FnOnce(u16, &Blobs) -> Fault {
 fn the_fake_without_a_fault_is_a_registry() {
     let fake = Fake::start(good());
     let image = fake.pull().unwrap();
-    assert_eq!(std::fs::read_to_string(image.layers[0].join("etc/hello")).unwrap(), "hello");
+    let Layer::Folder(folder) = &image.layers[0] else { panic!("a tar is unpacked") };
+    assert_eq!(std::fs::read_to_string(folder.join("etc/hello")).unwrap(), "hello");
     assert_eq!(fake.seen().len(), 3);
     // The second time only the manifest is asked for.
     fake.pull().unwrap();

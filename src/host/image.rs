@@ -2,6 +2,7 @@
 //! input gives the same digests.
 
 use super::compress::gzip;
+use crate::proto::superblock;
 use ring::digest::{digest, SHA256};
 use serde_json::{json, Value};
 use std::io;
@@ -57,14 +58,16 @@ impl Entry {
 /// An image to be written.
 pub struct Image {
     pub tag: String,
-    /// Uncompressed tars, lowest first; [`tar`] makes one from entries.
+    /// Uncompressed tars, or file systems (squashfs, erofs), lowest first; [`tar`] makes one from entries.
     pub layers: Vec<Vec<u8>>,
     /// The config's `config` object: `{"Entrypoint": ["/hello"], "Env": ["A=b"]}`.
     pub config: Value,
     /// `amd64`, `arm64`, `arm`.
     pub architecture: String,
-    /// Whether layers are stored as gzip, or as they are.
+    /// Whether tars are stored as gzip, or as they are.
     pub compressed: bool,
+    /// What every layer says of itself, in place of what it is.
+    pub media_type: Option<String>,
 }
 
 impl Image {
@@ -75,7 +78,8 @@ impl Image {
             "aarch64" => "arm64",
             other => other,
         };
-        Image { tag: "latest".into(), layers, config, architecture: architecture.into(), compressed: true }
+        let (tag, architecture) = ("latest".into(), architecture.into());
+        Image { tag, layers, config, architecture, compressed: true, media_type: None }
     }
 }
 
@@ -130,13 +134,14 @@ pub fn write(dir: &Path, images: &[Image]) -> io::Result<Vec<String>> {
     let (mut manifests, mut digests) = (Vec::new(), Vec::new());
     for image in images {
         let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-        for tar in &image.layers {
-            diff_ids.push(format!("sha256:{}", sha256(tar)));
-            layers.push(if image.compressed {
-                put("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(tar))?
-            } else {
-                put("application/vnd.oci.image.layer.v1.tar", tar)?
-            });
+        for layer in &image.layers {
+            diff_ids.push(format!("sha256:{}", sha256(layer)));
+            let (media, packed) = match superblock::packed(layer) {
+                Some(packed) => (format!("application/vnd.stacker.image.layer.{}", packed.name()), None),
+                None if image.compressed => ("application/vnd.oci.image.layer.v1.tar+gzip".into(), Some(gzip(layer))),
+                None => ("application/vnd.oci.image.layer.v1.tar".into(), None),
+            };
+            layers.push(put(image.media_type.as_ref().unwrap_or(&media), packed.as_ref().unwrap_or(layer))?);
         }
         let config = json!({
             "architecture": image.architecture, "os": "linux", "config": image.config,

@@ -124,11 +124,14 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
     let image = fetch(&container, &store, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let mounted = rootfs::mount_read_only(&image.layers, &dir, &target);
+    let mounted = rootfs::mount_read_only(&image.layers, &dir, &target, report);
     // The kernel has looked the names up: the folder is not needed any more.
     if let Err(error) = store.end_container(&dir) {
         report.warn("mount", format_args!("{}: {}", dir.to_string_lossy(), io_text(&error)));
     }
-    mounted.map_err(|error| fail(&target.to_string_lossy(), &error.to_string()))?;
+    mounted.map_err(|error| Failure {
+        hint: error.hint.map(String::from),
+        ..fail(&target.to_string_lossy(), &error.text)
+    })?;
     Ok(0)
 }

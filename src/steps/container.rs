@@ -79,7 +79,7 @@ pub fn asked_to_stop() -> Option<Exit> {
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let mounted = rootfs::mount_writable(&image.layers, &dir);
+    let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
     let outcome = match mounted {
         Ok(root) => {
             let outcome = run_in(line, image, &root, around);
@@ -88,21 +88,15 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
             }
             outcome
         }
-        Err(error) => Err(overlay_failure(&error)),
+        Err(error) => Err(Failure {
+            hint: error.hint.map(String::from),
+            ..Failure::new("container", "root: ".to_string() + &error.text)
+        }),
     };
     if let Err(error) = store.end_container(&dir) {
         around.report.warn("container", format_args!("{}: {error}", dir.to_string_lossy()));
     }
     outcome
-}
-
-fn overlay_failure(error: &Error) -> Failure {
-    let failure = Failure::new("container", ["root: ", &error.to_string()].concat());
-    match error.errno {
-        crate::sys::ENODEV => failure.hint("this kernel has no overlayfs: build it in, or add its module"),
-        EPERM => failure.hint("mounting takes root"),
-        _ => failure,
-    }
 }
 
 fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -> Outcome<Exit> {

@@ -10,6 +10,7 @@ pub mod drivers;
 pub mod early;
 pub mod end;
 pub mod inflate;
+pub mod layer;
 pub mod layout;
 pub mod memory;
 pub mod network;

@@ -4,6 +4,7 @@ mod layers;
 mod pipe;
 mod stream;
 
+use super::layer::Layer;
 use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
@@ -17,14 +18,13 @@ use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
 use layers::Wanted;
 use ring::digest::{digest, Context, SHA256};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// An image that is complete in the store.
 pub struct Image {
     pub config: ImageConfig,
-    /// The layers' folders, lowest first.
-    pub layers: Vec<PathBuf>,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
 }
 
 /// What pulling needs to know beside the name.
@@ -151,7 +151,7 @@ impl Pull<'_> {
     }
 
     /// All layers, lowest first; those that the store lacks are fetched.
-    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<PathBuf>, Error> {
+    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<Layer>, Error> {
         let count = layers.len();
         let wanted: Vec<Wanted> = chain(&config.diff_ids)
             .zip(layers)
@@ -161,12 +161,12 @@ impl Pull<'_> {
                 diff_id,
                 chain,
                 object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
-                here: self.store.layer(&chain),
+                here: self.store.layer(&chain, &diff_id),
             })
             .collect();
-        let (folders, bytes) = layers::fetch(&wanted, &*self.source, self.store, self.report)?;
+        let (layers, bytes) = layers::fetch(&wanted, &*self.source, self.store, self.report)?;
         self.bytes = bytes;
-        Ok(folders)
+        Ok(layers)
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to boot.
@@ -174,7 +174,7 @@ impl Pull<'_> {
         let digest = self.store.image(&self.name).filter(|_| error.unreachable);
         let config = digest.and_then(|digest| oci::image_config(&self.store.config(&digest)?).ok());
         let Some(config) = config else { return Err(self.failed(&error)) };
-        let layers = chain(&config.diff_ids).map(|(_, chain)| self.store.layer(&chain)).collect();
+        let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id)).collect();
         let Some(layers) = layers else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));

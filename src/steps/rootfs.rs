@@ -3,9 +3,15 @@
 //! The layers are named by short symlinks in a folder that becomes the current
 //! one for the call: mount(2) takes one page of options, which 500 names of 64
 //! digits do not fit in, and overlayfs reads `:` `,` `\` in a path as its own.
+//! With numbers for names, 500 layers take 2 kB on every kernel; `lowerdir+` of
+//! fsconfig(2) would be a second way beside this one, for kernels since 6.8,
+//! and could do nothing more.
 
-use crate::sys::{fs as sysfs, machine, mount, process, Error, Result};
+use super::layer::{self, Error, Layer};
+use crate::report::Report;
+use crate::sys::{self, fs as sysfs, machine, mount, process, EBUSY, EINVAL, ENODEV, EPERM};
 use std::ffi::CString;
+use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
@@ -17,53 +23,124 @@ const FEATURES: &str = ",redirect_dir=off,index=off,metacopy=off";
 
 /// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
 /// written and `dir/work` for overlayfs itself.
-pub fn mount_writable(layers: &[PathBuf], dir: &Path) -> Result<PathBuf> {
+pub fn mount_writable(layers: &[Layer], dir: &Path, report: &Report) -> Result<PathBuf, Error> {
     let root = dir.join("root");
-    let options = [&lower_names(layers, 1, dir)?, ",upperdir=upper,workdir=work", FEATURES].concat();
-    overlay(&options, dir, &root)?;
+    stack(layers, 1, dir, ",upperdir=upper,workdir=work", &root, report)?;
     Ok(root)
 }
 
 /// Mounts `layers` (lowest first) at `target`; nothing can be written there.
 /// `dir` is a container's folder of the store, which may go afterwards.
-pub fn mount_read_only(layers: &[PathBuf], dir: &Path, target: &Path) -> Result<()> {
+pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Report) -> Result<(), Error> {
     // Without an upper, overlayfs wants two lowers.
-    overlay(&[&lower_names(layers, 2, dir)?, FEATURES].concat(), dir, target)
+    stack(layers, 2, dir, "", target, report)
+}
+
+/// Mounts at least so many lowers with these `options` at `target`.
+fn stack(
+    layers: &[Layer],
+    least: usize,
+    dir: &Path,
+    options: &str,
+    target: &Path,
+    report: &Report,
+) -> Result<(), Error> {
+    let mut lowers = Lowers { dir, names: String::from("lowerdir="), count: 0, mounted: Vec::new() };
+    let mounted = lowers.place(layers, least, report).and_then(|()| {
+        overlay(&[&lowers.names, options, FEATURES].concat(), dir, target).map_err(|error| Error {
+            text: error.to_string(),
+            hint: match error.errno {
+                ENODEV => Some("this kernel has no overlayfs: build it in, or add its module"),
+                EPERM => Some("mounting takes root"),
+                _ => None,
+            },
+        })
+    });
+    for at in &lowers.mounted {
+        // One that stays is unmounted when a store is opened next.
+        let _ = layer::unmount(at);
+    }
+    mounted
+}
+
+/// What is stacked: `dir/0`, the topmost, and so on.
+struct Lowers<'a> {
+    dir: &'a Path,
+    /// `lowerdir=0:1:…`
+    names: String,
+    count: usize,
+    /// Those that are mounts.
+    mounted: Vec<PathBuf>,
+}
+
+impl Lowers<'_> {
+    /// Puts each layer into place, topmost first. A layer that is there twice
+    /// counts where it is higher: overlayfs refuses the same folder twice, and
+    /// the lower one shows nowhere. Where there are less than `least`, the
+    /// store's empty folders are the lowest ones: no more than are needed,
+    /// since overlayfs stacks as many as an image may have.
+    fn place(&mut self, layers: &[Layer], least: usize, report: &Report) -> Result<(), Error> {
+        for (index, layer) in layers.iter().enumerate().rev() {
+            if layers.get(index + 1..).is_some_and(|above| above.contains(layer)) {
+                continue;
+            }
+            let at = match layer {
+                Layer::Folder(folder) => self.link(folder)?,
+                Layer::Blob(blob) => self.mount(blob, report)?,
+            };
+            if hides_all_below(&at) {
+                break;
+            }
+        }
+        // Two of them, since overlayfs refuses the same one twice.
+        for empty in ["empty/0", "empty/1"] {
+            if self.count < least {
+                self.link(&self.dir.join(empty))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, folder: &Path) -> Result<PathBuf, Error> {
+        let at = self.next();
+        symlink(folder, &at).map_err(|error| sys::Error::from_io("symlink", &error))?;
+        Ok(at)
+    }
+
+    fn mount(&mut self, blob: &Path, report: &Report) -> Result<PathBuf, Error> {
+        let at = self.next();
+        fs::create_dir(&at).map_err(|error| sys::Error::from_io("mkdir", &error))?;
+        layer::mount_at(blob, &at, report)?;
+        self.mounted.push(at.clone());
+        Ok(at)
+    }
+
+    /// The place of the next lower.
+    fn next(&mut self) -> PathBuf {
+        let name = self.count.to_string();
+        if self.count > 0 {
+            self.names.push(':');
+        }
+        self.names.push_str(&name);
+        self.count += 1;
+        self.dir.join(name)
+    }
 }
 
 /// Whether a layer's own root is opaque: overlayfs heeds the mark in folders
 /// below the root only, so the layers below such a one are left out.
-pub fn hides_all_below(layer: &Path) -> bool {
+fn hides_all_below(layer: &Path) -> bool {
     let mut value = [0; 1];
-    let length = c_path(layer).and_then(|path| sysfs::lgetxattr(&path, c"trusted.overlay.opaque", &mut value));
+    // With a dot, so that a link to a folder is followed.
+    let length =
+        c_path(&layer.join(".")).and_then(|path| sysfs::lgetxattr(&path, c"trusted.overlay.opaque", &mut value));
     length == Ok(1) && value == *b"y"
-}
-
-/// `lowerdir=N:…:1:0`, topmost first, each a symlink in `dir`. Where the image
-/// has less than `least` layers, the store's empty folders are the lowest ones:
-/// no more than are needed, since overlayfs stacks as many as an image may have.
-fn lower_names(layers: &[PathBuf], least: usize, dir: &Path) -> Result<String> {
-    let lowest = layers.iter().rposition(|layer| hides_all_below(layer)).unwrap_or(0);
-    let layers = layers.get(lowest..).unwrap_or_default();
-    // Two of them, since overlayfs refuses the same one twice.
-    let padding = ["empty/0", "empty/1"].map(|name| dir.join(name));
-    let padding = padding.get(..least.saturating_sub(layers.len())).unwrap_or_default();
-    let mut names = String::from("lowerdir=");
-    for (index, layer) in padding.iter().chain(layers).enumerate().collect::<Vec<_>>().into_iter().rev() {
-        let name = index.to_string();
-        symlink(layer, dir.join(&name)).map_err(|error| Error::from_io("symlink", &error))?;
-        names.push_str(&name);
-        if index > 0 {
-            names.push(':');
-        }
-    }
-    Ok(names)
 }
 
 /// Mounts from within `dir`; relative paths of the command line still mean
 /// what they meant, so the way back is kept.
-fn overlay(options: &str, dir: &Path, target: &Path) -> Result<()> {
-    let options = CString::new(options).map_err(|_| Error::new("mount(overlay)", crate::sys::EINVAL))?;
+fn overlay(options: &str, dir: &Path, target: &Path) -> sys::Result<()> {
+    let options = CString::new(options).map_err(|_| sys::Error::new("mount(overlay)", EINVAL))?;
     let target = c_path(target)?;
     let back = sysfs::openat(sysfs::CWD, c".", sysfs::O_PATH | sysfs::O_DIRECTORY, 0)?;
     process::chdir(&c_path(dir)?)?;
@@ -73,22 +150,22 @@ fn overlay(options: &str, dir: &Path, target: &Path) -> Result<()> {
 }
 
 /// Unmounts a root, waiting a little for whoever still holds it.
-pub fn unmount(root: &Path) -> Result<()> {
+pub fn unmount(root: &Path) -> sys::Result<()> {
     const PATIENCE_MS: u64 = 2000;
     let root = c_path(root)?;
     let start_ms = machine::uptime_ms();
     loop {
         match mount::umount(&root, 0) {
-            Err(error) if error.errno == crate::sys::EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
+            Err(error) if error.errno == EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            Err(error) if error.errno == crate::sys::EBUSY => return mount::umount(&root, mount::MNT_DETACH),
+            Err(error) if error.errno == EBUSY => return mount::umount(&root, mount::MNT_DETACH),
             result => return result,
         }
     }
 }
 
 /// A path as the kernel takes it.
-pub fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("open", crate::sys::EINVAL))
+pub fn c_path(path: &Path) -> sys::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| sys::Error::new("open", EINVAL))
 }

@@ -4,6 +4,8 @@
 //! layers/HEX     one folder a layer, named by its chain ID (OCI image spec,
 //!                config.md): what a layer's folder holds may depend on the
 //!                layers below it (implied parents, hardlinks)
+//! blobs/HEX      one file a layer that needs no unpacking, named by its digest,
+//!                which is its diff ID: it depends on nothing
 //! configs/HEX    image configurations by digest
 //! images/NAME    image name → digest of its configuration
 //! tmp/N/         what a process makes: renamed when complete
@@ -15,15 +17,17 @@
 //! left by a process that was killed, or by an earlier boot, and is removed.
 
 use super::cache;
-use super::{remove, rootfs};
+use super::layer::{self, Layer};
+use super::remove;
+use super::rootfs::c_path;
 use crate::proto::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, mount};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{symlink, MetadataExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// An open store.
@@ -34,7 +38,7 @@ pub struct Store {
     tmp: Claim,
 }
 
-const FOLDERS: [&str; 7] = ["layers", "configs", "images", "tmp", "containers", "empty/0", "empty/1"];
+const FOLDERS: [&str; 8] = ["layers", "blobs", "configs", "images", "tmp", "containers", "empty/0", "empty/1"];
 /// Those that hold folders with a lock.
 const CLAIMED: [&str; 2] = ["tmp", "containers"];
 
@@ -61,9 +65,7 @@ impl Store {
         match Store::open(root, on_disk, report) {
             Err(error) if on_disk => {
                 let why = io_text(&error);
-                rootfs::c_path(root)
-                    .and_then(|path| mount::umount(&path, mount::MNT_DETACH))
-                    .map_err(|_| failure(error))?;
+                c_path(root).and_then(|path| mount::umount(&path, mount::MNT_DETACH)).map_err(|_| failure(error))?;
                 let place = cache::STORE;
                 report.warn("store", format_args!("{place}: {why}; the disk is left alone, images are kept in memory"));
                 fs::create_dir_all(root).and_then(|()| Store::open(root, false, report)).map_err(failure)
@@ -72,10 +74,14 @@ impl Store {
         }
     }
 
-    /// The folder of a complete layer.
-    pub fn layer(&self, chain: &Digest) -> Option<PathBuf> {
-        let path = self.root.join("layers").join(chain.hex());
-        path.is_dir().then_some(path)
+    /// A complete layer: unpacked, by its chain ID, or as it came, by its diff ID.
+    pub fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
+        let folder = self.root.join("layers").join(chain.hex());
+        if folder.is_dir() {
+            return Some(Layer::Folder(folder));
+        }
+        let blob = self.root.join("blobs").join(diff_id.hex());
+        blob.is_file().then_some(Layer::Blob(blob))
     }
 
     /// An empty folder for a layer in the making.
@@ -87,7 +93,7 @@ impl Store {
     }
 
     /// Makes the folder of [`Store::begin_layer`] a complete layer.
-    pub fn commit_layer(&self, made: &Path, chain: &Digest) -> io::Result<PathBuf> {
+    pub fn commit_layer(&self, made: &Path, chain: &Digest) -> io::Result<Layer> {
         let path = self.root.join("layers").join(chain.hex());
         self.flush()?;
         match fs::rename(made, &path) {
@@ -95,10 +101,31 @@ impl Store {
             Err(_) if path.is_dir() => remove::tree(made)?,
             result => result?,
         }
-        Ok(path)
+        Ok(Layer::Folder(path))
     }
 
-    /// Gives up the folder of [`Store::begin_layer`].
+    /// An empty file for a layer that is kept as it is.
+    pub fn begin_blob(&self, digest: &Digest) -> io::Result<(PathBuf, File)> {
+        let path = self.tmp.join(digest.hex());
+        let file = File::create(&path)?;
+        Ok((path, file))
+    }
+
+    /// Makes the file of [`Store::begin_blob`] a complete layer, which nobody is to write to.
+    pub fn commit_blob(&self, made: &Path, digest: &Digest) -> io::Result<Layer> {
+        let path = self.root.join("blobs").join(digest.hex());
+        fs::set_permissions(made, Permissions::from_mode(0o444))?;
+        self.flush()?;
+        fs::rename(made, &path)?;
+        Ok(Layer::Blob(path))
+    }
+
+    /// The root of a layer, open for reading: a lower for the next one to be unpacked.
+    pub fn open_layer(&self, layer: &Layer, report: &Report) -> Result<OwnedFd, layer::Error> {
+        layer.open(&self.tmp, report)
+    }
+
+    /// Gives up what [`Store::begin_layer`] or [`Store::begin_blob`] made.
     pub fn abandon(&self, made: &Path) {
         // What stays is removed when a store is opened next.
         let _ = remove::tree(made);
@@ -220,9 +247,9 @@ fn collect(parent: &Path, report: &Report) {
         if is_folder && lock.is_none() {
             continue;
         }
-        // Of a container whose `run` was killed; most have no mount any more.
-        if let Ok(root) = rootfs::c_path(&path.join("root")) {
-            while mount::umount(&root, mount::MNT_DETACH).is_ok() {}
+        // The root of a container whose `run` was killed, or a layer that was just being mounted; most have none.
+        for inside in fs::read_dir(&path).into_iter().flatten().flatten() {
+            while layer::unmount(&inside.path()).is_ok() {}
         }
         if let Err(error) = remove::tree(&path) {
             report.warn("store", format_args!("{}: {}; it stays", path.display(), io_text(&error)));

@@ -11,6 +11,7 @@ pub use libc::{
 
 pub mod fs;
 pub mod io;
+pub mod loopdev;
 pub mod machine;
 pub mod mount;
 pub mod process;

@@ -6,7 +6,7 @@ use std::ptr::null;
 
 pub use libc::{
     MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT,
-    MS_SLAVE, MS_STRICTATIME,
+    MS_SLAVE, MS_STRICTATIME, UMOUNT_NOFOLLOW,
 };
 
 /// Mounts a new file system of type `kind`; `data` is its option string.
@@ -55,7 +55,7 @@ pub fn move_(source: &CStr, target: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// Unmounts `target`; `flags` is 0 or [`MNT_DETACH`].
+/// Unmounts `target`; `flags` is a set of [`MNT_DETACH`] and [`UMOUNT_NOFOLLOW`].
 pub fn umount(target: &CStr, flags: libc::c_int) -> Result<()> {
     // SAFETY: the path is NUL-terminated.
     cvt("umount", unsafe { libc::umount2(target.as_ptr(), flags) })?;

@@ -46,7 +46,7 @@ fn nothing_of_a_failed_pull_is_kept() {
 }
 
 /// One file of a tree: all that a container can see of it.
-fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
+pub fn tree(top: &Path) -> BTreeMap<PathBuf, String> {
     let mut entries = BTreeMap::new();
     let mut pending = vec![top.to_path_buf()];
     while let Some(path) = pending.pop() {

@@ -3,7 +3,9 @@
 use ocinit::host::image::{self, tar, Entry, Image};
 use ocinit::host::registry::DockerRegistry;
 use serde_json::{json, Value};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The lowest layer of all: the payload, a user database, odd files.
 pub fn base(payload: &[u8]) -> Vec<Entry> {
@@ -80,6 +82,34 @@ pub fn odd(payload: &[u8], entries: &[Entry], user: &str, working_dir: &str) -> 
     config["User"] = user.into();
     config["WorkingDir"] = working_dir.into();
     Image::new(vec![tar(&base(payload)), tar(entries)], config)
+}
+
+/// Runs a program of Debian's squashfs-tools or erofs-utils that writes `file`, with `input`; gives that file.
+/// Without it there is none, and the test is skipped with a line.
+pub fn packed(file: &Path, program: &str, words: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:target/tools/usr/bin";
+    let mut command = Command::new(program);
+    command.args(words).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            println!("skipped: {program}: {error} (./dev setup brings it)");
+            return None;
+        }
+    };
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    assert!(child.wait().unwrap().success(), "{program}");
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::remove_file(file).unwrap();
+    Some(bytes)
+}
+
+/// `squashfs`: the payload's image as one squashfs, which is its layer as it is.
+pub fn squashfs(dir: &Path, payload: &[u8]) -> Option<Image> {
+    let file = dir.join("layer.squashfs");
+    let words = ["-quiet", "-no-progress", "-comp", "gzip", &file.to_string_lossy()];
+    let layer = packed(&file, "sqfstar", &words, &tar(&base(payload)))?;
+    Some(Image::new(vec![layer], config()))
 }
 
 /// Writes one image as a layout of its own.

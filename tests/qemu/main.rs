@@ -8,6 +8,7 @@
 mod parts;
 
 mod bad;
+mod blobs;
 mod cache;
 mod containers;
 mod ends;

@@ -3,20 +3,21 @@
 //! those, and is settled from the lowest up by whoever completes the next one.
 
 use super::again;
-use super::stream::{self, Expected};
+use super::stream::{self, Blob};
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use crate::proto::progress::{size, Progress};
+use crate::proto::superblock;
 use crate::report::Report;
+use crate::steps::layer::{self, Layer};
 use crate::steps::memory;
-use crate::steps::rootfs;
 use crate::steps::source::{Error, Source};
 use crate::steps::store::Store;
 use crate::steps::unpack::{Lower, Unsettled};
 use crate::sys::{io_text, machine, thread};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -37,18 +38,18 @@ pub struct Wanted {
     pub chain: Digest,
     /// For people: `layer 4/5 sha256:77aa…`.
     pub object: String,
-    /// Its folder, where the store has it.
-    pub here: Option<PathBuf>,
+    /// Where the store has it already.
+    pub here: Option<Layer>,
 }
 
-/// Brings what is missing of `wanted` (lowest first) into the store; the
-/// folders of all, and how many bytes came.
+/// Brings what is missing of `wanted` (lowest first) into the store; all of
+/// them, and how many bytes came.
 pub fn fetch(
     wanted: &[Wanted],
     source: &dyn Source,
     store: &Store,
     report: &Report,
-) -> Result<(Vec<PathBuf>, u64), Error> {
+) -> Result<(Vec<Layer>, u64), Error> {
     let missing = || wanted.iter().filter(|layer| layer.here.is_none());
     let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
     let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
@@ -66,12 +67,12 @@ pub fn fetch(
     }
     let Work { state, progress, .. } = work;
     let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for (made, _) in state.read.iter().flatten() {
-        store.abandon(made);
+    for made in state.read.iter().flatten() {
+        made.abandon(store);
     }
     match state.failed {
         Some(error) => Err(error),
-        None => Ok((state.folders, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
+        None => Ok((state.complete, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
     }
 }
 
@@ -95,15 +96,38 @@ struct Work<'a> {
 struct State {
     /// The lowest layer that nobody has taken.
     next: usize,
-    /// The folders of the complete layers: the lowest ones.
-    folders: Vec<PathBuf>,
-    /// Those of them that something above can see, topmost first.
-    lowers: Vec<Lower>,
+    /// The complete layers: the lowest ones.
+    complete: Vec<Layer>,
+    /// The roots of those of them that somebody has asked for, lowest first.
+    open: Vec<Lower>,
     /// Layers that were read and wait for those below, by number.
-    read: Vec<Option<(PathBuf, Unsettled)>>,
+    read: Vec<Option<Made>>,
     /// Somebody settles the next layer.
     settling: bool,
     failed: Option<Error>,
+}
+
+/// A layer that was read.
+enum Made {
+    /// Unpacked into a folder, but for what depends on the layers below.
+    Folder(PathBuf, Unsettled),
+    /// Kept as it is.
+    Blob(Layer),
+}
+
+impl Made {
+    fn bytes(&self) -> usize {
+        match self {
+            Made::Folder(_, unsettled) => unsettled.bytes(),
+            Made::Blob(_) => 0,
+        }
+    }
+
+    fn abandon(&self, store: &Store) {
+        if let Made::Folder(folder, _) = self {
+            store.abandon(folder);
+        }
+    }
 }
 
 impl Work<'_> {
@@ -140,8 +164,8 @@ impl Work<'_> {
         Some(found)
     }
 
-    /// From the registry into a folder of its own, but for what depends on the layers below.
-    fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<(PathBuf, Unsettled), Error> {
+    /// From the registry into a folder or file of its own.
+    fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
         let start_ms = machine::uptime_ms();
         let made = again(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
         let took_ms = machine::uptime_ms() - start_ms;
@@ -150,28 +174,57 @@ impl Work<'_> {
         Ok(made)
     }
 
-    fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<(PathBuf, Unsettled), Error> {
-        let blob = source.blob(&layer.descriptor)?;
-        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
+    fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
         let come = AtomicU64::new(0);
         let tick = |bytes| {
             come.fetch_add(bytes, Ordering::Relaxed);
             self.come(bytes)
         };
-        let expected = Expected { layer: &layer.descriptor, diff_id: &layer.diff_id };
+        let mut blob = Blob::new(source.blob(&layer.descriptor)?, &layer.descriptor, &tick);
+        let made = match layer::start_of(&mut blob) {
+            Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
+            Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
+                Ok(None) => self.unpack(index, layer, &mut blob, &start),
+                // As stacker writes it: what is not packed once more is its own diff ID.
+                Ok(Some(_)) if layer.descriptor.digest != layer.diff_id => {
+                    Err(Error::refused("its digest is not its diff ID"))
+                }
+                Ok(Some(_)) => self.keep(layer, &mut blob, &start),
+                // What is damaged is not what the media type speaks of.
+                Err(why) => blob.arrived().and(Err(Error::refused(why))),
+            },
+        };
+        made.map_err(|error| {
+            self.progress().take_back(come.into_inner());
+            // It may have been stopped by another's failure.
+            let retry = error.retry && self.lock().failed.is_none();
+            Error { retry, ..error }
+        })
+    }
+
+    fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+        let folder = self.store.begin_layer(&layer.chain).map_err(local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
-        let folder = File::open(&made).map_err(local)?;
-        let read = stream::layer(blob, &expected, folder.into(), &mut || self.below(index), &tick, &mut warn);
+        let read = File::open(&folder).map_err(local).and_then(|open| {
+            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut || self.below(index), &mut warn)
+        });
         match read {
-            Ok(unsettled) => Ok((made, unsettled)),
+            Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
             Err(error) => {
-                self.store.abandon(&made);
-                self.progress().take_back(come.into_inner());
-                // It may have been stopped by another's failure.
-                let retry = error.retry && self.lock().failed.is_none();
-                Err(Error { retry, ..error })
+                self.store.abandon(&folder);
+                Err(error)
             }
         }
+    }
+
+    fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+        let digest = &layer.descriptor.digest;
+        let (made, mut file) = self.store.begin_blob(digest).map_err(local)?;
+        if let Err(error) = stream::keep(blob, start, &mut file) {
+            self.store.abandon(&made);
+            return Err(error);
+        }
+        self.store.commit_blob(&made, digest).map_err(local).map(Made::Blob)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -187,16 +240,16 @@ impl Work<'_> {
         self.lock().failed.is_none()
     }
 
-    /// The layers below, when they are complete.
+    /// The layers below, topmost first, when they are complete.
     fn below(&self, index: usize) -> Option<Vec<Lower>> {
         let mut state = self.lock();
-        while state.failed.is_none() && state.folders.len() < index {
+        while state.failed.is_none() && state.complete.len() < index {
             state = self.wait(state);
         }
-        state.failed.is_none().then(|| state.lowers.clone())
+        state.lowers(index, self)
     }
 
-    fn put(&self, index: usize, made: (PathBuf, Unsettled)) {
+    fn put(&self, index: usize, made: Made) {
         if let Some(place) = self.lock().read.get_mut(index) {
             *place = Some(made);
         }
@@ -216,56 +269,57 @@ impl Work<'_> {
             return;
         }
         state.settling = true;
-        while let Some(layer) = self.wanted.get(state.folders.len()).filter(|_| state.failed.is_none()) {
-            let index = state.folders.len();
-            let folder = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
-                (Some(folder), _) => Ok(folder.clone()),
-                (None, Some((made, unsettled))) => {
-                    let lowers = state.lowers.clone();
+        while let Some(layer) = self.wanted.get(state.complete.len()).filter(|_| state.failed.is_none()) {
+            let index = state.complete.len();
+            let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
+                (Some(here), _) => here.clone(),
+                (None, Some(Made::Blob(blob))) => blob,
+                (None, Some(Made::Folder(made, unsettled))) => {
+                    let lowers = state.lowers(index, self);
                     drop(state);
-                    let folder = self.complete(layer, made, unsettled, lowers);
+                    let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
                     state = self.lock();
-                    folder
+                    match complete {
+                        Some(Ok(complete)) => complete,
+                        failed => {
+                            self.store.abandon(&made);
+                            failed.and_then(Result::err).map(|error| state.failed.get_or_insert(error));
+                            break;
+                        }
+                    }
                 }
                 (None, None) => break,
             };
-            if let Err(error) = folder.and_then(|folder| state.push(folder)) {
-                state.failed.get_or_insert(error.of(&layer.object));
-            }
+            state.complete.push(complete);
             self.changed.notify_all();
         }
         state.settling = false;
+        self.changed.notify_all();
     }
 
-    fn complete(
-        &self,
-        layer: &Wanted,
-        made: PathBuf,
-        unsettled: Unsettled,
-        lowers: Vec<Lower>,
-    ) -> Result<PathBuf, Error> {
+    fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
         let settled = unsettled.settle(lowers).map_err(|error| Error::refused(&error));
-        let settled = settled.and_then(|_| self.store.commit_layer(&made, &layer.chain).map_err(local));
-        if settled.is_err() {
-            self.store.abandon(&made);
-        }
-        settled
+        let complete = settled.and_then(|_| self.store.commit_layer(made, &layer.chain).map_err(local));
+        complete.map_err(|error| error.of(&layer.object))
     }
 }
 
 impl State {
     fn waiting_bytes(&self) -> usize {
-        self.read.iter().flatten().map(|(_, unsettled)| unsettled.bytes()).sum()
+        self.read.iter().flatten().map(Made::bytes).sum()
     }
 
-    /// One more complete layer.
-    fn push(&mut self, folder: PathBuf) -> Result<(), Error> {
-        if rootfs::hides_all_below(&folder) {
-            self.lowers.clear();
+    /// The roots of the lowest `count` layers, which are complete, topmost first;
+    /// none where something has failed.
+    fn lowers(&mut self, count: usize, work: &Work<'_>) -> Option<Vec<Lower>> {
+        while self.failed.is_none() && self.open.len() < count {
+            let layer = self.complete.get(self.open.len())?;
+            match work.store.open_layer(layer, work.report) {
+                Ok(root) => self.open.push(Arc::new(root)),
+                Err(error) => self.failed = Some(Error { hint: error.hint, ..Error::refused(&error.text) }),
+            }
         }
-        self.lowers.insert(0, Arc::new(File::open(&folder).map_err(local)?.into()));
-        self.folders.push(folder);
-        Ok(())
+        self.failed.is_none().then(|| self.open.iter().take(count).rev().cloned().collect())
     }
 }
 
@@ -416,7 +470,14 @@ mod tests {
             1 => Box::new(Opens(gate.clone(), blobs[1].1.clone())),
             n => Box::new(io::Cursor::new(blobs[n].1.clone())),
         }));
-        let (folders, bytes) = fetch(&all, &source, &store, &QUIET).unwrap();
+        let (layers, bytes) = fetch(&all, &source, &store, &QUIET).unwrap();
+        let folders: Vec<_> = layers
+            .iter()
+            .map(|layer| match layer {
+                Layer::Folder(folder) => folder,
+                Layer::Blob(blob) => panic!("{} was kept", blob.display()),
+            })
+            .collect();
         assert_eq!(bytes, all.iter().map(|layer| layer.descriptor.size).sum::<u64>());
         assert!(folders[1].join("link").is_file() && folders[1].join("d/file").is_file());
         assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);

@@ -1,4 +1,4 @@
-//! One layer from its blob to its folder, in one pass:
+//! One layer from its blob to its folder or file, in one pass:
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use super::pipe::{Chunk, Pipe};
@@ -10,67 +10,58 @@ use crate::steps::source::{Error, Fetched};
 use crate::steps::unpack::{self, Below, Unsettled};
 use crate::sys::{io_text, thread};
 use ring::digest::{Context, SHA256};
-use std::io::{self, BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// What a layer has to be.
-pub struct Expected<'a> {
-    pub layer: &'a Descriptor,
-    pub diff_id: &'a Digest,
-}
 
 /// Told of every few compressed bytes that have come; false: give up.
 pub type Tick<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
-/// Reads `blob` to its end and unpacks it into the empty `folder`. What
-/// [`unpack::read`] says of `below` holds here.
-pub fn layer(
-    blob: Fetched,
-    expected: &Expected<'_>,
+/// Reads the blob, which begins with `start`, to its end and unpacks it into the
+/// empty `folder`. What [`unpack::read`] says of `below` holds here.
+pub fn unpack(
+    blob: &mut Blob<'_>,
+    start: &[u8],
+    diff_id: &Digest,
     folder: OwnedFd,
     below: &mut Below<'_>,
-    tick: &Tick<'_>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Unsettled, Error> {
     let pipe = Pipe::new();
     // The rest of the download would say nothing about a store that is full.
     let enough = AtomicBool::new(false);
-    let tick = |bytes| tick(bytes) && !enough.load(Ordering::Relaxed);
-    let (mut blob, mut arrived, mut unpacked) = (blob, Ok(()), Err(String::new()));
+    let (mut arrived, mut unpacked) = (Ok(()), Err(String::new()));
     let mut raw = Raw { pipe: &pipe, chunk: Chunk::default(), at: 0, context: Context::new(&SHA256) };
     let mut folder = Some(folder);
-    let started =
-        thread::beside(&mut [&mut || arrived = arrive(&mut *blob, expected.layer, &pipe, &tick)], &mut || {
-            let Some(folder) = folder.take() else { return };
-            unpacked = unpack::read(&mut raw, folder, below, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
-            enough.store(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
-            pipe.leave();
-        });
+    let mut arrive = || {
+        inflate(&mut start.chain(&mut *blob), &pipe);
+        if !enough.load(Ordering::Relaxed) {
+            arrived = blob.arrived();
+        }
+    };
+    let started = thread::beside(&mut [&mut arrive], &mut || {
+        let Some(folder) = folder.take() else { return };
+        unpacked = unpack::read(&mut raw, folder, below, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
+        enough.store(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
+        pipe.leave();
+    });
     started.map_err(|error| Error::refused(&error.to_string()))?;
     // Whatever went wrong here: a damaged or cut download explains it best.
-    if !enough.into_inner() {
-        arrived?;
-    }
+    arrived?;
     let (unpacked, raw_digest) = unpacked.map_err(|error| Error::refused(&error))?;
-    if raw_digest != *expected.diff_id {
+    if raw_digest != *diff_id {
         return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
     }
     Ok(unpacked)
 }
 
-/// Fills the pipe as long as somebody reads it, and checks the blob to its end.
-fn arrive(blob: &mut dyn Read, layer: &Descriptor, pipe: &Pipe, tick: &Tick<'_>) -> Result<(), Error> {
-    let mut compressed = Compressed::new(blob, layer.size, tick);
-    inflate(&mut compressed, pipe);
-    let arrived = compressed.finish();
-    if let Some(error) = compressed.error.take() {
-        return Err(Error::temporary(&error));
-    }
-    arrived.map_err(|error| Error::temporary(&error))?;
-    match hash_of(compressed.context) {
-        got if got == layer.digest => Ok(()),
-        got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+/// Reads the blob, which begins with `start`, to its end into `file` as it is.
+pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
+    let written = file.write_all(start).and_then(|()| io::copy(blob, file));
+    match written.as_ref().err().filter(|_| blob.error.is_none()) {
+        Some(error) => Err(Error::refused(&["write: ", &io_text(error)].concat())),
+        None => blob.arrived(),
     }
 }
 
@@ -90,30 +81,45 @@ fn inflate(compressed: &mut dyn Read, pipe: &Pipe) {
     }
 }
 
-/// The blob's bytes, hashed and counted; more than `max` are an error.
-struct Compressed<'a> {
-    inner: &'a mut dyn Read,
+/// A layer's blob as it comes, hashed and counted.
+pub struct Blob<'a> {
+    inner: Fetched,
+    layer: &'a Descriptor,
+    tick: &'a Tick<'a>,
     context: Context,
     count: u64,
-    max: u64,
-    tick: &'a Tick<'a>,
     /// The first error of the source itself.
     error: Option<String>,
 }
 
-impl<'a> Compressed<'a> {
-    fn new(inner: &'a mut dyn Read, max: u64, tick: &'a Tick<'a>) -> Compressed<'a> {
-        Compressed { inner, context: Context::new(&SHA256), count: 0, max, tick, error: None }
+impl<'a> Blob<'a> {
+    pub fn new(inner: Fetched, layer: &'a Descriptor, tick: &'a Tick<'a>) -> Blob<'a> {
+        Blob { inner, layer, tick, context: Context::new(&SHA256), count: 0, error: None }
     }
 
-    /// Reads on to the end.
-    fn finish(&mut self) -> Result<(), String> {
+    /// Reads on to the end, and checks that it is what was asked for.
+    pub fn arrived(&mut self) -> Result<(), Error> {
         let mut buffer = vec![0; 1 << 16];
-        while self.read(&mut buffer).map_err(|error| io_text(&error))? > 0 {}
-        if self.count != self.max {
-            return Err(["ends after ", &self.count.to_string(), " of ", &self.max.to_string(), " bytes"].concat());
+        let end = loop {
+            match self.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(_) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        if let Some(error) = self.error.take() {
+            return Err(Error::temporary(&error));
         }
-        Ok(())
+        end.map_err(|error| Error::temporary(&io_text(&error)))?;
+        let (count, size) = (self.count, self.layer.size);
+        if count != size {
+            let text = ["ends after ", &count.to_string(), " of ", &size.to_string(), " bytes"].concat();
+            return Err(Error::temporary(&text));
+        }
+        match hash_of(self.context.clone()) {
+            got if got == self.layer.digest => Ok(()),
+            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+        }
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {
@@ -122,11 +128,11 @@ impl<'a> Compressed<'a> {
     }
 }
 
-impl Read for Compressed<'_> {
+impl Read for Blob<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer).map_err(|error| self.fail(error))?;
         self.count += count as u64;
-        if self.count > self.max {
+        if self.count > self.layer.size {
             return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, "is longer than its descriptor says")));
         }
         if !(self.tick)(count as u64) {
