@@ -194,19 +194,20 @@ impl Pull<'_> {
 
     /// Into a file as it comes: a file system that is mounted later.
     fn keep(&mut self, layer: &Descriptor, start: &[u8], compressed: &mut Checked) -> Result<Layer, Error> {
-        let (made, mut file) = self.store.begin_blob(&layer.digest).map_err(local)?;
+        let made = self.store.begin_layer(&layer.digest).map_err(local)?;
+        let mut file = File::create(made.join(layer::BLOB)).map_err(local)?;
         let written = file.write_all(start).and_then(|()| io::copy(compressed, &mut file));
         drop(file);
-        let full = written.as_ref().err().filter(|_| compressed.error.is_none());
-        let checked = match full {
-            Some(error) => Err(Error::refused(&["write: ", &io_text(error)].concat())),
+        let full = written.err().filter(|_| compressed.error.is_none());
+        let complete = match full {
+            Some(error) => Err(Error::refused(&["write: ", &io_text(&error)].concat())),
             None => arrived(compressed, layer),
         };
-        if let Err(error) = checked {
+        let complete = complete.and_then(|()| Ok(self.store.commit_blob(&made, &layer.digest, self.report)?));
+        if complete.is_err() {
             self.store.abandon(&made);
-            return Err(error);
         }
-        self.store.commit_blob(&made, &layer.digest).map_err(local)
+        complete
     }
 
     /// Into a folder.
@@ -219,8 +220,7 @@ impl Pull<'_> {
         start: &[u8],
         compressed: &mut Checked,
     ) -> Result<Layer, Error> {
-        let below = below.open(self.store, self.report);
-        let below = below.map_err(|error| Error { hint: error.hint, ..Error::refused(&error.text) })?;
+        let below = below.open(self.store, self.report)?;
         let made = self.store.begin_layer(chain).map_err(local)?;
         let folder = File::open(&made).map_err(local)?;
         let lowers: Vec<BorrowedFd> = below.iter().rev().map(|root| root.as_fd()).collect();
@@ -294,6 +294,12 @@ impl Pull<'_> {
             return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
         }
         failure
+    }
+}
+
+impl From<layer::Error> for Error {
+    fn from(error: layer::Error) -> Error {
+        Error { hint: error.hint, ..Error::refused(&error.text) }
     }
 }
 
