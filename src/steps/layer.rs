@@ -6,16 +6,20 @@
 //! is unmounted as soon as its user has it, and the loop device goes with the
 //! last user, by `LO_FLAGS_AUTOCLEAR`, whatever becomes of us.
 
+mod marks;
+
 use super::drivers;
 use super::rootfs::c_path;
 use super::store::Store;
+use super::unpack::Lower;
 use crate::proto::superblock::{self, Packed};
 use crate::report::Report;
 use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{CStr, CString};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A complete layer of the store.
@@ -23,9 +27,15 @@ use std::path::{Path, PathBuf};
 pub enum Layer {
     /// An unpacked tar.
     Folder(PathBuf),
-    /// A file system in a file; the file's name is its digest's.
+    /// A folder, named by the digest of the file system in its file [`BLOB`],
+    /// and with [`BELOW`] where that has opaque folders of a build without root.
     Blob(PathBuf),
 }
+
+/// The file system of a [`Layer::Blob`].
+pub const BLOB: &str = "blob";
+/// What is stacked right below it, if it is there.
+const BELOW: &str = "below";
 
 /// Why a layer, or a root made of several, cannot be had.
 pub struct Error {
@@ -43,41 +53,66 @@ impl From<sys::Error> for Error {
 #[derive(Default)]
 pub struct Stack {
     pub layers: Vec<Layer>,
-    open: Vec<OwnedFd>,
+    /// The roots of so many of them.
+    opened: usize,
+    roots: Vec<Lower>,
 }
 
 impl Stack {
-    /// The roots of all layers so far, lowest first; each is opened when that is first needed.
-    pub fn open(&mut self, store: &Store, report: &Report) -> Result<&[OwnedFd], Error> {
-        for layer in self.layers.get(self.open.len()..).unwrap_or_default() {
-            self.open.push(store.open_layer(layer, report)?);
+    /// What is to be stacked of all layers so far, lowest first, open for reading: what
+    /// [`super::unpack::Below`] gives, in reverse. Each is opened when that is first needed.
+    pub fn open(&mut self, store: &Store, report: &Report) -> Result<&[Lower], Error> {
+        for layer in self.layers.get(self.opened..).unwrap_or_default() {
+            match layer {
+                Layer::Folder(folder) => self.roots.push(open_folder(&c_path(folder)?)?.into()),
+                Layer::Blob(blob) => {
+                    if let Some(below) = below(blob) {
+                        self.roots.push(open_folder(&c_path(&below)?)?.into());
+                    }
+                    let open = &mut |root: &Path| Ok(open_folder(&c_path(root)?)?);
+                    let root = while_mounted(blob, store.scratch(), report, open);
+                    self.roots.push(root.map_err(|error| named(blob, error))?.into());
+                }
+            }
+            self.opened += 1;
         }
-        Ok(&self.open)
+        Ok(&self.roots)
     }
+}
+
+/// What is stacked right below the layer in the folder `blob`.
+pub fn below(blob: &Path) -> Option<PathBuf> {
+    Some(blob.join(BELOW)).filter(|below| below.is_dir())
+}
+
+/// Makes a layer of the folder `made`, whose [`BLOB`] has come and was checked.
+pub fn complete(made: &Path, scratch: &Path, report: &Report) -> Result<(), Error> {
+    // Nobody is to write to it.
+    fs::set_permissions(made.join(BLOB), Permissions::from_mode(0o444))
+        .map_err(|error| sys::Error::from_io("chmod", &error))?;
+    while_mounted(made, scratch, report, &mut |root| marks::collect(root, &made.join(BELOW)))
+}
+
+/// Mounts the file system of the folder `blob` somewhere in `scratch` while `look` is at it.
+fn while_mounted<T>(
+    blob: &Path,
+    scratch: &Path,
+    report: &Report,
+    look: &mut dyn FnMut(&Path) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let at = new_folder(scratch).map_err(|error| sys::Error::from_io("mkdir", &error))?;
+    let seen = mount_packed(blob, &at, report).and_then(|()| {
+        let seen = look(&at);
+        unmount(&at)?;
+        seen
+    });
+    // One that cannot be removed is when a store is opened next.
+    let _ = fs::remove_dir(&at);
+    seen
 }
 
 /// How often somebody else may take the loop device that was free.
 const LOOP_TRIES: u32 = 100;
-
-impl Layer {
-    /// The layer's root, open for reading: what [`super::unpack::apply`] takes
-    /// as a lower. `scratch` is a folder of this process's own.
-    pub fn open(&self, scratch: &Path, report: &Report) -> Result<OwnedFd, Error> {
-        let blob = match self {
-            Layer::Folder(folder) => return Ok(open_folder(&c_path(folder)?)?),
-            Layer::Blob(blob) => blob,
-        };
-        let at = new_folder(scratch).map_err(|error| sys::Error::from_io("mkdir", &error))?;
-        let opened = mount_at(blob, &at, report).and_then(|()| {
-            let root = open_folder(&c_path(&at)?);
-            unmount(&at)?;
-            Ok(root?)
-        });
-        // One that cannot be removed is when a store is opened next.
-        let _ = fs::remove_dir(&at);
-        opened
-    }
-}
 
 fn open_folder(path: &CStr) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, path, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
@@ -100,17 +135,21 @@ pub fn unmount(at: &Path) -> sys::Result<()> {
     mount::umount(&c_path(at)?, mount::MNT_DETACH | mount::UMOUNT_NOFOLLOW)
 }
 
-/// Mounts the file system in the file `blob` read-only on the folder `at`; set-user-ID
+/// Mounts the file system of the folder `blob` read-only on the folder `at`; set-user-ID
 /// programs and devices are the container's mount's affair.
 pub fn mount_at(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
-    mount_packed(blob, at, report).map_err(|error| {
-        let name = blob.file_name().unwrap_or_default().to_string_lossy();
-        Error { text: ["layer sha256:", name.get(..12).unwrap_or(&name), ": ", &error.text].concat(), ..error }
-    })
+    mount_packed(blob, at, report).map_err(|error| named(blob, error))
+}
+
+/// Says which layer it is about.
+fn named(blob: &Path, error: Error) -> Error {
+    let name = blob.file_name().unwrap_or_default().to_string_lossy();
+    Error { text: ["layer sha256:", name.get(..12).unwrap_or(&name), ": ", &error.text].concat(), ..error }
 }
 
 fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
-    let file = File::open(blob).map_err(|error| sys::Error::from_io("open", &error))?;
+    let blob = blob.join(BLOB);
+    let file = File::open(&blob).map_err(|error| sys::Error::from_io("open", &error))?;
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
         return Err(Error { text: "is no squashfs and no erofs any more".into(), hint: None });
@@ -124,7 +163,7 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
         }
         result => result,
     };
-    if packed == Packed::Erofs && takes_files() && mount(&c_path(blob)?).is_ok() {
+    if packed == Packed::Erofs && takes_files() && mount(&c_path(&blob)?).is_ok() {
         return Ok(());
     }
     // The device lives as long as this descriptor or the mount.

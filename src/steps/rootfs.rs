@@ -91,6 +91,11 @@ impl Lowers<'_> {
             if hides_all_below(&at) {
                 break;
             }
+            let Layer::Blob(blob) = layer else { continue };
+            let Some(below) = layer::below(blob) else { continue };
+            if hides_all_below(&self.link(&below)?) {
+                break;
+            }
         }
         // Two of them, since overlayfs refuses the same one twice.
         for empty in ["empty/0", "empty/1"] {

@@ -1,5 +1,6 @@
 //! Where an image comes from: what a registry and a folder have in common.
 
+use super::layer;
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use std::io::Read;
@@ -43,6 +44,12 @@ impl Error {
     /// Says what of the image it is about.
     pub fn of(self, object: &str) -> Error {
         Error { object: object.into(), ..self }
+    }
+}
+
+impl From<layer::Error> for Error {
+    fn from(error: layer::Error) -> Error {
+        Error { hint: error.hint, ..Error::refused(&error.text) }
     }
 }
 

@@ -4,8 +4,8 @@
 //! layers/HEX     one folder a layer, named by its chain ID (OCI image spec,
 //!                config.md): what a layer's folder holds may depend on the
 //!                layers below it (implied parents, hardlinks)
-//! blobs/HEX      one file a layer that needs no unpacking, named by its digest,
-//!                which is its diff ID: it depends on nothing
+//! blobs/HEX      one folder a layer that needs no unpacking, named by its
+//!                digest, which is its diff ID: it depends on nothing
 //! configs/HEX    image configurations by digest
 //! images/NAME    image name → digest of its configuration
 //! tmp/N/         what a process makes: renamed when complete
@@ -23,11 +23,11 @@ use super::rootfs::c_path;
 use crate::proto::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, mount};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{symlink, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// An open store.
@@ -81,7 +81,7 @@ impl Store {
             return Some(Layer::Folder(folder));
         }
         let blob = self.root.join("blobs").join(diff_id.hex());
-        blob.is_file().then_some(Layer::Blob(blob))
+        blob.is_dir().then_some(Layer::Blob(blob))
     }
 
     /// An empty folder for a layer in the making.
@@ -94,38 +94,33 @@ impl Store {
 
     /// Makes the folder of [`Store::begin_layer`] a complete layer.
     pub fn commit_layer(&self, made: &Path, chain: &Digest) -> io::Result<Layer> {
-        let path = self.root.join("layers").join(chain.hex());
+        self.commit(made, "layers", chain).map(Layer::Folder)
+    }
+
+    /// Makes the folder of [`Store::begin_layer`] a layer that is kept as it is, in its file [`layer::BLOB`].
+    pub fn commit_blob(&self, made: &Path, digest: &Digest, report: &Report) -> Result<Layer, layer::Error> {
+        layer::complete(made, &self.tmp, report)?;
+        let committed = self.commit(made, "blobs", digest).map_err(|error| sys::Error::from_io("rename", &error))?;
+        Ok(Layer::Blob(committed))
+    }
+
+    fn commit(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
+        let path = self.root.join(folder).join(name.hex());
         self.flush()?;
         match fs::rename(made, &path) {
             // Another process was faster; its layer is the same.
             Err(_) if path.is_dir() => remove::tree(made)?,
             result => result?,
         }
-        Ok(Layer::Folder(path))
+        Ok(path)
     }
 
-    /// An empty file for a layer that is kept as it is.
-    pub fn begin_blob(&self, digest: &Digest) -> io::Result<(PathBuf, File)> {
-        let path = self.tmp.join(digest.hex());
-        let file = File::create(&path)?;
-        Ok((path, file))
+    /// A folder of this process's own, for what need not stay.
+    pub fn scratch(&self) -> &Path {
+        &self.tmp
     }
 
-    /// Makes the file of [`Store::begin_blob`] a complete layer, which nobody is to write to.
-    pub fn commit_blob(&self, made: &Path, digest: &Digest) -> io::Result<Layer> {
-        let path = self.root.join("blobs").join(digest.hex());
-        fs::set_permissions(made, Permissions::from_mode(0o444))?;
-        self.flush()?;
-        fs::rename(made, &path)?;
-        Ok(Layer::Blob(path))
-    }
-
-    /// The root of a layer, open for reading: a lower for the next one to be unpacked.
-    pub fn open_layer(&self, layer: &Layer, report: &Report) -> Result<OwnedFd, layer::Error> {
-        layer.open(&self.tmp, report)
-    }
-
-    /// Gives up what [`Store::begin_layer`] or [`Store::begin_blob`] made.
+    /// Gives up the folder of [`Store::begin_layer`].
     pub fn abandon(&self, made: &Path) {
         // What stays is removed when a store is opened next.
         let _ = remove::tree(made);

@@ -1,8 +1,10 @@
 //! Layers that need no unpacking: squashfs and erofs, mounted from the store as they came.
 
 use super::store::tree;
-use super::{images, Host};
+use super::{images, Ended, Host};
 use ocinit::host::image::{sha256, tar, Entry, Image};
+use ocinit::steps::rootfs;
+use ocinit::sys;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -146,6 +148,49 @@ fn every_mixture_is_the_plain_image() {
     }
 }
 
+/// stacker builds without root: its folders are opaque by an attribute that overlayfs does not heed beside ours.
+#[test]
+fn opaque_folders_of_a_build_without_root() {
+    let Some(host) = Host::new("rootless") else { return };
+    let bottom = tar(&[
+        Entry::file("a/b/hidden", 0o644, "below"),
+        Entry::file("a/shown", 0o644, "below"),
+        Entry::file("top/hidden", 0o644, "below"),
+    ]);
+    let folder = host.dir.join("content");
+    std::fs::create_dir_all(folder.join("a/b")).unwrap();
+    std::fs::write(folder.join("a/b/own"), "middle").unwrap();
+    let mark = |folder: &Path| {
+        let path = rootfs::c_path(folder).unwrap();
+        sys::fs::lsetxattr(&path, c"user.overlay.opaque", b"y").unwrap();
+    };
+    mark(&folder.join("a/b"));
+    for packer in [SQUASHFS, EROFS] {
+        let Some(packed) = pack(&host, &folder, packer) else { return };
+        let names = |layers: Vec<Vec<u8>>| {
+            let name = host.layout(&format!("{}-{}", packer.0, layers.len()), image(layers));
+            mounted(&host, &name, |root| {
+                tree(root).into_keys().map(|path| path.display().to_string()).collect::<Vec<_>>()
+            })
+        };
+        let above = tar(&[Entry::file("above", 0o644, "")]);
+        assert_eq!(
+            names(vec![bottom.clone(), packed.clone()]),
+            ["", "a", "a/b", "a/b/own", "a/shown", "top", "top/hidden"]
+        );
+        assert_eq!(names(vec![bottom.clone(), packed.clone(), above])[1], "a");
+        // What is hidden is no target for a link of a layer above either.
+        let link = tar(&[Entry::hardlink("twin", "a/b/hidden")]);
+        let ended = host.ocinit(&["pull", &host.layout("link", image(vec![bottom.clone(), packed, link]))]);
+        assert!(ended.code == 125 && ended.err.contains("twin: the hardlink's target does not exist"), "{}", ended.err);
+    }
+    // The root itself: nothing of the layers below is left.
+    mark(&folder);
+    let Some(packed) = pack(&host, &folder, SQUASHFS) else { return };
+    let name = host.layout("root", image(vec![bottom, packed]));
+    assert_eq!(mounted(&host, &name, |root| tree(root).len()), 4);
+}
+
 #[test]
 fn a_container_runs_on_packed_layers() {
     let Some(host) = Host::new("packed") else { return };
@@ -204,6 +249,7 @@ fn damaged_and_lying_blobs_are_refused_and_not_stored() {
     hollow[32..].fill(0xff);
     let ended = host.ocinit(&["run", &host.layout("hollow", image(vec![hollow])), "hello"]);
     assert!(ended.code == 125 && ended.err.contains(": squashfs: mount: invalid argument"), "{}", ended.err);
+    assert!(host.stored("blobs").is_empty());
     nothing_is_left(&host);
     // Media types that say nothing lie to nobody.
     std::fs::write(&file, &blob).unwrap();
@@ -240,6 +286,21 @@ fn a_blob_is_its_own_diff_id() {
     let why = format!("layer 1/1 sha256:{}: its digest is not its diff ID", &sha256(&layer)[..12]);
     assert!(ended.code == 125 && ended.err.contains(&why), "{}", ended.err);
     assert!(host.stored("blobs").is_empty());
+}
+
+/// What overlayfs and mount(2) read as their own.
+#[test]
+fn any_characters_in_the_stores_path() {
+    let Some(host) = Host::new("characters") else { return };
+    let Some(squashfs) = images::squashfs(&host.dir, &host.payload) else { return };
+    let layers = vec![squashfs.layers[0].clone(), tar(&[Entry::hardlink("data/twin", "data/plain")])];
+    let name = host.layout("image", Image { layers, ..squashfs });
+    let store = host.dir.join("a:b,c\\d e\"'%=ö\n\\:");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit"));
+    command.arg("run").arg("--store").arg(&store).args([&name, "cat", "/data/twin"]).stdin(Stdio::null());
+    let ended = Ended::new(&command.output().unwrap());
+    assert_eq!((ended.code, ended.out.as_str()), (0, "no program\n"), "{}", ended.err);
+    nothing_is_left(&host);
 }
 
 /// As many as overlayfs stacks: for squashfs that is 500 loop devices at a time.

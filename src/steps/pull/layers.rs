@@ -9,7 +9,7 @@ use crate::proto::oci::Descriptor;
 use crate::proto::progress::{size, Progress};
 use crate::proto::superblock;
 use crate::report::Report;
-use crate::steps::layer::{self, Layer};
+use crate::steps::layer::{self, Layer, Stack};
 use crate::steps::memory;
 use crate::steps::source::{Error, Source};
 use crate::steps::store::Store;
@@ -19,7 +19,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Layers at a time, at most: podman's number; more helps no link.
 const WORKERS_MAX: usize = 6;
@@ -72,7 +72,7 @@ pub fn fetch(
     }
     match state.failed {
         Some(error) => Err(error),
-        None => Ok((state.complete, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
+        None => Ok((state.complete.layers, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
     }
 }
 
@@ -97,9 +97,7 @@ struct State {
     /// The lowest layer that nobody has taken.
     next: usize,
     /// The complete layers: the lowest ones.
-    complete: Vec<Layer>,
-    /// The roots of those of them that somebody has asked for, lowest first.
-    open: Vec<Lower>,
+    complete: Stack,
     /// Layers that were read and wait for those below, by number.
     read: Vec<Option<Made>>,
     /// Somebody settles the next layer.
@@ -218,13 +216,16 @@ impl Work<'_> {
     }
 
     fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+        // By its chain ID: an image may hold the same blob twice.
+        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let written = File::create(made.join(layer::BLOB)).map_err(local);
+        let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
         let digest = &layer.descriptor.digest;
-        let (made, mut file) = self.store.begin_blob(digest).map_err(local)?;
-        if let Err(error) = stream::keep(blob, start, &mut file) {
+        let complete = written.and_then(|()| Ok(self.store.commit_blob(&made, digest, self.report)?));
+        if complete.is_err() {
             self.store.abandon(&made);
-            return Err(error);
         }
-        self.store.commit_blob(&made, digest).map_err(local).map(Made::Blob)
+        complete.map(Made::Blob)
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -243,10 +244,10 @@ impl Work<'_> {
     /// The layers below, topmost first, when they are complete.
     fn below(&self, index: usize) -> Option<Vec<Lower>> {
         let mut state = self.lock();
-        while state.failed.is_none() && state.complete.len() < index {
+        while state.failed.is_none() && state.complete.layers.len() < index {
             state = self.wait(state);
         }
-        state.lowers(index, self)
+        state.lowers(self)
     }
 
     fn put(&self, index: usize, made: Made) {
@@ -269,13 +270,13 @@ impl Work<'_> {
             return;
         }
         state.settling = true;
-        while let Some(layer) = self.wanted.get(state.complete.len()).filter(|_| state.failed.is_none()) {
-            let index = state.complete.len();
+        while let Some(layer) = self.wanted.get(state.complete.layers.len()).filter(|_| state.failed.is_none()) {
+            let index = state.complete.layers.len();
             let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
                 (Some(here), _) => here.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
                 (None, Some(Made::Folder(made, unsettled))) => {
-                    let lowers = state.lowers(index, self);
+                    let lowers = state.lowers(self);
                     drop(state);
                     let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
                     state = self.lock();
@@ -290,7 +291,7 @@ impl Work<'_> {
                 }
                 (None, None) => break,
             };
-            state.complete.push(complete);
+            state.complete.layers.push(complete);
             self.changed.notify_all();
         }
         state.settling = false;
@@ -309,17 +310,18 @@ impl State {
         self.read.iter().flatten().map(Made::bytes).sum()
     }
 
-    /// The roots of the lowest `count` layers, which are complete, topmost first;
-    /// none where something has failed.
-    fn lowers(&mut self, count: usize, work: &Work<'_>) -> Option<Vec<Lower>> {
-        while self.failed.is_none() && self.open.len() < count {
-            let layer = self.complete.get(self.open.len())?;
-            match work.store.open_layer(layer, work.report) {
-                Ok(root) => self.open.push(Arc::new(root)),
-                Err(error) => self.failed = Some(Error { hint: error.hint, ..Error::refused(&error.text) }),
+    /// The roots of the complete layers, topmost first; none where something has failed.
+    fn lowers(&mut self, work: &Work<'_>) -> Option<Vec<Lower>> {
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.complete.open(work.store, work.report) {
+            Ok(roots) => Some(roots.iter().rev().cloned().collect()),
+            Err(error) => {
+                self.failed = Some(error.into());
+                None
             }
         }
-        self.failed.is_none().then(|| self.open.iter().take(count).rev().cloned().collect())
     }
 }
 
@@ -334,6 +336,7 @@ mod tests {
     use crate::steps::source::Fetched;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 
