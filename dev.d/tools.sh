@@ -21,20 +21,6 @@ dev_bench() {
     cargo bench --profile dev --features host --bench "$name" -- "$@"
 }
 
-# dev_fuzz [TARGET [SECONDS]]: without a target, each for ten seconds.
-dev_fuzz() {
-    local target targets=()
-    command -v c++ >/dev/null || install_packages g++
-    rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
-    command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
-    mapfile -t targets < <(cargo fuzz list)
-    [ $# -eq 0 ] || targets=("$1")
-    for target in "${targets[@]}"; do
-        say "fuzz: $target"
-        cargo +nightly fuzz run "$target" -- "-max_total_time=${2:-10}" -max_len=65536
-    done
-}
-
 # dev_where ADDR… [ARCH]: asks the unstripped twin of the last build.
 dev_where() {
     local arch=x86_64 addresses=() word

@@ -5,8 +5,12 @@ mod parts;
 
 #[path = "host/blobs.rs"]
 mod blobs;
+#[path = "parts/canaries.rs"]
+mod canaries;
 #[path = "host/hostile.rs"]
 mod hostile;
+#[path = "host/layers.rs"]
+mod layers;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]
@@ -106,7 +110,7 @@ fn snapshot(path: &Path) -> Vec<String> {
         let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
         let link = std::fs::read_link(&path).unwrap_or_default();
         let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
-        let times = (meta.mtime(), meta.ctime());
+        let times = (meta.mtime(), meta.ctime(), meta.nlink());
         lines.push(format!("{} {mode:o} {owner:?} {times:?} {link:?} {content:?}", path.display()));
         if meta.is_dir() {
             pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));

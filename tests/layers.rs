@@ -1,6 +1,6 @@
 //! Layers, hostile and benign, unpacked by the code that a boot runs. The
 //! numbers are those of the list of cases: parsing 1-12, paths 13-20,
-//! whiteouts 21-25, compression 26 and 28 (27 is `host/store.rs`'s).
+//! whiteouts 21-25, compression 26 and 28 (24 and 27 are in `host/layers.rs`).
 
 #[path = "layers/builder.rs"]
 mod builder;

@@ -1,22 +1,40 @@
 //! Images whose configuration or files aim at the host. Each verdict is an
 //! error or a contained run; the host's canary never changes.
 
-use super::{images, snapshot, Host};
+use super::{canaries, images, snapshot, Host};
 use ocinit::host::image::{Entry, Kind};
 use std::path::{Path, PathBuf};
 
 /// A folder of the host that no container may touch.
-fn canary(host: &Host) -> PathBuf {
-    let dir = host.dir.join("canary");
-    std::fs::create_dir_all(dir.join("x")).unwrap();
-    std::fs::write(dir.join("file"), "canary\n").unwrap();
-    dir
+struct Canary {
+    dir: PathBuf,
+    before: Vec<String>,
+}
+
+impl Canary {
+    fn new(host: &Host) -> Canary {
+        let dir = host.dir.join("canary");
+        std::fs::create_dir_all(dir.join("x")).unwrap();
+        std::fs::write(dir.join("file"), "canary\n").unwrap();
+        std::fs::write(dir.join("passwd"), "guest:x:0:0::/:/\n").unwrap();
+        Canary { before: snapshot(&dir), dir }
+    }
+
+    fn path(&self) -> String {
+        self.dir.to_string_lossy().into_owned()
+    }
+
+    fn look(&self, what: &str) {
+        canaries::look(&self.before, &snapshot(&self.dir), what);
+    }
 }
 
 /// Runs `id` in an image made of these; it must fail without having run, and say `why`.
 fn refused(host: &Host, name: &str, entries: &[Entry], user: &str, why: &str) {
+    let canary = Canary::new(host);
     let image = host.layout(name, images::odd(&host.payload, entries, user, "/"));
     let ended = host.ocinit(&["run", &image, "id"]);
+    canary.look(name);
     assert_eq!((ended.code, ended.out.as_str()), (125, ""), "{name}");
     assert!(ended.err.contains(why), "{name}: {}", ended.err);
 }
@@ -35,9 +53,8 @@ fn user_databases_that_never_end() {
     let large = [Entry::file("etc/passwd", 0o644, vec![b'\n'; 3 << 20])];
     refused(&host, "large", &large, "guest", "/etc/passwd: larger than 1 MiB");
     // A link to the host's own is a link inside: there, it leads nowhere.
-    let outside = canary(&host);
-    std::fs::write(outside.join("passwd"), "guest:x:0:0::/:/\n").unwrap();
-    let link = [Entry::symlink("etc/passwd", &outside.join("passwd").to_string_lossy())];
+    let outside = Canary::new(&host);
+    let link = [Entry::symlink("etc/passwd", &outside.dir.join("passwd").to_string_lossy())];
     refused(&host, "link", &link, "guest", "no user «guest»");
 }
 
@@ -52,14 +69,13 @@ fn users_that_are_none() {
 #[test]
 fn working_folders_that_lead_out() {
     let Some(host) = Host::new("workdir") else { return };
-    let outside = canary(&host);
+    let outside = Canary::new(&host);
     for (index, place) in ["/proc/self/fd/7", "/proc/1/root", "/proc/self/cwd", "/out", "/../../.."].iter().enumerate()
     {
-        let link = [Entry::symlink("out", &outside.to_string_lossy())];
+        let link = [Entry::symlink("out", &outside.path())];
         let image = host.layout(&format!("dir{index}"), images::odd(&host.payload, &link, "", place));
-        let before = snapshot(&outside);
         let ended = host.ocinit(&["run", &image, "write", "file", "broken out"]);
-        assert_eq!(snapshot(&outside), before, "{place}");
+        outside.look(place);
         let listed = host.ocinit(&["run", "--entrypoint", "/payload", &image, "ls", "."]);
         let inside = listed.out.lines().any(|line| line == "x");
         assert!(!inside, "{place} is the host's folder");
@@ -71,15 +87,14 @@ fn working_folders_that_lead_out() {
 #[test]
 fn mount_points_that_are_links() {
     let Some(host) = Host::new("links") else { return };
-    let outside = canary(&host);
+    let outside = Canary::new(&host);
     for name in ["proc", "dev", "sys", "etc"] {
-        let link = Entry::symlink(name, &outside.to_string_lossy());
+        let link = Entry::symlink(name, &outside.path());
         let remove = Entry::file(&format!(".wh.{name}"), 0o644, "");
         let entries = if name == "etc" { vec![remove, link] } else { vec![link] };
         let image = host.layout(name, images::odd(&host.payload, &entries, "", "/"));
-        let before = snapshot(&outside);
         host.ocinit(&["run", &image, "hello"]);
-        assert_eq!(snapshot(&outside), before, "/{name}");
+        outside.look(name);
         assert_eq!(host.mounts(), Vec::<String>::new(), "/{name}");
     }
 }
@@ -87,10 +102,10 @@ fn mount_points_that_are_links() {
 #[test]
 fn volumes_and_own_files_through_links() {
     let Some(host) = Host::new("through") else { return };
-    let outside = canary(&host);
-    let file = outside.join("file");
+    let outside = Canary::new(&host);
+    let file = outside.dir.join("file");
     let entries = [
-        Entry::symlink("out", &outside.to_string_lossy()),
+        Entry::symlink("out", &outside.path()),
         Entry::symlink("etc/resolv.conf", &file.to_string_lossy()),
         Entry::symlink("etc/hosts", &file.to_string_lossy()),
         Entry { kind: Kind::Fifo, ..Entry::file("etc/hostname", 0o644, "") },
@@ -98,15 +113,14 @@ fn volumes_and_own_files_through_links() {
     let image = host.layout("through", images::odd(&host.payload, &entries, "", "/"));
     let shared = host.dir.join("shared");
     std::fs::create_dir(&shared).unwrap();
-    let before = snapshot(&outside);
     let volume = format!("{}:/out/x", shared.display());
     host.ocinit(&["run", "-v", &volume, &image, "write", "/out/x/new", "text"]);
-    assert_eq!(snapshot(&outside), before);
+    outside.look("by a volume");
     // The links are replaced, never followed; a FIFO blocks nobody.
     let stat = host.ocinit(&["run", &image, "stat", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"]);
     assert_eq!(stat.code, 0);
     assert_eq!(stat.out.lines().filter(|line| line.contains(" file 0644 0:0 ")).count(), 3, "{}", stat.out);
-    assert_eq!(snapshot(&outside), before);
+    outside.look("by its own files");
 }
 
 #[test]
@@ -118,6 +132,48 @@ fn odd_environments() {
     let ended = host.ocinit(&["run", &image, "env"]);
     assert!(ended.out.lines().any(|line| line == "A=2") && !ended.out.contains("A=1"), "{}", ended.out);
     assert!(ended.err.contains("WARN the image's environment entry «BROKEN» is not NAME=value"), "{}", ended.err);
+}
+
+/// Case 36: what cannot be started says so by its code, and the image's own words count.
+#[test]
+fn case_36_entry_points_that_are_none() {
+    let Some(host) = Host::new("entry") else { return };
+    let canary = Canary::new(&host);
+    let outside = canary.dir.join("file").to_string_lossy().into_owned();
+    let entries = [
+        Entry::symlink("out", &outside),
+        Entry::symlink("loop", "loop"),
+        Entry::file("bare", 0o644, "text"),
+        Entry { kind: Kind::Fifo, ..Entry::file("fifo", 0o755, "") },
+    ];
+    for (index, (entry, code)) in
+        [("/missing", 127), ("/out", 127), ("/data", 126), ("/bare", 126), ("/fifo", 126), ("/loop", 126)]
+            .into_iter()
+            .enumerate()
+    {
+        let mut image = images::odd(&host.payload, &entries, "", "/");
+        image.config["Entrypoint"] = serde_json::json!([entry]);
+        let image = host.layout(&format!("entry{index}"), image);
+        let ended = host.ocinit(&["run", &image]);
+        canary.look(entry);
+        assert_eq!(ended.code, code, "{entry}: {}", ended.err);
+    }
+}
+
+/// Case 37: none of our mounts is to be seen inside, and the folder is one of the image's.
+#[test]
+fn case_37_nothing_of_ours_inside() {
+    let Some(host) = Host::new("inside") else { return };
+    let canary = Canary::new(&host);
+    let image = host.layout("image", images::odd(&host.payload, &[], "", "/data"));
+    let ended = host.ocinit(&["run", &image, "cat", "/proc/self/mountinfo"]);
+    canary.look("by its mounts");
+    let points: Vec<&str> = ended.out.lines().filter_map(|line| line.split(' ').nth(4)).collect();
+    let inside = |point: &&str| ["/proc", "/sys", "/dev", "/etc", "/run"].iter().any(|top| point.starts_with(top));
+    assert!(points.contains(&"/") && points.contains(&"/proc"), "{points:?}");
+    assert!(points.iter().all(|point| *point == "/" || inside(point)), "{points:?}");
+    assert!(!ended.out.contains(&*host.dir.to_string_lossy()), "{}", ended.out);
+    assert_eq!(host.ocinit(&["run", &image, "cwd"]).out, "/data\n");
 }
 
 /// Labels of an image are never read as options.

@@ -82,6 +82,40 @@ pub fn stack(random: &mut Random<'_>) -> Stack {
     maker.stack
 }
 
+/// Up to seven members with every kind and name that could do harm, in any order.
+pub fn hostile(random: &mut Random<'_>) -> Vec<u8> {
+    let mut tar = Tar::new();
+    for _ in 0..=random(6) {
+        let (path, link) = (HOSTILE_NAMES[random(16)].as_bytes(), HOSTILE_LINKS[random(8)].as_bytes());
+        // Symlinks and hardlinks are where the harm is.
+        let kind = b"0122156"[random(7)];
+        let body: &[u8] = if kind == b'0' { b"dead" } else { b"" };
+        tar = tar.add(&Member { path, link, body, mode: 0o4777, uid: 99, mtime: 1, ..Member::new("", kind) });
+    }
+    tar.end()
+}
+
+const HOSTILE_NAMES: [&str; 16] = [
+    "a",
+    "a/b",
+    "a/b/c",
+    "/a",
+    "..",
+    "../outside/canary",
+    "a/../../x",
+    ".",
+    "./",
+    "b",
+    "b/a",
+    ".wh.a",
+    "a/.wh.b",
+    "a/.wh..wh..opq",
+    ".wh..wh..opq",
+    "b/.wh.",
+];
+const HOSTILE_LINKS: [&str; 8] =
+    ["/", "..", "../../outside", "../outside/canary", "a", "b", "/etc/passwd", "a/../../.."];
+
 #[derive(Clone)]
 struct Known {
     kind: u8,

@@ -1,0 +1,79 @@
+# Fuzzing: each target has an oracle, and so have 20 000 random stacks of layers.
+
+FUZZ_LOGS=target/fuzz
+
+# dev_fuzz [SECONDS], dev_fuzz TARGET [SECONDS]: all targets, which share the seconds, and the stacks; or one target.
+dev_fuzz() {
+    local seconds=600 targets=() cores target share status=0
+    command -v c++ >/dev/null || install_packages g++
+    rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
+    command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
+    mapfile -t targets < <(cargo fuzz list)
+    if [[ ${1:-} =~ ^[0-9]+$ ]]; then
+        seconds=$1
+    elif [ $# -gt 0 ]; then
+        [[ " ${targets[*]} " == *" $1 "* ]] || die "no target $1; there are: ${targets[*]}"
+        targets=("$1") seconds=${2:-60}
+    fi
+    cargo +nightly fuzz build
+    mkdir -p "$FUZZ_LOGS"
+    cores=$(nproc)
+    share=$((${#targets[@]} > cores ? seconds * cores / ${#targets[@]} : seconds))
+    for target in "${targets[@]}"; do
+        while [ "$(jobs -rp | wc -l)" -ge "$cores" ]; do wait -n || true; done
+        fuzz_target "$target" "$((share > 0 ? share : 1))" &
+    done
+    wait
+    [ ${#targets[@]} = 1 ] || fuzz_stacks
+    printf '\n%-10s %10s %8s %8s %9s %9s %12s\n' target runs seconds crashes canaries touched differences
+    for target in "${targets[@]}"; do fuzz_row "$target" || status=1; done
+    [ ${#targets[@]} = 1 ] || fuzz_stacks_row || status=1
+    return "$status"
+}
+
+# fuzz_target TARGET SECONDS: starts from the inputs that are kept, and leaves those it finds beside its log.
+fuzz_target() {
+    local found=$FUZZ_LOGS/$1 kept=fuzz/corpus/$1 status=0
+    say "fuzz: $1 for $2 s"
+    mkdir -p "$found"
+    cargo +nightly fuzz run "$1" "$found" "$kept" -- "-max_total_time=$2" -max_len=65536 -print_final_stats=1 \
+        >"$found.log" 2>&1 || status=$?
+    printf 'status: %s\n' "$status" >>"$found.log"
+}
+
+# fuzz_stacks: SEED=… goes on where another run has ended.
+fuzz_stacks() {
+    local start=$SECONDS status=0
+    say "fuzz: ${STACKS:=20000} stacks of layers, by us and by umoci"
+    STACKS=$STACKS cargo test --features host --test layers random_stacks -- --nocapture \
+        >"$FUZZ_LOGS/stacks.log" 2>&1 || status=$?
+    printf 'seconds: %s\nstatus: %s\n' "$((SECONDS - start))" "$status" >>"$FUZZ_LOGS/stacks.log"
+    grep '^stacks:' "$FUZZ_LOGS/stacks.log" || true
+}
+
+# log_number LOG PATTERN: what stands in the brackets of a sed pattern; 0 where no line has it.
+log_number() {
+    local number
+    number=$(sed -nE "s/.*$2.*/\\1/p" "$1" | tail -1)
+    printf '%s' "${number:-0}"
+}
+
+# fuzz_row TARGET: its line of the table; false, with the log's end, if it failed.
+fuzz_row() {
+    local log=$FUZZ_LOGS/$1.log status touched
+    status=$(log_number "$log" 'status: ([0-9]+)')
+    touched=$(log_number "$log" 'canaries: [0-9]+ looks, ([0-9]+)')
+    printf '%-10s %10s %8s %8s %9s %9s %12s\n' "$1" "$(log_number "$log" 'number_of_executed_units: ([0-9]+)')" \
+        "$(log_number "$log" 'runs in ([0-9]+) second')" "$((status != 0))" \
+        "$(log_number "$log" 'canaries: ([0-9]+) looks')" "$touched" -
+    [ "$status" = 0 ] || { tail -n 40 "$log" >&2 && return 1; }
+}
+
+fuzz_stacks_row() {
+    local log=$FUZZ_LOGS/stacks.log status
+    status=$(log_number "$log" 'status: ([0-9]+)')
+    printf '%-10s %10s %8s %8s %9s %9s %12s\n' stacks "$(log_number "$log" 'stacks: ([0-9]+) compared')" \
+        "$(log_number "$log" 'seconds: ([0-9]+)')" - "$(log_number "$log" 'canaries: ([0-9]+) looks')" \
+        "$(log_number "$log" 'canaries: [0-9]+ looks, ([0-9]+)')" "$(log_number "$log" ', ([0-9]+) differ otherwise')"
+    [ "$status" = 0 ] || { tail -n 80 "$log" >&2 && return 1; }
+}
