@@ -4,18 +4,29 @@
 //! `./dev bench pull [--rounds N] [--image NAME] [--only CONTENDER] [--on tmpfs|ext4]`: with any
 //! of these it is a part, which is told on the console and written nowhere.
 
+#[path = "pull/chart.rs"]
+mod chart;
 #[path = "pull/decoder.rs"]
 mod decoder;
+#[path = "common/draw.rs"]
+mod draw;
 #[path = "pull/images.rs"]
 mod images;
 #[path = "pull/measure.rs"]
 mod measure;
+#[path = "common/numbers.rs"]
+mod numbers;
+#[path = "pull/outcome.rs"]
+mod outcome;
 #[path = "pull/places.rs"]
 mod places;
+#[path = "pull/report.rs"]
+mod report;
 
 use images::Image;
-use measure::{Contender, Job, CONTENDERS};
+use measure::{Job, CONTENDERS};
 use ocinit::host::registry::DockerRegistry;
+use outcome::Row;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -61,39 +72,53 @@ fn options() -> Result<Options, String> {
     Ok(options)
 }
 
+impl Options {
+    fn wants(&self, contender: &str) -> bool {
+        self.only.as_ref().is_none_or(|name| name == contender)
+    }
+
+    fn whole(&self) -> bool {
+        matches!(self, Options { rounds: None, image: None, only: None, place: None })
+    }
+}
+
 fn run(options: &Options) -> Result<(), String> {
-    let contenders: Vec<&Contender> =
-        CONTENDERS.iter().filter(|one| options.only.as_ref().is_none_or(|name| name == one.name)).collect();
-    if contenders.is_empty() {
-        let names: Vec<&str> = CONTENDERS.iter().map(|one| one.name).collect();
+    if !CONTENDERS.iter().any(|contender| options.wants(contender.name)) {
+        let names: Vec<&str> = CONTENDERS.iter().map(|contender| contender.name).collect();
         return Err(format!("no such contender; there are: {}", names.join(", ")));
     }
     places::enter()?;
+    let rounds = options.rounds.unwrap_or(ROUNDS);
     let images = images::all(options.image.as_deref())?;
     let scratch = places::scratch("scratch")?;
     let registry = DockerRegistry::start(&scratch.join("registry")).map_err(|error| error.to_string())?;
     let places = places::all(options.place.as_deref())?;
-    for image in &images {
+    let decoders = images.iter().map(decoder::fastest).collect::<Result<Vec<_>, _>>()?;
+    let facts = report::Facts::gather(rounds);
+    let mut rows = Vec::new();
+    for (image, decoder) in images.iter().zip(&decoders) {
         registry.push(&image.layout, "latest", image.name).map_err(|error| format!("{}: {error}", image.name))?;
         let blobs = floors_blobs(&scratch, image)?;
-        let decoder = decoder::fastest(image)?.words;
-        let mb = |bytes: u64| bytes as f64 / 1e6;
-        eprintln!("{}: {:.0} MB, {:.0} MB unpacked", image.title, mb(image.compressed_bytes), mb(image.raw_bytes));
         for place in &places {
-            let job = Job { image, place, registry: &registry, decoder, blobs: &blobs };
-            for round in 1..=options.rounds.unwrap_or(ROUNDS) {
-                for contender in &contenders {
-                    let words = job.run(contender).map_or_else(|why| why, measure::words);
-                    eprintln!("{} {} {round}: {:14} {words}", image.name, place.name, contender.title);
-                }
-            }
-            if contenders.iter().any(|one| one.name == "ours") {
-                let mib = job.anonymous_mib(&CONTENDERS[0])?;
-                eprintln!("{} {}: ocinit's own memory {mib:.1} MiB", image.name, place.name);
-            }
+            let job = Job { image, place, registry: &registry, decoder, blobs: blobs.clone() };
+            rows.push(Row::measure(&job, &|name| options.wants(name), rounds));
         }
     }
-    Ok(())
+    println!("{}", report::table(&rows));
+    if !options.whole() {
+        println!("a part: nothing is written");
+        return Ok(());
+    }
+    numbers::save("pull.md", &report::markdown(&rows, &facts))?;
+    numbers::save("pull.json", &report::json(&rows, &facts))?;
+    numbers::save("pull.svg", &chart::svg(&rows, &facts.machine))?;
+    println!("written: size-report/pull.md, pull.svg, pull.json");
+    let broken = report::broken(&rows);
+    if broken.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} promises are not kept:\n  {}", broken.len(), broken.join("\n  ")))
+    }
 }
 
 /// The layers under names that sort as they lie: on a tmpfs, so that the disk is not measured.

@@ -1,6 +1,6 @@
 //! The picture: two timelines, and below them what the difference is in time, bytes and RAM.
 
-use super::draw::{page, rectangle, text, FAINT, GRID, INK, MARGIN, OURS, THEIRS, WIDTH};
+use super::draw::{page, rectangle, text, FAINT, INK, MARGIN, OURS, THEIRS, WIDTH};
 use super::measure::{Measured, Outcome, Times};
 use super::numbers::{grouped, short};
 use svg::node::element::{Circle, Group, Line};
@@ -14,6 +14,7 @@ const AXIS: f64 = 250.0;
 const PANELS: f64 = 306.0;
 const HEIGHT: f64 = 470.0;
 
+const GRID: &str = "#e5e7eb";
 const KERNEL: &str = "#cbd5e1";
 const SETUP: &str = "#f97316";
 const ENDING: &str = "#7dd3fc";

@@ -5,7 +5,6 @@ use super::numbers::{self, grouped, rounded, short};
 use ocinit::host::qemu::Accel;
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// The circumstances.
 pub struct Facts {
@@ -35,18 +34,12 @@ impl Facts {
             accel,
             boots,
             kernel: name.trim_start_matches("vmlinuz-").to_string(),
-            qemu: first_line_of("qemu-system-x86_64"),
+            qemu: numbers::version_of("qemu-system-x86_64"),
             versions: versions.join(", "),
             load,
             image_bytes: blob_bytes(&layout.join("blobs/sha256")),
         }
     }
-}
-
-fn first_line_of(program: &str) -> String {
-    let output = Command::new(program).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_string()
 }
 
 fn blob_bytes(dir: &Path) -> u64 {

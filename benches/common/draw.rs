@@ -7,7 +7,6 @@ pub const WIDTH: f64 = 900.0;
 pub const MARGIN: f64 = 36.0;
 pub const INK: &str = "#1f2937";
 pub const FAINT: &str = "#6b7280";
-pub const GRID: &str = "#e5e7eb";
 pub const OURS: &str = "#f97316";
 pub const THEIRS: &str = "#94a3b8";
 

@@ -1,6 +1,7 @@
 //! Numbers as the reports write them, and the circumstances that every report tells.
 
 use std::path::Path;
+use std::process::Command;
 
 const REPORT: &str = "size-report";
 
@@ -47,6 +48,13 @@ pub fn processors() -> String {
     let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
     let processor = model.map_or("an unnamed processor", |(_, name)| name.trim()).to_string();
     format!("{} × {processor}", std::thread::available_parallelism().map_or(1, |n| n.get()))
+}
+
+/// The first line of `program --version`.
+pub fn version_of(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().unwrap_or("unknown").to_string()
 }
 
 /// Programs that wanted a processor, averaged over the last minute.

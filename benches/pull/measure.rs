@@ -1,5 +1,6 @@
 //! Who pulls, and what it took them.
 
+use super::decoder::Decoder;
 use super::images::Image;
 use super::places::Place;
 use ocinit::host::registry::DockerRegistry;
@@ -35,10 +36,10 @@ pub struct Job<'a> {
     pub image: &'a Image,
     pub place: &'a Place,
     pub registry: &'a DockerRegistry,
-    /// Decompresses standard input to standard output: the fastest there is.
-    pub decoder: &'a str,
+    /// The floor's.
+    pub decoder: &'a Decoder,
     /// Where the floor finds the blobs: a tmpfs.
-    pub blobs: &'a Path,
+    pub blobs: PathBuf,
 }
 
 /// What one run took.
@@ -49,6 +50,14 @@ pub struct Run {
     pub cpu_s: f64,
     /// Of the largest process, mapped files included.
     pub rss_mib: f64,
+}
+
+impl Run {
+    /// For the console.
+    pub fn words(&self) -> String {
+        let Run { wall_s, cpu_s, rss_mib } = self;
+        format!("{wall_s:.3} s, {cpu_s:.2} s of CPU, {rss_mib:.1} MiB")
+    }
 }
 
 impl Job<'_> {
@@ -73,7 +82,8 @@ impl Job<'_> {
         let output = time.output().map_err(|error| format!("time: {error}"))?;
         let wall_s = start.elapsed().as_secs_f64();
         if !output.status.success() {
-            return Err(complaint(&output.stderr));
+            // The port is another one each time.
+            return Err(complaint(&output.stderr).replace(&self.reference(), self.image.name));
         }
         // Fast because something is missing is not fast.
         let files = regular_files(&dir);
@@ -161,18 +171,12 @@ fn floor(job: &Job) -> Command {
     let script = format!(
         "cd \"$0\" && ls \"$1\" | xargs -P {cores} -I LAYER sh -c \
          'mkdir LAYER && {decoder} < \"$0/LAYER\" | tar -xf - -C LAYER' \"$1\"",
-        decoder = job.decoder
+        decoder = job.decoder.words
     );
     let blobs = job.blobs.canonicalize().unwrap_or_default();
     let mut command = Command::new("sh");
     command.args(["-c", &script]).arg(job.dir("")).arg(blobs);
     command
-}
-
-/// For the console.
-pub fn words(run: Run) -> String {
-    let Run { wall_s, cpu_s, rss_mib } = run;
-    format!("{wall_s:.3} s, {cpu_s:.2} s of CPU, {rss_mib:.1} MiB")
 }
 
 /// RssAnon and RssShmem of what `time` started.
@@ -189,7 +193,7 @@ fn anonymous_kib(time: u32) -> u64 {
 fn complaint(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no word");
-    line.to_string()
+    line.trim_start_matches(|c: char| !c.is_alphanumeric()).to_string()
 }
 
 fn regular_files(dir: &Path) -> u64 {
