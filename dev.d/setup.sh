@@ -15,7 +15,7 @@ UNPACKED=("docker-registry docker-registry" "chronyd chrony")
 
 # The same for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
 BENCH_PULL=(
-    "time time" "debootstrap debootstrap" "podman podman conmon crun libsubid4 libyajl2"
+    "time time" "debootstrap debootstrap" "podman podman conmon crun libsubid4 libsemanage2 libyajl2 libglib2.0-0"
     "igzip isal libisal2" "libdeflate-gzip libdeflate-tools libdeflate0" "pigz pigz"
 )
 

@@ -9,9 +9,9 @@ use svg::node::element::Group;
 const COLUMNS: usize = 2;
 const GAP: f64 = 28.0;
 const TOP: f64 = 116.0;
-const PANEL: f64 = 218.0;
+const PANEL: f64 = 208.0;
 const ROW: f64 = 34.0;
-const NAMES: f64 = 112.0;
+const NAMES: f64 = 128.0;
 /// Room for the words right of a bar.
 const WORDS: f64 = 62.0;
 const FLOOR: &str = "#7dd3fc";
@@ -48,7 +48,7 @@ fn thickness(place: usize) -> f64 {
     if place == 0 {
         12.0
     } else {
-        8.0
+        10.0
     }
 }
 
@@ -64,8 +64,8 @@ fn panel(rows: &[Row], x: f64, y: f64, width: f64) -> Group {
     let image = rows[0].image;
     let mut group = Group::new().add(rectangle(x, y, width, PANEL, "#f8fafc").set("rx", 8));
     group = group.add(text(x + 16.0, y + 26.0, 15.0, INK, image.title).set("font-weight", 600));
-    let (mb, raw_mb) = (image.compressed_bytes / 1_000_000, image.raw_bytes / 1_000_000);
-    let mut facts = format!("{mb} MB, {raw_mb} MB unpacked");
+    let (mb, raw_mb) = (image.compressed_bytes as f64 / 1e6, image.raw_bytes as f64 / 1e6);
+    let mut facts = format!("{mb:.0} MB, {raw_mb:.0} MB unpacked");
     if let Some(ratio) = rows[0].ratio("podman", "ours") {
         facts = format!("{facts}; podman takes {}×", short(ratio));
     }

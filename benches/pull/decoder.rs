@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-const TRIES: u32 = 3;
+const TRIES: u32 = 2;
 
 /// Words of a shell: standard input to standard output.
 const GZIP: &[&str] = &["igzip -dc", "libdeflate-gzip -dc", "pigz -dc", "gzip -dc"];

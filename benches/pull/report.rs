@@ -27,13 +27,14 @@ impl Facts {
     }
 }
 
-/// A table's cell: what was measured, or why it was not.
-fn cell(row: &Row, index: usize, value: &dyn Fn(&[Run]) -> String) -> String {
-    match &row.cells[index] {
+/// A table's cells: what was measured, or `failed`.
+fn cells(row: &Row, failed: &dyn Fn(&str) -> String, value: &dyn Fn(&[Run]) -> String) -> Vec<String> {
+    let cell = |cell: &Result<Vec<Run>, String>| match cell {
         Ok(runs) if runs.is_empty() => "-".into(),
         Ok(runs) => value(runs),
-        Err(why) => format!("failed: {}", why.replace('|', "/")),
-    }
+        Err(why) => failed(why),
+    };
+    row.cells.iter().map(cell).collect()
 }
 
 fn median_of(runs: &[Run], figure: Figure) -> f64 {
@@ -49,12 +50,7 @@ pub fn table(rows: &[Row]) -> String {
     text.push('\n');
     for row in rows {
         let _ = write!(text, "{:24}", format!("{}, {}", row.image.title, row.place));
-        for cell in &row.cells {
-            let seconds = match cell {
-                Ok(runs) if runs.is_empty() => "-".into(),
-                Ok(runs) => format!("{:.3}", median_of(runs, |run| run.wall_s)),
-                Err(_) => "failed".into(),
-            };
+        for seconds in cells(row, &|_| "failed".into(), &|runs| format!("{:.3}", median_of(runs, |run| run.wall_s))) {
             let _ = write!(text, " {seconds:>16}");
         }
         text.push('\n');
@@ -101,19 +97,20 @@ fn section(text: &mut String, row: &Row) {
     );
     let titles: Vec<&str> = CONTENDERS.iter().map(|contender| contender.title).collect();
     let _ = writeln!(text, "| | {} |\n|---|{}", titles.join(" | "), "---:|".repeat(titles.len()));
-    let mut line = |what: &str, value: &dyn Fn(&[Run]) -> String| {
-        let cells: Vec<String> = (0..CONTENDERS.len()).map(|index| cell(row, index, value)).collect();
-        let _ = writeln!(text, "| {what} | {} |", cells.join(" | "));
+    let mut line = |what: &str, failed: &dyn Fn(&str) -> String, value: &dyn Fn(&[Run]) -> String| {
+        let _ = writeln!(text, "| {what} | {} |", cells(row, failed, value).join(" | "));
     };
-    line("seconds", &|runs| format!("{:.3}", median_of(runs, |run| run.wall_s)));
-    line("least … most", &|runs| {
+    let why = |why: &str| format!("failed: {}", why.replace('|', "/"));
+    let dash = |_: &str| "-".to_string();
+    line("seconds", &why, &|runs| format!("{:.3}", median_of(runs, |run| run.wall_s)));
+    line("least … most", &dash, &|runs| {
         let (low, high) = runs
             .iter()
             .fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), run| (low.min(run.wall_s), high.max(run.wall_s)));
         format!("{low:.3} … {high:.3}")
     });
-    line("seconds of CPU", &|runs| format!("{:.2}", median_of(runs, |run| run.cpu_s)));
-    line("largest process, peak RSS in MiB", &|runs| {
+    line("seconds of CPU", &dash, &|runs| format!("{:.2}", median_of(runs, |run| run.cpu_s)));
+    line("largest process, peak RSS in MiB", &dash, &|runs| {
         format!("{:.1}", runs.iter().map(|run| run.rss_mib).fold(0.0, f64::max))
     });
     let ratios = CONTENDERS.iter().map(|contender| row.ratio(contender.name, "ours"));
