@@ -6,8 +6,12 @@
 
 #[path = "boot/chart.rs"]
 mod chart;
+#[path = "common/draw.rs"]
+mod draw;
 #[path = "boot/measure.rs"]
 mod measure;
+#[path = "common/numbers.rs"]
+mod numbers;
 #[path = "boot/report.rs"]
 mod report;
 
@@ -22,7 +26,6 @@ const RELEASE: &str = "target/ocinit/x86_64";
 const WORK: &str = "target/bench-boot";
 const PAYLOAD: &str = "tests/payload/payload.rs";
 const PEER: &str = "target/peer";
-const REPORT: &str = "size-report";
 const KERNELS: &str = "target/kernel";
 /// The drivers of the machine, and the file system of every container.
 const MODULES: &[&str] = &["virtio_pci", "virtio_net", "overlay"];
@@ -108,14 +111,14 @@ fn run(options: &Options) -> Result<(), String> {
     };
     let all = Contenders { us, them: peer("podman", ""), shortest: peer("podman run", " peer.shortest") };
     let bench = Bench { kernel: kernel.image, work: PathBuf::from(WORK) };
-    let load = report::host_load();
+    let load = numbers::host_load();
     let outcome = bench.run(&all, options.boots, options.ram)?;
     let facts = report::Facts::gather(&bench, options.boots, &theirs.versions, &layout, load);
-    save("boot.md", &report::markdown(&outcome, &facts))?;
-    save("boot.json", &report::json(&outcome, &facts))?;
-    save("boot.svg", &chart::svg(&outcome, &facts.machine))?;
+    numbers::save("boot.md", &report::markdown(&outcome, &facts))?;
+    numbers::save("boot.json", &report::json(&outcome, &facts))?;
+    numbers::save("boot.svg", &chart::svg(&outcome, &facts.machine))?;
     println!("{}", report::table(&outcome));
-    println!("written: {REPORT}/boot.md, boot.svg, boot.json");
+    println!("written: size-report/boot.md, boot.svg, boot.json");
     Ok(())
 }
 
@@ -152,11 +155,4 @@ fn write(name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
     let path = Path::new(WORK).join(name);
     std::fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
-}
-
-fn save(name: &str, text: &str) -> Result<(), String> {
-    let path = Path::new(REPORT).join(name);
-    let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    std::fs::create_dir_all(REPORT).map_err(named)?;
-    std::fs::write(&path, text).map_err(named)
 }

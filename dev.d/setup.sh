@@ -14,10 +14,17 @@ PACKAGES=(
 # and chrony would remove the machine's own time daemon. `program package`.
 UNPACKED=("docker-registry docker-registry" "chronyd chrony")
 
+# The same for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
+BENCH_PULL=(
+    "time time" "debootstrap debootstrap" "podman podman conmon crun libsubid4 libsemanage2 libyajl2 libglib2.0-0"
+    "igzip isal libisal2" "libdeflate-gzip libdeflate-tools libdeflate0" "pigz pigz"
+)
+
+# dev_setup [PAIR…]: what every part needs, and these.
 dev_setup() {
     command -v cargo >/dev/null || die "cargo is missing: install rustup (its default profile)"
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-        setup_elsewhere
+        setup_elsewhere "$@"
         return
     fi
     local missing
@@ -27,7 +34,7 @@ dev_setup() {
         install_packages $missing
     fi
     local pair
-    for pair in "${UNPACKED[@]}"; do
+    for pair in "${UNPACKED[@]}" "$@"; do
         # shellcheck disable=SC2086
         unpack_tool $pair
     done
@@ -58,10 +65,13 @@ apt_install() {
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
 
+# unpack_tool PROGRAM PACKAGE…
 unpack_tool() {
-    command -v "$1" >/dev/null && return
-    say "setup: unpacking $2 into target/tools"
-    fetch_packages "$ROOT/target/tools" "$2" || die "apt-get could not download $2"
+    # `command -v` would find the shell's own `time`.
+    type -P "$1" >/dev/null && return
+    shift
+    say "setup: unpacking $* into target/tools"
+    fetch_packages "$ROOT/target/tools" "$@" || die "apt-get could not download $*"
 }
 
 # fetch_packages DIR PACKAGE…: downloads and unpacks them; nothing is installed.
@@ -77,12 +87,12 @@ fetch_packages() {
     rm -rf "$dir/debs"
 }
 
-# No Debian: what is missing is told by the names of its programs, each once.
+# setup_elsewhere [PAIR…]: no Debian; what is missing is told by the names of its programs, each once.
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
-        dnsmasq skopeo umoci mksquashfs mkfs.erofs docker-registry chronyd; do
-        command -v "$program" >/dev/null || missing+=("$program")
+        dnsmasq skopeo umoci mksquashfs mkfs.erofs docker-registry chronyd "${@%% *}"; do
+        type -P "$program" >/dev/null || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] || die "please install what brings these programs: ${missing[*]}"
 }

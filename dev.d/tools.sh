@@ -17,6 +17,7 @@ dev_bench() {
     [ $# -gt 0 ] || die "which bench? there are: $(cd benches 2>/dev/null && echo *.rs | sed 's/\.rs//g')"
     local name=$1
     shift
+    [ "$name" != pull ] || dev_setup "${BENCH_PULL[@]}"
     dev_build
     cargo bench --profile dev --features host --bench "$name" -- "$@"
 }

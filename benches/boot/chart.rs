@@ -1,12 +1,10 @@
 //! The picture: two timelines, and below them what the difference is in time, bytes and RAM.
 
+use super::draw::{page, rectangle, text, FAINT, INK, MARGIN, OURS, THEIRS, WIDTH};
 use super::measure::{Measured, Outcome, Times};
-use super::report::{grouped, short};
-use svg::node::element::{Circle, Group, Line, Rectangle, Text, Title};
-use svg::Document;
+use super::numbers::{grouped, short};
+use svg::node::element::{Circle, Group, Line};
 
-const WIDTH: f64 = 900.0;
-const MARGIN: f64 = 36.0;
 /// Where the timelines start: names stand left of it.
 const LEFT: f64 = 116.0;
 const BAR: f64 = 40.0;
@@ -16,28 +14,18 @@ const AXIS: f64 = 250.0;
 const PANELS: f64 = 306.0;
 const HEIGHT: f64 = 470.0;
 
-const INK: &str = "#1f2937";
-const FAINT: &str = "#6b7280";
 const GRID: &str = "#e5e7eb";
 const KERNEL: &str = "#cbd5e1";
 const SETUP: &str = "#f97316";
 const ENDING: &str = "#7dd3fc";
-const OURS: &str = "#f97316";
-const THEIRS: &str = "#94a3b8";
 
 /// A whole document.
 pub fn svg(outcome: &Outcome, machine: &str) -> String {
     let seconds = outcome.theirs.median(Times::total_s).max(outcome.ours.median(Times::total_s));
     let scale = (WIDTH - LEFT - MARGIN - 54.0) / seconds;
-    let mut document = Document::new()
-        .set("viewBox", (0, 0, WIDTH, HEIGHT))
-        .set("width", WIDTH)
-        .set("height", HEIGHT)
-        .set("font-family", "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif")
-        .add(Title::new("Booting into a container: ocinit and podman"))
-        .add(rectangle(0.0, 0.0, WIDTH, HEIGHT, "#ffffff").set("rx", 10))
-        .add(text(MARGIN, 44.0, 21.0, INK, "From power-on to a container, and off again").set("font-weight", 600))
-        .add(text(MARGIN, 66.0, 12.0, FAINT, &format!("{machine}; median of {} boots", outcome.ours.boots.len())))
+    let line = format!("{machine}; median of {} boots", outcome.ours.boots.len());
+    let title = "Booting into a container: ocinit and podman";
+    let mut document = page(HEIGHT, title, "From power-on to a container, and off again", &line)
         .add(legend())
         .add(axis(seconds, scale));
     for (side, top) in [&outcome.ours, &outcome.theirs].into_iter().zip(ROWS) {
@@ -170,12 +158,4 @@ impl Panel {
 
 fn seconds(value: f64) -> String {
     format!("{value:.2} s")
-}
-
-fn rectangle(x: f64, y: f64, width: f64, height: f64, fill: &str) -> Rectangle {
-    Rectangle::new().set("x", x).set("y", y).set("width", width).set("height", height).set("fill", fill)
-}
-
-fn text(x: f64, y: f64, size: f64, fill: &str, words: &str) -> Text {
-    Text::new(words).set("x", x).set("y", y).set("font-size", size).set("fill", fill)
 }

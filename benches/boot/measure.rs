@@ -1,5 +1,6 @@
 //! Boots, and what they took.
 
+use super::numbers::median;
 use ocinit::host::qemu::{Accel, Boot, Machine};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -143,14 +144,7 @@ impl Bench {
 
 impl Measured {
     pub fn median(&self, of: Span) -> f64 {
-        let mut values: Vec<f64> = self.boots.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => f64::NAN,
-            odd if odd % 2 == 1 => values[middle],
-            _ => (values[middle - 1] + values[middle]) / 2.0,
-        }
+        median(self.boots.iter().map(of).collect())
     }
 
     /// The least and the most.

@@ -1,10 +1,10 @@
 //! What was measured, for people (Markdown, a table on the console) and for programs (JSON).
 
 use super::measure::{Bench, Measured, Outcome, Span, Times, MEMORY_MB};
+use super::numbers::{self, grouped, rounded, short};
 use ocinit::host::qemu::Accel;
 use std::fmt::Write;
 use std::path::Path;
-use std::process::Command;
 
 /// The circumstances.
 pub struct Facts {
@@ -27,18 +27,14 @@ impl Facts {
             Accel::Kvm => "KVM",
             Accel::Tcg => "software emulation",
         };
-        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split_once(": "));
-        let processor = model.map_or("an unnamed processor", |(_, name)| name.trim()).to_string();
-        let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let name = bench.kernel.file_name().unwrap_or_default().to_string_lossy();
         let versions: Vec<String> = versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
         Facts {
-            machine: format!("QEMU q35, 1 CPU, {MEMORY_MB} MB, {accel} on {cores} × {processor}"),
+            machine: format!("QEMU q35, 1 CPU, {MEMORY_MB} MB, {accel} on {}", numbers::processors()),
             accel,
             boots,
             kernel: name.trim_start_matches("vmlinuz-").to_string(),
-            qemu: first_line_of("qemu-system-x86_64"),
+            qemu: numbers::version_of("qemu-system-x86_64"),
             versions: versions.join(", "),
             load,
             image_bytes: blob_bytes(&layout.join("blobs/sha256")),
@@ -46,21 +42,9 @@ impl Facts {
     }
 }
 
-fn first_line_of(program: &str) -> String {
-    let output = Command::new(program).arg("--version").output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or("unknown").to_string()
-}
-
 fn blob_bytes(dir: &Path) -> u64 {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
-}
-
-/// Programs that wanted a processor, averaged over the last minute.
-pub fn host_load() -> f64 {
-    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
 /// A row of every table: what, ours, theirs, theirs over ours.
@@ -159,7 +143,7 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
     text
 }
 
-/// Flat, so that a shell can read it.
+/// For programs.
 pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     let (ours, theirs) = (&outcome.ours, &outcome.theirs);
     let ratio = |of: Span| rounded(theirs.median(of) / ours.median(of));
@@ -187,33 +171,5 @@ pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     map.insert("machine".into(), facts.machine.as_str().into());
     map.insert("kernel".into(), facts.kernel.as_str().into());
     map.insert("peer_versions".into(), facts.versions.as_str().into());
-    let mut text = serde_json::to_string_pretty(&map).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-fn rounded(value: f64) -> f64 {
-    (value * 1000.0).round() / 1000.0
-}
-
-/// Two or three digits that mean something.
-pub fn short(ratio: f64) -> String {
-    if ratio < 10.0 {
-        format!("{ratio:.2}")
-    } else {
-        format!("{ratio:.1}")
-    }
-}
-
-/// 13 771 320
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
+    numbers::json(map)
 }

@@ -122,8 +122,57 @@ pub fn tar(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
+/// A layer as it is stored.
+pub struct Layer {
+    /// Its media type.
+    pub media: String,
+    pub bytes: Vec<u8>,
+    /// `sha256:…` of the uncompressed tar.
+    pub diff_id: String,
+}
+
+impl Layer {
+    /// The tar as it is.
+    pub const PLAIN: &'static str = "application/vnd.oci.image.layer.v1.tar";
+    pub const GZIP: &'static str = "application/vnd.oci.image.layer.v1.tar+gzip";
+    pub const ZSTD: &'static str = "application/vnd.oci.image.layer.v1.tar+zstd";
+
+    /// A tar, or a file system that is a layer as it is.
+    fn new(raw: &[u8], image: &Image) -> Layer {
+        let (media, bytes) = match superblock::packed(raw) {
+            Some(packed) => (["application/vnd.stacker.image.layer.", packed.name()].concat(), raw.to_vec()),
+            None if image.compressed => (Layer::GZIP.into(), gzip(raw)),
+            None => (Layer::PLAIN.into(), raw.to_vec()),
+        };
+        let media = image.media_type.clone().unwrap_or(media);
+        Layer { media, bytes, diff_id: format!("sha256:{}", sha256(raw)) }
+    }
+}
+
 /// Writes `images` into `dir` as an OCI image layout; gives each manifest's digest.
 pub fn write(dir: &Path, images: &[Image]) -> io::Result<Vec<String>> {
+    let mut manifests = Vec::new();
+    for image in images {
+        let mut layers = image.layers.iter().map(|tar| Ok(Layer::new(tar, image)));
+        manifests.push(put_image(dir, &image.tag, &image.architecture, &image.config, &mut layers)?);
+    }
+    index(dir, &manifests)
+}
+
+/// The same for one image, `latest`, of layers that are compressed already, asked for one by one.
+pub fn write_layers(dir: &Path, layers: &mut dyn Iterator<Item = io::Result<Layer>>) -> io::Result<()> {
+    let Image { tag, config, architecture, .. } = Image::new(Vec::new(), json!({}));
+    index(dir, &[put_image(dir, &tag, &architecture, &config, layers)?]).map(drop)
+}
+
+/// Writes the blobs of an image; gives its manifest's descriptor.
+fn put_image(
+    dir: &Path,
+    tag: &str,
+    architecture: &str,
+    config: &Value,
+    layers: &mut dyn Iterator<Item = io::Result<Layer>>,
+) -> io::Result<Value> {
     let blobs = dir.join("blobs/sha256");
     std::fs::create_dir_all(&blobs)?;
     let put = |media: &str, bytes: &[u8]| -> io::Result<Value> {
@@ -131,36 +180,32 @@ pub fn write(dir: &Path, images: &[Image]) -> io::Result<Vec<String>> {
         std::fs::write(blobs.join(&hex), bytes)?;
         Ok(json!({"mediaType": media, "digest": format!("sha256:{hex}"), "size": bytes.len()}))
     };
-    let (mut manifests, mut digests) = (Vec::new(), Vec::new());
-    for image in images {
-        let (mut layers, mut diff_ids) = (Vec::new(), Vec::new());
-        for layer in &image.layers {
-            diff_ids.push(format!("sha256:{}", sha256(layer)));
-            let (media, packed) = match superblock::packed(layer) {
-                Some(packed) => (format!("application/vnd.stacker.image.layer.{}", packed.name()), None),
-                None if image.compressed => ("application/vnd.oci.image.layer.v1.tar+gzip".into(), Some(gzip(layer))),
-                None => ("application/vnd.oci.image.layer.v1.tar".into(), None),
-            };
-            layers.push(put(image.media_type.as_ref().unwrap_or(&media), packed.as_ref().unwrap_or(layer))?);
-        }
-        let config = json!({
-            "architecture": image.architecture, "os": "linux", "config": image.config,
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let config = put("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes())?;
-        let media = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": layers});
-        let mut descriptor = put(media, manifest.to_string().as_bytes())?;
-        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": image.tag});
-        digests.push(descriptor["digest"].as_str().unwrap_or_default().to_string());
-        manifests.push(descriptor);
+    let (mut descriptors, mut diff_ids) = (Vec::new(), Vec::new());
+    for layer in layers {
+        let Layer { media, bytes, diff_id } = layer?;
+        descriptors.push(put(&media, &bytes)?);
+        diff_ids.push(diff_id);
     }
+    let config = json!({
+        "architecture": architecture, "os": "linux", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = put("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes())?;
+    let media = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": media, "config": config, "layers": descriptors});
+    let mut descriptor = put(media, manifest.to_string().as_bytes())?;
+    descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
+    Ok(descriptor)
+}
+
+/// What makes a folder of blobs a layout; gives the manifests' digests.
+fn index(dir: &Path, manifests: &[Value]) -> io::Result<Vec<String>> {
     let index = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests,
     });
     std::fs::write(dir.join("index.json"), index.to_string())?;
     std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    Ok(digests)
+    Ok(manifests.iter().map(|manifest| manifest["digest"].as_str().unwrap_or_default().to_string()).collect())
 }
 
 /// An image with `binary` as `/hello` and nothing else but a user database.
