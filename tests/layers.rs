@@ -8,6 +8,8 @@ mod builder;
 mod canaries;
 #[path = "layers/compression.rs"]
 mod compression;
+#[path = "layers/decoders.rs"]
+mod decoders;
 #[path = "layers/generator.rs"]
 mod generator;
 #[path = "layers/oracles.rs"]

@@ -16,7 +16,7 @@ impl Read for Short<'_> {
 /// The raw bytes, or why there are none. The source is read to its end.
 pub fn whole(stream: &[u8], step: usize) -> Result<Vec<u8>, String> {
     let (mut source, mut raw) = (Short(stream, step), Vec::new());
-    let result = Inflate::new(&mut source).read_to_end(&mut raw);
+    let result = Inflate::new(&mut source, &mut |_| Ok(())).read_to_end(&mut raw);
     result.map_err(|error| error.to_string())?;
     assert!(source.0.is_empty(), "left {} bytes unread", source.0.len());
     Ok(raw)

@@ -1,70 +1,63 @@
-//! A layer's bytes, decompressed as they come: gzip or plain, told by their
-//! magic, since media types lie.
+//! A layer's bytes, decompressed as they come: gzip, zstd or plain, told by
+//! their magic, since media types lie.
 
 use crate::proto::gzip::{self, Framing};
-use miniz_oxide::inflate::core::{decompress, inflate_flags, DecompressorOxide};
-use miniz_oxide::inflate::TINFLStatus;
+use decompress::deflate::{Inflater, Status, WINDOW_BYTES};
+use decompress::zstd::{self, Step};
 use std::io::{self, ErrorKind, Read};
 
 /// Compressed bytes that are read at a time.
 const INPUT_BYTES: usize = 64 << 10;
-/// Deflate looks back 32 KiB; the rest is room to run in. A power of two.
-const WINDOW_BYTES: usize = 128 << 10;
+/// Twice a zstd block, so that what is left of one is seldom moved.
+const ZSTD_INPUT_BYTES: usize = 256 << 10;
+/// What is inflated: deflate's window, and room to run in.
+const OUTPUT_BYTES: usize = 256 << 10;
 
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// A zstd skippable frame: 0x184d2a5?, little endian.
-const ZSTD_SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Asked with the bytes of a zstd frame's window before they are allocated; its
+/// error refuses the layer. A smaller one is not asked for again.
+pub type Reserve<'a> = &'a mut (dyn FnMut(u64) -> io::Result<()> + Send);
+
 enum Format {
     Unknown,
     Plain,
-    Gzip,
+    Gzip(Box<Gzip>),
+    Zstd(Box<zstd::Decoder>),
 }
 
 /// The raw bytes of `source`. The end is only reported once the framing was
-/// found whole: checksum, length, nothing after it but NULs.
+/// found whole: checksum, length, nothing after it but a gzip's NULs. Beside a
+/// zstd frame's window it holds less than 1 MiB.
 pub struct Inflate<'a> {
     source: &'a mut dyn Read,
+    reserve: Reserve<'a>,
+    /// The largest window so far.
+    reserved: u64,
     format: Format,
-    input: Box<[u8]>,
-    /// What of `input` is still to be used.
-    at: usize,
-    end: usize,
-    framing: Framing,
-    core: Box<DecompressorOxide>,
-    window: Box<[u8]>,
-    /// Where in `window` the next raw bytes go, and which are not yet handed out.
-    write_at: usize,
-    ready: std::ops::Range<usize>,
+    input: Input,
 }
 
-impl<'a> Inflate<'a> {
-    pub fn new(source: &'a mut dyn Read) -> Inflate<'a> {
-        Inflate {
-            source,
-            format: Format::Unknown,
-            input: vec![0; INPUT_BYTES].into_boxed_slice(),
-            at: 0,
-            end: 0,
-            framing: Framing::new(),
-            core: Box::default(),
-            window: Box::default(),
-            write_at: 0,
-            ready: 0..0,
-        }
-    }
+/// What was read of the source.
+struct Input {
+    bytes: Vec<u8>,
+    /// What of `bytes` is still to be used.
+    at: usize,
+    end: usize,
+}
 
-    /// Tops the input up; false at the source's end.
-    fn fill(&mut self) -> io::Result<bool> {
-        if self.at > 0 {
-            self.input.copy_within(self.at..self.end, 0);
+impl Input {
+    /// Adds to it; false at the source's end.
+    fn fill(&mut self, source: &mut dyn Read) -> io::Result<bool> {
+        if self.at == self.end {
+            (self.at, self.end) = (0, 0);
+        } else if self.end == self.bytes.len() {
+            self.bytes.copy_within(self.at.., 0);
             (self.at, self.end) = (0, self.end - self.at);
         }
+        let room = self.bytes.get_mut(self.end..).unwrap_or_default();
         loop {
-            let Some(room) = self.input.get_mut(self.end..) else { return Ok(false) };
-            match self.source.read(room) {
+            match source.read(room) {
                 Ok(n) => {
                     self.end += n.min(room.len());
                     return Ok(n > 0);
@@ -75,62 +68,30 @@ impl<'a> Inflate<'a> {
         }
     }
 
-    fn input(&self) -> &[u8] {
-        self.input.get(self.at..self.end).unwrap_or(b"")
+    fn get(&self) -> &[u8] {
+        self.bytes.get(self.at..self.end).unwrap_or_default()
+    }
+}
+
+impl<'a> Inflate<'a> {
+    /// `reserve` bounds the memory of zstd frames.
+    pub fn new(source: &'a mut dyn Read, reserve: Reserve<'a>) -> Inflate<'a> {
+        let input = Input { bytes: vec![0; INPUT_BYTES], at: 0, end: 0 };
+        Inflate { source, reserve, reserved: 0, format: Format::Unknown, input }
     }
 
     fn sniff(&mut self) -> io::Result<()> {
-        while self.input().len() < ZSTD_MAGIC.len() && self.fill()? {}
-        let input = self.input();
-        let skippable = input.first().is_some_and(|b| b & 0xf0 == 0x50) && input.get(1..4) == Some(&ZSTD_SKIPPABLE);
-        if input.starts_with(&ZSTD_MAGIC) || skippable {
-            return Err(bad("zstd layers are not supported yet"));
-        }
-        self.format = if input.starts_with(&GZIP_MAGIC) { Format::Gzip } else { Format::Plain };
-        if self.format == Format::Gzip {
-            self.window = vec![0; WINDOW_BYTES].into_boxed_slice();
-        }
+        while self.input.end < 4 && self.input.fill(self.source)? {}
+        let input = self.input.get();
+        self.format = if input.starts_with(&GZIP_MAGIC) {
+            Format::Gzip(Box::new(Gzip::new()))
+        } else if input.len() >= 4 && zstd::is_magic(input) {
+            self.input.bytes.resize(ZSTD_INPUT_BYTES, 0);
+            Format::Zstd(Box::default())
+        } else {
+            Format::Plain
+        };
         Ok(())
-    }
-
-    /// Makes `ready` hold something; false at the end of the stream.
-    fn gzip(&mut self) -> io::Result<bool> {
-        loop {
-            if self.at == self.end && !self.fill()? {
-                return self.framing.finish().map(|()| false).map_err(|e| bad(e.text()));
-            }
-            if !self.framing.in_body() {
-                let mut input = self.input.get(self.at..self.end).unwrap_or(b"");
-                let result = self.framing.push(&mut input);
-                self.at = self.end - input.len();
-                result.map_err(|e| bad(e.text()))?;
-                self.core.init();
-                self.write_at = 0;
-                continue;
-            }
-            if self.inflate()? {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// One step of the body; true if it made raw bytes.
-    fn inflate(&mut self) -> io::Result<bool> {
-        let input = self.input.get(self.at..self.end).unwrap_or(b"");
-        let flags = inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
-        let (status, used, made) = decompress(&mut self.core, input, &mut self.window, self.write_at, flags);
-        self.at += used;
-        self.ready = self.write_at..self.write_at + made;
-        self.framing.raw(self.window.get(self.ready.clone()).unwrap_or(b""));
-        self.write_at = (self.write_at + made) % WINDOW_BYTES;
-        match status {
-            TINFLStatus::Done => self.framing.end_body(),
-            TINFLStatus::HasMoreOutput => {}
-            TINFLStatus::NeedsMoreInput if self.at < self.end || self.fill()? => {}
-            TINFLStatus::NeedsMoreInput => return Err(bad(gzip::Error::Truncated.text())),
-            _ => return Err(bad("gzip: bad compressed data")),
-        }
-        Ok(made > 0)
     }
 }
 
@@ -139,23 +100,107 @@ impl Read for Inflate<'_> {
         if buffer.is_empty() {
             return Ok(0);
         }
-        if self.format == Format::Unknown {
+        if matches!(self.format, Format::Unknown) {
             self.sniff()?;
         }
-        if self.format == Format::Plain {
-            if self.at == self.end {
-                return self.source.read(buffer);
+        match &mut self.format {
+            Format::Gzip(gzip) => gzip.read(&mut self.input, self.source, buffer),
+            Format::Zstd(decoder) => {
+                while decoder.pending()[0].is_empty() {
+                    let step = decoder.step(self.input.get()).map_err(|e| bad(e.text()))?;
+                    match step {
+                        Step::Used(count) => self.input.at += count,
+                        Step::Window(count, bytes) => {
+                            self.input.at += count;
+                            if bytes > self.reserved {
+                                (self.reserve)(bytes)?;
+                                self.reserved = bytes;
+                            }
+                        }
+                        Step::NeedsInput => {
+                            if !self.input.fill(self.source)? {
+                                return decoder.finish(self.input.get()).map(|()| 0).map_err(|e| bad(e.text()));
+                            }
+                        }
+                    }
+                }
+                let n = copy(decoder.pending()[0], buffer);
+                decoder.hand_out(n);
+                Ok(n)
             }
-            let n = copy(self.input(), buffer);
-            self.at += n;
-            return Ok(n);
+            _ if self.input.at == self.input.end => self.source.read(buffer),
+            _ => {
+                let n = copy(self.input.get(), buffer);
+                self.input.at += n;
+                Ok(n)
+            }
         }
-        if self.ready.is_empty() && !self.gzip()? {
-            return Ok(0);
+    }
+}
+
+/// A gzip stream between two reads.
+struct Gzip {
+    framing: Framing,
+    core: Inflater,
+    output: Box<[u8]>,
+    /// Where in `output` the next raw bytes go, and which are not yet handed out.
+    write_at: usize,
+    ready: std::ops::Range<usize>,
+}
+
+impl Gzip {
+    fn new() -> Gzip {
+        Gzip {
+            framing: Framing::new(),
+            core: Inflater::new(),
+            output: vec![0; OUTPUT_BYTES].into_boxed_slice(),
+            write_at: 0,
+            ready: 0..0,
         }
-        let n = copy(self.window.get(self.ready.clone()).unwrap_or(b""), buffer);
+    }
+
+    fn read(&mut self, input: &mut Input, source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.ready.is_empty() {
+            if input.at == input.end && !input.fill(source)? {
+                return self.framing.finish().map(|()| 0).map_err(|e| bad(e.text()));
+            }
+            if self.framing.in_body() {
+                self.inflate(input, source)?;
+                continue;
+            }
+            let mut rest = input.get();
+            let result = self.framing.push(&mut rest);
+            input.at = input.end - rest.len();
+            result.map_err(|e| bad(e.text()))?;
+            self.core.reset();
+            self.write_at = 0;
+        }
+        let n = copy(self.output.get(self.ready.clone()).unwrap_or_default(), buffer);
         self.ready.start += n;
         Ok(n)
+    }
+
+    /// One step of the body; may make `ready`.
+    fn inflate(&mut self, input: &mut Input, source: &mut dyn Read) -> io::Result<()> {
+        let start = self.write_at;
+        let result = self.core.inflate(input.get(), &mut self.output, &mut self.write_at);
+        let (status, used) = result.map_err(|_| bad("gzip: bad compressed data"))?;
+        input.at += used;
+        self.ready = start..self.write_at;
+        self.framing.raw(self.output.get(self.ready.clone()).unwrap_or_default());
+        match status {
+            Status::Done => self.framing.end_body(),
+            // What was made is handed out first.
+            _ if !self.ready.is_empty() => {}
+            Status::NeedsRoom => {
+                let history = self.write_at.saturating_sub(WINDOW_BYTES)..self.write_at;
+                self.write_at = history.len();
+                self.output.copy_within(history, 0);
+            }
+            Status::NeedsInput if input.fill(source)? => {}
+            Status::NeedsInput => return Err(bad(gzip::Error::Truncated.text())),
+        }
+        Ok(())
     }
 }
 
@@ -206,7 +251,7 @@ mod tests {
 
     fn inflate(stream: &[u8], step: usize) -> Result<Vec<u8>, String> {
         let mut out = Vec::new();
-        match Inflate::new(&mut Short(stream, step)).read_to_end(&mut out) {
+        match Inflate::new(&mut Short(stream, step), &mut |_| Ok(())).read_to_end(&mut out) {
             Ok(_) => Ok(out),
             Err(e) => Err(e.to_string()),
         }
@@ -257,12 +302,5 @@ mod tests {
         let mut bad = good;
         bad[10] = 7;
         assert_eq!(inflate(&bad, 64), Err("gzip: bad compressed data".into()));
-    }
-
-    #[test]
-    fn zstd_is_named() {
-        for magic in [&b"\x28\xb5\x2f\xfdxxxx"[..], b"\x50\x2a\x4d\x18xxxx", b"\x5f\x2a\x4d\x18"] {
-            assert_eq!(inflate(magic, 1), Err("zstd layers are not supported yet".into()));
-        }
     }
 }

@@ -5,6 +5,11 @@ pub fn available_bytes() -> Option<u64> {
     field("MemAvailable:")
 }
 
+/// All of it, in bytes; none where the kernel does not say.
+pub fn total_bytes() -> Option<u64> {
+    field("MemTotal:")
+}
+
 fn field(name: &str) -> Option<u64> {
     parse(&std::fs::read_to_string("/proc/meminfo").ok()?, name)
 }
@@ -23,6 +28,7 @@ mod tests {
     fn a_field_of_meminfo() {
         let text = "MemTotal:         110592 kB\nMemAvailable:      65536 kB\n";
         assert_eq!(parse(text, "MemAvailable:"), Some(64 << 20));
+        assert_eq!(parse(text, "MemTotal:"), Some(108 << 20));
         assert_eq!(parse("MemTotal: 1 kB\n", "MemAvailable:"), None);
         assert_eq!(parse("MemAvailable: 99999999999999999999 kB", "MemAvailable:"), None);
     }

@@ -22,7 +22,7 @@ fn gzip(raw: &[u8]) -> Vec<u8> {
 
 fn unpack_gzip(world: &mut World, mut source: &[u8]) -> Result<unpack::Stats, String> {
     let layer = world.layer();
-    apply(&mut Inflate::new(&mut source), &layer, &[], &mut |_| {})
+    apply(&mut Inflate::new(&mut source, &mut |_| Ok(())), &layer, &[], &mut |_| {})
 }
 
 #[test]

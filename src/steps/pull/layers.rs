@@ -30,6 +30,15 @@ const WORKER_BYTES: u64 = 16 << 20;
 /// a worker waits with them.
 const WAITING_BYTES: usize = 2 << 20;
 
+/// What the windows of zstd frames take together; the lowest layer that is not
+/// complete may always have its own, up to the limit.
+const WINDOWS_BYTES: u64 = 10 << 20;
+/// The largest window: zstd's own limit unless it is told otherwise, and on a
+/// small machine what compressors of images use unasked.
+const WINDOW_MAX: u64 = 128 << 20;
+const SMALL_WINDOW_MAX: u64 = 8 << 20;
+const SMALL_MACHINE_BYTES: u64 = 256_000_000;
+
 /// A layer of the image.
 pub struct Wanted {
     pub descriptor: Descriptor,
@@ -100,6 +109,8 @@ struct State {
     complete: Stack,
     /// Layers that were read and wait for those below, by number.
     read: Vec<Option<Made>>,
+    /// Bytes of zstd windows.
+    windows: u64,
     /// Somebody settles the next layer.
     settling: bool,
     failed: Option<Error>,
@@ -203,9 +214,14 @@ impl Work<'_> {
     fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
         let folder = self.store.begin_layer(&layer.chain).map_err(local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
+        let mut held = 0;
+        let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
         let read = File::open(&folder).map_err(local).and_then(|open| {
-            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut || self.below(index), &mut warn)
+            let below = &mut || self.below(index);
+            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut reserve, below, &mut warn)
         });
+        self.lock().windows -= held;
+        self.changed.notify_all();
         match read {
             Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
             Err(error) => {
@@ -239,6 +255,26 @@ impl Work<'_> {
             self.report.line("pull", line);
         }
         self.lock().failed.is_none()
+    }
+
+    /// Memory for a zstd window of a layer, which has `held` so much already;
+    /// waits for other layers' unless all those below are complete.
+    fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
+        let small = memory::total_bytes().is_some_and(|total| total < SMALL_MACHINE_BYTES);
+        let max = if small { SMALL_WINDOW_MAX } else { WINDOW_MAX };
+        if bytes > max {
+            let [bytes, max] = [bytes.div_ceil(1 << 20), max >> 20].map(|mib| mib.to_string());
+            let text = ["zstd: needs a window of ", &bytes, " MiB; ", &max, " MiB is the limit here"].concat();
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        let mut state = self.lock();
+        let lowest = |state: &State| state.complete.layers.len() >= index;
+        while state.failed.is_none() && !lowest(&state) && state.windows - *held + bytes > WINDOWS_BYTES {
+            state = self.wait(state);
+        }
+        state.windows += bytes - *held;
+        *held = bytes;
+        Ok(())
     }
 
     /// The layers below, topmost first, when they are complete.

@@ -5,7 +5,7 @@ use super::pipe::{Chunk, Pipe};
 use super::{hash_of, is_of_the_store};
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
-use crate::steps::inflate::Inflate;
+use crate::steps::inflate::{Inflate, Reserve};
 use crate::steps::source::{Error, Fetched};
 use crate::steps::unpack::{self, Below, Unsettled};
 use crate::sys::{io_text, thread};
@@ -25,6 +25,7 @@ pub fn unpack(
     start: &[u8],
     diff_id: &Digest,
     folder: OwnedFd,
+    reserve: Reserve<'_>,
     below: &mut Below<'_>,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Unsettled, Error> {
@@ -35,7 +36,7 @@ pub fn unpack(
     let mut raw = Raw { pipe: &pipe, chunk: Chunk::default(), at: 0, context: Context::new(&SHA256) };
     let mut folder = Some(folder);
     let mut arrive = || {
-        inflate(&mut start.chain(&mut *blob), &pipe);
+        inflate(&mut start.chain(&mut *blob), reserve, &pipe);
         if !enough.load(Ordering::Relaxed) {
             arrived = blob.arrived();
         }
@@ -65,8 +66,8 @@ pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Er
     }
 }
 
-fn inflate(compressed: &mut dyn Read, pipe: &Pipe) {
-    let mut raw = Inflate::new(compressed);
+fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
+    let mut raw = Inflate::new(compressed, reserve);
     while let Some(mut chunk) = pipe.empty() {
         chunk.len = 0;
         while let Some(room) = chunk.room.get_mut(chunk.len..).filter(|room| !room.is_empty()) {
