@@ -18,7 +18,7 @@ pub use below::Lower;
 use std::ffi::{CStr, CString};
 use std::io::{BufRead, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use tree::Tree;
+use tree::{Birth, Tree};
 
 /// Files of this size are refused before their first byte if there is no room.
 const BIG_FILE_BYTES: u64 = 16 << 20;
@@ -216,6 +216,7 @@ impl Unpack<'_> {
             return Err(Reason::Text("the root is not a directory"));
         }
         self.has_root = true;
+        self.tree.birth = None;
         let root = fs::openat(self.tree.root(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         let root = root.as_fd();
         fs::fchown(root, entry.uid, entry.gid)?;
@@ -234,7 +235,8 @@ impl Unpack<'_> {
             }
         }
         let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
-        let file = self.tree.make(name, &mut |dir| fs::openat(dir, name, flags, 0o600))?;
+        let mode = entry.mode & 0o777;
+        let file = self.tree.make(name, &mut |dir| fs::openat(dir, name, flags, mode))?;
         self.file = Some((file, entry));
         Ok(())
     }
@@ -247,8 +249,21 @@ impl Unpack<'_> {
         if entry.data != entry.size {
             fs::ftruncate(file, entry.size)?;
         }
-        fs::fchown(file, entry.uid, entry.gid)?;
-        fs::fchmod(file, entry.mode)?;
+        let birth = match self.tree.birth {
+            Some(birth) => birth,
+            None => {
+                let stat = fs::statat(file, c"")?;
+                Birth { owner: (stat.uid, stat.gid), kept: stat.mode & entry.mode & 0o777 }
+            }
+        };
+        self.tree.birth = Some(birth);
+        // Each costs a disk a transaction, and is seldom needed.
+        if birth.owner != (entry.uid, entry.gid) {
+            fs::fchown(file, entry.uid, entry.gid)?;
+        }
+        if entry.mode & !birth.kept != 0 {
+            fs::fchmod(file, entry.mode)?;
+        }
         self.xattrs(&entry.xattrs, &mut |name, value| fs::fsetxattr(file, name, value))?;
         Ok(fs::futimens(file, time(entry))?)
     }

@@ -312,6 +312,26 @@ fn case_19_depth_and_siblings() {
     accept(&tar, |layer| assert_eq!(layer.read("0-evil/canary"), b"dead"));
 }
 
+/// Neither the directory nor our umask decides what a file is.
+#[test]
+fn case_20_files_are_born_as_told() {
+    if !ready() {
+        return;
+    }
+    let shared = Member { mode: 0o2777, gid: 50, ..Member::new("d", b'5') };
+    let file = |name, mode, uid, gid| Member { mode, uid, gid, ..Member::new(name, b'0') };
+    let told = [("d/a", 0o644, 0, 50), ("d/b", 0o666, 0, 0), ("d/c", 0o600, 7, 50), ("d/e", 0o4755, 0, 50)];
+    let later = [("f", 0o640, 0, 0), ("g", 0o777, 0, 0), ("d/h", 0o777, 0, 0)];
+    let tar = told.iter().fold(Tar::new().add(&shared), |tar, (n, m, u, g)| tar.add(&file(n, *m, *u, *g)));
+    let tar = later.iter().fold(tar, |tar, (n, m, u, g)| tar.add(&file(n, *m, *u, *g)));
+    accept(&tar.end(), |layer| {
+        for (name, mode, uid, gid) in told.iter().chain(&later) {
+            let meta = layer.meta(name);
+            assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (*mode, *uid, *gid), "{name}");
+        }
+    });
+}
+
 #[test]
 fn case_20_metadata() {
     if !ready() {

@@ -33,6 +33,15 @@ pub struct Late {
     pub implied: bool,
 }
 
+/// What a directory (set-group-ID, a default ACL), the mount and our umask make
+/// of a new file.
+#[derive(Clone, Copy)]
+pub struct Birth {
+    pub owner: (u32, u32),
+    /// Bits of the mode that are known to be kept.
+    pub kept: u32,
+}
+
 /// A layer's tree in the making.
 pub struct Tree {
     root: OwnedFd,
@@ -43,6 +52,8 @@ pub struct Tree {
     dir: OwnedFd,
     path: Vec<u8>,
     asked: Option<Vec<u8>>,
+    /// How files are born in that directory, as far as one was looked at.
+    pub birth: Option<Birth>,
     late: BTreeMap<Vec<u8>, Late>,
     late_bytes: usize,
     /// The archive has ended: nothing waits any more.
@@ -58,6 +69,7 @@ impl Tree {
             dir,
             path: Vec::new(),
             asked: None,
+            birth: None,
             late: BTreeMap::new(),
             late_bytes: 0,
             settling: false,
@@ -113,7 +125,7 @@ impl Tree {
         if self.asked.as_deref() == Some(path) {
             return Ok(());
         }
-        self.asked = None;
+        (self.asked, self.birth) = (None, None);
         match open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => {
                 self.dir = dir;
