@@ -179,14 +179,12 @@ impl Unpack<'_> {
             Meaning::Ignored => return Ok(()),
             Meaning::Opaque => {
                 let path = self.tree.real_path(place.path())?;
-                self.tree.late(path)?.opaque = true;
-                return Ok(());
+                return self.tree.hide(path, place.meaning);
             }
             Meaning::Whiteout => {
                 let mut path = self.tree.real_path(place.parent())?;
                 resolve::join(&mut path, place.name());
-                self.tree.late(path)?.whiteout = true;
-                return Ok(());
+                return self.tree.hide(path, place.meaning);
             }
         }
         if place.name().is_empty() {

@@ -360,7 +360,12 @@ fn xattrs_in_both_spellings() {
     });
     let many: Vec<u8> = (0..1025).flat_map(|i| record(format!("SCHILY.xattr.user.{i}").as_bytes(), b"")).collect();
     refuse(&Tar::new().extension(b'x', &many).file("f", b"").end(), "ext: more than 1024 extended attributes");
-    for (key, value) in [("LIBARCHIVE.xattr.trusted.a%00b", &b"YQ"[..]), ("LIBARCHIVE.xattr.trusted.a", b"Y*")] {
+    for (key, value) in [
+        ("LIBARCHIVE.xattr.trusted.a%00b", &b"YQ"[..]),
+        ("LIBARCHIVE.xattr.trusted.a", b"Y*"),
+        ("LIBARCHIVE.xattr.", b"YQ"),
+        ("SCHILY.xattr.", b"v"),
+    ] {
         refuse(&Tar::new().pax(&[(key, value)]).file("f", b"").end(), "ext: malformed pax record");
     }
 }

@@ -275,6 +275,24 @@ fn case_17_hidden_copies_leave_no_directories() {
     assert_eq!(shown(link().dir("d/e").file(".wh.d", b"")), ["", "d", "d/e", "h"]);
 }
 
+/// Nor is a copied symlink followed once it is hidden.
+#[test]
+fn case_17_hidden_copies_lead_nowhere() {
+    if !ready() {
+        return;
+    }
+    let mut world = World::new();
+    let lower = world.unpack(&Tar::new().symlink("s", "else/where").dir("d").symlink("d/s", "/x").end(), &[]);
+    let lower = lower.unwrap().dir;
+    for (target, mark) in [("s", ".wh.s"), ("s", ".wh..wh..opq"), ("d/s", ".wh.d"), ("d/s", "d/.wh..wh..opq")] {
+        let inside = format!("{target}/f");
+        let upper = Tar::new().hardlink("h", target).file(mark, b"").file(&inside, b"f").end();
+        let upper = world.unpack(&upper, &[&lower]).unwrap();
+        assert!(upper.meta("h").is_symlink() && upper.meta(target).is_dir(), "{mark}");
+        assert_eq!(upper.read(&inside), b"f", "{mark}");
+    }
+}
+
 #[test]
 fn case_18_duplicates() {
     if !ready() {

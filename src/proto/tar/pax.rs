@@ -84,6 +84,9 @@ impl Overrides {
     }
 
     fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>) -> Result<(), Error> {
+        if name.is_empty() {
+            return Err(Error::Record);
+        }
         let full = self.xattrs.len() >= MAX_XATTRS;
         match self.xattrs.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,

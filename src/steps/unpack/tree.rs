@@ -4,6 +4,7 @@
 use super::below::{self, Found, Lower};
 use super::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve};
 use super::{c_string, named, Reason, Step};
+use crate::proto::whiteout::Meaning;
 use crate::sys::fs;
 use crate::sys::{self, Error};
 use std::collections::BTreeMap;
@@ -110,6 +111,24 @@ impl Tree {
             }
         }
         Ok(self.late.entry(path).or_default())
+    }
+
+    /// The layers below lose `path`, or what they have in it. What was copied up
+    /// from there goes at once: a later member must not follow a symlink of it.
+    pub fn hide(&mut self, path: Vec<u8>, meaning: Meaning) -> Step<()> {
+        let late = self.late(path.clone())?;
+        let mark = if meaning == Meaning::Opaque { &mut late.opaque } else { &mut late.whiteout };
+        let known = std::mem::replace(mark, true);
+        // Nobody has asked for the layers below: nothing was copied up.
+        if known || self.lowers.is_none() {
+            return Ok(());
+        }
+        let inside = self.late.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        let copied = inside.filter(|(at, late)| late.copied && self.is_hidden(at));
+        for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+            self.remove_copy(&path)?;
+        }
+        Ok(())
     }
 
     /// Whether this layer, as far as it was read, hides what the layers below
@@ -287,10 +306,6 @@ impl Tree {
         if !has_root {
             self.imply_root().map_err(|reason| named(b"", &reason))?;
         }
-        let copied = self.late.iter().filter(|(path, late)| late.copied && self.is_hidden(path));
-        for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
-            self.remove_copy(&path).map_err(|reason| named(&path, &reason))?;
-        }
         // Parents sort before what they hold: their marks are settled first.
         let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.implied);
         for path in marks.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
@@ -311,6 +326,8 @@ impl Tree {
     /// What was copied up is the lower layers' file, and goes with them; so do
     /// the parents that it alone implied.
     fn remove_copy(&mut self, path: &[u8]) -> Step<()> {
+        self.asked = None;
+        self.late(path.to_vec())?.copied = false;
         let (parent, name) = split(path);
         let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
         fs::unlinkat(dir.as_fd(), &c_string(name)?)?;
