@@ -71,7 +71,7 @@ fn kernel_without_squashfs() {
     if push(&lab, "without").is_none() {
         return;
     }
-    let Some(seen) = boot("no-squashfs", r#"b2c.run="pull:squashfs" b2c.run="pull:mixed""#) else { return };
+    let Some(seen) = boot("no-squashfs", r#"b2c.run="pull:squashfs""#) else { return };
     seen.over(125, POWER_DOWN);
     seen.golden("no-squashfs");
 }
