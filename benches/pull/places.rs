@@ -1,5 +1,5 @@
 //! Where images are unpacked to: a tmpfs and an ext4. All mounts are in a mount namespace of
-//! our own, which takes them (and the loop device) along when it ends, however that is.
+//! our own, which takes them (and the loop device) along when its last process has ended.
 
 use super::images::output;
 use std::io;

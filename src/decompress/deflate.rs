@@ -1,7 +1,7 @@
 //! Inflating (RFC 1951), in pieces. Symbols are decoded whole or not at all, so
 //! that nothing but a match that ran out of room is ever half done.
 
-use crate::huffman::{self, Table, END, INVALID, LITERAL};
+use crate::huffman::{self, after, put, Table, END, INVALID, LITERAL};
 use crate::{chunk, copy_match};
 
 /// How far back a match may reach: keep as much before the next output.
@@ -406,17 +406,4 @@ impl Inflater {
 fn top_up(input: &[u8], bits: u64, count: u32, used: usize) -> (u64, u32, usize) {
     let word = chunk::<8>(input, used).map_or(0, |bytes| u64::from_le_bytes(*bytes));
     (bits | word << count, count | 56, used + ((63 - count) >> 3) as usize)
-}
-
-#[inline(always)]
-fn after(bits: u64, count: u32, entry: u32) -> (u64, u32) {
-    (bits.wrapping_shr(entry), count.wrapping_sub(huffman::bits(entry)) & 63)
-}
-
-#[inline(always)]
-fn put(out: &mut [u8], at: &mut usize, literal: u32) {
-    if let Some(to) = out.get_mut(*at) {
-        *to = huffman::value(literal) as u8;
-    }
-    *at += 1;
 }
