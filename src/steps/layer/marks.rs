@@ -17,13 +17,17 @@ use std::path::{Path, PathBuf};
 const PATHS_BYTES_MAX: usize = 64 << 20;
 
 /// Makes, in the folder `below`, all folders of the file system at `top` that
-/// have the mark; without any, not even that. Nothing at `top` changes, so its
-/// paths have no symlink in them.
+/// have the mark; without any, not even that. Nothing at `top` changes: what was
+/// seen to be a folder is one, so no path here has a symlink in it.
 pub fn collect(top: &Path, below: &Path) -> Result<(), Error> {
     let mut pending = vec![PathBuf::new()];
     let mut bytes = 0;
     while let Some(path) = pending.pop() {
         let folder = top.join(&path);
+        // What the entry said may be a lie.
+        if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir()) {
+            continue;
+        }
         let mut value = [0];
         let length = sysfs::lgetxattr(&c_path(&folder)?, c"user.overlay.opaque", &mut value);
         if length == Ok(1) && value == *b"y" {
