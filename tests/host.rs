@@ -88,6 +88,12 @@ impl Host {
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// What no command should leave: anything of a container, or of a layer in the making. A journal may stay.
+    fn left(&self) -> Vec<String> {
+        let making = self.stored("tmp").into_iter().flat_map(|claim| self.stored(&format!("tmp/{claim}")));
+        self.stored("containers").into_iter().chain(making.filter(|name| !name.starts_with("pull."))).collect()
+    }
+
     fn registry(&self) -> DockerRegistry {
         DockerRegistry::start(&self.dir.join("registry")).expect("docker-registry (./dev setup brings it)")
     }

@@ -101,10 +101,12 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         env: Vec::new(),
         forward_signals: true,
-        started: || (),
+        started: &|| image.sync(),
         report,
     };
-    container::run(&container, &image, &store, &surroundings).map(|exit| exit.code)
+    let exit = container::run(&container, &image, &store, &surroundings);
+    image.synced(&report);
+    exit.map(|exit| exit.code)
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {

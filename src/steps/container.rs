@@ -36,7 +36,7 @@ pub struct Surroundings<'a> {
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
     /// Called when the container's own program runs.
-    pub started: fn(),
+    pub started: &'a dyn Fn(),
     pub report: &'a Report,
 }
 

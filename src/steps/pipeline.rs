@@ -3,10 +3,10 @@
 use super::container::{self, Asked, Exit, Surroundings};
 use super::early;
 use super::end::Ending;
-use super::pull::{self, Access};
+use super::pull::{self, Access, Image};
 use super::resolver::Resolver;
 use super::store::Store;
-use crate::proto::flags;
+use crate::proto::flags::{self, Container};
 use crate::proto::options::{Config, OnFail};
 use crate::report::{Failure, Outcome, Report};
 use std::sync::Arc;
@@ -123,20 +123,31 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     let image = pull::image(&container.image, machine.store, &access, report);
     report.end_section("pull");
     let image = image?;
+    let exit = run_image(machine, &container, &image, env);
+    // The machine may be switched off as soon as it has said its last word.
+    image.synced(report);
+    exit
+}
+
+fn run_image(machine: &Machine, container: &Container, image: &Image, env: Vec<String>) -> Outcome<Exit> {
     if let Some(stopped) = container::asked_to_stop() {
         return Ok(stopped);
     }
+    let started = || {
+        early::hurry(false);
+        image.sync();
+    };
     let surroundings = Surroundings {
         hostname: &machine.config.hostname,
         resolv_conf: machine.resolv_conf.clone(),
         env,
         forward_signals: false,
-        started: || early::hurry(false),
-        report,
+        started: &started,
+        report: machine.report,
     };
-    report.section("container", false);
-    let exit = container::run(&container, &image, machine.store, &surroundings);
+    machine.report.section("container", false);
+    let exit = container::run(container, image, machine.store, &surroundings);
     early::hurry(true);
-    report.end_section("container");
+    machine.report.end_section("container");
     exit
 }

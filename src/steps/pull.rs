@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::registry::Registry;
 use super::resolver::Resolver;
 use super::source::{Error, Source};
+use super::store::journal::Journal;
 use super::store::Store;
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
@@ -25,6 +26,29 @@ pub struct Image {
     pub config: ImageConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,
+    /// Where the store is on a disk and has changed: what is not safe there yet.
+    journal: Option<Journal>,
+}
+
+impl Image {
+    /// Begins to bring the image to the disk, while other things go on.
+    pub fn sync(&self) {
+        if let Some(journal) = &self.journal {
+            journal.start();
+        }
+    }
+
+    /// Returns when it is there.
+    pub fn synced(&self, report: &Report) {
+        finish(self.journal.as_ref(), report);
+    }
+}
+
+fn finish(journal: Option<&Journal>, report: &Report) {
+    if let Some(Err(error)) = journal.map(Journal::finish) {
+        let what = "the image may not be on the disk, and is fetched again after a power cut";
+        report.warn("store", format_args!("{error}: {what}"));
+    }
 }
 
 /// What pulling needs to know beside the name.
@@ -46,11 +70,26 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
         Err(error) => return pull.fall_back(error),
     };
     let (config_digest, layers) = (digest.0, digest.1);
-    let fetched = match pull.layers(&config, &layers) {
-        Ok(fetched) => fetched,
-        Err(error) => return pull.fall_back(error),
+    let wanted = pull.wanted(&config, &layers);
+    let is_new = store.image(&pull.name) != Some(config_digest);
+    let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
+        true => pull.begin(&config_digest, &wanted)?,
+        false => None,
     };
-    store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &io_text(&error)))?;
+    let fetched = match layers::fetch(&wanted, &*pull.source, store, report) {
+        Ok((fetched, bytes)) => {
+            pull.bytes = bytes;
+            fetched
+        }
+        Err(error) => {
+            // Those that are complete stay.
+            finish(journal.as_ref(), report);
+            return pull.fall_back(error);
+        }
+    };
+    if is_new {
+        store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &io_text(&error)))?;
+    }
     let what = match (pull.bytes, fetched.len()) {
         (0, _) => "all layers are here already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
@@ -58,7 +97,7 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
     };
     let took_ms = machine::uptime_ms() - start_ms;
     report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, config_digest.short()));
-    Ok(Image { config, layers: fetched })
+    Ok(Image { config, layers: fetched, journal })
 }
 
 fn source(reference: &Reference, access: &Access) -> Box<dyn Source> {
@@ -150,35 +189,41 @@ impl Pull<'_> {
         Err(Error::refused("an index in an index in an index"))
     }
 
-    /// All layers, lowest first; those that the store lacks are fetched.
-    fn layers(&mut self, config: &ImageConfig, layers: &[Descriptor]) -> Result<Vec<Layer>, Error> {
+    /// All layers, lowest first.
+    fn wanted(&self, config: &ImageConfig, layers: &[Descriptor]) -> Vec<Wanted> {
         let count = layers.len();
-        let wanted: Vec<Wanted> = chain(&config.diff_ids)
-            .zip(layers)
-            .enumerate()
-            .map(|(index, ((diff_id, chain), layer))| Wanted {
-                descriptor: layer.clone(),
-                diff_id,
-                chain,
-                object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
-                here: self.store.layer(&chain, &diff_id),
-            })
-            .collect();
-        let (layers, bytes) = layers::fetch(&wanted, &*self.source, self.store, self.report)?;
-        self.bytes = bytes;
-        Ok(layers)
+        let chained = chain(&config.diff_ids).zip(layers).enumerate();
+        let wanted = chained.map(|(index, ((diff_id, chain), layer))| Wanted {
+            descriptor: layer.clone(),
+            diff_id,
+            chain,
+            object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
+            here: self.store.layer(&chain, &diff_id),
+        });
+        wanted.collect()
+    }
+
+    /// Says what will change before it does.
+    fn begin(&self, config: &Digest, wanted: &[Wanted]) -> Outcome<Option<Journal>> {
+        let missing = wanted.iter().filter(|layer| layer.here.is_none());
+        let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
+        let journal = self.store.begin_pull(&self.name, config, &mut missing);
+        journal.map_err(|error| self.failure("the store's journal", &io_text(&error)))
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to boot.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
         let digest = self.store.image(&self.name).filter(|_| error.unreachable);
-        let config = digest.and_then(|digest| oci::image_config(&self.store.config(&digest)?).ok());
+        let config = digest.and_then(|digest| {
+            let bytes = self.store.config(&digest).filter(|bytes| hash(bytes) == digest)?;
+            oci::image_config(&bytes).ok()
+        });
         let Some(config) = config else { return Err(self.failed(&error)) };
         let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id)).collect();
         let Some(layers) = layers else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
-        Ok(Image { config, layers })
+        Ok(Image { config, layers, journal: None })
     }
 
     fn failed(&self, error: &Error) -> Failure {

@@ -8,7 +8,7 @@
 //!                digest, which is its diff ID: it depends on nothing
 //! configs/HEX    image configurations by digest
 //! images/NAME    image name → digest of its configuration
-//! tmp/N/         what a process makes: renamed when complete
+//! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
@@ -16,13 +16,15 @@
 //! Whoever has a folder N holds its lock (flock(2)): one whose lock is free was
 //! left by a process that was killed, or by an earlier boot, and is removed.
 
+pub mod journal;
+
 use super::cache;
 use super::layer::{self, Layer};
 use super::remove;
 use super::rootfs::c_path;
 use crate::proto::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, io_text, machine, mount};
+use crate::sys::{self, io_text, mount};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Deref;
@@ -33,7 +35,7 @@ use std::path::{Path, PathBuf};
 /// An open store.
 pub struct Store {
     root: PathBuf,
-    /// On a disk, what is complete must be there before its name is.
+    /// On a disk: what is complete is to outlive a power cut, or to be gone after it.
     durable: bool,
     tmp: Claim,
 }
@@ -50,8 +52,11 @@ impl Store {
             fs::create_dir_all(root.join(folder))?;
         }
         let root = root.canonicalize()?;
+        // One at a time: what a journal undoes is not there for others.
+        let lock = File::open(&root)?;
+        sys::fs::lock_exclusive(lock.as_fd()).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
         for folder in CLAIMED {
-            collect(&root.join(folder), report);
+            collect(&root, &root.join(folder), report);
         }
         let tmp = Claim::new(&root.join("tmp"))?;
         Ok(Store { root, durable, tmp })
@@ -106,7 +111,6 @@ impl Store {
 
     fn commit(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
         let path = self.root.join(folder).join(name.hex());
-        self.flush()?;
         match fs::rename(made, &path) {
             // Another process was faster; its layer is the same.
             Err(_) if path.is_dir() => remove::tree(made)?,
@@ -126,6 +130,7 @@ impl Store {
         let _ = remove::tree(made);
     }
 
+    /// Its digest is to be checked: a power cut may have cut it short.
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
         fs::read(self.root.join("configs").join(digest.hex())).ok()
     }
@@ -164,16 +169,7 @@ impl Store {
     fn write(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let made = self.tmp.join(name);
         fs::write(&made, bytes)?;
-        self.flush()?;
         fs::rename(&made, self.root.join(folder).join(name))
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        if self.durable {
-            let root = File::open(&self.root)?;
-            machine::syncfs(root.as_fd()).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
-        }
-        Ok(())
     }
 }
 
@@ -233,8 +229,8 @@ fn locked(path: &Path) -> Option<File> {
     (free && is_there).then_some(folder)
 }
 
-/// Removes what nobody holds in `parent`.
-fn collect(parent: &Path, report: &Report) {
+/// Removes what nobody holds in `parent`, when its journals have been heeded.
+fn collect(root: &Path, parent: &Path, report: &Report) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -246,7 +242,8 @@ fn collect(parent: &Path, report: &Report) {
         for inside in fs::read_dir(&path).into_iter().flatten().flatten() {
             while layer::unmount(&inside.path()).is_ok() {}
         }
-        if let Err(error) = remove::tree(&path) {
+        let heeded = if is_folder { journal::recover(root, &path) } else { Ok(()) };
+        if let Err(error) = heeded.and_then(|()| remove::tree(&path)) {
             report.warn("store", format_args!("{}: {}; it stays", path.display(), io_text(&error)));
         }
     }

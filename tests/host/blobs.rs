@@ -104,7 +104,7 @@ fn loops(host: &Host) -> Vec<String> {
 /// No mount, and soon no loop device: the kernel frees one after the mount's end, in its own time.
 fn nothing_is_left(host: &Host) {
     assert_eq!(host.mounts(), Vec::<String>::new());
-    assert!(host.stored("containers").is_empty() && host.stored("tmp").is_empty());
+    assert_eq!(host.left(), Vec::<String>::new());
     let start = Instant::now();
     while !loops(host).is_empty() {
         assert!(start.elapsed().as_secs() < super::PATIENCE_S, "left: {:?}", loops(host));

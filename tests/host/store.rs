@@ -128,7 +128,7 @@ fn a_mount_leaves_no_container_and_takes_any_number_of_layers() {
         let umount = Command::new("umount").arg(&target).stderr(Stdio::null()).status().unwrap();
         assert!(ended.code == 0 && umount.success(), "{count} layers: {}", ended.err);
         assert_eq!(names, count, "{count} layers");
-        assert!(host.stored("containers").is_empty() && host.stored("tmp").is_empty(), "{count} layers");
+        assert_eq!(host.left(), Vec::<String>::new(), "{count} layers");
     }
     assert_eq!(host.mounts(), Vec::<String>::new());
 }
@@ -168,4 +168,41 @@ fn a_volume_may_be_named_from_the_current_folder() {
     );
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert_eq!(std::fs::read_to_string(host.dir.join("shared/a")).unwrap(), "kept\n");
+}
+
+/// `pull` leaves it to the next command to see that all is on the disk; `run` does so while the container runs.
+#[test]
+fn what_is_not_on_the_disk_yet_is_written_down() {
+    let Some(host) = Host::new("journal") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let journals = || host.stored("tmp").iter().map(|claim| host.stored(&format!("tmp/{claim}")).len()).sum::<usize>();
+    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    assert_eq!(journals(), 1);
+    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    assert_eq!(journals(), 0);
+    let other = host.layout("other", images::marked(&host.payload, "mark"));
+    assert_eq!(host.ocinit(&["run", &other, "exit", "0"]).code, 0);
+    assert_eq!((journals(), host.stored("images").len()), (0, 2));
+}
+
+/// As after a power cut: another boot finds the list.
+#[test]
+fn after_a_power_cut_an_unsynced_image_is_fetched_again() {
+    let Some(host) = Host::new("cut") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    let [claim] = host.stored("tmp").try_into().unwrap();
+    let [name] = host.stored(&format!("tmp/{claim}")).try_into().unwrap();
+    let journal = host.store().join("tmp").join(claim).join(name);
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    assert!(text.starts_with(&boot), "{text}");
+    std::fs::write(&journal, text.replacen(&boot, "11111111-2222-3333-4444-555555555555\n", 1)).unwrap();
+    // A layer whose name is there, but not its content.
+    let [layer] = host.stored("layers").try_into().unwrap();
+    let layer = host.store().join("layers").join(layer);
+    std::fs::remove_dir_all(&layer).unwrap();
+    std::fs::create_dir(&layer).unwrap();
+    let ended = host.ocinit(&["run", &image, "echo", "whole"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "whole\n"), "{}", ended.err);
 }

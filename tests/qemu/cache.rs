@@ -1,6 +1,6 @@
 //! The cache disk: it keeps images, and is clean after every boot.
 
-use crate::lab::{boot_with, disk, Seen, POWER_DOWN};
+use crate::lab::{boot_with, disk, lab, Seen, POWER_DOWN, SAFE};
 use ocinit::host::qemu::{Disk, Machine};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,4 +74,23 @@ fn clean_after_a_crash() {
     seen.says("FAIL init  crashed: signal 4");
     seen.ends(POWER_DOWN);
     clean(&disk);
+}
+
+/// Whatever is on the disk when the power goes, the next boot has whole files: a layer that was not synced is
+/// fetched again, and one that was is not.
+#[test]
+fn power_cut() {
+    let Some(lab) = lab() else { return };
+    let Some(disk) = disk("power.img", 64, "B2C_CACHE") else { return };
+    let words = r#"b2c.cache_device=auto b2c.run="pull:layers cat /turned/inside""#;
+    for (name, moment) in [("power_pull", "layer 1/"), ("power_start", "top")] {
+        lab.boot_until(name, words, with_disk(&disk), moment).never(SAFE);
+    }
+    let Some(seen) = boot_with("power_after", words, with_disk(&disk)) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.at("top");
+    clean(&disk);
+    let Some(seen) = boot_with("power_later", words, with_disk(&disk)) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.says("all layers are here already");
 }

@@ -1,0 +1,249 @@
+//! What a pull is about to change, until that is on the disk.
+//!
+//! A layer takes its name as soon as it is complete, and nobody waits for the
+//! disk: a power cut may then leave the name without the content. Before the
+//! first name is taken, those that a pull will take are written down and
+//! flushed; the list goes when the file system was synced. One that is found
+//! from an earlier boot says what to undo.
+//!
+//! ```text
+//! BOOT-ID                      /proc/sys/kernel/random/boot_id
+//! image NAME DIGEST            the record as it was; without a digest there was none
+//! layers/DIGEST
+//! blobs/DIGEST
+//! ```
+//!
+//! The list lies in the folder of its process, `tmp/N/pull.HEX`, whose lock
+//! says whether that process lives.
+
+use super::{Claim, Store};
+use crate::proto::digest::Digest;
+use crate::steps::remove;
+use crate::sys::process::{self, Pid, Status};
+use crate::sys::{machine, Error};
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "pull.";
+
+/// The list of one pull. Dropped unsynced it stays, and the store's next opening syncs.
+pub struct Journal {
+    path: PathBuf,
+    /// On the file system that is to be synced.
+    file: File,
+    /// Syncs in the background.
+    child: Cell<Option<Pid>>,
+}
+
+impl Journal {
+    /// Writes the list in `folder`, for good.
+    pub(super) fn begin(folder: &Claim, name: &str, lines: &[String]) -> io::Result<Journal> {
+        let path = folder.join([PREFIX, name].concat());
+        let mut file = File::create(&path)?;
+        file.write_all([&boot_id(), "\n", &lines.concat()].concat().as_bytes())?;
+        file.sync_all()?;
+        // The names of a file and of its folder are not its own (fsync(2)).
+        for above in path.ancestors().skip(1).take(2) {
+            File::open(above)?.sync_all()?;
+        }
+        Ok(Journal { path, file, child: Cell::new(None) })
+    }
+
+    /// Syncs in the background, once; [`Journal::finish`] waits for the end.
+    pub fn start(&self) {
+        if self.child.get().is_none() {
+            // Without a process for it, `finish` does the work.
+            self.child.set(process::clone(0, &mut || i32::from(self.sync().is_err())).ok());
+        }
+    }
+
+    /// Returns when all is on the disk.
+    pub fn finish(&self) -> Result<(), Error> {
+        match self.child.take().map(process::wait) {
+            Some(Ok(Status::Exited(0))) => Ok(()),
+            _ => self.sync(),
+        }
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        machine::syncfs(self.file.as_fd())?;
+        fs::remove_file(&self.path).map_err(|error| Error::from_io("unlink", &error))
+    }
+}
+
+/// What the lists in `folder`, whose process has ended, ask for: after another
+/// boot to undo, in this one to sync.
+pub(super) fn recover(root: &Path, folder: &Path) -> io::Result<()> {
+    let own = boot_id();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let file = File::open(entry.path())?;
+        let text = io::read_to_string(&file)?;
+        let Some((boot, lines)) = text.split_once('\n') else { continue };
+        if boot != own || own.is_empty() {
+            lines.lines().try_for_each(|line| undo(root, line))?;
+        }
+        // What is undone is to be gone before the list is.
+        machine::syncfs(file.as_fd()).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
+        fs::remove_file(entry.path())?;
+    }
+    Ok(())
+}
+
+/// Undoes one line. One that we would not have written is of a disk that lies: nothing of it is followed.
+fn undo(root: &Path, line: &str) -> io::Result<()> {
+    let Some(("image", record)) = line.split_once(' ') else {
+        return match line.split_once('/').map(|(folder, digest)| (folder, Digest::parse(digest))) {
+            Some((folder @ ("layers" | "blobs"), Ok(digest))) => remove::tree(&root.join(folder).join(digest.hex())),
+            _ => Ok(()),
+        };
+    };
+    let (name, before) = record.split_once(' ').unwrap_or((record, ""));
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Ok(());
+    }
+    let path = root.join("images").join(name);
+    match Digest::parse(before) {
+        Ok(before) => fs::write(path, [&before.text(), "\n"].concat()),
+        Err(_) => match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        },
+    }
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim_end().into()).unwrap_or_default()
+}
+
+impl Store {
+    /// Writes down what a pull of the image `name` is about to change: its
+    /// record, and the `missing` layers (chain ID and diff ID). Nothing where
+    /// the store is in memory.
+    pub fn begin_pull(
+        &self,
+        name: &str,
+        config: &Digest,
+        missing: &mut dyn Iterator<Item = (Digest, Digest)>,
+    ) -> io::Result<Option<Journal>> {
+        if !self.durable {
+            return Ok(None);
+        }
+        let mut lines = Vec::new();
+        if let Some(file) = super::file_name(name) {
+            let before = self.image(name).map(|digest| digest.text()).unwrap_or_default();
+            lines.push(["image ", &file, " ", &before, "\n"].concat());
+        }
+        for (chain, diff_id) in missing {
+            lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
+        }
+        Journal::begin(&self.tmp, &config.hex(), &lines).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Report;
+
+    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+    const NAME: &str = "example.org/a/b:1";
+
+    fn digest(byte: u8) -> Digest {
+        Digest([byte; 32])
+    }
+
+    /// A pull of `layer` as `NAME` that has ended, all but the sync.
+    fn pull(store: &Store, config: u8, layer: u8) -> Journal {
+        let (config, layer) = (digest(config), digest(layer));
+        let journal = store.begin_pull(NAME, &config, &mut [(layer, layer)].into_iter()).unwrap().unwrap();
+        let made = store.begin_layer(&layer).unwrap();
+        fs::write(made.join("file"), "x").unwrap();
+        store.commit_layer(&made, &layer).unwrap();
+        store.put_image(NAME, &config).unwrap();
+        journal
+    }
+
+    /// As if that list were of a boot that a power cut has ended.
+    fn age(journal: &Journal) {
+        let text = fs::read_to_string(&journal.path).unwrap();
+        assert!(text.starts_with(&boot_id()) && text.len() > 36, "{text}");
+        fs::write(&journal.path, ["an-earlier-boot", &text[36..]].concat()).unwrap();
+    }
+
+    fn has(store: &Store, layer: u8) -> bool {
+        store.layer(&digest(layer), &digest(layer)).is_some()
+    }
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, true, &QUIET).unwrap()
+    }
+
+    #[test]
+    fn a_power_cut_takes_what_was_not_synced_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        pull(&store, 1, 1).finish().unwrap();
+        let unsynced = pull(&store, 2, 2);
+        age(&unsynced);
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!((has(&store, 1), has(&store, 2), store.image(NAME)), (true, false, Some(digest(1))));
+        assert!(!unsynced.path.exists());
+    }
+
+    #[test]
+    fn an_image_that_was_not_there_before_is_not_there_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        age(&pull(&store, 1, 1));
+        drop(store);
+        assert_eq!(open(dir.path()).image(NAME), None);
+    }
+
+    #[test]
+    fn what_this_boot_has_written_is_synced_by_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let unsynced = pull(&store, 1, 1);
+        drop(store);
+        let store = open(dir.path());
+        assert_eq!((has(&store, 1), store.image(NAME)), (true, Some(digest(1))));
+        assert!(!unsynced.path.exists());
+    }
+
+    #[test]
+    fn a_list_whose_process_lives_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path());
+        let unsynced = pull(&first, 1, 1);
+        age(&unsynced);
+        let second = open(dir.path());
+        assert!(has(&second, 1) && unsynced.path.exists());
+    }
+
+    #[test]
+    fn lines_that_nobody_wrote_touch_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("images")).unwrap();
+        fs::write(dir.path().join("outside"), "x").unwrap();
+        for line in ["layers/..", "image ../../outside ", "image .. ", "image  ", "images/../../outside", "layers/", ""] {
+            undo(&root, line).unwrap();
+        }
+        assert!(dir.path().join("outside").exists() && root.join("images").exists());
+    }
+
+    #[test]
+    fn in_memory_there_is_nothing_to_write_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        assert!(store.begin_pull(NAME, &digest(1), &mut [].into_iter()).unwrap().is_none());
+    }
+}
