@@ -1,7 +1,7 @@
 //! From a registry to unpacked layers: this init, podman, skopeo and umoci, and the floor (a
 //! decoder piped into tar), in one run. Writes `size-report/pull.{md,svg,json}`.
 //!
-//! `./dev bench pull [--rounds N] [--image NAME] [--only CONTENDER] [--on tmpfs|ext4]`: with any
+//! `./dev bench pull [--rounds N] [--image NAME] [--only CONTENDER,…] [--on tmpfs|ext4]`: with any
 //! of these it is a part, which is told on the console and written nowhere.
 
 #[path = "pull/chart.rs"]
@@ -74,7 +74,7 @@ fn options() -> Result<Options, String> {
 
 impl Options {
     fn wants(&self, contender: &str) -> bool {
-        self.only.as_ref().is_none_or(|name| name == contender)
+        self.only.as_ref().is_none_or(|names| names.split(',').any(|name| name == contender))
     }
 
     fn whole(&self) -> bool {
@@ -93,7 +93,7 @@ fn run(options: &Options) -> Result<(), String> {
     let scratch = places::scratch("scratch")?;
     let registry = DockerRegistry::start(&scratch.join("registry")).map_err(|error| error.to_string())?;
     let places = places::all(options.place.as_deref())?;
-    let decoders = images.iter().map(decoder::fastest).collect::<Result<Vec<_>, _>>()?;
+    let decoders = images.iter().map(|image| decoder::fastest(image, &scratch)).collect::<Result<Vec<_>, _>>()?;
     let facts = report::Facts::gather(rounds);
     let mut rows = Vec::new();
     for (image, decoder) in images.iter().zip(&decoders) {

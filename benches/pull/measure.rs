@@ -46,6 +46,8 @@ pub struct Job<'a> {
 #[derive(Clone, Copy)]
 pub struct Run {
     pub wall_s: f64,
+    /// Until a sync(1) of that file system has ended, too.
+    pub synced_s: f64,
     /// User and system, of all processes.
     pub cpu_s: f64,
     /// Of the largest process, mapped files included.
@@ -55,8 +57,8 @@ pub struct Run {
 impl Run {
     /// For the console.
     pub fn words(&self) -> String {
-        let Run { wall_s, cpu_s, rss_mib } = self;
-        format!("{wall_s:.3} s, {cpu_s:.2} s of CPU, {rss_mib:.1} MiB")
+        let Run { wall_s, synced_s, cpu_s, rss_mib } = self;
+        format!("{wall_s:.3} s ({synced_s:.3} with sync), {cpu_s:.2} s of CPU, {rss_mib:.1} MiB")
     }
 }
 
@@ -81,6 +83,8 @@ impl Job<'_> {
         let start = Instant::now();
         let output = time.output().map_err(|error| format!("time: {error}"))?;
         let wall_s = start.elapsed().as_secs_f64();
+        Command::new("sync").arg("-f").arg(&dir).status().map_err(|error| format!("sync: {error}"))?;
+        let synced_s = start.elapsed().as_secs_f64();
         if !output.status.success() {
             // The port is another one each time.
             return Err(complaint(&output.stderr).replace(&self.reference(), self.image.name));
@@ -93,7 +97,7 @@ impl Job<'_> {
         let text = std::fs::read_to_string(self.times()).map_err(|error| format!("time: {error}"))?;
         let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [user_s, system_s, rss_kib] = numbers[..] else { return Err(format!("time: {text}")) };
-        Ok(Run { wall_s, cpu_s: user_s + system_s, rss_mib: rss_kib / 1024.0 })
+        Ok(Run { wall_s, synced_s, cpu_s: user_s + system_s, rss_mib: rss_kib / 1024.0 })
     }
 
     /// The most memory that is not a file's, in MiB, as sampled in a run of its own.

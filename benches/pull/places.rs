@@ -1,5 +1,5 @@
-//! Where images are unpacked to: a tmpfs and an ext4. All mounts are in a mount namespace of
-//! our own, which takes them (and the loop device) along when its last process has ended.
+//! Where images are unpacked to: a tmpfs and an ext4. All is in namespaces of our own: mounts
+//! (and the loop device) go with the last process, and every process with the first.
 
 use super::images::output;
 use std::io;
@@ -18,14 +18,14 @@ pub struct Place {
     pub dir: PathBuf,
 }
 
-/// Starts this program again, in a mount namespace of its own; returns in that one.
+/// Starts this program again, in namespaces of its own; returns in those.
 pub fn enter() -> Result<(), String> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(());
     }
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private"]).arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
+    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
     Err(format!("unshare: {} (this takes root)", command.exec()))
 }
 

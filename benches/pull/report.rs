@@ -109,6 +109,7 @@ fn section(text: &mut String, row: &Row) {
             .fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), run| (low.min(run.wall_s), high.max(run.wall_s)));
         format!("{low:.3} … {high:.3}")
     });
+    line("seconds until it is on the disk", &dash, &|runs| format!("{:.3}", median_of(runs, |run| run.synced_s)));
     line("seconds of CPU", &dash, &|runs| format!("{:.2}", median_of(runs, |run| run.cpu_s)));
     line("largest process, peak RSS in MiB", &dash, &|runs| {
         format!("{:.1}", runs.iter().map(|run| run.rss_mib).fold(0.0, f64::max))
@@ -157,6 +158,7 @@ pub fn json(rows: &[Row], facts: &Facts) -> String {
         let prefix = format!("{}_{}", row.image.name, row.place);
         for Contender { name, .. } in CONTENDERS {
             put(format!("{prefix}_{name}_s"), row.of(name, |run| run.wall_s));
+            put(format!("{prefix}_{name}_synced_s"), row.of(name, |run| run.synced_s));
             put(format!("{prefix}_{name}_cpu_s"), row.of(name, |run| run.cpu_s));
             put(format!("{prefix}_{name}_rss_mib"), row.rss_mib(name));
         }

@@ -105,7 +105,7 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         report,
     };
     let exit = container::run(&container, &image, &store, &surroundings);
-    image.synced(&report);
+    image.synced(report);
     exit.map(|exit| exit.code)
 }
 
