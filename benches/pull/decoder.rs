@@ -36,7 +36,7 @@ pub fn fastest(image: &Image, scratch: &Path) -> Result<Decoder, String> {
     best.ok_or_else(|| format!("{}: no decoder", image.name))
 }
 
-/// Into tar, as the floor has it: a decoder that writes all at its end is fast alone, and keeps tar waiting. In seconds.
+/// Seconds, into tar as the floor has it: a decoder that writes all at its end is fast alone, and keeps tar waiting.
 fn once(words: &str, blob: &Path, scratch: &Path) -> Option<f64> {
     let dir = scratch.join("decoder");
     let _ = std::fs::remove_dir_all(&dir);

@@ -25,7 +25,11 @@ pub fn enter() -> Result<(), String> {
     }
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]).arg(own).args(std::env::args_os().skip(1)).env(INSIDE, "1");
+    command
+        .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .arg(own)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1");
     Err(format!("unshare: {} (this takes root)", command.exec()))
 }
 

@@ -167,8 +167,9 @@ impl Loaded {
     }
 
     fn insert(&mut self, path: &str, name: &str, cmdline: &str, report: &Report) {
-        let known = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
-        if fs::metadata(known).is_ok() {
+        let state = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
+        // One that another thread is loading is «coming»: the kernel has us wait for it, and says EEXIST.
+        if fs::read_to_string(state).is_ok_and(|state| state.trim_end() == "live") {
             return;
         }
         let file = match fs::File::open(path) {

@@ -130,6 +130,16 @@ fn a_zstd_window_is_asked_for_before_it_is_taken() {
     assert_eq!(inflate(&sized, 100).unwrap().1, 100_000);
 }
 
+/// 1000 literals and a match from 900 back in a frame that promises 256 bytes, and has memory for no more.
+#[test]
+fn a_zstd_frame_of_more_than_its_content_is_refused() {
+    let frame = b"\x28\xb5\x2f\xfd\x40\x50\x00\x00\x5d\x00\x00\x85\x3e\x41\x01\x54\x1c\x09\x00\xe8\x0f\x07";
+    assert_eq!(inflate(frame, 50), Err("zstd: bad compressed data".into()));
+    let run = |length: u8| [b"\x28\xb5\x2f\xfd\x40\x50\x00\x00".as_slice(), &[3 | length << 3, 8, 0, b'A']].concat();
+    assert_eq!(inflate(&run(1), 50), Err("zstd: bad content size".into()));
+    assert_eq!(inflate(&run(0), 50).unwrap().0, [b'A'; 256]);
+}
+
 /// A checksum over the content: whatever is changed, nothing else comes out of it.
 #[test]
 fn damage_never_passes() {

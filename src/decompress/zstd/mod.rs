@@ -190,6 +190,12 @@ impl Decoder {
         if size > block_max {
             return Err(Error::Data);
         }
+        // More than the frame's content would wrap its ring, which may have no more room.
+        let content = self.header.content.unwrap_or(u64::MAX);
+        let left = usize::try_from(content.saturating_sub(self.window.made())).unwrap_or(usize::MAX);
+        if kind < 2 && size > left {
+            return Err(Error::Size);
+        }
         let length = if kind == 1 { 1 } else { size };
         let Some(bytes) = rest.get(..length) else { return Ok(Step::NeedsInput) };
         match kind {
@@ -197,12 +203,11 @@ impl Decoder {
             1 => self.window.fill(bytes.first().copied().unwrap_or(0), size),
             2 => {
                 let sequences = self.literals.read(bytes, block_max)?;
-                self.sequences.run(sequences, &self.literals, &mut self.window, block_max)?;
+                self.sequences.run(sequences, &self.literals, &mut self.window, block_max.min(left))?;
             }
             _ => return Err(Error::Data),
         }
-        let made = self.window.made();
-        if self.header.content.is_some_and(|content| made > content || is_last && made < content) {
+        if is_last && self.header.content.is_some_and(|content| self.window.made() < content) {
             return Err(Error::Size);
         }
         if self.header.has_checksum {

@@ -30,13 +30,18 @@ pub fn unpack(
     warn: &mut dyn FnMut(&str),
 ) -> Result<Unsettled, Error> {
     let pipe = Pipe::new();
-    // The rest of the download would say nothing about a store that is full.
+    // The rest of the download would say nothing about a store that is full, or a window that is too large.
     let enough = AtomicBool::new(false);
+    let mut reserve = |bytes| {
+        let reserved = reserve(bytes);
+        enough.fetch_or(reserved.is_err(), Ordering::Relaxed);
+        reserved
+    };
     let (mut arrived, mut unpacked) = (Ok(()), Err(String::new()));
     let mut raw = Raw { pipe: &pipe, chunk: Chunk::default(), at: 0, context: Context::new(&SHA256) };
     let mut folder = Some(folder);
     let mut arrive = || {
-        inflate(&mut start.chain(&mut *blob), reserve, &pipe);
+        inflate(&mut start.chain(&mut *blob), &mut reserve, &pipe);
         if !enough.load(Ordering::Relaxed) {
             arrived = blob.arrived();
         }
@@ -44,7 +49,7 @@ pub fn unpack(
     let started = thread::beside(&mut [&mut arrive], &mut || {
         let Some(folder) = folder.take() else { return };
         unpacked = unpack::read(&mut raw, folder, below, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
-        enough.store(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
+        enough.fetch_or(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
         pipe.leave();
     });
     started.map_err(|error| Error::refused(&error.to_string()))?;
@@ -75,6 +80,7 @@ fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
                 Ok(0) if chunk.len == 0 => return pipe.end(Ok(())),
                 Ok(0) => break,
                 Ok(count) => chunk.len += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return pipe.end(Err(error)),
             }
         }

@@ -234,7 +234,8 @@ mod tests {
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("images")).unwrap();
         fs::write(dir.path().join("outside"), "x").unwrap();
-        for line in ["layers/..", "image ../../outside ", "image .. ", "image  ", "images/../../outside", "layers/", ""] {
+        for line in ["layers/..", "image ../../outside ", "image .. ", "image  ", "images/../../outside", "layers/", ""]
+        {
             undo(&root, line).unwrap();
         }
         assert!(dir.path().join("outside").exists() && root.join("images").exists());
