@@ -93,7 +93,7 @@ build_small() {
     echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
     local flags=(
         -Cpanic=immediate-abort -Zunstable-options
-        # Not `none`: http::Version has no other text than its Debug, and ureq sends it in every request.
+        # Not `none`: what rustls finds wrong with a certificate has no other text than its Debug.
         -Zlocation-detail=none -Zfmt-debug=shallow -Cforce-unwind-tables=no
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"

@@ -9,6 +9,7 @@ pub mod container;
 pub mod drivers;
 pub mod early;
 pub mod end;
+pub mod http;
 pub mod inflate;
 pub mod layer;
 pub mod layout;

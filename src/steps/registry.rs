@@ -1,26 +1,19 @@
 //! A registry over HTTP: manifests, blobs, tokens (OCI distribution spec 1.1).
 
+use super::http::{self, Client, Kind, Method, Request, Response, Tls, CERTS_DIR};
 use super::resolver::Resolver;
 use super::source::{Error, Fetched, Source};
 use crate::proto::digest::Digest;
+use crate::proto::http::{absolute, origin};
 use crate::proto::oci::{self, Descriptor};
+use crate::proto::proxy::Proxies;
 use crate::proto::reference::Remote;
 use crate::proto::{auth, http_date};
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::{HeaderMap, Response, Uri};
-use ureq::tls::{parse_pem, Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver as UreqResolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A registry that sends nothing for this long has failed.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pauses before the second and the third try.
 const BACKOFF_MS: [u64; 2] = [500, 1000];
 /// Up to so much more, by chance.
@@ -28,23 +21,16 @@ const JITTER_MS: u64 = 250;
 /// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
 const DOCUMENT_PACE: Pace = Pace::new(30_000, u64::MAX);
 const BLOB_PACE: Pace = Pace::new(60_000, 60 << 10);
-/// What is read of an answer at once, in bytes, and the longest request: a token may have kilobytes.
-const BUFFER: usize = 32 << 10;
-const REQUEST_MAX: usize = 16 << 10;
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 30;
 const REDIRECTS_MAX: usize = 5;
 const TOKEN_ANSWER_MAX: u64 = 1 << 20;
-/// A lab's own certificate authorities, put there by `ocinit-host build --ca`.
-const CA_FILE: &str = "/etc/ocinit/ca.pem";
 
 /// One image's registry.
 #[derive(Clone)]
 pub struct Registry {
     remote: Remote,
-    /// With the public roots, and with the lab's own where there are any: each
-    /// is asked where the other does not know the issuer.
-    agents: Vec<Agent>,
+    client: Client,
     /// What to try, in order; one is left after the first answer.
     schemes: Vec<&'static str>,
     token: Option<String>,
@@ -52,11 +38,9 @@ pub struct Registry {
 
 impl Registry {
     pub fn new(remote: &Remote, tls_verify: bool, resolver: &Arc<Resolver>) -> Registry {
-        let mut agents = vec![agent(resolver, TlsConfig::builder().disable_verification(!tls_verify).build())];
-        if let Some(roots) = lab_roots().filter(|_| tls_verify) {
-            agents.push(agent(resolver, TlsConfig::builder().root_certs(roots).build()));
-        }
-        Registry { remote: remote.clone(), agents, schemes: schemes(&remote.host, tls_verify), token: None }
+        let tls = Tls { verify: tls_verify, cert_dirs: vec![CERTS_DIR.into()] };
+        let client = Client::new(resolver.clone(), Proxies::none(), tls);
+        Registry { remote: remote.clone(), client, schemes: schemes(&remote.host, tls_verify), token: None }
     }
 
     /// Does `attempt` again where that may help.
@@ -81,12 +65,12 @@ impl Registry {
         self.again(&mut |registry| read_limited(registry.get_any_scheme(path, accept)?, oci::DOCUMENT_MAX))
     }
 
-    fn get_any_scheme(&mut self, path: &str, accept: &str) -> Result<Response<Body>, Error> {
+    fn get_any_scheme(&mut self, path: &str, accept: &str) -> Result<Response, Error> {
         let mut first_error = None;
         for scheme in self.schemes.clone() {
             match self.get_authorized(scheme, path, accept) {
                 // What a TLS server says to plain text (nginx, Go's net/http).
-                Ok(response) if response.status() == 400 && scheme == "http" && self.schemes.len() > 1 => {}
+                Ok(response) if response.status == 400 && scheme == "http" && self.schemes.len() > 1 => {}
                 Ok(response) => {
                     self.schemes = vec![scheme];
                     return checked(response);
@@ -100,15 +84,15 @@ impl Registry {
     }
 
     /// One request, and once more with a token where the registry wants one.
-    fn get_authorized(&mut self, scheme: &str, path: &str, accept: &str) -> Result<Response<Body>, Error> {
+    fn get_authorized(&mut self, scheme: &str, path: &str, accept: &str) -> Result<Response, Error> {
         let server = self.remote.server().to_string();
         let url = [scheme, "://", &server, "/v2/", &self.remote.path, "/", path].concat();
         let response = self.get_following(&url, accept)?;
-        if response.status() != 401 {
+        if response.status != 401 {
             return Ok(response);
         }
-        let challenges = response.headers().get_all("www-authenticate");
-        let challenge = challenges.iter().filter_map(|value| value.to_str().ok()).find_map(auth::bearer);
+        let challenge = response.headers.get_all("www-authenticate").find_map(auth::bearer);
+        response.body.discard();
         let bearer = challenge.ok_or_else(|| Error::refused("wants a user and a password: not there yet"))?;
         if !bearer.may_follow(scheme, &server) {
             return Err(Error::refused(&["sends us for a token to ", &bearer.realm, ", which is not safe"].concat()));
@@ -122,36 +106,26 @@ impl Registry {
 
     /// Follows redirects ourselves: never from https to http, and the token
     /// stays with the registry's own scheme, host and port.
-    fn get_following(&mut self, url: &str, accept: &str) -> Result<Response<Body>, Error> {
+    fn get_following(&mut self, url: &str, accept: &str) -> Result<Response, Error> {
         let mut target = url.to_string();
         for _ in 0..=REDIRECTS_MAX {
             let response = self.send(&target, accept, origin(&target) == origin(url))?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
-            let next = header(response.headers(), "location").and_then(|next| absolute(&target, next));
+            let next = response.headers.get("location").and_then(|next| absolute(&target, next));
+            response.body.discard();
             target = next.ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
         }
         Err(Error::refused("redirects more than 5 times"))
     }
 
-    fn send(&mut self, url: &str, accept: &str, authorized: bool) -> Result<Response<Body>, Error> {
+    fn send(&mut self, url: &str, accept: &str, authorized: bool) -> Result<Response, Error> {
         let token = self.token.as_ref().filter(|_| authorized);
         let authorization = token.map(|token| ["Bearer ", token].concat());
-        let call = |agent: &Agent| {
-            let request = agent.get(url).header("accept", accept);
-            match &authorization {
-                Some(value) => request.header("authorization", value).call(),
-                None => request.call(),
-            }
-        };
-        let mut outcome = self.agents.first().ok_or(ureq::Error::HostNotFound).and_then(call);
-        // The one that knows the issuer stays first, until another is needed.
-        if outcome.as_ref().is_err_and(is_tls) && self.agents.len() > 1 {
-            self.agents.rotate_left(1);
-            outcome = self.agents.first().ok_or(ureq::Error::HostNotFound).and_then(call);
-        }
-        outcome.map_err(|error| explain(&error))
+        let mut headers = vec![("accept", accept)];
+        headers.extend(authorization.as_ref().map(|value| ("authorization", value.as_str())));
+        self.client.send(&Request { method: Method::Get, url, headers: &headers }).map_err(explain)
     }
 }
 
@@ -192,78 +166,9 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
     }
 }
 
-fn agent(resolver: &Arc<Resolver>, tls: TlsConfig) -> Agent {
-    let config = Agent::config_builder()
-        .http_status_as_error(false)
-        // Ours are small requests; the default of 128 KiB each way is memory that is cleared first.
-        .input_buffer_size(BUFFER)
-        .output_buffer_size(REQUEST_MAX)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(ANSWER_TIMEOUT))
-        .timeout_per_read(Some(SILENCE_TIMEOUT))
-        .user_agent(concat!("ocinit/", env!("CARGO_PKG_VERSION")))
-        .proxy(None)
-        .tls_config(tls)
-        .build();
-    Agent::with_parts(config, DefaultConnector::default(), Names(resolver.clone()))
-}
-
-/// Our resolver in ureq's clothes.
-#[derive(Debug)]
-struct Names(Arc<Resolver>);
-
-impl UreqResolver for Names {
-    fn resolve(&self, uri: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().ok_or(ureq::Error::HostNotFound)?.trim_matches(['[', ']']);
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let addresses = self.0.resolve(host).map_err(|reason| ureq::Error::Io(io::Error::other(reason)))?;
-        let mut answer = self.empty();
-        for address in addresses.into_iter().take(16) {
-            answer.push(SocketAddr::new(address, port));
-        }
-        if answer.is_empty() {
-            return Err(ureq::Error::HostNotFound);
-        }
-        Ok(answer)
-    }
-}
-
-fn lab_roots() -> Option<RootCerts> {
-    let pem = std::fs::read(CA_FILE).ok()?;
-    let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    Some(RootCerts::Specific(Arc::new(certificates)))
-}
-
-/// Scheme, host and port of a URL.
-fn origin(url: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    Some((scheme, rest.split(['/', '?', '#']).next()?))
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// RFC 3986, section 5.2, for what registries send: a URL, or an absolute path.
-/// `None` where that would leave https.
-fn absolute(base: &str, target: &str) -> Option<String> {
-    let (scheme, host) = origin(base)?;
-    if target.starts_with("https://") || (target.starts_with("http://") && scheme == "http") {
-        return Some(target.into());
-    }
-    (target.starts_with('/') && !target.starts_with("//")).then(|| [scheme, "://", host, target].concat())
-}
-
 /// An answer that is not 200 in words.
-fn checked(response: Response<Body>) -> Result<Response<Body>, Error> {
-    let status = response.status().as_u16();
+fn checked(response: Response) -> Result<Response, Error> {
+    let status = response.status;
     let reason = match status {
         200 => return Ok(response),
         401 => "wants a user and a password: not there yet (401)",
@@ -273,14 +178,14 @@ fn checked(response: Response<Body>) -> Result<Response<Body>, Error> {
         500..=599 => "has an error of its own",
         _ => "gives an answer that we do not understand",
     };
-    let retry_after_s = header(response.headers(), "retry-after")
-        .and_then(|text| http_date::retry_after_s(text, machine::realtime().0));
+    let retry_after_s =
+        response.headers.get("retry-after").and_then(|text| http_date::retry_after_s(text, machine::realtime().0));
     let text: String = if reason.ends_with(')') { reason.into() } else { format!("{reason} ({status})") };
     let busy = status == 429 || (500..=599).contains(&status);
     Err(Error { retry: busy, unreachable: busy, retry_after_s, ..Error::refused(&text) })
 }
 
-fn read_limited(response: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
+fn read_limited(response: Response, max: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let reader = paced(response, DOCUMENT_PACE);
     reader.take(max + 1).read_to_end(&mut bytes).map_err(|error| Error::temporary(&io_text(&error)))?;
@@ -290,8 +195,8 @@ fn read_limited(response: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn paced(response: Response<Body>, pace: Pace) -> impl Read + Send {
-    Paced { inner: response.into_body().into_with_config().limit(u64::MAX).reader(), pace }
+fn paced(response: Response, pace: Pace) -> impl Read + Send {
+    Paced { inner: response.body, pace }
 }
 
 /// What a body has to bring in each stretch of waiting for it.
@@ -351,38 +256,15 @@ fn jitter_ms() -> u64 {
     }
 }
 
-/// Whether TLS itself failed. Its errors reach us through the connection's
-/// reads, as InvalidData with the reason inside.
-fn is_tls(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::Rustls(_) => true,
-        ureq::Error::Io(error) => error.kind() == io::ErrorKind::InvalidData && error.get_ref().is_some(),
-        _ => false,
-    }
-}
-
-fn explain(error: &ureq::Error) -> Error {
-    let mut explained = Error::temporary("");
-    explained.text = match error {
-        error if is_tls(error) => {
-            let reason = error.to_string();
-            let is_plain = reason.contains("corrupt message");
-            // The clock or a certificate: asking again is in vain, what is here already is good.
-            explained.retry = false;
-            explained.hint = Some(if is_plain {
-                "most likely a server of plain http: --tls-verify=false allows that"
-            } else {
-                "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
-                 initramfs with --ca; --tls-verify=false trusts anybody"
-            });
-            ["TLS: ", reason.trim_start_matches("rustls: ").trim_start_matches("io: ")].concat()
-        }
-        ureq::Error::Io(error) => io_text(error),
-        ureq::Error::Timeout(_) => "no answer in time".into(),
-        ureq::Error::HostNotFound => "no such host".into(),
-        other => other.to_string(),
+fn explain(error: http::Error) -> Error {
+    // The clock, a certificate, a password: asking again is in vain, what is here already is good.
+    let retry = match error.kind {
+        Kind::Tls { .. } => false,
+        Kind::Proxy(status) => status >= 500,
+        Kind::Request => return Error::refused(&error.text),
+        _ => true,
     };
-    explained
+    Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
 }
 
 #[cfg(test)]
@@ -406,15 +288,5 @@ mod tests {
         assert_eq!(seconds.next(), Some(60));
         let mut document = DOCUMENT_PACE;
         assert!(document.keeps(29_999, 1 << 20) && !document.keeps(1, 1 << 20));
-    }
-
-    #[test]
-    fn redirects_never_leave_https() {
-        assert_eq!(absolute("https://a/v2/x", "https://b/y").as_deref(), Some("https://b/y"));
-        assert_eq!(absolute("https://a/v2/x", "http://b/y"), None);
-        assert_eq!(absolute("http://a/v2/x", "http://b/y").as_deref(), Some("http://b/y"));
-        assert_eq!(absolute("https://a:1/v2/x", "/y?z").as_deref(), Some("https://a:1/y?z"));
-        assert_eq!(absolute("https://a/v2/x", "//b/y"), None);
-        assert_eq!(absolute("https://a/v2/x", "file:///etc/passwd"), None);
     }
 }

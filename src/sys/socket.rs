@@ -2,6 +2,7 @@
 
 use super::{cvt, cvt_size, Error, Result};
 use std::mem::{size_of, zeroed};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Notifications of links that come, go, or change their carrier.
@@ -54,6 +55,35 @@ pub fn netlink_bind(fd: BorrowedFd<'_>, groups: u32) -> Result<()> {
 /// A non-blocking packet socket that sees the IPv4 packets of every interface, without their Ethernet headers.
 pub fn packet_ipv4() -> Result<OwnedFd> {
     socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IP as u16).to_be()))
+}
+
+/// A TCP socket that has started to connect; it can be written to, or has its
+/// error, when it has ended that.
+pub fn connect(address: &SocketAddr) -> Result<OwnedFd> {
+    let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let fd = socket(domain, libc::SOCK_STREAM, 0)?;
+    // SAFETY: both are plain numbers; zero is a valid value.
+    let (mut v4, mut v6): (libc::sockaddr_in, libc::sockaddr_in6) = unsafe { (zeroed(), zeroed()) };
+    let (pointer, size) = match address {
+        SocketAddr::V4(address) => {
+            v4.sin_family = domain as libc::sa_family_t;
+            v4.sin_port = address.port().to_be();
+            v4.sin_addr.s_addr = u32::from_ne_bytes(address.ip().octets());
+            ((&raw const v4).cast(), size_of::<libc::sockaddr_in>())
+        }
+        SocketAddr::V6(address) => {
+            v6.sin6_family = domain as libc::sa_family_t;
+            v6.sin6_port = address.port().to_be();
+            v6.sin6_addr.s6_addr = address.ip().octets();
+            v6.sin6_scope_id = address.scope_id();
+            ((&raw const v6).cast(), size_of::<libc::sockaddr_in6>())
+        }
+    };
+    // SAFETY: the address is one of the two above, which live through the call, and `size` is its size.
+    match cvt("connect", unsafe { libc::connect(fd.as_raw_fd(), pointer, size as libc::socklen_t) }) {
+        Err(error) if error.errno != libc::EINPROGRESS => Err(error),
+        _ => Ok(fd),
+    }
 }
 
 /// Sends one IPv4 packet out of the interface `index` to the station `mac`.

@@ -3,7 +3,8 @@
 use ocinit::host::image::{self, tar, Entry, Image};
 use ocinit::host::registry::DockerRegistry;
 use serde_json::{json, Value};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -141,9 +142,18 @@ pub fn push_index(registry: &DockerRegistry, dir: &Path, bytes: &[u8]) {
     }
     let media = "application/vnd.oci.image.index.v1+json";
     let index = json!({"schemaVersion": 2, "mediaType": media, "manifests": manifests}).to_string();
-    let url = format!("http://{}/v2/index/manifests/latest", registry.here());
-    let answer = ureq::put(&url).content_type(media).send(index.as_bytes()).unwrap();
-    assert_eq!(answer.status(), 201);
+    let mut stream = TcpStream::connect(registry.here()).unwrap();
+    write!(
+        stream,
+        "PUT /v2/index/manifests/latest HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {media}\r\n\
+        Content-Length: {}\r\n\r\n{index}",
+        registry.here(),
+        index.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }
 
 /// The file of the last layer of NAME's image in the registry's own store.

@@ -66,7 +66,7 @@ pub fn purity(source: &Source) -> Vec<String> {
             seen.push(name);
         }
     }
-    let types = ["TcpStream", "TcpListener", "UdpSocket", "Instant", "SystemTime", "libc", "ureq"];
+    let types = ["TcpStream", "TcpListener", "UdpSocket", "Instant", "SystemTime", "libc", "rustls"];
     seen.extend(tokens.iter().filter(|token| types.contains(&token.text.as_str())));
     seen.into_iter().map(|name| finding(source, name.line, &format!("proto uses {}", name.text))).collect()
 }

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_path_counts_for_the_crate_of_its_type() {
-        assert_eq!(crate_of("ureq::run::flow"), "ureq");
+        assert_eq!(crate_of("rustls::conn::kernel"), "rustls");
         assert_eq!(crate_of("<rustls::Stream<T> as std::io::Read>::read"), "rustls");
         assert_eq!(crate_of("<&mut dyn ocinit::sys::Fd as core::fmt::Debug>::fmt"), "ocinit");
         assert_eq!(crate_of("<[u8] as serde_json::read::Fused>::next"), "serde_json");

@@ -1,0 +1,120 @@
+//! TCP connections: every address of a name, IPv6 and IPv4 in a race (RFC 8305).
+
+use super::{Error, Kind};
+use crate::steps::resolver::Resolver;
+use crate::sys::{io, io_text, machine, socket};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+
+/// RFC 8305, section 8: the pause before the next address is tried beside the earlier ones.
+const NEXT_ATTEMPT_MS: u64 = 250;
+/// Attempts at once, which is as many as `poll` takes; a name rarely has more addresses.
+const AT_ONCE: usize = 8;
+
+/// The addresses of `host` in the order of trying.
+pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+    let found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
+    Ok(interleaved(&found).into_iter().map(|address| SocketAddr::new(address, port)).collect())
+}
+
+/// RFC 8305, section 4: the families take turns, IPv6 first, each in the resolver's order.
+fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut v6 = addresses.iter().filter(|address| address.is_ipv6());
+    let mut v4 = addresses.iter().filter(|address| address.is_ipv4());
+    let mut order = Vec::with_capacity(addresses.len());
+    while order.len() < addresses.len() {
+        order.extend(v6.next());
+        order.extend(v4.next());
+    }
+    order
+}
+
+/// The first connection that stands, by `end_ms` of the machine's uptime.
+pub fn race(addresses: &[SocketAddr], end_ms: u64) -> Result<TcpStream, Error> {
+    let mut race = Race { waiting: addresses.iter(), running: Vec::new(), reasons: Vec::new(), next_ms: 0 };
+    loop {
+        race.start(machine::uptime_ms());
+        if race.running.is_empty() {
+            break;
+        }
+        if let Some(stream) = race.wait(end_ms)? {
+            return Ok(stream);
+        }
+        if machine::uptime_ms() >= end_ms {
+            race.running.iter().for_each(|(_, address)| race.reasons.push((**address, "no answer".into())));
+            return Err(Error::new(Kind::Timeout, race.said()));
+        }
+    }
+    Err(Error::new(Kind::Connect, race.said()))
+}
+
+struct Race<'a> {
+    waiting: std::slice::Iter<'a, SocketAddr>,
+    running: Vec<(TcpStream, &'a SocketAddr)>,
+    reasons: Vec<(SocketAddr, String)>,
+    /// When the next one may start while others run.
+    next_ms: u64,
+}
+
+impl<'a> Race<'a> {
+    fn start(&mut self, now_ms: u64) {
+        while self.running.len() < AT_ONCE && (self.running.is_empty() || now_ms >= self.next_ms) {
+            let Some(address) = self.waiting.next() else { return };
+            match socket::connect(address) {
+                Ok(fd) => {
+                    self.running.push((TcpStream::from(fd), address));
+                    self.next_ms = now_ms + NEXT_ATTEMPT_MS;
+                }
+                Err(error) => self.failed(address, std::io::Error::from_raw_os_error(error.errno)),
+            }
+        }
+    }
+
+    /// Waits for a connection, for one to fail, or for the next one's time.
+    fn wait(&mut self, end_ms: u64) -> Result<Option<TcpStream>, Error> {
+        let is_last = self.waiting.len() == 0 || self.running.len() == AT_ONCE;
+        let until_ms = if is_last { end_ms } else { end_ms.min(self.next_ms) };
+        let wait_ms = until_ms.saturating_sub(machine::uptime_ms());
+        let polls: Vec<io::Poll> =
+            self.running.iter().map(|(stream, _)| io::Poll { fd: stream.as_fd(), write: true }).collect();
+        let ready = io::poll(&polls, wait_ms.min(60_000) as i32)
+            .map_err(|error| Error::new(Kind::Connect, error.to_string()))?;
+        let mut index = 0;
+        let (ended, running) = std::mem::take(&mut self.running).into_iter().partition(|_| {
+            index += 1;
+            ready >> (index - 1) & 1 == 1
+        });
+        self.running = running;
+        let ended: Vec<(TcpStream, &SocketAddr)> = ended;
+        for (stream, address) in ended {
+            match stream.take_error().and_then(|error| error.map_or(Ok(()), Err)).and_then(|()| prepare(&stream)) {
+                Ok(()) => return Ok(Some(stream)),
+                Err(error) => self.failed(address, error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next one need not wait for its time (RFC 8305, section 5).
+    fn failed(&mut self, address: &SocketAddr, error: std::io::Error) {
+        self.reasons.push((*address, io_text(&error)));
+        self.next_ms = 0;
+    }
+
+    /// Why there is no connection: each address by name where there are several.
+    fn said(&self) -> String {
+        match self.reasons.as_slice() {
+            [(_, reason)] => reason.clone(),
+            reasons => {
+                let each = reasons.iter().map(|(address, reason)| [&address.ip().to_string(), ": ", reason].concat());
+                each.collect::<Vec<_>>().join("; ")
+            }
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    // Requests are one write each: nothing is gained by waiting for more.
+    stream.set_nodelay(true)
+}
