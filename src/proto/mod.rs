@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod authfile;
+pub mod base64;
 pub mod cmdline;
 pub mod dhcp;
 pub mod digest;
