@@ -20,6 +20,7 @@ pub mod passwd;
 pub mod process;
 pub mod progress;
 pub mod reference;
+pub mod retry;
 pub mod shutdown;
 pub mod sntp;
 pub mod superblock;
