@@ -12,6 +12,7 @@ pub mod dns;
 pub mod flags;
 pub mod gzip;
 pub mod http_date;
+pub mod mirror;
 pub mod modules;
 pub mod netlink;
 pub mod oci;
