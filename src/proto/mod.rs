@@ -6,6 +6,7 @@ pub mod auth;
 pub mod authfile;
 pub mod base64;
 pub mod cmdline;
+pub mod cosign;
 pub mod dhcp;
 pub mod digest;
 pub mod dns;
