@@ -152,7 +152,8 @@ fn helper(file: &Value, host: &str) -> Option<String> {
     Some(what.concat())
 }
 
-const MASK: &str = "***";
+/// What stands where a secret was.
+pub const MASK: &str = "***";
 
 /// `text` without `secrets`, in plain, in base64 and in percent-encoding, and
 /// without what stands before the `@` of a URL.
