@@ -25,3 +25,4 @@ pub mod rootfs;
 pub mod source;
 pub mod store;
 pub mod unpack;
+pub mod verify;
