@@ -51,13 +51,11 @@ const BETWEEN: [char; 3] = [',', ' ', '\t'];
 
 /// The first challenge of `text`, and what follows it.
 fn first(text: &str) -> Option<(Challenge, &str)> {
-    let (scheme, mut rest) = token_of(text.trim_start_matches(BETWEEN));
+    let (scheme, rest) = token_of(text.trim_start_matches(BETWEEN));
     if scheme.is_empty() {
         return None;
     }
-    if let Some(after) = token68(rest) {
-        return Some((Challenge::Other(scheme.into()), after));
-    }
+    let mut rest = token68(rest).unwrap_or(rest);
     let (mut realm, mut service, mut scope) = (None, None, None);
     loop {
         // A word without `=` is the scheme of the next challenge.
@@ -278,6 +276,7 @@ mod tests {
             (vec!["", " , ,"], vec![]),
             (vec!["Basic"], vec![basic("")]),
             (vec!["Basic realm=\"a\\\"b\\\\, c\"", "BEARER REALM = \"r\""], vec![basic("a\"b\\, c"), ours("r", None)]),
+            (vec!["Basic abc=, Basic realm=x"], vec![basic(""), basic("x")]),
             (vec!["NTLM,Negotiate abc+/==, Basic realm=x"], vec![other("NTLM"), other("Negotiate"), basic("x")]),
             (vec!["Bearer realm=https://a/b?c=d,scope=\"x y\""], vec![ours("https://a/b?c=d", Some("x y"))]),
             (vec!["Bearer scope=s, realm=r , Bearer realm=q"], vec![ours("r", Some("s")), ours("q", None)]),
