@@ -3,6 +3,7 @@
 
 use super::oci;
 use core::net::IpAddr;
+use serde_json::Value;
 
 /// A `Bearer` challenge: where a token is to be had, and for what.
 #[derive(Debug, PartialEq, Eq)]
@@ -12,70 +13,150 @@ pub struct Bearer {
     pub scope: Option<String>,
 }
 
-/// The `Bearer` challenge of a `WWW-Authenticate` header, if it holds one;
-/// others may stand before and behind it.
+/// One way in that a server names.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Challenge {
+    Bearer(Bearer),
+    Basic {
+        realm: String,
+    },
+    /// A scheme that is not spoken here, or a `Bearer` without a realm.
+    Other(String),
+}
+
+/// The challenges of all `WWW-Authenticate` headers, in their order. What cannot
+/// be read ends its header: behind it nobody knows what is a value and what not.
+pub fn challenges(headers: &[&str]) -> Vec<Challenge> {
+    let mut found = Vec::new();
+    for header in headers {
+        let mut rest = *header;
+        while let Some((challenge, after)) = first(rest) {
+            found.push(challenge);
+            rest = after;
+        }
+    }
+    found
+}
+
+/// The `Bearer` challenge of one header, if it holds one.
 pub fn bearer(header: &str) -> Option<Bearer> {
+    challenges(&[header]).into_iter().find_map(|challenge| match challenge {
+        Challenge::Bearer(bearer) => Some(bearer),
+        _ => None,
+    })
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+const BETWEEN: [char; 3] = [',', ' ', '\t'];
+
+/// The first challenge of `text`, and what follows it.
+fn first(text: &str) -> Option<(Challenge, &str)> {
+    let (scheme, rest) = token_of(text.trim_start_matches(BETWEEN));
+    if scheme.is_empty() {
+        return None;
+    }
+    let mut rest = token68(rest).unwrap_or(rest);
     let (mut realm, mut service, mut scope) = (None, None, None);
-    let (mut rest, mut ours) = (header, false);
     loop {
-        rest = rest.trim_start_matches([',', ' ', '\t']);
-        if rest.is_empty() {
-            break;
-        }
-        // A word without `=` is a scheme, and starts the next challenge.
-        let (word, after) = rest.split_at(rest.find([',', ' ', '\t', '=']).unwrap_or(rest.len()));
-        if !after.trim_start().starts_with('=') {
-            if realm.is_some() {
-                break;
+        // A word without `=` is the scheme of the next challenge.
+        let (key, after) = token_of(rest.trim_start_matches(BETWEEN));
+        let Some(value) = after.trim_start_matches(BLANKS).strip_prefix('=').filter(|_| !key.is_empty()) else { break };
+        let (value, after) = value_of(value.trim_start_matches(BLANKS))?;
+        for (name, slot) in [("realm", &mut realm), ("service", &mut service), ("scope", &mut scope)] {
+            if key.eq_ignore_ascii_case(name) && slot.is_none() {
+                *slot = Some(value.clone());
             }
-            (rest, ours) = (after, word.eq_ignore_ascii_case("bearer"));
-            continue;
-        }
-        let (key, value, after) = parameter(rest)?;
-        match key {
-            "realm" if ours => realm = Some(value),
-            "service" if ours => service = Some(value),
-            "scope" if ours => scope = Some(value),
-            _ => {}
         }
         rest = after;
     }
-    Some(Bearer { realm: realm?, service, scope })
+    let challenge = match (realm, scheme) {
+        (Some(realm), _) if scheme.eq_ignore_ascii_case("bearer") => {
+            Challenge::Bearer(Bearer { realm, service, scope })
+        }
+        (realm, _) if scheme.eq_ignore_ascii_case("basic") => Challenge::Basic { realm: realm.unwrap_or_default() },
+        _ => Challenge::Other(scheme.into()),
+    };
+    Some((challenge, rest))
 }
 
-/// `key="value"` or `key=value`, and what follows the comma.
-fn parameter(text: &str) -> Option<(&str, String, &str)> {
-    let (key, rest) = text.trim_start_matches([',', ' ']).split_once('=')?;
-    if let Some(quoted) = rest.strip_prefix('"') {
-        let mut value = String::new();
-        let mut chars = quoted.chars();
-        loop {
-            match chars.next()? {
-                '"' => return Some((key.trim(), value, chars.as_str())),
-                '\\' => value.push(chars.next()?),
-                c => value.push(c),
-            }
+/// A token (section 5.6.2), and what follows it.
+fn token_of(text: &str) -> (&str, &str) {
+    let ends = |c: char| !c.is_ascii_alphanumeric() && !"!#$%&'*+-.^_`|~".contains(c);
+    text.split_at(text.find(ends).unwrap_or(text.len()))
+}
+
+/// What follows a token68 (section 11.2): `Negotiate abc==`. One that ends in `=`
+/// is told from a parameter by having nothing behind it.
+fn token68(text: &str) -> Option<&str> {
+    let text = text.strip_prefix(BLANKS)?.trim_start_matches(BLANKS);
+    let after = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c));
+    let rest = after.trim_start_matches('=').trim_start_matches(BLANKS);
+    (after.len() < text.len() && (rest.is_empty() || rest.starts_with(','))).then_some(rest)
+}
+
+/// A quoted string with its escapes undone (section 5.6.4), or a bare word: more
+/// is taken than a token may hold, since a URL without quotes is common.
+fn value_of(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, after) = text.split_at(text.find(BETWEEN).unwrap_or(text.len()));
+        return Some((value.into(), after));
+    };
+    let mut value = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some((value, chars.as_str())),
+            '\\' => value.push(chars.next()?),
+            c => value.push(c),
         }
     }
-    let (value, after) = rest.split_once(',').unwrap_or((rest, ""));
-    Some((key.trim(), value.trim().into(), after))
 }
 
 impl Bearer {
-    /// The URL that answers with a token.
+    /// The URL that answers with a token for what was asked; as [`Bearer::token_url`]
+    /// where that is always said.
     pub fn url(&self) -> String {
+        self.query(self.scope.as_deref().unwrap_or_default())
+    }
+
+    /// The URL that answers with a token for pulling the repository `path`.
+    pub fn token_url(&self, path: &str) -> String {
+        self.query(&self.scope_of(path))
+    }
+
+    /// A query has each of several scopes by itself (distribution spec, token.md).
+    fn query(&self, scopes: &str) -> String {
         let mut url = self.realm.clone();
-        let mut separator = if url.contains('?') { "&" } else { "?" };
-        for (key, value) in [("service", &self.service), ("scope", &self.scope)] {
-            if let Some(value) = value {
-                url.push_str(separator);
-                url.push_str(key);
-                url.push('=');
-                percent_encode(value, &mut url);
-                separator = "&";
-            }
+        let service = self.service.as_deref().map(|service| ("service", service));
+        let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
+        for (index, (key, value)) in service.into_iter().chain(scopes).enumerate() {
+            url.push(if index > 0 || url.contains('?') { '&' } else { '?' });
+            pair(key, value, &mut url);
         }
         url
+    }
+
+    /// The form that buys a token for an identity token, to be posted to the realm
+    /// (RFC 6749, section 6; distribution spec, oauth.md: all scopes in one).
+    pub fn refresh_form(&self, path: &str, identity_token: &str, client_id: &str) -> String {
+        let mut form = String::from("grant_type=refresh_token&");
+        pair("refresh_token", identity_token, &mut form);
+        form.push('&');
+        pair("client_id", client_id, &mut form);
+        for (key, value) in [("service", self.service.as_deref()), ("scope", Some(&*self.scope_of(path)))] {
+            if let Some(value) = value {
+                form.push('&');
+                pair(key, value, &mut form);
+            }
+        }
+        form
+    }
+
+    fn scope_of(&self, path: &str) -> String {
+        match &self.scope {
+            Some(scope) if !scope.is_empty() => scope.clone(),
+            _ => ["repository:", path, ":pull"].concat(),
+        }
     }
 
     /// Whether a registry at `scheme`://`host` may send us to this realm: never
@@ -109,8 +190,14 @@ fn is_link_local(host: &str) -> bool {
     }
 }
 
+fn pair(key: &str, value: &str, out: &mut String) {
+    out.push_str(key);
+    out.push('=');
+    percent_encode(value, out);
+}
+
 /// RFC 3986, section 2.1: all but the unreserved characters.
-fn percent_encode(text: &str, out: &mut String) {
+pub(super) fn percent_encode(text: &str, out: &mut String) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte.into());
@@ -123,12 +210,29 @@ fn percent_encode(text: &str, out: &mut String) {
     }
 }
 
-/// The token in a token server's answer.
-pub fn token(answer: &[u8]) -> Option<String> {
+/// What a token server grants.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Token {
+    pub value: String,
+    pub expires_in_s: u64,
+}
+
+/// Where the answer does not say how long its token is good (distribution spec, token.md).
+const EXPIRES_IN_S: u64 = 60;
+
+/// The token in a token server's answer, and for how long it is good.
+pub fn grant(answer: &[u8]) -> Option<Token> {
     let answer = oci::json(answer).ok()?;
-    let token = answer.get("token").or_else(|| answer.get("access_token"))?.as_str()?;
+    let text = |name| answer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let value = text("token").or_else(|| text("access_token"))?;
     // It goes into a header: nothing there may end the line.
-    token.bytes().all(|b| b.is_ascii_graphic()).then(|| token.into())
+    let expires_in_s = answer.get("expires_in").and_then(Value::as_u64).unwrap_or(EXPIRES_IN_S);
+    value.bytes().all(|b| b.is_ascii_graphic()).then(|| Token { value: value.into(), expires_in_s })
+}
+
+/// The token alone.
+pub fn token(answer: &[u8]) -> Option<String> {
+    grant(answer).map(|token| token.value)
 }
 
 #[cfg(test)]
@@ -158,6 +262,55 @@ mod tests {
             assert_eq!(bearer(list), bearer(HEADER), "{list}");
         }
         assert!(bearer(HEADER).is_some());
+    }
+
+    #[test]
+    fn all_challenges_of_all_headers() {
+        let basic = |realm: &str| Challenge::Basic { realm: realm.into() };
+        let other = |scheme: &str| Challenge::Other(scheme.into());
+        let ours = |realm: &str, scope: Option<&str>| {
+            Challenge::Bearer(Bearer { realm: realm.into(), service: None, scope: scope.map(String::from) })
+        };
+        for (headers, found) in [
+            (vec![], vec![]),
+            (vec!["", " , ,"], vec![]),
+            (vec!["Basic"], vec![basic("")]),
+            (vec!["Basic realm=\"a\\\"b\\\\, c\"", "BEARER REALM = \"r\""], vec![basic("a\"b\\, c"), ours("r", None)]),
+            (vec!["Basic abc=, Basic realm=x"], vec![basic(""), basic("x")]),
+            (vec!["NTLM,Negotiate abc+/==, Basic realm=x"], vec![other("NTLM"), other("Negotiate"), basic("x")]),
+            (vec!["Bearer realm=https://a/b?c=d,scope=\"x y\""], vec![ours("https://a/b?c=d", Some("x y"))]),
+            (vec!["Bearer scope=s, realm=r , Bearer realm=q"], vec![ours("r", Some("s")), ours("q", None)]),
+            (vec!["Bearer realm=r,realm=evil"], vec![ours("r", None)]),
+            (vec!["Bearer realm=r Basic realm=b"], vec![ours("r", None), basic("b")]),
+            (vec!["Bearer error=\"invalid_token\"", "Basic realm=b"], vec![other("Bearer"), basic("b")]),
+            (vec!["Basic realm=b, Bearer realm=\"unclosed", "Basic realm=c"], vec![basic("b"), basic("c")]),
+            (vec!["Basic realm=b, =x, Bearer realm=r"], vec![basic("b")]),
+        ] {
+            assert_eq!(challenges(&headers), found, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_token_is_asked_for() {
+        let ask = |scope: Option<&str>| Bearer {
+            realm: "https://a/t?x=y".into(),
+            service: Some("reg 1".into()),
+            scope: scope.map(String::from),
+        };
+        for scope in [None, Some("")] {
+            assert_eq!(ask(scope).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=repository%3Aa%2Fb%3Apull");
+            assert_eq!(ask(scope).url(), "https://a/t?x=y&service=reg%201");
+        }
+        assert_eq!(ask(Some("s:1 s:2")).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=s%3A1&scope=s%3A2");
+        assert_eq!(
+            ask(Some("s:1 s:2")).refresh_form("a/b", "i+d=&x", "ocinit"),
+            "grant_type=refresh_token&refresh_token=i%2Bd%3D%26x&client_id=ocinit&service=reg%201&scope=s%3A1%20s%3A2"
+        );
+        let bare = Bearer { realm: "https://a/t".into(), service: None, scope: None };
+        assert_eq!(
+            bare.refresh_form("a/b", "i", "c"),
+            "grant_type=refresh_token&refresh_token=i&client_id=c&scope=repository%3Aa%2Fb%3Apull"
+        );
     }
 
     #[test]
@@ -193,6 +346,20 @@ mod tests {
         assert_eq!(token(br#"{"token":"abc"}"#).as_deref(), Some("abc"));
         assert_eq!(token(br#"{"access_token":"abc"}"#).as_deref(), Some("abc"));
         assert_eq!(token(b"{\"token\":\"a\\r\\nb\"}"), None);
+        assert_eq!(token(br#"{"token":"","access_token":""}"#), None);
         assert_eq!(token(b"[]"), None);
+    }
+
+    #[test]
+    fn how_long_a_token_is_good() {
+        for (answer, expires_in_s) in [
+            (r#"{"token":"t"}"#, 60),
+            (r#"{"token":"t","expires_in":300}"#, 300),
+            (r#"{"token":"","access_token":"t","expires_in":1}"#, 1),
+            (r#"{"token":"t","expires_in":-1}"#, 60),
+            (r#"{"token":"t","expires_in":"soon"}"#, 60),
+        ] {
+            assert_eq!(grant(answer.as_bytes()), Some(Token { value: "t".into(), expires_in_s }), "{answer}");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! The flags of a container line (`b2c.run=`): one table, and what they ask for.
 
+mod values;
+
+use super::authfile::{self, Credentials};
 use super::reference::Reference;
 use super::words;
-use serde_json::Value;
 
 /// What a flag sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,16 @@ enum Sets {
     Network,
     Dns,
     Pull,
+    Creds,
+    AuthFile,
+    CertDir,
+    Retry,
+    RetryDelay,
+    Platform,
+    Architecture,
+    Variant,
+    OperatingSystem,
+    HttpProxy,
     /// Asks for what every container has anyway.
     Implied,
     /// Cannot matter on a machine that runs one line: one warning.
@@ -90,7 +102,17 @@ pub const TABLE: &[Row] = &[
     row("net", 0, true, Sets::Network, "`host`, `none`", "`host` (the default) is the machine's network; `none` is a namespace with nothing in it"),
     row("network", 0, true, Sets::Network, "as `--net`", "the longer spelling of `--net`"),
     row("dns", 0, true, Sets::Dns, "`none`", "`/etc/resolv.conf` is the image's own; nothing but `none` is there yet"),
-    row("pull", 0, true, Sets::Pull, "`always`", "the default; nothing else is there yet"),
+    row("pull", 0, true, Sets::Pull, "`always`, `newer`, `missing`, `never`", "`always` (the default) asks the registry, and takes what is in the store if it cannot be reached; `newer` also where it refuses; `missing` asks only for an image that the store has not; `never` does not ask. `true` is `always`, `false` is `missing`"),
+    row("creds", 0, true, Sets::Creds, "`USER:PASS`", "for the registry. Every container can read the kernel's line: a file of credentials is safer"),
+    row("authfile", 0, true, Sets::AuthFile, "path", "the file of credentials, podman's or docker's; otherwise `/etc/ocinit/auth.json`"),
+    row("cert-dir", 0, true, Sets::CertDir, "path", "certificates for the registry: `*.crt` of authorities, `*.cert` and `*.key` of our own; otherwise `/etc/ocinit/certs.d/HOST`"),
+    row("retry", 0, true, Sets::Retry, "number", "how often what failed is tried again; otherwise as long as it may help"),
+    row("retry-delay", 0, true, Sets::RetryDelay, "`500ms`, `2s`, `1m30s`", "the wait before each further try; otherwise it grows from half a second to 30 s"),
+    row("platform", 0, true, Sets::Platform, "`linux/ARCH[/VARIANT]`", "the image of an index to take; otherwise the machine's own"),
+    row("arch", 0, true, Sets::Architecture, "`amd64`, `arm64`, …", "the same, its architecture alone"),
+    row("variant", 0, true, Sets::Variant, "`v7`, `v8`, …", "the same, its variant alone"),
+    row("os", 0, true, Sets::OperatingSystem, "`linux`", "nothing else runs here"),
+    row("http-proxy", 0, false, Sets::HttpProxy, "`=false`", "the container does not get `b2c.proxy` in its environment"),
     row("label", b'l', true, Sets::Ignored, "", ""),
     row("annotation", 0, true, Sets::Ignored, "", ""),
     row("log-driver", 0, true, Sets::Ignored, "", ""),
@@ -110,6 +132,15 @@ pub struct Volume {
     pub read_only: bool,
 }
 
+/// When the registry is asked for an image that the store has (podman's words).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PullPolicy {
+    Always,
+    Newer,
+    Missing,
+    Never,
+}
+
 /// What one container line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Container {
@@ -122,6 +153,17 @@ pub struct Container {
     pub working_dir: Option<String>,
     pub volumes: Vec<Volume>,
     pub tls_verify: bool,
+    pub pull: PullPolicy,
+    pub creds: Option<Credentials>,
+    pub authfile: Option<String>,
+    pub cert_dir: Option<String>,
+    pub retries: Option<u32>,
+    pub retry_delay_ms: Option<u64>,
+    /// Go's word; the machine's own where it is not given.
+    pub architecture: Option<String>,
+    pub variant: Option<String>,
+    /// The container gets the machine's proxy in its environment.
+    pub http_proxy: bool,
     pub hostname: Option<String>,
     pub user: Option<String>,
     /// A network namespace of its own, with nothing in it.
@@ -149,8 +191,71 @@ pub fn check(line: &str) -> Result<(), String> {
 }
 
 /// Reads the words of a container line: flags, image, command. `variable`
-/// answers for `-e NAME` without a value.
+/// answers for `-e NAME` without a value. An error names no credentials.
 pub fn parse(words: &[String], variable: words::Lookup) -> Result<Container, String> {
+    read(words, variable).map_err(|error| authfile::scrub(&error, &secrets(words)))
+}
+
+/// `line` as it may be shown, to people and to the containers behind it, whether
+/// it can be read or not.
+pub fn shown(line: &str) -> String {
+    let raw = raw_words(line);
+    let bare: Vec<String> = raw.iter().map(|word| word.replace(['\'', '"', '\\'], "")).collect();
+    let secrets = secrets(&bare);
+    if secrets.is_empty() {
+        return line.into();
+    }
+    let mut out = Vec::new();
+    let mut is_value = false;
+    for (raw, bare) in raw.iter().zip(&bare) {
+        out.push(match bare.split_once("--creds=") {
+            _ if is_value => authfile::MASK.into(),
+            Some((before, _)) => [before, "--creds=", authfile::MASK].concat(),
+            None => authfile::scrub(raw, &secrets),
+        });
+        is_value = !is_value && bare.ends_with("--creds");
+    }
+    out.join(" ")
+}
+
+/// The words of `line` as they stand there, with their quotes; the last takes
+/// the rest where a quote is not closed.
+fn raw_words(line: &str) -> Vec<&str> {
+    let (mut quote, mut escaped) = (None, false);
+    let is_end = |c: char| {
+        match (c, quote) {
+            _ if escaped => escaped = false,
+            ('\\', None | Some('"')) => escaped = true,
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            (c, None) => return c.is_ascii_whitespace(),
+            _ => {}
+        }
+        false
+    };
+    line.split(is_end).filter(|word| !word.is_empty()).collect()
+}
+
+/// What `--creds` is given, in lines too that cannot be read.
+fn secrets(words: &[String]) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        // Not only at its start: a line that cannot be read may be no list of words.
+        let value = match word.split_once("--creds") {
+            Some((_, "")) => words.get(index + 1).map(String::as_str),
+            Some((_, rest)) => rest.strip_prefix('='),
+            None => None,
+        };
+        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+        match Credentials::parse(value) {
+            Some(credentials) => secrets.extend(credentials.secrets()),
+            None => secrets.push(value.into()),
+        }
+    }
+    secrets
+}
+
+fn read(words: &[String], variable: words::Lookup) -> Result<Container, String> {
     let mut container = Container {
         tty: false,
         interactive: false,
@@ -159,6 +264,15 @@ pub fn parse(words: &[String], variable: words::Lookup) -> Result<Container, Str
         working_dir: None,
         volumes: Vec::new(),
         tls_verify: true,
+        pull: PullPolicy::Always,
+        creds: None,
+        authfile: None,
+        cert_dir: None,
+        retries: None,
+        retry_delay_ms: None,
+        architecture: None,
+        variant: None,
+        http_proxy: true,
         hostname: None,
         user: None,
         no_network: false,
@@ -231,101 +345,46 @@ impl Container {
     fn set(&mut self, row: &Row, value: Option<&str>, variable: words::Lookup) -> Result<(), String> {
         let text = || String::from(value.unwrap_or_default());
         match row.sets {
-            Sets::Tty => self.tty = truth(value)?,
-            Sets::Interactive => self.interactive = truth(value)?,
-            Sets::TlsVerify => self.tls_verify = truth(value)?,
-            Sets::Privileged if truth(value)? => {}
+            Sets::Tty => self.tty = values::truth(value)?,
+            Sets::Interactive => self.interactive = values::truth(value)?,
+            Sets::TlsVerify => self.tls_verify = values::truth(value)?,
+            Sets::Privileged if values::truth(value)? => {}
             Sets::Privileged => return Err("containers without privileges are not there yet".into()),
-            Sets::Implied => drop(truth(value)?),
-            Sets::Env => self.env.extend(environment(text(), variable)?),
-            Sets::Entrypoint => self.entrypoint = Some(entry_point(text())),
+            Sets::Implied => drop(values::truth(value)?),
+            Sets::Env => self.env.extend(values::environment(text(), variable)?),
+            Sets::Entrypoint => self.entrypoint = Some(values::entry_point(text())),
             Sets::WorkingDir if !text().starts_with('/') => return Err("a working directory begins with /".into()),
             Sets::WorkingDir => self.working_dir = Some(text()),
-            Sets::Volume => self.volumes.push(volume(&text())?),
+            Sets::Volume => self.volumes.push(values::volume(&text())?),
             Sets::Hostname => {
                 self.hostname =
                     Some(super::options::hostname(&text()).map_err(|_| "1 to 64 letters, digits and - . _")?)
             }
             Sets::User => self.user = Some(text()),
-            Sets::Network => self.no_network = network(&text())?,
+            Sets::Network => self.no_network = values::network(&text())?,
             Sets::Dns if text() == "none" => self.own_resolv_conf = true,
             Sets::Dns => return Err("only none is there yet".into()),
-            Sets::Pull if text() == "always" => {}
-            Sets::Pull => return Err("only always is there yet".into()),
+            Sets::Pull => self.pull = values::pull_policy(&text())?,
+            Sets::Creds => self.creds = Some(values::credentials(&text())?),
+            Sets::AuthFile => self.authfile = Some(text()),
+            Sets::CertDir => self.cert_dir = Some(text()),
+            Sets::Retry => {
+                let retries = text().parse().map_err(|_| ["«", &text(), "» is not a number of tries"].concat())?;
+                self.retries = Some(retries);
+            }
+            Sets::RetryDelay => self.retry_delay_ms = Some(values::duration_ms(&text())?),
+            Sets::Platform => {
+                let (architecture, variant) = values::platform(&text())?;
+                (self.architecture, self.variant) = (Some(architecture), variant);
+            }
+            Sets::Architecture => self.architecture = Some(values::architecture(&text())?),
+            Sets::Variant => self.variant = Some(values::plain(&text())?),
+            Sets::OperatingSystem => values::operating_system(&text())?,
+            Sets::HttpProxy => self.http_proxy = values::truth(value)?,
             Sets::Restart if text() != "no" => return Err("only no is there: the machine runs its line once".into()),
             Sets::Restart | Sets::Ignored => self.warnings.push(["--", row.long, " has no effect here"].concat()),
         }
         Ok(())
-    }
-}
-
-/// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
-fn truth(value: Option<&str>) -> Result<bool, String> {
-    match value {
-        None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        Some(other) => Err(["«", other, "» is not true or false"].concat()),
-    }
-}
-
-/// A JSON array of strings is the list, as podman documents it; all else is one
-/// word, and an empty one is none. (From bytes, as documents are: a second reader
-/// of JSON, for text, would cost 3 KB.)
-fn entry_point(text: String) -> Vec<String> {
-    if text.is_empty() {
-        return Vec::new();
-    }
-    let list = match serde_json::from_slice(text.as_bytes()) {
-        Ok(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
-        _ => None,
-    };
-    list.unwrap_or_else(|| vec![text])
-}
-
-/// `NAME=value`, or `NAME` alone: our own value of it, nothing where unset.
-fn environment(text: String, variable: words::Lookup) -> Result<Option<String>, String> {
-    match text.split_once('=') {
-        Some(("", _)) => Err(["«", &text, "» has no name"].concat()),
-        Some(_) => Ok(Some(text)),
-        None => Ok(variable(&text).map(|value| [&text, "=", &value].concat())),
-    }
-}
-
-/// `HOST:CTR[:options]`.
-fn volume(text: &str) -> Result<Volume, String> {
-    let mut parts = text.splitn(3, ':');
-    let source = parts.next().unwrap_or_default();
-    let Some(target) = parts.next() else {
-        return Err(["«", text, "»: write HOST:CONTAINER; volumes without a source are not there yet"].concat());
-    };
-    if !source.starts_with(['/', '.']) {
-        return Err(["«", source, "»: named volumes are not there yet: write a path"].concat());
-    }
-    if !target.starts_with('/') {
-        return Err(["«", target, "»: a path in the container begins with /"].concat());
-    }
-    if target.split('/').all(|part| matches!(part, "" | "." | "..")) {
-        return Err(["«", target, "»: the container's own root cannot be a volume"].concat());
-    }
-    let mut read_only = false;
-    for option in parts.next().unwrap_or_default().split(',') {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            // Labels of SELinux, and the propagation that is ours anyway.
-            "" | "z" | "Z" | "rprivate" | "private" | "rslave" | "slave" | "exec" | "dev" | "suid" | "rbind" => {}
-            _ => return Err(["«", option, "» is not an option that is there"].concat()),
-        }
-    }
-    Ok(Volume { source: source.into(), target: target.into(), read_only })
-}
-
-/// Whether the container gets a network namespace of its own.
-fn network(text: &str) -> Result<bool, String> {
-    match text {
-        "host" => Ok(false),
-        "none" => Ok(true),
-        _ => Err(["«", text, "» is not one of host, none"].concat()),
     }
 }
 
@@ -415,7 +474,86 @@ mod tests {
         ] {
             assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
         }
+        for (line, want) in [
+            ("--creds ann img", "--creds: write USER:PASS, since nobody can be asked here"),
+            ("--creds=:pw img", "--creds: write USER:PASS, since nobody can be asked here"),
+            ("--pull=often img", "--pull: «often» is not one of always, newer, missing, never"),
+            ("--retry=-1 img", "--retry: «-1» is not a number of tries"),
+            ("--retry-delay 2 img", "--retry-delay: «2» is not a duration such as 500ms, 2s or 1m30s, up to 1h"),
+            ("--os=windows img", "--os: «windows»: only linux runs here"),
+            ("--platform=windows/amd64 img", "--platform: «windows»: only linux runs here"),
+            ("--platform=amd64 img", "--platform: «amd64» is not linux/ARCH or linux/ARCH/VARIANT"),
+            ("--platform=linux/arm/ img", "--platform: «linux/arm/» is not linux/ARCH or linux/ARCH/VARIANT"),
+            ("--arch= img", "--arch: «» is not a word such as amd64 or v8"),
+            ("--variant=v/8 img", "--variant: «v/8» is not a word such as amd64 or v8"),
+            ("--http-proxy=no img", "--http-proxy: «no» is not true or false"),
+            ("--decryption-key=k img", "--decryption-key is not a flag that is there"),
+        ] {
+            assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
+        }
         assert!(parse_line("a.b/UPPER", &env).unwrap_err().starts_with("image «a.b/UPPER»: "));
+    }
+
+    #[test]
+    fn how_an_image_is_fetched() {
+        let c = read("img");
+        assert!(c.pull == PullPolicy::Always && c.creds.is_none() && c.retries.is_none() && c.http_proxy);
+        let c =
+            read("--creds ann:s3:t --authfile /a --cert-dir=/c --retry 0 --retry-delay 1m30s --http-proxy=false img");
+        assert!(c.creds == Credentials::parse("ann:s3:t") && c.creds.is_some());
+        assert_eq!((c.authfile.as_deref(), c.cert_dir.as_deref()), (Some("/a"), Some("/c")));
+        assert_eq!((c.retries, c.retry_delay_ms, c.http_proxy), (Some(0), Some(90_000), false));
+        for (word, policy) in [
+            ("always", PullPolicy::Always),
+            ("true", PullPolicy::Always),
+            ("newer", PullPolicy::Newer),
+            ("missing", PullPolicy::Missing),
+            ("false", PullPolicy::Missing),
+            ("never", PullPolicy::Never),
+        ] {
+            assert_eq!(read(&format!("--pull={word} img")).pull, policy);
+            assert_eq!(read(&format!("--pull {word} img")).pull, policy);
+        }
+        for (flags, platform) in [
+            ("--platform linux/arm/v7", (Some("arm"), Some("v7"))),
+            ("--platform=linux/arm64", (Some("arm64"), None)),
+            ("--platform linux/arm/v7 --platform linux/amd64", (Some("amd64"), None)),
+            ("--os linux --arch aarch64 --variant v8", (Some("arm64"), Some("v8"))),
+        ] {
+            let c = read(&format!("{flags} img"));
+            assert_eq!((c.architecture.as_deref(), c.variant.as_deref()), platform, "{flags}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_in_no_error() {
+        for text in [
+            "--creds=ann:s3cret --frobnicate=s3cret img",
+            "--creds ann:s3cret --net s3cret img",
+            "--net=ann:s3cret --creds ann:s3cret img",
+            "--creds=s3cret img",
+            "--creds ann:s3cret a.b/S3/s3cret",
+            "--creds=ann:s3cret --env=YW5uOnMzY3JldA== -w ann:s3cret -v YW5uOnMzY3JldA== img",
+            "--cred=ann:s3cret img",
+        ] {
+            let error = parse_line(text, &env).unwrap_err();
+            assert!(!error.contains("s3cret") && !error.contains("YW5u"), "{error}");
+        }
+        for (line, text) in [
+            ("-t --creds=ann:s3cret img s3cret", "-t --creds=*** img ***"),
+            ("--creds 'ann:x y' img  z", "--creds *** img z"),
+            ("\"--creds=ann:x y\" img", "--creds=*** img"),
+            ("--creds ann:'x'\\ \"y\" img --creds u:v", "--creds *** img --creds ***"),
+            ("--creds 'ann:x y img", "--creds ***"),
+            ("b2c.run=--creds ann:xyz \"img", "b2c.run=--creds *** \"img"),
+            ("b2c.run=\"--creds=ann:xyz img", "b2c.run=--creds=***"),
+            ("--creds ann:xyz img; $(echo xyz", "--creds *** img; $(echo ***"),
+            ("-e  A=$B img 'sh -c'", "-e  A=$B img 'sh -c'"),
+        ] {
+            assert_eq!(shown(line), text);
+        }
+        let c = read("--creds ann:s3cret img");
+        assert!(!format!("{c:?}").contains("s3cret"));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod authfile;
+pub mod base64;
 pub mod cmdline;
+pub mod cosign;
 pub mod dhcp;
 pub mod digest;
 pub mod dns;
@@ -11,6 +14,7 @@ pub mod flags;
 pub mod gzip;
 pub mod http;
 pub mod http_date;
+pub mod mirror;
 pub mod modules;
 pub mod netlink;
 pub mod oci;
@@ -20,6 +24,7 @@ pub mod process;
 pub mod progress;
 pub mod proxy;
 pub mod reference;
+pub mod retry;
 pub mod shutdown;
 pub mod sntp;
 pub mod superblock;

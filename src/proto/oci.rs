@@ -145,7 +145,7 @@ fn index(manifests: &Value) -> Result<Vec<Choice>, Error> {
     Ok(choices)
 }
 
-fn descriptor(value: &Value) -> Result<Descriptor, Error> {
+pub(super) fn descriptor(value: &Value) -> Result<Descriptor, Error> {
     let digest = value.get("digest").and_then(Value::as_str).ok_or(Error::Member("digest"))?;
     Ok(Descriptor {
         digest: Digest::parse(digest).map_err(Error::Digest)?,

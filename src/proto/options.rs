@@ -1,7 +1,9 @@
 //! The options of the dialect: one table, and the configuration they make.
 
 use super::cmdline::Word;
+use super::cosign::{self, Key};
 use super::flags;
+use super::mirror::Mirrors;
 use super::shutdown;
 
 /// How an option takes values.
@@ -61,6 +63,9 @@ pub const TABLE: &[Row] = &[
     row("b2c.poweroff_delay", Takes::One, YES, "seconds", "wait between «safe to turn off» and the shutdown command"),
     row("b2c.shutdown_cmd", Takes::One, YES, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
     row("b2c.reboot_cmd", Takes::One, YES, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
+    row("b2c.proxy", Takes::Many, YES, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
+    row("b2c.registry_mirror", Takes::Many, YES, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
+    row("b2c.verify_key", Takes::Many, YES, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
     row("b2c.onfail", Takes::One, YES, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
     row("b2c.log", Takes::One, YES, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, NOT_YET, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
@@ -71,7 +76,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.nbd", Takes::Many, NOT_YET, "`/dev/nbdN,host=H,port=P`", "a network block device"),
     row("b2c.iface", Takes::Many, NOT_YET, "`NAME[,…]`", "network setup by hand"),
     row("b2c.extra_args_url", Takes::One, NOT_YET, "URL", "more options, fetched after the network is up"),
-    row("b2c.proxy", Takes::One, NOT_YET, "`http=URL`", "HTTP CONNECT proxy for pulls"),
     row("b2c.keymap", Takes::One, NOT_YET, "name", "console keymap"),
 ];
 
@@ -93,6 +97,13 @@ pub enum CacheDevice {
     Path(String),
 }
 
+/// Where public keys are that may sign images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyKey {
+    File(String),
+    Keys(Vec<Key>),
+}
+
 /// What the options say, checked.
 pub struct Config {
     /// Container lines, unexpanded: variables are known when each starts.
@@ -102,6 +113,11 @@ pub struct Config {
     pub cache_device: CacheDevice,
     /// `None`: the clock is left as it is. `auto` is already resolved.
     pub ntp_peer: Option<String>,
+    /// As they were given: `http=…`, `https=…`, `no=…`.
+    pub proxy: Vec<String>,
+    pub mirrors: Mirrors,
+    /// Where there is one, every image from a registry must be signed.
+    pub verify_keys: Vec<VerifyKey>,
     pub hostname: String,
     pub insmods: Vec<String>,
     pub poweroff_delay_s: u32,
@@ -130,6 +146,9 @@ impl Default for Config {
             pipefail: false,
             cache_device: CacheDevice::None,
             ntp_peer: None,
+            proxy: Vec::new(),
+            mirrors: Mirrors::default(),
+            verify_keys: Vec::new(),
             hostname: "boot2container".into(),
             insmods: Vec::new(),
             poweroff_delay_s: 0,
@@ -169,6 +188,17 @@ impl Config {
         let list = match word.key.as_str() {
             "b2c.run" | "b2c.container" => &mut self.run,
             "b2c.run_post" | "b2c.post_container" => &mut self.run_post,
+            "b2c.proxy" => {
+                self.proxy.push(value);
+                return Ok(());
+            }
+            "b2c.registry_mirror" => {
+                return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
+            }
+            "b2c.verify_key" => {
+                self.verify_keys.push(verify_key(&value).map_err(|error| wrong(&word.key, &error.text()))?);
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         flags::check(&value).map_err(|error| wrong(&word.key, &error))?;
@@ -248,6 +278,13 @@ pub fn policy(words: &[Word]) -> (OnFail, bool) {
 
 fn wrong(key: &str, why: &str) -> Error {
     Error([key, ": ", why].concat())
+}
+
+fn verify_key(value: &str) -> Result<VerifyKey, cosign::Error> {
+    if value.starts_with('/') {
+        return Ok(VerifyKey::File(value.into()));
+    }
+    cosign::keys_of_option(value).map(VerifyKey::Keys)
 }
 
 fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
@@ -338,6 +375,21 @@ mod tests {
     }
 
     #[test]
+    fn where_images_come_from_and_who_signs_them() {
+        let key = "MCowBQYDK2VwAyEAAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let line = format!("b2c.verify_key=/etc/cosign.pub b2c.proxy=http=http://p:3128 b2c.verify_key={key}");
+        let config =
+            read(&[&line, "b2c.registry_mirror=docker.io=http://m b2c.registry_mirror=*=https://n b2c.proxy=no=a,b"]);
+        let config = config.unwrap();
+        assert_eq!(config.proxy, ["http=http://p:3128", "no=a,b"]);
+        let hosts =
+            |registry| config.mirrors.of(registry).iter().map(|mirror| mirror.host.as_str()).collect::<Vec<_>>();
+        assert_eq!((hosts("docker.io"), hosts("quay.io")), (vec!["m"], vec!["n"]));
+        let [VerifyKey::File(path), VerifyKey::Keys(keys)] = config.verify_keys.as_slice() else { panic!() };
+        assert_eq!((path.as_str(), keys[0].bytes[31]), ("/etc/cosign.pub", 31));
+    }
+
+    #[test]
     fn what_is_not_known_or_not_there_yet_is_named() {
         let config = read(&["b2c.piepfail b2c.swap=1G b2c.entirely_else=1 quiet"]).unwrap();
         assert_eq!(
@@ -361,6 +413,11 @@ mod tests {
             ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: "),
             ("b2c.hostname=a/b", "b2c.hostname: "),
             ("b2c.shutdown_cmd=rm", "b2c.shutdown_cmd: "),
+            ("b2c.registry_mirror=http://a.b", "b2c.registry_mirror: write REGISTRY=URL"),
+            ("b2c.registry_mirror=a.b=http://u:p@c", "b2c.registry_mirror: a mirror's URL holds no user"),
+            ("b2c.registry_mirror", "b2c.registry_mirror: a value is missing"),
+            ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
+            ("b2c.verify_key=", "b2c.verify_key: "),
         ] {
             let error = read(&[line]).err().unwrap_or(Error(String::new()));
             assert!(error.0.starts_with(start), "{line}: {}", error.0);
@@ -389,6 +446,8 @@ mod tests {
                 "b2c.onfail" => "b2c.onfail=reboot".into(),
                 "b2c.log" => "b2c.log=plain".into(),
                 "b2c.cache_device" => "b2c.cache_device=auto".into(),
+                "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
+                "b2c.verify_key" => "b2c.verify_key=/x".into(),
                 "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
                 name => [name, "=x"].concat(),
             };
@@ -399,6 +458,9 @@ mod tests {
                 || changed.pipefail
                 || changed.cache_device != default.cache_device
                 || changed.ntp_peer.is_some()
+                || !changed.proxy.is_empty()
+                || !changed.mirrors.is_empty()
+                || !changed.verify_keys.is_empty()
                 || changed.hostname != default.hostname
                 || !changed.insmods.is_empty()
                 || changed.poweroff_delay_s != 0

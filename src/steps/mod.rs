@@ -26,3 +26,4 @@ pub mod rootfs;
 pub mod source;
 pub mod store;
 pub mod unpack;
+pub mod verify;

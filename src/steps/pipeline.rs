@@ -106,7 +106,7 @@ fn one(machine: &Machine, line: &str, status: &mut Status) {
             OUR_FAILURE
         }
     };
-    status.after(line, code);
+    status.after(&flags::shown(line), code);
 }
 
 fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit> {
@@ -117,7 +117,8 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     let env = status.env();
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
     let container = flags::parse_line(line, &variable);
-    let container = container.map_err(|why| Failure::new("container", ["b2c.run=«", line, "»: ", &why].concat()))?;
+    let fail = |why: String| Failure::new("container", ["b2c.run=«", &flags::shown(line), "»: ", &why].concat());
+    let container = container.map_err(fail)?;
     let access = Access { tls_verify: container.tls_verify, resolver: machine.resolver.clone() };
     report.section("pull", true);
     let image = pull::image(&container.image, machine.store, &access, report);

@@ -1,0 +1,194 @@
+//! When to ask a registry again, and when to give up: a policy without a clock.
+
+/// What the container line says of it; `None` is our own habit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// `--retry`: how often what failed is tried again.
+    pub retries: Option<u32>,
+    /// `--retry-delay`: the wait before each try, which then does not grow (podman).
+    pub delay_ms: Option<u64>,
+}
+
+/// What went wrong, as far as it matters here.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Failure {
+    /// The server is there, and said when to come again.
+    pub retry_after_s: Option<u64>,
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    Wait { ms: u64 },
+    GiveUp,
+}
+
+/// Before anything has come, a registry that is away is given up soon: the image
+/// may be in the store.
+const RETRIES_AT_FIRST: u32 = 2;
+/// Afterwards we are patient, in number and in time: a server that is restarted
+/// needs a minute, one that is busy may say so ten times.
+const RETRIES: u32 = 10;
+const PATIENCE_MS: u64 = 120_000;
+const DELAY_MS: u64 = 500;
+const DELAY_MAX_MS: u64 = 30_000;
+/// The longest wait that a `Retry-After` may ask for.
+const RETRY_AFTER_MAX_S: u64 = 300;
+
+/// The failures in a row of one image's registry.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    policy: Policy,
+    failures: u32,
+    /// When the first of them was.
+    since_ms: u64,
+    /// Whether anything of the image has come.
+    reached: bool,
+}
+
+impl Retry {
+    pub fn new(policy: Policy) -> Retry {
+        Retry { policy, failures: 0, since_ms: 0, reached: false }
+    }
+
+    /// Something of the image has come: what failed before counts no more.
+    pub fn progress(&mut self) {
+        (self.failures, self.reached) = (0, true);
+    }
+
+    /// What follows a failure at `now_ms`. `random` keeps machines that were
+    /// started together from asking again together.
+    pub fn next(&mut self, now_ms: u64, failure: &Failure, random: u8) -> Next {
+        if self.failures == 0 {
+            self.since_ms = now_ms;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let patient = self.reached || failure.retry_after_s.is_some();
+        let gives_up = match self.policy.retries {
+            Some(retries) => self.failures > retries,
+            None if patient => self.failures > RETRIES && now_ms.saturating_sub(self.since_ms) >= PATIENCE_MS,
+            None => self.failures > RETRIES_AT_FIRST,
+        };
+        if gives_up {
+            return Next::GiveUp;
+        }
+        let doubled = DELAY_MS.saturating_mul(1 << (self.failures - 1).min(16)).min(DELAY_MAX_MS);
+        let asked_ms = failure.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S) * 1000;
+        let ms = self.policy.delay_ms.unwrap_or(doubled).max(asked_ms);
+        // Up to a quarter more, never less: a server that names a time means it.
+        let jitter_ms = ms.min(DELAY_MAX_MS) / 4 * u64::from(random) / 255;
+        Next::Wait { ms: ms.saturating_add(jitter_ms) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AWAY: Failure = Failure { retry_after_s: None };
+
+    fn reached(policy: Policy) -> Retry {
+        let mut retry = Retry::new(policy);
+        retry.progress();
+        retry
+    }
+
+    /// The waits until `retry` gives up; each try takes `try_ms`.
+    fn waits(mut retry: Retry, try_ms: u64, failure: &Failure, random: u8) -> Vec<u64> {
+        let (mut now_ms, mut waits) = (7_000, Vec::new());
+        while waits.len() < 1000 {
+            now_ms += try_ms;
+            match retry.next(now_ms, failure, random) {
+                Next::Wait { ms } => waits.push(ms),
+                Next::GiveUp => return waits,
+            }
+            now_ms += waits[waits.len() - 1];
+        }
+        panic!("never gives up");
+    }
+
+    #[test]
+    fn how_long_it_waits_before_it_gives_up() {
+        let policy = |retries, delay_ms| Policy { retries, delay_ms };
+        let own = Policy::default();
+        let long = [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000, 30_000];
+        for (retry, try_ms, expected) in [
+            (Retry::new(own), 0, vec![500, 1000]),
+            (Retry::new(own), 10_000, vec![500, 1000]),
+            (reached(own), 0, long.into()),
+            (reached(own), 30_000, long.into()),
+            (Retry::new(policy(Some(0), None)), 0, vec![]),
+            (reached(policy(Some(0), None)), 0, vec![]),
+            (reached(policy(Some(3), None)), 0, vec![500, 1000, 2000]),
+            (Retry::new(policy(Some(3), Some(70))), 0, vec![70, 70, 70]),
+            (Retry::new(policy(None, Some(60_000))), 0, vec![60_000; 2]),
+        ] {
+            assert_eq!(waits(retry.clone(), try_ms, &AWAY, 0), expected, "{retry:?}");
+        }
+        // In number and in time: quick tries alone do not use the patience up.
+        assert_eq!(waits(reached(policy(None, Some(1000))), 0, &AWAY, 0), vec![1000; 120]);
+    }
+
+    #[test]
+    fn a_registry_that_is_gone_for_a_minute_in_mid_pull() {
+        for (try_ms, random) in [(0, 0), (0, 255), (10_000, 0)] {
+            let waits = waits(reached(Policy::default()), try_ms, &AWAY, random);
+            let asked_ms = |count: usize| waits[..count].iter().map(|wait| wait + try_ms).sum::<u64>();
+            let seen = (1..=waits.len()).find(|count| asked_ms(*count) >= 60_000);
+            assert!(seen.is_some_and(|count| asked_ms(count) < 100_000), "{waits:?}");
+        }
+    }
+
+    #[test]
+    fn ten_times_busy_is_no_reason_to_give_up() {
+        for (asked_s, first_ms) in [(0, 500), (1, 1000), (7, 7000), (60, 60_000), (300, 300_000), (86_400, 300_000)] {
+            let busy = Failure { retry_after_s: Some(asked_s) };
+            for retry in [Retry::new(Policy::default()), reached(Policy::default())] {
+                let waits = waits(retry, 0, &busy, 0);
+                assert!(waits.len() >= 10, "{asked_s} s: {waits:?}");
+                assert_eq!(waits[0], first_ms);
+                assert!(waits.iter().all(|wait| *wait >= asked_s.min(300) * 1000), "{asked_s} s: {waits:?}");
+            }
+        }
+        let busy = Failure { retry_after_s: Some(2) };
+        let told = Policy { retries: Some(1), delay_ms: Some(100) };
+        assert_eq!(waits(Retry::new(told), 0, &busy, 0), [2000]);
+    }
+
+    #[test]
+    fn chance_adds_up_to_a_quarter() {
+        for (random, first, last) in [(0, 500, 30_000), (128, 562, 33_764), (255, 625, 37_500)] {
+            let waits = waits(reached(Policy::default()), 0, &AWAY, random);
+            assert_eq!((waits[0], waits[9]), (first, last), "{random}");
+        }
+        let busy = Failure { retry_after_s: Some(300) };
+        let next = reached(Policy::default()).next(0, &busy, 255);
+        assert_eq!(next, Next::Wait { ms: 307_500 });
+    }
+
+    #[test]
+    fn progress_starts_anew() {
+        let mut retry = Retry::new(Policy { retries: Some(1), delay_ms: None });
+        assert_eq!(retry.next(0, &AWAY, 0), Next::Wait { ms: 500 });
+        retry.progress();
+        assert_eq!(retry.next(1, &AWAY, 0), Next::Wait { ms: 500 });
+        assert_eq!(retry.next(2, &AWAY, 0), Next::GiveUp);
+        // The time counts from the first failure after it, not from the start.
+        let mut retry = reached(Policy::default());
+        for _ in 0..10 {
+            retry.next(0, &AWAY, 0);
+        }
+        retry.progress();
+        let last = (0..11).map(|_| retry.next(200_000, &AWAY, 0)).last();
+        assert_eq!(last, Some(Next::Wait { ms: 30_000 }));
+        assert_eq!(retry.next(320_000, &AWAY, 0), Next::GiveUp);
+    }
+
+    #[test]
+    fn numbers_at_their_ends() {
+        let mut retry = reached(Policy { retries: Some(u32::MAX), delay_ms: Some(u64::MAX) });
+        assert_eq!(retry.next(u64::MAX, &Failure { retry_after_s: Some(u64::MAX) }, 255), Next::Wait { ms: u64::MAX });
+        retry.failures = u32::MAX;
+        assert_eq!(retry.next(0, &AWAY, 0), Next::Wait { ms: u64::MAX });
+    }
+}
