@@ -2,11 +2,13 @@
 //! source; time and identifiers are arguments.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod auth;
 pub mod cmdline;
 pub mod dhcp;
 pub mod digest;
 pub mod dns;
+pub mod docker_archive;
 pub mod flags;
 pub mod gzip;
 pub mod http_date;
