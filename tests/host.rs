@@ -3,6 +3,8 @@
 
 mod parts;
 
+#[path = "host/archives.rs"]
+mod archives;
 #[path = "host/blobs.rs"]
 mod blobs;
 #[path = "parts/canaries.rs"]

@@ -2,6 +2,7 @@
 //! source; time and identifiers are arguments.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod auth;
 pub mod authfile;
 pub mod base64;
@@ -10,6 +11,7 @@ pub mod cosign;
 pub mod dhcp;
 pub mod digest;
 pub mod dns;
+pub mod docker_archive;
 pub mod flags;
 pub mod gzip;
 pub mod http;

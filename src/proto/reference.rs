@@ -7,11 +7,33 @@ use super::digest::{self, Digest};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     Registry(Remote),
-    /// An OCI image layout in a folder; without a tag, its only image.
+    /// An OCI image layout in a folder; without a tag (or `@N`), its only image.
     Layout {
         dir: String,
         tag: Option<String>,
     },
+    Archive(Archive),
+}
+
+/// Images in one tar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    pub form: Form,
+    /// A path, or a URL with http or https.
+    pub place: String,
+    /// Which image: a tag, a name in full, or `@N`; none: the only one.
+    pub image: Option<String>,
+    /// What the file that the URL names must hash to.
+    pub digest: Option<Digest>,
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An OCI image layout.
+    Oci,
+    /// What `docker save` writes.
+    Docker,
 }
 
 /// An image in a registry.
@@ -35,8 +57,10 @@ pub enum Error {
     Path,
     Tag,
     Digest(digest::Error),
-    /// `oci-archive:` and `docker-archive:`.
-    Archive,
+    /// Of an archive.
+    Url,
+    /// Which of a layout's or an archive's images.
+    Image,
 }
 
 impl Error {
@@ -44,11 +68,12 @@ impl Error {
         match self {
             Error::Empty => "no image is named",
             Error::Scheme => "no http:// or https:// belongs here: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
-            Error::Host => "the registry's name is not HOST or HOST:PORT",
+            Error::Host => "the host's name is not HOST or HOST:PORT",
             Error::Path => "the path may hold a-z, 0-9, and . _ - between them",
             Error::Tag => "a tag may hold letters, digits and . _ -, up to 128",
             Error::Digest(error) => error.text(),
-            Error::Archive => "archives are not there yet: unpack it and write oci:DIR",
+            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:…], in ASCII and without a password; a colon in PATH is %3A",
+            Error::Image => "behind the colon stands the image's tag or name, or @N for the one at N, counted from 0",
         }
     }
 }
@@ -59,13 +84,17 @@ const DEFAULT_HOST: &str = "docker.io";
 
 impl Reference {
     /// Reads `docker://HOST[:PORT]/PATH[:TAG][@sha256:…]`, the same without
-    /// `docker://`, a short name (of docker.io), or `oci:DIR[:TAG]`.
+    /// `docker://`, a short name (of docker.io), `oci:DIR[:TAG]`, or
+    /// `oci-archive:` or `docker-archive:` before FILE[:IMAGE] or URL[:IMAGE][#sha256:…].
     pub fn parse(text: &str) -> Result<Reference, Error> {
         if let Some(layout) = text.strip_prefix("oci:") {
-            return layout_in(layout);
+            let (dir, tag) = path_and_image(layout, Form::Oci)?;
+            return Ok(Reference::Layout { dir, tag });
         }
-        if text.starts_with("oci-archive:") || text.starts_with("docker-archive:") {
-            return Err(Error::Archive);
+        for form in [Form::Oci, Form::Docker] {
+            if let Some(archive) = text.strip_prefix(form.prefix()) {
+                return Archive::parse(form, archive).map(Reference::Archive);
+            }
         }
         Remote::parse(text.strip_prefix("docker://").unwrap_or(text)).map(Reference::Registry)
     }
@@ -76,6 +105,56 @@ impl Reference {
             Reference::Registry(remote) => remote.name(),
             Reference::Layout { dir, tag: Some(tag) } => ["oci:", dir, ":", tag].concat(),
             Reference::Layout { dir, tag: None } => ["oci:", dir].concat(),
+            Reference::Archive(archive) => archive.name(),
+        }
+    }
+}
+
+impl Form {
+    fn prefix(self) -> &'static str {
+        match self {
+            Form::Oci => "oci-archive:",
+            Form::Docker => "docker-archive:",
+        }
+    }
+}
+
+impl Archive {
+    fn parse(form: Form, text: &str) -> Result<Archive, Error> {
+        if !is_url(text) {
+            let (place, image) = path_and_image(text, form)?;
+            return Ok(Archive { form, place, image, digest: None });
+        }
+        let (text, digest) = match text.split_once('#') {
+            Some((text, digest)) => (text, Some(Digest::parse(digest).map_err(Error::Digest)?)),
+            None => (text, None),
+        };
+        let (scheme, rest) = text.split_once("://").ok_or(Error::Url)?;
+        let (host, path) = rest.split_once('/').ok_or(Error::Url)?;
+        let (path, image) = match path.split_once(':') {
+            Some((path, image)) => (path, Some(image_in(image, form)?)),
+            None => (path, None),
+        };
+        if path.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) || host.contains('@') {
+            return Err(Error::Url);
+        }
+        check_host(host)?;
+        Ok(Archive { form, place: [scheme, "://", host, "/", path].concat(), image, digest })
+    }
+
+    /// Whether it is to be fetched from a server.
+    pub fn is_remote(&self) -> bool {
+        is_url(&self.place)
+    }
+
+    fn name(&self) -> String {
+        let mut name = [self.form.prefix(), &self.place].concat();
+        if let Some(image) = &self.image {
+            name = [&name, ":", image].concat();
+        }
+        match &self.digest {
+            Some(digest) => [&name, "#", &digest.text()].concat(),
+            None => name,
         }
     }
 }
@@ -130,16 +209,49 @@ impl Remote {
     }
 }
 
-fn layout_in(text: &str) -> Result<Reference, Error> {
-    let (dir, tag) = match text.rsplit_once(':') {
-        Some((dir, tag)) if !tag.contains('/') => (dir, Some(tag)),
-        _ => (text, None),
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// `PATH[:IMAGE]`, which podman parts at the first colon (containers-transports(5)).
+fn path_and_image(text: &str, form: Form) -> Result<(String, Option<String>), Error> {
+    let (path, image) = match text.split_once(':') {
+        Some((path, image)) => (path, Some(image_in(image, form)?)),
+        None => (text, None),
     };
-    if dir.is_empty() {
+    if path.is_empty() {
         return Err(Error::Empty);
     }
-    tag.map_or(Ok(()), check_tag)?;
-    Ok(Reference::Layout { dir: dir.into(), tag: tag.map(String::from) })
+    // One name for one path, as far as a look at it can tell.
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let path = match (path.starts_with('/'), parts.join("/")) {
+        (true, path) => ["/", &path].concat(),
+        (false, path) if path.is_empty() => ".".into(),
+        (false, path) => path,
+    };
+    Ok((path, image))
+}
+
+/// Which image: `@N`, or what the archive's own index calls it. OCI leaves that
+/// open but for its letters (image spec, annotations.md, `ref.name`), and podman
+/// writes whole names there; docker's are names as a registry's.
+fn image_in(text: &str, form: Form) -> Result<String, Error> {
+    if let Some(number) = text.strip_prefix('@') {
+        let number = number.parse::<u16>().map_err(|_| Error::Image)?;
+        return Ok(["@", &number.to_string()].concat());
+    }
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-._:@/+".contains(&b);
+    match form {
+        Form::Docker if text.contains('@') => Err(Error::Image),
+        Form::Docker => Remote::parse(text).map(|remote| remote.name()),
+        Form::Oci if text.is_empty() || text.len() > NAME_MAX || !text.bytes().all(letter) => Err(Error::Image),
+        Form::Oci => Ok(text.into()),
+    }
+}
+
+/// A name of docker's in full: `alpine:3` is `docker.io/library/alpine:3`. What is no name stays.
+pub(super) fn full_name(text: &str) -> String {
+    Remote::parse(text).map_or_else(|_| text.into(), |remote| remote.name())
 }
 
 /// The first component is a host if it could not be a folder of docker.io.
@@ -217,6 +329,48 @@ mod tests {
     }
 
     #[test]
+    fn one_path_has_one_name() {
+        named("oci:./images//demo/", "oci:images/demo");
+        named("oci:.", "oci:.");
+        named("oci:/", "oci:/");
+        named("oci:../demo:@2", "oci:../demo:@2");
+        named(
+            "oci-archive:/images/./a.tar:docker.io/library/alpine:3",
+            "oci-archive:/images/a.tar:docker.io/library/alpine:3",
+        );
+        named("docker-archive:a.tar", "docker-archive:a.tar");
+        named("docker-archive:a.tar:@01", "docker-archive:a.tar:@1");
+        named("docker-archive:a.tar:alpine", "docker-archive:a.tar:docker.io/library/alpine:latest");
+        named("docker-archive:a#b.tar:localhost/x:1", "docker-archive:a#b.tar:localhost/x:1");
+    }
+
+    #[test]
+    fn archives_on_servers() {
+        let digest = ["#sha256:", &"ab".repeat(32)].concat();
+        let text = ["oci-archive:http://10.0.0.1:80/a//b.tar?c=d:v1", &digest].concat();
+        named(&text, &text);
+        let Ok(Reference::Archive(archive)) = Reference::parse(&text) else { panic!() };
+        assert_eq!((archive.place.as_str(), archive.image.as_deref()), ("http://10.0.0.1:80/a//b.tar?c=d", Some("v1")));
+        assert!(archive.is_remote() && archive.digest.is_some());
+        named(
+            "docker-archive:https://[::1]:8443/x.tar:alpine:3",
+            "docker-archive:https://[::1]:8443/x.tar:docker.io/library/alpine:3",
+        );
+        named("docker-archive:https://a.b/x.tar", "docker-archive:https://a.b/x.tar");
+        for (text, error) in [
+            ("oci-archive:http://a.b", Error::Url),
+            ("oci-archive:http://a.b/", Error::Url),
+            ("oci-archive:http://a.b/x y.tar", Error::Url),
+            ("oci-archive:http://user:word@a.b/x.tar", Error::Url),
+            ("oci-archive:http:///x.tar", Error::Host),
+            ("oci-archive:http://a.b/x.tar#sha512:00", Error::Digest(digest::Error::Algorithm)),
+            ("oci-archive:http://a.b/x.tar:", Error::Image),
+        ] {
+            assert_eq!(Reference::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
     fn a_digest_wins_over_the_tag() {
         let digest = ["sha256:", &"ab".repeat(32)].concat();
         let Reference::Registry(remote) = Reference::parse(&["a.b/c:tag@", &digest].concat()).unwrap() else {
@@ -240,7 +394,14 @@ mod tests {
             ("a.b/x:", Error::Tag),
             ("a.b/x:-t", Error::Tag),
             ("oci:", Error::Empty),
-            ("oci-archive:x.tar", Error::Archive),
+            ("oci::v1", Error::Empty),
+            ("oci:x:", Error::Image),
+            ("oci:x:@", Error::Image),
+            ("oci-archive:", Error::Empty),
+            ("oci-archive:x.tar:a b", Error::Image),
+            ("docker-archive:x.tar:@-1", Error::Image),
+            ("docker-archive:x.tar:UPPER", Error::Path),
+            ("docker-archive:x.tar:a@sha256:0", Error::Image),
         ] {
             assert_eq!(Reference::parse(text), Err(error), "{text}");
         }

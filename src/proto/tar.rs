@@ -146,6 +146,14 @@ impl Parser {
         }
     }
 
+    /// Right after a file's `Entry`: the rest of this stretch of data will be
+    /// left out of the input, for a reader who can pass over it. How many bytes
+    /// that are: all of the file's, or none if it has holes.
+    pub fn leave_out(&mut self) -> u64 {
+        self.at += self.left;
+        std::mem::take(&mut self.left)
+    }
+
     /// Call at the end of the input: whether the archive may end here. End
     /// blocks and the last body's padding are not asked for (`umoci insert`
     /// writes neither): the layer's digest says that nothing is missing.

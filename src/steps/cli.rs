@@ -20,7 +20,8 @@ ocinit: boots a machine straight into a container; on a host (as root):
                                          the image at DIR, read-only; umount DIR ends it
 
 IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:…], a short name of docker.io,
-or oci:DIR[:TAG]. The store is /var/lib/ocinit unless --store says otherwise.
+oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
+The store is /var/lib/ocinit unless --store says otherwise.
 ";
 
 /// A wrong command line, and our own failures (podman's number for both).

@@ -1,6 +1,7 @@
 //! A layer's bytes, decompressed as they come: gzip, zstd or plain, told by
 //! their magic, since media types lie.
 
+use super::memory;
 use crate::proto::gzip::{self, Framing};
 use decompress::deflate::{Inflater, Status, WINDOW_BYTES};
 use decompress::zstd::{self, Step};
@@ -15,9 +16,32 @@ const OUTPUT_BYTES: usize = 256 << 10;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// The largest window: zstd's own limit unless it is told otherwise, and on a
+/// small machine what compressors of images use unasked.
+const WINDOW_MAX: u64 = 128 << 20;
+const SMALL_WINDOW_MAX: u64 = 8 << 20;
+const SMALL_MACHINE_BYTES: u64 = 256_000_000;
+
 /// Asked with the bytes of a zstd frame's window before they are allocated; its
 /// error refuses the layer. A smaller one is not asked for again.
 pub type Reserve<'a> = &'a mut (dyn FnMut(u64) -> io::Result<()> + Send);
+
+/// Refuses a zstd frame's window that this machine should not give.
+pub fn check_window(bytes: u64) -> io::Result<()> {
+    let small = memory::total_bytes().is_some_and(|total| total < SMALL_MACHINE_BYTES);
+    let max = if small { SMALL_WINDOW_MAX } else { WINDOW_MAX };
+    if bytes > max {
+        let [bytes, max] = [bytes.div_ceil(1 << 20), max >> 20].map(|mib| mib.to_string());
+        let text = ["zstd: needs a window of ", &bytes, " MiB; ", &max, " MiB is the limit here"].concat();
+        return Err(io::Error::new(ErrorKind::InvalidData, text));
+    }
+    Ok(())
+}
+
+/// Whether what begins with `start` would be decompressed.
+pub fn is_compressed(start: &[u8]) -> bool {
+    start.starts_with(&GZIP_MAGIC) || start.len() >= 4 && zstd::is_magic(start)
+}
 
 enum Format {
     Unknown,

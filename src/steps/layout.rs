@@ -1,12 +1,16 @@
 //! OCI image layouts in a folder: `oci:DIR[:TAG]` (OCI image spec, image-layout.md).
 
 use super::source::{Error, Fetched, Source};
+use crate::proto::archive;
 use crate::proto::digest::Digest;
-use crate::proto::oci::{self, Choice, Descriptor, Document};
+use crate::proto::oci::{self, Descriptor, Document};
 use crate::sys::io_text;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// The list of the layout's images.
+pub(super) const INDEX: &str = "index.json";
 
 /// An image layout in a folder.
 #[derive(Clone)]
@@ -21,30 +25,20 @@ impl Layout {
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
-        open(&self.dir.join("blobs/sha256").join(digest.hex()))
+        open(&self.dir.join(blob_name(digest)))
     }
 
-    /// The index's only image, or the one with our tag.
+    /// The digest of the image that is meant.
     fn root(&self) -> Result<Digest, Error> {
-        let index = read_limited(open(&self.dir.join("index.json"))?)?;
-        let Ok(Document::Index(choices)) = oci::document(&index) else {
-            return Err(Error::refused("index.json is no OCI index"));
-        };
-        let fits = |choice: &&Choice| self.tag.is_none() || choice.ref_name == self.tag;
-        let mut found = choices.iter().filter(fits);
-        match (found.next(), found.next(), &self.tag) {
-            (Some(only), None, _) => Ok(only.descriptor.digest),
-            (Some(first), Some(_), Some(_)) => Ok(first.descriptor.digest),
-            (Some(_), Some(_), None) => Err(Error::refused("the folder holds several images: write oci:DIR:TAG")),
-            (None, ..) => Err(Error::refused("the folder holds no such image")),
-        }
+        let index = read_limited(&mut open(&self.dir.join(INDEX))?)?;
+        chosen(&index, self.tag.as_deref()).map_err(|error| error.of(INDEX))
     }
 }
 
 impl Source for Layout {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
         let digest = digest.map_or_else(|| self.root(), |digest| Ok(*digest))?;
-        read_limited(self.open_blob(&digest)?)
+        read_limited(&mut self.open_blob(&digest)?)
     }
 
     /// What the folder's index says.
@@ -53,7 +47,7 @@ impl Source for Layout {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        read_limited(self.open_blob(&descriptor.digest)?)
+        read_limited(&mut self.open_blob(&descriptor.digest)?)
     }
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
@@ -65,13 +59,32 @@ impl Source for Layout {
     }
 }
 
-fn open(path: &Path) -> Result<File, Error> {
+/// A blob's name in the layout.
+pub(super) fn blob_name(digest: &Digest) -> String {
+    ["blobs/sha256/", &digest.hex()].concat()
+}
+
+/// The image that is meant of those in an image layout's index.
+pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error> {
+    let choices = match oci::document(index) {
+        Ok(Document::Index(choices)) => choices,
+        Ok(_) => return Err(Error::refused("is no OCI index")),
+        Err(error) => return Err(Error::refused(&error.text())),
+    };
+    let names: Vec<Vec<String>> = choices.iter().map(|choice| choice.ref_name.iter().cloned().collect()).collect();
+    let at = archive::pick(&names, image).map_err(|why| Error::refused(&why))?;
+    let choice = choices.get(at).ok_or_else(|| Error::refused("holds no image"))?;
+    Ok(choice.descriptor.digest)
+}
+
+pub(super) fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|error| Error::refused(&[&path.to_string_lossy(), ": ", &io_text(&error)].concat()))
 }
 
-fn read_limited(file: File) -> Result<Vec<u8>, Error> {
+/// A whole document.
+pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    file.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&io_text(&error)))?;
+    source.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&io_text(&error)))?;
     if bytes.len() as u64 > oci::DOCUMENT_MAX {
         return Err(Error::refused("the document is larger than 4 MiB"));
     }

@@ -2,6 +2,7 @@
 //! owned values. Loops, timeouts and files live here; parsing and `unsafe` don't.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -4,6 +4,7 @@ mod layers;
 mod pipe;
 mod stream;
 
+use super::archive::Archive;
 use super::layer::Layer;
 use super::layout::Layout;
 use super::registry::Registry;
@@ -64,7 +65,7 @@ const TRIES: u32 = 3;
 /// the store has the image from an earlier pull, that one is taken.
 pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let mut pull = Pull { name: reference.name(), source: source(reference, access), store, report, bytes: 0 };
+    let mut pull = Pull { name: reference.name(), source: source(reference, store, access), store, report, bytes: 0 };
     let (digest, config) = match pull.config() {
         Ok(found) => found,
         Err(error) => return pull.fall_back(error),
@@ -100,10 +101,11 @@ pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Rep
     Ok(Image { config, layers: fetched, journal })
 }
 
-fn source(reference: &Reference, access: &Access) -> Box<dyn Source> {
+fn source(reference: &Reference, store: &Store, access: &Access) -> Box<dyn Source> {
     match reference {
         Reference::Registry(remote) => Box::new(Registry::new(remote, access.tls_verify, &access.resolver)),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
+        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), None)),
     }
 }
 
@@ -257,11 +259,11 @@ fn chain(diff_ids: &[Digest]) -> impl Iterator<Item = (Digest, Digest)> + '_ {
     })
 }
 
-fn hash(bytes: &[u8]) -> Digest {
+pub(super) fn hash(bytes: &[u8]) -> Digest {
     to_digest(digest(&SHA256, bytes))
 }
 
-fn hash_of(context: Context) -> Digest {
+pub(super) fn hash_of(context: Context) -> Digest {
     to_digest(context.finish())
 }
 

@@ -9,6 +9,7 @@ use crate::proto::oci::Descriptor;
 use crate::proto::progress::{size, Progress};
 use crate::proto::superblock;
 use crate::report::Report;
+use crate::steps::inflate;
 use crate::steps::layer::{self, Layer, Stack};
 use crate::steps::memory;
 use crate::steps::source::{Error, Source};
@@ -33,12 +34,6 @@ const WAITING_BYTES: usize = 2 << 20;
 /// What the windows of zstd frames take together; the lowest layer that is not
 /// complete may always have its own, up to the limit.
 const WINDOWS_BYTES: u64 = 10 << 20;
-/// The largest window: zstd's own limit unless it is told otherwise, and on a
-/// small machine what compressors of images use unasked.
-const WINDOW_MAX: u64 = 128 << 20;
-const SMALL_WINDOW_MAX: u64 = 8 << 20;
-const SMALL_MACHINE_BYTES: u64 = 256_000_000;
-
 /// A layer of the image.
 pub struct Wanted {
     pub descriptor: Descriptor,
@@ -260,13 +255,7 @@ impl Work<'_> {
     /// Memory for a zstd window of a layer, which has `held` so much already;
     /// waits for other layers' unless all those below are complete.
     fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
-        let small = memory::total_bytes().is_some_and(|total| total < SMALL_MACHINE_BYTES);
-        let max = if small { SMALL_WINDOW_MAX } else { WINDOW_MAX };
-        if bytes > max {
-            let [bytes, max] = [bytes.div_ceil(1 << 20), max >> 20].map(|mib| mib.to_string());
-            let text = ["zstd: needs a window of ", &bytes, " MiB; ", &max, " MiB is the limit here"].concat();
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
+        inflate::check_window(bytes)?;
         let mut state = self.lock();
         let lowest = |state: &State| state.complete.layers.len() >= index;
         while state.failed.is_none() && !lowest(&state) && state.windows - *held + bytes > WINDOWS_BYTES {
