@@ -541,6 +541,7 @@ mod tests {
         }
         for (line, text) in [
             ("-t --creds=ann:s3cret img s3cret", "-t --creds=*** img ***"),
+            ("--creds s3cret img", "--creds *** img"),
             ("--creds 'ann:x y' img  z", "--creds *** img z"),
             ("\"--creds=ann:x y\" img", "--creds=*** img"),
             ("--creds ann:'x'\\ \"y\" img --creds u:v", "--creds *** img --creds ***"),
