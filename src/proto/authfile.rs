@@ -229,6 +229,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_skopeo_login() {
+        let entry = |key: &str| format!("\t\t{key:?}: {{\n\t\t\t\"auth\": \"YW5uOnBhOnNz\"\n\t\t}}");
+        let file = [entry("127.0.0.1:5971"), entry("127.0.0.1:5971/team/app")].join(",\n");
+        let file = format!("{{\n\t\"auths\": {{\n{file}\n\t}}\n}}");
+        assert_eq!(find(&file, "127.0.0.1:5971", "team/app"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1:5971", "other"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1", "team/app"), None);
+    }
+
+    #[test]
     fn the_forms_of_an_entry() {
         for (entry, found) in [
             (r#"{"auth": "dXNlcjpwYTpzcw=="}"#, Some(basic("user", "pa:ss"))),
