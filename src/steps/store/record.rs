@@ -2,6 +2,7 @@
 
 use crate::proto::digest::Digest;
 
+/// An image as it was last pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Of the image's configuration: its ID.
@@ -15,7 +16,11 @@ pub struct Record {
 impl Record {
     pub fn parse(text: &str) -> Option<Record> {
         let mut digests = text.split_whitespace().map(|word| Digest::parse(word).ok());
-        Some(Record { config: digests.next()??, manifest: digests.next().flatten(), signatures: digests.next().flatten() })
+        Some(Record {
+            config: digests.next()??,
+            manifest: digests.next().flatten(),
+            signatures: digests.next().flatten(),
+        })
     }
 
     pub fn text(&self) -> String {
