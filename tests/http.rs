@@ -148,17 +148,22 @@ fn what_is_not_kept_is_not_used_again() {
     for first in [
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\none",
         "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\none",
-        "HTTP/1.1 200 OK\r\n\r\none",
         // What came too much could be taken for the next answer.
         "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\nevil",
     ] {
-        let answers: &'static [&'static str] = Box::leak(Box::new([first]));
+        // The server would answer on the first connection too.
+        let answers: &'static [&'static str] = Box::leak(Box::new([first, "HTTP/1.1 500 Wrong\r\n\r\n"]));
         let server = Server::start(Box::leak(Box::new([answers, &[TWO]])));
         let client = plain();
         assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("one"), "{first}");
         assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"), "{first}");
         assert_eq!(server.lines(), ["0 GET / HTTP/1.1", "1 GET / HTTP/1.1"]);
     }
+    let server = Server::start(&[&["HTTP/1.1 200 OK\r\n\r\nall of it"], &[TWO]]);
+    let client = plain();
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("all of it"));
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"));
 }
 
 #[test]
