@@ -549,17 +549,18 @@ mod tests {
         assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
     }
 
-    fn work<'a>(wanted: &'a [Wanted], store: &'a Store) -> Work<'a> {
+    fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
         let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
         let progress = Mutex::new(Progress::new(0, 0));
-        Work { wanted, store, report: &QUIET, progress, state: Mutex::new(state), changed: Condvar::new() }
+        Work { wanted, source, store, report: &QUIET, progress, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     #[test]
     fn all_layers_share_one_room_and_the_lowest_has_more() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), false, &QUIET).unwrap();
-        let work = work(&[], &store);
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&[], &source, &store);
         let mut seats: Vec<_> = (0..6).map(|index| Seat { work: &work, index, held: 0 }).collect();
         let one = LATE_BYTES / 3;
         for seat in &mut seats[1..] {
@@ -596,7 +597,8 @@ mod tests {
             (0..10_000).flat_map(|i| member(&format!(".wh.{}{i}", "x".repeat(80)), b'0', "", EMPTY)).collect();
         let digest = hash(&blob);
         let all: Vec<_> = (0..6).map(|n| wanted(n, digest, blob.len() as u64)).collect();
-        let work = work(&all, &store);
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&all, &source, &store);
         let source = Fake(Arc::new(move |_| Box::new(io::Cursor::new(blob.clone()))));
         std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(&mut *source.another())))));
         let state = work.lock();
