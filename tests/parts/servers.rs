@@ -1,0 +1,1 @@
+//! Debian's servers, each in a folder and at an address of its own.
