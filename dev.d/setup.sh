@@ -5,7 +5,7 @@ PACKAGES=(
     gcc libc6-dev musl-tools binutils                # the builds
     cpio xz-utils zstd bzip2 kmod                    # the initramfs, packed test data
     qemu-system-x86 e2fsprogs fdisk iproute2         # the tests' machines, disks, networks
-    dnsmasq-base skopeo umoci                        # the tests' real parts
+    dnsmasq-base openssl skopeo umoci                # the tests' real parts
     squashfs-tools erofs-utils                       # layers that need no unpacking
     openssl                                          # keys and signatures of another maker
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load

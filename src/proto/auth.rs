@@ -175,7 +175,7 @@ impl Bearer {
 /// Whether `host`, with its port, is an address that no router forwards: the
 /// machine's own surroundings, such as a cloud's metadata at 169.254.169.254.
 /// What stands in brackets and is no address counts as one.
-fn is_link_local(host: &str) -> bool {
+pub fn is_link_local(host: &str) -> bool {
     let address = match host.strip_prefix('[') {
         Some(rest) => rest.split([']', '%']).next(),
         None => host.split(':').next(),

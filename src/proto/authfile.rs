@@ -229,6 +229,16 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_skopeo_login() {
+        let entry = |key: &str| format!("\t\t{key:?}: {{\n\t\t\t\"auth\": \"YW5uOnBhOnNz\"\n\t\t}}");
+        let file = [entry("127.0.0.1:5971"), entry("127.0.0.1:5971/team/app")].join(",\n");
+        let file = format!("{{\n\t\"auths\": {{\n{file}\n\t}}\n}}");
+        assert_eq!(find(&file, "127.0.0.1:5971", "team/app"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1:5971", "other"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1", "team/app"), None);
+    }
+
+    #[test]
     fn the_forms_of_an_entry() {
         for (entry, found) in [
             (r#"{"auth": "dXNlcjpwYTpzcw=="}"#, Some(basic("user", "pa:ss"))),
@@ -288,8 +298,9 @@ mod tests {
         let credentials = basic("ann", "s3cr+t");
         let header = credentials.basic().unwrap();
         assert_eq!(header, "Basic YW5uOnMzY3IrdA==");
-        let said = ["--creds ann:s3cr+t ", &header, " s3cr%2Bt ", &base64::encode(b"s3cr+t")].concat();
-        assert_eq!(scrub(&said, &credentials.secrets()), "--creds *** Basic *** *** ***");
+        let unpadded = header.trim_end_matches('=');
+        let said = ["--creds ann:s3cr+t ", &header, " s3cr%2Bt ", &base64::encode(b"s3cr+t"), " ", unpadded].concat();
+        assert_eq!(scrub(&said, &credentials.secrets()), "--creds *** Basic *** *** *** Basic ***");
         assert_eq!(format!("{credentials:?}"), "Credentials(***)");
         let token = Credentials::IdentityToken("tok".into());
         assert_eq!((scrub("a tok", &token.secrets()), token.basic()), ("a ***".into(), None));

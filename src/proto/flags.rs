@@ -4,7 +4,8 @@ mod values;
 
 use super::authfile::{self, Credentials};
 use super::reference::Reference;
-use super::words;
+use super::retry::Policy;
+use super::{oci, words};
 
 /// What a flag sets.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,8 +158,7 @@ pub struct Container {
     pub creds: Option<Credentials>,
     pub authfile: Option<String>,
     pub cert_dir: Option<String>,
-    pub retries: Option<u32>,
-    pub retry_delay_ms: Option<u64>,
+    pub retry: Policy,
     /// Go's word; the machine's own where it is not given.
     pub architecture: Option<String>,
     pub variant: Option<String>,
@@ -268,8 +268,7 @@ fn read(words: &[String], variable: words::Lookup) -> Result<Container, String> 
         creds: None,
         authfile: None,
         cert_dir: None,
-        retries: None,
-        retry_delay_ms: None,
+        retry: Policy::default(),
         architecture: None,
         variant: None,
         http_proxy: true,
@@ -301,6 +300,13 @@ fn read(words: &[String], variable: words::Lookup) -> Result<Container, String> 
 type Rest<'a> = std::slice::Iter<'a, String>;
 
 impl Container {
+    /// Which image of an index is wanted, as [`oci::choose`] takes it, on a
+    /// machine that Rust calls `machine`.
+    pub fn platform(&self, machine: &'static str) -> (&str, &str) {
+        let (architecture, variant) = oci::platform(self.architecture.as_deref().unwrap_or(machine));
+        (architecture, self.variant.as_deref().unwrap_or(variant))
+    }
+
     /// `--name=value`, `--name value`, `--name`.
     fn long(&mut self, flag: &str, rest: &mut Rest, variable: words::Lookup) -> Result<(), String> {
         let (name, value) = match flag.split_once('=') {
@@ -370,9 +376,9 @@ impl Container {
             Sets::CertDir => self.cert_dir = Some(text()),
             Sets::Retry => {
                 let retries = text().parse().map_err(|_| ["«", &text(), "» is not a number of tries"].concat())?;
-                self.retries = Some(retries);
+                self.retry.retries = Some(retries);
             }
-            Sets::RetryDelay => self.retry_delay_ms = Some(values::duration_ms(&text())?),
+            Sets::RetryDelay => self.retry.delay_ms = Some(values::duration_ms(&text())?),
             Sets::Platform => {
                 let (architecture, variant) = values::platform(&text())?;
                 (self.architecture, self.variant) = (Some(architecture), variant);
@@ -497,12 +503,12 @@ mod tests {
     #[test]
     fn how_an_image_is_fetched() {
         let c = read("img");
-        assert!(c.pull == PullPolicy::Always && c.creds.is_none() && c.retries.is_none() && c.http_proxy);
+        assert!(c.pull == PullPolicy::Always && c.creds.is_none() && c.retry == Policy::default() && c.http_proxy);
         let c =
             read("--creds ann:s3:t --authfile /a --cert-dir=/c --retry 0 --retry-delay 1m30s --http-proxy=false img");
         assert!(c.creds == Credentials::parse("ann:s3:t") && c.creds.is_some());
         assert_eq!((c.authfile.as_deref(), c.cert_dir.as_deref()), (Some("/a"), Some("/c")));
-        assert_eq!((c.retries, c.retry_delay_ms, c.http_proxy), (Some(0), Some(90_000), false));
+        assert_eq!((c.retry.retries, c.retry.delay_ms, c.http_proxy), (Some(0), Some(90_000), false));
         for (word, policy) in [
             ("always", PullPolicy::Always),
             ("true", PullPolicy::Always),
@@ -515,13 +521,15 @@ mod tests {
             assert_eq!(read(&format!("--pull {word} img")).pull, policy);
         }
         for (flags, platform) in [
-            ("--platform linux/arm/v7", (Some("arm"), Some("v7"))),
-            ("--platform=linux/arm64", (Some("arm64"), None)),
-            ("--platform linux/arm/v7 --platform linux/amd64", (Some("amd64"), None)),
-            ("--os linux --arch aarch64 --variant v8", (Some("arm64"), Some("v8"))),
+            ("", ("amd64", "v1")),
+            ("--platform linux/arm/v6", ("arm", "v6")),
+            ("--platform=linux/arm64", ("arm64", "v8")),
+            ("--platform linux/arm/v6 --platform linux/arm", ("arm", "v7")),
+            ("--os linux --arch aarch64", ("arm64", "v8")),
+            ("--variant v3", ("amd64", "v3")),
+            ("--arch riscv64", ("riscv64", "")),
         ] {
-            let c = read(&format!("{flags} img"));
-            assert_eq!((c.architecture.as_deref(), c.variant.as_deref()), platform, "{flags}");
+            assert_eq!(read(&[flags, " img"].concat()).platform("x86_64"), platform, "{flags}");
         }
     }
 
@@ -541,6 +549,7 @@ mod tests {
         }
         for (line, text) in [
             ("-t --creds=ann:s3cret img s3cret", "-t --creds=*** img ***"),
+            ("--creds s3cret img", "--creds *** img"),
             ("--creds 'ann:x y' img  z", "--creds *** img z"),
             ("\"--creds=ann:x y\" img", "--creds=*** img"),
             ("--creds ann:'x'\\ \"y\" img --creds u:v", "--creds *** img --creds ***"),

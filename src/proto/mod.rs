@@ -10,6 +10,7 @@ pub mod cmdline;
 pub mod cosign;
 pub mod dhcp;
 pub mod digest;
+pub mod distribution;
 pub mod dns;
 pub mod docker_archive;
 pub mod flags;

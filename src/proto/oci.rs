@@ -170,11 +170,11 @@ pub fn choose<'a>(choices: &'a [Choice], architecture: &str, variant: &str) -> O
     best.or_else(|| choices.iter().find(|choice| choice.architecture.is_empty() && choice.os.is_empty()))
 }
 
-/// Go's word for the architecture that Rust calls `arch`, and the best variant.
+/// Go's word for the architecture that Rust or Go calls `arch`, and the best variant.
 pub fn platform(arch: &str) -> (&str, &'static str) {
     match arch {
-        "x86_64" => ("amd64", "v1"),
-        "aarch64" => ("arm64", "v8"),
+        "x86_64" | "amd64" => ("amd64", "v1"),
+        "aarch64" | "arm64" => ("arm64", "v8"),
         "arm" => ("arm", "v7"),
         "x86" => ("386", ""),
         "powerpc64" => ("ppc64le", ""),

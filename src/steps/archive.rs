@@ -36,7 +36,7 @@ pub type Open = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
 pub struct Archive {
     reference: reference::Archive,
     scratch: PathBuf,
-    open: Option<Open>,
+    open: Open,
     contents: Option<Arc<Contents>>,
 }
 
@@ -52,7 +52,7 @@ struct Contents {
 
 impl Archive {
     /// What must be fetched or unpacked is kept in a nameless file in `scratch`.
-    pub fn new(reference: &reference::Archive, scratch: &Path, open: Option<Open>) -> Archive {
+    pub fn new(reference: &reference::Archive, scratch: &Path, open: Open) -> Archive {
         Archive { reference: reference.clone(), scratch: scratch.into(), open, contents: None }
     }
 
@@ -77,8 +77,7 @@ impl Archive {
     fn file(&self) -> Result<File, Error> {
         let place = &self.reference.place;
         if self.reference.is_remote() {
-            let open = self.open.as_ref().ok_or_else(|| Error::refused("archives over http(s) are not there yet"))?;
-            return self.fetch(open(place)?);
+            return self.fetch((self.open)(place)?);
         }
         // Opening a FIFO would wait for whoever writes to it.
         if fs::metadata(place).is_ok_and(|meta| !meta.is_file()) {

@@ -10,6 +10,7 @@ pub mod container;
 pub mod drivers;
 pub mod early;
 pub mod end;
+pub mod halt;
 pub mod http;
 pub mod inflate;
 pub mod layer;

@@ -2,20 +2,27 @@
 
 mod layers;
 mod pipe;
+mod resolve;
 mod stream;
 
 use super::archive::Archive;
 use super::layer::Layer;
 use super::layout::Layout;
-use super::registry::Registry;
+use super::registry::{self, Manner, Registry};
 use super::resolver::Resolver;
 use super::source::{Error, Source};
 use super::store::journal::Journal;
+use super::store::record::Record;
 use super::store::Store;
+use crate::proto::cosign::Key;
 use crate::proto::digest::Digest;
-use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
+use crate::proto::flags::{Container, PullPolicy};
+use crate::proto::mirror::Mirrors;
+use crate::proto::oci::{self, Descriptor, ImageConfig};
 use crate::proto::progress::size;
+use crate::proto::proxy::Proxies;
 use crate::proto::reference::Reference;
+use crate::proto::retry::Policy;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
 use layers::Wanted;
@@ -24,6 +31,8 @@ use std::sync::Arc;
 
 /// An image that is complete in the store.
 pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
     pub config: ImageConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,
@@ -52,70 +61,94 @@ fn finish(journal: Option<&Journal>, report: &Report) {
     }
 }
 
-/// What pulling needs to know beside the name.
+/// What pulling needs to know beside the container's line.
 pub struct Access {
-    pub tls_verify: bool,
     pub resolver: Arc<Resolver>,
+    pub proxies: Proxies,
+    pub mirrors: Mirrors,
+    /// An image must be signed by one of them, where there are any.
+    pub keys: Vec<Key>,
 }
 
 /// How often what arrives damaged is asked for.
 const TRIES: u32 = 3;
 
-/// Brings `reference` into the store. Where its registry cannot be reached and
-/// the store has the image from an earlier pull, that one is taken.
-pub fn image(reference: &Reference, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
+/// Brings the image of `line` into the store, as its `--pull` says. Where its
+/// registry cannot be reached and the store has the image from an earlier pull,
+/// that one is taken.
+pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let mut pull = Pull { name: reference.name(), source: source(reference, store, access), store, report, bytes: 0 };
-    let (digest, config) = match pull.config() {
-        Ok(found) => found,
-        Err(error) => return pull.fall_back(error),
-    };
-    let (config_digest, layers) = (digest.0, digest.1);
-    let wanted = pull.wanted(&config, &layers);
-    let is_new = store.image(&pull.name) != Some(config_digest);
-    let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
-        true => pull.begin(&config_digest, &wanted)?,
-        false => None,
-    };
-    let fetched = match layers::fetch(&wanted, &*pull.source, store, report) {
-        Ok((fetched, bytes)) => {
-            pull.bytes = bytes;
-            fetched
-        }
-        Err(error) => {
-            // Those that are complete stay.
-            finish(journal.as_ref(), report);
-            return pull.fall_back(error);
-        }
-    };
-    if is_new {
-        store.put_image(&pull.name, &config_digest).map_err(|error| pull.failure("image record", &io_text(&error)))?;
-    }
-    let what = match (pull.bytes, fetched.len()) {
+    let name = line.image.name();
+    let source = source(line, store, access, report);
+    let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
+    let mut pull = Pull { key: key(&name, line), name, line, keys: &access.keys, source, store, report, bytes: 0 };
+    let image = match line.pull {
+        PullPolicy::Never => pull.stored().map(|stored| stored.image).ok_or_else(|| {
+            pull.failure("", "is not stored, and --pull=never forbids to fetch it")
+        }),
+        PullPolicy::Missing => match pull.stored() {
+            Some(stored) => Ok(stored.image),
+            None => pull.fetch().or_else(|error| pull.fall_back(error)),
+        },
+        PullPolicy::Always | PullPolicy::Newer => pull.newest(),
+    }?;
+    let what = match (pull.bytes, image.layers.len()) {
         (0, _) => "all layers are here already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
         (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
     };
     let took_ms = machine::uptime_ms() - start_ms;
-    report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, config_digest.short()));
-    Ok(Image { config, layers: fetched, journal })
+    report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, image.id.short()));
+    Ok(image)
 }
 
-fn source(reference: &Reference, store: &Store, access: &Access) -> Box<dyn Source> {
-    match reference {
-        Reference::Registry(remote) => Box::new(Registry::new(remote, access.tls_verify, &access.resolver)),
+fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
+    let manner = Manner {
+        resolver: access.resolver.clone(),
+        proxies: access.proxies.clone(),
+        mirrors: &access.mirrors,
+        tls_verify: line.tls_verify,
+        cert_dir: line.cert_dir.as_deref(),
+        creds: line.creds.as_ref(),
+        authfile: line.authfile.as_deref(),
+        retry: Policy { retries: line.retries, delay_ms: line.retry_delay_ms },
+        report,
+    };
+    Ok(match &line.image {
+        Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
-        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), None)),
+        Reference::Archive(archive) => {
+            Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner)))
+        }
+    })
+}
+
+/// The image's name in the store: one name is another image on another machine.
+fn key(name: &str, line: &Container) -> String {
+    let platform = [&line.architecture, &line.variant].map(|part| part.as_deref().unwrap_or_default());
+    match platform {
+        ["", ""] => name.into(),
+        [architecture, variant] => [name, "+", architecture, "+", variant].concat(),
     }
 }
 
 struct Pull<'a> {
     name: String,
+    /// Its name in the store.
+    key: String,
+    line: &'a Container,
+    keys: &'a [Key],
     source: Box<dyn Source>,
     store: &'a Store,
     report: &'a Report,
     /// Compressed bytes of layers that were fetched.
     bytes: u64,
+}
+
+/// An image of an earlier pull.
+struct Stored {
+    image: Image,
+    manifest: Option<Digest>,
 }
 
 /// Does `attempt` until it works or is refused, a few times at most.
@@ -134,61 +167,45 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
     }
 }
 
-type Found = ((Digest, Vec<Descriptor>), ImageConfig);
-
 impl Pull<'_> {
-    /// The configuration of the image for this machine, and its layers.
-    fn config(&mut self) -> Result<Found, Error> {
-        let (config, layers) = self.manifest()?;
-        let object = ["configuration ", &config.digest.short()].concat();
-        let refused = |why: &str| Error::refused(why).of(&object);
-        let bytes = match self.store.config(&config.digest) {
-            Some(bytes) if hash(&bytes) == config.digest => bytes,
-            _ => {
-                let bytes = again(self.report, &object, &mut || self.document(&config))?;
-                self.store.put_config(&config.digest, &bytes).map_err(|error| refused(&io_text(&error)))?;
-                bytes
+    /// The image that the name stands for now. One that is stored costs a question.
+    fn newest(&mut self) -> Outcome<Image> {
+        if let Some(stored) = self.stored().filter(|stored| stored.manifest.is_some()) {
+            match self.source.current() {
+                Ok(current) if current == stored.manifest => return Ok(stored.image),
+                Err(error) if error.unreachable => return self.fall_back(error),
+                // A registry that refuses HEAD, or does not say the digest: GET tells more.
+                _ => {}
             }
+        }
+        self.fetch().or_else(|error| self.fall_back(error))
+    }
+
+    fn fetch(&mut self) -> Result<Image, Error> {
+        let resolved = self.resolve()?;
+        let signatures = self.verified(&resolved.digests)?;
+        let config = self.config(&resolved)?;
+        let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signatures };
+        let wanted = self.wanted(&config, &resolved.layers);
+        let is_new = self.store.image(&self.key) != Some(record);
+        let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
+            true => self.begin(&record.config, &wanted)?,
+            false => None,
         };
-        let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
-        if parsed.diff_ids.len() != layers.len() {
-            return Err(refused("names another number of layers than the manifest"));
-        }
-        Ok(((config.digest, layers), parsed))
-    }
-
-    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        if descriptor.size > oci::DOCUMENT_MAX {
-            return Err(Error::refused("larger than 4 MiB"));
-        }
-        let bytes = self.source.document(descriptor)?;
-        match hash(&bytes) {
-            got if got == descriptor.digest => Ok(bytes),
-            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
-        }
-    }
-
-    /// The manifest for this machine, through an index where there is one.
-    fn manifest(&mut self) -> Result<(Descriptor, Vec<Descriptor>), Error> {
-        let mut wanted = self.source.wanted();
-        for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = self.source.manifest(wanted.as_ref())?;
-            let digest = hash(&bytes);
-            if wanted.is_some_and(|wanted| wanted != digest) {
-                return Err(Error::refused(&["manifest: has the digest ", &digest.text()].concat()));
+        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.report);
+        let fetched = fetched.and_then(|(layers, bytes)| {
+            self.bytes = bytes;
+            let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
+            recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
+        });
+        match fetched {
+            Ok(layers) => Ok(Image { id: record.config, config, layers, journal }),
+            Err(error) => {
+                // Those that are complete stay.
+                finish(journal.as_ref(), self.report);
+                Err(error)
             }
-            let document = oci::document(&bytes);
-            let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
-            let choices = match document {
-                Document::Manifest { config, layers } => return Ok((config, layers)),
-                Document::Index(choices) => choices,
-            };
-            let (architecture, variant) = oci::platform(std::env::consts::ARCH);
-            let choice = oci::choose(&choices, architecture, variant);
-            let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
-            wanted = Some(choice.descriptor.digest);
         }
-        Err(Error::refused("an index in an index in an index"))
     }
 
     /// All layers, lowest first.
@@ -206,26 +223,34 @@ impl Pull<'_> {
     }
 
     /// Says what will change before it does.
-    fn begin(&self, config: &Digest, wanted: &[Wanted]) -> Outcome<Option<Journal>> {
+    fn begin(&self, config: &Digest, wanted: &[Wanted]) -> Result<Option<Journal>, Error> {
         let missing = wanted.iter().filter(|layer| layer.here.is_none());
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
-        let journal = self.store.begin_pull(&self.name, config, &mut missing);
-        journal.map_err(|error| self.failure("the store's journal", &io_text(&error)))
+        let journal = self.store.begin_pull(&self.key, config, &mut missing);
+        journal.map_err(|error| Error::refused(&io_text(&error)).of("the store's journal"))
     }
 
-    /// A registry that is away, or goes away in the middle, is no reason not to boot.
+    /// What the store has of the name, if it is whole, and signed where it has to be.
+    fn stored(&self) -> Option<Stored> {
+        let Record { config: id, manifest, signatures } = self.store.image(&self.key)?;
+        if !self.keys.is_empty() && !self.verified_here(&manifest?, &signatures?) {
+            return None;
+        }
+        let bytes = self.store.config(&id).filter(|bytes| hash(bytes) == id)?;
+        let config = oci::image_config(&bytes).ok()?;
+        let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id));
+        let layers = layers.collect::<Option<Vec<Layer>>>()?;
+        Some(Stored { image: Image { id, config, layers, journal: None }, manifest })
+    }
+
+    /// A registry that is away, or goes away in the middle, is no reason not to
+    /// boot; one that refuses is, unless only something newer was wanted.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let digest = self.store.image(&self.name).filter(|_| error.unreachable);
-        let config = digest.and_then(|digest| {
-            let bytes = self.store.config(&digest).filter(|bytes| hash(bytes) == digest)?;
-            oci::image_config(&bytes).ok()
-        });
-        let Some(config) = config else { return Err(self.failed(&error)) };
-        let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id)).collect();
-        let Some(layers) = layers else { return Err(self.failed(&error)) };
+        let may = error.unreachable || self.line.pull == PullPolicy::Newer;
+        let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
-        Ok(Image { config, layers, journal: None })
+        Ok(stored.image)
     }
 
     fn failed(&self, error: &Error) -> Failure {

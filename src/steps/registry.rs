@@ -1,142 +1,246 @@
-//! A registry over HTTP: manifests, blobs, tokens (OCI distribution spec 1.1).
+//! A registry over HTTP (OCI distribution spec 1.1), and the mirrors that are
+//! asked before it.
 
-use super::http::{self, Client, Kind, Method, Request, Response, Tls, CERTS_DIR};
+mod download;
+mod pace;
+mod server;
+
+use super::archive;
+use super::halt::Halt;
+use super::http::{Client, Method, Response, Tls, CERTS_DIR};
 use super::resolver::Resolver;
 use super::source::{Error, Fetched, Source};
+use crate::proto::authfile::{self, Credentials};
 use crate::proto::digest::Digest;
-use crate::proto::http::{absolute, origin};
+use crate::proto::mirror::Mirrors;
 use crate::proto::oci::{self, Descriptor};
 use crate::proto::proxy::Proxies;
 use crate::proto::reference::Remote;
-use crate::proto::{auth, http_date};
+use crate::proto::retry::{self, Next, Policy, Retry};
+use crate::report::Report;
 use crate::sys::{io_text, machine};
-use std::io::{self, Read};
+use download::Download;
+use server::{Ask, Server};
+use std::fs::File;
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// Pauses before the second and the third try.
-const BACKOFF_MS: [u64; 2] = [500, 1000];
-/// Up to so much more, by chance.
-const JITTER_MS: u64 = 250;
-/// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
-const DOCUMENT_PACE: Pace = Pace::new(30_000, u64::MAX);
-const BLOB_PACE: Pace = Pace::new(60_000, 60 << 10);
-/// The longest wait that a `Retry-After` may ask for.
-const RETRY_AFTER_MAX_S: u64 = 30;
-const REDIRECTS_MAX: usize = 5;
-const TOKEN_ANSWER_MAX: u64 = 1 << 20;
+/// The machine's own credentials, as podman login and docker login write them.
+const AUTH_FILE: &str = "/etc/ocinit/auth.json";
 
-/// One image's registry.
+/// How registries are met, whatever the image.
+pub struct Manner<'a> {
+    pub resolver: Arc<Resolver>,
+    pub proxies: Proxies,
+    pub mirrors: &'a Mirrors,
+    pub tls_verify: bool,
+    pub cert_dir: Option<&'a str>,
+    pub creds: Option<&'a Credentials>,
+    pub authfile: Option<&'a str>,
+    pub retry: Policy,
+    pub report: &'a Report,
+}
+
+impl Manner<'_> {
+    fn client(&self) -> Client {
+        let dirs = self.cert_dir.into_iter().chain([CERTS_DIR]).map(Into::into).collect();
+        Client::new(self.resolver.clone(), self.proxies.clone(), Tls { verify: self.tls_verify, cert_dirs: dirs })
+    }
+
+    /// What the files know of a repository.
+    fn credentials(&self, host: &str, path: &str) -> Result<Option<Credentials>, Error> {
+        let file = self.authfile.unwrap_or(AUTH_FILE);
+        let failed = |why: &str| Error::refused(&[file, ": ", why].concat());
+        let mut bytes = Vec::new();
+        match File::open(file) {
+            Ok(open) => {
+                let read = open.take(authfile::FILE_MAX as u64 + 1).read_to_end(&mut bytes);
+                read.map_err(|error| failed(&io_text(&error)))?;
+            }
+            Err(_) if self.authfile.is_none() => return Ok(None),
+            Err(error) => return Err(failed(&io_text(&error))),
+        }
+        let found = authfile::lookup(&bytes, host, path).map_err(|error| failed(&error.text()))?;
+        if let Some(warning) = found.warning {
+            self.report.warn("pull", [file, ": ", &warning].concat());
+        }
+        Ok(found.credentials)
+    }
+}
+
+/// How long failures are borne with, and who says that it is enough.
 #[derive(Clone)]
-pub struct Registry {
+pub struct Patience {
+    retry: Retry,
+    halt: Halt,
+    report: Report,
+}
+
+impl Patience {
+    fn progress(&mut self) {
+        self.retry.progress();
+    }
+
+    /// Waits before the next try; where there is none, the error is the last.
+    fn wait(&mut self, error: Error) -> Result<(), Error> {
+        let failure = retry::Failure { retry_after_s: error.retry_after_s };
+        let next = match error.retry {
+            true => self.retry.next(machine::uptime_ms(), &failure, random()),
+            false => Next::GiveUp,
+        };
+        let Next::Wait { ms } = next else {
+            // Whoever asked us need not try again.
+            return Err(Error { retry: false, ..error });
+        };
+        let seconds = ms.div_ceil(1000);
+        self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
+        match self.halt.wait(ms) {
+            true => Ok(()),
+            false => Err(Error { retry: false, ..Error::refused("given up") }),
+        }
+    }
+}
+
+/// Machines that were started together should not ask again together.
+fn random() -> u8 {
+    let mut byte = [0; 1];
+    // Early in a boot there may be no random bytes: the clock's last digits do.
+    match machine::random(&mut byte) {
+        Ok(()) => byte[0],
+        Err(_) => machine::uptime_ms() as u8,
+    }
+}
+
+/// One image's registry. Clones share all they learn.
+#[derive(Clone)]
+pub struct Registry(Arc<Shared>);
+
+struct Shared {
     remote: Remote,
     client: Client,
-    /// What to try, in order; one is left after the first answer.
-    schemes: Vec<&'static str>,
-    token: Option<String>,
+    /// The mirrors, and last the registry itself.
+    servers: Vec<Server>,
+    policy: Policy,
+    halt: Halt,
+    /// Something of the image has come.
+    reached: AtomicBool,
+    report: Report,
 }
 
 impl Registry {
-    pub fn new(remote: &Remote, tls_verify: bool, resolver: &Arc<Resolver>) -> Registry {
-        let tls = Tls { verify: tls_verify, cert_dirs: vec![CERTS_DIR.into()] };
-        let client = Client::new(resolver.clone(), Proxies::none(), tls);
-        Registry { remote: remote.clone(), client, schemes: schemes(&remote.host, tls_verify), token: None }
-    }
-
-    /// Does `attempt` again where that may help.
-    fn again<T>(&mut self, attempt: &mut dyn FnMut(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        let mut pauses = BACKOFF_MS.iter();
-        loop {
-            let error = match attempt(self) {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let Some(pause_ms) = pauses.next().filter(|_| error.retry) else {
-                // Whoever asked us need not try again as often.
-                return Err(Error { retry: false, ..error });
-            };
-            let asked_ms = error.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S) * 1000;
-            std::thread::sleep(Duration::from_millis(asked_ms.max(*pause_ms) + jitter_ms()));
+    pub fn new(remote: &Remote, manner: &Manner) -> Result<Registry, Error> {
+        let mut servers = Vec::new();
+        for mirror in manner.mirrors.of(&remote.host) {
+            // Its own: those of the registry are none of its business.
+            let credentials = manner.credentials(&mirror.host, &remote.path)?;
+            servers.push(Server::mirror(remote, mirror, credentials));
         }
+        let credentials = match manner.creds {
+            Some(creds) => Some(creds.clone()),
+            None => manner.credentials(&remote.host, &remote.path)?,
+        };
+        servers.push(Server::registry(remote, manner.tls_verify, credentials));
+        Ok(Registry(Arc::new(Shared {
+            remote: remote.clone(),
+            client: manner.client(),
+            servers,
+            policy: manner.retry,
+            halt: Halt::default(),
+            reached: AtomicBool::new(false),
+            report: *manner.report,
+        })))
     }
 
     /// A document in whole: one that is cut is asked for again.
-    fn whole(&mut self, path: &str, accept: &str) -> Result<Vec<u8>, Error> {
-        self.again(&mut |registry| read_limited(registry.get_any_scheme(path, accept)?, oci::DOCUMENT_MAX))
+    fn whole(&self, what: &str, accept: &str) -> Result<Vec<u8>, Error> {
+        let shared = &self.0;
+        let mut patience = shared.patience();
+        loop {
+            let answer = shared.ask(&Ask::get(what, accept));
+            match answer.and_then(|answer| server::read_limited(answer, oci::DOCUMENT_MAX)) {
+                Ok(document) => {
+                    shared.reached.store(true, Ordering::Relaxed);
+                    return Ok(document);
+                }
+                Err(error) => patience.wait(error)?,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn patience(&self) -> Patience {
+        let mut retry = Retry::new(self.policy);
+        if self.reached.load(Ordering::Relaxed) {
+            retry.progress();
+        }
+        Patience { retry, halt: self.halt.clone(), report: self.report }
     }
 
-    fn get_any_scheme(&mut self, path: &str, accept: &str) -> Result<Response, Error> {
-        let mut first_error = None;
-        for scheme in self.schemes.clone() {
-            match self.get_authorized(scheme, path, accept) {
-                // What a TLS server says to plain text (nginx, Go's net/http).
-                Ok(response) if response.status == 400 && scheme == "http" && self.schemes.len() > 1 => {}
-                Ok(response) => {
-                    self.schemes = vec![scheme];
-                    return checked(response);
-                }
+    /// Asks one after the other until one answers with what was asked for. What
+    /// the registry itself says is what counts.
+    fn ask(&self, ask: &Ask) -> Result<Response, Error> {
+        let (registry, mirrors) = match self.servers.split_last() {
+            Some(servers) => servers,
+            None => return Err(Error::refused("nobody to ask")),
+        };
+        for mirror in mirrors.iter().filter(|mirror| !mirror.is_down()) {
+            match mirror.ask(&self.client, ask) {
+                Ok(response) => return Ok(response),
                 Err(error) => {
-                    first_error.get_or_insert(error);
+                    // It may not have the image, but where it cannot be reached it costs time with each request.
+                    mirror.set_down(error.unreachable);
+                    let name = mirror.mirror_name().unwrap_or_default();
+                    self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
                 }
             }
         }
-        Err(first_error.unwrap_or_else(|| Error::refused("answers 400 to plain http")))
-    }
-
-    /// One request, and once more with a token where the registry wants one.
-    fn get_authorized(&mut self, scheme: &str, path: &str, accept: &str) -> Result<Response, Error> {
-        let server = self.remote.server().to_string();
-        let url = [scheme, "://", &server, "/v2/", &self.remote.path, "/", path].concat();
-        let response = self.get_following(&url, accept)?;
-        if response.status != 401 {
-            return Ok(response);
+        let answer = registry.ask(&self.client, ask);
+        if answer.as_ref().is_err_and(|error| error.unreachable) {
+            // All are tried again after a while.
+            mirrors.iter().for_each(|mirror| mirror.set_down(false));
         }
-        let challenge = response.headers.get_all("www-authenticate").find_map(auth::bearer);
-        response.body.discard();
-        let bearer = challenge.ok_or_else(|| Error::refused("wants a user and a password: not there yet"))?;
-        if !bearer.may_follow(scheme, &server) {
-            return Err(Error::refused(&["sends us for a token to ", &bearer.realm, ", which is not safe"].concat()));
-        }
-        let answer = checked(self.send(&bearer.url(), "application/json", false)?)?;
-        let answer = read_limited(answer, TOKEN_ANSWER_MAX)?;
-        let token = auth::token(&answer).ok_or_else(|| Error::refused("the token server's answer holds no token"))?;
-        self.token = Some(token);
-        self.get_following(&url, accept)
-    }
-
-    /// Follows redirects ourselves: never from https to http, and the token
-    /// stays with the registry's own scheme, host and port.
-    fn get_following(&mut self, url: &str, accept: &str) -> Result<Response, Error> {
-        let mut target = url.to_string();
-        for _ in 0..=REDIRECTS_MAX {
-            let response = self.send(&target, accept, origin(&target) == origin(url))?;
-            if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
-                return Ok(response);
-            }
-            let next = response.headers.get("location").and_then(|next| absolute(&target, next));
-            response.body.discard();
-            target = next.ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
-        }
-        Err(Error::refused("redirects more than 5 times"))
-    }
-
-    fn send(&mut self, url: &str, accept: &str, authorized: bool) -> Result<Response, Error> {
-        let token = self.token.as_ref().filter(|_| authorized);
-        let authorization = token.map(|token| ["Bearer ", token].concat());
-        let mut headers = vec![("accept", accept)];
-        headers.extend(authorization.as_ref().map(|value| ("authorization", value.as_str())));
-        self.client.send(&Request { method: Method::Get, url, headers: &headers }).map_err(explain)
+        answer
     }
 }
 
 impl Source for Registry {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
-        let version = digest.map_or_else(|| self.remote.version(), Digest::text);
+        let version = digest.map_or_else(|| self.0.remote.version(), Digest::text);
         self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
     }
 
     fn wanted(&self) -> Option<Digest> {
-        self.remote.digest
+        self.0.remote.digest
+    }
+
+    /// One HEAD request; none where the name itself says it.
+    fn current(&mut self) -> Result<Option<Digest>, Error> {
+        if let Some(digest) = self.0.remote.digest {
+            return Ok(Some(digest));
+        }
+        let what = ["manifests/", &self.0.remote.version()].concat();
+        let ask = Ask { method: Method::Head, ..Ask::get(&what, oci::ACCEPT) };
+        let mut patience = self.0.patience();
+        loop {
+            match self.0.ask(&ask) {
+                Ok(answer) => {
+                    let digest = answer.headers.get("docker-content-digest");
+                    return Ok(digest.and_then(|text| Digest::parse(text).ok()));
+                }
+                Err(error) => patience.wait(error)?,
+            }
+        }
+    }
+
+    fn signatures(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
+        match self.whole(&tag, oci::ACCEPT) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.is_missing => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
@@ -144,149 +248,37 @@ impl Source for Registry {
     }
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
-        let path = ["blobs/", &descriptor.digest.text()].concat();
-        let response = self.again(&mut |registry| registry.get_any_scheme(&path, "*/*"))?;
-        Ok(Box::new(paced(response, BLOB_PACE)))
+        let (shared, what) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
+        let patience = shared.patience();
+        let open = move |from| shared.ask(&Ask { from, ..Ask::get(&what, "*/*") });
+        Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), patience)?))
     }
 
     fn another(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
-}
 
-/// With verification, https and nothing else. Without, both are tried, as
-/// podman does; a port of its own is a plain http server in most labs, so that
-/// comes first there.
-fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
-    let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    match port {
-        _ if tls_verify => vec!["https"],
-        Some(port) if port != 443 => vec!["http", "https"],
-        _ => vec!["https", "http"],
+    fn give_up(&self) {
+        self.0.halt.raise();
     }
 }
 
-/// An answer that is not 200 in words.
-fn checked(response: Response) -> Result<Response, Error> {
-    let status = response.status;
-    let reason = match status {
-        200 => return Ok(response),
-        401 => "wants a user and a password: not there yet (401)",
-        403 => "refuses access (403)",
-        404 => "has no such image or tag (404)",
-        429 => "says that we ask too often (429)",
-        500..=599 => "has an error of its own",
-        _ => "gives an answer that we do not understand",
-    };
-    let retry_after_s =
-        response.headers.get("retry-after").and_then(|text| http_date::retry_after_s(text, machine::realtime().0));
-    let text: String = if reason.ends_with(')') { reason.into() } else { format!("{reason} ({status})") };
-    let busy = status == 429 || (500..=599).contains(&status);
-    Err(Error { retry: busy, unreachable: busy, retry_after_s, ..Error::refused(&text) })
-}
-
-fn read_limited(response: Response, max: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let reader = paced(response, DOCUMENT_PACE);
-    reader.take(max + 1).read_to_end(&mut bytes).map_err(|error| Error::temporary(&io_text(&error)))?;
-    if bytes.len() as u64 > max {
-        return Err(Error::refused("the document is larger than 4 MiB"));
-    }
-    Ok(bytes)
-}
-
-fn paced(response: Response, pace: Pace) -> impl Read + Send {
-    Paced { inner: response.body, pace }
-}
-
-/// What a body has to bring in each stretch of waiting for it.
-#[derive(Clone, Copy)]
-struct Pace {
-    stretch_ms: u64,
-    floor_bytes: u64,
-    waited_ms: u64,
-    bytes: u64,
-}
-
-impl Pace {
-    const fn new(stretch_ms: u64, floor_bytes: u64) -> Pace {
-        Pace { stretch_ms, floor_bytes, waited_ms: 0, bytes: 0 }
-    }
-
-    /// After `waited_ms` more for `bytes`: whether that is fast enough.
-    fn keeps(&mut self, waited_ms: u64, bytes: u64) -> bool {
-        self.waited_ms += waited_ms;
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.waited_ms < self.stretch_ms {
-            return true;
-        }
-        let keeps = self.bytes >= self.floor_bytes;
-        (self.waited_ms, self.bytes) = (0, 0);
-        keeps
-    }
-}
-
-/// A body that is given up where it is too slow: one byte now and then is no
-/// silence, and would keep a machine for days. What we do with the bytes
-/// ourselves takes none of its time.
-struct Paced<R> {
-    inner: R,
-    pace: Pace,
-}
-
-impl<R: Read> Read for Paced<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let start_ms = machine::uptime_ms();
-        let count = self.inner.read(buffer)?;
-        let waited_ms = machine::uptime_ms().saturating_sub(start_ms);
-        if count > 0 && !self.pace.keeps(waited_ms, count as u64) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
-        }
-        Ok(count)
-    }
-}
-
-/// Machines that were started together should not ask again together.
-fn jitter_ms() -> u64 {
-    let mut byte = [0; 1];
-    // Early in a boot there may be no random bytes: the clock's last digits do.
-    match machine::random(&mut byte) {
-        Ok(()) => u64::from(byte[0]) % JITTER_MS,
-        Err(_) => machine::uptime_ms() % JITTER_MS,
-    }
-}
-
-fn explain(error: http::Error) -> Error {
-    // The clock, a certificate, a password: asking again is in vain, what is here already is good.
-    let retry = match error.kind {
-        Kind::Tls { .. } => false,
-        Kind::Proxy(status) => status >= 500,
-        Kind::Request => return Error::refused(&error.text),
-        _ => true,
-    };
-    Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn https_never_falls_back_where_it_is_verified() {
-        assert_eq!(schemes("a.b:5000", true), ["https"]);
-        assert_eq!(schemes("a.b:5000", false), ["http", "https"]);
-        assert_eq!(schemes("a.b", false), ["https", "http"]);
-        assert_eq!(schemes("[::1]:443", false), ["https", "http"]);
-    }
-
-    #[test]
-    fn a_body_of_a_byte_now_and_then_is_too_slow() {
-        let mut blob = BLOB_PACE;
-        // 2 KiB/s for an hour, then 0.5 KiB/s: the next full minute tells.
-        assert!((0..3600).all(|_| blob.keeps(1000, 2048)));
-        let mut seconds = (1..).skip_while(|_| blob.keeps(1000, 512));
-        assert_eq!(seconds.next(), Some(60));
-        let mut document = DOCUMENT_PACE;
-        assert!(document.keeps(29_999, 1 << 20) && !document.keeps(1, 1 << 20));
-    }
+/// Opens what a URL names, which is no registry's.
+pub fn opener(manner: &Manner) -> archive::Open {
+    let (client, policy, report) = (manner.client(), manner.retry, *manner.report);
+    Arc::new(move |url| {
+        let (client, url) = (client.clone(), url.to_string());
+        let patience = Patience { retry: Retry::new(policy), halt: Halt::default(), report };
+        let mut version = None;
+        let open = move |from| {
+            let response = server::fetch(&client, &url, from)?;
+            let tag = |name| response.headers.get(name).map(String::from);
+            let is = tag("etag").or_else(|| tag("last-modified"));
+            match version.replace(is.clone()) {
+                Some(was) if was != is => Err(Error::refused("has changed while it was downloaded")),
+                _ => Ok(response),
+            }
+        };
+        Ok(Box::new(Download::start(Box::new(open), None, patience)?))
+    })
 }

@@ -62,9 +62,9 @@ impl Resolver {
         }
         let search: &[String] = if name.contains('.') { &[] } else { &self.search };
         let full = search.iter().map(|domain| [name, ".", domain].concat());
-        let mut miss = String::new();
+        let (mut miss, v6_routed) = (String::new(), is_v6_routed());
         for candidate in full.chain([name.to_string()]) {
-            match self.look_up(&candidate) {
+            match self.look_up(&candidate, v6_routed) {
                 Ok(addresses) => return Ok(addresses),
                 Err(Miss::Absent(reason)) => miss = [&candidate, ": ", &reason].concat(),
                 Err(Miss::Unknown(reason)) => return Err([&candidate, ": ", &reason].concat()),
@@ -73,18 +73,35 @@ impl Resolver {
         Err(miss)
     }
 
-    /// Follows aliases across answers; asks for IPv6 where there is no IPv4.
-    fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Miss> {
-        let (mut name, mut family) = (name.to_string(), Family::V4);
+    /// The name's IPv4 addresses, and IPv6 where that is of use: there is a way
+    /// to it, or no IPv4.
+    fn look_up(&self, name: &str, v6_routed: bool) -> Result<Vec<IpAddr>, Miss> {
+        let (mut addresses, _) = self.of_family(name, Family::V4)?;
+        let is_enough = !addresses.is_empty();
+        if is_enough && !v6_routed {
+            return Ok(addresses);
+        }
+        match self.of_family(name, Family::V6) {
+            Ok((more, _)) if is_enough || !more.is_empty() => addresses.extend(more),
+            Ok((_, server)) => return Err(absent("no address", server)),
+            // Some servers fail at the question for IPv6 alone.
+            Err(_) if is_enough => {}
+            Err(miss) => return Err(miss),
+        }
+        Ok(addresses)
+    }
+
+    /// Follows aliases across answers; who says so, too. May be none.
+    fn of_family(&self, name: &str, family: Family) -> Result<(Vec<IpAddr>, IpAddr), Miss> {
+        let mut name = name.to_string();
         for _ in 0..MAX_ALIASES {
             let (answer, server) = self.ask_all(&name, family)?;
-            let asked = |reason: &str| Miss::Absent([reason, " (asked ", &server.to_string(), ")"].concat());
             match answer {
-                Answer::Addresses(addresses) => return Ok(addresses),
+                Answer::Addresses(addresses) => return Ok((addresses, server)),
                 Answer::Alias(other) => name = other,
-                Answer::NoAddress if family == Family::V4 => family = Family::V6,
-                Answer::NoSuchName => return Err(asked("no such name")),
-                Answer::NoAddress | Answer::Truncated | Answer::Failed(_) => return Err(asked("no address")),
+                Answer::NoAddress => return Ok((Vec::new(), server)),
+                Answer::NoSuchName => return Err(absent("no such name", server)),
+                Answer::Truncated | Answer::Failed(_) => return Err(absent("no address", server)),
             }
         }
         Err(Miss::Unknown(dns::Error::Aliases.text().into()))
@@ -113,6 +130,17 @@ enum Miss {
     Absent(String),
     /// Nobody could say.
     Unknown(String),
+}
+
+fn absent(reason: &str, server: IpAddr) -> Miss {
+    Miss::Absent([reason, " (asked ", &server.to_string(), ")"].concat())
+}
+
+/// Whether the kernel knows a way to IPv6 beyond the link: to connect a
+/// datagram socket sends nothing.
+fn is_v6_routed() -> bool {
+    const ANYWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((ANYWHERE, PORT)).is_ok())
 }
 
 /// RFC 6761 section 6.3.
@@ -328,17 +356,41 @@ mod tests {
         assert_eq!(with(&[address], &[]).resolve("example.org"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
     }
 
+    /// The query for IPv6 turned into an answer.
+    fn reply_v6(query: &[u8]) -> Vec<u8> {
+        let mut answer = reply(query, OK, None);
+        answer[7] = 1;
+        answer.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
+        answer.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
+        answer
+    }
+
+    fn asks_v4(query: &[u8]) -> bool {
+        query[query.len() - 3] == 1
+    }
+
+    #[test]
+    fn both_families_are_asked_for_where_both_are_of_use() {
+        let server = serve(|query| match asks_v4(query) {
+            true => vec![reply(query, OK, Some([192, 0, 2, 1]))],
+            false => vec![reply_v6(query)],
+        });
+        let (v4, v6) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
+        let look_up = |server, routed| with(&[server], &[]).look_up("a.org", routed).ok();
+        assert_eq!(look_up(server, true), Some(vec![v4, v6]));
+        assert_eq!(look_up(server, false), Some(vec![v4]));
+        let half = serve(|query| match asks_v4(query) {
+            true => vec![reply(query, OK, Some([192, 0, 2, 1]))],
+            false => vec![reply(query, SERVER_FAILURE, None)],
+        });
+        assert_eq!(look_up(half, true), Some(vec![v4]));
+    }
+
     #[test]
     fn names_without_ipv4_are_asked_for_ipv6() {
-        let server = serve(|query| {
-            if query[query.len() - 3] == 1 {
-                return vec![reply(query, OK, None)];
-            }
-            let mut answer = reply(query, OK, None);
-            answer[7] = 1;
-            answer.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
-            answer.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
-            vec![answer]
+        let server = serve(|query| match asks_v4(query) {
+            true => vec![reply(query, OK, None)],
+            false => vec![reply_v6(query)],
         });
         assert_eq!(with(&[server], &[]).resolve("six.org"), Ok(vec!["2001:db8::1".parse().unwrap()]));
     }

@@ -3,13 +3,15 @@
 use super::layer;
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
-use std::io::Read;
+use crate::sys::io_text;
+use std::fmt;
+use std::io::{self, Read};
 
 /// A blob's bytes as they come, neither counted nor checked yet.
 pub type Fetched = Box<dyn Read + Send>;
 
 /// Why something could not be fetched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     /// The source may answer better if it is asked again.
     pub retry: bool,
@@ -18,6 +20,8 @@ pub struct Error {
     pub unreachable: bool,
     /// What the source itself asked us to wait.
     pub retry_after_s: Option<u64>,
+    /// The source answers, and does not have it.
+    pub is_missing: bool,
     /// What of the image it is about; empty for the image itself.
     pub object: String,
     pub text: String,
@@ -28,7 +32,7 @@ impl Error {
     /// An answer, and a final one.
     pub fn refused(text: &str) -> Error {
         let (object, text) = (String::new(), text.into());
-        Error { retry: false, unreachable: false, retry_after_s: None, object, text, hint: None }
+        Error { retry: false, unreachable: false, retry_after_s: None, is_missing: false, object, text, hint: None }
     }
 
     /// No answer, or none that says anything about the image.
@@ -47,6 +51,31 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// As a body's failure, of which [`Error::in_body`] gets it back.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+impl Error {
+    /// Why a body has ended before its time.
+    pub fn in_body(error: &io::Error) -> Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            Some(error) => error.clone(),
+            None => Error::temporary(&io_text(error)),
+        }
+    }
+}
+
 impl From<layer::Error> for Error {
     fn from(error: layer::Error) -> Error {
         Error { hint: error.hint, ..Error::refused(&error.text) }
@@ -59,9 +88,19 @@ pub trait Source: Send + Sync {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;
     /// The digest that the image's name demands.
     fn wanted(&self) -> Option<Digest>;
+    /// The digest that the name stands for now, where the source can tell without sending what has it.
+    fn current(&mut self) -> Result<Option<Digest>, Error> {
+        Ok(None)
+    }
+    /// The manifest of the signatures of what has that digest, if there are any.
+    fn signatures(&mut self, _: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        Ok(None)
+    }
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
     /// The same source for another thread.
     fn another(&self) -> Box<dyn Source>;
+    /// Nothing is wanted any more, by nobody who has this source: who waits in it returns.
+    fn give_up(&self) {}
 }

@@ -6,8 +6,8 @@
 //!                layers below it (implied parents, hardlinks)
 //! blobs/HEX      one folder a layer that needs no unpacking, named by its
 //!                digest, which is its diff ID: it depends on nothing
-//! configs/HEX    image configurations by digest
-//! images/NAME    image name → digest of its configuration
+//! configs/HEX    image configurations and what signs images, by digest
+//! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
@@ -17,6 +17,7 @@
 //! left by a process that was killed, or by an earlier boot, and is removed.
 
 pub mod journal;
+pub mod record;
 
 use super::cache;
 use super::layer::{self, Layer};
@@ -30,6 +31,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{symlink, MetadataExt};
+use record::Record;
 use std::path::{Path, PathBuf};
 
 /// An open store.
@@ -139,15 +141,15 @@ impl Store {
         self.write("configs", &digest.hex(), bytes)
     }
 
-    /// The configuration's digest of the image that was last pulled as `name`.
-    pub fn image(&self, name: &str) -> Option<Digest> {
+    /// What was last pulled by `name`.
+    pub fn image(&self, name: &str) -> Option<Record> {
         let text = fs::read_to_string(self.root.join("images").join(file_name(name)?)).ok()?;
-        Digest::parse(text.trim_end()).ok()
+        Record::parse(&text)
     }
 
-    pub fn put_image(&self, name: &str, config: &Digest) -> io::Result<()> {
+    pub fn put_image(&self, name: &str, record: &Record) -> io::Result<()> {
         let Some(file) = file_name(name) else { return Ok(()) };
-        self.write("images", &file, [&config.text(), "\n"].concat().as_bytes())
+        self.write("images", &file, [&record.text(), "\n"].concat().as_bytes())
     }
 
     /// An empty folder for a container that runs, with `upper` and `work` in it.

@@ -14,6 +14,7 @@ pub use url::{absolute, origin, Url};
 pub enum Method {
     Get,
     Head,
+    Post,
 }
 
 /// What stands for the resource in the request line (RFC 9112, section 3.2).
@@ -88,6 +89,7 @@ pub fn request(method: Method, target: Target, url: &Url, headers: &[(&str, &str
         (Target::Connect, _) => "CONNECT ",
         (_, Method::Get) => "GET ",
         (_, Method::Head) => "HEAD ",
+        (_, Method::Post) => "POST ",
     };
     // A tunnel's target always has its port (RFC 9110, section 9.3.6).
     let tunnel = if url.is_v6() { ["[", url.host, "]:", &port] } else { ["", url.host, ":", &port] }.concat();

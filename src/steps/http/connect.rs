@@ -118,3 +118,79 @@ fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     // Requests are one write each: nothing is gained by waiting for more.
     stream.set_nodelay(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+    use std::os::fd::OwnedFd;
+
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// An address where nobody listens.
+    fn refusing() -> SocketAddr {
+        listener().1
+    }
+
+    /// An address that does not answer: a listener whose queue is full.
+    fn silent() -> (TcpListener, SocketAddr, Vec<OwnedFd>) {
+        let (listener, address) = listener();
+        let mut queue = Vec::new();
+        loop {
+            let fd = socket::connect(&address).unwrap();
+            let connected = io::poll(&[io::Poll { fd: fd.as_fd(), write: true }], 0).unwrap() == 1;
+            queue.push(fd);
+            if !connected {
+                return (listener, address, queue);
+            }
+        }
+    }
+
+    fn soon() -> u64 {
+        machine::uptime_ms() + 20_000
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let v4 = |last: u8| IpAddr::from(Ipv4Addr::new(10, 0, 0, last));
+        let v6 = |last: u16| IpAddr::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+        assert_eq!(interleaved(&[v4(1), v4(2), v4(3), v6(1)]), [v6(1), v4(1), v4(2), v4(3)]);
+        assert_eq!(interleaved(&[v6(1), v6(2), v4(1)]), [v6(1), v4(1), v6(2)]);
+        assert!(interleaved(&[]).is_empty());
+    }
+
+    #[test]
+    fn an_address_that_refuses_is_passed_over() {
+        let (_listener, good) = listener();
+        assert_eq!(race(&[refusing(), good], soon()).unwrap().peer_addr().unwrap(), good);
+        let error = race(&[refusing()], soon()).unwrap_err();
+        assert_eq!((error.kind, error.text.as_str()), (Kind::Connect, "connection refused"));
+        let error = race(&[refusing(), refusing()], soon()).unwrap_err();
+        assert_eq!(error.text, "127.0.0.1: connection refused; 127.0.0.1: connection refused");
+    }
+
+    #[test]
+    fn an_address_that_is_silent_is_not_waited_for() {
+        let (_listener, good) = listener();
+        let (_silent, dead, _queue) = silent();
+        assert_eq!(race(&[dead, refusing(), dead, good], soon()).unwrap().peer_addr().unwrap(), good);
+        let error = race(&[refusing(), dead], machine::uptime_ms() + 50).unwrap_err();
+        assert_eq!(error.kind, Kind::Timeout);
+        assert_eq!(error.text, "127.0.0.1: connection refused; 127.0.0.1: no answer");
+    }
+
+    #[test]
+    fn earlier_attempts_go_on_beside_later_ones() {
+        let (_silent, dead, _queue) = silent();
+        let addresses = [dead; 3];
+        let mut race = Race { waiting: addresses.iter(), running: Vec::new(), reasons: Vec::new(), next_ms: 0 };
+        for (now_ms, running) in [(1000, 1), (1249, 1), (1250, 2), (1499, 2), (1500, 3), (9000, 3)] {
+            race.start(now_ms);
+            assert_eq!(race.running.len(), running, "at {now_ms}");
+        }
+    }
+}

@@ -108,6 +108,17 @@ impl Client {
 
     /// One request, one answer, of whatever status.
     pub fn send(&self, request: &Request) -> Result<Response, Error> {
+        self.send_with(request, &[])
+    }
+
+    /// The same with a body, of a POST.
+    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, Error> {
+        let length = body.len().to_string();
+        let headers: Vec<_> = headers.iter().copied().chain([("content-length", length.as_str())]).collect();
+        self.send_with(&Request { method: Method::Post, url, headers: &headers }, body)
+    }
+
+    fn send_with(&self, request: &Request, body: &[u8]) -> Result<Response, Error> {
         let refused = |error: http::Error| Error::new(Kind::Request, error.text());
         let url = Url::parse(request.url).map_err(refused)?;
         let proxy = self.proxies.of(&url);
@@ -115,7 +126,8 @@ impl Client {
         let mut headers = vec![("user-agent", USER_AGENT)];
         headers.extend_from_slice(request.headers);
         headers.extend(proxy.filter(|_| !url.https).and_then(authorization));
-        let bytes = http::request(request.method, target, &url, &headers).map_err(refused)?;
+        let mut bytes = http::request(request.method, target, &url, &headers).map_err(refused)?;
+        bytes.extend_from_slice(body);
         let route = route(&url, proxy);
         // RFC 9112, section 9.3.1: a server may close what it kept at any time,
         // also while we ask; that says nothing about the request.

@@ -58,7 +58,7 @@ pub fn fetch(
     let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
     let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
     let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
-    let work = Work { wanted, store, report, progress, state: Mutex::new(state), changed: Condvar::new() };
+    let work = Work { wanted, source, store, report, progress, state: Mutex::new(state), changed: Condvar::new() };
     work.settle();
     let mut sources: Vec<_> = (0..workers(missing().count())).map(|_| source.another()).collect();
     let mut hands: Vec<_> = sources.iter_mut().map(|source| || work.run(&mut **source)).collect();
@@ -89,6 +89,7 @@ fn workers(missing: usize) -> usize {
 
 struct Work<'a> {
     wanted: &'a [Wanted],
+    source: &'a dyn Source,
     store: &'a Store,
     report: &'a Report,
     progress: Mutex<Progress>,
@@ -285,6 +286,7 @@ impl Work<'_> {
     fn fail(&self, error: Error) {
         self.lock().failed.get_or_insert(error);
         self.changed.notify_all();
+        self.source.give_up();
     }
 
     /// Completes layers from the lowest up as far as they were read. One does

@@ -96,7 +96,7 @@ pub struct Blob<'a> {
     context: Context,
     count: u64,
     /// The first error of the source itself.
-    error: Option<String>,
+    error: Option<Error>,
 }
 
 impl<'a> Blob<'a> {
@@ -115,7 +115,7 @@ impl<'a> Blob<'a> {
             }
         };
         if let Some(error) = self.error.take() {
-            return Err(Error::temporary(&error));
+            return Err(error);
         }
         end.map_err(|error| Error::temporary(&io_text(&error)))?;
         let (count, size) = (self.count, self.layer.size);
@@ -130,7 +130,7 @@ impl<'a> Blob<'a> {
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {
-        self.error.get_or_insert_with(|| io_text(&error));
+        self.error.get_or_insert_with(|| Error::in_body(&error));
         error
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! BOOT-ID                      /proc/sys/kernel/random/boot_id
-//! image NAME DIGEST            the record as it was; without a digest there was none
+//! image NAME RECORD            as it was; without one there was none
 //! layers/DIGEST
 //! blobs/DIGEST
 //! ```
@@ -16,6 +16,7 @@
 //! The list lies in the folder of its process, `tmp/N/pull.HEX`, whose lock
 //! says whether that process lives.
 
+use super::record::Record;
 use super::{Claim, Store};
 use crate::proto::digest::Digest;
 use crate::steps::remove;
@@ -109,9 +110,9 @@ fn undo(root: &Path, line: &str) -> io::Result<()> {
         return Ok(());
     }
     let path = root.join("images").join(name);
-    match Digest::parse(before) {
-        Ok(before) => fs::write(path, [&before.text(), "\n"].concat()),
-        Err(_) => match fs::remove_file(path) {
+    match Record::parse(before) {
+        Some(before) => fs::write(path, [&before.text(), "\n"].concat()),
+        None => match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed,
         },
@@ -137,7 +138,7 @@ impl Store {
         }
         let mut lines = Vec::new();
         if let Some(file) = super::file_name(name) {
-            let before = self.image(name).map(|digest| digest.text()).unwrap_or_default();
+            let before = self.image(name).map(|record| record.text()).unwrap_or_default();
             lines.push(["image ", &file, " ", &before, "\n"].concat());
         }
         for (chain, diff_id) in missing {
@@ -159,6 +160,10 @@ mod tests {
         Digest([byte; 32])
     }
 
+    fn record(config: Digest) -> Record {
+        Record { config, manifest: Some(digest(9)), signatures: None }
+    }
+
     /// A pull of `layer` as `NAME` that has ended, all but the sync.
     fn pull(store: &Store, config: u8, layer: u8) -> Journal {
         let (config, layer) = (digest(config), digest(layer));
@@ -166,7 +171,7 @@ mod tests {
         let made = store.begin_layer(&layer).unwrap();
         fs::write(made.join("file"), "x").unwrap();
         store.commit_layer(&made, &layer).unwrap();
-        store.put_image(NAME, &config).unwrap();
+        store.put_image(NAME, &record(config)).unwrap();
         journal
     }
 
@@ -194,7 +199,7 @@ mod tests {
         age(&unsynced);
         drop(store);
         let store = open(dir.path());
-        assert_eq!((has(&store, 1), has(&store, 2), store.image(NAME)), (true, false, Some(digest(1))));
+        assert_eq!((has(&store, 1), has(&store, 2), store.image(NAME)), (true, false, Some(record(digest(1)))));
         assert!(!unsynced.path.exists());
     }
 
@@ -214,7 +219,7 @@ mod tests {
         let unsynced = pull(&store, 1, 1);
         drop(store);
         let store = open(dir.path());
-        assert_eq!((has(&store, 1), store.image(NAME)), (true, Some(digest(1))));
+        assert_eq!((has(&store, 1), store.image(NAME)), (true, Some(record(digest(1)))));
         assert!(!unsynced.path.exists());
     }
 

@@ -1,0 +1,128 @@
+//! From a name to what it stands for: manifest, signatures, configuration.
+
+use super::{again, hash, Pull};
+use crate::proto::digest::Digest;
+use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
+use crate::steps::source::Error;
+use crate::steps::verify;
+use crate::sys::io_text;
+
+/// What a name stands for on this machine.
+pub struct Resolved {
+    /// Of the documents on the way: the index, if there is one, and the manifest.
+    pub digests: Vec<Digest>,
+    pub config: Descriptor,
+    /// Lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+impl Pull<'_> {
+    /// The manifest for this machine, through an index where there is one.
+    pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
+        let mut wanted = self.source.wanted();
+        let mut digests = Vec::new();
+        for _ in 0..=oci::INDEX_DEPTH_MAX {
+            let bytes = self.source.manifest(wanted.as_ref())?;
+            let digest = hash(&bytes);
+            if wanted.is_some_and(|wanted| wanted != digest) {
+                return Err(Error::refused(&["manifest: has the digest ", &digest.text()].concat()));
+            }
+            digests.push(digest);
+            let document = oci::document(&bytes);
+            let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
+            let choices = match document {
+                Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
+                Document::Index(choices) => choices,
+            };
+            let (architecture, variant) = self.platform();
+            let choice = oci::choose(&choices, architecture, variant);
+            let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
+            wanted = Some(choice.descriptor.digest);
+        }
+        Err(Error::refused("an index in an index in an index"))
+    }
+
+    fn platform(&self) -> (&str, &str) {
+        let (own, own_variant) = oci::platform(std::env::consts::ARCH);
+        match (&self.line.architecture, &self.line.variant) {
+            (None, None) => (own, own_variant),
+            (architecture, variant) => {
+                let architecture = architecture.as_deref().unwrap_or(own);
+                let default = if architecture == own { own_variant } else { "" };
+                (architecture, variant.as_deref().unwrap_or(default))
+            }
+        }
+    }
+
+    pub(super) fn config(&mut self, resolved: &Resolved) -> Result<ImageConfig, Error> {
+        let config = &resolved.config;
+        let object = ["configuration ", &config.digest.short()].concat();
+        let refused = |why: &str| Error::refused(why).of(&object);
+        let bytes = match self.store.config(&config.digest) {
+            Some(bytes) if hash(&bytes) == config.digest => bytes,
+            _ => {
+                let bytes = again(self.report, &object, &mut || self.document(config))?;
+                self.keep(&config.digest, &bytes)?;
+                bytes
+            }
+        };
+        let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
+        if parsed.diff_ids.len() != resolved.layers.len() {
+            return Err(refused("names another number of layers than the manifest"));
+        }
+        Ok(parsed)
+    }
+
+    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if descriptor.size > oci::DOCUMENT_MAX {
+            return Err(Error::refused("larger than 4 MiB"));
+        }
+        let bytes = self.source.document(descriptor)?;
+        match hash(&bytes) {
+            got if got == descriptor.digest => Ok(bytes),
+            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+        }
+    }
+
+    /// Whether one of our keys has signed it; the digest of the signatures'
+    /// manifest. They are kept: the stored image is checked by them.
+    pub(super) fn verified(&mut self, digests: &[Digest]) -> Result<Option<Digest>, Error> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut refusal = verify::refusal(&[]);
+        for digest in digests {
+            let Some(manifest) = self.source.signatures(digest)? else { continue };
+            let mut payloads = Vec::new();
+            let checked = verify::image(self.keys, digests, &manifest, &mut |payload| {
+                let bytes = self.source.document(payload)?;
+                payloads.push((payload.digest, bytes.clone()));
+                Ok(bytes)
+            });
+            match checked {
+                Ok(_) => {
+                    payloads.push((hash(&manifest), manifest));
+                    payloads.iter().try_for_each(|(digest, bytes)| self.keep(digest, bytes))?;
+                    return Ok(payloads.last().map(|(digest, _)| *digest));
+                }
+                // A network that fails says nothing about signatures.
+                Err(error) if error.unreachable => return Err(error),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    /// The same by what the store has.
+    pub(super) fn verified_here(&self, manifest: &Digest, signatures: &Digest) -> bool {
+        let stored = |digest: &Digest| self.store.config(digest).filter(|bytes| hash(bytes) == *digest);
+        let fetch = &mut |payload: &Descriptor| {
+            stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"))
+        };
+        stored(signatures).is_some_and(|bytes| verify::image(self.keys, &[*manifest], &bytes, fetch).is_ok())
+    }
+}

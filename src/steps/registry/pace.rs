@@ -1,0 +1,64 @@
+//! How slow a body may be.
+
+use crate::sys::machine;
+use std::io::{self, Read};
+
+/// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
+pub const DOCUMENT: Pace = Pace::new(30_000, u64::MAX);
+pub const BLOB: Pace = Pace::new(60_000, 60 << 10);
+
+/// What a body has to bring in each stretch of waiting for it.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    stretch_ms: u64,
+    floor_bytes: u64,
+    waited_ms: u64,
+    bytes: u64,
+}
+
+impl Pace {
+    const fn new(stretch_ms: u64, floor_bytes: u64) -> Pace {
+        Pace { stretch_ms, floor_bytes, waited_ms: 0, bytes: 0 }
+    }
+
+    /// After `waited_ms` more for `bytes`: whether that is fast enough.
+    fn keeps(&mut self, waited_ms: u64, bytes: u64) -> bool {
+        self.waited_ms += waited_ms;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.waited_ms < self.stretch_ms {
+            return true;
+        }
+        let keeps = self.bytes >= self.floor_bytes;
+        (self.waited_ms, self.bytes) = (0, 0);
+        keeps
+    }
+
+    /// Reads of `inner`, which is given up where it is too slow: one byte now and
+    /// then is no silence, and would keep a machine for days. What we do with the
+    /// bytes ourselves takes none of its time.
+    pub fn read(&mut self, inner: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+        let start_ms = machine::uptime_ms();
+        let count = inner.read(buffer)?;
+        let waited_ms = machine::uptime_ms().saturating_sub(start_ms);
+        if count > 0 && !self.keeps(waited_ms, count as u64) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_of_a_byte_now_and_then_is_too_slow() {
+        let mut blob = BLOB;
+        // 2 KiB/s for an hour, then 0.5 KiB/s: the next full minute tells.
+        assert!((0..3600).all(|_| blob.keeps(1000, 2048)));
+        let mut seconds = (1..).skip_while(|_| blob.keeps(1000, 512));
+        assert_eq!(seconds.next(), Some(60));
+        let mut document = DOCUMENT;
+        assert!(document.keeps(29_999, 1 << 20) && !document.keeps(1, 1 << 20));
+    }
+}
