@@ -16,7 +16,9 @@ mod scenarios;
 mod secrets;
 
 use ocinit::host::image::{self, Entry};
-use ocinit::proto::reference::Reference;
+use ocinit::proto::flags;
+use ocinit::proto::mirror::Mirrors;
+use ocinit::proto::proxy::Proxies;
 use ocinit::report::{Failure, Report};
 use ocinit::steps::pull::{self, Access};
 use ocinit::steps::resolver::Resolver;
@@ -112,10 +114,18 @@ impl Lab {
     }
 
     fn pull_by(&self, name: &str, tls_verify: bool, store: &str) -> Result<pull::Image, Failure> {
+        let verify = format!("--tls-verify={tls_verify}");
+        self.pull_line(&[&verify, name], Mirrors::default(), store)
+    }
+
+    fn pull_line(&self, words: &[&str], mirrors: Mirrors, store: &str) -> Result<pull::Image, Failure> {
         let report = Report { quiet: true, ..Report::on_host() };
         let store = Store::open(&self.folder.path().join(store), false, &report).unwrap();
-        let access = Access { tls_verify, resolver: Arc::new(Resolver::from_host()) };
-        pull::image(&Reference::parse(name).unwrap(), &store, &access, &report)
+        let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+        let line = flags::parse(&words, &|_| None).unwrap();
+        let resolver = Arc::new(Resolver::from_host());
+        let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
+        pull::image(&line, &store, &access, &report)
     }
 
     /// What the store holds of layers, complete or half done.

@@ -40,7 +40,9 @@ mod tests {
         assert_eq!(refusal(br#"{"errors":[{"message":"x"}]}"#).as_deref(), Some("x"));
         let long = ["{\"errors\":[{\"code\":\"", &"x".repeat(999), "\"}]}"].concat();
         assert_eq!(refusal(long.as_bytes()).unwrap().len(), REASON_MAX);
-        for other in ["", "<html>", "{}", "[]", r#"{"errors":[]}"#, r#"{"errors":{"0":1}}"#, r#"{"errors":[{"code":5}]}"#] {
+        for other in
+            ["", "<html>", "{}", "[]", r#"{"errors":[]}"#, r#"{"errors":{"0":1}}"#, r#"{"errors":[{"code":5}]}"#]
+        {
             assert_eq!(refusal(other.as_bytes()), None, "{other}");
         }
     }

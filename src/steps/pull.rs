@@ -83,9 +83,10 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
     let mut pull = Pull { key: key(&name, line), name, line, keys: &access.keys, source, store, report, bytes: 0 };
     let image = match line.pull {
-        PullPolicy::Never => pull.stored().map(|stored| stored.image).ok_or_else(|| {
-            pull.failure("", "is not stored, and --pull=never forbids to fetch it")
-        }),
+        PullPolicy::Never => pull
+            .stored()
+            .map(|stored| stored.image)
+            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids to fetch it")),
         PullPolicy::Missing => match pull.stored() {
             Some(stored) => Ok(stored.image),
             None => pull.fetch().or_else(|error| pull.fall_back(error)),
@@ -117,9 +118,7 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
     Ok(match &line.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
-        Reference::Archive(archive) => {
-            Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner)))
-        }
+        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
     })
 }
 

@@ -26,12 +26,12 @@ use super::rootfs::c_path;
 use crate::proto::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, mount};
+use record::Record;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{symlink, MetadataExt};
-use record::Record;
 use std::path::{Path, PathBuf};
 
 /// An open store.

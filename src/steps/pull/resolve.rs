@@ -120,9 +120,7 @@ impl Pull<'_> {
     /// The same by what the store has.
     pub(super) fn verified_here(&self, manifest: &Digest, signatures: &Digest) -> bool {
         let stored = |digest: &Digest| self.store.config(digest).filter(|bytes| hash(bytes) == *digest);
-        let fetch = &mut |payload: &Descriptor| {
-            stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"))
-        };
+        let fetch = &mut |payload: &Descriptor| stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"));
         stored(signatures).is_some_and(|bytes| verify::image(self.keys, &[*manifest], &bytes, fetch).is_ok())
     }
 }

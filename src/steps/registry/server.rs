@@ -229,7 +229,9 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
         }
         let next = response.headers.get("location").and_then(|next| absolute(&target, next));
         response.body.discard();
-        target = next.filter(|next| is_safe(url, next)).ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
+        target = next
+            .filter(|next| is_safe(url, next))
+            .ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
     }
     Err(Error::refused("redirects more than 5 times"))
 }
@@ -272,7 +274,10 @@ fn checked(response: Response, is_part: bool) -> Result<Response, Error> {
         401 => return Err(unauthorized(true)),
         403 => ("refuses access", Some("the user may not pull this image, or there is none of that name")),
         404 => ("has no such image or tag", None),
-        429 => ("says that we ask too often", Some("a user has more pulls than nobody (--creds), and a mirror asks once (b2c.registry_mirror)")),
+        429 => (
+            "says that we ask too often",
+            Some("a user has more pulls than nobody (--creds), and a mirror asks once (b2c.registry_mirror)"),
+        ),
         500..=599 => ("has an error of its own", None),
         _ => ("gives an answer that we do not understand", None),
     };

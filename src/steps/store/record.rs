@@ -15,7 +15,11 @@ pub struct Record {
 impl Record {
     pub fn parse(text: &str) -> Option<Record> {
         let mut digests = text.split_whitespace().map(|word| Digest::parse(word).ok());
-        Some(Record { config: digests.next()??, manifest: digests.next().flatten(), signatures: digests.next().flatten() })
+        Some(Record {
+            config: digests.next()??,
+            manifest: digests.next().flatten(),
+            signatures: digests.next().flatten(),
+        })
     }
 
     pub fn text(&self) -> String {
