@@ -5,6 +5,7 @@ use ocinit::report::{Outcome, Report};
 use ocinit::steps::end::Ending;
 use ocinit::steps::network::{self, Network};
 use ocinit::steps::pipeline::{self, Machine};
+use ocinit::steps::pull::Access;
 use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
 use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
@@ -35,21 +36,16 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     report.section("boot", true);
     let ready = prepare(config, report);
     report.end_section("boot");
-    let (network, resolver, store) = ready?;
+    let (network, access, store) = ready?;
 
-    let status = pipeline::run(&Machine {
-        config,
-        store: &store,
-        resolver: resolver.into(),
-        resolv_conf: network::resolv_conf(&network),
-        report,
-    });
+    let status =
+        pipeline::run(&Machine { config, store: &store, access, resolv_conf: network::resolv_conf(&network), report });
     report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
 }
 
 /// Everything that containers need of the machine.
-fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Resolver, Store)> {
+fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Access, Store)> {
     drivers::load(&config.insmods, report);
     clock::floor(report);
     let network = network::up_within(options::network_limits(config), report)
@@ -58,8 +54,9 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Resolver, Stor
     if let Some(peer) = &config.ntp_peer {
         clock::set(peer, &resolver, report);
     }
+    let access = Access::at_boot(config, resolver)?;
     let on_disk = cache::open(&config.cache_device, report);
     let store = Store::at_boot(on_disk, report)?;
     early::set_hostname(&config.hostname, report);
-    Ok((network, resolver, store))
+    Ok((network, access, store))
 }

@@ -9,6 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// Answers in the script's order and hears what is asked.
 struct Server {
@@ -147,17 +148,22 @@ fn what_is_not_kept_is_not_used_again() {
     for first in [
         "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 3\r\n\r\none",
         "HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\none",
-        "HTTP/1.1 200 OK\r\n\r\none",
         // What came too much could be taken for the next answer.
         "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\noneHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\nevil",
     ] {
-        let answers: &'static [&'static str] = Box::leak(Box::new([first]));
+        // The server would answer on the first connection too.
+        let answers: &'static [&'static str] = Box::leak(Box::new([first, "HTTP/1.1 500 Wrong\r\n\r\n"]));
         let server = Server::start(Box::leak(Box::new([answers, &[TWO]])));
         let client = plain();
         assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("one"), "{first}");
         assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"), "{first}");
         assert_eq!(server.lines(), ["0 GET / HTTP/1.1", "1 GET / HTTP/1.1"]);
     }
+    let server = Server::start(&[&["HTTP/1.1 200 OK\r\n\r\nall of it"], &[TWO]]);
+    let client = plain();
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("all of it"));
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"));
 }
 
 #[test]
@@ -281,6 +287,18 @@ fn a_proxy_that_is_away_is_named() {
     }
 }
 
+#[test]
+fn bytes_that_wait_behind_a_body_are_no_answer() {
+    // More than what is read with the head, so that the rest stays in the socket.
+    let long = "x".repeat(9000);
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n{long}HTTP/1.1 404 Evil\r\n\r\n");
+    let answers: &'static [&'static str] = Box::leak(Box::new([&*answer.leak()]));
+    let server = Server::start(Box::leak(Box::new([answers, &[TWO]])));
+    let client = plain();
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok(&long));
+    assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"));
+}
+
 /// Keys and certificates by openssl: an authority, a server's for 127.0.0.1, a client's.
 struct Certificates(tempfile::TempDir);
 
@@ -321,16 +339,22 @@ impl Certificates {
     }
 
     fn server(&self, args: &[&str]) -> TlsServer {
-        let mut command = Command::new("openssl");
-        command.args(["s_server", "-accept", "127.0.0.1:0", "-www", "-cert", "server.pem", "-key", "server.key"]);
-        command.args(args).current_dir(self.0.path()).stdin(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = lines.find_map(|line| line.unwrap().strip_prefix("ACCEPT ").map(String::from)).expect("a port");
-        let port = line.rsplit_once(':').unwrap().1.parse().unwrap();
+        let (server, lines) = self.start(&[&["-www"], args].concat());
         // Reads on, so that the server never waits for its log; ends with it.
         std::thread::spawn(move || lines.for_each(drop));
-        TlsServer { port, child }
+        server
+    }
+
+    /// Also gives what the server says behind its port.
+    fn start(&self, args: &[&str]) -> (TlsServer, impl Iterator<Item = String> + Send + use<>) {
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server.key"]);
+        command.args(args).current_dir(self.0.path()).stdin(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.starts_with("ACCEPT ")).expect("a port");
+        let port = line.rsplit_once(':').unwrap().1.parse().unwrap();
+        (TlsServer { port, child }, lines)
     }
 }
 
@@ -418,12 +442,10 @@ fn a_server_of_plain_http_is_told_from_a_bad_certificate() {
     assert!(error.hint.is_some_and(|hint| hint.contains("plain http")));
 }
 
-#[test]
-fn tls_goes_through_a_tunnel_to_the_server_itself() {
-    let made = Certificates::make();
-    let server = made.server(&[]);
-    let (listener, port) = (TcpListener::bind("127.0.0.1:0").unwrap(), server.port);
-    let proxies = format!("https=http://{}", listener.local_addr().unwrap());
+/// A proxy for one tunnel to 127.0.0.1:PORT: its name, and what it is asked.
+fn tunnel(port: u16) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = listener.local_addr().unwrap().to_string();
     let proxy = std::thread::spawn(move || {
         let (mut near, _) = listener.accept().unwrap();
         let asked = head(&mut near).unwrap();
@@ -440,6 +462,31 @@ fn tls_goes_through_a_tunnel_to_the_server_itself() {
         let _ = upward.join();
         asked
     });
-    server.serves(&client(&proxies, true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
-    assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n")));
+    (name, proxy)
+}
+
+#[test]
+fn tls_goes_through_a_tunnel_to_the_server_itself() {
+    let made = Certificates::make();
+    let server = made.server(&[]);
+    let (name, proxy) = tunnel(server.port);
+    server.serves(&client(&format!("https={name}"), true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
+    assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n", server.port)));
+}
+
+#[test]
+fn a_proxys_password_ends_at_the_proxy() {
+    let made = Certificates::make();
+    // This server shows what it gets, and sends what it is given.
+    let (mut server, lines) = made.start(&[]);
+    server.child.stdin.as_mut().unwrap().write_all(ONE.as_bytes()).unwrap();
+    let (name, proxy) = tunnel(server.port);
+    let client = client(&format!("https=http://u:p@{name}"), false, &[]);
+    assert_eq!(read(server.get(&client).unwrap()), ok("one"));
+    drop(client);
+    assert!(proxy.join().unwrap().contains("\r\nproxy-authorization: Basic dTpw\r\n"));
+    let request: Vec<String> =
+        lines.skip_while(|line| !line.starts_with("GET /")).take_while(|line| !line.is_empty()).collect();
+    assert!(request.iter().any(|line| line.starts_with("accept: a/b")), "{request:?}");
+    assert!(!request.iter().any(|line| line.contains("authorization")), "{request:?}");
 }

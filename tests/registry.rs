@@ -121,7 +121,7 @@ impl Lab {
     fn pull_line(&self, words: &[&str], mirrors: Mirrors, store: &str) -> Result<pull::Image, Failure> {
         let report = Report { quiet: true, ..Report::on_host() };
         let store = Store::open(&self.folder.path().join(store), false, &report).unwrap();
-        let words: Vec<String> = words.iter().map(|word| word.to_string()).collect();
+        let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
         let line = flags::parse(&words, &|_| None).unwrap();
         let resolver = Arc::new(Resolver::from_host());
         let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };

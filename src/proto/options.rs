@@ -4,6 +4,7 @@ use super::cmdline::Word;
 use super::cosign::{self, Key};
 use super::flags;
 use super::mirror::Mirrors;
+use super::proxy::Proxies;
 use super::shutdown;
 
 /// How an option takes values.
@@ -190,7 +191,7 @@ impl Config {
             "b2c.run_post" | "b2c.post_container" => &mut self.run_post,
             "b2c.proxy" => {
                 self.proxy.push(value);
-                return Ok(());
+                return Proxies::parse(&self.proxy).map(drop).map_err(|error| wrong(&word.key, error.text()));
             }
             "b2c.registry_mirror" => {
                 return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
@@ -447,6 +448,7 @@ mod tests {
                 "b2c.log" => "b2c.log=plain".into(),
                 "b2c.cache_device" => "b2c.cache_device=auto".into(),
                 "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
+                "b2c.proxy" => "b2c.proxy=http=http://y".into(),
                 "b2c.verify_key" => "b2c.verify_key=/x".into(),
                 "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
                 name => [name, "=x"].concat(),

@@ -67,6 +67,18 @@ impl Proxies {
         Ok(proxies)
     }
 
+    /// `NAME=value` for programs, in both spellings: curl heeds only the small `http_proxy`, others the large one.
+    pub fn env(&self) -> Vec<String> {
+        let url = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| proxy.url.clone());
+        let no = Some(self.no.join(",")).filter(|list| !list.is_empty());
+        let all = [("http_proxy", url(&self.http)), ("https_proxy", url(&self.https)), ("no_proxy", no)];
+        let both = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        both.flat_map(|(name, value)| {
+            [name.into(), name.to_ascii_uppercase()].map(|name| [&name, "=", &value].concat())
+        })
+        .collect()
+    }
+
     /// The proxy for a request, if it goes through one.
     pub fn of(&self, url: &Url) -> Option<&Proxy> {
         let proxy = if url.https { &self.https } else { &self.http };

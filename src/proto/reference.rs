@@ -99,6 +99,15 @@ impl Reference {
         Remote::parse(text.strip_prefix("docker://").unwrap_or(text)).map(Reference::Registry)
     }
 
+    /// Whether no network is needed for it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Reference::Registry(_) => false,
+            Reference::Layout { .. } => true,
+            Reference::Archive(archive) => !archive.is_remote(),
+        }
+    }
+
     /// The name in full: the key of an image in the store.
     pub fn name(&self) -> String {
         match self {

@@ -6,10 +6,11 @@ use super::resolver::Resolver;
 use super::store::Store;
 use super::{cache, rootfs};
 use crate::proto::flags::{self, Container};
+use crate::proto::mirror::Mirrors;
+use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::io_text;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const USAGE: &str = "\
 ocinit: boots a machine straight into a container; on a host (as root):
@@ -85,22 +86,34 @@ fn parse(words: &[String]) -> Outcome<Container> {
     flags::parse(words, &|name| std::env::var(name).ok()).map_err(|why| usage(&why))
 }
 
-fn fetch(container: &Container, store: &Store, report: &Report) -> Outcome<pull::Image> {
-    let access = Access { tls_verify: container.tls_verify, resolver: Arc::new(Resolver::from_host()) };
-    pull::image(&container.image, store, &access, report)
+/// As podman does, by the environment's proxies; mirrors and keys are a machine's.
+fn access() -> Outcome<Access> {
+    let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
+    let value = |key: &str, names| variable(names).map(|value| [key, &value].concat());
+    let values = [
+        value("http=", ["http_proxy", "HTTP_PROXY"]),
+        value("https=", ["https_proxy", "HTTPS_PROXY"]),
+        value("no=", ["no_proxy", "NO_PROXY"]),
+    ];
+    let values: Vec<String> = values.into_iter().flatten().collect();
+    let proxies = Proxies::parse(&values);
+    let proxies = proxies.map_err(|error| usage(&["http_proxy, https_proxy or no_proxy: ", error.text()].concat()))?;
+    let resolver = Resolver::from_host().into();
+    Ok(Access { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
 fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let (store, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
-    let image = fetch(&container, &store, &quiet)?;
+    let access = access()?;
+    let image = pull::image(&container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let surroundings = Surroundings {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        env: Vec::new(),
+        env: if container.http_proxy { access.proxies.env() } else { Vec::new() },
         forward_signals: true,
         started: &|| image.sync(),
         report,
@@ -116,7 +129,7 @@ fn pull(words: &[String], report: &Report) -> Outcome<i32> {
     if !container.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
-    fetch(&container, &store, report).map(|_| 0)
+    pull::image(&container, &store, &access()?, report).map(|_| 0)
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
@@ -125,7 +138,7 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
-    let image = fetch(&container, &store, report)?;
+    let image = pull::image(&container, &store, &access()?, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_read_only(&image.layers, &dir, &target, report);
     // The kernel has looked the names up: the folder is not needed any more.

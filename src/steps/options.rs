@@ -4,7 +4,6 @@ use super::network::{Limits, Network, LIMITS};
 use crate::proto::cmdline::{self, Word};
 use crate::proto::flags;
 use crate::proto::options::{policy, CacheDevice, Config};
-use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{io_text, signal};
 use std::fs::File;
@@ -73,7 +72,7 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
 fn all_local(config: &Config) -> bool {
     let is_local = |line: &String| {
         let parsed = flags::parse_line(line, &|_| None);
-        parsed.is_ok_and(|container| matches!(container.image, Reference::Layout { .. }))
+        parsed.is_ok_and(|container| container.image.is_local())
     };
     config.run.iter().chain(&config.run_post).all(is_local)
 }

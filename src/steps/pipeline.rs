@@ -4,12 +4,10 @@ use super::container::{self, Asked, Exit, Surroundings};
 use super::early;
 use super::end::Ending;
 use super::pull::{self, Access, Image};
-use super::resolver::Resolver;
 use super::store::Store;
 use crate::proto::flags::{self, Container};
 use crate::proto::options::{Config, OnFail};
 use crate::report::{Failure, Outcome, Report};
-use std::sync::Arc;
 
 /// What the pipeline knows of itself: the variables of the dialect.
 #[derive(Default)]
@@ -69,7 +67,7 @@ const OUR_FAILURE: i32 = 125;
 pub struct Machine<'a> {
     pub config: &'a Config,
     pub store: &'a Store,
-    pub resolver: Arc<Resolver>,
+    pub access: Access,
     pub resolv_conf: String,
     pub report: &'a Report,
 }
@@ -119,9 +117,8 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     let container = flags::parse_line(line, &variable);
     let fail = |why: String| Failure::new("container", ["b2c.run=«", &flags::shown(line), "»: ", &why].concat());
     let container = container.map_err(fail)?;
-    let access = Access { tls_verify: container.tls_verify, resolver: machine.resolver.clone() };
     report.section("pull", true);
-    let image = pull::image(&container.image, machine.store, &access, report);
+    let image = pull::image(&container, machine.store, &machine.access, report);
     report.end_section("pull");
     let image = image?;
     let exit = run_image(machine, &container, &image, env);
@@ -133,6 +130,10 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
 fn run_image(machine: &Machine, container: &Container, image: &Image, env: Vec<String>) -> Outcome<Exit> {
     if let Some(stopped) = container::asked_to_stop() {
         return Ok(stopped);
+    }
+    let mut env = env;
+    if container.http_proxy {
+        env.extend(machine.access.proxies.env());
     }
     let started = || {
         early::hurry(false);

@@ -14,15 +14,16 @@ use super::source::{Error, Source};
 use super::store::journal::Journal;
 use super::store::record::Record;
 use super::store::Store;
+use super::verify;
 use crate::proto::cosign::Key;
 use crate::proto::digest::Digest;
 use crate::proto::flags::{Container, PullPolicy};
 use crate::proto::mirror::Mirrors;
 use crate::proto::oci::{self, Descriptor, ImageConfig};
+use crate::proto::options::Config;
 use crate::proto::progress::size;
 use crate::proto::proxy::Proxies;
 use crate::proto::reference::Reference;
-use crate::proto::retry::Policy;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
 use layers::Wanted;
@@ -70,6 +71,16 @@ pub struct Access {
     pub keys: Vec<Key>,
 }
 
+impl Access {
+    /// What the options say.
+    pub fn at_boot(config: &Config, resolver: Resolver) -> Outcome<Access> {
+        let proxies = Proxies::parse(&config.proxy);
+        let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
+        let keys = verify::keys(&config.verify_keys)?;
+        Ok(Access { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
+    }
+}
+
 /// How often what arrives damaged is asked for.
 const TRIES: u32 = 3;
 
@@ -81,7 +92,9 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     let name = line.image.name();
     let source = source(line, store, access, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
-    let mut pull = Pull { key: key(&name, line), name, line, keys: &access.keys, source, store, report, bytes: 0 };
+    // What lies in the initramfs is trusted as the keys there are.
+    let keys = if line.image.is_local() { &[] } else { access.keys.as_slice() };
+    let mut pull = Pull { key: key(&name, line), name, line, keys, source, store, report, bytes: 0 };
     let image = match line.pull {
         PullPolicy::Never => pull
             .stored()
@@ -112,7 +125,7 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
         cert_dir: line.cert_dir.as_deref(),
         creds: line.creds.as_ref(),
         authfile: line.authfile.as_deref(),
-        retry: Policy { retries: line.retries, delay_ms: line.retry_delay_ms },
+        retry: line.retry,
         report,
     };
     Ok(match &line.image {

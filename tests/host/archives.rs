@@ -19,7 +19,7 @@ fn seen(host: &Host, name: &str) -> BTreeMap<PathBuf, String> {
     assert_eq!(ended.code, 0, "{name}: {}", ended.err);
     let seen = tree(&target);
     assert!(Command::new("umount").arg(&target).status().unwrap().success());
-    assert!(host.stored("tmp").is_empty(), "{name}");
+    assert!(host.left().is_empty(), "{name}");
     seen
 }
 
@@ -29,7 +29,7 @@ fn refused(host: &Host, name: &str) -> String {
     let _ = std::fs::remove_dir_all(host.store());
     let ended = host.ocinit(&["pull", name]);
     assert_eq!(ended.code, 125, "{name}");
-    assert!(host.stored("images").is_empty() && host.stored("tmp").is_empty(), "{name}");
+    assert!(host.stored("images").is_empty() && host.left().is_empty(), "{name}");
     ended.err.lines().find(|line| line.contains("FAIL pull")).unwrap_or_default().to_string()
 }
 
@@ -262,8 +262,34 @@ fn archives_that_are_refused() {
     assert!(refused(&host, &format!("oci-archive:{fifo}")).ends_with(": is no regular file"));
     let nowhere = refused(&host, "oci-archive:/nowhere/x.tar");
     assert!(nowhere.ends_with("oci-archive:/nowhere/x.tar: no such file or directory"), "{nowhere}");
-    let remote = refused(&host, "docker-archive:http://localhost/x.tar");
-    assert!(remote.ends_with("archives over http(s) are not there yet"), "{remote}");
+}
+
+/// Serves one file, whatever is asked for, until the test's end.
+fn serve(bytes: Vec<u8>) -> u16 {
+    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let port = server.server_addr().to_ip().unwrap().port();
+    std::thread::spawn(move || {
+        for request in server.incoming_requests() {
+            let _ = request.respond(tiny_http::Response::from_data(bytes.clone()));
+        }
+    });
+    port
+}
+
+#[test]
+fn archives_of_a_server() {
+    let Some(host) = Host::new("remote") else { return };
+    let layout = host.layout("whole", images::layers(&host.payload));
+    let file = host.dir.join("x.tar").display().to_string();
+    done("skopeo", &["--insecure-policy", "copy", &layout, &format!("oci-archive:{file}:v1")]);
+    let bytes = std::fs::read(file).unwrap();
+    let digest = ocinit::host::image::sha256(&bytes);
+    let url = format!("oci-archive:http://127.0.0.1:{}/x.tar:v1", serve(bytes));
+    let expected = seen(&host, &layout);
+    assert_eq!(seen(&host, &url), expected);
+    assert_eq!(seen(&host, &format!("{url}#sha256:{digest}")), expected);
+    let other = refused(&host, &format!("{url}#sha256:{}", "0".repeat(64)));
+    assert!(other.contains(&format!("has the digest sha256:{digest}")), "{other}");
 }
 
 /// A configuration or a layer that is not what docker's format says of it.

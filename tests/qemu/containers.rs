@@ -1,6 +1,7 @@
 //! What containers are given, and what comes back from them.
 
 use crate::lab::{boot, lab, POWER_DOWN};
+use std::process::Command;
 
 #[test]
 fn hello() {
@@ -185,13 +186,24 @@ fn every_kind_of_image() {
 #[test]
 fn image_in_the_initramfs_without_a_network() {
     let Some(lab) = lab() else { return };
-    let initramfs = lab.build("with-image", |spec| spec.added.push((lab.dir.join("payload"), "images/payload".into())));
-    let seen = lab.boot("no_network_card", r#"b2c.run="oci:/images/payload:latest echo from a folder""#, |machine| {
+    let archive = lab.dir.join("payload.tar.gz");
+    let tar = Command::new("tar").arg("-C").arg(lab.dir.join("payload")).arg("-czf").arg(&archive).arg(".").status();
+    assert!(tar.expect("tar").success());
+    let initramfs = lab.build("with-image", |spec| {
+        let images = [(lab.dir.join("payload"), "images/payload".into()), (archive, "images/payload.tar.gz".into())];
+        spec.added.extend(images);
+    });
+    let words = [
+        r#"b2c.run="oci:/images/payload:latest echo from a folder""#,
+        r#"b2c.run="oci-archive:/images/payload.tar.gz echo from a file""#,
+    ];
+    let seen = lab.boot("no_network_card", &words.join(" "), |machine| {
         machine.network = ocinit::host::qemu::Network::None;
         machine.initrd = initramfs;
         machine.icount = true;
     });
     seen.over(0, POWER_DOWN);
     seen.at("from a folder");
+    seen.at("from a file");
     seen.says("WARN");
 }

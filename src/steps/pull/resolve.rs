@@ -34,24 +34,12 @@ impl Pull<'_> {
                 Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
                 Document::Index(choices) => choices,
             };
-            let (architecture, variant) = self.platform();
+            let (architecture, variant) = self.line.platform(std::env::consts::ARCH);
             let choice = oci::choose(&choices, architecture, variant);
             let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
             wanted = Some(choice.descriptor.digest);
         }
         Err(Error::refused("an index in an index in an index"))
-    }
-
-    fn platform(&self) -> (&str, &str) {
-        let (own, own_variant) = oci::platform(std::env::consts::ARCH);
-        match (&self.line.architecture, &self.line.variant) {
-            (None, None) => (own, own_variant),
-            (architecture, variant) => {
-                let architecture = architecture.as_deref().unwrap_or(own);
-                let default = if architecture == own { own_variant } else { "" };
-                (architecture, variant.as_deref().unwrap_or(default))
-            }
-        }
     }
 
     pub(super) fn config(&mut self, resolved: &Resolved) -> Result<ImageConfig, Error> {

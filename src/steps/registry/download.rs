@@ -16,6 +16,7 @@ pub type Open = Box<dyn FnMut(u64) -> Result<Response, Error> + Send>;
 /// A server that brings less each time is one that fails.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
+/// A body as it comes.
 pub struct Download {
     open: Open,
     /// Of the whole, where that is known.

@@ -43,6 +43,7 @@ impl Ask<'_> {
     }
 }
 
+/// A server, and what was learned of it.
 pub struct Server {
     remote: Remote,
     mirror: Option<Mirror>,

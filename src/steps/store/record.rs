@@ -2,6 +2,7 @@
 
 use crate::proto::digest::Digest;
 
+/// An image as it was last pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Of the image's configuration: its ID.
