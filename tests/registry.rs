@@ -60,7 +60,7 @@ impl Trial {
     ) -> Option<Trial> {
         let client = Client::new(&format!("registry-{name}"))?;
         let fake = Fake::start(blobs, fault);
-        let relay = Relay::start(fake.address, plan);
+        let relay = Relay::plain(fake.address, plan);
         Some(Trial { fake, relay, client })
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest limit of the product is a minute; a busy machine is given some room.
 const PATIENCE_S: &str = "150";
@@ -27,7 +28,9 @@ impl Client {
             println!("skipped: this takes root");
             return None;
         }
-        Some(Client { dir: super::scratch(name), env: Vec::new() })
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        Some(Client { dir: super::scratch(&format!("{name}-{number}")), env: Vec::new() })
     }
 
     pub fn store(&self) -> PathBuf {

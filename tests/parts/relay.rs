@@ -48,6 +48,8 @@ struct State {
 
 struct Shared {
     upstream: SocketAddr,
+    /// The server speaks no TLS, and hangs up on those who try. tiny_http would wait.
+    is_plain: bool,
     plan: Box<dyn Fn(usize) -> Fault + Send + Sync>,
     state: Mutex<State>,
     changed: Condvar,
@@ -61,11 +63,20 @@ pub struct Relay {
 impl Relay {
     /// Before `upstream`; `plan` tells the fault of each connection by its number.
     pub fn start(upstream: SocketAddr, plan: impl Fn(usize) -> Fault + Send + Sync + 'static) -> Relay {
+        Relay::before(upstream, false, Box::new(plan))
+    }
+
+    /// Before a server that speaks no TLS, and says so.
+    pub fn plain(upstream: SocketAddr, plan: impl Fn(usize) -> Fault + Send + Sync + 'static) -> Relay {
+        Relay::before(upstream, true, Box::new(plan))
+    }
+
+    fn before(upstream: SocketAddr, is_plain: bool, plan: Box<dyn Fn(usize) -> Fault + Send + Sync>) -> Relay {
         let listener = TcpListener::bind((super::loopback(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let state = State { counts: Counts::default(), gate: Gate::Open, open: Vec::new() };
         let state = Mutex::new(state);
-        let shared = Arc::new(Shared { upstream, plan: Box::new(plan), state, changed: Condvar::new() });
+        let shared = Arc::new(Shared { upstream, is_plain, plan, state, changed: Condvar::new() });
         let own = shared.clone();
         std::thread::spawn(move || own.listen(listener));
         Relay { address, shared }
@@ -178,6 +189,10 @@ impl Shared {
             Fault::Reset(bytes) | Fault::Close(bytes) | Fault::Stall(bytes) | Fault::Drip(bytes) => bytes,
         };
         let mut buffer = vec![0; 64 << 10];
+        // RFC 8446, section 5.1: a handshake.
+        if self.is_plain && client.peek(&mut buffer[..1]).is_ok() && buffer[0] == 22 {
+            return;
+        }
         loop {
             if left == 0 {
                 self.count(|counts| counts.faults += 1);
@@ -214,18 +229,29 @@ impl Shared {
         }
     }
 
-    /// What had not left yet is lost, and was never on the wire.
+    /// The next close is an RST. All that was passed on has left by then: what
+    /// is counted is what the client can read.
     fn reset(&self, client: &TcpStream) {
-        let (now, mut unsent) = (libc::linger { l_onoff: 1, l_linger: 0 }, 0);
+        while unsent(client) > 0 && wait(&[client], 0) == 0 {
+            std::thread::yield_now();
+        }
+        let now = libc::linger { l_onoff: 1, l_linger: 0 };
         let size = size_of::<libc::linger>() as libc::socklen_t;
-        // SAFETY: an integer of ours is written.
-        unsafe { libc::ioctl(client.as_raw_fd(), libc::TIOCOUTQ, &mut unsent) };
         // SAFETY: the structure is ours, and has the size that is told.
         unsafe {
             libc::setsockopt(client.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const now).cast(), size)
         };
-        self.count(|counts| counts.down -= unsent as u64);
     }
+}
+
+/// Bytes that the kernel still has to send; on loopback, what is sent has arrived.
+fn unsent(client: &TcpStream) -> i32 {
+    /// linux/sockios.h
+    const SIOCOUTQNSD: libc::c_ulong = 0x894b;
+    let mut count = 0;
+    // SAFETY: an integer of ours is written.
+    unsafe { libc::ioctl(client.as_raw_fd(), SIOCOUTQNSD, &mut count) };
+    count
 }
 
 /// Until the client ends it.
