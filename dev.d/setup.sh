@@ -9,11 +9,12 @@ PACKAGES=(
     squashfs-tools erofs-utils                       # layers that need no unpacking
     openssl                                          # keys and signatures of another maker
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
+    libcrypt1 libpcre2-8-0 libssl3 zlib1g            # the same, nginx
 )
 
 # Unpacked into target/tools: as installed packages these would start a service,
 # and chrony would remove the machine's own time daemon. `program package`.
-UNPACKED=("docker-registry docker-registry" "chronyd chrony")
+UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin")
 
 # The same for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
 BENCH_PULL=(
@@ -92,7 +93,7 @@ fetch_packages() {
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
-        dnsmasq skopeo umoci mksquashfs mkfs.erofs docker-registry chronyd "${@%% *}"; do
+        dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy "${@%% *}"; do
         type -P "$program" >/dev/null || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] || die "please install what brings these programs: ${missing[*]}"

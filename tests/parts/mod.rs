@@ -3,10 +3,17 @@
 
 #![allow(dead_code)]
 
+pub mod client;
+pub mod fake;
 pub mod images;
+pub mod relay;
+pub mod servers;
+pub mod table;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Mutex;
 
 const PAYLOAD: &str = "tests/payload/payload.rs";
@@ -39,6 +46,15 @@ pub fn scratch(name: &str) -> PathBuf {
     let gone = dir.clone();
     at_exit(move || drop(std::fs::remove_dir_all(gone)));
     dir
+}
+
+/// A loopback address that only its asker has: ports there are taken by nobody else, and are another host.
+pub fn loopback() -> Ipv4Addr {
+    static LAST: AtomicU8 = AtomicU8::new(0);
+    let number = LAST.fetch_add(1, Ordering::SeqCst) + 1;
+    // Of two test programs at a time, the process numbers differ in these bits.
+    let [_, _, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | middle & 63, low, number)
 }
 
 type Task = Box<dyn FnOnce() + Send>;

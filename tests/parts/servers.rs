@@ -1,0 +1,194 @@
+//! Debian's servers, each in a folder and at an address of its own, without root's rights or ports.
+
+use ocinit::sys::io::pipe;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+
+/// What a program has said, and whether it may say more.
+#[derive(Default)]
+struct Log {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// A program that serves for as long as it has an owner.
+pub struct Daemon {
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<(Mutex<Log>, Condvar)>,
+}
+
+impl Daemon {
+    /// Returns when it has said `ready`, which comes after its `listen`.
+    fn start(mut command: Command, address: SocketAddr, ready: &str) -> Daemon {
+        let (read, write) = pipe().unwrap();
+        command.stdin(Stdio::null()).stdout(write.try_clone().unwrap()).stderr(write);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        // The pipe ends with the program's own ends of it.
+        drop(command);
+        let log = Arc::new((Mutex::new(Log::default()), Condvar::new()));
+        let daemon = Daemon { address, child, log: log.clone() };
+        std::thread::spawn(move || {
+            for line in BufReader::new(std::fs::File::from(read)).lines().map_while(Result::ok) {
+                log.0.lock().unwrap().lines.push(line);
+                log.1.notify_all();
+            }
+            log.0.lock().unwrap().ended = true;
+            log.1.notify_all();
+        });
+        daemon.until(ready);
+        daemon
+    }
+
+    /// Returns when it has said that.
+    pub fn until(&self, text: &str) {
+        let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
+        let log = self.log.1.wait_while(self.log.0.lock().unwrap(), is_silent).unwrap();
+        assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
+    }
+
+    /// All that it has said with `text` in it.
+    pub fn said(&self, text: &str) -> Vec<String> {
+        let log = self.log.0.lock().unwrap();
+        log.lines.iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that nobody listens at, and nobody else will.
+fn free() -> SocketAddr {
+    TcpListener::bind((super::loopback(), 0)).unwrap().local_addr().unwrap()
+}
+
+/// A program in PATH, else where `./dev setup` unpacks what it does not install.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let unpacked = ["target/tools/usr/bin", "target/tools/usr/sbin", "/usr/sbin"].map(PathBuf::from);
+    let found =
+        std::env::split_paths(&path).chain(unpacked).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("{name} is missing: ./dev setup brings it"))
+}
+
+/// docker-registry over the blobs of `storage`. `parts` are more of its configuration, by section.
+pub fn registry(dir: &Path, storage: &Path, parts: &Value) -> Daemon {
+    registry_at(free(), dir, storage, parts)
+}
+
+/// The same at an address that is known before.
+pub fn registry_at(address: SocketAddr, dir: &Path, storage: &Path, parts: &Value) -> Daemon {
+    let mut config = serde_json::json!({
+        "version": "0.1",
+        "log": {"level": "info"},
+        "storage": {"filesystem": {"rootdirectory": storage}, "maintenance": {"uploadpurging": {"enabled": false}}},
+        "http": {"addr": address.to_string()},
+    });
+    for (section, part) in parts.as_object().into_iter().flatten() {
+        match &mut config[section] {
+            Value::Object(known) => known.extend(part.as_object().unwrap().clone()),
+            missing => *missing = part.clone(),
+        }
+    }
+    let file = dir.join(format!("registry-{}.yml", address.ip()));
+    // JSON is YAML.
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mut command = Command::new(program("docker-registry"));
+    command.arg("serve").arg(file);
+    Daemon::start(command, address, "listening on")
+}
+
+/// Where the next server will be.
+pub fn reserved() -> SocketAddr {
+    free()
+}
+
+/// nginx with one server, whose directives are `server`; `http` are those around it.
+/// Its log tells of each request the line, the status, and what was shown to it.
+pub fn nginx(dir: &Path, address: SocketAddr, listen: &str, http: &str, server: &str) -> Daemon {
+    let home = dir.join(format!("nginx-{}", address.ip()));
+    std::fs::create_dir_all(&home).unwrap();
+    let temporary =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
+    let config = format!(
+        "daemon off; master_process off; pid nginx.pid; error_log stderr notice;\n\
+         events {{ worker_connections 256; }}\n\
+         http {{\n{}\n\
+         log_format plain '$request $status authorization=«$http_authorization»';\n\
+         access_log /dev/stdout plain;\n{http}\n\
+         server {{ listen {address} {listen};\n{server}\n}} }}\n",
+        temporary.join(" "),
+    );
+    let file = home.join("nginx.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(program("nginx"));
+    command.args(["-e", "stderr", "-p"]).arg(&home).arg("-c").arg(file);
+    Daemon::start(command, address, "event method")
+}
+
+/// tinyproxy, which passes plain requests on and opens tunnels to any port; `more` are lines of its configuration.
+pub fn tinyproxy(dir: &Path, more: &str) -> Daemon {
+    let address = free();
+    let file = dir.join(format!("tinyproxy-{}.conf", address.ip()));
+    let config = format!(
+        "Port {}\nListen {}\nTimeout 60\nMaxClients 50\nLogLevel Info\nAllow 127.0.0.0/8\n{more}\n",
+        address.port(),
+        address.ip(),
+    );
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(program("tinyproxy"));
+    command.arg("-d").arg("-c").arg(file);
+    Daemon::start(command, address, "Accepting connections")
+}
+
+/// Runs openssl in a folder.
+pub fn openssl(dir: &Path, words: &[&str]) {
+    let output = Command::new("openssl").args(words).current_dir(dir).output().expect("openssl");
+    assert!(output.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A lab's own authority.
+pub struct Authority {
+    pub dir: PathBuf,
+}
+
+impl Authority {
+    pub fn new(dir: &Path, name: &str) -> Authority {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let subject = format!("/CN={name}");
+        let words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        openssl(&dir, &[&words[..], &["-keyout", "ca.key", "-out", "ca.pem", "-subj", &subject]].concat());
+        Authority { dir }
+    }
+
+    /// A certificate for that address, and its key: PEM files.
+    pub fn certify(&self, address: SocketAddr) -> (PathBuf, PathBuf) {
+        self.sign(&format!("{}", address.ip()), &format!("subjectAltName=IP:{}", address.ip()))
+    }
+
+    pub fn sign(&self, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+        let (certificate, key, subject) = (format!("{name}.pem"), format!("{name}.key"), format!("/CN={name}"));
+        let words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
+        let names = ["-addext", extension, "-subj", &subject, "-keyout", &key, "-out", &certificate];
+        openssl(&self.dir, &[&words[..], &by, &names].concat());
+        (self.dir.join(certificate), self.dir.join(key))
+    }
+
+    /// A folder for `--cert-dir` that trusts it.
+    pub fn cert_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::copy(self.dir.join("ca.pem"), dir.join("lab.crt")).unwrap();
+        dir
+    }
+}

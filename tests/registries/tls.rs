@@ -1,0 +1,95 @@
+//! TLS: a lab's own authority, nobody's certificate, and certificates of clients.
+
+use crate::parts::servers::{self, Authority, Daemon};
+use crate::{demo, storage, House};
+use serde_json::{json, Value};
+use std::net::SocketAddr;
+
+/// The registry over https, with a certificate by `authority`.
+pub fn secure(house: &House, authority: &Authority, address: SocketAddr, mut parts: Value) -> Daemon {
+    let (certificate, key) = authority.certify(address);
+    parts["http"]["tls"] = json!({"certificate": certificate, "key": key});
+    servers::registry_at(address, &house.client.dir, &storage(), &parts)
+}
+
+fn flag(name: &str, value: impl AsRef<std::path::Path>) -> String {
+    format!("--{name}={}", value.as_ref().display())
+}
+
+#[test]
+fn whom_a_certificate_convinces() {
+    let Some(house) = House::new("tls") else { return };
+    let (authority, other) = (Authority::new(&house.client.dir, "lab"), Authority::new(&house.client.dir, "other"));
+    let registry = secure(&house, &authority, servers::reserved(), json!({}));
+    let name = demo(registry.address);
+    let refused = house.client.refused(&[&name], "TLS: ");
+    assert!(refused.text.contains("hint"), "{}", refused.text);
+    house.client.refused(&[&flag("cert-dir", other.cert_dir("certs")), &name], "TLS: ");
+    assert!(registry.said("GET /v2/").is_empty(), "nothing is asked before");
+    house.client.done(&[&flag("cert-dir", authority.cert_dir("certs")), &name]);
+    house.is_whole();
+    house.forget();
+    // Below a folder of the server's own, as podman has it.
+    let own = house.client.dir.join("certs.d");
+    std::fs::create_dir_all(own.join(registry.address.to_string())).unwrap();
+    std::fs::copy(authority.dir.join("ca.pem"), own.join(registry.address.to_string()).join("ca.crt")).unwrap();
+    house.client.done(&[&flag("cert-dir", &own), &name]);
+    house.forget();
+    house.client.done(&["--tls-verify=false", &name]);
+    house.is_whole();
+}
+
+/// A certificate of the right authority for another server.
+#[test]
+fn a_certificate_for_another_name() {
+    let Some(house) = House::new("name") else { return };
+    let authority = Authority::new(&house.client.dir, "lab");
+    let (certificate, key) = authority.sign("elsewhere", "subjectAltName=DNS:registry.example.org,IP:127.0.0.1");
+    let registry = house.registry(&json!({"http": {"tls": {"certificate": certificate, "key": key}}}));
+    house.client.refused(&[&flag("cert-dir", authority.cert_dir("certs")), &demo(registry.address)], "TLS: ");
+}
+
+#[test]
+fn a_server_that_wants_a_certificate_of_ours() {
+    let Some(house) = House::new("client") else { return };
+    let authority = Authority::new(&house.client.dir, "lab");
+    let (registry, address) = (house.registry(&json!({})), servers::reserved());
+    let (certificate, key) = authority.certify(address);
+    let front = servers::nginx(
+        &house.client.dir,
+        address,
+        "ssl",
+        "",
+        &format!(
+            "ssl_certificate {}; ssl_certificate_key {}; ssl_client_certificate {}; ssl_verify_client on;\n\
+             location / {{ proxy_pass http://{}; proxy_set_header Host $http_host; }}",
+            certificate.display(),
+            key.display(),
+            authority.dir.join("ca.pem").display(),
+            registry.address,
+        ),
+    );
+    let certs = authority.cert_dir("certs");
+    let words = [flag("cert-dir", &certs), demo(front.address)];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert_eq!(house.client.pull(&words).code, 125, "nobody is let in without one");
+    assert!(registry.said("GET /v2/").is_empty());
+    let (certificate, key) = authority.sign("client", "extendedKeyUsage=clientAuth");
+    std::fs::copy(certificate, certs.join("client.cert")).unwrap();
+    std::fs::copy(key, certs.join("client.key")).unwrap();
+    house.client.done(&words);
+    house.is_whole();
+}
+
+#[test]
+fn https_sends_nobody_to_plain_http() {
+    let Some(house) = House::new("redirect") else { return };
+    let authority = Authority::new(&house.client.dir, "lab");
+    let files =
+        servers::nginx(&house.client.dir, servers::reserved(), "", "", &format!("root {};", storage().display()));
+    let redirect = json!([{"name": "redirect", "options": {"baseurl": format!("http://{}/", files.address)}}]);
+    let registry = secure(&house, &authority, servers::reserved(), json!({"middleware": {"storage": redirect}}));
+    let certs = flag("cert-dir", authority.cert_dir("certs"));
+    house.client.refused(&[&certs, &demo(registry.address)], "redirects to nowhere that we may follow");
+    assert!(files.said("GET ").is_empty());
+}
