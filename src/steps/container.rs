@@ -4,6 +4,7 @@
 mod cgroup;
 mod files;
 mod inside;
+mod place;
 mod plan;
 mod relay;
 mod trouble;
