@@ -21,16 +21,24 @@ pub struct Process {
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Merges the three; later ones win: defaults, image, `extra` (the pipeline's
-/// variables), container line. `None` where nothing says what to run.
-pub fn merge(image: &ImageConfig, line: &Container, extra: &[String], hostname: &str) -> Option<Process> {
-    let mut arguments: Vec<String> = match &line.entrypoint {
+/// variables), container line, which takes from `own` what it only names.
+/// `None` where nothing says what to run.
+pub fn merge(
+    image: &ImageConfig,
+    line: &Container,
+    extra: &[String],
+    own: &[String],
+    hostname: &str,
+) -> Option<Process> {
+    let asked = &line.process;
+    let mut arguments: Vec<String> = match &asked.entrypoint {
         // A new entry point drops the image's command with its entry point.
         Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
     if !line.command.is_empty() {
         arguments.extend(line.command.iter().cloned());
-    } else if line.entrypoint.is_none() {
+    } else if asked.entrypoint.is_none() {
         arguments.extend(image.command.iter().cloned());
     }
     if arguments.first().is_none_or(|command| command.is_empty()) {
@@ -39,24 +47,38 @@ pub fn merge(image: &ImageConfig, line: &Container, extra: &[String], hostname: 
     let mut env = Vec::new();
     let mut warnings = Vec::new();
     set(&mut env, DEFAULT_PATH);
-    if line.tty {
+    if asked.tty {
         set(&mut env, "TERM=xterm");
     }
     set(&mut env, "container=oci");
     set(&mut env, &["HOSTNAME=", hostname].concat());
-    for entry in image.env.iter().chain(extra).chain(&line.env) {
+    let given: Vec<String> = asked.env.iter().flat_map(|entry| with_values(entry, own)).collect();
+    for entry in image.env.iter().chain(extra).chain(&given) {
         if !set(&mut env, entry) {
             warnings.push(["the image's environment entry «", entry, "» is not NAME=value: skipped"].concat());
         }
     }
-    let working_dir = line.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
+    let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     Some(Process {
         arguments,
         env,
         working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
-        user: line.user.clone().unwrap_or_else(|| image.user.clone()),
+        user: asked.user.clone().unwrap_or_else(|| image.user.clone()),
         warnings,
     })
+}
+
+/// `NAME=value` is itself, `NAME` and `NAME*` are those of `own` that are called so.
+fn with_values(entry: &str, own: &[String]) -> Vec<String> {
+    if entry.contains('=') {
+        return vec![entry.into()];
+    }
+    let name = |other: &str| other.split('=').next().map(String::from).unwrap_or_default();
+    let wanted = |other: &&String| match entry.strip_suffix('*') {
+        Some(start) => name(other).starts_with(start),
+        None => name(other) == entry,
+    };
+    own.iter().filter(wanted).cloned().collect()
 }
 
 /// Puts `NAME=value` in the place of an older value of that name, or last.
@@ -114,7 +136,7 @@ mod tests {
 
     fn merged(line: &str) -> Process {
         let line = flags::parse_line(line, &|_| None).unwrap();
-        merge(&image(), &line, &["B2C=0".into()], "box").unwrap()
+        merge(&image(), &line, &["B2C=0".into()], &["CODE=7".into(), "CORE=8".into()], "box").unwrap()
     }
 
     #[test]
@@ -126,7 +148,7 @@ mod tests {
         assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
         assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
         let nothing = flags::parse_line("--entrypoint= img", &|_| None).unwrap();
-        assert_eq!(merge(&image(), &nothing, &[], "box"), None);
+        assert_eq!(merge(&image(), &nothing, &[], &[], "box"), None);
     }
 
     #[test]
@@ -137,6 +159,13 @@ mod tests {
         process.set_home("/home/ann");
         process.set_home("/other");
         assert_eq!(process.value("HOME"), Some("/home/ann"));
+    }
+
+    #[test]
+    fn values_that_the_line_only_names() {
+        assert_eq!(merged("-e CODE -e UNSET img").value("CODE"), Some("7"));
+        assert_eq!(merged("-e UNSET -e CO img").env.len(), merged("img").env.len());
+        assert_eq!(merged("-e 'CO*' img").env[5..], ["CODE=7", "CORE=8"]);
     }
 
     #[test]

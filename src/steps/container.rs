@@ -16,6 +16,7 @@ use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
+use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::process::merge;
 use crate::report::{Failure, Outcome, Report};
@@ -34,6 +35,8 @@ pub struct Surroundings<'a> {
     pub resolv_conf: String,
     /// `NAME=value` for every container.
     pub env: Vec<String>,
+    /// What `--env NAME` takes its value from: the pipeline's variables; on a host the environment.
+    pub own_env: Vec<String>,
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
     /// Called when the container's own program runs.
@@ -101,8 +104,8 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
 }
 
 fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -> Outcome<Exit> {
-    let hostname = line.hostname.as_deref().unwrap_or(around.hostname);
-    let merged = merge(&image.config, line, &around.env, hostname);
+    let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
+    let merged = merge(&image.config, line, &around.env, &around.own_env, hostname);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
@@ -144,13 +147,13 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let stdin = standard_input(line.interactive, around).map_err(fail)?;
+    let stdin = standard_input(line.process.interactive, around).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let mut namespaces =
         sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC | sysprocess::CLONE_NEWUTS;
-    if line.no_network {
+    if line.namespaces.network == Namespace::Empty {
         namespaces |= sysprocess::CLONE_NEWNET;
     }
     let pid = clone(namespaces, plan, &ends).map_err(fail)?;
@@ -167,15 +170,15 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         };
     }
     (around.started)();
-    let outputs = match line.tty {
+    let outputs = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
     };
     let ended = relay::until_end(Running {
         pid,
         outputs,
-        terminal: line.tty,
-        interactive: line.interactive,
+        terminal: line.process.tty,
+        interactive: line.process.interactive,
         signals,
         forward: around.forward_signals,
     });

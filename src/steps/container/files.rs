@@ -1,6 +1,7 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
 use super::Surroundings;
+use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::{self, Identity};
 use crate::report::{Failure, Outcome};
@@ -63,7 +64,7 @@ pub fn write_own(line: &Container, root: &Path, hostname: &str, around: &Surroun
     let etc = etc.map_err(|error| fail("", &error.to_string()))?;
     let hosts = ["127.0.0.1\tlocalhost ", hostname, "\n::1\tlocalhost\n"].concat();
     let mut files = vec![(c"hostname", [hostname, "\n"].concat()), (c"hosts", hosts)];
-    if !line.own_resolv_conf && !line.no_network {
+    if !line.files.dns.none && line.namespaces.network != Namespace::Empty {
         files.push((c"resolv.conf", around.resolv_conf.clone()));
     }
     for (name, text) in files {

@@ -2,6 +2,7 @@
 
 use super::cgroup::Cgroup;
 use super::inside::{Op, Plan};
+use crate::proto::flags::asked::{Namespace, Source};
 use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
@@ -26,11 +27,12 @@ pub fn make(
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
     file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.tty);
+    devices(&mut ops, line.process.tty);
     folders(&mut ops, &process.working_dir);
-    for volume in &line.volumes {
-        let source = fs::canonicalize(&volume.source)
-            .map_err(|error| Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat()))?;
+    for volume in &line.files.mounts {
+        let Source::Path(source) = &volume.source else { continue };
+        let source = fs::canonicalize(source)
+            .map_err(|error| Failure::new("container", ["volume ", source, ": ", &io_text(&error)].concat()))?;
         let target = relative(&volume.target);
         if source.is_dir() {
             folders(&mut ops, &volume.target);
@@ -46,8 +48,8 @@ pub fn make(
         ops,
         hostname: c_string(hostname),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
-        own_network: line.no_network,
-        tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        own_network: line.namespaces.network == Namespace::Empty,
+        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
         candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
