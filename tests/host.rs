@@ -13,6 +13,8 @@ mod canaries;
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/mounts.rs"]
+mod mounts;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]

@@ -4,13 +4,16 @@
 mod cgroup;
 mod files;
 mod inside;
+mod mounts;
 mod place;
 mod plan;
 mod relay;
+mod resources;
 mod trouble;
 
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
+use self::mounts::Place;
 use self::relay::{Ended, Running};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
@@ -86,7 +89,7 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(line, image, &root, around);
+            let outcome = run_in(line, image, &root, &dir, store, around);
             if let Err(error) = rootfs::unmount(&root) {
                 around.report.warn("container", format_args!("root: {error}"));
             }
@@ -103,7 +106,14 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     outcome
 }
 
-fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -> Outcome<Exit> {
+fn run_in(
+    line: &Container,
+    image: &Image,
+    root: &Path,
+    dir: &Path,
+    store: &Store,
+    around: &Surroundings,
+) -> Outcome<Exit> {
     let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
     let merged = merge(&image.config, line, &around.env, &around.own_env, hostname);
     let mut process = merged.ok_or_else(|| {
@@ -114,13 +124,14 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     }
     let identity = files::identity(root, &process.user)?;
     process.set_home(&identity.home);
-    files::write_own(line, root, hostname, around)?;
-    let cgroup = Cgroup::make(around.report);
-    if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
-        cgroup.limit_memory();
+    let place = Place { root, dir, store, identity: &identity, report: around.report };
+    let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &[], &place)?;
+    for (source, target) in files::own(line, image, dir, hostname, around)? {
+        mounts.add_file(&source, target, &line.files);
     }
-    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref())?;
-    let outcome = spawn(line, &plan, around);
+    let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
+    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), &mut mounts);
+    let outcome = plan.and_then(|plan| spawn(line, &plan, around));
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }

@@ -207,7 +207,7 @@ fn what_the_host_lacks_is_told() {
     let ended = host.ocinit(&["run", &image, "echo", "runs"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "runs\n"));
     let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    assert_eq!(ended.err.contains("WARN no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
+    assert_eq!(ended.err.contains("there is no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
     // A limit above the host's own takes CAP_SYS_RESOURCE, the 24th.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let caps = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();

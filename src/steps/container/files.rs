@@ -1,16 +1,20 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
 use super::Surroundings;
+use crate::proto::etc;
 use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::{self, Identity};
 use crate::report::{Failure, Outcome};
-use crate::sys::{fs as sysfs, Error, ENOENT};
+use crate::steps::pull::Image;
+use crate::sys::{fs as sysfs, io_text, Error, ENOENT};
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Read;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
 const IMAGE_FILE_MAX: u64 = 1 << 20;
@@ -53,31 +57,48 @@ pub fn identity(root: &Path, user: &str) -> Outcome<Identity> {
         .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))
 }
 
-/// `/etc/hostname`, `hosts`, `resolv.conf`: new files in the container's upper.
-/// Whatever the image has there is replaced and never followed: it could be a
-/// symlink out, a FIFO or a disk.
-pub fn write_own(line: &Container, root: &Path, hostname: &str, around: &Surroundings) -> Outcome<()> {
-    let fail = |name: &str, error: &str| Failure::new("container", ["/etc/", name, ": ", error].concat());
-    // Its errors show at the open below.
-    let _ = open_inside(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
-    let etc = open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY);
-    let etc = etc.map_err(|error| fail("", &error.to_string()))?;
-    let hosts = ["127.0.0.1\tlocalhost ", hostname, "\n::1\tlocalhost\n"].concat();
-    let mut files = vec![(c"hostname", [hostname, "\n"].concat()), (c"hosts", hosts)];
-    if !line.files.dns.none && line.namespaces.network != Namespace::Empty {
-        files.push((c"resolv.conf", around.resolv_conf.clone()));
+/// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
+/// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
+pub fn own(
+    line: &Container,
+    image: &Image,
+    dir: &Path,
+    hostname: &str,
+    around: &Surroundings,
+) -> Outcome<Vec<(PathBuf, &'static str)>> {
+    let name = line.process.name.as_deref().unwrap_or_default();
+    let is_alone = line.namespaces.network == Namespace::Empty;
+    let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
+    if !line.files.no_hosts {
+        let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
+        files.push(("/etc/hosts", etc::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
     }
-    for (name, text) in files {
-        let write = || -> Result<(), Error> {
-            match sysfs::unlinkat(etc.as_fd(), name) {
-                Err(error) if error.errno != ENOENT => return Err(error),
-                _ => {}
-            }
-            let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
-            let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
-            sysfs::pwrite(file.as_fd(), text.as_bytes(), 0).map(drop)
-        };
-        write().map_err(|error| fail(&name.to_string_lossy(), &error.to_string()))?;
+    if !line.files.dns.none && !is_alone {
+        files.push(("/etc/resolv.conf", etc::resolv_conf(&around.resolv_conf, &line.files.dns)));
     }
-    Ok(())
+    let id = dir.file_name().unwrap_or_default().to_string_lossy();
+    files.push(match line.rights.privileged {
+        true => ("/run/.containerenv", etc::container_env(name, &id, &line.image.name(), &image.id.hex())),
+        false => ("/run/.containerenv", String::new()),
+    });
+    let folder = dir.join("own");
+    let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+        let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        Ok((path, target))
+    };
+    let written = std::fs::create_dir_all(&folder)
+        .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
+    written.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+}
+
+/// The machine's address, as it is seen by what is far away. Nothing is sent.
+fn address() -> Option<String> {
+    // A network for documentation (RFC 5737): there is no way to it but the default one.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
 }

@@ -95,7 +95,10 @@ fn make_missing(root: BorrowedFd<'_>, path: &mut Path, folder: bool) -> Result<(
             let dir = path.start(parent, |path| open(root, path, O_PATH | O_DIRECTORY))?;
             let mut name = [0; 256];
             let from = path.bytes().get(begin..end).unwrap_or_default();
-            name.get_mut(..length).filter(|_| length < 256).ok_or(Error::new("open", ENAMETOOLONG))?.copy_from_slice(from);
+            name.get_mut(..length)
+                .filter(|_| length < 256)
+                .ok_or(Error::new("open", ENAMETOOLONG))?
+                .copy_from_slice(from);
             let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
             let made = match folder || !is_last {
                 true => fs::mkdirat(dir.as_fd(), name, 0o755),

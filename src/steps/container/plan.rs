@@ -2,12 +2,13 @@
 
 use super::cgroup::Cgroup;
 use super::inside::{Op, Plan};
-use crate::proto::flags::asked::{Namespace, Source};
+use super::mounts::{self, Mounts};
+use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
-use crate::report::{Failure, Outcome};
-use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
+use crate::report::Outcome;
+use crate::sys::{fs as sysfs, mount, tty, STDIN};
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -24,28 +25,20 @@ pub fn make(
     root: &Path,
     hostname: &str,
     cgroup: Option<&Cgroup>,
+    mounts: &mut Mounts,
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
-    file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.process.tty);
+    let shares_mounts = mounts.shares;
+    file_systems(&mut ops, line, cgroup.is_some(), mounts);
+    ops.extend(mounts.rest());
     folders(&mut ops, &process.working_dir);
-    for volume in &line.files.mounts {
-        let Source::Path(source) = &volume.source else { continue };
-        let source = fs::canonicalize(source)
-            .map_err(|error| Failure::new("container", ["volume ", source, ": ", &io_text(&error)].concat()))?;
-        let target = relative(&volume.target);
-        if source.is_dir() {
-            folders(&mut ops, &volume.target);
-        } else {
-            folders(&mut ops, target.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(Op::File(c_string(&target)));
-        }
-        let source = c_string(&source.to_string_lossy());
-        ops.push(Op::Bind { source, path: c_string(&target), read_only: volume.read_only });
+    if line.files.read_only {
+        ops.push(mounts::seal());
     }
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
+        shares_mounts,
         hostname: c_string(hostname),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         own_network: line.namespaces.network == Namespace::Empty,
@@ -60,12 +53,12 @@ pub fn make(
 }
 
 /// A text for the kernel; it ends at a NUL, should one be in it.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
 /// A container's path below its root: `.` is the root itself.
-fn relative(path: &str) -> String {
+pub(super) fn relative(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() {
         ".".into()
@@ -96,15 +89,30 @@ const FILE_SYSTEMS: [FileSystem; 6] = [
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", QUIET, c"", true),
-    ("dev/shm", c"tmpfs", QUIET, c"mode=1777,size=65536k", false),
+    // As large as the line says.
+    ("dev/shm", c"tmpfs", QUIET, c"", false),
 ];
 
-fn file_systems(ops: &mut Vec<Op>, cgroup: bool) {
+/// What the line mounts at one of their places takes that place; below a `/dev`
+/// of its own nothing is made.
+fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) {
+    let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
-        ops.push(Op::Folder(c_string(path)));
-        ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+        if let Some(own) = mounts.take(path) {
+            ops.extend(own);
+        } else if !(own_dev && path.starts_with("dev/")) {
+            ops.push(match path {
+                "dev/shm" => mounts::shm(&line.files),
+                _ => Op::Mount { kind, path: c_string(path), flags, data, optional },
+            });
+        }
+        if path == "dev" && !own_dev {
+            devices(ops, line.process.tty);
+        }
     }
-    if cgroup {
+    if let Some(own) = mounts.take("sys/fs/cgroup") {
+        ops.extend(own);
+    } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"", optional: true });
     }
