@@ -2,8 +2,8 @@
 
 use super::cgroup::Cgroup;
 use super::inside::{Op, Plan};
-use crate::proto::flags::asked::{Namespace, Source};
-use crate::proto::flags::Container;
+use crate::proto::flags::asked::{Namespace, Source, Ulimit};
+use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
@@ -13,7 +13,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const OPEN_FILES_MAX: u64 = 1 << 20;
+/// podman's, for open files and for processes.
+const LIMIT_DEFAULT: u64 = 1 << 20;
+/// Linux, asm-generic/resource.h.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_NOFILE: u32 = 7;
 const DEVICES_MAX: usize = 4096;
 
 /// Plans everything that happens between clone and exec.
@@ -46,7 +50,7 @@ pub fn make(
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
-        hostname: c_string(hostname),
+        hostname: (line.namespaces.uts == Namespace::Private).then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         own_network: line.namespaces.network == Namespace::Empty,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
@@ -55,8 +59,22 @@ pub fn make(
         candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
         arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        open_files_max: OPEN_FILES_MAX,
+        limits: limits(&line.process),
+        oom_score_adj: line.process.oom_score_adj.map(|score| c_string(&score.to_string())),
+        umask: line.process.umask.unwrap_or(0o022),
     })
+}
+
+/// The line's limits, and podman's defaults, which are left out where they
+/// cannot be had.
+fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
+    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
+        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
+        }
+    }
+    limits
 }
 
 /// A text for the kernel; it ends at a NUL, should one be in it.
