@@ -54,6 +54,8 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// Paths that get a volume without a name, where the line mounts nothing there.
     pub volumes: Vec<String>,
+    /// A signal's name or number; empty for the default.
+    pub stop_signal: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +213,7 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
             .into_iter()
             .flat_map(|map| map.keys().cloned())
             .collect(),
+        stop_signal: string(config.get("StopSignal")),
     })
 }
 

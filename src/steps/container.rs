@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod files;
+pub mod init;
 mod inside;
 mod mounts;
 mod place;
@@ -21,7 +22,8 @@ use super::rootfs;
 use super::store::Store;
 use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
-use crate::proto::process::merge;
+use crate::proto::process::{merge, Environment};
+use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
 use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM, STDIN};
@@ -115,15 +117,20 @@ fn run_in(
     around: &Surroundings,
 ) -> Outcome<Exit> {
     let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
-    let merged = merge(&image.config, line, &around.env, &around.own_env, hostname);
+    let env_files = files::env_files(&line.process.env_files)?;
+    let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
+    let merged = merge(&image.config, line, &env);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
     for warning in line.warnings.iter().chain(&process.warnings) {
         around.report.warn("container", warning);
     }
-    let identity = files::identity(root, &process.user)?;
+    let identity = files::identity(root, &process.user, &line.process.groups)?;
     process.set_home(&identity.home);
+    if let Some(zone) = &line.process.time_zone {
+        files::write_localtime(root, zone)?;
+    }
     let place = Place { root, dir, store, identity: &identity, report: around.report };
     let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &[], &place)?;
     for (source, target) in files::own(line, image, dir, hostname, around)? {
@@ -131,7 +138,7 @@ fn run_in(
     }
     let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
     let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), &mut mounts);
-    let outcome = plan.and_then(|plan| spawn(line, &plan, around));
+    let outcome = plan.and_then(|plan| spawn(line, stop_signal(line, image, around.report), &plan, around));
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }
@@ -152,7 +159,7 @@ fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
 }
 
 /// Clones, relays and waits.
-fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
+fn spawn(line: &Container, stop_signal: i32, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
@@ -162,8 +169,10 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let mut namespaces =
-        sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC | sysprocess::CLONE_NEWUTS;
+    let mut namespaces = sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC;
+    if plan.hostname.is_some() {
+        namespaces |= sysprocess::CLONE_NEWUTS;
+    }
     if line.namespaces.network == Namespace::Empty {
         namespaces |= sysprocess::CLONE_NEWNET;
     }
@@ -192,13 +201,35 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         interactive: line.process.interactive,
         signals,
         forward: around.forward_signals,
+        stop_signal,
+        stop_timeout_ms: u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000,
+        timeout_ms: Some(u64::from(line.process.timeout_s) * 1000).filter(|ms| *ms > 0),
     });
     let ended = ended.map_err(fail)?;
     if ended.open_line && !around.forward_signals {
         // The next line is ours, and must stand alone.
         around.report.exact("");
     }
+    if ended.timed_out {
+        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", line.process.timeout_s));
+        return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
+    }
     Ok(exit(ended))
+}
+
+/// From the stop signal to SIGKILL; podman's number.
+const STOP_TIMEOUT_S: u32 = 10;
+/// podman's exit code for a container that ran too long.
+const TIMED_OUT: i32 = 255;
+
+/// The line's, the image's, or SIGTERM.
+fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
+    let of_image = &image.config.stop_signal;
+    let parsed = signal_name::parse(of_image);
+    if parsed.is_none() && !of_image.is_empty() {
+        report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
+    }
+    line.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
 /// What a container without a terminal reads. At boot the console is opened anew: a program that makes its input
@@ -259,7 +290,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
     match trouble.stage {
         Stage::Session => "session".into(),
         Stage::Cgroup => "control group".into(),
-        Stage::Hostname => ["hostname ", &text(&plan.hostname)].concat(),
+        Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
         Stage::Loopback => "loopback interface".into(),
         Stage::Propagation => "mount namespace".into(),
         Stage::Root => ["root ", &text(&plan.root)].concat(),
@@ -270,7 +301,10 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
         Stage::Descriptors => "descriptors to be closed by exec".into(),
-        Stage::OpenFiles => "limit of 1048576 open files (CAP_SYS_RESOURCE)".into(),
+        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
+            ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
+        }),
+        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
     }

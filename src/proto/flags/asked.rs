@@ -52,6 +52,32 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
+impl Ulimit {
+    pub fn name(&self) -> &'static str {
+        ULIMITS.get(self.resource as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The names of limits, in the order of their numbers (asm-generic/resource.h).
+pub const ULIMITS: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
+
 /// The file systems, and the files of `/etc` that are ours.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Files {

@@ -1,6 +1,6 @@
 //! Amounts: sizes, rates, limits of processes and of control groups.
 
-use super::asked::{DeviceLimit, Limit, LimitKind, Process, Ulimit};
+use super::asked::{DeviceLimit, Limit, LimitKind, Process, Ulimit, ULIMITS};
 use super::values::scaled;
 
 /// `512m`, `1.5GiB`, `64 kb`, `1024`: binary units, as podman reads them.
@@ -87,26 +87,6 @@ pub(super) fn cpu_list(text: &str) -> Result<String, String> {
         false => Err(["«", text, "» is not a list such as 0-3,7"].concat()),
     }
 }
-
-/// In the order of their numbers (asm-generic/resource.h).
-const ULIMITS: [&str; 16] = [
-    "cpu",
-    "fsize",
-    "data",
-    "stack",
-    "core",
-    "rss",
-    "nproc",
-    "nofile",
-    "memlock",
-    "as",
-    "locks",
-    "sigpending",
-    "msgqueue",
-    "nice",
-    "rtprio",
-    "rttime",
-];
 
 /// `nofile=1024:2048`, `core=-1`, `host`.
 pub(super) fn ulimit(process: &mut Process, text: &str) -> Result<(), String> {

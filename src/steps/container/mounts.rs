@@ -118,6 +118,13 @@ pub fn shm(files: &Files) -> Op {
     Op::Tmpfs { name: c"shm", path: c_string("dev/shm"), flags, data: c_string(&data) }
 }
 
+/// A program of ours, which the container can only run.
+pub fn program(source: &Path, target: &str) -> Op {
+    let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
+    let (source, path) = (c_string(&source.to_string_lossy()), c_string(&clean(target)));
+    Op::Bind { source, path, is_folder: false, recursive: false, flags, propagation }
+}
+
 /// Makes the container's root unwritable, when everything is in place.
 pub fn seal() -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }

@@ -1,20 +1,25 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use super::cgroup::Cgroup;
+use super::init;
 use super::inside::{Op, Plan};
 use super::mounts::{self, Mounts};
-use crate::proto::flags::asked::Namespace;
-use crate::proto::flags::Container;
+use crate::proto::flags::asked::{Namespace, Ulimit};
+use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
-use crate::report::Outcome;
-use crate::sys::{fs as sysfs, mount, tty, STDIN};
+use crate::report::{Failure, Outcome};
+use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const OPEN_FILES_MAX: u64 = 1 << 20;
+/// podman's, for open files and for processes.
+const LIMIT_DEFAULT: u64 = 1 << 20;
+/// Linux, asm-generic/resource.h.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_NOFILE: u32 = 7;
 const DEVICES_MAX: usize = 4096;
 
 /// Plans everything that happens between clone and exec.
@@ -32,24 +37,53 @@ pub fn make(
     file_systems(&mut ops, line, cgroup.is_some(), mounts);
     ops.extend(mounts.rest());
     folders(&mut ops, &process.working_dir);
+    if line.process.init {
+        own_init(&mut ops)?;
+    }
     if line.files.read_only {
         ops.push(mounts::seal());
     }
+    let (candidates, arguments) = match line.process.init {
+        true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
+        false => (process.candidates(), process.arguments.clone()),
+    };
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
         shares_mounts,
-        hostname: c_string(hostname),
+        hostname: (line.namespaces.uts == Namespace::Private).then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         own_network: line.namespaces.network == Namespace::Empty,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
-        candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
-        arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
+        candidates: candidates.iter().map(|text| c_string(text)).collect(),
+        arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        open_files_max: OPEN_FILES_MAX,
+        limits: limits(&line.process),
+        oom_score_adj: line.process.oom_score_adj.map(|score| c_string(&score.to_string())),
+        umask: line.process.umask.unwrap_or(0o022),
     })
+}
+
+/// Our own program as the container's process 1.
+fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
+    let own = fs::canonicalize("/proc/self/exe");
+    let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
+    ops.push(mounts::program(&own, init::PATH));
+    Ok(())
+}
+
+/// The line's limits, and podman's defaults, which are left out where they
+/// cannot be had.
+fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
+    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
+        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
+        }
+    }
+    limits
 }
 
 /// A text for the kernel; it ends at a NUL, should one be in it.
