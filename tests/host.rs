@@ -15,6 +15,8 @@ mod hostile;
 mod layers;
 #[path = "host/mounts.rs"]
 mod mounts;
+#[path = "host/namespaces.rs"]
+mod namespaces;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]

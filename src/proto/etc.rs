@@ -54,17 +54,16 @@ pub fn hosts(machine: &str, added: &[(String, String)], address: Option<&str>, o
             entries.push((address, names));
         }
     }
-    let given: Vec<String> = entries.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
     let mut more = vec![("127.0.0.1", vec!["localhost"]), ("::1", vec!["localhost"])];
     more.extend(address.map(|address| (address, vec!["host.containers.internal"])));
     if !own.is_empty() {
         more.push(("127.0.0.1", own.to_vec()));
     }
+    let given = entries.len();
     for (address, names) in more {
-        let names: Vec<String> =
-            names.into_iter().filter(|name| !given.iter().any(|other| other == name)).map(String::from).collect();
-        if !names.is_empty() {
-            entries.push((address.into(), names));
+        let mut known = entries.iter().take(given).filter(|(other, _)| other == address);
+        if !known.any(|(_, others)| names.iter().any(|name| others.iter().any(|other| other == name))) {
+            entries.push((address.into(), names.into_iter().map(String::from).collect()));
         }
     }
     entries.iter().map(|(address, names)| [address, "\t", &names.join(" "), "\n"].concat()).collect()
@@ -113,8 +112,9 @@ mod tests {
             "10.0.0.1\tlocalhost",
             "127.0.0.1\tlocalhost",
             "10.0.0.7\tnas nas.lab",
+            "::1\tlocalhost",
             "10.0.2.15\thost.containers.internal",
-            "127.0.0.1\tbox",
+            "127.0.0.1\tbox nas",
         ];
         assert_eq!(text, lines.join("\n") + "\n");
     }

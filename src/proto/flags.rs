@@ -399,7 +399,6 @@ mod tests {
             ("--tls-verify=maybe img", "--tls-verify: «maybe» is not true or false"),
             ("--volum=/a:/b img", "--volum is not a flag that is there: did you mean --volume?"),
             ("--net=bridge img", "--net: «bridge» is not one of host, none, container:NAME, ns:PATH"),
-            ("--net=container:a img", "the network of another container is not there yet"),
             ("--pid=vm img", "--pid: «vm» is not one of private, host, container:NAME, ns:PATH"),
             ("--pids-limit=many img", "--pids-limit: «many» is not a number from -1 to 9223372036854775807"),
             ("--umask 9 img", "--umask: «9» is not an octal number up to 777"),

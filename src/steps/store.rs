@@ -163,6 +163,11 @@ impl Store {
         Ok(claim)
     }
 
+    /// Where the folders of containers that run are.
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
     /// The folder of a named volume.
     pub fn volume(&self, name: &str) -> PathBuf {
         self.root.join("volumes").join(name)

@@ -141,8 +141,9 @@ fn names_of_host_and_container() {
     let own = format!("uts {}", own.display());
     assert_eq!(ns(&run(&["--uts=host", &image, "ns"])), own);
     assert_ne!(ns(&run(&[&image, "ns"])), own);
-    let hosts = run(&["--name", "db-1", "-h", "box", &image, "cat", "/etc/hosts"]);
-    assert_eq!(hosts, "127.0.0.1\tlocalhost box db-1\n::1\tlocalhost\n");
+    // As podman has it: in the host's network its own names are not the container's.
+    let hosts = run(&["--name", "db-1", "-h", "box", "--net=none", &image, "cat", "/etc/hosts"]);
+    assert!(hosts.ends_with("127.0.0.1\tbox db-1\n"), "{hosts}");
 }
 
 /// Our program, mounted in the container, is its process 1; the one under test has the host's own libraries.

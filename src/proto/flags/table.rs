@@ -1,6 +1,6 @@
 //! Every flag: how it is spelled, and where it lands.
 
-use super::asked::{LimitKind, Namespace, Seccomp};
+use super::asked::{LimitKind, Seccomp};
 use super::{limits, mounts, values, Container};
 use crate::proto::{capability, options};
 
@@ -73,11 +73,7 @@ type Holds = fn(&Container) -> bool;
 
 /// What of the flags that are done is not, and where that holds. With the
 /// table's `NOT_YET` the only list of what has no effect.
-pub(super) const PARTS: &[(Holds, &str)] = &[
-    (|c| !c.rights.privileged, "--privileged=false"),
-    (|c| !matches!(c.namespaces.network, Namespace::Host | Namespace::Empty), "the network of another container"),
-    (|c| !matches!(c.namespaces.uts, Namespace::Host | Namespace::Private), "the host name of another container"),
-];
+pub(super) const PARTS: &[(Holds, &str)] = &[(|c| !c.rights.privileged, "--privileged=false")];
 
 use Effect::{Done as DONE, Ignored as IGNORED, NotYet as NOT_YET};
 use Takes::{Many, One, Truth};
@@ -141,7 +137,7 @@ pub const TABLE: &[Row] = &[
         "`=false`", "no `/run`, `/tmp` and `/var/tmp` in memory with `--read-only`"),
     row("shm-size", 0, One, DONE, |c, v| put_some(&mut c.files.shm_size, limits::size(v)),
         "size", "of `/dev/shm`; otherwise 64m, 0 is no limit"),
-    row("volumes-from", 0, Many, NOT_YET, |c, v| push(&mut c.files.volumes_from, mounts::volumes_from(v)),
+    row("volumes-from", 0, Many, DONE, |c, v| push(&mut c.files.volumes_from, mounts::volumes_from(v)),
         "`CONTAINER[:ro]`", "the volumes of a container that has that `--name`"),
     row("layer", 0, Many, NOT_YET, |c, v| push(&mut c.files.layers, mounts::layer(v)),
         "`URL|FILE[#sha256:…]`", "**new**: a tar, plain or in gzip or zstd, over the image as one more layer"),
@@ -162,17 +158,17 @@ pub const TABLE: &[Row] = &[
         "`host`, `none`, `container:NAME`, `ns:PATH`", "`host` (the default) is the machine's network; `none` is a namespace with nothing in it"),
     row("network", 0, One, DONE, |c, v| put(&mut c.namespaces.network, values::network(v)),
         "as `--net`", "the longer spelling of `--net`"),
-    row("pid", 0, One, NOT_YET, |c, v| put(&mut c.namespaces.pid, values::namespace(v)),
+    row("pid", 0, One, DONE, |c, v| put(&mut c.namespaces.pid, values::namespace(v)),
         "`private`, `host`, `container:NAME`, `ns:PATH`", "the processes that it sees; otherwise its own"),
-    row("ipc", 0, One, NOT_YET, |c, v| put(&mut c.namespaces.ipc, values::ipc(v)),
+    row("ipc", 0, One, DONE, |c, v| put(&mut c.namespaces.ipc, values::ipc(v)),
         "as `--pid`, `none`, `shareable`", "System V's and POSIX's messages and memory; `none` is without `/dev/shm`"),
     row("uts", 0, One, DONE, |c, v| put(&mut c.namespaces.uts, values::namespace(v)),
         "as `--pid`", "the host name"),
-    row("cgroupns", 0, One, NOT_YET, |c, v| put(&mut c.namespaces.cgroup, values::namespace(v)),
+    row("cgroupns", 0, One, DONE, |c, v| put(&mut c.namespaces.cgroup, values::namespace(v)),
         "as `--pid`", "the control groups that it sees"),
     row("userns", 0, One, DONE, |_, v| values::user_namespace(v),
         "`host`", "users are the machine's: nothing else is there"),
-    row("sysctl", 0, Many, NOT_YET, |c, v| push(&mut c.namespaces.sysctls, values::pair(v)),
+    row("sysctl", 0, Many, DONE, |c, v| push(&mut c.namespaces.sysctls, values::pair(v)),
         "`KEY=value`", "a parameter of the kernel, of the container's own namespaces"),
     // Rights.
     row("privileged", 0, Truth, DONE, |c, v| put(&mut c.rights.privileged, values::truth(v)),

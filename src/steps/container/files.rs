@@ -115,18 +115,20 @@ pub fn own(
     line: &Container,
     image: &Image,
     dir: &Path,
+    network_of: Option<&Path>,
     hostname: &str,
     around: &Surroundings,
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
     let name = line.process.name.as_deref().unwrap_or_default();
     let is_alone = line.namespaces.network == Namespace::Empty;
     let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
-    if !line.files.no_hosts {
+    let own_network = network_of.is_none();
+    if !line.files.no_hosts && own_network {
         let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
         files.push(("/etc/hosts", etc::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
     }
-    if !line.files.dns.none && !is_alone {
+    if !line.files.dns.none && !is_alone && own_network {
         files.push(("/etc/resolv.conf", etc::resolv_conf(&around.resolv_conf, &line.files.dns)));
     }
     let id = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -141,9 +143,15 @@ pub fn own(
         std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
         Ok((path, target))
     };
-    let written = std::fs::create_dir_all(&folder)
+    let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
         .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
-    written.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+    // In another's network, its names are valid.
+    let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
+        let path = network_of?.join("own").join(target.rsplit('/').next()?);
+        path.exists().then_some((path, target))
+    });
+    let all = written.map(|own| own.into_iter().chain(others).collect());
+    all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
 }
 
 /// The machine's address, as it is seen by what is far away. Nothing is sent.

@@ -5,6 +5,7 @@
 //! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
 //! leads a mount out of it (CVE-2026-41579).
 
+use super::namespaces::Choice;
 use super::place::{self, open};
 use super::trouble::{Stage, Trouble};
 use crate::proto::flags::asked::Ulimit;
@@ -65,6 +66,11 @@ pub enum Op {
         flags: Option<u64>,
         propagation: u64,
     },
+    /// A parameter of the kernel, below the container's `/proc`.
+    Write {
+        path: CString,
+        value: CString,
+    },
     /// The flags of what is mounted there.
     Remount {
         path: CString,
@@ -78,7 +84,7 @@ impl Op {
         match self {
             Op::Folder(path) | Op::File(path) => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
-            Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Remount { path, .. } => path,
+            Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
         }
     }
 }
@@ -94,8 +100,7 @@ pub struct Plan {
     pub hostname: Option<CString>,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
-    /// Its network is its own, and holds a loopback that is to be raised.
-    pub own_network: bool,
+    pub namespaces: Choice,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub working_dir: CString,
@@ -139,8 +144,11 @@ fn tell(ends: &Ends, trouble: Trouble) {
 
 fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
+    for namespace in &plan.namespaces.joined {
+        process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
+    }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(procs, joined, plan.namespaces.own_cgroup).map_err(Trouble::at(Stage::Cgroup))?;
     }
     if let Some(hostname) = &plan.hostname {
         machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
@@ -148,7 +156,7 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     if let Some(score) = &plan.oom_score_adj {
         write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
     }
-    if plan.own_network {
+    if plan.namespaces.own_network {
         raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
     }
     part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
@@ -230,11 +238,14 @@ fn raise_loopback() -> Result<()> {
 }
 
 /// What it sees of control groups begins with its own.
-fn own_cgroup(procs: &CStr, joined: bool) -> Result<()> {
+fn own_cgroup(procs: &CStr, joined: bool, own_namespace: bool) -> Result<()> {
     if !joined {
         write_file(procs, b"0")?;
     }
-    process::unshare(process::CLONE_NEWCGROUP)
+    match own_namespace {
+        true => process::unshare(process::CLONE_NEWCGROUP),
+        false => Ok(()),
+    }
 }
 
 fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
@@ -277,6 +288,10 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
                 Some(flags) => mount::remount(FdPath::new(&target).as_cstr(), *flags as _),
                 None => Ok(()),
             }
+        }
+        Op::Write { path, value } => {
+            let file = open(root, path, fs::O_WRONLY)?;
+            io::write(file.as_fd(), value.to_bytes()).map(drop)
         }
         Op::Remount { path, flags } => remount(root, path, *flags),
     }

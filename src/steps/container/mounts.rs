@@ -4,7 +4,8 @@
 
 use super::inside::Op;
 use super::plan::c_string;
-use crate::proto::flags::asked::{Files, Mount, Propagation, PropagationKind, Source};
+use crate::proto::flags::asked::{Files, Mount, Namespace, Propagation, PropagationKind, Source};
+use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::report::{Failure, Outcome, Report};
 use crate::steps::rootfs::{self, c_path};
@@ -42,6 +43,8 @@ pub struct Mounts {
     entries: Vec<(String, Vec<Op>)>,
     /// Mounts of the machine's that are to go with the container.
     made: Vec<PathBuf>,
+    /// What another container may share: source, target, whether it is read-only.
+    pub volumes: Vec<(String, String, bool)>,
     pub shares: bool,
 }
 
@@ -108,14 +111,48 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
     Ok(mounts)
 }
 
-/// `/dev/shm` as podman has it.
-pub fn shm(files: &Files) -> Op {
-    let bytes = files.shm_size.unwrap_or(SHM_BYTES);
-    // As much as there is: to a tmpfs, too, 0 is no limit.
-    let data = ["mode=1777,size=", &bytes.to_string()].concat();
-    let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
-    let flags = CAREFUL | mount::MS_NOEXEC | read_only;
-    Op::Tmpfs { name: c"shm", path: c_string("dev/shm"), flags, data: c_string(&data) }
+impl Mounts {
+    /// `/dev/shm` as podman has it: memory of its own, or that of whom it
+    /// shares its messages with. One that others may ask for is a mount of the
+    /// machine's. `of` is the folder of the container whose it is.
+    pub fn add_shm(&mut self, line: &Container, of: Option<&Path>, dir: &Path) -> Outcome<()> {
+        let files = &line.files;
+        if self.has("dev/shm") || self.has("dev") || line.namespaces.ipc == Namespace::Empty {
+            return Ok(());
+        }
+        let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
+        let flags = CAREFUL | mount::MS_NOEXEC | read_only;
+        let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
+        let shared = match (&line.namespaces.ipc, of) {
+            (Namespace::Host, _) => Some("/dev/shm".into()),
+            (_, Some(of)) => Some(of.join("shm")),
+            _ if line.process.name.is_some() => {
+                let at = dir.join("shm");
+                let fail = |why: &str| Failure::new("container", ["/dev/shm: ", why].concat());
+                fs::create_dir(&at).map_err(|error| fail(&io_text(&error)))?;
+                c_path(&at)
+                    .and_then(|at| mount::mount(c"shm", &at, c"tmpfs", flags as _, &data))
+                    .map_err(|error| fail(&error.to_string()))?;
+                self.made.push(at.clone());
+                Some(at)
+            }
+            _ => None,
+        };
+        let path = c_string("dev/shm");
+        let op = match shared {
+            None => Op::Tmpfs { name: c"shm", path, flags, data },
+            Some(source) => Op::Bind {
+                source: c_string(&source.to_string_lossy()),
+                path,
+                is_folder: true,
+                recursive: false,
+                flags: Some(flags),
+                propagation: mount::MS_PRIVATE,
+            },
+        };
+        self.entries.push(("dev/shm".into(), vec![op]));
+        Ok(())
+    }
 }
 
 /// A program of ours, which the container can only run.
@@ -146,7 +183,7 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
-fn plain(source: Source, target: &str) -> Mount {
+pub fn plain(source: Source, target: &str) -> Mount {
     Mount {
         source,
         target: target.into(),
@@ -204,6 +241,7 @@ impl Mounts {
         let has = sysfs::statfs(open.as_fd()).map_err(|error| fail(mount, &error.to_string()))?.flags & CHOICES;
         let default = if matches!(mount.source, Source::Path(_)) { has } else { has | CAREFUL };
         let wanted = flags(mount, default);
+        self.volumes.push((source.to_string_lossy().into_owned(), ["/", target].concat(), mount.read_only));
         let propagation = mount.propagation.unwrap_or(Propagation { kind: PropagationKind::Private, recursive: true });
         self.shares |= propagation.kind == PropagationKind::Shared;
         Ok(Op::Bind {

@@ -4,7 +4,8 @@ use super::cgroup::Cgroup;
 use super::init;
 use super::inside::{Op, Plan};
 use super::mounts::{self, Mounts};
-use crate::proto::flags::asked::{Namespace, Ulimit};
+use super::namespaces::{self, Choice};
+use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
@@ -31,10 +32,14 @@ pub fn make(
     hostname: &str,
     cgroup: Option<&Cgroup>,
     mounts: &mut Mounts,
+    namespaces: Choice,
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     file_systems(&mut ops, line, cgroup.is_some(), mounts);
+    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+        ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
+    }
     ops.extend(mounts.rest());
     folders(&mut ops, &process.working_dir);
     if line.process.init {
@@ -51,9 +56,9 @@ pub fn make(
         root: c_string(&root.to_string_lossy()),
         ops,
         shares_mounts,
-        hostname: (line.namespaces.uts == Namespace::Private).then(|| c_string(hostname)),
+        hostname: namespaces.own_hostname.then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
-        own_network: line.namespaces.network == Namespace::Empty,
+        namespaces,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
@@ -117,14 +122,12 @@ const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 /// What the container finds mounted, in order (OCI runtime spec,
 /// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
-const FILE_SYSTEMS: [FileSystem; 6] = [
+const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", QUIET, c"", false),
     ("sys", c"sysfs", QUIET, c"", true),
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", QUIET, c"", true),
-    // As large as the line says.
-    ("dev/shm", c"tmpfs", QUIET, c"", false),
 ];
 
 /// What the line mounts at one of their places takes that place; below a `/dev`
@@ -135,15 +138,13 @@ fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut 
         if let Some(own) = mounts.take(path) {
             ops.extend(own);
         } else if !(own_dev && path.starts_with("dev/")) {
-            ops.push(match path {
-                "dev/shm" => mounts::shm(&line.files),
-                _ => Op::Mount { kind, path: c_string(path), flags, data, optional },
-            });
+            ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
         }
         if path == "dev" && !own_dev {
             devices(ops, line.process.tty);
         }
     }
+    ops.extend(mounts.take("dev/shm").into_iter().flatten());
     if let Some(own) = mounts.take("sys/fs/cgroup") {
         ops.extend(own);
     } else if cgroup {
