@@ -9,6 +9,8 @@ mod archives;
 mod blobs;
 #[path = "parts/canaries.rs"]
 mod canaries;
+#[path = "host/extra.rs"]
+mod extra;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/layers.rs"]

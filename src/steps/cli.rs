@@ -113,7 +113,8 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
-    let image = pull::image(&container, &store, &access, &quiet)?;
+    let mut image = pull::image(&container, &store, &access, &quiet)?;
+    pull::add_layers(&mut image, &container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let surroundings = Surroundings {
         hostname: hostname.trim_end(),

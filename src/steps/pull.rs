@@ -1,5 +1,6 @@
 //! From an image's name to complete layers in the store.
 
+mod extra;
 mod layers;
 mod pipe;
 mod resolve;
@@ -26,6 +27,8 @@ use crate::proto::proxy::Proxies;
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
+pub use extra::add_layers;
+use extra::Temporary;
 use layers::Wanted;
 use ring::digest::{digest, Context, SHA256};
 use std::sync::Arc;
@@ -39,6 +42,8 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// Where the store is on a disk and has changed: what is not safe there yet.
     journal: Option<Journal>,
+    /// Folders of layers that no digest names: they go with this value.
+    extra: Vec<Temporary>,
 }
 
 impl Image {
@@ -116,8 +121,8 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     Ok(image)
 }
 
-fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
-    let manner = Manner {
+fn manner<'a>(line: &'a Container, access: &'a Access, report: &'a Report) -> Manner<'a> {
+    Manner {
         resolver: access.resolver.clone(),
         proxies: access.proxies.clone(),
         mirrors: &access.mirrors,
@@ -127,7 +132,11 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
         authfile: line.authfile.as_deref(),
         retry: line.retry,
         report,
-    };
+    }
+}
+
+fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
+    let manner = manner(line, access, report);
     Ok(match &line.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
@@ -211,7 +220,7 @@ impl Pull<'_> {
             recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
         });
         match fetched {
-            Ok(layers) => Ok(Image { id: record.config, config, layers, journal }),
+            Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
             Err(error) => {
                 // Those that are complete stay.
                 finish(journal.as_ref(), self.report);
@@ -252,7 +261,7 @@ impl Pull<'_> {
         let config = oci::image_config(&bytes).ok()?;
         let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id));
         let layers = layers.collect::<Option<Vec<Layer>>>()?;
-        Some(Stored { image: Image { id, config, layers, journal: None }, manifest })
+        Some(Stored { image: Image { id, config, layers, journal: None, extra: Vec::new() }, manifest })
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to

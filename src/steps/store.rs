@@ -122,6 +122,15 @@ impl Store {
         Ok(path)
     }
 
+    /// What was written to the store is on its disk when this returns.
+    pub fn flush(&self) -> io::Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let synced = sys::machine::syncfs(File::open(&self.root)?.as_fd());
+        synced.map_err(|error| io::Error::from_raw_os_error(error.errno))
+    }
+
     /// A folder of this process's own, for what need not stay.
     pub fn scratch(&self) -> &Path {
         &self.tmp

@@ -139,7 +139,7 @@ pub const TABLE: &[Row] = &[
         "size", "of `/dev/shm`; otherwise 64m, 0 is no limit"),
     row("volumes-from", 0, Many, DONE, |c, v| push(&mut c.files.volumes_from, mounts::volumes_from(v)),
         "`CONTAINER[:ro]`", "the volumes of a container that has that `--name`"),
-    row("layer", 0, Many, NOT_YET, |c, v| push(&mut c.files.layers, mounts::layer(v)),
+    row("layer", 0, Many, DONE, |c, v| push(&mut c.files.layers, mounts::layer(v)),
         "`URL|FILE[#sha256:…]`", "**new**: a tar, plain or in gzip or zstd, over the image as one more layer"),
     row("dns", 0, Many, DONE, |c, v| values::dns(&mut c.files.dns, v),
         "address, `none`", "a name server; with `none` `/etc/resolv.conf` is the image's own"),
