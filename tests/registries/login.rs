@@ -11,7 +11,7 @@ pub const PASSWORD: &str = "corr:ect horse";
 pub const CREDS: &str = "--creds=jane:corr:ect horse";
 
 /// A registry's `auth` section for the one user: bcrypt by perl's crypt(3).
-fn htpasswd(dir: &Path) -> Value {
+pub fn htpasswd(dir: &Path) -> Value {
     let crypt = r#"print crypt($ARGV[0], "\$2y\$05\$abcdefghijklmnopqrstuu")"#;
     let hash = Command::new("perl").args(["-e", crypt, PASSWORD]).output().expect("perl").stdout;
     let (file, hash) = (dir.join("htpasswd"), String::from_utf8(hash).unwrap());
