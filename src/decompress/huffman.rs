@@ -37,12 +37,6 @@ pub fn extra(entry: u32, bits: u64) -> usize {
     ((bits & !(!0u64).wrapping_shl(entry)) as u32 >> code_bits(entry)) as usize
 }
 
-/// A bit buffer and its count without the entry's bits.
-#[inline(always)]
-pub fn after(word: u64, count: u32, entry: u32) -> (u64, u32) {
-    (word.wrapping_shr(entry), count.wrapping_sub(bits(entry)) & 63)
-}
-
 /// Writes an entry's literal.
 #[inline(always)]
 pub fn put(out: &mut [u8], at: &mut usize, literal: u32) {
