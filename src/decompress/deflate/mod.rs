@@ -97,6 +97,8 @@ impl Inflater {
     /// the stream's last output, at least `WINDOW_BYTES` of it unless there is
     /// less. Also returns how many bytes of the input were used: the others
     /// must be given again. As long as eight are given it gets on.
+    // Inlined into its caller it would be compiled as that is: for size.
+    #[inline(never)]
     pub fn inflate(&mut self, input: &[u8], out: &mut [u8], at: &mut usize) -> Result<(Status, usize), Bad> {
         let mut io = Io { input, used: 0, out, at: *at };
         let status = self.run(&mut io);
