@@ -284,7 +284,8 @@ fn case_33_a_part_that_is_not_the_one() {
     let last = trial.fake.seen().pop().unwrap();
     assert_eq!(last.range, None, "starts anew");
     // Another length of the whole, no length, no range at all.
-    let lies: [fn(&Arc<[u8]>, usize) -> ResponseBox; 3] = [
+    type Lie = fn(&Arc<[u8]>, usize) -> ResponseBox;
+    let lies: [Lie; 3] = [
         |layer, from| part(&Arc::from(&layer[..layer.len() - 1]), Some(from)),
         |layer, from| relabeled(layer, from, "bytes */*"),
         |layer, from| relabeled(layer, from, ""),
