@@ -47,8 +47,14 @@ impl Daemon {
     /// Returns when it has said that.
     pub fn until(&self, text: &str) {
         let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
-        let log = self.log.1.wait_while(self.log.0.lock().unwrap(), is_silent).unwrap();
+        let waited = self.log.1.wait_timeout_while(self.log.0.lock().unwrap(), super::PATIENCE, is_silent);
+        let log = waited.unwrap().0;
         assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
+    }
+
+    /// The lines of its access log about `method` below a registry's path.
+    pub fn asked(&self, method: &str) -> Vec<String> {
+        self.said(&format!("\"{method} /v2/"))
     }
 
     /// All that it has said with `text` in it.

@@ -2,7 +2,7 @@
 
 use crate::parts::relay::{Fault, Relay};
 use crate::parts::servers::{self, Daemon};
-use crate::parts::table;
+use crate::parts::{table, PATIENCE};
 use crate::{demo, login, House, LARGE, LAYERS};
 use ocinit::proto::flags;
 use ocinit::proto::mirror::Mirrors;
@@ -15,6 +15,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 const PLAIN: &str = "--tls-verify=false";
 const CLIENTS: usize = 16;
@@ -85,7 +86,9 @@ fn debians_registry_as_a_pull_through_cache() {
     let count = || {
         std::fs::read_dir(&links).into_iter().flatten().flatten().filter(|dir| dir.path().join("link").exists()).count()
     };
+    let start = Instant::now();
     while count() < LAYERS + 1 {
+        assert!(start.elapsed() < PATIENCE, "it keeps {} of them", count());
         std::thread::yield_now();
     }
     let first = sent(&upstream);
@@ -145,7 +148,7 @@ fn the_registry_itself_comes_last() {
 fn a_mirror_that_dies_in_the_middle() {
     let Some(house) = House::new("dies") else { return };
     let origin = house.registry(&json!({}));
-    let relay = Relay::start(origin.address, |number| Fault::Reset(if number == 0 { 1 << 20 } else { 0 }));
+    let relay = Relay::start(origin.address, |number| Fault::Reset(if number < LAYERS { 1 << 20 } else { 0 }));
     let mirrors = [format!("{}=http://{}", origin.address, relay.address)];
     assert!(pull(&house, &[PLAIN, &demo(origin.address)], &mirrors).is_ok());
     house.is_whole();
