@@ -93,7 +93,7 @@ impl Patience {
             // Whoever asked us need not try again.
             return Err(Error { retry: false, ..error });
         };
-        let seconds = ms.div_ceil(1000);
+        let seconds = (ms + 500) / 1000;
         self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
         match self.halt.wait(ms) {
             true => Ok(()),

@@ -9,6 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
+/// Said where no question can be asked, behind the name.
+pub const NO_NAMESERVER: &str = ": no nameserver is known";
+
 /// For one question to one server.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How often each server is asked.
@@ -58,7 +61,7 @@ impl Resolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
         }
         if self.nameservers.is_empty() {
-            return Err([name, ": no nameserver is known"].concat());
+            return Err([name, NO_NAMESERVER].concat());
         }
         let search: &[String] = if name.contains('.') { &[] } else { &self.search };
         let full = search.iter().map(|domain| [name, ".", domain].concat());

@@ -3,11 +3,13 @@
 //!
 //! While members come, the directory holds only what the layer itself brings.
 //! What must not depend on their order (whiteouts, opaque marks, directories'
-//! times) is kept in `Tree::late` and settled when the archive has ended.
+//! times) is kept in `Lates` and settled when the archive has ended.
 
 mod below;
 mod hardlink;
+mod late;
 mod resolve;
+mod survey;
 mod tree;
 
 use crate::proto::tar::{self, Entry, Event, Kind, Xattr};
@@ -15,6 +17,7 @@ use crate::proto::whiteout::{self, Meaning};
 use crate::sys::fs;
 use crate::sys::{self, io_text, Error};
 pub use below::Lower;
+use late::Lates;
 use std::ffi::{CStr, CString};
 use std::io::{BufRead, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,18 +28,6 @@ const BIG_FILE_BYTES: u64 = 16 << 20;
 /// What Linux's `mknod(2)` can express.
 const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
-
-/// What a layer held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub entries: u64,
-    /// Bytes of file content.
-    pub bytes: u64,
-    /// The layer hides all of the layers below. overlayfs looks for no mark on
-    /// a root: whoever mounts must leave the lower layers out (the mark,
-    /// `trusted.overlay.opaque`, is on `layer` all the same).
-    pub opaque_root: bool,
-}
 
 /// Why a member is refused; its name is added once, in [`apply`].
 pub enum Reason {
@@ -64,14 +55,34 @@ impl From<tar::Error> for Reason {
     }
 }
 
-/// The layers below, topmost first, once they are complete; none where one of
-/// them failed. May wait for them.
-pub type Below<'b> = dyn FnMut() -> Option<Vec<Lower>> + 'b;
+/// What a layer asks of those that are made beside it.
+pub trait Beside {
+    /// The layers below, topmost first, once they are complete; none where one
+    /// of them failed. May wait for them.
+    fn below(&mut self) -> Option<Vec<Lower>>;
+
+    /// Room for so many bytes, in all, of what must wait for the archive's end;
+    /// false where another layer failed. May wait for the layers below.
+    fn room(&mut self, bytes: usize) -> bool;
+}
+
+/// A layer that is being settled: all below it are complete, and it may go on.
+struct Lowest;
+
+impl Beside for Lowest {
+    fn below(&mut self) -> Option<Vec<Lower>> {
+        None
+    }
+
+    fn room(&mut self, _: usize) -> bool {
+        true
+    }
+}
 
 /// Unpacks the tar stream `source` into the empty directory `layer` (open for
 /// reading, not `O_PATH`), and reads `source` to its end, so that its digest
 /// covers every byte. What depends on the layers below is left to
-/// [`Unsettled::settle`], but for hardlinks to their files: `below` is asked then.
+/// [`Unsettled::settle`], but for hardlinks to their files.
 ///
 /// An error names the member: `usr/bin/x: write: no space left on device`; the
 /// directory is then to be thrown away. Needs `/proc`, and the rights to make
@@ -79,12 +90,12 @@ pub type Below<'b> = dyn FnMut() -> Option<Vec<Lower>> + 'b;
 pub fn read(
     source: &mut dyn BufRead,
     layer: OwnedFd,
-    below: &mut Below<'_>,
+    beside: &mut dyn Beside,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Unsettled, String> {
     let mut parser = tar::Parser::new();
-    let tree = Tree::new(layer).map_err(|reason| named(b"", &reason))?;
-    let mut unpack = Unpack { tree, below, warn, warned: false, file: None, stats: Stats::default(), has_root: false };
+    let tree = Tree::new(layer, beside, Lates::default());
+    let mut unpack = Unpack { tree, warn, warned: false, file: None, has_root: false };
     loop {
         let mut input = match source.fill_buf() {
             Ok(input) => input,
@@ -106,29 +117,28 @@ pub fn read(
         source.consume(count);
     }
     parser.finish().map_err(|e| named(parser.name(), &e.into()))?;
-    Ok(Unsettled { tree: unpack.tree, stats: unpack.stats, has_root: unpack.has_root })
+    Ok(Unsettled { has_root: unpack.has_root, late: unpack.tree.into_late() })
 }
 
-/// A layer whose archive has been read.
+/// A layer whose archive has been read. Hundreds may wait: they hold no descriptor.
 pub struct Unsettled {
-    tree: Tree,
-    stats: Stats,
+    late: Lates,
     has_root: bool,
 }
 
 impl Unsettled {
-    /// Memory that is held, in bytes.
+    /// Memory that is held, in bytes: the last that was asked for.
     pub fn bytes(&self) -> usize {
-        self.tree.late_bytes()
+        self.late.room()
     }
 
-    /// Finishes the layer: `lowers` are the finished directories of the layers
-    /// below, topmost first. They say how parents that the layer implies look
-    /// (mode, owner, attributes, times) and which whiteouts hide something.
-    /// They are never written to.
-    pub fn settle(self, lowers: Vec<Lower>) -> Result<Stats, String> {
-        let opaque_root = self.tree.settle(self.has_root, lowers)?;
-        Ok(Stats { opaque_root, ..self.stats })
+    /// Finishes the layer in `layer`, the directory that was unpacked into:
+    /// `lowers` are the finished directories of the layers below, topmost
+    /// first. They say how parents that the layer implies look (mode, owner,
+    /// attributes, times) and which whiteouts hide something. They are never
+    /// written to.
+    pub fn settle(self, layer: OwnedFd, lowers: Vec<Lower>) -> Result<(), String> {
+        Tree::new(layer, &mut Lowest, self.late).settle(self.has_root, lowers)
     }
 }
 
@@ -143,13 +153,11 @@ fn named(name: &[u8], reason: &Reason) -> String {
 }
 
 struct Unpack<'a> {
-    tree: Tree,
-    below: &'a mut Below<'a>,
+    tree: Tree<'a>,
     warn: &'a mut dyn FnMut(&str),
     warned: bool,
     /// The file whose data come; none for what has no file, such as a whiteout.
     file: Option<(OwnedFd, Entry)>,
-    stats: Stats,
     has_root: bool,
 }
 
@@ -158,10 +166,7 @@ impl Unpack<'_> {
         match event {
             Event::Entry(entry) => self.entry(entry),
             Event::Data { at, bytes } => match &self.file {
-                Some((file, _)) => {
-                    self.stats.bytes += bytes.len() as u64;
-                    write_all(file.as_fd(), bytes, at)
-                }
+                Some((file, _)) => write_all(file.as_fd(), bytes, at),
                 None => Ok(()),
             },
             Event::End => match self.file.take() {
@@ -172,7 +177,6 @@ impl Unpack<'_> {
     }
 
     fn entry(&mut self, entry: Entry) -> Step<()> {
-        self.stats.entries += 1;
         let place = whiteout::place(&entry.path, entry.kind == Kind::Directory)?;
         match place.meaning {
             Meaning::Plain => {}
@@ -353,4 +357,43 @@ fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Step<()> {
         bytes = bytes.get(n..).unwrap_or(b"");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self as std_fs, File};
+
+    struct Alone;
+
+    impl Beside for Alone {
+        fn below(&mut self) -> Option<Vec<Lower>> {
+            Some(Vec::new())
+        }
+
+        fn room(&mut self, _: usize) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn layers_that_wait_hold_no_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = vec![0; 512];
+        source[..3].copy_from_slice(b"d/f");
+        source[124..136].copy_from_slice(b"00000000000\0");
+        source[148..156].fill(b' ');
+        let sum: u32 = source.iter().map(|byte| u32::from(*byte)).sum();
+        source[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let read = || read(&mut &source[..], File::open(&dir).unwrap().into(), &mut Alone, &mut |_| {}).unwrap();
+        let unsettled: Vec<_> = (0..3).map(|_| read()).collect();
+        // Other tests have theirs elsewhere.
+        let open =
+            std_fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std_fs::read_link(fd.unwrap().path()).ok());
+        assert_eq!(open.filter(|path| path.starts_with(dir.path())).count(), 0);
+        for unsettled in unsettled {
+            unsettled.settle(File::open(&dir).unwrap().into(), Vec::new()).unwrap();
+        }
+        assert!(dir.path().join("d/f").is_file());
+    }
 }

@@ -3,7 +3,6 @@
 use crate::builder::{Member, Tar};
 use crate::world::{apply, ready, World};
 use ocinit::steps::inflate::Inflate;
-use ocinit::steps::unpack;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
@@ -20,9 +19,11 @@ fn gzip(raw: &[u8]) -> Vec<u8> {
     })
 }
 
-fn unpack_gzip(world: &mut World, mut source: &[u8]) -> Result<unpack::Stats, String> {
+/// The content of the layer's file `f`.
+fn unpack_gzip(world: &mut World, mut source: &[u8]) -> Result<Vec<u8>, String> {
     let layer = world.layer();
-    apply(&mut Inflate::new(&mut source, &mut |_| Ok(())), &layer, &[], &mut |_| {})
+    apply(&mut Inflate::new(&mut source, &mut |_| Ok(())), &layer, &[], &mut |_| {})?;
+    Ok(std::fs::read(layer.join("f")).unwrap())
 }
 
 #[test]
@@ -33,11 +34,10 @@ fn case_26_members_and_trailers() {
     let mut world = World::new();
     let text: Vec<u8> = (0..400_000u32).flat_map(|i| (i / 7).wrapping_mul(i).to_le_bytes()).collect();
     let tar = Tar::new().file("f", &text).end();
-    let stats = unpack_gzip(&mut world, &gzip(&tar)).unwrap();
-    assert_eq!((stats.entries, stats.bytes), (1, text.len() as u64));
+    assert!(unpack_gzip(&mut world, &gzip(&tar)).unwrap() == text);
     let (left, right) = tar.split_at(1000);
     let members = [gzip(left), gzip(b""), gzip(right), vec![0; 1000]].concat();
-    assert_eq!(unpack_gzip(&mut world, &members), Ok(stats));
+    assert!(unpack_gzip(&mut world, &members).unwrap() == text);
     let whole = gzip(&tar);
     for (spoiled, text) in [
         ([&whole[..], b"x"].concat(), "gzip: other bytes after the end"),
@@ -79,8 +79,8 @@ fn case_28_a_bomb_meets_the_space_that_is_left() {
     // No limit, no budget: what the file system does not count is not refused.
     ocinit::sys::mount::mount(c"none", &target, c"ramfs", 0, c"").unwrap();
     let mut source = Zeros { headers: 1, size: 17 << 20, left: 0, pending: Vec::new() };
-    let stats = apply(&mut source, &small, &[], &mut |_| {}).unwrap();
-    assert_eq!(stats.bytes, 17 << 20);
+    apply(&mut source, &small, &[], &mut |_| {}).unwrap();
+    assert_eq!((source.headers, source.left), (0, 0));
     ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
     ocinit::sys::mount::umount(&target, ocinit::sys::mount::MNT_DETACH).unwrap();
 }

@@ -216,7 +216,7 @@ fn case_09_limits_and_checksums() {
     let signed: i32 =
         header.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { i32::from(*b as i8) }).sum();
     put(&mut header, 148, format!("{signed:06o}\0 ").as_bytes());
-    accept(&Tar::new().raw(&header).end(), |layer| assert_eq!(layer.stats.entries, 1));
+    accept(&Tar::new().raw(&header).end(), |layer| assert_eq!(layer.paths().len(), 1));
 }
 
 #[test]
@@ -273,7 +273,6 @@ fn case_11_sparse() {
             many.iter().for_each(|(at, n)| expected[*at as usize..(at + n) as usize].fill(b'd'));
             assert!(layer.read("f") == expected, "{form}");
             assert_eq!(layer.paths(), ["after", "f"], "{form}");
-            assert_eq!(layer.stats.bytes, 6001, "{form}");
         });
         accept(&sparse(form, 10 << 30, &[(0, 0), (5 << 30, 512), (10 << 30, 0)]), |layer| {
             let meta = layer.meta("f");

@@ -50,7 +50,7 @@ fn merged(world: &mut World, layers: &[Vec<u8>]) -> Result<Tree, String> {
         let lowers: Vec<&Path> = dirs.iter().map(|dir| &**dir).collect();
         let layer = world.unpack(tar, &lowers)?;
         // overlayfs knows no opaque root: whoever mounts leaves the rest out.
-        dirs.truncate(if layer.stats.opaque_root { 0 } else { dirs.len() });
+        dirs.truncate(if layer.is_opaque(".") { 0 } else { dirs.len() });
         dirs.insert(0, layer.dir);
     }
     let dirs: Vec<&Path> = dirs.iter().map(|dir| &**dir).collect();

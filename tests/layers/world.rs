@@ -1,7 +1,7 @@
 //! A place to unpack in, with canaries around it, and trees as lines to compare.
 
 use crate::canaries;
-use ocinit::steps::unpack::{self, Stats};
+use ocinit::steps::unpack::{self, Beside, Lower};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Read};
@@ -89,9 +89,9 @@ impl World {
         let mut source = Short { rest: tar, seed: self.layers as u32 };
         let result = apply(&mut source, &dir, lowers, &mut |text| warnings.push(text.to_string()));
         canaries::look(&self.canaries, &self.outside(), "while a layer was unpacked");
-        let stats = result?;
+        result?;
         assert!(source.rest.is_empty(), "the source was not read to its end");
-        Ok(Layer { dir, stats, warnings })
+        Ok(Layer { dir, warnings })
     }
 }
 
@@ -106,7 +106,6 @@ impl Drop for World {
 
 pub struct Layer {
     pub dir: PathBuf,
-    pub stats: Stats,
     pub warnings: Vec<String>,
 }
 
@@ -140,16 +139,24 @@ impl Layer {
 }
 
 /// One layer into the folder `layer`, as a pull does it; `lowers` topmost first.
-pub fn apply(
-    source: &mut dyn Read,
-    layer: &Path,
-    lowers: &[&Path],
-    warn: &mut dyn FnMut(&str),
-) -> Result<Stats, String> {
+pub fn apply(source: &mut dyn Read, layer: &Path, lowers: &[&Path], warn: &mut dyn FnMut(&str)) -> Result<(), String> {
     let open = |path: &Path| OwnedFd::from(fs::File::open(path).unwrap());
-    let lowers: Vec<_> = lowers.iter().map(|path| Arc::new(open(path))).collect();
+    let mut lowers = Complete(lowers.iter().map(|path| Arc::new(open(path))).collect());
     let mut source = BufReader::with_capacity(128 << 10, source);
-    unpack::read(&mut source, open(layer), &mut || Some(lowers.clone()), warn)?.settle(lowers.clone())
+    unpack::read(&mut source, open(layer), &mut lowers, warn)?.settle(open(layer), lowers.0)
+}
+
+/// The layers below, which nobody has to wait for.
+struct Complete(Vec<Lower>);
+
+impl Beside for Complete {
+    fn below(&mut self) -> Option<Vec<Lower>> {
+        Some(self.0.clone())
+    }
+
+    fn room(&mut self, _: usize) -> bool {
+        true
+    }
 }
 
 /// Reads of one to 3000 bytes, by a seed.

@@ -86,7 +86,8 @@ fn no_name_server() {
 fn unknown_host() {
     let Some(seen) = boot("unknown-host", r#"b2c.run="docker://no-such-host.invalid/payload""#) else { return };
     seen.over(125, POWER_DOWN);
-    seen.says("FAIL pull  no-such-host.invalid/payload:latest: no-such-host.invalid: ");
+    let request = "GET https://no-such-host.invalid/v2/payload/manifests/latest";
+    seen.says(&format!("FAIL pull  no-such-host.invalid/payload:latest: {request}: no-such-host.invalid: "));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::steps::layer::{self, Layer, Stack};
 use crate::steps::memory;
 use crate::steps::source::{Error, Source};
 use crate::steps::store::Store;
-use crate::steps::unpack::{Lower, Unsettled};
+use crate::steps::unpack::{Beside, Lower, Unsettled};
 use crate::sys::{io_text, machine, thread};
 use std::fs::File;
 use std::io;
@@ -27,9 +27,13 @@ const WORKERS_MAX: usize = 6;
 /// What a layer in the making takes, with room for TLS: 16 MiB of free memory
 /// to each, of which it needs about one.
 const WORKER_BYTES: u64 = 16 << 20;
-/// Directories of layers that were read and wait for those below: beyond this
-/// a worker waits with them.
+/// Directories and whiteouts of layers that were read and wait for those below,
+/// or are being read: beyond this no worker takes another layer.
 const WAITING_BYTES: usize = 2 << 20;
+/// Beyond this those that are being read stop, but for the lowest layer that is
+/// not complete. It alone may have the 64 MiB that are any layer's limit, so
+/// that all of them never hold more than 72 MiB.
+const LATE_BYTES: usize = 8 << 20;
 
 /// What the windows of zstd frames take together; the lowest layer that is not
 /// complete may always have its own, up to the limit.
@@ -107,6 +111,8 @@ struct State {
     read: Vec<Option<Made>>,
     /// Bytes of zstd windows.
     windows: u64,
+    /// Bytes of what waits for layers below, in layers that are not complete.
+    late: usize,
     /// Somebody settles the next layer.
     settling: bool,
     failed: Option<Error>,
@@ -121,13 +127,6 @@ enum Made {
 }
 
 impl Made {
-    fn bytes(&self) -> usize {
-        match self {
-            Made::Folder(_, unsettled) => unsettled.bytes(),
-            Made::Blob(_) => 0,
-        }
-    }
-
     fn abandon(&self, store: &Store) {
         if let Made::Folder(folder, _) = self {
             store.abandon(folder);
@@ -158,7 +157,7 @@ impl Work<'_> {
     fn take(&self) -> Option<(usize, &Wanted)> {
         let mut state = self.lock();
         // A worker that has much waiting comes back when that is settled.
-        while state.failed.is_none() && state.waiting_bytes() > WAITING_BYTES {
+        while state.failed.is_none() && state.late > WAITING_BYTES {
             state = self.wait(state);
         }
         if state.failed.is_some() {
@@ -212,11 +211,15 @@ impl Work<'_> {
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
         let mut held = 0;
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
+        let mut seat = Seat { work: self, index, held: 0 };
         let read = File::open(&folder).map_err(local).and_then(|open| {
-            let below = &mut || self.below(index);
-            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut reserve, below, &mut warn)
+            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut reserve, &mut seat, &mut warn)
         });
-        self.lock().windows -= held;
+        let mut state = self.lock();
+        state.windows -= held;
+        // What was read keeps its room until it is settled.
+        state.late -= if read.is_err() { seat.held } else { 0 };
+        drop(state);
         self.changed.notify_all();
         match read {
             Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
@@ -303,10 +306,11 @@ impl Work<'_> {
                 (Some(here), _) => here.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
                 (None, Some(Made::Folder(made, unsettled))) => {
-                    let lowers = state.lowers(self);
+                    let (lowers, bytes) = (state.lowers(self), unsettled.bytes());
                     drop(state);
                     let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
                     state = self.lock();
+                    state.late -= bytes;
                     match complete {
                         Some(Ok(complete)) => complete,
                         failed => {
@@ -326,17 +330,49 @@ impl Work<'_> {
     }
 
     fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
-        let settled = unsettled.settle(lowers).map_err(|error| Error::refused(&error));
-        let complete = settled.and_then(|_| self.store.commit_layer(made, &layer.chain).map_err(local));
+        let folder = File::open(made).map_err(local);
+        let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
+        let complete = settled.and_then(|()| self.store.commit_layer(made, &layer.chain).map_err(local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
 
-impl State {
-    fn waiting_bytes(&self) -> usize {
-        self.read.iter().flatten().map(Made::bytes).sum()
+/// A layer that is being read, among the others.
+struct Seat<'w> {
+    work: &'w Work<'w>,
+    index: usize,
+    /// Its part of [`State::late`].
+    held: usize,
+}
+
+impl Seat<'_> {
+    /// Whether it may hold `bytes` now: the lowest layer that is not complete
+    /// always may, or all would wait for it forever.
+    fn may_hold(&self, state: &State, bytes: usize) -> bool {
+        state.complete.layers.len() >= self.index || state.late - self.held + bytes <= LATE_BYTES
+    }
+}
+
+impl Beside for Seat<'_> {
+    fn below(&mut self) -> Option<Vec<Lower>> {
+        self.work.below(self.index)
     }
 
+    fn room(&mut self, bytes: usize) -> bool {
+        let mut state = self.work.lock();
+        while state.failed.is_none() && !self.may_hold(&state, bytes) {
+            state = self.work.wait(state);
+        }
+        if state.failed.is_some() {
+            return false;
+        }
+        state.late = state.late - self.held + bytes;
+        self.held = bytes;
+        true
+    }
+}
+
+impl State {
     /// The roots of the complete layers, topmost first; none where something has failed.
     fn lowers(&mut self, work: &Work<'_>) -> Option<Vec<Lower>> {
         if self.failed.is_some() {
@@ -511,6 +547,63 @@ mod tests {
         assert_eq!(bytes, all.iter().map(|layer| layer.descriptor.size).sum::<u64>());
         assert!(folders[1].join("link").is_file() && folders[1].join("d/file").is_file());
         assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    }
+
+    fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
+        let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
+        let progress = Mutex::new(Progress::new(0, 0));
+        Work { wanted, source, store, report: &QUIET, progress, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    #[test]
+    fn all_layers_share_one_room_and_the_lowest_has_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&[], &source, &store);
+        let mut seats: Vec<_> = (0..6).map(|index| Seat { work: &work, index, held: 0 }).collect();
+        let one = LATE_BYTES / 3;
+        for seat in &mut seats[1..] {
+            while seat.held < one && seat.may_hold(&work.lock(), seat.held + 4096) {
+                let bytes = seat.held + 4096;
+                assert!(seat.room(bytes));
+            }
+        }
+        let late = work.lock().late;
+        assert_eq!(late, seats.iter().map(|seat| seat.held).sum::<usize>());
+        assert!(late <= LATE_BYTES && late > LATE_BYTES - 4096 && seats[5].held == 0, "{late}");
+        assert!(seats[0].room(64 << 20));
+        assert_eq!(work.lock().late, late + (64 << 20));
+        // The last one goes on when it is the lowest, whoever still holds what.
+        let mut last = seats.remove(5);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| last.room(4096) && work.lock().complete.layers.len() == 5);
+            let mut state = work.lock();
+            state.complete.layers = vec![Layer::Blob(PathBuf::new()); 5];
+            work.changed.notify_all();
+            drop(state);
+            assert!(waiting.join().unwrap());
+        });
+        work.fail(Error::refused("x"));
+        assert!(!seats[1].room(1), "nobody waits once somebody has failed");
+    }
+
+    /// Each has more whiteouts than its part of the room.
+    #[test]
+    fn layers_with_many_whiteouts_make_room_for_one_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let blob: Vec<u8> =
+            (0..10_000).flat_map(|i| member(&format!(".wh.{}{i}", "x".repeat(80)), b'0', "", EMPTY)).collect();
+        let digest = hash(&blob);
+        let all: Vec<_> = (0..6).map(|n| wanted(n, digest, blob.len() as u64)).collect();
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&all, &source, &store);
+        let source = Fake(Arc::new(move |_| Box::new(io::Cursor::new(blob.clone()))));
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(&mut *source.another())))));
+        let state = work.lock();
+        assert!(state.failed.is_none());
+        assert_eq!((state.complete.layers.len(), state.late), (6, 0));
     }
 
     /// Zeros behind an archive's end, which would go on for gigabytes.

@@ -7,7 +7,7 @@ use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use crate::steps::inflate::{Inflate, Reserve};
 use crate::steps::source::{Error, Fetched};
-use crate::steps::unpack::{self, Below, Unsettled};
+use crate::steps::unpack::{self, Beside, Unsettled};
 use crate::sys::{io_text, thread};
 use ring::digest::{Context, SHA256};
 use std::fs::File;
@@ -19,14 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub type Tick<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
 /// Reads the blob, which begins with `start`, to its end and unpacks it into the
-/// empty `folder`. What [`unpack::read`] says of `below` holds here.
+/// empty `folder`.
 pub fn unpack(
     blob: &mut Blob<'_>,
     start: &[u8],
     diff_id: &Digest,
     folder: OwnedFd,
     reserve: Reserve<'_>,
-    below: &mut Below<'_>,
+    beside: &mut dyn Beside,
     warn: &mut dyn FnMut(&str),
 ) -> Result<Unsettled, Error> {
     let pipe = Pipe::new();
@@ -48,7 +48,7 @@ pub fn unpack(
     };
     let started = thread::beside(&mut [&mut arrive], &mut || {
         let Some(folder) = folder.take() else { return };
-        unpacked = unpack::read(&mut raw, folder, below, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
+        unpacked = unpack::read(&mut raw, folder, beside, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
         enough.fetch_or(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
         pipe.leave();
     });

@@ -10,6 +10,7 @@ use crate::proto::http_date;
 use crate::proto::mirror::Mirror;
 use crate::proto::reference::Remote;
 use crate::steps::http::{self, Client, Kind, Method, Request, Response};
+use crate::steps::resolver::NO_NAMESERVER;
 use crate::steps::source::Error;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
@@ -326,6 +327,8 @@ fn explain(error: http::Error) -> Error {
     let retry = match error.kind {
         Kind::Tls { .. } => false,
         Kind::Proxy(status) => status >= 500,
+        // Nobody will tell us of one.
+        Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
         Kind::Request => return Error::refused(&error.text),
         _ => true,
     };

@@ -1,8 +1,9 @@
 //! What the layers below show at a path, read without overlayfs: whiteouts
 //! and opaque marks are honoured, symlinks never followed.
 
-use super::resolve::proc_path;
-use super::Step;
+use super::resolve::{open_real, proc_path, split};
+use super::survey::Looks;
+use super::{c_string, Step};
 use crate::sys::fs::{self, Stat};
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
@@ -70,22 +71,29 @@ impl Found {
     }
 }
 
-/// What is visible at `path` (normal, empty for the root) in `lowers`, topmost first.
-pub fn find(lowers: &[Lower], path: &[u8]) -> sys::Result<Option<Found>> {
+/// What `lower` itself has at `path` (normal, empty for the root).
+pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
+    let (parent, name) = split(path);
+    let dir = open_real(lower.as_fd(), parent, fs::O_RDONLY | fs::O_DIRECTORY)?;
+    let name = c_string(if name.is_empty() { b"." } else { name })?;
+    let stat = fs::statat(dir.as_fd(), &name)?;
+    Ok(Found { dir, name, stat })
+}
+
+/// What is visible at `path` (normal, not the root's) in `lowers`, topmost first.
+pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Found>> {
     for lower in lowers {
         let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         let mut opaque = is_opaque(dir.as_fd())?;
         let mut names = path.split(|b| *b == b'/').peekable();
         while let Some(name) = names.next() {
-            let name = match name {
-                b"" => c".".into(),
-                _ => CString::new(name).map_err(|_| Error::new("open", libc::EINVAL))?,
-            };
+            looks.add(1)?;
+            let name = c_string(name)?;
             let stat = match fs::statat(dir.as_fd(), &name) {
                 Ok(stat) if stat.is_whiteout() => return Ok(None),
                 Ok(stat) => stat,
                 Err(Error { errno: libc::ENOENT, .. }) => break,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             if names.peek().is_none() {
                 return Ok(Some(Found { dir, name, stat }));
@@ -103,7 +111,8 @@ pub fn find(lowers: &[Lower], path: &[u8]) -> sys::Result<Option<Found>> {
     Ok(None)
 }
 
-fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
+/// Whether overlayfs takes `dir` for opaque.
+pub fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
     let mut value = [0];
     match fs::fgetxattr(dir, OPAQUE, &mut value) {
         Ok(n) => Ok(n == 1 && value == *b"y"),

@@ -46,7 +46,7 @@ impl Unpack<'_> {
             return Err(NO_TARGET);
         }
         if self.tree.lowers.is_none() {
-            self.tree.lowers = Some((self.below)().ok_or(Reason::Text("a layer below it failed"))?);
+            self.tree.lowers = Some(self.tree.beside.below().ok_or(Reason::Text("a layer below it failed"))?);
         }
         let found = self.tree.below(&path)?.ok_or(NO_TARGET)?;
         let stat = found.stat;
@@ -56,7 +56,7 @@ impl Unpack<'_> {
             fs::S_IFREG => self.copy_file(&found, name)?,
             _ => {
                 let link = if stat.is(fs::S_IFLNK) { found.link()? } else { Vec::new() };
-                let device = (libc::major(stat.rdev as _) as u32, libc::minor(stat.rdev as _) as u32);
+                let device = fs::device_numbers(stat.rdev);
                 self.tree.make_node(name, stat.mode, device, &link)?;
                 let to = resolve::proc_path(self.tree.parent(), name)?;
                 found.each_xattr(&mut |name, value| fs::lsetxattr(&to, name, value))?;

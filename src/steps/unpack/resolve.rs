@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// Symlinks in one path, as Linux counts them.
 const MAX_LINKS: u32 = 40;
 /// Directory entries that are read at a time.
-const DIRENT_BYTES: usize = 32 << 10;
+pub const DIRENT_BYTES: usize = 32 << 10;
 
 /// Opens `path` below `root` only if it has no symlink in it.
 pub fn open_real(root: BorrowedFd<'_>, path: &[u8], flags: libc::c_int) -> sys::Result<OwnedFd> {
@@ -127,6 +127,14 @@ pub fn join(path: &mut Vec<u8>, name: &[u8]) {
         path.push(b'/');
     }
     path.extend_from_slice(name);
+}
+
+/// Parent and name of a path.
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (path.get(..slash).unwrap_or(b""), path.get(slash + 1..).unwrap_or(b"")),
+        None => (b"", path),
+    }
 }
 
 /// The directories above `path`: the root first.

@@ -2,37 +2,18 @@
 //! say, and what must wait for the archive's end is kept here.
 
 use super::below::{self, Found, Lower};
-use super::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve};
-use super::{c_string, named, Reason, Step};
+use super::late::{Late, Lates};
+use super::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve, split};
+use super::survey::{self, Looks};
+use super::{c_string, named, Beside, Reason, Step};
 use crate::proto::whiteout::Meaning;
 use crate::sys::fs;
 use crate::sys::{self, Error};
-use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What may wait for the archive's end: enough for 300 000 directories.
-const MAX_LATE_BYTES: usize = 64 << 20;
-/// What one waiting thing takes beside its path.
-const LATE_OVERHEAD_BYTES: usize = 100;
 /// The mode of a parent that neither this layer nor those below describe.
 const IMPLIED_MODE: u32 = 0o755;
-
-/// What a path is to get when the archive has ended.
-#[derive(Default)]
-pub struct Late {
-    /// A directory's time: making names in it would change it.
-    pub time: Option<(i64, u32)>,
-    /// A directory that hides those below it.
-    pub opaque: bool,
-    /// The layers below lose this name.
-    pub whiteout: bool,
-    /// A file of a lower layer, copied up for a hardlink.
-    pub copied: bool,
-    /// A directory that no entry describes: it looks as it does below, unless
-    /// this layer hides what is there.
-    pub implied: bool,
-}
 
 /// What a directory (set-group-ID, a default ACL), the mount and our umask make
 /// of a new file.
@@ -44,37 +25,41 @@ pub struct Birth {
 }
 
 /// A layer's tree in the making.
-pub struct Tree {
+pub struct Tree<'b> {
     root: OwnedFd,
+    pub beside: &'b mut dyn Beside,
     /// The layers below, topmost first; none while nobody has asked for them.
     pub lowers: Option<Vec<Lower>>,
-    /// The directory that was entered last, where it really is (no symlink in
-    /// it), and the path that led there, as long as it still does.
-    dir: OwnedFd,
+    looks: Looks,
+    /// The directory that was entered last (none: the root), where it really is
+    /// (no symlink in it), and the path that led there, as long as it still does.
+    dir: Option<OwnedFd>,
     path: Vec<u8>,
     asked: Option<Vec<u8>>,
     /// How files are born in that directory, as far as one was looked at.
     pub birth: Option<Birth>,
-    late: BTreeMap<Vec<u8>, Late>,
-    late_bytes: usize,
-    /// The archive has ended: nothing waits any more.
-    settling: bool,
+    late: Lates,
 }
 
-impl Tree {
-    pub fn new(root: OwnedFd) -> Step<Tree> {
-        let dir = fs::openat(root.as_fd(), c".", fs::O_PATH | fs::O_DIRECTORY, 0)?;
-        Ok(Tree {
+impl<'b> Tree<'b> {
+    /// `late` is what has waited since the archive's end, if it has ended.
+    pub fn new(root: OwnedFd, beside: &'b mut dyn Beside, late: Lates) -> Tree<'b> {
+        Tree {
             root,
+            beside,
             lowers: None,
-            dir,
+            looks: Looks::default(),
+            dir: None,
             path: Vec::new(),
             asked: None,
             birth: None,
-            late: BTreeMap::new(),
-            late_bytes: 0,
-            settling: false,
-        })
+            late,
+        }
+    }
+
+    /// The archive has ended: what must wait for the layers below.
+    pub fn into_late(self) -> Lates {
+        self.late
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
@@ -82,18 +67,13 @@ impl Tree {
     }
 
     /// What the layers below show at `path`; nothing where there are none.
-    pub fn below(&self, path: &[u8]) -> sys::Result<Option<Found>> {
-        below::find(self.lowers.as_deref().unwrap_or_default(), path)
-    }
-
-    /// Memory for what waits for the archive's end.
-    pub fn late_bytes(&self) -> usize {
-        self.late_bytes
+    pub fn below(&mut self, path: &[u8]) -> Step<Option<Found>> {
+        below::find(self.lowers.as_deref().unwrap_or_default(), path, &mut self.looks)
     }
 
     /// The directory entered last.
     pub fn parent(&self) -> BorrowedFd<'_> {
-        self.dir.as_fd()
+        self.dir.as_ref().unwrap_or(&self.root).as_fd()
     }
 
     /// Where `name` in the directory entered last really is.
@@ -104,13 +84,7 @@ impl Tree {
     }
 
     pub fn late(&mut self, path: Vec<u8>) -> Step<&mut Late> {
-        if !self.late.contains_key(&path) {
-            self.late_bytes += path.len() + LATE_OVERHEAD_BYTES;
-            if self.late_bytes > MAX_LATE_BYTES {
-                return Err(Reason::Text("too many directories and whiteouts"));
-            }
-        }
-        Ok(self.late.entry(path).or_default())
+        self.late.at(path, self.beside)
     }
 
     /// The layers below lose `path`, or what they have in it. What was copied up
@@ -123,7 +97,7 @@ impl Tree {
         if known || self.lowers.is_none() {
             return Ok(());
         }
-        let inside = self.late.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        let inside = self.late.map.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
         let copied = inside.filter(|(at, late)| late.copied && self.is_hidden(at));
         for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
             self.remove_copy(&path)?;
@@ -147,11 +121,14 @@ impl Tree {
         (self.asked, self.birth) = (None, None);
         match open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => {
-                self.dir = dir;
+                self.dir = Some(dir);
                 self.path.clear();
                 self.path.extend_from_slice(path);
             }
-            Err(_) => (self.dir, self.path) = self.walk_making(path)?,
+            Err(_) => {
+                let (dir, path) = self.walk_making(path)?;
+                (self.dir, self.path) = (Some(dir), path);
+            }
         }
         self.asked = Some(path.to_vec());
         Ok(())
@@ -214,20 +191,17 @@ impl Tree {
         fs::mkdirat(dir, name, 0o700)?;
         fs::fchownat(dir, name, 0, 0)?;
         fs::fchmodat(dir, name, IMPLIED_MODE)?;
-        if self.settling {
-            let made = fs::openat(dir, name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
-            return self.imply(made.as_fd(), path);
-        }
-        self.late(path)?.implied = true;
+        let late = self.late(path)?;
+        (late.implied, late.settled) = (true, false);
         Ok(())
     }
 
-    /// Gives `dir` the looks of the directory that the layers below have at `path`.
-    fn imply(&mut self, dir: BorrowedFd<'_>, path: Vec<u8>) -> Step<()> {
+    /// Gives `dir` the looks of what a layer below has in the place of `path`.
+    fn imply(&mut self, dir: BorrowedFd<'_>, path: Vec<u8>, found: &Found) -> Step<()> {
         // Where a lower layer has something else there, a directory hides it.
-        let Some(found) = self.below(&path)?.filter(|found| found.stat.is(fs::S_IFDIR)) else {
+        if !found.stat.is(fs::S_IFDIR) {
             return Ok(());
-        };
+        }
         fs::fchown(dir, found.stat.uid, found.stat.gid)?;
         fs::fchmod(dir, found.stat.mode & 0o7777)?;
         found.each_xattr(&mut |name, value| fs::fsetxattr(dir, name, value))?;
@@ -237,10 +211,10 @@ impl Tree {
 
     /// Makes `name` in the directory entered last; what this layer had there goes.
     pub fn make<T>(&mut self, name: &CStr, make: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<T>) -> Step<T> {
-        match make(self.dir.as_fd()) {
+        match make(self.parent()) {
             Err(Error { errno: libc::EEXIST, .. }) => {
                 self.remove(name)?;
-                Ok(make(self.dir.as_fd())?)
+                Ok(make(self.parent())?)
             }
             result => Ok(result?),
         }
@@ -258,15 +232,15 @@ impl Tree {
     /// takes the place of something else has nothing of the layers below: the
     /// other thing had hidden that.
     pub fn make_directory(&mut self, name: &CStr) -> Step<()> {
-        match fs::mkdirat(self.dir.as_fd(), name, 0o700) {
+        match fs::mkdirat(self.parent(), name, 0o700) {
             Err(Error { errno: libc::EEXIST, .. }) => {}
             result => return Ok(result?),
         }
-        if fs::statat(self.dir.as_fd(), name)?.is(fs::S_IFDIR) {
+        if fs::statat(self.parent(), name)?.is(fs::S_IFDIR) {
             return Ok(());
         }
         self.remove(name)?;
-        fs::mkdirat(self.dir.as_fd(), name, 0o700)?;
+        fs::mkdirat(self.parent(), name, 0o700)?;
         let path = self.path_of(name.to_bytes());
         self.late(path)?.opaque = true;
         Ok(())
@@ -277,50 +251,54 @@ impl Tree {
         // The path that led here may have gone through it.
         self.asked = None;
         let path = self.path_of(name.to_bytes());
-        match fs::unlinkat(self.dir.as_fd(), name) {
+        match fs::unlinkat(self.parent(), name) {
             Err(Error { errno: libc::EISDIR, .. }) => {
-                remove_directory(self.dir.as_fd(), name)?;
+                remove_directory(self.parent(), name)?;
                 let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-                while let Some((key, _)) = self.late.range(from.clone()..to.clone()).next() {
+                while let Some((key, _)) = self.late.map.range(from.clone()..to.clone()).next() {
                     let key = key.clone();
-                    self.forget(&key);
+                    self.late.forget(&key);
                 }
             }
             result => result?,
         }
-        self.forget(&path);
+        self.late.forget(&path);
         Ok(())
     }
 
-    fn forget(&mut self, path: &[u8]) {
-        if self.late.remove(path).is_some() {
-            self.late_bytes -= path.len() + LATE_OVERHEAD_BYTES;
-        }
-    }
-
-    /// Does what waited for the archive's end and for the layers below. Returns
-    /// whether the root is opaque.
-    pub fn settle(mut self, has_root: bool, lowers: Vec<Lower>) -> Result<bool, String> {
-        self.settling = true;
-        self.lowers = Some(lowers);
+    /// Does what waited for the archive's end and for the layers below.
+    pub fn settle(mut self, has_root: bool, lowers: Vec<Lower>) -> Result<(), String> {
         if !has_root {
-            self.imply_root().map_err(|reason| named(b"", &reason))?;
+            self.imply_root(lowers.first()).map_err(|reason| named(b"", &reason))?;
         }
-        // Parents sort before what they hold: their marks are settled first.
-        let marks = self.late.iter().filter(|(_, late)| late.opaque || late.whiteout || late.implied);
-        for path in marks.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
-            self.settle_mark(&path).map_err(|reason| named(&path, &reason))?;
+        // Whiteouts may imply their parents, and those nothing more.
+        while self.survey(&lowers).map_err(|reason| named(b"", &reason))? {
+            let mut last = Vec::new();
+            while let Some(path) = self.late.due_after(&last) {
+                self.settle_mark(&path, &lowers).map_err(|reason| named(&path, &reason))?;
+                last = path;
+            }
         }
-        for (path, late) in &self.late {
+        for (path, late) in &self.late.map {
             self.settle_directory(path, late).map_err(|error| named(path, &error.into()))?;
         }
-        Ok(self.late.get(&b""[..]).is_some_and(|late| late.opaque))
+        Ok(())
     }
 
-    fn imply_root(&mut self) -> Step<()> {
+    /// Looks in the layers below for what is to be settled; false if nothing is.
+    fn survey(&mut self, lowers: &[Lower]) -> Step<bool> {
+        let due = self.late.due();
+        if due.is_empty() {
+            return Ok(false);
+        }
+        survey::look(lowers, due, &mut self.looks)?;
+        Ok(true)
+    }
+
+    fn imply_root(&mut self, top: Option<&Lower>) -> Step<()> {
         let root = fs::openat(self.root(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         fs::fchmod(root.as_fd(), IMPLIED_MODE)?;
-        self.imply(root.as_fd(), Vec::new())
+        top.map_or(Ok(()), |top| self.imply(root.as_fd(), Vec::new(), &below::at(top, b"")?))
     }
 
     /// What was copied up is the lower layers' file, and goes with them; so do
@@ -332,7 +310,7 @@ impl Tree {
         let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
         fs::unlinkat(dir.as_fd(), &c_string(name)?)?;
         let mut path = parent;
-        while let Some(late) = self.late.get_mut(path).filter(|late| late.implied) {
+        while let Some(late) = self.late.map.get_mut(path).filter(|late| late.implied) {
             let (parent, name) = split(path);
             let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
             match fs::rmdirat(dir.as_fd(), &c_string(name)?) {
@@ -348,18 +326,21 @@ impl Tree {
     /// Turns a whiteout into overlayfs's form. Marks on what the layers below
     /// do not have leave nothing behind: in a directory that overlayfs does not
     /// merge, a whiteout would show up in listings.
-    fn settle_mark(&mut self, path: &[u8]) -> Step<()> {
-        let hidden = ancestors(path).any(|dir| self.late.get(dir).is_some_and(|late| late.opaque));
-        let Some(late) = self.late.get_mut(path).filter(|_| !path.is_empty()) else { return Ok(()) };
+    fn settle_mark(&mut self, path: &[u8], lowers: &[Lower]) -> Step<()> {
+        let hidden = self.late.is_in_opaque(path);
+        let Some(late) = self.late.map.get_mut(path) else { return Ok(()) };
+        late.settled = true;
         let Late { opaque, whiteout, implied, .. } = *late;
+        let below = usize::from(late.below.get()).checked_sub(1).filter(|_| !hidden);
+        let below = below.and_then(|number| lowers.get(number));
         let (parent, name) = split(path);
         let name = c_string(name)?;
         match kind_at(self.root.as_fd(), parent, &name)? {
             Some(fs::S_IFDIR) => {
                 late.opaque |= whiteout;
-                if implied && !whiteout && !hidden {
+                if let Some(lower) = below.filter(|_| implied && !whiteout) {
                     let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
-                    self.imply(dir.as_fd(), path.to_vec())?;
+                    self.imply(dir.as_fd(), path.to_vec(), &below::at(lower, path)?)?;
                 }
                 return Ok(());
             }
@@ -370,12 +351,11 @@ impl Tree {
             None => {}
         }
         late.opaque = false;
-        let found = if hidden { None } else { self.below(path)? };
-        let Some(found) = found else { return Ok(()) };
+        let Some(lower) = below else { return Ok(()) };
         if whiteout {
             self.enter(parent)?;
             fs::mknodat(self.parent(), &name, fs::S_IFCHR, (0, 0))?;
-        } else if opaque && found.stat.is(fs::S_IFDIR) {
+        } else if opaque && below::at(lower, path)?.stat.is(fs::S_IFDIR) {
             self.enter(path)?;
             self.late(path.to_vec())?.opaque = true;
         }
@@ -394,13 +374,5 @@ impl Tree {
             Some(time) => fs::futimens(dir.as_fd(), time),
             None => Ok(()),
         }
-    }
-}
-
-/// Parent and name of a path.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(slash) => (path.get(..slash).unwrap_or(b""), path.get(slash + 1..).unwrap_or(b"")),
-        None => (b"", path),
     }
 }
