@@ -9,6 +9,7 @@ pub use libc::{
     ENOTDIR, ENOTEMPTY, EPERM, EROFS,
 };
 
+pub mod crc32;
 pub mod fs;
 pub mod io;
 pub mod loopdev;
