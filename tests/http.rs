@@ -67,7 +67,13 @@ fn head(stream: &mut TcpStream) -> Option<String> {
 fn client(proxies: &str, verify: bool, cert_dirs: &[&Path]) -> Client {
     let proxies = Proxies::parse(&[proxies.to_string()]).unwrap();
     let cert_dirs = cert_dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    Client::new(Arc::new(Resolver::from_host()), proxies, Tls { verify, cert_dirs })
+    Client::new(Arc::new(Resolver::from_host()), proxies, Tls { verify, cert_dirs, home: String::new() })
+}
+
+/// One that pulls from that server.
+fn client_of(home: &str, verify: bool, cert_dir: &Path) -> Client {
+    let tls = Tls { verify, cert_dirs: vec![cert_dir.into()], home: home.into() };
+    Client::new(Arc::new(Resolver::from_host()), Proxies::none(), tls)
 }
 
 fn plain() -> Client {
@@ -417,13 +423,17 @@ fn a_client_certificate_is_shown_where_it_is_wanted() {
         let error = failed(server.get(&without));
         assert!(is_tls(&error), "{version}: {}", error.text);
         let files = [("ca.crt", "ca.crt"), ("client.pem", "me.cert"), ("client.key", "me.key")];
-        server.serves(&client("", true, &[&made.folder("with", &files)]));
-        server.serves(&client("", false, &[&made.path("with")]));
-        let without_key = client("", true, &[&made.folder("half", &files[..2])]);
-        let error = failed(server.get(&without_key));
+        let home = format!("127.0.0.5:{}", server.port);
+        server.serves(&client_of(&home, true, &made.folder("with", &files)));
+        server.serves(&client_of(&home, false, &made.path("with")));
+        // Another server is only shown what lies in a folder of its name.
+        assert!(is_tls(&failed(server.get(&client_of("registry.lab", true, &made.path("with"))))));
+        made.folder(&format!("named/{home}"), &files);
+        server.serves(&client_of("registry.lab", true, &made.path("named")));
+        let error = failed(server.get(&client_of(&home, true, &made.folder("half", &files[..2]))));
         assert!(error.text.contains("me.key: no such file"), "{}", error.text);
         std::fs::write(made.folder("bad", &files).join("me.key"), "none").unwrap();
-        let error = failed(server.get(&client("", true, &[&made.path("bad")])));
+        let error = failed(server.get(&client_of(&home, true, &made.path("bad"))));
         assert!(error.text.contains("me.key: holds no private key"), "{}", error.text);
     }
 }
