@@ -13,6 +13,10 @@ mod canaries;
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/mounts.rs"]
+mod mounts;
+#[path = "host/namespaces.rs"]
+mod namespaces;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]

@@ -10,6 +10,7 @@
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
+//! volumes/NAME   named volumes
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
 //!
@@ -160,6 +161,16 @@ impl Store {
         }
         symlink(self.root.join("empty"), claim.join("empty"))?;
         Ok(claim)
+    }
+
+    /// Where the folders of containers that run are.
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// The folder of a named volume.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name)
     }
 
     /// Removes a container's folder.
