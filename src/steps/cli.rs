@@ -10,6 +10,7 @@ use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::io_text;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
@@ -83,7 +84,12 @@ fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, &'a [
 }
 
 fn parse(words: &[String]) -> Outcome<Container> {
-    flags::parse(words, &|name| std::env::var(name).ok()).map_err(|why| usage(&why))
+    flags::parse(words).map_err(|why| usage(&why))
+}
+
+/// A variable as `NAME=value`; one that is not UTF-8 is none of ours.
+fn pair((name, value): (OsString, OsString)) -> Option<String> {
+    Some([name.to_str()?, "=", value.to_str()?].concat())
 }
 
 /// As podman does, by the environment's proxies; mirrors and keys are a machine's.
@@ -114,6 +120,7 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         env: if container.http_proxy { access.proxies.env() } else { Vec::new() },
+        own_env: std::env::vars_os().filter_map(pair).collect(),
         forward_signals: true,
         started: &|| image.sync(),
         report,

@@ -131,6 +131,7 @@ fn run_image(machine: &Machine, container: &Container, image: &Image, env: Vec<S
     if let Some(stopped) = container::asked_to_stop() {
         return Ok(stopped);
     }
+    let own_env = env.clone();
     let mut env = env;
     if container.http_proxy {
         env.extend(machine.access.proxies.env());
@@ -143,6 +144,7 @@ fn run_image(machine: &Machine, container: &Container, image: &Image, env: Vec<S
         hostname: &machine.config.hostname,
         resolv_conf: machine.resolv_conf.clone(),
         env,
+        own_env,
         forward_signals: false,
         started: &started,
         report: machine.report,

@@ -153,11 +153,12 @@ pub fn setuid(uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Sets the soft and the hard limit of open files.
-pub fn set_open_files_max(limit: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: limit as libc::rlim_t, rlim_max: limit as libc::rlim_t };
-    // SAFETY: the struct is ours and lives through the call.
-    cvt("setrlimit", unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+/// Sets the soft and the hard limit of a resource, by Linux's number; `u64::MAX` is none.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limits = [soft, hard];
+    let old = null::<u64>();
+    // SAFETY: two numbers of 64 bits are the kernel's rlimit64; the old ones are not asked for.
+    cvt_long("prlimit", unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limits.as_ptr(), old) })?;
     Ok(())
 }
 

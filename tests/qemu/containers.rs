@@ -30,7 +30,7 @@ fn command_line() {
     seen.in_order(&["PATH=/bin:/", "FROM=line", "A=1", "B=2", "C=3"].map(|line| line));
     seen.in_order(&["whole word quoted", "found in PATH", "the older spelling", "other", "ignored"]);
     seen.at("HOME=/root");
-    seen.at("container=oci");
+    seen.at("container=podman");
     seen.says("WARN --detach has no effect here");
 }
 

@@ -6,6 +6,7 @@
 //! leads a mount out of it (CVE-2026-41579).
 
 use super::trouble::{Stage, Trouble};
+use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
@@ -61,7 +62,8 @@ pub struct Plan {
     /// The mounted root.
     pub root: CString,
     pub ops: Vec<Op>,
-    pub hostname: CString,
+    /// None where the machine's own is to be seen and set.
+    pub hostname: Option<CString>,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
     /// Its network is its own, and holds a loopback that is to be raised.
@@ -72,8 +74,11 @@ pub struct Plan {
     pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
     pub env: Vec<CString>,
-    /// What every process of a container may have open; podman's number.
-    pub open_files_max: u64,
+    /// Limits, and whether one that cannot be had is left out.
+    pub limits: Vec<(Ulimit, bool)>,
+    /// As `/proc` takes it.
+    pub oom_score_adj: Option<CString>,
+    pub umask: u32,
 }
 
 /// The child's ends of what connects it to us.
@@ -109,7 +114,12 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     if let Some(procs) = &plan.cgroup {
         own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
     }
-    machine::sethostname(plan.hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+    if let Some(hostname) = &plan.hostname {
+        machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+    }
+    if let Some(score) = &plan.oom_score_adj {
+        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
+    }
     if plan.own_network {
         raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
     }
@@ -134,13 +144,29 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
     // Before the limit is raised: the one of now bounds what can be open.
     close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
-    if let Err(error) = process::set_open_files_max(plan.open_files_max) {
-        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::OpenFiles)(error) });
-    }
+    set_limits(plan, ends)?;
     become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
-    process::umask(0o022);
+    process::umask(plan.umask);
     signal::reset();
     Ok(())
+}
+
+fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+    for (index, (limit, skippable)) in plan.limits.iter().enumerate() {
+        if let Err(error) = process::set_limit(limit.resource, limit.soft, limit.hard) {
+            let trouble = Trouble { index: index as u16, skipped: *skippable, ..Trouble::at(Stage::Limit)(error) };
+            if !skippable {
+                return Err(trouble);
+            }
+            tell(ends, trouble);
+        }
+    }
+    Ok(())
+}
+
+fn write_file(path: &CStr, bytes: &[u8]) -> Result<()> {
+    let file = fs::openat(fs::CWD, path, fs::O_WRONLY, 0)?;
+    io::write(file.as_fd(), bytes).map(drop)
 }
 
 /// The first descriptor that is not a standard stream.
@@ -178,8 +204,7 @@ fn raise_loopback() -> Result<()> {
 /// What it sees of control groups begins with its own.
 fn own_cgroup(procs: &CStr, joined: bool) -> Result<()> {
     if !joined {
-        let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
-        io::write(file.as_fd(), b"0")?;
+        write_file(procs, b"0")?;
     }
     process::unshare(process::CLONE_NEWCGROUP)
 }

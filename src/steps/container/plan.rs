@@ -2,7 +2,8 @@
 
 use super::cgroup::Cgroup;
 use super::inside::{Op, Plan};
-use crate::proto::flags::Container;
+use crate::proto::flags::asked::{Namespace, Source, Ulimit};
+use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
@@ -12,7 +13,11 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const OPEN_FILES_MAX: u64 = 1 << 20;
+/// podman's, for open files and for processes.
+const LIMIT_DEFAULT: u64 = 1 << 20;
+/// Linux, asm-generic/resource.h.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_NOFILE: u32 = 7;
 const DEVICES_MAX: usize = 4096;
 
 /// Plans everything that happens between clone and exec.
@@ -26,11 +31,12 @@ pub fn make(
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
     file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.tty);
+    devices(&mut ops, line.process.tty);
     folders(&mut ops, &process.working_dir);
-    for volume in &line.volumes {
-        let source = fs::canonicalize(&volume.source)
-            .map_err(|error| Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat()))?;
+    for volume in &line.files.mounts {
+        let Source::Path(source) = &volume.source else { continue };
+        let source = fs::canonicalize(source)
+            .map_err(|error| Failure::new("container", ["volume ", source, ": ", &io_text(&error)].concat()))?;
         let target = relative(&volume.target);
         if source.is_dir() {
             folders(&mut ops, &volume.target);
@@ -44,17 +50,31 @@ pub fn make(
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
-        hostname: c_string(hostname),
+        hostname: (line.namespaces.uts == Namespace::Private).then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
-        own_network: line.no_network,
-        tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        own_network: line.namespaces.network == Namespace::Empty,
+        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
         candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
         arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        open_files_max: OPEN_FILES_MAX,
+        limits: limits(&line.process),
+        oom_score_adj: line.process.oom_score_adj.map(|score| c_string(&score.to_string())),
+        umask: line.process.umask.unwrap_or(0o022),
     })
+}
+
+/// The line's limits, and podman's defaults, which are left out where they
+/// cannot be had.
+fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
+    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
+        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
+        }
+    }
+    limits
 }
 
 /// A text for the kernel; it ends at a NUL, should one be in it.

@@ -19,6 +19,11 @@ pub struct Running {
     pub signals: OwnedFd,
     /// Signals go to the container as they are; else one ends it.
     pub forward: bool,
+    /// What asks it to end, and how long it may then take.
+    pub stop_signal: i32,
+    pub stop_timeout_ms: u64,
+    /// The longest that it may run.
+    pub timeout_ms: Option<u64>,
 }
 
 /// How a container ended.
@@ -28,12 +33,14 @@ pub struct Ended {
     pub open_line: bool,
     /// Whether a signal to us asked for it.
     pub stopped: bool,
+    /// Whether it ran too long.
+    pub timed_out: bool,
 }
 
-/// How long a container that was asked to end may take; podman's number.
-const STOP_MS: u64 = 10_000;
 /// Output that is left behind when the container has ended is read for so long.
 const DRAIN_MS: i32 = 100;
+/// poll(2) counts in 31 bits.
+const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
 /// Input on its way to a terminal; more waits at our own standard input.
 const INPUT_BUFFER: usize = 1024;
@@ -50,6 +57,8 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
     let mut state = State {
         open_line: false,
         stopped: false,
+        end_at_ms: running.timeout_ms.map(|ms| machine::uptime_ms() + ms),
+        timed_out: false,
         kill_at_ms: None,
         input,
         pending: Vec::with_capacity(INPUT_BUFFER),
@@ -61,12 +70,15 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         tty::restore(STDIN, &settings);
     }
     let status = process::wait(running.pid)?;
-    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped })
+    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped, timed_out: state.timed_out })
 }
 
 struct State {
     open_line: bool,
     stopped: bool,
+    /// When it will have run too long.
+    end_at_ms: Option<u64>,
+    timed_out: bool,
     /// When a container that was asked to end is killed.
     kill_at_ms: Option<u64>,
     /// Whether our input still goes anywhere.
@@ -85,13 +97,15 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     if let Some((master, _)) = running.outputs.first().filter(|_| state.input) {
         polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: master.as_fd(), write: true } });
     }
-    let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
-    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
+    let deadline_ms = state.kill_at_ms.into_iter().chain(state.end_at_ms).min();
+    let left_ms = deadline_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
+    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms.min(WAIT_MS_MAX) as i32))?;
     let is_ready = |index: usize| ready & (1 << index) != 0;
-    if left_ms == Some(0) {
+    if left_ms == Some(0) && !is_ready(0) {
+        state.timed_out = deadline_ms == state.end_at_ms;
         // It may have ended in the meantime.
         let _ = process::kill(running.pid, signal::SIGKILL);
-        state.kill_at_ms = None;
+        (state.kill_at_ms, state.end_at_ms) = (None, None);
     }
     if is_ready(1) {
         signals(running, state);
@@ -122,8 +136,8 @@ fn signals(running: &Running, state: &mut State) {
         } else if !state.stopped {
             state.stopped = true;
             signal::set_heard();
-            state.kill_at_ms = Some(machine::uptime_ms() + STOP_MS);
-            let _ = process::kill(running.pid, signal::SIGTERM);
+            state.kill_at_ms = Some(machine::uptime_ms() + running.stop_timeout_ms);
+            let _ = process::kill(running.pid, running.stop_signal);
         }
     }
 }

@@ -18,12 +18,14 @@ pub enum Stage {
     Terminal,
     WorkingDir,
     Descriptors,
-    OpenFiles,
+    /// The index of a limit comes with it.
+    Limit,
+    OomScore,
     Identity,
     Exec,
 }
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage::Session,
     Stage::Cgroup,
     Stage::Hostname,
@@ -35,7 +37,8 @@ const STAGES: [Stage; 14] = [
     Stage::Terminal,
     Stage::WorkingDir,
     Stage::Descriptors,
-    Stage::OpenFiles,
+    Stage::Limit,
+    Stage::OomScore,
     Stage::Identity,
     Stage::Exec,
 ];
@@ -44,7 +47,7 @@ const STAGES: [Stage; 14] = [
 #[derive(Clone, Copy)]
 pub struct Trouble {
     pub stage: Stage,
-    /// Which op, for [`Stage::Op`].
+    /// Which op or limit, for [`Stage::Op`] and [`Stage::Limit`].
     pub index: u16,
     pub errno: i32,
     /// Left out, and the container goes on.
