@@ -141,13 +141,17 @@ impl Process {
 
     /// The files that exec tries, in order: as execvp(3) finds them.
     pub fn candidates(&self) -> Vec<String> {
-        let Some(command) = self.arguments.first() else { return Vec::new() };
-        if command.contains('/') {
-            return vec![command.clone()];
-        }
-        let path = self.value("PATH").unwrap_or(EXEC_PATH);
-        path.split(':').map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
+        self.arguments.first().map(|command| candidates(command, self.value("PATH"))).unwrap_or_default()
     }
+}
+
+/// The files that exec tries for `command`, with the value of PATH.
+pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
+    if command.contains('/') {
+        return vec![command.into()];
+    }
+    let dirs = path.unwrap_or(EXEC_PATH).split(':');
+    dirs.map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
 }
 
 #[cfg(test)]

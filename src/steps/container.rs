@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod files;
+pub mod init;
 mod inside;
 mod plan;
 mod relay;

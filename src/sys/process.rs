@@ -133,6 +133,13 @@ pub fn setsid() -> Result<()> {
     Ok(())
 }
 
+/// This process leads a group of its own.
+pub fn own_group() -> Result<()> {
+    // SAFETY: takes numbers only.
+    cvt("setpgid", unsafe { libc::setpgid(0, 0) })?;
+    Ok(())
+}
+
 pub fn setgroups(groups: &[u32]) -> Result<()> {
     // SAFETY: pointer and length are of one slice.
     cvt("setgroups", unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) as i32 })?;

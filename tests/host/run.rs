@@ -145,6 +145,41 @@ fn names_of_host_and_container() {
     assert_eq!(hosts, "127.0.0.1\tlocalhost box db-1\n::1\tlocalhost\n");
 }
 
+/// Our program, mounted in the container, is its process 1; the one under test has the host's own libraries.
+#[test]
+fn an_init_in_the_container() {
+    let Some(host) = Host::new("init") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let mut words = vec!["run".to_string(), "--init".into()];
+    for dir in ["/lib", "/lib64", "/usr/lib"] {
+        if Path::new(dir).exists() {
+            words.extend(["-v".into(), format!("{dir}:{dir}:ro")]);
+        }
+    }
+    let run = |rest: &[&str]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(rest.iter().copied()).collect();
+        host.ocinit(&words)
+    };
+    let init = run(&["--entrypoint", "payload", &image, "pid1"]);
+    assert_eq!(init.out, "2 /run/podman-init -- payload pid1\n", "{}", init.err);
+    assert_eq!(run(&[&image, "exit", "42"]).code, 42);
+    // Process 1 itself would have survived it.
+    assert_eq!(run(&[&image, "kill", "15"]).code, 143);
+    assert_eq!(run(&["--entrypoint", "/missing", &image]).code, 127);
+    assert_eq!(run(&["--entrypoint", "/data/plain", &image]).code, 126);
+    assert_eq!(run(&[&image, "orphan"]).out, "orphaned parent=0 zombies=0\n");
+    for signal in [libc::SIGTERM, libc::SIGUSR1] {
+        let rest = [image.as_str(), "trap", &signal.to_string()].map(String::from);
+        let words: Vec<&str> = words.iter().chain(&rest).map(String::as_str).collect();
+        let mut child = host.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // SAFETY: takes two numbers; the process is our child and was not waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        assert_eq!((line.as_str(), end_of(child).code), ("waiting\n", signal), "its handler's exit code");
+    }
+}
+
 #[test]
 fn a_container_that_runs_too_long() {
     let Some(host) = Host::new("timeout") else { return };

@@ -116,7 +116,7 @@ pub const TABLE: &[Row] = &[
         "`NAME=SOFT[:HARD]`, `host`", "a resource limit, -1 for none; `host` leaves those that are not given"),
     row("oom-score-adj", 0, One, DONE, |c, v| put_some(&mut c.process.oom_score_adj, limits::oom_score(v)),
         "-1000 to 1000", "how soon it is killed where memory is short"),
-    row("init", 0, Truth, NOT_YET, |c, v| put(&mut c.process.init, values::truth(v)),
+    row("init", 0, Truth, DONE, |c, v| put(&mut c.process.init, values::truth(v)),
         "", "process 1 of the container is a small init that passes signals on and reaps"),
     row("stop-signal", 0, One, DONE, |c, v| put_some(&mut c.process.stop_signal, values::signal(v)),
         "name or number", "what asks the container to end; otherwise the image's, or TERM"),

@@ -1,6 +1,7 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use super::cgroup::Cgroup;
+use super::init;
 use super::inside::{Op, Plan};
 use crate::proto::flags::asked::{Namespace, Source, Ulimit};
 use crate::proto::flags::{self, Container};
@@ -33,6 +34,9 @@ pub fn make(
     file_systems(&mut ops, cgroup.is_some());
     devices(&mut ops, line.process.tty);
     folders(&mut ops, &process.working_dir);
+    if line.process.init {
+        own_init(&mut ops)?;
+    }
     for volume in &line.files.mounts {
         let Source::Path(source) = &volume.source else { continue };
         let source = fs::canonicalize(source)
@@ -47,6 +51,10 @@ pub fn make(
         let source = c_string(&source.to_string_lossy());
         ops.push(Op::Bind { source, path: c_string(&target), read_only: volume.read_only });
     }
+    let (candidates, arguments) = match line.process.init {
+        true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
+        false => (process.candidates(), process.arguments.clone()),
+    };
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
@@ -56,13 +64,24 @@ pub fn make(
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
-        candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
-        arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
+        candidates: candidates.iter().map(|text| c_string(text)).collect(),
+        arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
         limits: limits(&line.process),
         oom_score_adj: line.process.oom_score_adj.map(|score| c_string(&score.to_string())),
         umask: line.process.umask.unwrap_or(0o022),
     })
+}
+
+/// Our own program as the container's process 1.
+fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
+    let own = fs::canonicalize("/proc/self/exe");
+    let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
+    let path = c_string(&relative(init::PATH));
+    folders(ops, "run");
+    ops.push(Op::File(path.clone()));
+    ops.push(Op::Bind { source: c_string(&own.to_string_lossy()), path, read_only: true });
+    Ok(())
 }
 
 /// The line's limits, and podman's defaults, which are left out where they
