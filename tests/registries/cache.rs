@@ -105,7 +105,7 @@ fn pull(house: &House, words: &[&str], mirrors: &[String]) -> Result<pull::Image
         known.add(mirror).unwrap_or_else(|error| panic!("{mirror}: {}", error.text()));
     }
     let words: Vec<String> = ["--retry=1"].iter().chain(words).map(|word| word.to_string()).collect();
-    let line = flags::parse(&words, &|_| None).unwrap();
+    let line = flags::parse(&words).unwrap();
     let report = Report { quiet: true, ..Report::on_host() };
     let store = Store::open(&house.client.store(), false, &report).unwrap();
     let resolver = Arc::new(Resolver::from_host());
