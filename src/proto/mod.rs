@@ -32,6 +32,7 @@ pub mod progress;
 pub mod proxy;
 pub mod reference;
 pub mod retry;
+pub mod seccomp;
 pub mod shutdown;
 pub mod signal_name;
 pub mod sntp;

@@ -144,13 +144,10 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
     })
 }
 
-/// The image's name in the store: one name is another image on another machine.
+/// The image's name in the store: one name is another image on another machine, and a disk may serve both.
 fn key(name: &str, line: &Container) -> String {
-    let platform = [&line.architecture, &line.variant].map(|part| part.as_deref().unwrap_or_default());
-    match platform {
-        ["", ""] => name.into(),
-        [architecture, variant] => [name, "+", architecture, "+", variant].concat(),
-    }
+    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+    [name, "+", architecture, "+", variant].concat()
 }
 
 struct Pull<'a> {
@@ -181,9 +178,10 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
             Err(error) => error,
         };
         if !error.retry || tries == TRIES {
-            return Err(error.of(object));
+            return Err(if object.is_empty() { error } else { error.of(object) });
         }
-        report.warn("pull", format_args!("{object}: {}; try {tries} of {TRIES}", error.text));
+        let colon = if object.is_empty() { "" } else { ": " };
+        report.warn("pull", format_args!("{object}{colon}{}; try {tries} of {TRIES}", error.text));
         tries += 1;
     }
 }
@@ -191,12 +189,13 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
 impl Pull<'_> {
     /// The image that the name stands for now. One that is stored costs a question.
     fn newest(&mut self) -> Outcome<Image> {
-        if let Some(stored) = self.stored().filter(|stored| stored.manifest.is_some()) {
+        if let Some(stored) = self.stored() {
+            self.source.hurry();
             match self.source.current() {
-                Ok(current) if current == stored.manifest => return Ok(stored.image),
-                Err(error) if error.unreachable => return self.fall_back(error),
-                // A registry that refuses HEAD, or does not say the digest: GET tells more.
-                _ => {}
+                Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
+                Err(error) => return self.fall_back(error),
+                // GET tells more.
+                Ok(_) => {}
             }
         }
         self.fetch().or_else(|error| self.fall_back(error))
@@ -204,9 +203,9 @@ impl Pull<'_> {
 
     fn fetch(&mut self) -> Result<Image, Error> {
         let resolved = self.resolve()?;
-        let signatures = self.verified(&resolved.digests)?;
+        let signed = self.verified(&resolved.digests)?;
         let config = self.config(&resolved)?;
-        let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signatures };
+        let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signed };
         let wanted = self.wanted(&config, &resolved.layers);
         let is_new = self.store.image(&self.key) != Some(record);
         let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
@@ -253,8 +252,8 @@ impl Pull<'_> {
 
     /// What the store has of the name, if it is whole, and signed where it has to be.
     fn stored(&self) -> Option<Stored> {
-        let Record { config: id, manifest, signatures } = self.store.image(&self.key)?;
-        if !self.keys.is_empty() && !self.verified_here(&manifest?, &signatures?) {
+        let Record { config: id, manifest, signed } = self.store.image(&self.key)?;
+        if !self.keys.is_empty() && !self.verified_here(&signed?) {
             return None;
         }
         let bytes = self.store.config(&id).filter(|bytes| hash(bytes) == id)?;

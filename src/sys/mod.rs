@@ -9,6 +9,7 @@ pub use libc::{
     ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS,
 };
 
+pub mod crc32;
 pub mod fs;
 pub mod io;
 pub mod loopdev;
