@@ -8,6 +8,7 @@ mod inside;
 mod mounts;
 mod named;
 mod namespaces;
+mod ops;
 mod place;
 mod plan;
 mod relay;
@@ -17,6 +18,7 @@ mod trouble;
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
+use self::plan::Parts;
 use self::relay::{Ended, Running};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
@@ -142,7 +144,12 @@ fn run_in(
     }
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
     let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
-    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), &mut mounts, namespaces);
+    let plan = plan::make(
+        line,
+        &process,
+        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces },
+        &mut mounts,
+    );
     let started = |pid| {
         let name = line.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| named::record(dir, name, pid, &mounts.volumes)) {

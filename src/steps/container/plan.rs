@@ -2,9 +2,10 @@
 
 use super::cgroup::Cgroup;
 use super::init;
-use super::inside::{Op, Plan};
+use super::inside::Plan;
 use super::mounts::{self, Mounts};
 use super::namespaces::{self, Choice};
+use super::ops::Op;
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
@@ -23,17 +24,19 @@ const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
 const DEVICES_MAX: usize = 4096;
 
+/// What was found and made for a container before.
+pub struct Parts<'a> {
+    pub identity: Identity,
+    /// Its mounted root.
+    pub root: &'a Path,
+    pub hostname: &'a str,
+    pub cgroup: Option<&'a Cgroup>,
+    pub namespaces: Choice,
+}
+
 /// Plans everything that happens between clone and exec.
-pub fn make(
-    line: &Container,
-    process: &Process,
-    identity: Identity,
-    root: &Path,
-    hostname: &str,
-    cgroup: Option<&Cgroup>,
-    mounts: &mut Mounts,
-    namespaces: Choice,
-) -> Outcome<Plan> {
+pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+    let Parts { identity, root, hostname, cgroup, namespaces } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     file_systems(&mut ops, line, cgroup.is_some(), mounts);
