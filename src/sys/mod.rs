@@ -9,6 +9,8 @@ pub use libc::{
     ENOTDIR, ENOTEMPTY, EPERM, EROFS,
 };
 
+pub mod bpf;
+pub mod capabilities;
 pub mod fs;
 pub mod io;
 pub mod loopdev;
