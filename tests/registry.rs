@@ -4,14 +4,14 @@
 
 mod parts;
 
+#[path = "registry/all_faults.rs"]
+mod all_faults;
 #[path = "registry/answers.rs"]
 mod answers;
 #[path = "registry/cases.rs"]
 mod cases;
 #[path = "registry/numbers.rs"]
 mod numbers;
-#[path = "registry/scenarios.rs"]
-mod scenarios;
 #[path = "registry/secrets.rs"]
 mod secrets;
 

@@ -10,7 +10,7 @@ mod values;
 pub use self::secrets::shown;
 pub use self::table::{Effect, Row, Takes, TABLE};
 
-use self::asked::{Files, Limit, Mount, Namespace, Namespaces, Process, PropagationKind, Resources, Rights, Source};
+use self::asked::{Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use self::secrets::secrets;
 use super::authfile::{self, Credentials};
 use super::nearest::nearest;
@@ -238,17 +238,6 @@ impl Container {
     }
 }
 
-impl Mount {
-    /// A path of the machine, as it is.
-    fn is_plain(&self) -> bool {
-        let refused = [self.suid, self.dev, self.exec, self.recursive, self.copy].contains(&Some(false));
-        let propagation = self.propagation.map(|propagation| propagation.kind);
-        matches!(self.source, Source::Path(_))
-            && !(refused || self.chown || self.overlay)
-            && matches!(propagation, None | Some(PropagationKind::Private | PropagationKind::Slave))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::asked::Seccomp;
@@ -410,10 +399,6 @@ mod tests {
             ("--tls-verify=maybe img", "--tls-verify: «maybe» is not true or false"),
             ("--volum=/a:/b img", "--volum is not a flag that is there: did you mean --volume?"),
             ("--net=bridge img", "--net: «bridge» is not one of host, none, container:NAME, ns:PATH"),
-            ("--net=container:a img", "the network of another container is not there yet"),
-            ("-v data:/x img", "a volume other than a path with ro or rw is not there yet"),
-            ("-v /a:/x:noexec img", "a volume other than a path with ro or rw is not there yet"),
-            ("--dns=1.1.1.1 img", "--dns with an address is not there yet"),
             ("--pid=vm img", "--pid: «vm» is not one of private, host, container:NAME, ns:PATH"),
             ("--pids-limit=many img", "--pids-limit: «many» is not a number from -1 to 9223372036854775807"),
             ("--umask 9 img", "--umask: «9» is not an octal number up to 777"),

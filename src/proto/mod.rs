@@ -16,6 +16,7 @@ pub mod distribution;
 pub mod dns;
 pub mod docker_archive;
 pub mod env_file;
+pub mod etc;
 pub mod flags;
 pub mod gzip;
 pub mod http;

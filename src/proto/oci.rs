@@ -52,6 +52,8 @@ pub struct ImageConfig {
     pub command: Vec<String>,
     pub user: String,
     pub working_dir: String,
+    /// Paths that get a volume without a name, where the line mounts nothing there.
+    pub volumes: Vec<String>,
     /// A signal's name or number; empty for the default.
     pub stop_signal: String,
 }
@@ -205,6 +207,12 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
         command: strings(config, "Cmd")?,
         user: string(config.get("User")),
         working_dir: string(config.get("WorkingDir")),
+        volumes: config
+            .get("Volumes")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect(),
         stop_signal: string(config.get("StopSignal")),
     })
 }

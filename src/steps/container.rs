@@ -5,18 +5,24 @@ mod cgroup;
 mod files;
 pub mod init;
 mod inside;
+mod mounts;
+mod named;
+mod namespaces;
+mod place;
 mod plan;
 mod relay;
+mod resources;
 mod trouble;
 
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
+use self::mounts::Place;
 use self::relay::{Ended, Running};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
-use crate::proto::flags::asked::Namespace;
+use crate::proto::flags::asked::{Mount, Namespace};
 use crate::proto::flags::Container;
 use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
@@ -27,7 +33,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The machine around a container.
 pub struct Surroundings<'a> {
@@ -87,7 +93,7 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(line, image, &root, around);
+            let outcome = run_in(line, image, &root, &dir, store, around);
             if let Err(error) = rootfs::unmount(&root) {
                 around.report.warn("container", format_args!("root: {error}"));
             }
@@ -104,7 +110,14 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     outcome
 }
 
-fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -> Outcome<Exit> {
+fn run_in(
+    line: &Container,
+    image: &Image,
+    root: &Path,
+    dir: &Path,
+    store: &Store,
+    around: &Surroundings,
+) -> Outcome<Exit> {
     let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
     let env_files = files::env_files(&line.process.env_files)?;
     let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
@@ -117,37 +130,89 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     }
     let identity = files::identity(root, &process.user, &line.process.groups)?;
     process.set_home(&identity.home);
-    files::write_own(line, root, hostname, around)?;
     if let Some(zone) = &line.process.time_zone {
         files::write_localtime(root, zone)?;
     }
-    let cgroup = Cgroup::make(around.report);
-    if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
-        cgroup.limit_memory();
+    let others = Others::of(line, store)?;
+    let place = Place { root, dir, store, identity: &identity, report: around.report };
+    let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &others.volumes, &place)?;
+    mounts.add_shm(line, others.ipc.as_deref(), dir)?;
+    for (source, target) in files::own(line, image, dir, others.network.as_deref(), hostname, around)? {
+        mounts.add_file(&source, target, &line.files);
     }
-    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref())?;
-    let outcome = spawn(line, stop_signal(line, image, around.report), &plan, around);
+    let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
+    let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
+    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), &mut mounts, namespaces);
+    let started = |pid| {
+        let name = line.process.name.as_deref();
+        if let Some(Err(failure)) = name.map(|name| named::record(dir, name, pid, &mounts.volumes)) {
+            around.report.warn("container", failure.what);
+        }
+        (around.started)();
+    };
+    let outcome = plan.and_then(|plan| spawn(line, stop_signal(line, image, around.report), &plan, &started, around));
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }
     outcome
 }
 
+/// What a line shares with containers that run: their folders, and volumes.
+struct Others {
+    ipc: Option<PathBuf>,
+    network: Option<PathBuf>,
+    volumes: Vec<Mount>,
+}
+
+impl Others {
+    fn of(line: &Container, store: &Store) -> Outcome<Others> {
+        if let Some(name) = line.process.name.as_deref().filter(|name| named::find(store, name).is_some()) {
+            let what = ["--name: «", name, "» is the name of a container that runs"].concat();
+            return Err(Failure::new("container", what));
+        }
+        let folder = |flag, namespace: &Namespace| match namespace {
+            Namespace::Container(name) => named::expect(store, flag, name).map(|other| Some(other.dir)),
+            _ => Ok(None),
+        };
+        Ok(Others {
+            ipc: folder("--ipc", &line.namespaces.ipc)?,
+            network: folder("--network", &line.namespaces.network)?,
+            volumes: named::volumes_from(store, &line.files.volumes_from)?,
+        })
+    }
+}
+
 /// Makes the child in its control group, or, on kernels before 5.7, beside it.
-fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
+fn clone(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
+    let Some(processes) = &plan.namespaces.pid else { return clone_here(plan, ends) };
+    let own = File::open("/proc/self/ns/pid").map_err(|error| Error::from_io("open", &error))?;
+    sysprocess::setns(processes.as_fd())?;
+    let made = clone_here(plan, ends);
+    sysprocess::setns(own.as_fd())?;
+    made
+}
+
+fn clone_here(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
     let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
+    let new = plan.namespaces.new;
     let group = plan.cgroup.as_ref().and_then(|procs| File::open(Path::new(procs.to_str().ok()?).parent()?).ok());
     let made = group.map(|group| {
-        sysprocess::clone_into(namespaces, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
+        sysprocess::clone_into(new, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
     });
     match made {
         Some(Ok(pid)) => Ok(pid),
-        _ => sysprocess::clone(namespaces, &mut || inside::enter(plan, false, &arguments, &env, ends)),
+        _ => sysprocess::clone(new, &mut || inside::enter(plan, false, &arguments, &env, ends)),
     }
 }
 
 /// Clones, relays and waits.
-fn spawn(line: &Container, stop_signal: i32, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
+fn spawn(
+    line: &Container,
+    stop_signal: i32,
+    plan: &Plan,
+    started: &dyn Fn(Pid),
+    around: &Surroundings,
+) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
@@ -157,14 +222,7 @@ fn spawn(line: &Container, stop_signal: i32, plan: &Plan, around: &Surroundings)
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let mut namespaces = sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC;
-    if plan.hostname.is_some() {
-        namespaces |= sysprocess::CLONE_NEWUTS;
-    }
-    if line.namespaces.network == Namespace::Empty {
-        namespaces |= sysprocess::CLONE_NEWNET;
-    }
-    let pid = clone(namespaces, plan, &ends).map_err(fail)?;
+    let pid = clone(plan, &ends).map_err(fail)?;
     drop(ends);
     if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
         // It ends by itself; its number is free only when it was waited for.
@@ -177,7 +235,7 @@ fn spawn(line: &Container, stop_signal: i32, plan: &Plan, around: &Surroundings)
             }
         };
     }
-    (around.started)();
+    started(pid);
     let outputs = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
@@ -202,7 +260,7 @@ fn spawn(line: &Container, stop_signal: i32, plan: &Plan, around: &Surroundings)
         around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", line.process.timeout_s));
         return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
     }
-    Ok(exit(ended))
+    Ok(exit(ended, plan.namespaces.new & sysprocess::CLONE_NEWPID != 0))
 }
 
 /// From the stop signal to SIGKILL; podman's number.
@@ -235,11 +293,12 @@ fn standard_input(interactive: bool, around: &Surroundings) -> crate::sys::Resul
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
 /// SIGHUP for a restart and by SIGINT for the rest (pid_namespaces(7)).
-fn exit(ended: Ended) -> Exit {
+/// In the machine's, or another container's, those are signals like others.
+fn exit(ended: Ended, own_processes: bool) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
-        Status::Killed(signal::SIGHUP) => (129, Some(Asked::Reboot)),
-        Status::Killed(signal::SIGINT) => (130, Some(Asked::PowerOff)),
+        Status::Killed(signal::SIGHUP) if own_processes => (129, Some(Asked::Reboot)),
+        Status::Killed(signal::SIGINT) if own_processes => (130, Some(Asked::PowerOff)),
         Status::Killed(signal) => (128 + signal, None),
     };
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
@@ -277,6 +336,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
     match trouble.stage {
         Stage::Session => "session".into(),
+        Stage::Namespace => "another's namespace".into(),
         Stage::Cgroup => "control group".into(),
         Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
         Stage::Loopback => "loopback interface".into(),

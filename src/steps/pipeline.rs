@@ -120,7 +120,8 @@ fn pull_and_run(machine: &Machine, line: &str, status: &Status) -> Outcome<Exit>
     report.section("pull", true);
     let image = pull::image(&container, machine.store, &machine.access, report);
     report.end_section("pull");
-    let image = image?;
+    let mut image = image?;
+    pull::add_layers(&mut image, &container, machine.store, &machine.access, report)?;
     let exit = run_image(machine, &container, &image, env);
     // The machine may be switched off as soon as it has said its last word.
     image.synced(report);

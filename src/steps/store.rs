@@ -10,6 +10,7 @@
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
+//! volumes/NAME   named volumes
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
 //!
@@ -121,6 +122,15 @@ impl Store {
         Ok(path)
     }
 
+    /// What was written to the store is on its disk when this returns.
+    pub fn flush(&self) -> io::Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let synced = sys::machine::syncfs(File::open(&self.root)?.as_fd());
+        synced.map_err(|error| io::Error::from_raw_os_error(error.errno))
+    }
+
     /// A folder of this process's own, for what need not stay.
     pub fn scratch(&self) -> &Path {
         &self.tmp
@@ -160,6 +170,16 @@ impl Store {
         }
         symlink(self.root.join("empty"), claim.join("empty"))?;
         Ok(claim)
+    }
+
+    /// Where the folders of containers that run are.
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// The folder of a named volume.
+    pub fn volume(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name)
     }
 
     /// Removes a container's folder.

@@ -127,6 +127,13 @@ pub fn unshare(flags: libc::c_int) -> Result<()> {
     Ok(())
 }
 
+/// Joins a namespace by what stands for it; one of processes is then its children's.
+pub fn setns(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is borrowed for the call; 0 is any kind.
+    cvt("setns", unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
 pub fn setsid() -> Result<()> {
     // SAFETY: takes nothing.
     cvt("setsid", unsafe { libc::setsid() })?;

@@ -141,8 +141,9 @@ fn names_of_host_and_container() {
     let own = format!("uts {}", own.display());
     assert_eq!(ns(&run(&["--uts=host", &image, "ns"])), own);
     assert_ne!(ns(&run(&[&image, "ns"])), own);
-    let hosts = run(&["--name", "db-1", "-h", "box", &image, "cat", "/etc/hosts"]);
-    assert_eq!(hosts, "127.0.0.1\tlocalhost box db-1\n::1\tlocalhost\n");
+    // As podman has it: in the host's network its own names are not the container's.
+    let hosts = run(&["--name", "db-1", "-h", "box", "--net=none", &image, "cat", "/etc/hosts"]);
+    assert!(hosts.ends_with("127.0.0.1\tbox db-1\n"), "{hosts}");
 }
 
 /// Our program, mounted in the container, is its process 1; the one under test has the host's own libraries.
@@ -354,7 +355,7 @@ fn what_the_host_lacks_is_told() {
     let ended = host.ocinit(&["run", &image, "echo", "runs"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "runs\n"));
     let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    assert_eq!(ended.err.contains("WARN no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
+    assert_eq!(ended.err.contains("there is no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
     // A limit above the host's own takes CAP_SYS_RESOURCE, the 24th.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let caps = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();

@@ -15,4 +15,5 @@ mod ends;
 mod golden;
 mod https;
 mod lab;
+mod limits;
 mod machine;

@@ -67,7 +67,8 @@ fn blobs_that_another_server_sends() {
     let registry = house.registry(&parts);
     house.client.done(&["--tls-verify=false", CREDS, &demo(registry.address)]);
     house.is_whole();
-    let asked = files.said("GET ");
+    files.flush();
+    let asked = files.said("GET /docker/");
     assert!(asked.len() > crate::LAYERS, "{asked:?}");
     assert!(asked.iter().all(|line| line.ends_with("authorization=«-»")), "{asked:?}");
 }

@@ -1,7 +1,10 @@
 //! A container's control group, version 2.
 
-use crate::report::Report;
+use super::resources;
+use crate::proto::flags::asked::Resources;
+use crate::report::{Failure, Outcome, Report};
 use crate::steps::memory;
+use crate::sys::io_text;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,18 +18,37 @@ const KEPT_BYTES: u64 = 16 << 20;
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    pub fn make(report: &Report) -> Option<Cgroup> {
-        if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
-            report.warn("container", "no cgroup v2 here: the container gets no control group of its own");
-            return None;
+    /// `whole_machine`: there is nothing but the container to leave memory to.
+    pub fn make(asked: &Resources, whole_machine: bool, report: &Report) -> Outcome<Option<Cgroup>> {
+        let settings = resources::settings(asked)?;
+        let without = |why: &str| match resources::first_flag(&settings) {
+            Some(flag) => Err(Failure::new("container", [flag, ": no control group of its own: ", why].concat())),
+            None => {
+                report.warn("container", format_args!("no control group of its own: {why}"));
+                Ok(None)
+            }
+        };
+        let parent = Path::new(CGROUPS);
+        if !parent.join("cgroup.controllers").exists() {
+            return without("there is no cgroup v2 here");
         }
-        let dir = Path::new(CGROUPS).join(["ocinit.", &std::process::id().to_string()].concat());
+        let dir = parent.join(["ocinit.", &std::process::id().to_string()].concat());
         match fs::create_dir(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                report.warn("container", format_args!("no control group of its own: {}: {error}", dir.display()));
-                None
+                return without(&[&dir.to_string_lossy(), ": ", &io_text(&error)].concat());
             }
-            _ => Some(Cgroup(dir)),
+            _ => {}
+        }
+        let group = Cgroup(dir);
+        if whole_machine {
+            group.limit_memory();
+        }
+        match resources::apply(parent, &group.0, &settings) {
+            Ok(()) => Ok(Some(group)),
+            Err(failure) => {
+                group.end(report);
+                Err(failure)
+            }
         }
     }
 
@@ -36,7 +58,7 @@ impl Cgroup {
     }
 
     /// On a machine of ours: all the memory that there is, but for what keeps the machine going.
-    pub fn limit_memory(&self) {
+    fn limit_memory(&self) {
         if let Some(bytes) = memory::available_bytes() {
             // What an earlier one has left behind may be most of it: then half of the rest.
             let max = bytes.saturating_sub(KEPT_BYTES).max(bytes / 2);
@@ -51,6 +73,8 @@ impl Cgroup {
         if events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0")) {
             report.warn("container", "out of memory: what it wrote to memory counts; give the machine more");
         }
+        // Where it shares the machine's processes, its own do not end with its first. Linux before 5.14 cannot.
+        let _ = fs::write(self.file("cgroup.kill"), "1");
         // One that is still busy is empty at the end of the machine.
         let _ = fs::remove_dir(self.0);
     }

@@ -2,16 +2,20 @@
 
 use super::Surroundings;
 use crate::proto::env_file;
+use crate::proto::etc;
 use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::{self, Identity};
 use crate::report::{Failure, Outcome};
+use crate::steps::pull::Image;
 use crate::sys::{fs as sysfs, io_text, Error, ENOENT};
 use std::ffi::{CStr, CString};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Read;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
 const IMAGE_FILE_MAX: u64 = 1 << 20;
@@ -105,16 +109,58 @@ fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
     })
 }
 
-/// `/etc/hostname`, `hosts`, `resolv.conf`, in the container's upper.
-pub fn write_own(line: &Container, root: &Path, hostname: &str, around: &Surroundings) -> Outcome<()> {
-    let name = line.process.name.as_deref().filter(|name| *name != hostname);
-    let names = [hostname, if name.is_some() { " " } else { "" }, name.unwrap_or_default()].concat();
-    write_etc(root, c"hostname", [hostname, "\n"].concat().as_bytes())?;
-    write_etc(root, c"hosts", ["127.0.0.1\tlocalhost ", &names, "\n::1\tlocalhost\n"].concat().as_bytes())?;
-    if !line.files.dns.none && line.namespaces.network != Namespace::Empty {
-        write_etc(root, c"resolv.conf", around.resolv_conf.as_bytes())?;
+/// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
+/// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
+pub fn own(
+    line: &Container,
+    image: &Image,
+    dir: &Path,
+    network_of: Option<&Path>,
+    hostname: &str,
+    around: &Surroundings,
+) -> Outcome<Vec<(PathBuf, &'static str)>> {
+    let name = line.process.name.as_deref().unwrap_or_default();
+    let is_alone = line.namespaces.network == Namespace::Empty;
+    let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
+    let own_network = network_of.is_none();
+    if !line.files.no_hosts && own_network {
+        let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
+        files.push(("/etc/hosts", etc::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
     }
-    Ok(())
+    if !line.files.dns.none && !is_alone && own_network {
+        files.push(("/etc/resolv.conf", etc::resolv_conf(&around.resolv_conf, &line.files.dns)));
+    }
+    let id = dir.file_name().unwrap_or_default().to_string_lossy();
+    files.push(match line.rights.privileged {
+        true => ("/run/.containerenv", etc::container_env(name, &id, &line.image.name(), &image.id.hex())),
+        false => ("/run/.containerenv", String::new()),
+    });
+    let folder = dir.join("own");
+    let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+        let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        Ok((path, target))
+    };
+    let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
+        .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
+    // In another's network, its names are valid.
+    let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
+        let path = network_of?.join("own").join(target.rsplit('/').next()?);
+        path.exists().then_some((path, target))
+    });
+    let all = written.map(|own| own.into_iter().chain(others).collect());
+    all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+}
+
+/// The machine's address, as it is seen by what is far away. Nothing is sent.
+fn address() -> Option<String> {
+    // A network for documentation (RFC 5737): there is no way to it but the default one.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
 }
 
 /// `/etc/localtime`: of the machine's zones, as podman has it, or else of the

@@ -5,6 +5,8 @@
 //! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
 //! leads a mount out of it (CVE-2026-41579).
 
+use super::namespaces::Choice;
+use super::place::{self, open};
 use super::trouble::{Stage, Trouble};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
@@ -39,11 +41,40 @@ pub enum Op {
         data: &'static CStr,
         optional: bool,
     },
+    /// Memory, with the kernel's own options.
+    Tmpfs {
+        /// What the table of mounts calls it.
+        name: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: CString,
+    },
+    /// A mount that is nowhere yet.
+    Attach {
+        mount: OwnedFd,
+        path: CString,
+        flags: u64,
+    },
     /// A file or folder of the machine.
     Bind {
         source: CString,
         path: CString,
-        read_only: bool,
+        is_folder: bool,
+        /// With what is mounted below it.
+        recursive: bool,
+        /// Those of the mount, where they are not the source's.
+        flags: Option<u64>,
+        propagation: u64,
+    },
+    /// A parameter of the kernel, below the container's `/proc`.
+    Write {
+        path: CString,
+        value: CString,
+    },
+    /// The flags of what is mounted there.
+    Remount {
+        path: CString,
+        flags: u64,
     },
 }
 
@@ -52,7 +83,8 @@ impl Op {
     pub fn path(&self) -> &CStr {
         match self {
             Op::Folder(path) | Op::File(path) => path,
-            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Bind { path, .. } => path,
+            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
+            Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
         }
     }
 }
@@ -62,12 +94,13 @@ pub struct Plan {
     /// The mounted root.
     pub root: CString,
     pub ops: Vec<Op>,
+    /// What is mounted below one of its volumes is to reach the machine.
+    pub shares_mounts: bool,
     /// None where the machine's own is to be seen and set.
     pub hostname: Option<CString>,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
-    /// Its network is its own, and holds a loopback that is to be raised.
-    pub own_network: bool,
+    pub namespaces: Choice,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub working_dir: CString,
@@ -111,8 +144,11 @@ fn tell(ends: &Ends, trouble: Trouble) {
 
 fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
+    for namespace in &plan.namespaces.joined {
+        process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
+    }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(procs, joined, plan.namespaces.own_cgroup).map_err(Trouble::at(Stage::Cgroup))?;
     }
     if let Some(hostname) = &plan.hostname {
         machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
@@ -120,10 +156,10 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     if let Some(score) = &plan.oom_score_adj {
         write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
     }
-    if plan.own_network {
+    if plan.namespaces.own_network {
         raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
     }
-    part_mounts(&plan.root).map_err(Trouble::at(Stage::Propagation))?;
+    part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
     process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
     let root = open_root().map_err(Trouble::at(Stage::Root))?;
     for (index, op) in plan.ops.iter().enumerate() {
@@ -136,7 +172,7 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
             tell(ends, trouble);
         }
     }
-    if let Some(error) = pivot(root.as_fd()).map_err(Trouble::at(Stage::Pivot))? {
+    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
         tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
     }
     drop(root);
@@ -202,16 +238,14 @@ fn raise_loopback() -> Result<()> {
 }
 
 /// What it sees of control groups begins with its own.
-fn own_cgroup(procs: &CStr, joined: bool) -> Result<()> {
+fn own_cgroup(procs: &CStr, joined: bool, own_namespace: bool) -> Result<()> {
     if !joined {
         write_file(procs, b"0")?;
     }
-    process::unshare(process::CLONE_NEWCGROUP)
-}
-
-/// Opens `path` below `root`, wherever the image's own symlinks lead in it.
-fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
-    fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
+    match own_namespace {
+        true => process::unshare(process::CLONE_NEWCGROUP),
+        false => Ok(()),
+    }
 }
 
 fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
@@ -233,20 +267,38 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             exists_already(fs::symlinkat(target, parent.as_fd(), name))
         }
         Op::Mount { kind, path, flags, data, .. } => {
-            let target = open(root, path, fs::O_PATH | fs::O_DIRECTORY)?;
+            let target = place::make(root, path, true)?;
             mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
         }
-        Op::Bind { source, path, read_only } => {
-            let target = open(root, path, fs::O_PATH)?;
-            mount::bind(source, FdPath::new(&target).as_cstr(), true)?;
-            if *read_only {
-                // Opened again: now it is the mount, not what it covers.
-                let target = open(root, path, fs::O_PATH)?;
-                mount::remount(FdPath::new(&target).as_cstr(), mount::MS_RDONLY)?;
-            }
-            Ok(())
+        Op::Tmpfs { name, path, flags, data } => {
+            let target = place::make(root, path, true)?;
+            mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
         }
+        Op::Attach { mount, path, flags } => {
+            mount::attach(mount.as_fd(), place::make(root, path, true)?.as_fd())?;
+            remount(root, path, *flags)
+        }
+        Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
+            let target = place::make(root, path, *is_folder)?;
+            mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
+            // Opened again: now it is the mount, not what it covers.
+            let target = open(root, path, fs::O_PATH)?;
+            mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
+            match flags {
+                Some(flags) => mount::remount(FdPath::new(&target).as_cstr(), *flags as _),
+                None => Ok(()),
+            }
+        }
+        Op::Write { path, value } => {
+            let file = open(root, path, fs::O_WRONLY)?;
+            io::write(file.as_fd(), value.to_bytes()).map(drop)
+        }
+        Op::Remount { path, flags } => remount(root, path, *flags),
     }
+}
+
+fn remount(root: BorrowedFd<'_>, path: &CStr, flags: u64) -> Result<()> {
+    mount::remount(FdPath::new(&open(root, path, fs::O_PATH)?).as_cstr(), flags as _)
 }
 
 fn exists_already(result: Result<()>) -> Result<()> {
@@ -312,10 +364,16 @@ impl FdPath {
 /// says why, and the root is changed in the next best way: the initramfs's own
 /// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and
 /// neither can a chroot's.
-fn pivot(root: BorrowedFd<'_>) -> Result<Option<Error>> {
+fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
+    let old = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     process::fchdir(root)?;
     let left_out = match mount::pivot_root(c".", c".") {
         Ok(()) => {
+            if shares_mounts {
+                // The machine would lose them, too.
+                process::fchdir(old.as_fd())?;
+                mount::propagation(c".", mount::MS_REC | mount::MS_SLAVE)?;
+            }
             mount::umount(c".", mount::MNT_DETACH)?;
             None
         }
@@ -332,9 +390,16 @@ fn pivot(root: BorrowedFd<'_>) -> Result<Option<Error>> {
 }
 
 /// What the machine unmounts goes in the container, too; nothing of the
-/// container's reaches the machine. In a chroot `/` is no mount: then the
+/// container's reaches the machine, unless its line asks for that. In a chroot `/` is no mount: then the
 /// container's own root begins it.
-fn part_mounts(root: &CStr) -> Result<()> {
+fn part_mounts(plan: &Plan) -> Result<()> {
+    let root = &plan.root;
+    if plan.shares_mounts {
+        // All but the root's, whose parent is then the root that it covers (pivot_root(2) takes no shared one).
+        mount::propagation(root, mount::MS_REC | mount::MS_PRIVATE)?;
+        mount::bind(root, root, false)?;
+        return mount::propagation(root, mount::MS_PRIVATE);
+    }
     match mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE) {
         Err(error) if error.errno == EINVAL => mount::propagation(root, mount::MS_REC | mount::MS_SLAVE),
         result => result,

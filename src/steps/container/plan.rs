@@ -3,7 +3,9 @@
 use super::cgroup::Cgroup;
 use super::init;
 use super::inside::{Op, Plan};
-use crate::proto::flags::asked::{Namespace, Source, Ulimit};
+use super::mounts::{self, Mounts};
+use super::namespaces::{self, Choice};
+use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
@@ -29,27 +31,22 @@ pub fn make(
     root: &Path,
     hostname: &str,
     cgroup: Option<&Cgroup>,
+    mounts: &mut Mounts,
+    namespaces: Choice,
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
-    file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.process.tty);
+    let shares_mounts = mounts.shares;
+    file_systems(&mut ops, line, cgroup.is_some(), mounts);
+    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+        ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
+    }
+    ops.extend(mounts.rest());
     folders(&mut ops, &process.working_dir);
     if line.process.init {
         own_init(&mut ops)?;
     }
-    for volume in &line.files.mounts {
-        let Source::Path(source) = &volume.source else { continue };
-        let source = fs::canonicalize(source)
-            .map_err(|error| Failure::new("container", ["volume ", source, ": ", &io_text(&error)].concat()))?;
-        let target = relative(&volume.target);
-        if source.is_dir() {
-            folders(&mut ops, &volume.target);
-        } else {
-            folders(&mut ops, target.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(Op::File(c_string(&target)));
-        }
-        let source = c_string(&source.to_string_lossy());
-        ops.push(Op::Bind { source, path: c_string(&target), read_only: volume.read_only });
+    if line.files.read_only {
+        ops.push(mounts::seal());
     }
     let (candidates, arguments) = match line.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
@@ -58,9 +55,10 @@ pub fn make(
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
-        hostname: (line.namespaces.uts == Namespace::Private).then(|| c_string(hostname)),
+        shares_mounts,
+        hostname: namespaces.own_hostname.then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
-        own_network: line.namespaces.network == Namespace::Empty,
+        namespaces,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
@@ -77,10 +75,7 @@ pub fn make(
 fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
     let own = fs::canonicalize("/proc/self/exe");
     let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
-    let path = c_string(&relative(init::PATH));
-    folders(ops, "run");
-    ops.push(Op::File(path.clone()));
-    ops.push(Op::Bind { source: c_string(&own.to_string_lossy()), path, read_only: true });
+    ops.push(mounts::program(&own, init::PATH));
     Ok(())
 }
 
@@ -97,12 +92,12 @@ fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
 }
 
 /// A text for the kernel; it ends at a NUL, should one be in it.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
 /// A container's path below its root: `.` is the root itself.
-fn relative(path: &str) -> String {
+pub(super) fn relative(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() {
         ".".into()
@@ -127,21 +122,32 @@ const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 /// What the container finds mounted, in order (OCI runtime spec,
 /// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
-const FILE_SYSTEMS: [FileSystem; 6] = [
+const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", QUIET, c"", false),
     ("sys", c"sysfs", QUIET, c"", true),
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", QUIET, c"", true),
-    ("dev/shm", c"tmpfs", QUIET, c"mode=1777,size=65536k", false),
 ];
 
-fn file_systems(ops: &mut Vec<Op>, cgroup: bool) {
+/// What the line mounts at one of their places takes that place; below a `/dev`
+/// of its own nothing is made.
+fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) {
+    let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
-        ops.push(Op::Folder(c_string(path)));
-        ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+        if let Some(own) = mounts.take(path) {
+            ops.extend(own);
+        } else if !(own_dev && path.starts_with("dev/")) {
+            ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+        }
+        if path == "dev" && !own_dev {
+            devices(ops, line.process.tty);
+        }
     }
-    if cgroup {
+    ops.extend(mounts.take("dev/shm").into_iter().flatten());
+    if let Some(own) = mounts.take("sys/fs/cgroup") {
+        ops.extend(own);
+    } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"", optional: true });
     }

@@ -7,6 +7,7 @@ use crate::sys::Error;
 #[repr(u8)]
 pub enum Stage {
     Session = 1,
+    Namespace,
     Cgroup,
     Hostname,
     Loopback,
@@ -25,8 +26,9 @@ pub enum Stage {
     Exec,
 }
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 16] = [
     Stage::Session,
+    Stage::Namespace,
     Stage::Cgroup,
     Stage::Hostname,
     Stage::Loopback,
