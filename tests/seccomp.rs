@@ -189,6 +189,9 @@ fn libseccomp_makes_the_same_of_conditions() {
     rules.push(rule(&["personality"], "SCMP_ACT_TRACE", json!([op(0, "SCMP_CMP_EQ", 8, 0)])));
     rules.push(rule(&["personality"], "SCMP_ACT_ALLOW", Value::Null));
     rules.push(rule(&["read"], "SCMP_ACT_KILL_PROCESS", Value::Null));
+    // What says the same as the default is no rule, and does not stand before others.
+    rules.push(json!({"names": ["getpid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 99}));
+    rules.push(rule(&["getpid"], "SCMP_ACT_ALLOW", json!([op(0, "SCMP_CMP_EQ", 7, 0)])));
     let mut profile = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 99, "syscalls": rules});
     for architectures in [json!([]), json!(["SCMP_ARCH_X86"]), json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X32"])] {
         profile["architectures"] = architectures;

@@ -9,6 +9,7 @@ pub mod base64;
 pub mod capability;
 pub mod cmdline;
 pub mod cosign;
+pub mod device_filter;
 pub mod dhcp;
 pub mod digest;
 pub mod distribution;

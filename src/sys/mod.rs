@@ -9,6 +9,8 @@ pub use libc::{
     ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS,
 };
 
+pub mod bpf;
+pub mod capabilities;
 pub mod crc32;
 pub mod fs;
 pub mod io;
