@@ -2,6 +2,7 @@
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
 mod cgroup;
+mod devices;
 mod files;
 pub mod init;
 mod inside;
@@ -12,11 +13,13 @@ mod place;
 mod plan;
 mod relay;
 mod resources;
+mod rights;
 mod trouble;
 
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
+use self::plan::Parts;
 use self::relay::{Ended, Running};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
@@ -141,8 +144,15 @@ fn run_in(
         mounts.add_file(&source, target, &line.files);
     }
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
+    let rights = rights::plan(&line.rights, &identity, around.report)?;
+    let allowed = devices::filter(&line.rights)?;
     let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
-    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), &mut mounts, namespaces);
+    if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
+        cgroup.filter_devices(program, around.report);
+    }
+    let (process, cgroup_of, mounts_of) = (&process, cgroup.as_ref(), &mut mounts);
+    let parts = Parts { process, identity, root, hostname, cgroup: cgroup_of, mounts: mounts_of, namespaces, rights };
+    let plan = plan::make(line, parts);
     let started = |pid| {
         let name = line.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| named::record(dir, name, pid, &mounts.volumes)) {
@@ -354,6 +364,8 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         }),
         Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
+        Stage::Capabilities => "capabilities".into(),
+        Stage::Seccomp => "filter of system calls".into(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
     }
 }

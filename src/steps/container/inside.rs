@@ -7,6 +7,7 @@
 
 use super::namespaces::Choice;
 use super::place::{self, open};
+use super::rights::{self, Rights};
 use super::trouble::{Stage, Trouble};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
@@ -15,6 +16,7 @@ use crate::sys::{
     fs, io, machine, mount, process, signal, socket, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS,
     ENOTDIR,
 };
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -28,6 +30,7 @@ pub enum Op {
         path: CString,
         mode: u32,
         device: (u32, u32),
+        owner: (u32, u32),
     },
     Symlink {
         path: CString,
@@ -38,7 +41,7 @@ pub enum Op {
         kind: &'static CStr,
         path: CString,
         flags: u64,
-        data: &'static CStr,
+        data: Cow<'static, CStr>,
         optional: bool,
     },
     /// Memory, with the kernel's own options.
@@ -71,6 +74,15 @@ pub enum Op {
         path: CString,
         value: CString,
     },
+    /// Hides what is there, if anything is.
+    Mask(CString),
+    /// Takes it from what is there, if anything is, that it can be written.
+    Protect(CString),
+    /// The flags of an optional mount, if it is there.
+    Seal {
+        path: CString,
+        flags: u64,
+    },
     /// The flags of what is mounted there.
     Remount {
         path: CString,
@@ -82,7 +94,7 @@ impl Op {
     /// The path that an error names.
     pub fn path(&self) -> &CStr {
         match self {
-            Op::Folder(path) | Op::File(path) => path,
+            Op::Folder(path) | Op::File(path) | Op::Mask(path) | Op::Protect(path) | Op::Seal { path, .. } => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
             Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
         }
@@ -103,6 +115,7 @@ pub struct Plan {
     pub namespaces: Choice,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
+    pub rights: Rights,
     pub working_dir: CString,
     pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
@@ -181,10 +194,9 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     // Before the limit is raised: the one of now bounds what can be open.
     close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
     set_limits(plan, ends)?;
-    become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
     process::umask(plan.umask);
     signal::reset();
-    Ok(())
+    rights::assume(&plan.rights, &plan.identity)
 }
 
 fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
@@ -258,9 +270,10 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
         }
-        Op::Node { path, mode, device } => {
+        Op::Node { path, mode, device, owner } => {
             let (parent, name) = parent(root, path)?;
-            exists_already(fs::mknodat(parent.as_fd(), name, *mode, *device))
+            let made = fs::mknodat(parent.as_fd(), name, *mode, *device);
+            exists_already(made.and_then(|()| fs::fchownat(parent.as_fd(), name, owner.0, owner.1)))
         }
         Op::Symlink { path, target } => {
             let (parent, name) = parent(root, path)?;
@@ -294,6 +307,13 @@ fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             io::write(file.as_fd(), value.to_bytes()).map(drop)
         }
         Op::Remount { path, flags } => remount(root, path, *flags),
+        Op::Mask(path) => rights::mask(root, path),
+        Op::Protect(path) => rights::protect(root, path),
+        Op::Seal { path, flags } => match remount(root, path, *flags) {
+            // Left out.
+            Err(error) if error.errno == EINVAL => Ok(()),
+            result => result,
+        },
     }
 }
 
@@ -329,10 +349,10 @@ const PATH_MAX: usize = 4096;
 
 /// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
 /// its descriptor.
-struct FdPath([u8; 32]);
+pub(super) struct FdPath([u8; 32]);
 
 impl FdPath {
-    fn new(fd: &OwnedFd) -> FdPath {
+    pub fn new(fd: &OwnedFd) -> FdPath {
         let mut path = [0; 32];
         let prefix = b"/proc/self/fd/";
         let (start, rest) = path.split_at_mut(prefix.len());
@@ -354,7 +374,7 @@ impl FdPath {
         FdPath(path)
     }
 
-    fn as_cstr(&self) -> &CStr {
+    pub fn as_cstr(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
     }
 }
@@ -434,14 +454,6 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
     let root = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     let dir = open(root.as_fd(), path, fs::O_PATH | fs::O_DIRECTORY)?;
     process::fchdir(dir.as_fd())
-}
-
-fn become_user(identity: &Identity) -> Result<()> {
-    process::setgroups(&identity.groups)?;
-    process::setgid(identity.gid)?;
-    process::setuid(identity.uid)?;
-    // Should we be killed, nobody would collect it, nor what it stands on.
-    process::die_with_parent()
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is
