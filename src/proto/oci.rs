@@ -310,11 +310,12 @@ mod tests {
     #[test]
     fn a_configuration_with_nulls() {
         let text = format!(
-            r#"{{"config":{{"Env":["A=b"],"Cmd":null,"User":"7"}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            r#"{{"config":{{"Env":["A=b"],"Cmd":null,"User":"7","StopSignal":"SIGUSR1"}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
             hex("d")
         );
         let config = image_config(text.as_bytes()).unwrap();
         assert_eq!((config.env.len(), config.command.len(), config.user.as_str()), (1, 0, "7"));
+        assert_eq!((config.stop_signal.as_str(), config.working_dir.as_str()), ("SIGUSR1", ""));
         assert_eq!(image_config(b"{}"), Err(Error::NotAnImage));
     }
 }

@@ -9,6 +9,7 @@ mod inside;
 mod mounts;
 mod named;
 mod namespaces;
+mod ops;
 mod place;
 mod plan;
 mod relay;
@@ -150,9 +151,12 @@ fn run_in(
     if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
         cgroup.filter_devices(program, around.report);
     }
-    let (process, cgroup_of, mounts_of) = (&process, cgroup.as_ref(), &mut mounts);
-    let parts = Parts { process, identity, root, hostname, cgroup: cgroup_of, mounts: mounts_of, namespaces, rights };
-    let plan = plan::make(line, parts);
+    let plan = plan::make(
+        line,
+        &process,
+        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, rights },
+        &mut mounts,
+    );
     let started = |pid| {
         let name = line.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| named::record(dir, name, pid, &mounts.volumes)) {

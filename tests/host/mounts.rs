@@ -4,6 +4,7 @@ use super::{images, snapshot, Ended, Host};
 use ocinit::host::image::{Entry, Image};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::process::Command;
 
 /// The image that all of these use: a filled folder that is declared a volume, and links.
 fn filled(host: &Host) -> String {
@@ -186,7 +187,7 @@ fn a_root_that_cannot_be_written() {
     assert_eq!(host.left(), Vec::<String>::new());
 }
 
-/// A mount that is made below a shared volume reaches the host, and no other does.
+/// How each volume's mount is tied to others, as the kernel tells it.
 #[test]
 fn propagation() {
     let Some(host) = Host::new("propagation") else { return };
@@ -206,6 +207,33 @@ fn propagation() {
     assert_eq!(tags("rprivate"), "");
     assert!(tags("rshared").contains("shared:"));
     assert_eq!(tags("unbindable"), "unbindable");
+}
+
+/// Where all of a machine's mounts are shared, as systemd has them: the container's root is put away, and nothing of
+/// the machine's goes with it. In a mount namespace of the test's own: its host would lose all of its mounts.
+#[test]
+fn shared_mounts_of_the_machine_stay() {
+    let Some(host) = Host::new("rshared") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let shared = host.dir.join("shared");
+    std::fs::create_dir_all(&shared).unwrap();
+    for options in ["rshared", "rslave", "rw"] {
+        let script = format!(
+            "mount --make-rshared / && cut -d' ' -f5 /proc/self/mountinfo | sort > {0}/before && \
+             {1} run --store {2} -v {0}/shared:/w:{options} {image} hello && \
+             cut -d' ' -f5 /proc/self/mountinfo | sort > {0}/after",
+            host.dir.display(),
+            env!("CARGO_BIN_EXE_ocinit"),
+            host.store().display(),
+        );
+        let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().expect("unshare");
+        let ended = Ended::new(&output);
+        assert_eq!(ended.code, 0, "{options}: {}{}", ended.out, ended.err);
+        let read = |name: &str| std::fs::read_to_string(host.dir.join(name)).unwrap();
+        assert!(read("before").contains("/proc\n"));
+        assert_eq!(read("before"), read("after"), "{options}");
+        assert!(!ended.err.contains("left out: pivot_root"), "{options}: {}", ended.err);
+    }
 }
 
 #[test]

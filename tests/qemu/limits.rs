@@ -21,6 +21,7 @@ fn limits_are_kept() {
         ),
         read("--cpu-quota=20000 --cpu-period=50000", "cpu.max"),
         read("--device-read-bps=/dev/vda:1mb --device-write-iops /dev/vda:9", "io.max"),
+        read("--blkio-weight=500", "io.weight"),
         read("--cgroup-conf=memory.high=48M", "memory.high"),
         r#"b2c.run="--cgroup-conf=memory.none=1 pull:payload""#.into(),
         r#" b2c.run="--device-read-bps=/dev/null:1 pull:payload""#.into(),
@@ -33,7 +34,7 @@ fn limits_are_kept() {
     seen.in_order(&["50000 100000", "39", "0", "0", "20000 50000"]);
     let io = seen.says("254:0 ");
     assert!(io.contains("rbps=1048576") && io.contains("wiops=9") && io.contains("wbps=max"), "{io}");
-    seen.at("50331648");
+    seen.in_order(&["default 4950", "50331648"]);
     seen.says("FAIL container  --cgroup-conf: memory.none=1: ");
     seen.says("FAIL container  --device-read-bps: /dev/null: is no block device");
     seen.ends(POWER_DOWN);

@@ -1,6 +1,6 @@
 //! A container's `/dev`: its nodes and links, and which devices it may use.
 
-use super::inside::Op;
+use super::ops::Op;
 use super::plan::{c_string, folders, relative};
 use crate::proto::device_filter::{self, Kind, Rule};
 use crate::proto::flags::asked::{Access, Device, DeviceRule, Rights};

@@ -26,6 +26,7 @@ const KEPT: [i32; 9] = [
     signal::SIGSYS,
 ];
 
+/// Whether we are it.
 pub fn is_called() -> bool {
     std::env::args_os().next().is_some_and(|name| name == PATH)
 }

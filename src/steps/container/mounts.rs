@@ -2,7 +2,7 @@
 //! the default file systems. What a mount stands on is made here; where it
 //! comes to lie is a list of [`Op`]s for the child.
 
-use super::inside::Op;
+use super::ops::Op;
 use super::plan::c_string;
 use crate::proto::flags::asked::{Files, Mount, Namespace, Propagation, PropagationKind, Source};
 use crate::proto::flags::Container;
@@ -183,6 +183,7 @@ fn clean(path: &str) -> String {
     parts.join("/")
 }
 
+/// A mount with podman's defaults.
 pub fn plain(source: Source, target: &str) -> Mount {
     Mount {
         source,

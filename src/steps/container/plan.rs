@@ -3,9 +3,10 @@
 use super::cgroup::Cgroup;
 use super::devices;
 use super::init;
-use super::inside::{Op, Plan};
+use super::inside::Plan;
 use super::mounts::{self, Mounts};
 use super::namespaces::{self, Choice};
+use super::ops::Op;
 use super::rights::{self, Rights};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
@@ -24,21 +25,20 @@ const LIMIT_DEFAULT: u64 = 1 << 20;
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
 
-/// What the plan is made of, beside the line.
+/// What was found and made for a container before.
 pub struct Parts<'a> {
-    pub process: &'a Process,
     pub identity: Identity,
+    /// Its mounted root.
     pub root: &'a Path,
     pub hostname: &'a str,
     pub cgroup: Option<&'a Cgroup>,
-    pub mounts: &'a mut Mounts,
     pub namespaces: Choice,
     pub rights: Rights,
 }
 
 /// Plans everything that happens between clone and exec.
-pub fn make(line: &Container, parts: Parts) -> Outcome<Plan> {
-    let Parts { process, identity, root, hostname, cgroup, mounts, namespaces, rights } = parts;
+pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+    let Parts { identity, root, hostname, cgroup, namespaces, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     file_systems(&mut ops, line, cgroup.is_some(), mounts)?;

@@ -1,7 +1,7 @@
 //! What a container may do: capabilities, the filter of system calls, masked
 //! and read-only paths. Planned here, as podman has it; the child assumes it.
 
-use super::inside::{FdPath, Op};
+use super::ops::{FdPath, Op};
 use super::place::open;
 use super::plan::{c_string, relative};
 use super::trouble::{Stage, Trouble};

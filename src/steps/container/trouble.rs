@@ -13,7 +13,7 @@ pub enum Stage {
     Loopback,
     Propagation,
     Root,
-    /// The index of an [`super::inside::Op`] comes with it.
+    /// The index of an [`super::ops::Op`] comes with it.
     Op,
     Pivot,
     Terminal,
