@@ -19,6 +19,8 @@ mod layers;
 mod mounts;
 #[path = "host/namespaces.rs"]
 mod namespaces;
+#[path = "host/rights.rs"]
+mod rights;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]

@@ -173,6 +173,10 @@ impl Container {
                 "--cpus and --cpu-period or --cpu-quota exclude each other",
             ),
             (
+                self.rights.cap_add == u64::MAX && self.rights.cap_drop == u64::MAX,
+                "--cap-add=ALL and --cap-drop=ALL exclude each other",
+            ),
+            (
                 self.rights.cap_add != u64::MAX
                     && self.rights.cap_drop != u64::MAX
                     && self.rights.cap_add & self.rights.cap_drop != 0,
@@ -417,7 +421,7 @@ mod tests {
             ("-t= img", "-t: «» is not true or false"),
             ("-e =x img", "-e: «=x» has no name"),
             ("--restart=always img", "--restart: only no is there: the machine runs its line once"),
-            ("--privileged=false img", "--privileged=false is not there yet"),
+            ("--cap-add all --cap-drop all img", "--cap-add=ALL and --cap-drop=ALL exclude each other"),
         ] {
             assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
         }

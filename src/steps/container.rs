@@ -2,6 +2,7 @@
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
 mod cgroup;
+mod devices;
 mod files;
 pub mod init;
 mod inside;
@@ -13,6 +14,7 @@ mod place;
 mod plan;
 mod relay;
 mod resources;
+mod rights;
 mod trouble;
 
 use self::cgroup::Cgroup;
@@ -143,11 +145,16 @@ fn run_in(
         mounts.add_file(&source, target, &line.files);
     }
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
+    let rights = rights::plan(&line.rights, &identity, around.report)?;
+    let allowed = devices::filter(&line.rights)?;
     let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
+    if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
+        cgroup.filter_devices(program, around.report);
+    }
     let plan = plan::make(
         line,
         &process,
-        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces },
+        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, rights },
         &mut mounts,
     );
     let started = |pid| {
@@ -361,6 +368,8 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         }),
         Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
+        Stage::Capabilities => "capabilities".into(),
+        Stage::Seccomp => "filter of system calls".into(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
     }
 }

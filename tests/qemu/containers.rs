@@ -208,3 +208,25 @@ fn image_in_the_initramfs_without_a_network() {
     seen.at("from a file");
     seen.says("WARN");
 }
+
+#[test]
+fn devices_that_are_allowed() {
+    let line = |flags: &str, path: &str| {
+        let flags = format!("--privileged=false {flags} pull:payload write {path} text");
+        format!("b2c.run=\"{flags}\" b2c.run=\"pull:payload echo code=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE\" ")
+    };
+    // The kernel's log, 1:11, is none of the default devices.
+    let words = [
+        line("-v /dev:/machine:dev", "/machine/null"),
+        line("-v /dev:/machine:dev", "/machine/kmsg"),
+        line("--device-cgroup-rule 'c 1:11 w' -v /dev:/machine:dev", "/machine/kmsg"),
+        line("--device /dev/kmsg:r", "/dev/kmsg"),
+        line("--device /dev/kmsg:w", "/dev/kmsg"),
+        line("--privileged -v /dev:/machine:dev", "/machine/kmsg"),
+    ];
+    let Some(seen) = boot("devices", &words.concat()) else { return };
+    seen.over(1, POWER_DOWN);
+    seen.in_order(&["code=0", "code=1", "code=0", "code=1", "code=0", "code=0"]);
+    assert_eq!(seen.lines().filter(|line| *line == "write: Operation not permitted (os error 1)").count(), 2);
+    seen.never("left out");
+}

@@ -73,9 +73,9 @@ type Holds = fn(&Container) -> bool;
 
 /// What of the flags that are done is not, and where that holds. With the
 /// table's `NOT_YET` the only list of what has no effect.
-pub(super) const PARTS: &[(Holds, &str)] = &[(|c| !c.rights.privileged, "--privileged=false")];
+pub(super) const PARTS: &[(Holds, &str)] = &[];
 
-use Effect::{Done as DONE, Ignored as IGNORED, NotYet as NOT_YET};
+use Effect::{Done as DONE, Ignored as IGNORED};
 use Takes::{Many, One, Truth};
 
 /// Every flag, in the order of the documentation.
@@ -173,15 +173,15 @@ pub const TABLE: &[Row] = &[
     // Rights.
     row("privileged", 0, Truth, DONE, |c, v| put(&mut c.rights.privileged, values::truth(v)),
         "`=false`", "containers are privileged, as b2c starts them; `=false` gives podman's default rights"),
-    row("cap-add", 0, Many, NOT_YET, |c, v| add_bits(&mut c.rights.cap_add, v),
+    row("cap-add", 0, Many, DONE, |c, v| add_bits(&mut c.rights.cap_add, v),
         "`CAP_NAME`, `ALL`", "one more capability than the default ones"),
-    row("cap-drop", 0, Many, NOT_YET, |c, v| add_bits(&mut c.rights.cap_drop, v),
+    row("cap-drop", 0, Many, DONE, |c, v| add_bits(&mut c.rights.cap_drop, v),
         "`CAP_NAME`, `ALL`", "one less"),
-    row("security-opt", 0, Many, NOT_YET, security,
+    row("security-opt", 0, Many, DONE, security,
         "`no-new-privileges`, `seccomp=unconfined`, `seccomp=FILE`, `mask=PATH[:PATH]`, `unmask=ALL`, `unmask=PATH[:PATH]`, `proc-opts=OPTIONS`", "as podman has them; labels and AppArmor do nothing here"),
-    row("device", 0, Many, NOT_YET, |c, v| push(&mut c.rights.devices, mounts::device(v)),
+    row("device", 0, Many, DONE, |c, v| push(&mut c.rights.devices, mounts::device(v)),
         "`HOST[:CONTAINER][:rwm]`", "a device of the machine"),
-    row("device-cgroup-rule", 0, Many, NOT_YET, |c, v| push(&mut c.rights.device_rules, mounts::device_rule(v)),
+    row("device-cgroup-rule", 0, Many, DONE, |c, v| push(&mut c.rights.device_rules, mounts::device_rule(v)),
         "`c 42:* rwm`", "devices that it may open"),
     // Resources.
     row("memory", b'm', One, DONE, |c, v| put_some(&mut c.resources.memory, limits::size(v)),

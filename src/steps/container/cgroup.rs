@@ -4,8 +4,9 @@ use super::resources;
 use crate::proto::flags::asked::Resources;
 use crate::report::{Failure, Outcome, Report};
 use crate::steps::memory;
-use crate::sys::io_text;
-use std::fs;
+use crate::sys::{bpf, io_text};
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -64,6 +65,14 @@ impl Cgroup {
             let max = bytes.saturating_sub(KEPT_BYTES).max(bytes / 2);
             // A kernel without the memory controller has no such limit.
             let _ = fs::write(self.file("memory.max"), max.to_string());
+        }
+    }
+
+    /// Has `program` asked about each use of a device.
+    pub fn filter_devices(&self, program: &[u64], report: &Report) {
+        let attach = |folder: File| bpf::filter_devices(folder.as_fd(), program).map_err(|error| error.to_string());
+        if let Err(why) = File::open(&self.0).map_err(|error| io_text(&error)).and_then(attach) {
+            report.warn("container", format_args!("left out: the list of allowed devices: {why}"));
         }
     }
 

@@ -8,6 +8,7 @@
 use super::namespaces::Choice;
 use super::ops::{apply, Op};
 use super::place::open;
+use super::rights::{self, Rights};
 use super::trouble::{Stage, Trouble};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
@@ -32,6 +33,7 @@ pub struct Plan {
     pub namespaces: Choice,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
+    pub rights: Rights,
     pub working_dir: CString,
     pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
@@ -110,10 +112,9 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     // Before the limit is raised: the one of now bounds what can be open.
     close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
     set_limits(plan, ends)?;
-    become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
     process::umask(plan.umask);
     signal::reset();
-    Ok(())
+    rights::assume(&plan.rights, &plan.identity)
 }
 
 fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
@@ -252,14 +253,6 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
     let root = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     let dir = open(root.as_fd(), path, fs::O_PATH | fs::O_DIRECTORY)?;
     process::fchdir(dir.as_fd())
-}
-
-fn become_user(identity: &Identity) -> Result<()> {
-    process::setgroups(&identity.groups)?;
-    process::setgid(identity.gid)?;
-    process::setuid(identity.uid)?;
-    // Should we be killed, nobody would collect it, nor what it stands on.
-    process::die_with_parent()
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is

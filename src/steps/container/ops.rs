@@ -2,7 +2,9 @@
 //! nothing here allocates.
 
 use super::place::{self, open};
-use crate::sys::{fs, io, mount, Error, Result, EEXIST, ENAMETOOLONG};
+use super::rights;
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ENAMETOOLONG};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +18,7 @@ pub enum Op {
         path: CString,
         mode: u32,
         device: (u32, u32),
+        owner: (u32, u32),
     },
     Symlink {
         path: CString,
@@ -26,7 +29,7 @@ pub enum Op {
         kind: &'static CStr,
         path: CString,
         flags: u64,
-        data: &'static CStr,
+        data: Cow<'static, CStr>,
         optional: bool,
     },
     /// Memory, with the kernel's own options.
@@ -59,6 +62,15 @@ pub enum Op {
         path: CString,
         value: CString,
     },
+    /// Hides what is there, if anything is.
+    Mask(CString),
+    /// Takes it from what is there, if anything is, that it can be written.
+    Protect(CString),
+    /// The flags of an optional mount, if it is there.
+    Seal {
+        path: CString,
+        flags: u64,
+    },
     /// The flags of what is mounted there.
     Remount {
         path: CString,
@@ -70,7 +82,7 @@ impl Op {
     /// The path that an error names.
     pub fn path(&self) -> &CStr {
         match self {
-            Op::Folder(path) | Op::File(path) => path,
+            Op::Folder(path) | Op::File(path) | Op::Mask(path) | Op::Protect(path) | Op::Seal { path, .. } => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
             Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
         }
@@ -88,9 +100,10 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
         }
-        Op::Node { path, mode, device } => {
+        Op::Node { path, mode, device, owner } => {
             let (parent, name) = parent(root, path)?;
-            exists_already(fs::mknodat(parent.as_fd(), name, *mode, *device))
+            let made = fs::mknodat(parent.as_fd(), name, *mode, *device);
+            exists_already(made.and_then(|()| fs::fchownat(parent.as_fd(), name, owner.0, owner.1)))
         }
         Op::Symlink { path, target } => {
             let (parent, name) = parent(root, path)?;
@@ -124,6 +137,13 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             io::write(file.as_fd(), value.to_bytes()).map(drop)
         }
         Op::Remount { path, flags } => remount(root, path, *flags),
+        Op::Mask(path) => rights::mask(root, path),
+        Op::Protect(path) => rights::protect(root, path),
+        Op::Seal { path, flags } => match remount(root, path, *flags) {
+            // Left out.
+            Err(error) if error.errno == EINVAL => Ok(()),
+            result => result,
+        },
     }
 }
 
@@ -159,10 +179,10 @@ const PATH_MAX: usize = 4096;
 
 /// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
 /// its descriptor.
-struct FdPath([u8; 32]);
+pub(super) struct FdPath([u8; 32]);
 
 impl FdPath {
-    fn new(fd: &OwnedFd) -> FdPath {
+    pub fn new(fd: &OwnedFd) -> FdPath {
         let mut path = [0; 32];
         let prefix = b"/proc/self/fd/";
         let (start, rest) = path.split_at_mut(prefix.len());
@@ -184,7 +204,7 @@ impl FdPath {
         FdPath(path)
     }
 
-    fn as_cstr(&self) -> &CStr {
+    pub fn as_cstr(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
     }
 }

@@ -1,28 +1,29 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use super::cgroup::Cgroup;
+use super::devices;
 use super::init;
 use super::inside::Plan;
 use super::mounts::{self, Mounts};
 use super::namespaces::{self, Choice};
 use super::ops::Op;
+use super::rights::{self, Rights};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
-use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
+use crate::sys::{io_text, mount, tty, STDIN};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// podman's, for open files and for processes.
 const LIMIT_DEFAULT: u64 = 1 << 20;
 /// Linux, asm-generic/resource.h.
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
-const DEVICES_MAX: usize = 4096;
 
 /// What was found and made for a container before.
 pub struct Parts<'a> {
@@ -32,14 +33,15 @@ pub struct Parts<'a> {
     pub hostname: &'a str,
     pub cgroup: Option<&'a Cgroup>,
     pub namespaces: Choice,
+    pub rights: Rights,
 }
 
 /// Plans everything that happens between clone and exec.
 pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
-    let Parts { identity, root, hostname, cgroup, namespaces } = parts;
+    let Parts { identity, root, hostname, cgroup, namespaces, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
-    file_systems(&mut ops, line, cgroup.is_some(), mounts);
+    file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
     for (path, value) in namespaces::sysctls(&line.namespaces)? {
         ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
     }
@@ -48,6 +50,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
     if line.process.init {
         own_init(&mut ops)?;
     }
+    rights::paths(&mut ops, &line.rights);
     if line.files.read_only {
         ops.push(mounts::seal());
     }
@@ -64,6 +67,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         namespaces,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
+        rights,
         working_dir: c_string(&process.working_dir),
         candidates: candidates.iter().map(|text| c_string(text)).collect(),
         arguments: arguments.iter().map(|text| c_string(text)).collect(),
@@ -110,7 +114,7 @@ pub(super) fn relative(path: &str) -> String {
 }
 
 /// Every folder on the way to `path`.
-fn folders(ops: &mut Vec<Op>, path: &str) {
+pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
     let path = relative(path);
     for (at, _) in path.match_indices('/') {
         ops.push(Op::Folder(c_string(path.get(..at).unwrap_or_default())));
@@ -135,16 +139,21 @@ const FILE_SYSTEMS: [FileSystem; 5] = [
 
 /// What the line mounts at one of their places takes that place; below a `/dev`
 /// of its own nothing is made.
-fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) {
+fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
     let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
         if let Some(own) = mounts.take(path) {
             ops.extend(own);
         } else if !(own_dev && path.starts_with("dev/")) {
+            let (flags, data) = match path {
+                "proc" if !line.rights.proc_options.is_empty() => proc_options(&line.rights.proc_options),
+                _ => (flags, data.into()),
+            };
             ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+            seal(ops, line, path);
         }
         if path == "dev" && !own_dev {
-            devices(ops, line.process.tty);
+            devices::plan(ops, &line.rights, line.process.tty)?;
         }
     }
     ops.extend(mounts.take("dev/shm").into_iter().flatten());
@@ -152,48 +161,31 @@ fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut 
         ops.extend(own);
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
-        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"", optional: true });
+        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"".into(), optional: true });
+        seal(ops, line, "sys/fs/cgroup");
+    }
+    Ok(())
+}
+
+/// What is the kernel's is not to be written without privileges.
+fn seal(ops: &mut Vec<Op>, line: &Container, path: &str) {
+    if !line.rights.privileged && path.starts_with("sys") {
+        ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
     }
 }
 
-const LINKS: [(&str, &str); 6] = [
-    ("dev/fd", "/proc/self/fd"),
-    ("dev/stdin", "/proc/self/fd/0"),
-    ("dev/stdout", "/proc/self/fd/1"),
-    ("dev/stderr", "/proc/self/fd/2"),
-    ("dev/core", "/proc/kcore"),
-    ("dev/ptmx", "pts/ptmx"),
-];
-
-/// Every device of the machine, as `--privileged` gives them.
-fn devices(ops: &mut Vec<Op>, tty: bool) {
-    for (path, target) in LINKS {
-        ops.push(Op::Symlink { path: c_string(path), target: c_string(target) });
-    }
-    if tty {
-        ops.push(Op::File(c_string("dev/console")));
-    }
-    let mut nodes = 0;
-    let mut pending = vec![PathBuf::from("/dev")];
-    while let Some(dir) = pending.pop() {
-        // A folder that is gone again has no devices.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
-            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-            let name = relative(&path.to_string_lossy());
-            let ours = matches!(name.as_str(), "dev/pts" | "dev/shm" | "dev/mqueue" | "dev/console" | "dev/ptmx");
-            let node = meta.file_type().is_char_device() || meta.file_type().is_block_device();
-            if ours || nodes == DEVICES_MAX {
-                continue;
-            }
-            if meta.is_dir() {
-                folders(ops, &name);
-                pending.push(path);
-            } else if node {
-                nodes += 1;
-                let (major, minor) = sysfs::device_numbers(meta.rdev());
-                ops.push(Op::Node { path: c_string(&name), mode: meta.mode(), device: (major, minor) });
-            }
+/// `--security-opt proc-opts=`: in place of the default ones.
+fn proc_options(options: &[String]) -> (u64, Cow<'static, CStr>) {
+    let (mut flags, mut data) = (0, Vec::new());
+    for option in options {
+        match option.as_str() {
+            "nosuid" => flags |= mount::MS_NOSUID,
+            "nodev" => flags |= mount::MS_NODEV,
+            "noexec" => flags |= mount::MS_NOEXEC,
+            "ro" => flags |= mount::MS_RDONLY,
+            "rw" | "suid" | "dev" | "exec" => {}
+            other => data.push(other),
         }
     }
+    (flags, c_string(&data.join(",")).into())
 }

@@ -23,10 +23,12 @@ pub enum Stage {
     Limit,
     OomScore,
     Identity,
+    Capabilities,
+    Seccomp,
     Exec,
 }
 
-const STAGES: [Stage; 16] = [
+const STAGES: [Stage; 18] = [
     Stage::Session,
     Stage::Namespace,
     Stage::Cgroup,
@@ -42,6 +44,8 @@ const STAGES: [Stage; 16] = [
     Stage::Limit,
     Stage::OomScore,
     Stage::Identity,
+    Stage::Capabilities,
+    Stage::Seccomp,
     Stage::Exec,
 ];
 
