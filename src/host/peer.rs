@@ -110,8 +110,11 @@ impl Packages {
         let (root, list) = (cache.join("root"), cache.join("versions"));
         if let Ok(text) = std::fs::read_to_string(&list) {
             let versions = text.lines().filter_map(|line| line.split_once(' '));
-            let versions = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
-            return Ok(Packages { root, versions });
+            let versions: Vec<_> = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
+            // Fetched anew when something has joined the list.
+            if packages.iter().all(|package| versions.iter().any(|(name, _)| name == package)) {
+                return Ok(Packages { root, versions });
+            }
         }
         let debs = cache.join("debs");
         for dir in [&root, &debs] {

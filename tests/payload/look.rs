@@ -12,86 +12,42 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 const TREES: [&str; 6] = ["/data", "/home", "/mnt", "/srv", "/vol", "/kept"];
 const ENTRIES_MAX: usize = 1000;
 /// Folders and files that are told themselves.
+#[rustfmt::skip]
 const PLACES: [&str; 14] = [
-    "/",
-    "/dev",
-    "/dev/mqueue",
-    "/dev/shm",
-    "/etc",
-    "/etc/hostname",
-    "/etc/hosts",
-    "/etc/localtime",
-    "/etc/passwd",
-    "/etc/resolv.conf",
-    "/run",
-    "/tmp",
-    "/var/tmp",
-    "/new",
+    "/", "/dev", "/dev/mqueue", "/dev/shm", "/etc", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/passwd",
+    "/etc/resolv.conf", "/run", "/tmp", "/var/tmp", "/new",
 ];
 /// What a runtime may hide, and what it may make read-only (OCI runtime spec, config-linux.md).
+#[rustfmt::skip]
 const KERNEL_PATHS: [&str; 20] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/kmsg",
-    "/sys",
-    "/sys/dev/block",
-    "/sys/firmware",
-    "/sys/fs/cgroup",
-    "/sys/fs/selinux",
+    "/proc/acpi", "/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/kcore", "/proc/keys",
+    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/sys", "/proc/sysrq-trigger", "/proc/timer_list",
+    "/proc/timer_stats", "/proc/kmsg", "/sys", "/sys/dev/block", "/sys/firmware", "/sys/fs/cgroup", "/sys/fs/selinux",
 ];
+#[rustfmt::skip]
 const SYSCTLS: [&str; 11] = [
-    "fs/mqueue/msg_max",
-    "fs/mqueue/queues_max",
-    "kernel/domainname",
-    "kernel/msgmax",
-    "kernel/sem",
-    "kernel/shmall",
-    "kernel/shmmax",
-    "kernel/shmmni",
-    "net/ipv4/ip_forward",
-    "net/ipv4/ip_unprivileged_port_start",
+    "fs/mqueue/msg_max", "fs/mqueue/queues_max", "kernel/domainname", "kernel/msgmax", "kernel/sem", "kernel/shmall",
+    "kernel/shmmax", "kernel/shmmni", "net/ipv4/ip_forward", "net/ipv4/ip_unprivileged_port_start",
     "net/ipv4/ping_group_range",
 ];
+#[rustfmt::skip]
 const LIMITS: [&str; 15] = [
-    "cgroup.controllers",
-    "cgroup.subtree_control",
-    "cpu.max",
-    "cpu.weight",
-    "cpuset.cpus",
-    "cpuset.mems",
-    "io.max",
-    "io.weight",
-    "memory.high",
-    "memory.low",
-    "memory.max",
-    "memory.oom.group",
-    "memory.swap.max",
-    "pids.max",
+    "cgroup.controllers", "cgroup.subtree_control", "cpu.max", "cpu.weight", "cpuset.cpus", "cpuset.mems", "io.max",
+    "io.weight", "memory.high", "memory.low", "memory.max", "memory.oom.group", "memory.swap.max", "pids.max",
     "hugetlb.2MB.max",
+];
+/// Of `/proc/self/status`.
+#[rustfmt::skip]
+const STATUS: [&str; 17] = [
+    "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp",
+    "Seccomp_filters", "SigBlk", "SigIgn", "Cpus_allowed_list", "Mems_allowed_list", "THP_enabled",
+    "Speculation_Store_Bypass",
 ];
 /// Devices that an allow-list lets through or not, kernel's documentation devices.txt: null, kmsg, mem, fuse,
 /// tun, ttyS0, tty0, loop0, vda.
+#[rustfmt::skip]
 const DEVICES: [(char, u64, u64); 9] = [
-    ('c', 1, 3),
-    ('c', 1, 11),
-    ('c', 1, 1),
-    ('c', 10, 229),
-    ('c', 10, 200),
-    ('c', 4, 64),
-    ('c', 4, 0),
-    ('b', 7, 0),
+    ('c', 1, 3), ('c', 1, 11), ('c', 1, 1), ('c', 10, 229), ('c', 10, 200), ('c', 4, 64), ('c', 4, 0), ('b', 7, 0),
     ('b', 254, 0),
 ];
 
@@ -230,29 +186,10 @@ fn general(pid: &str) -> &str {
 
 /// Ids, capabilities, filters and signals as the kernel counts them.
 fn status() -> Vec<String> {
-    let wanted = [
-        "Uid",
-        "Gid",
-        "Groups",
-        "CapInh",
-        "CapPrm",
-        "CapEff",
-        "CapBnd",
-        "CapAmb",
-        "NoNewPrivs",
-        "Seccomp",
-        "Seccomp_filters",
-        "SigBlk",
-        "SigIgn",
-        "Cpus_allowed_list",
-        "Mems_allowed_list",
-        "THP_enabled",
-        "Speculation_Store_Bypass",
-    ];
     let mut facts = Vec::new();
     for line in lines("/proc/self/status") {
         let Some((name, value)) = line.split_once(':') else { continue };
-        if wanted.contains(&name) {
+        if STATUS.contains(&name) {
             let value = if name == "SigIgn" { signals_ignored(value.trim()) } else { value.trim().to_string() };
             facts.push(format!("{name} {value}"));
         }

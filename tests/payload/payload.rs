@@ -5,6 +5,7 @@
 //! std only, so that one command makes the static binary in seconds:
 //! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
 
+mod clock;
 mod look;
 
 use std::fs;
@@ -16,7 +17,8 @@ use std::time::Duration;
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
-                     echo [-n] … | look | reboot | poweroff | break-init PROC | trap SIGNAL";
+                     echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | \
+                     break-init PROC | trap SIGNAL";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -49,6 +51,8 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "ns" => links("/proc/self/ns")?,
         "fds" => descriptors()?,
         "look" => look::all(),
+        "clock" => clock::tell(),
+        "time" => clock::time(number(first)? as u64, rest.get(1..).unwrap_or_default())?,
         "stat" => rest.iter().try_for_each(|path| stat(path))?,
         "ls" => list(first)?,
         "cat" => rest.iter().try_for_each(|path| cat(path))?,
