@@ -10,6 +10,9 @@ const REFUSED: i32 = 125;
 /// How we say that a flag, or a value of one, is still to come.
 const TO_COME: &[&str] = &["that is there", "there yet"];
 
+/// All verdicts, in the order in which they are counted.
+pub const WORDS: [&str; 5] = ["same", "explained", "UNEXPLAINED", "known gaps", "not there yet"];
+
 /// What came of a comparison.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -18,8 +21,10 @@ pub enum Verdict {
     Explained(Vec<&'static str>),
     /// These lines have none: `- LINE` is podman's alone, `+ LINE` ours.
     Unexplained(Vec<String>),
-    /// We refuse it and say that it is to come, or differ in what is known to be missing.
-    NotThereYet(Vec<String>),
+    /// It differs in what is known to be missing: these gaps, each once.
+    Gaps(Vec<&'static str>),
+    /// We refuse it, and say that it is to come.
+    NotThereYet(String),
 }
 
 impl Verdict {
@@ -29,16 +34,18 @@ impl Verdict {
             Verdict::Same => "same",
             Verdict::Explained(_) => "explained",
             Verdict::Unexplained(_) => "UNEXPLAINED",
+            Verdict::Gaps(_) => "known gaps",
             Verdict::NotThereYet(_) => "not there yet",
         }
     }
 
-    /// Reasons, differences, or our own words.
+    /// Reasons, gaps, differences, or our own words.
     pub fn details(&self) -> Vec<&str> {
         match self {
             Verdict::Same => Vec::new(),
-            Verdict::Explained(reasons) => reasons.clone(),
-            Verdict::Unexplained(lines) | Verdict::NotThereYet(lines) => lines.iter().map(String::as_str).collect(),
+            Verdict::Explained(reasons) | Verdict::Gaps(reasons) => reasons.clone(),
+            Verdict::NotThereYet(line) => vec![line],
+            Verdict::Unexplained(lines) => lines.iter().map(String::as_str).collect(),
         }
     }
 }
@@ -119,7 +126,7 @@ pub fn without_numbers(line: &str) -> String {
 pub fn judge(name: &str, theirs: &Answer, ours: &Answer) -> Verdict {
     let to_come = ours.errors.iter().find(|line| TO_COME.iter().any(|words| line.contains(words)));
     if let (REFUSED, Some(line)) = (ours.status, to_come.filter(|_| theirs.status != REFUSED)) {
-        return Verdict::NotThereYet(vec![line.clone()]);
+        return Verdict::NotThereYet(line.clone());
     }
     let (gone, more) = difference(&theirs.lines, &ours.lines);
     let mut differences = Vec::new();
@@ -155,7 +162,7 @@ fn verdict(name: &str, differences: Vec<String>) -> Verdict {
     }
     match (open.is_empty(), gaps.is_empty(), reasons.is_empty()) {
         (false, ..) => Verdict::Unexplained(open),
-        (true, false, _) => Verdict::NotThereYet(gaps.into_iter().map(String::from).collect()),
+        (true, false, _) => Verdict::Gaps(gaps),
         (true, true, false) => Verdict::Explained(reasons),
         (true, true, true) => Verdict::Same,
     }
@@ -200,7 +207,7 @@ fn what_differs_is_found() {
     let open = |lines: &[&str]| Verdict::Unexplained(lines.iter().map(|line| line.to_string()).collect());
     assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 1 c"], &[])), open(&["- fd 0 a", "- fd 1 b", "+ fd 1 c"]));
     let refused = answer(125, &[], &["--x is not a flag that is there"]);
-    assert_eq!(judged(&seen, &refused), Verdict::NotThereYet(vec!["--x is not a flag that is there".into()]));
+    assert_eq!(judged(&seen, &refused), Verdict::NotThereYet("--x is not a flag that is there".into()));
     assert_eq!(judged(&answer(125, &[], &["Error"]), &refused), Verdict::Same);
     let broken = answer(125, &[], &["mount: no"]);
     assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));

@@ -1,6 +1,6 @@
 //! The table of verdicts: whole into a file, its counts and what is open to the console.
 
-use super::compare::{judge, Verdict};
+use super::compare::{judge, Verdict, WORDS};
 use super::guest::Answer;
 use super::reasons::GAPS;
 use super::table::TABLE;
@@ -39,8 +39,7 @@ impl Table {
     }
 
     fn counts(&self) -> String {
-        let words = ["same", "explained", "UNEXPLAINED", "not there yet"];
-        let counts: Vec<String> = words.iter().map(|word| format!("{} {word}", self.count(word))).collect();
+        let counts: Vec<String> = WORDS.iter().map(|word| format!("{} {word}", self.count(word))).collect();
         format!("parity: {} combinations: {}", self.rows.len(), counts.join(", "))
     }
 
@@ -72,9 +71,9 @@ impl Table {
                     let _ = writeln!(text, "{name:32} {}: {} lines", verdict.word(), lines.len());
                     details.iter().take(SHOWN_MAX).for_each(|line| text.extend(["    ", line, "\n"]));
                 }
-                Verdict::NotThereYet(lines) => {
+                Verdict::Gaps(_) | Verdict::NotThereYet(_) => {
                     let first = details.first().copied().unwrap_or_default();
-                    let _ = writeln!(text, "{name:32} {}: {first} ({} in all)", verdict.word(), lines.len());
+                    let _ = writeln!(text, "{name:32} {}: {first} ({} in all)", verdict.word(), details.len());
                 }
                 Verdict::Same | Verdict::Explained(_) => {}
             }
