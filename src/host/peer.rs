@@ -57,20 +57,46 @@ pub struct Peer {
 
 /// Builds it below `cache`, where packages and compressed bytes stay for the next time.
 pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
-    let packages = Packages::fetch(cache)?;
+    let packages = Packages::fetch(cache, PACKAGES)?;
     let raw = packages.archive(&cache.join("stripped"))?.to_bytes(0);
     let base = compressed(&raw, cache)?;
     let mut archive = Archive::new();
-    modules.add_to(&mut archive);
-    // In order, for insmod: busybox's modprobe reads all a module needs from its own line.
-    let order: String =
-        modules.load_order().iter().map(|path| format!("/lib/modules/{}/{path}\n", modules.release)).collect();
-    archive.file("etc/modules", 0o644, order);
+    add_modules(&mut archive, modules);
     let (packed, _) = compress(&archive.to_bytes(0), Compression::Xz(Effort::Quick))?;
     let mut bytes = base.clone();
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend_from_slice(&packed);
     Ok(Peer { base_len: base.len(), bytes, raw_len: raw.len(), versions: packages.versions })
+}
+
+/// Adds kernel modules, and `/etc/modules`: their files in order, for insmod, since
+/// busybox's modprobe reads all a module needs from its own line.
+pub fn add_modules(archive: &mut Archive, modules: &Set) {
+    modules.add_to(archive);
+    let order: String =
+        modules.load_order().iter().map(|path| format!("/lib/modules/{}/{path}\n", modules.release)).collect();
+    archive.file("etc/modules", 0o644, order);
+}
+
+/// Programs of Debian's packages with the libraries that they load, for guests of other tests.
+pub struct Programs {
+    pub archive: Archive,
+    /// Package and version.
+    pub versions: Vec<(String, String)>,
+}
+
+/// As [`build`] gathers its own, below a `cache` of their own; `data` are files of these packages, taken as they are.
+pub fn programs(cache: &Path, packages: &[&str], programs: &[&str], data: &[&str]) -> Result<Programs, String> {
+    let packages = Packages::fetch(cache, packages)?;
+    let stripped = cache.join("stripped");
+    std::fs::create_dir_all(&stripped).map_err(|error| named(&stripped, error))?;
+    let mut archive = Archive::new();
+    packages.add_programs(&mut archive, programs, &stripped)?;
+    for path in data {
+        let file = packages.root.join(path);
+        archive.file(path, 0o644, std::fs::read(&file).map_err(|error| named(&file, error))?);
+    }
+    Ok(Programs { archive, versions: packages.versions })
 }
 
 /// Debian's packages, unpacked; nothing is installed, nothing of the host gets in.
@@ -80,12 +106,15 @@ struct Packages {
 }
 
 impl Packages {
-    fn fetch(cache: &Path) -> Result<Packages, String> {
+    fn fetch(cache: &Path, packages: &[&str]) -> Result<Packages, String> {
         let (root, list) = (cache.join("root"), cache.join("versions"));
         if let Ok(text) = std::fs::read_to_string(&list) {
             let versions = text.lines().filter_map(|line| line.split_once(' '));
-            let versions = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
-            return Ok(Packages { root, versions });
+            let versions: Vec<_> = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
+            // Fetched anew when something has joined the list.
+            if packages.iter().all(|package| versions.iter().any(|(name, _)| name == package)) {
+                return Ok(Packages { root, versions });
+            }
         }
         let debs = cache.join("debs");
         for dir in [&root, &debs] {
@@ -93,7 +122,7 @@ impl Packages {
             std::fs::create_dir_all(dir).map_err(|error| named(dir, error))?;
         }
         let mut known: BTreeSet<String> = BTreeSet::new();
-        let mut wanted: BTreeSet<String> = PACKAGES.iter().map(|name| name.to_string()).collect();
+        let mut wanted: BTreeSet<String> = packages.iter().map(|name| name.to_string()).collect();
         let mut versions = Vec::new();
         for _ in 0..ROUNDS_MAX {
             wanted.retain(|name| !known.contains(name));
@@ -107,7 +136,7 @@ impl Packages {
                 run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
                 std::fs::remove_file(&deb).map_err(|error| named(&deb, error))?;
                 let (name, version) = (field(&fields, "Package"), field(&fields, "Version"));
-                if PACKAGES.contains(&name) {
+                if packages.contains(&name) {
                     versions.push((name.to_string(), version.to_string()));
                 }
                 wanted.extend(libraries(field(&fields, "Pre-Depends")));
@@ -136,22 +165,28 @@ impl Packages {
         for applet in APPLETS {
             archive.symlink(&format!("bin/{applet}"), "busybox");
         }
-        for program in PROGRAMS {
-            archive.file(program, 0o755, strip(&self.root.join(program), stripped)?);
-        }
-        for (name, file) in self.closure()? {
-            let folder = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
-            archive.file(&format!("{folder}/{name}"), 0o755, strip(&file, stripped)?);
-        }
+        self.add_programs(&mut archive, PROGRAMS, stripped)?;
         Ok(archive)
     }
 
+    /// Programs and what they load.
+    fn add_programs(&self, archive: &mut Archive, programs: &[&str], stripped: &Path) -> Result<(), String> {
+        for program in programs {
+            archive.file(program, 0o755, strip(&self.root.join(program), stripped)?);
+        }
+        for (name, file) in self.closure(programs)? {
+            let folder = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
+            archive.file(&format!("{folder}/{name}"), 0o755, strip(&file, stripped)?);
+        }
+        Ok(())
+    }
+
     /// The libraries that the programs load, and those that these load, by name.
-    fn closure(&self) -> Result<BTreeMap<String, PathBuf>, String> {
+    fn closure(&self, programs: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
         let mut there = BTreeMap::new();
         shared_objects(&self.root, &mut there)?;
         let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-        let mut queue: Vec<PathBuf> = PROGRAMS.iter().map(|program| self.root.join(program)).collect();
+        let mut queue: Vec<PathBuf> = programs.iter().map(|program| self.root.join(program)).collect();
         while let Some(file) = queue.pop() {
             for name in needed(&run(Command::new("readelf").arg("-d").arg(&file))?) {
                 if found.contains_key(name) {

@@ -22,14 +22,16 @@ const PAYLOAD: &str = "tests/payload/payload.rs";
 /// What a test waits for comes sooner, or never.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The payload as a static binary: made when it is older than its source.
+/// The payload as a static binary: made when it is older than one of its sources.
 pub fn payload() -> Vec<u8> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _alone = ONE_AT_A_TIME.lock();
     let dir = Path::new("target/payload");
     let built = dir.join("payload");
     let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    if time(&built).is_none_or(|built| time(Path::new(PAYLOAD)).is_some_and(|source| source > built)) {
+    let sources = std::fs::read_dir(Path::new(PAYLOAD).parent().unwrap()).unwrap().flatten();
+    let newest = sources.filter_map(|source| time(&source.path())).max();
+    if time(&built) <= newest {
         std::fs::create_dir_all(dir).unwrap();
         // Aside, then renamed: another test program may be at it, too.
         let aside = dir.join(format!("payload.{}", std::process::id()));

@@ -5,6 +5,9 @@
 //! std only, so that one command makes the static binary in seconds:
 //! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
 
+mod clock;
+mod look;
+
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -14,7 +17,8 @@ use std::time::Duration;
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
-                     echo [-n] … | reboot | poweroff | break-init PROC | trap SIGNAL";
+                     echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | \
+                     break-init PROC | trap SIGNAL";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -46,6 +50,9 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "mounts" => print!("{}", fs::read_to_string("/proc/self/mounts")?),
         "ns" => links("/proc/self/ns")?,
         "fds" => descriptors()?,
+        "look" => look::all(),
+        "clock" => clock::tell(),
+        "time" => clock::time(number(first)? as u64, rest.get(1..).unwrap_or_default())?,
         "stat" => rest.iter().try_for_each(|path| stat(path))?,
         "ls" => list(first)?,
         "cat" => rest.iter().try_for_each(|path| cat(path))?,
@@ -172,10 +179,7 @@ fn stat(path: &str) -> io::Result<()> {
         () if kind.is_fifo() => "fifo",
         () => "socket",
     };
-    let device = meta.rdev();
-    // As makedev(3) packs it.
-    let (major, minor) = ((device >> 8) & 0xfff | (device >> 32) & !0xfff, device & 0xff | (device >> 12) & !0xff);
-    let minor = minor & 0xffff_ffff;
+    let (major, minor) = device_numbers(meta.rdev());
     print!("{path} {kind} {:04o} {}:{} {} ", meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.size());
     print!("{} {major}:{minor} {}", meta.nlink(), meta.mtime());
     match fs::read_link(path) {
@@ -183,6 +187,12 @@ fn stat(path: &str) -> io::Result<()> {
         Err(_) => println!(),
     }
     Ok(())
+}
+
+/// As makedev(3) packs them.
+fn device_numbers(device: u64) -> (u64, u64) {
+    let (major, minor) = ((device >> 8) & 0xfff | (device >> 32) & !0xfff, device & 0xff | (device >> 12) & !0xff);
+    (major, minor & 0xffff_ffff)
 }
 
 fn list(dir: &str) -> io::Result<()> {
@@ -201,7 +211,7 @@ extern "C" {
     fn raise(signal: i32) -> i32;
     fn fcntl(fd: i32, command: i32, ...) -> i32;
     fn reboot(how: i32) -> i32;
-    fn signal(number: i32, handler: extern "C" fn(i32)) -> usize;
+    fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
 }
 
@@ -212,7 +222,7 @@ fn trap(number: i64) -> io::Result<()> {
         unsafe { _exit(number) }
     }
     // SAFETY: C's own prototype; the handler calls nothing that a handler may not.
-    unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler) };
+    unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler as extern "C" fn(i32) as usize) };
     println!("waiting");
     std::thread::sleep(Duration::from_secs(60));
     Ok(())

@@ -1,0 +1,92 @@
+//! Whether a container is, from inside, what podman and crun would have made of
+//! the same flags: a payload prints what it sees, and what was kept of podman's
+//! is compared with ours, line by line. Two guests on one kernel; `golden.rs`
+//! says why only one of them boots.
+
+#[path = "parity/compare.rs"]
+mod compare;
+#[path = "parity/golden.rs"]
+mod golden;
+#[path = "parity/guest.rs"]
+mod guest;
+mod parts;
+#[path = "parity/reasons.rs"]
+mod reasons;
+#[path = "parity/report.rs"]
+mod report;
+#[path = "parity/table.rs"]
+mod table;
+
+use guest::Side;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use table::TABLE;
+
+/// What is compared, unless OCINIT_INIT names another.
+const INIT: &str = "target/ocinit/x86_64/ocinit";
+const COMBINATIONS_MIN: usize = 150;
+/// Guests that are still there then hang.
+const OURS_LIMIT: Duration = Duration::from_secs(400);
+const PODMANS_LIMIT: Duration = Duration::from_secs(3600);
+
+fn no_qemu() -> bool {
+    let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
+    let there = Command::new(&qemu).arg("--version").stdout(Stdio::null()).status().is_ok_and(|it| it.success());
+    if !there {
+        println!("skipped: there is no QEMU here");
+    }
+    !there
+}
+
+/// Asks podman for all combinations, or for those that are named, and keeps its answers.
+fn ask_podman(names: &str) -> Result<(), String> {
+    let all = names == "1";
+    let wanted = |name: &&str| all || names.split(',').any(|one| one == *name);
+    let names: Vec<&str> = TABLE.iter().map(|row| row.name).filter(wanted).collect();
+    let answers = guest::run(&Side::Podman, &names, &parts::payload(), &parts::scratch("podman"), PODMANS_LIMIT)?;
+    let mut kept = if all { Default::default() } else { golden::read()? };
+    kept.extend(answers.normal()?);
+    let told = answers.versions.iter().filter(|(name, _)| guest::TOLD.contains(&name.as_str()));
+    let versions: Vec<String> = told.map(|(name, version)| format!("{name} {version}")).collect();
+    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.kernel))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_container_is_what_podman_would_have_made() {
+    if no_qemu() {
+        return;
+    }
+    if let Some(names) = std::env::var("PARITY_PODMAN").ok().filter(|names| !names.is_empty()) {
+        ask_podman(&names).unwrap();
+    }
+    let theirs = golden::read().unwrap();
+    let init = PathBuf::from(std::env::var("OCINIT_INIT").unwrap_or_else(|_| INIT.into()));
+    assert!(init.is_file(), "{}: ./dev build makes it", init.display());
+    let names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+    let ours =
+        guest::run(&Side::Ours(&init), &names, &parts::payload(), &parts::scratch("parity"), OURS_LIMIT).unwrap();
+    let seconds = ours.wall_s;
+    let table = report::Table::new(&theirs, &ours.normal().unwrap());
+    table.save(Path::new("target/parity.txt")).unwrap();
+    table.show(seconds);
+    assert_eq!(table.unexplained(), 0, "combinations with differences that have no reason: see target/parity.txt");
+}
+
+#[test]
+fn the_table_names_each_combination_once() {
+    assert!(TABLE.len() >= COMBINATIONS_MIN, "{}", TABLE.len());
+    let images: Vec<String> = table::images(&[]).into_iter().map(|image| image.tag).collect();
+    for (at, row) in TABLE.iter().enumerate() {
+        assert!(TABLE[..at].iter().all(|other| other.name != row.name), "{} is there twice", row.name);
+        let same = |other: &&table::Combination| {
+            (other.image, other.flags, other.command, other.console) == (row.image, row.flags, row.command, row.console)
+        };
+        assert_eq!(TABLE.iter().filter(same).count(), 1, "{}: another one is the same", row.name);
+        assert!(images.iter().any(|image| image == row.image), "{}: no image {}", row.name, row.image);
+        assert!(row.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{}", row.name);
+    }
+    let first: Vec<&str> = TABLE.iter().map(|row| row.name).take(golden::BASES.len() - 1).collect();
+    assert_eq!(first, golden::BASES[1..]);
+}

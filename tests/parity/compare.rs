@@ -1,0 +1,244 @@
+//! Two answers to the same combination, line by line; what differs is looked up
+//! in the table of reasons.
+
+use super::guest::Answer;
+use super::reasons::{Reason, GAPS, REASONS};
+use std::collections::BTreeMap;
+
+/// Our own failure, podman's too.
+const REFUSED: i32 = 125;
+/// How we say that a flag, or a value of one, is still to come.
+const TO_COME: &[&str] = &["that is there", "there yet"];
+
+/// All verdicts, in the order in which they are counted.
+pub const WORDS: [&str; 5] = ["same", "explained", "UNEXPLAINED", "known gaps", "not there yet"];
+
+/// What came of a comparison.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Same,
+    /// Every difference has a reason: these, each once.
+    Explained(Vec<&'static str>),
+    /// These lines have none: `- LINE` is podman's alone, `+ LINE` ours.
+    Unexplained(Vec<String>),
+    /// It differs in what is known to be missing: these gaps, each once.
+    Gaps(Vec<&'static str>),
+    /// We refuse it, and say that it is to come.
+    NotThereYet(String),
+}
+
+impl Verdict {
+    /// As the table and the counts have it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Verdict::Same => "same",
+            Verdict::Explained(_) => "explained",
+            Verdict::Unexplained(_) => "UNEXPLAINED",
+            Verdict::Gaps(_) => "known gaps",
+            Verdict::NotThereYet(_) => "not there yet",
+        }
+    }
+
+    /// Reasons, gaps, differences, or our own words.
+    pub fn details(&self) -> Vec<&str> {
+        match self {
+            Verdict::Same => Vec::new(),
+            Verdict::Explained(reasons) | Verdict::Gaps(reasons) => reasons.clone(),
+            Verdict::NotThereYet(line) => vec![line],
+            Verdict::Unexplained(lines) => lines.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// The lines in an order of their own, without what belongs to the machine and to the run.
+pub fn normal(answer: &Answer, machine: &Answer) -> Vec<String> {
+    let of_machine = |start: &str| machine.lines.iter().find_map(|line| line.strip_prefix(start));
+    // Both follow from the memory that is left beside the initramfs.
+    let pending = of_machine("rlimit pending signals ").and_then(|line| line.split(' ').next()).unwrap_or_default();
+    let root = of_machine("mount / ").and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
+    let line = |line: &String| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let word = |word: &&str| match (fields[0], *word) {
+            ("ns", word) => whose(word, machine.lines.contains(line)),
+            ("rlimit", word) if word == pending => "the-machine's".into(),
+            ("mount", word) if word == root => "the-machine's".into(),
+            ("mount", word) if fields.get(2) == Some(&"devtmpfs") => without_sizes(word),
+            (_, word) => general(word).into(),
+        };
+        fields.iter().map(word).collect::<Vec<_>>().join(" ")
+    };
+    let mut lines: Vec<String> = answer.lines.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+/// A namespace's number, `pid:[4026531836]`, says only whether it is the machine's.
+fn whose(word: &str, is_machines: bool) -> String {
+    match word.split_once(":[") {
+        Some((name, _)) => [name, if is_machines { " the machine's" } else { " its own" }].concat(),
+        None => word.into(),
+    }
+}
+
+/// Options of a mount, without those that follow from the machine's memory.
+fn without_sizes(options: &str) -> String {
+    let kept = options.split(',').filter(|option| !option.starts_with("size=") && !option.starts_with("nr_inodes="));
+    kept.collect::<Vec<_>>().join(",")
+}
+
+/// A container's number, long or short, is told by its form.
+fn general(word: &str) -> &str {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, value),
+        None => ("", word),
+    };
+    let hex = value.len() == 12 || value.len() == 64;
+    if hex && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        if name == "HOSTNAME" {
+            "HOSTNAME=A-NUMBER"
+        } else {
+            "A-NUMBER"
+        }
+    } else {
+        word
+    }
+}
+
+/// What only the first has, and what only the second has; a line as often as it is there more often.
+pub fn difference(first: &[String], second: &[String]) -> (Vec<String>, Vec<String>) {
+    let mut counts: BTreeMap<&String, i32> = BTreeMap::new();
+    first.iter().for_each(|line| *counts.entry(line).or_default() += 1);
+    second.iter().for_each(|line| *counts.entry(line).or_default() -= 1);
+    let of = |sign: i32| {
+        let lines = counts.iter().filter(move |(_, count)| **count * sign > 0);
+        lines.flat_map(|(line, count)| vec![line.to_string(); count.unsigned_abs() as usize]).collect()
+    };
+    (of(1), of(-1))
+}
+
+/// What a runtime said, without the time and the container's number.
+pub fn without_numbers(line: &str) -> String {
+    let line = line.find(" level=").filter(|_| line.starts_with("time=")).map_or(line, |at| &line[at + 1..]);
+    line.split(' ').map(general).collect::<Vec<_>>().join(" ")
+}
+
+/// Theirs first; both normal already.
+pub fn judge(name: &str, theirs: &Answer, ours: &Answer) -> Verdict {
+    let to_come = ours.errors.iter().find(|line| TO_COME.iter().any(|words| line.contains(words)));
+    if let (REFUSED, Some(line)) = (ours.status, to_come.filter(|_| theirs.status != REFUSED)) {
+        return Verdict::NotThereYet(line.clone());
+    }
+    let (gone, more) = difference(&theirs.lines, &ours.lines);
+    let mut differences = Vec::new();
+    if theirs.status != ours.status {
+        differences.push(format!("- status {}", theirs.status));
+        differences.push(format!("+ status {}", ours.status));
+    }
+    // A container that never ran leaves no line to compare: its words are enough.
+    if theirs.lines.is_empty() == ours.lines.is_empty() {
+        differences.extend(gone.iter().map(|line| format!("- {line}")));
+        differences.extend(more.iter().map(|line| format!("+ {line}")));
+    } else {
+        differences.extend(ours.errors.iter().map(|line| format!("+ ! {line}")));
+    }
+    verdict(name, differences)
+}
+
+/// Looks every difference up.
+fn verdict(name: &str, differences: Vec<String>) -> Verdict {
+    let (mut reasons, mut gaps, mut open) = (Vec::new(), Vec::new(), Vec::new());
+    let put = |list: &mut Vec<&'static str>, why| {
+        if !list.contains(&why) {
+            list.push(why);
+        }
+    };
+    for line in differences {
+        let find = |list: &'static [Reason]| list.iter().find(|reason| reason.covers(name, &line));
+        match (find(REASONS), find(GAPS)) {
+            (Some(reason), _) => put(&mut reasons, reason.why),
+            (None, Some(gap)) => put(&mut gaps, gap.why),
+            (None, None) => open.push(line),
+        }
+    }
+    match (open.is_empty(), gaps.is_empty(), reasons.is_empty()) {
+        (false, ..) => Verdict::Unexplained(open),
+        (true, false, _) => Verdict::Gaps(gaps),
+        (true, true, false) => Verdict::Explained(reasons),
+        (true, true, true) => Verdict::Same,
+    }
+}
+
+/// Whether `text` is what `pattern` says, in which `*` is any text.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let end = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match text.find(piece) {
+            Some(at) => text = &text[at + piece.len()..],
+            None => return false,
+        }
+    }
+    text.ends_with(end)
+}
+
+#[test]
+fn patterns() {
+    for (pattern, text) in [("a", "a"), ("*", ""), ("a*", "ab"), ("*b", "ab"), ("a*c*e", "abcde"), ("a**", "a")] {
+        assert!(matches(pattern, text), "{pattern} {text}");
+    }
+    for (pattern, text) in [("a", "b"), ("a*", "ba"), ("*b", "ba"), ("a*c*e", "abcd"), ("ab*b", "ab"), ("", "a")] {
+        assert!(!matches(pattern, text), "{pattern} {text}");
+    }
+}
+
+#[cfg(test)]
+fn answer(status: i32, lines: &[&str], errors: &[&str]) -> Answer {
+    let own = |list: &[&str]| list.iter().map(|line| line.to_string()).collect();
+    Answer { status, lines: own(lines), errors: own(errors) }
+}
+
+#[test]
+fn what_differs_is_found() {
+    let judged = |theirs: &Answer, ours: &Answer| judge("x", theirs, ours);
+    let seen = answer(0, &["fd 0 a", "fd 0 a", "fd 1 b"], &[]);
+    assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 0 a", "fd 1 b"], &["a warning"])), Verdict::Same);
+    let open = |lines: &[&str]| Verdict::Unexplained(lines.iter().map(|line| line.to_string()).collect());
+    assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 1 c"], &[])), open(&["- fd 0 a", "- fd 1 b", "+ fd 1 c"]));
+    let refused = answer(125, &[], &["--x is not a flag that is there"]);
+    assert_eq!(judged(&seen, &refused), Verdict::NotThereYet("--x is not a flag that is there".into()));
+    assert_eq!(judged(&answer(125, &[], &["Error"]), &refused), Verdict::Same);
+    let broken = answer(125, &[], &["mount: no"]);
+    assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));
+    assert_eq!(judged(&answer(126, &[], &[]), &answer(127, &[], &[])), open(&["- status 126", "+ status 127"]));
+}
+
+#[test]
+fn numbers_of_the_run_are_left_out() {
+    let of_machine = ["ns net:[1]", "ns pid:[2]", "rlimit pending signals 77 77 signals", "mount / tmpfs / rw size=9"];
+    let machine = answer(0, &of_machine, &[]);
+    let seen = [
+        "ns net:[1]",
+        "ns pid:[3]",
+        "rlimit processes 77 78 x",
+        "env A=77",
+        "env HOSTNAME=0123456789ab",
+        "mount /a tmpfs / rw size=9",
+        "mount /b tmpfs / rw size=8",
+        "mount /c devtmpfs / rw mode=1,nr_inodes=2,size=3",
+    ];
+    let normal = normal(&answer(0, &seen, &[]), &machine);
+    let expected = [
+        "env A=77",
+        "env HOSTNAME=A-NUMBER",
+        "mount /a tmpfs / rw the-machine's",
+        "mount /b tmpfs / rw size=8",
+        "mount /c devtmpfs / rw mode=1",
+        "ns net the machine's",
+        "ns pid its own",
+        "rlimit processes the-machine's 78 x",
+    ];
+    assert_eq!(normal, expected);
+    assert_eq!(without_numbers("time=\"2\" level=warning msg=\"x\""), "level=warning msg=\"x\"");
+}
