@@ -137,6 +137,8 @@ impl Decoder {
     }
 
     /// Takes a header, a block, a checksum or what is to be skipped off the front of `input`.
+    // Inlined into its caller it would be compiled as that is: for size.
+    #[inline(never)]
     pub fn step(&mut self, input: &[u8]) -> Result<Step, Error> {
         match self.state {
             State::Between => self.frame(input),
