@@ -6,6 +6,7 @@
 //! times) is kept in `Lates` and settled when the archive has ended.
 
 mod below;
+pub mod copy;
 mod hardlink;
 mod late;
 mod resolve;
