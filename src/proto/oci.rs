@@ -52,6 +52,8 @@ pub struct ImageConfig {
     pub command: Vec<String>,
     pub user: String,
     pub working_dir: String,
+    /// What asks it to end: a signal's name or number, empty for SIGTERM.
+    pub stop_signal: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,6 +205,7 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
         command: strings(config, "Cmd")?,
         user: string(config.get("User")),
         working_dir: string(config.get("WorkingDir")),
+        stop_signal: string(config.get("StopSignal")),
     })
 }
 

@@ -1,7 +1,7 @@
 //! A process in its own namespaces: what it sees is planned here, as podman
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
-mod cgroup;
+pub mod cgroup;
 mod files;
 mod inside;
 mod plan;
@@ -10,13 +10,15 @@ mod trouble;
 
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
-use self::relay::{Ended, Running};
+use self::relay::{Ended, Running, Signals, Stop};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
+use super::volumes::Volumes;
 use crate::proto::flags::Container;
 use crate::proto::process::merge;
+use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
 use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM, STDIN};
@@ -35,6 +37,11 @@ pub struct Surroundings<'a> {
     pub env: Vec<String>,
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
+    /// It runs beside the pipeline, whose the console's input is.
+    pub service: bool,
+    /// Memory that the machine keeps for itself while it runs.
+    pub kept_bytes: u64,
+    pub volumes: &'a Volumes<'a>,
     /// Called when the container's own program runs.
     pub started: &'a dyn Fn(),
     pub report: &'a Report,
@@ -111,12 +118,14 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     let identity = files::identity(root, &process.user)?;
     process.set_home(&identity.home);
     files::write_own(line, root, hostname, around)?;
-    let cgroup = Cgroup::make(around.report);
+    let cgroup = Cgroup::make(&std::process::id().to_string(), around.report);
     if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
-        cgroup.limit_memory();
+        cgroup.limit_memory(around.kept_bytes);
     }
-    let plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref())?;
-    let outcome = spawn(line, &plan, around);
+    let mut plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), around.volumes)?;
+    // At boot we are not to be killed for want of memory (early::protect), and the container is.
+    plan.oom_score_adj = (!around.forward_signals).then(|| c"0".into());
+    let outcome = spawn(line, &plan, stop(image, around.report), around);
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }
@@ -137,13 +146,14 @@ fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
 }
 
 /// Clones, relays and waits.
-fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> {
+fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let stdin = standard_input(line.interactive, around).map_err(fail)?;
+    let interactive = line.interactive && !around.service;
+    let stdin = standard_input(interactive, around).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
@@ -174,9 +184,15 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         pid,
         outputs,
         terminal: line.tty,
-        interactive: line.interactive,
+        interactive,
         signals,
-        forward: around.forward_signals,
+        signals_are: match (around.forward_signals, around.service) {
+            (true, _) => Signals::Forwarded,
+            (false, true) => Signals::EndService,
+            (false, false) => Signals::End,
+        },
+        stop,
+        whole_lines: around.service,
     });
     let ended = ended.map_err(fail)?;
     if ended.open_line && !around.forward_signals {
@@ -184,6 +200,20 @@ fn spawn(line: &Container, plan: &Plan, around: &Surroundings) -> Outcome<Exit> 
         around.report.exact("");
     }
     Ok(exit(ended))
+}
+
+/// podman's time for a container to end after it was asked to.
+pub const STOP_MS: u64 = 10_000;
+
+/// How the container is asked to end, by its image. A signal that nobody knows
+/// is as none.
+fn stop(image: &Image, report: &Report) -> Stop {
+    let wanted = image.config.stop_signal.as_str();
+    let known = signal_name::parse(wanted);
+    if known.is_none() && !wanted.is_empty() {
+        report.warn("container", ["the image's StopSignal «", wanted, "» is none: SIGTERM"].concat());
+    }
+    Stop { signal: known.unwrap_or(signal::SIGTERM), timeout_ms: STOP_MS }
 }
 
 /// What a container without a terminal reads. At boot the console is opened anew: a program that makes its input
@@ -243,6 +273,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
     match trouble.stage {
         Stage::Session => "session".into(),
+        Stage::OomScore => "oom_score_adj".into(),
         Stage::Cgroup => "control group".into(),
         Stage::Hostname => ["hostname ", &text(&plan.hostname)].concat(),
         Stage::Loopback => "loopback interface".into(),

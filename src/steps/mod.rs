@@ -2,6 +2,7 @@
 //! owned values. Loops, timeouts and files live here; parsing and `unsafe` don't.
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod archive;
 pub mod cache;
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod container;
 pub mod drivers;
 pub mod early;
 pub mod end;
+pub mod filesystems;
 pub mod halt;
 pub mod http;
 pub mod inflate;
@@ -25,7 +27,9 @@ pub mod registry;
 pub mod remove;
 pub mod resolver;
 pub mod rootfs;
+pub mod services;
 pub mod source;
 pub mod store;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;

@@ -136,7 +136,7 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
 }
 
 /// The image's name in the store: one name is another image on another machine.
-fn key(name: &str, line: &Container) -> String {
+pub fn key(name: &str, line: &Container) -> String {
     let platform = [&line.architecture, &line.variant].map(|part| part.as_deref().unwrap_or_default());
     match platform {
         ["", ""] => name.into(),

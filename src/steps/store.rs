@@ -10,6 +10,7 @@
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
+//! volumes/NAME   a named volume's content; `.NAME` is one that is being filled
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
 //!
@@ -119,6 +120,22 @@ impl Store {
             result => result?,
         }
         Ok(path)
+    }
+
+    /// The folder of named volumes; whoever makes one makes this, too.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// The same store once more, with a claim of its own: for a process that
+    /// works beside this one. Removes what one has left that was killed.
+    pub fn another(&self, report: &Report) -> io::Result<Store> {
+        Store::open(&self.root, self.durable, report)
+    }
+
+    /// Whether it is on a disk.
+    pub fn is_durable(&self) -> bool {
+        self.durable
     }
 
     /// A folder of this process's own, for what need not stay.

@@ -16,3 +16,4 @@ mod golden;
 mod https;
 mod lab;
 mod machine;
+mod pipelines;

@@ -2,6 +2,7 @@
 
 use super::{PullPolicy, Volume};
 use crate::proto::authfile::Credentials;
+use crate::proto::volume::is_name;
 use crate::proto::{oci, words};
 use serde_json::Value;
 
@@ -44,8 +45,8 @@ pub(super) fn volume(text: &str) -> Result<Volume, String> {
     let Some(target) = parts.next() else {
         return Err(["«", text, "»: write HOST:CONTAINER; volumes without a source are not there yet"].concat());
     };
-    if !source.starts_with(['/', '.']) {
-        return Err(["«", source, "»: named volumes are not there yet: write a path"].concat());
+    if !source.starts_with(['/', '.']) && !is_name(source) {
+        return Err(["«", source, "»: neither a path nor the name of a volume"].concat());
     }
     if !target.starts_with('/') {
         return Err(["«", target, "»: a path in the container begins with /"].concat());

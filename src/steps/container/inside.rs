@@ -64,6 +64,8 @@ pub struct Plan {
     pub hostname: CString,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
+    /// What `oom_score_adj` is to be, where it is not to stay as ours.
+    pub oom_score_adj: Option<CString>,
     /// Its network is its own, and holds a loopback that is to be raised.
     pub own_network: bool,
     pub tty: Option<tty::Size>,
@@ -106,6 +108,9 @@ fn tell(ends: &Ends, trouble: Trouble) {
 
 fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
+    if let Some(score) = &plan.oom_score_adj {
+        set_oom_score_adj(score).map_err(Trouble::at(Stage::OomScore))?;
+    }
     if let Some(procs) = &plan.cgroup {
         own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
     }
@@ -173,6 +178,12 @@ fn open_root() -> Result<OwnedFd> {
 fn raise_loopback() -> Result<()> {
     let socket = socket::datagram()?;
     socket::raise(socket.as_fd(), c"lo")
+}
+
+/// While `/proc` is still the machine's.
+fn set_oom_score_adj(score: &CStr) -> Result<()> {
+    let file = fs::openat(fs::CWD, c"/proc/self/oom_score_adj", fs::O_WRONLY, 0)?;
+    io::write(file.as_fd(), score.to_bytes()).map(drop)
 }
 
 /// What it sees of control groups begins with its own.

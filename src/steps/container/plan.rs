@@ -6,6 +6,7 @@ use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
+use crate::steps::volumes::Volumes;
 use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -23,14 +24,19 @@ pub fn make(
     root: &Path,
     hostname: &str,
     cgroup: Option<&Cgroup>,
+    volumes: &Volumes,
 ) -> Outcome<Plan> {
     let mut ops = Vec::new();
     file_systems(&mut ops, cgroup.is_some());
     devices(&mut ops, line.tty);
     folders(&mut ops, &process.working_dir);
     for volume in &line.volumes {
-        let source = fs::canonicalize(&volume.source)
-            .map_err(|error| Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat()))?;
+        let source = match volume.source.starts_with(['/', '.']) {
+            true => fs::canonicalize(&volume.source).map_err(|error| {
+                Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat())
+            })?,
+            false => volumes.filled(&volume.source, root, &volume.target)?,
+        };
         let target = relative(&volume.target);
         if source.is_dir() {
             folders(&mut ops, &volume.target);
@@ -46,6 +52,7 @@ pub fn make(
         ops,
         hostname: c_string(hostname),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
+        oom_score_adj: None,
         own_network: line.no_network,
         tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,

@@ -5,7 +5,7 @@ use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::signal;
 use crate::sys::{machine, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What we hold of a running container.
 pub struct Running {
@@ -17,8 +17,29 @@ pub struct Running {
     pub interactive: bool,
     /// The signals that were held back for us.
     pub signals: OwnedFd,
-    /// Signals go to the container as they are; else one ends it.
-    pub forward: bool,
+    pub signals_are: Signals,
+    pub stop: Stop,
+    /// Its output shares the console with another's: whole lines of it go there.
+    pub whole_lines: bool,
+}
+
+/// What becomes of signals to us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// They go to the container as they are.
+    Forwarded,
+    /// One ends the container, and the machine after it.
+    End,
+    /// One ends the container alone.
+    EndService,
+}
+
+/// How a container is asked to end.
+#[derive(Clone, Copy)]
+pub struct Stop {
+    pub signal: i32,
+    /// One that takes longer is killed.
+    pub timeout_ms: u64,
 }
 
 /// How a container ended.
@@ -30,11 +51,11 @@ pub struct Ended {
     pub stopped: bool,
 }
 
-/// How long a container that was asked to end may take; podman's number.
-const STOP_MS: u64 = 10_000;
 /// Output that is left behind when the container has ended is read for so long.
 const DRAIN_MS: i32 = 100;
 const BUFFER: usize = 1 << 16;
+/// A longer line is cut there.
+const LINE_MAX: usize = 1 << 16;
 /// Input on its way to a terminal; more waits at our own standard input.
 const INPUT_BUFFER: usize = 1024;
 
@@ -54,9 +75,14 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         input,
         pending: Vec::with_capacity(INPUT_BUFFER),
         buffer: vec![0; BUFFER],
+        held: [Vec::new(), Vec::new()],
     };
     while !step(&mut running, &pidfd, &mut state)? {}
     drain(&mut running, &mut state);
+    for (held, to) in state.held.iter_mut().zip([STDOUT, STDERR]).filter(|(held, _)| !held.is_empty()) {
+        held.push(b'\n');
+        write_all(to, held);
+    }
     if let Some(settings) = raw {
         tty::restore(STDIN, &settings);
     }
@@ -74,6 +100,8 @@ struct State {
     /// What was read of it and the terminal has not taken yet.
     pending: Vec<u8>,
     buffer: Vec<u8>,
+    /// Of standard output and error: what is no whole line yet.
+    held: [Vec<u8>; 2],
 }
 
 /// Waits for something and passes it on; true when the container has ended.
@@ -86,7 +114,7 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
         polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: master.as_fd(), write: true } });
     }
     let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
-    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms as i32))?;
+    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms.min(i32::MAX as u64) as i32))?;
     let is_ready = |index: usize| ready & (1 << index) != 0;
     if left_ms == Some(0) {
         // It may have ended in the meantime.
@@ -116,14 +144,16 @@ fn signals(running: &Running, state: &mut State) {
                 // A window that cannot be told its size keeps the old one.
                 let _ = tty::set_size(master.as_fd(), size);
             }
-        } else if running.forward {
+        } else if running.signals_are == Signals::Forwarded {
             // It may have ended in the meantime.
             let _ = process::kill(running.pid, signal);
         } else if !state.stopped {
             state.stopped = true;
-            signal::set_heard();
-            state.kill_at_ms = Some(machine::uptime_ms() + STOP_MS);
-            let _ = process::kill(running.pid, signal::SIGTERM);
+            if running.signals_are == Signals::End {
+                signal::set_heard();
+            }
+            state.kill_at_ms = Some(machine::uptime_ms().saturating_add(running.stop.timeout_ms));
+            let _ = process::kill(running.pid, running.stop.signal);
         }
     }
 }
@@ -161,12 +191,30 @@ fn pass(running: &Running, index: usize, state: &mut State) -> bool {
         Err(error) => is_passing(error),
         Ok(count) => {
             let bytes = state.buffer.get(..count).unwrap_or_default();
-            state.open_line = bytes.last() != Some(&b'\n');
+            let [out, error] = &mut state.held;
+            let (number, held) = if *to == 2 { (STDERR, error) } else { (STDOUT, out) };
             // A console that is gone is no reason to stop the container.
-            write_all(if *to == 2 { STDERR } else { STDOUT }, bytes);
+            if running.whole_lines {
+                pass_lines(number, held, bytes);
+            } else {
+                state.open_line = bytes.last() != Some(&b'\n');
+                write_all(number, bytes);
+            }
             true
         }
     }
+}
+
+/// Writes the whole lines of what is `held` and `bytes`, in one piece, and holds the rest.
+fn pass_lines(to: BorrowedFd<'_>, held: &mut Vec<u8>, bytes: &[u8]) {
+    held.extend_from_slice(bytes);
+    let mut whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if whole == 0 && held.len() >= LINE_MAX {
+        held.push(b'\n');
+        whole = held.len();
+    }
+    write_all(to, held.get(..whole).unwrap_or_default());
+    held.drain(..whole);
 }
 
 /// What the container wrote before it ended.
@@ -181,5 +229,27 @@ fn drain(running: &mut Running, state: &mut State) {
         if !pass(running, index, state) {
             running.outputs.remove(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn only_whole_lines_pass() {
+        let (from, to) = io::pipe().unwrap();
+        let mut held = Vec::new();
+        for part in ["one\nt", "w", "o\nthree"] {
+            pass_lines(to.as_fd(), &mut held, part.as_bytes());
+        }
+        assert_eq!(held, b"three");
+        pass_lines(to.as_fd(), &mut held, &[b'x'; LINE_MAX][..40_000]);
+        assert_eq!(held.len(), 40_005);
+        drop(to);
+        let mut passed = String::new();
+        std::fs::File::from(from).read_to_string(&mut passed).unwrap();
+        assert_eq!(passed, "one\ntwo\n");
     }
 }

@@ -7,6 +7,7 @@ use crate::sys::Error;
 #[repr(u8)]
 pub enum Stage {
     Session = 1,
+    OomScore,
     Cgroup,
     Hostname,
     Loopback,
@@ -23,8 +24,9 @@ pub enum Stage {
     Exec,
 }
 
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage::Session,
+    Stage::OomScore,
     Stage::Cgroup,
     Stage::Hostname,
     Stage::Loopback,
