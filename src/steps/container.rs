@@ -26,7 +26,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The machine around a container.
 pub struct Surroundings<'a> {
@@ -120,7 +120,7 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
     files::write_own(line, root, hostname, around)?;
     let cgroup = Cgroup::make(&std::process::id().to_string(), around.report);
     if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
-        cgroup.limit_memory(around.kept_bytes);
+        cgroup.limit(around.kept_bytes);
     }
     let mut plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), around.volumes)?;
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
@@ -135,7 +135,7 @@ fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -
 /// Makes the child in its control group, or, on kernels before 5.7, beside it.
 fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
     let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
-    let group = plan.cgroup.as_ref().and_then(|procs| File::open(Path::new(procs.to_str().ok()?).parent()?).ok());
+    let group = plan.cgroup.as_deref().and_then(|procs| File::open(group_of(procs)?).ok());
     let made = group.map(|group| {
         sysprocess::clone_into(namespaces, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
     });
@@ -143,6 +143,11 @@ fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
         Some(Ok(pid)) => Ok(pid),
         _ => sysprocess::clone(namespaces, &mut || inside::enter(plan, false, &arguments, &env, ends)),
     }
+}
+
+/// The folder of the group whose file `cgroup.procs` is `procs`.
+fn group_of(procs: &CStr) -> Option<PathBuf> {
+    Some(Path::new(procs.to_str().ok()?).parent()?.into())
 }
 
 /// Clones, relays and waits.
@@ -192,6 +197,7 @@ fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Ou
             (false, false) => Signals::End,
         },
         stop,
+        group: plan.cgroup.as_deref().and_then(group_of),
         whole_lines: around.service,
     });
     let ended = ended.map_err(fail)?;

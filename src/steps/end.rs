@@ -13,8 +13,11 @@ use std::time::Duration;
 /// A text of the dialect: harnesses wait for it.
 pub const SAFE: &str = "It's now safe to turn off your computer";
 
-/// How long processes that are left over may take after SIGTERM, and after SIGKILL.
-const PATIENCE_MS: u64 = 2000;
+/// How long processes that are left over may take after SIGTERM, and after
+/// SIGKILL: thousands need their time on a slow machine, and until the last one
+/// is gone the file systems they stand on cannot be cleanly unmounted.
+const TERM_MS: u64 = 2000;
+const KILL_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// How the machine is to end.
@@ -106,17 +109,17 @@ fn stop_processes() {
     let _ = process::set_realtime();
     // It counts kernel threads as reached, so its answer says nothing.
     let _ = process::kill(-1, signal::SIGTERM);
-    wait_for_others(&mut || {});
+    wait_for_others(TERM_MS, &mut || {});
     cgroup::kill_all();
     // Their mounts go with them, and not before.
-    wait_for_others(&mut || {
+    wait_for_others(KILL_MS, &mut || {
         let _ = process::kill(-1, signal::SIGKILL);
     });
 }
 
-fn wait_for_others(each_time: &mut dyn FnMut()) {
+fn wait_for_others(patience_ms: u64, each_time: &mut dyn FnMut()) {
     let start_ms = machine::uptime_ms();
-    while others_run() && machine::uptime_ms() < start_ms + PATIENCE_MS {
+    while others_run() && machine::uptime_ms() < start_ms + patience_ms {
         each_time();
         pause(LOOK_AGAIN_MS);
     }

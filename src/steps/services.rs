@@ -27,8 +27,9 @@ const STARTED: u8 = b's';
 const ASKED_REBOOT: u8 = b'r';
 const ASKED_POWER_OFF: u8 = b'p';
 
-/// What its process may take, beside the time that a service has to stop.
-const PATIENCE_MS: u64 = 5000;
+/// What its process may take, beside the time that a service has to stop: as
+/// long as it takes until thousands of killed processes are gone.
+const PATIENCE_MS: u64 = 30_000;
 
 impl Services {
     /// Starts one, by what `run` does in a process of its own: it calls what it

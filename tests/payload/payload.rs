@@ -15,7 +15,7 @@ const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | 
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
                      echo [-n] … | reboot | poweroff | break-init PROC | trap SIGNAL | \
-                     await PATH | copy FROM TO | halves LINES | spin ROUNDS | orphans NUMBER DONE | bomb";
+                     await PATH | copy FROM TO | halves LINES | spin ROUNDS | orphans NUMBER DONE | bomb [CHAINS]";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -80,7 +80,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
             fs::write([done, ".new"].concat(), orphans(number(first)?)?)?;
             fs::rename([done, ".new"].concat(), done)?;
         }
-        "bomb" => bomb(),
+        "bomb" => bomb(number(first).unwrap_or(0)),
         "take" => drop(io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?),
         "flood" => flood(first, rest.get(1))?,
         "break-init" => break_init(first)?,
@@ -215,6 +215,8 @@ extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
     fn fork() -> i32;
+    fn vfork() -> i32;
+    fn close(fd: i32) -> i32;
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
 }
 
@@ -392,7 +394,8 @@ fn orphans(count: i64) -> io::Result<String> {
             let parent = fork();
             if parent == 0 {
                 for _ in 0..1000 {
-                    match fork() {
+                    // It does nothing but end; a copy of our memory would take most of the time.
+                    match vfork() {
                         0 => _exit(0),
                         -1 => _exit(1),
                         _ => {}
@@ -409,14 +412,21 @@ fn orphans(count: i64) -> io::Result<String> {
     Ok(format!("{count} orphans, {} of them unreaped\n", zombies()?))
 }
 
-/// Forks for ever, deaf to SIGTERM.
-fn bomb() {
+/// Forks for ever, deaf to SIGTERM; or so many processes that live until they have forked.
+fn bomb(chains: i64) {
     const IGNORE: usize = 1;
     // SAFETY: C's own prototypes; SIG_IGN is no function of ours, and no other thread is there.
-    unsafe { signal(15, IGNORE) };
-    loop {
-        // SAFETY: as above.
-        unsafe { fork() };
+    unsafe {
+        signal(15, IGNORE);
+        // A core dump waits for whoever holds its pipe.
+        close(0);
+        let is_last = |_| fork() == 0;
+        let _ = (1..chains).any(is_last);
+        loop {
+            if fork() > 0 && chains > 0 {
+                _exit(0);
+            }
+        }
     }
 }
 

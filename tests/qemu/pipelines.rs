@@ -3,6 +3,7 @@
 use crate::cache::{clean, with_disk};
 use crate::lab::{boot, boot_with, disk, lab, OVER, POWER_DOWN, RESTART};
 use crate::parts::images;
+use ocinit::host::qemu::Machine;
 use std::time::Duration;
 
 #[test]
@@ -149,16 +150,19 @@ fn a_hundred_thousand_orphans_are_reaped() {
 #[test]
 fn a_fork_bomb_does_not_keep_the_machine_on() {
     let Some(disk) = disk("bombed.img", 64, "B2C_CACHE") else { return };
-    let words = by_core_dump("bomb") + r#" b2c.cache_device=auto"#;
-    let Some(seen) = boot_with("bomb", &words, |machine| {
-        machine.timeout = Duration::from_secs(240);
-        with_disk(&disk)(machine);
-    }) else {
-        return;
-    };
-    // In order: not by the reaper's last resort, since the boot is not killed for want of memory.
-    seen.says(OVER);
-    seen.never("FAIL init");
-    seen.ends(POWER_DOWN);
-    clean(&disk);
+    // One in a service, and one that no control group of ours holds, whose processes are never the same.
+    let service = r#"b2c.cache_device=auto b2c.run_service="pull:payload bomb" b2c.run="pull:payload echo beside it""#;
+    let outside = by_core_dump("bomb 50") + r#" b2c.cache_device=auto b2c.run="pull:payload echo beside it""#;
+    for (name, words) in [("bomb_service", service), ("bomb_outside", outside.as_str())] {
+        let bombed = |machine: &mut Machine| {
+            machine.timeout = Duration::from_secs(240);
+            with_disk(&disk)(machine);
+        };
+        let Some(seen) = boot_with(name, words, bombed) else { return };
+        seen.at("beside it");
+        seen.says(OVER);
+        seen.never("FAIL");
+        seen.ends(POWER_DOWN);
+        clean(&disk);
+    }
 }

@@ -13,6 +13,9 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// deadlocked on memory»).
 const KEPT_BYTES: u64 = 16 << 20;
 
+/// A fork bomb leaves room for the others.
+const PIDS_MAX: &str = "2048";
+
 /// The beginning of the names of groups that are ours.
 pub const PREFIX: &str = "ocinit.";
 
@@ -41,8 +44,10 @@ impl Cgroup {
         self.0.join(name)
     }
 
-    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going.
-    pub fn limit_memory(&self, kept_bytes: u64) {
+    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going;
+    /// and podman's number of processes.
+    pub fn limit(&self, kept_bytes: u64) {
+        let _ = fs::write(self.file("pids.max"), PIDS_MAX);
         if let Some(bytes) = memory::available_bytes() {
             // What an earlier one has left behind may be most of it: then half of the rest.
             let max = bytes.saturating_sub(KEPT_BYTES.saturating_add(kept_bytes)).max(bytes / 2);
@@ -51,19 +56,24 @@ impl Cgroup {
         }
     }
 
-    /// Ends what is left in the group, tells whether memory was short, and removes it.
+    /// Tells whether memory was short, and removes the group.
     pub fn end(self, report: &Report) {
+        let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
+        if let Some(text) = out_of_memory(&read("memory.events"), &read("memory.max"), &read("memory.peak")) {
+            report.warn("container", text);
+            report.line("hint", "what is written to memory counts: give the machine more");
+        }
+        self.remove();
+    }
+
+    /// Ends what is left in the group, and removes it.
+    pub fn remove(self) {
         if self.is_populated() {
             kill(&self.0);
             let start_ms = machine::uptime_ms();
             while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
                 std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
             }
-        }
-        let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
-        if let Some(text) = out_of_memory(&read("memory.events"), &read("memory.max"), &read("memory.peak")) {
-            report.warn("container", text);
-            report.line("hint", "what is written to memory counts: give the machine more");
         }
         // One that is still busy is empty at the end of the machine.
         let _ = fs::remove_dir(self.0);
@@ -76,12 +86,12 @@ impl Cgroup {
 }
 
 /// What was killed may take so long to be gone.
-const GONE_MS: u64 = 2000;
+const GONE_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// Ends every process of the group and of those below it, at once (Linux 5.14,
 /// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it.
-fn kill(group: &Path) {
+pub fn kill(group: &Path) {
     // Before that kernel whoever reaps at the end does it one by one.
     let _ = fs::write(group.join("cgroup.kill"), "1");
 }

@@ -1,11 +1,13 @@
 //! Between a container and the console: its output, our input, signals, its end.
 
+use super::cgroup;
 use crate::report::write_all;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::signal;
 use crate::sys::{machine, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// What we hold of a running container.
 pub struct Running {
@@ -19,6 +21,8 @@ pub struct Running {
     pub signals: OwnedFd,
     pub signals_are: Signals,
     pub stop: Stop,
+    /// The folder of its control group.
+    pub group: Option<PathBuf>,
     /// Its output shares the console with another's: whole lines of it go there.
     pub whole_lines: bool,
 }
@@ -117,7 +121,9 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms.min(i32::MAX as u64) as i32))?;
     let is_ready = |index: usize| ready & (1 << index) != 0;
     if left_ms == Some(0) {
-        // It may have ended in the meantime.
+        // It may have ended in the meantime. Where thousands of its processes compete, its first one alone would
+        // come to its end, and to ending them, too late.
+        running.group.as_deref().map(cgroup::kill);
         let _ = process::kill(running.pid, signal::SIGKILL);
         state.kill_at_ms = None;
     }
