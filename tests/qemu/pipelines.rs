@@ -102,7 +102,7 @@ fn volumes_are_filled_kept_and_removed() {
     seen.at("users:x:100:");
     seen.says("/t/group file 0644");
     seen.says("WARN b2c.volume=perm: mirror is not there yet: ignored");
-    [&cache, &data].map(|disk| clean(disk));
+    [&cache, &data].iter().for_each(|disk| clean(disk));
     let second = [
         words,
         r#" b2c.run="-v home:/h -v perm:/p pull:payload cat /h/a /p/b"
@@ -112,7 +112,7 @@ fn volumes_are_filled_kept_and_removed() {
     seen.over(0, POWER_DOWN);
     seen.in_order(&["kept", "on a disk of its own", "home"]);
     assert!(seen.lines().all(|line| line != "tmp"), "it has expired");
-    [&cache, &data].map(|disk| clean(disk));
+    [&cache, &data].iter().for_each(|disk| clean(disk));
 }
 
 #[test]
