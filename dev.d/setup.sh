@@ -8,6 +8,7 @@ PACKAGES=(
     dnsmasq-base openssl skopeo umoci                # the tests' real parts
     squashfs-tools erofs-utils                       # layers that need no unpacking
     openssl                                          # keys and signatures of another maker
+    golang-github-containers-common python3-seccomp  # podman's filter of system calls, libseccomp's program
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
     libcrypt1 libpcre2-8-0 libssl3 zlib1g            # the same, nginx
 )

@@ -35,7 +35,7 @@ cargo_tests() {
     local log=target/test.log status=0 line
     mkdir -p target
     printf '\n== cargo test\n'
-    cargo test --features host --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
+    cargo test --features host -p ocinit -p ocinit-decompress --no-fail-fast -- "$@" 2>&1 | tee "$log" || status=$?
     while read -r line; do
         [[ $line =~ ([0-9]+)\ passed\;\ ([0-9]+)\ failed\;\ ([0-9]+)\ ignored ]] || continue
         PASSED=$((PASSED + BASH_REMATCH[1]))

@@ -2,6 +2,7 @@
 
 use ocinit::proto::options::Config;
 use ocinit::report::{Outcome, Report};
+use ocinit::steps::container::init;
 use ocinit::steps::end::Ending;
 use ocinit::steps::network::{self, Network};
 use ocinit::steps::pipeline::{self, Machine};
@@ -11,6 +12,9 @@ use ocinit::steps::store::Store;
 use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
 
 fn main() -> ! {
+    if init::is_called() {
+        std::process::exit(init::main());
+    }
     if std::process::id() == 1 {
         reaper::run(machine);
     }

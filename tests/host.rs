@@ -9,10 +9,16 @@ mod archives;
 mod blobs;
 #[path = "parts/canaries.rs"]
 mod canaries;
+#[path = "host/extra.rs"]
+mod extra;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/mounts.rs"]
+mod mounts;
+#[path = "host/namespaces.rs"]
+mod namespaces;
 #[path = "host/run.rs"]
 mod run;
 #[path = "host/store.rs"]

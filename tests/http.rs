@@ -24,7 +24,7 @@ const HANG_UP: &str = "";
 impl Server {
     /// For each connection its answers; behind the last one it ends, and behind the last connection nobody listens.
     fn start(script: &'static [&'static [&'static str]]) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.5:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
@@ -42,7 +42,7 @@ impl Server {
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://127.0.0.5:{}{path}", self.port)
     }
 
     /// The connection's number and the request line of each request.
@@ -67,7 +67,13 @@ fn head(stream: &mut TcpStream) -> Option<String> {
 fn client(proxies: &str, verify: bool, cert_dirs: &[&Path]) -> Client {
     let proxies = Proxies::parse(&[proxies.to_string()]).unwrap();
     let cert_dirs = cert_dirs.iter().map(|dir| dir.to_path_buf()).collect();
-    Client::new(Arc::new(Resolver::from_host()), proxies, Tls { verify, cert_dirs })
+    Client::new(Arc::new(Resolver::from_host()), proxies, Tls { verify, cert_dirs, home: String::new() })
+}
+
+/// One that pulls from that server.
+fn client_of(home: &str, verify: bool, cert_dir: &Path) -> Client {
+    let tls = Tls { verify, cert_dirs: vec![cert_dir.into()], home: home.into() };
+    Client::new(Arc::new(Resolver::from_host()), Proxies::none(), tls)
 }
 
 fn plain() -> Client {
@@ -121,7 +127,7 @@ fn a_connection_is_used_again_after_each_kind_of_body() {
     assert_eq!(read(get(&client, &server.url("/6")).unwrap()), ok("two"));
     let seen = server.seen.lock().unwrap();
     let head = format!(
-        "0 GET /one?n=1 HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nuser-agent: ocinit/{}\r\naccept: a/b\r\n\r\n",
+        "0 GET /one?n=1 HTTP/1.1\r\nhost: 127.0.0.5:{}\r\nuser-agent: ocinit/{}\r\naccept: a/b\r\n\r\n",
         server.port,
         env!("CARGO_PKG_VERSION")
     );
@@ -226,7 +232,7 @@ fn what_cannot_be_asked_is_not_sent() {
     let url = server.url("/");
     let request = Request { method: Method::Get, url: &url, headers: &header };
     assert_eq!(failed(plain().send(&request)).kind, Kind::Request);
-    assert_eq!(failed(get(&plain(), "ftp://127.0.0.1/")).kind, Kind::Request);
+    assert_eq!(failed(get(&plain(), "ftp://127.0.0.5/")).kind, Kind::Request);
     assert_eq!(failed(get(&plain(), "http://a..b/")).kind, Kind::Resolve);
     assert_eq!(server.lines(), Vec::<String>::new());
 }
@@ -235,13 +241,13 @@ fn what_cannot_be_asked_is_not_sent() {
 fn plain_http_goes_to_its_proxy_in_absolute_form() {
     let proxy = Server::start(&[&[ONE, "HTTP/1.1 407 -\r\ncontent-length: 0\r\n\r\n"]]);
     let direct = Server::start(&[&[TWO]]);
-    let options = format!("http=http://u:p@127.0.0.1:{},no=127.0.0.1:{}", proxy.port, direct.port);
+    let options = format!("http=http://u:p@127.0.0.5:{},no=127.0.0.5:{}", proxy.port, direct.port);
     let client = client(&options, true, &[]);
     assert_eq!(read(get(&client, "http://registry.invalid:5000/v2/?x").unwrap()), ok("one"));
     assert_eq!(read(get(&client, &direct.url("/direct")).unwrap()), ok("two"));
     let error = failed(get(&client, "http://registry.invalid:5000/v2/"));
     assert_eq!(error.kind, Kind::Proxy(407));
-    let text = format!("the proxy 127.0.0.1:{} does not take the user and the password (407)", proxy.port);
+    let text = format!("the proxy 127.0.0.5:{} does not take the user and the password (407)", proxy.port);
     assert_eq!(error.text, text);
     let seen = proxy.seen.lock().unwrap();
     assert!(seen[0].starts_with("0 GET http://registry.invalid:5000/v2/?x HTTP/1.1\r\nhost: registry.invalid:5000\r\n"));
@@ -258,7 +264,7 @@ fn a_proxy_that_makes_no_tunnel_is_named() {
         &[HANG_UP],
         &["HTTP/1.1 200 OK\r\n\r\nand more"],
     ]);
-    let name = format!("127.0.0.1:{}", proxy.port);
+    let name = format!("127.0.0.5:{}", proxy.port);
     let client = client(&format!("https={name}"), true, &[]);
     let next = || failed(get(&client, "https://registry.invalid/v2/"));
     let error = next();
@@ -279,7 +285,7 @@ fn a_proxy_that_makes_no_tunnel_is_named() {
 
 #[test]
 fn a_proxy_that_is_away_is_named() {
-    let name = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let name = TcpListener::bind("127.0.0.5:0").unwrap().local_addr().unwrap().to_string();
     let client = client(&format!("https={name},http={name}"), true, &[]);
     for url in ["https://registry.invalid/", "http://registry.invalid/"] {
         let error = failed(get(&client, url));
@@ -299,7 +305,7 @@ fn bytes_that_wait_behind_a_body_are_no_answer() {
     assert_eq!(read(get(&client, &server.url("/")).unwrap()), ok("two"));
 }
 
-/// Keys and certificates by openssl: an authority, a server's for 127.0.0.1, a client's.
+/// Keys and certificates by openssl: an authority, a server's for 127.0.0.5, a client's.
 struct Certificates(tempfile::TempDir);
 
 impl Certificates {
@@ -307,7 +313,7 @@ impl Certificates {
         let made = Certificates(tempfile::tempdir().unwrap());
         let subject = |name: &str| format!("/CN={name}");
         made.openssl(&["req", "-x509", "-subj", &subject("lab"), "-keyout", "ca.key", "-out", "ca.crt"]);
-        for (name, extension) in [("server", "subjectAltName=IP:127.0.0.1"), ("client", "extendedKeyUsage=clientAuth")]
+        for (name, extension) in [("server", "subjectAltName=IP:127.0.0.5"), ("client", "extendedKeyUsage=clientAuth")]
         {
             let (key, out, subject) = (format!("{name}.key"), format!("{name}.pem"), subject(name));
             let request =
@@ -348,7 +354,7 @@ impl Certificates {
     /// Also gives what the server says behind its port.
     fn start(&self, args: &[&str]) -> (TlsServer, impl Iterator<Item = String> + Send + use<>) {
         let mut command = Command::new("openssl");
-        command.args(["s_server", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server.key"]);
+        command.args(["s_server", "-accept", "127.0.0.5:0", "-cert", "server.pem", "-key", "server.key"]);
         command.args(args).current_dir(self.0.path()).stdin(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -365,7 +371,7 @@ struct TlsServer {
 
 impl TlsServer {
     fn get(&self, client: &Client) -> Result<Response, Error> {
-        get(client, &format!("https://127.0.0.1:{}/", self.port))
+        get(client, &format!("https://127.0.0.5:{}/", self.port))
     }
 
     fn serves(&self, client: &Client) {
@@ -394,16 +400,16 @@ fn an_authority_of_ones_own_counts_where_it_lies() {
         assert!(is_tls(&error) && error.text.contains("UnknownIssuer") && error.hint.is_some(), "{}", error.text);
         server.serves(&client("", false, &[]));
         server.serves(&client("", true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
-        let dir = format!("{version}/127.0.0.1:{}", server.port);
+        let dir = format!("{version}/127.0.0.5:{}", server.port);
         made.folder(&dir, &[("ca.crt", "lab.crt")]);
         server.serves(&client("", true, &[&made.path(version)]));
-        made.folder("host/127.0.0.1", &[("ca.crt", "lab.crt")]);
+        made.folder("host/127.0.0.5", &[("ca.crt", "lab.crt")]);
         server.serves(&client("", true, &[&made.path("host")]));
-        made.folder("other/127.0.0.1:1", &[("ca.crt", "ca.crt")]);
+        made.folder("other/127.0.0.5:1", &[("ca.crt", "ca.crt")]);
         assert!(is_tls(&failed(server.get(&client("", true, &[&made.path("other")])))));
-        // A name that the certificate is not for.
-        let error =
-            failed(get(&client("", true, &[&made.path("all")]), &format!("https://localhost:{}/", server.port)));
+        // The same address by a name that the certificate is not for.
+        let url = format!("https://[::ffff:127.0.0.5]:{}/", server.port);
+        let error = failed(get(&client("", true, &[&made.path("all")]), &url));
         assert!(is_tls(&error), "{}", error.text);
     }
 }
@@ -417,20 +423,24 @@ fn a_client_certificate_is_shown_where_it_is_wanted() {
         let error = failed(server.get(&without));
         assert!(is_tls(&error), "{version}: {}", error.text);
         let files = [("ca.crt", "ca.crt"), ("client.pem", "me.cert"), ("client.key", "me.key")];
-        server.serves(&client("", true, &[&made.folder("with", &files)]));
-        server.serves(&client("", false, &[&made.path("with")]));
-        let without_key = client("", true, &[&made.folder("half", &files[..2])]);
-        let error = failed(server.get(&without_key));
+        let home = format!("127.0.0.5:{}", server.port);
+        server.serves(&client_of(&home, true, &made.folder("with", &files)));
+        server.serves(&client_of(&home, false, &made.path("with")));
+        // Another server is only shown what lies in a folder of its name.
+        assert!(is_tls(&failed(server.get(&client_of("registry.lab", true, &made.path("with"))))));
+        made.folder(&format!("named/{home}"), &files);
+        server.serves(&client_of("registry.lab", true, &made.path("named")));
+        let error = failed(server.get(&client_of(&home, true, &made.folder("half", &files[..2]))));
         assert!(error.text.contains("me.key: no such file"), "{}", error.text);
         std::fs::write(made.folder("bad", &files).join("me.key"), "none").unwrap();
-        let error = failed(server.get(&client("", true, &[&made.path("bad")])));
+        let error = failed(server.get(&client_of(&home, true, &made.path("bad"))));
         assert!(error.text.contains("me.key: holds no private key"), "{}", error.text);
     }
 }
 
 #[test]
 fn a_server_of_plain_http_is_told_from_a_bad_certificate() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.5:0").unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -442,15 +452,15 @@ fn a_server_of_plain_http_is_told_from_a_bad_certificate() {
     assert!(error.hint.is_some_and(|hint| hint.contains("plain http")));
 }
 
-/// A proxy for one tunnel to 127.0.0.1:PORT: its name, and what it is asked.
+/// A proxy for one tunnel to 127.0.0.5:PORT: its name, and what it is asked.
 fn tunnel(port: u16) -> (String, JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.5:0").unwrap();
     let name = listener.local_addr().unwrap().to_string();
     let proxy = std::thread::spawn(move || {
         let (mut near, _) = listener.accept().unwrap();
         let asked = head(&mut near).unwrap();
         near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
-        let mut far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut far = TcpStream::connect(("127.0.0.5", port)).unwrap();
         let (mut from, mut to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
         let upward = std::thread::spawn(move || {
             let _ = std::io::copy(&mut from, &mut to);
@@ -471,7 +481,7 @@ fn tls_goes_through_a_tunnel_to_the_server_itself() {
     let server = made.server(&[]);
     let (name, proxy) = tunnel(server.port);
     server.serves(&client(&format!("https={name}"), true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
-    assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.1:{} HTTP/1.1\r\n", server.port)));
+    assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.5:{} HTTP/1.1\r\n", server.port)));
 }
 
 #[test]

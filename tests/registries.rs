@@ -6,6 +6,8 @@ mod parts;
 
 #[path = "registries/cache.rs"]
 mod cache;
+#[path = "registries/links.rs"]
+mod links;
 #[path = "registries/login.rs"]
 mod login;
 #[path = "registries/policy.rs"]

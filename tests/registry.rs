@@ -4,14 +4,14 @@
 
 mod parts;
 
+#[path = "registry/all_faults.rs"]
+mod all_faults;
 #[path = "registry/answers.rs"]
 mod answers;
 #[path = "registry/cases.rs"]
 mod cases;
 #[path = "registry/numbers.rs"]
 mod numbers;
-#[path = "registry/scenarios.rs"]
-mod scenarios;
 #[path = "registry/secrets.rs"]
 mod secrets;
 
@@ -122,7 +122,7 @@ impl Lab {
         let report = Report { quiet: true, ..Report::on_host() };
         let store = Store::open(&self.folder.path().join(store), false, &report).unwrap();
         let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
-        let line = flags::parse(&words, &|_| None).unwrap();
+        let line = flags::parse(&words).unwrap();
         let resolver = Arc::new(Resolver::from_host());
         let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
         pull::image(&line, &store, &access, &report)

@@ -148,7 +148,9 @@ impl Job<'_> {
 
 fn ours(job: &Job) -> Command {
     let mut command = Command::new(INIT);
-    command.arg("pull").arg("--store").arg(job.dir("store")).args(["--tls-verify=false", &job.reference()]);
+    // As the others, which do not wait for the disk; what that takes is a row of its own.
+    command.arg("pull").arg("--store").arg(job.dir("store")).args(["--sync=false", "--tls-verify=false"]);
+    command.arg(job.reference());
     command
 }
 

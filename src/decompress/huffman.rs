@@ -8,9 +8,11 @@ pub const LITERAL: u32 = 1 << 31;
 pub const END: u32 = 1 << 30;
 pub const INVALID: u32 = 1 << 29;
 /// The rest of the code is to be looked up in a table of its own, which starts at the value.
-const LINK: u32 = 1 << 28;
+pub const LINK: u32 = 1 << 28;
 
 const CODE_BITS_MAX: usize = 15;
+/// Literals and lengths of the fixed code.
+const SYMBOLS_MAX: usize = 288;
 
 /// Bits of the code and the extra bits after it.
 #[inline(always)]
@@ -33,12 +35,6 @@ pub fn value(entry: u32) -> usize {
 #[inline(always)]
 pub fn extra(entry: u32, bits: u64) -> usize {
     ((bits & !(!0u64).wrapping_shl(entry)) as u32 >> code_bits(entry)) as usize
-}
-
-/// A bit buffer and its count without the entry's bits.
-#[inline(always)]
-pub fn after(word: u64, count: u32, entry: u32) -> (u64, u32) {
-    (word.wrapping_shr(entry), count.wrapping_sub(bits(entry)) & 63)
 }
 
 /// Writes an entry's literal.
@@ -109,12 +105,23 @@ impl<const N: usize, const FIRST: u32> Table<N, FIRST> {
     /// What `bits` start with.
     #[inline(always)]
     pub fn find(&self, bits: u64) -> u32 {
-        let found = self.entries[bits as usize & ((1 << FIRST) - 1) & (N - 1)];
-        if found & LINK == 0 {
-            return found;
+        self.follow(self.first(bits), bits)
+    }
+
+    /// What `bits` start with, or a link to it where its code is longer than `FIRST`.
+    #[inline(always)]
+    pub fn first(&self, bits: u64) -> u32 {
+        self.entries[bits as usize & ((1 << FIRST) - 1) & (N - 1)]
+    }
+
+    /// What `bits` start with, given their `first`.
+    #[inline(always)]
+    pub fn follow(&self, first: u32, bits: u64) -> u32 {
+        if first & LINK == 0 {
+            return first;
         }
-        let rest = (bits >> FIRST) as usize & ((1 << code_bits(found)) - 1);
-        self.entries[(value(found) + rest) & (N - 1)]
+        let rest = (bits >> FIRST) as usize & ((1 << code_bits(first)) - 1);
+        self.entries[(value(first) + rest) & (N - 1)]
     }
 
     /// The code of these lengths. It must be complete, unless it `may_be_lone`:
@@ -135,43 +142,76 @@ fn build(
     for length in lengths {
         counts[usize::from(*length & 15)] += 1;
     }
-    counts[0] = 0;
-    let space: usize = counts.iter().enumerate().map(|(length, count)| count << (CODE_BITS_MAX - length)).sum();
+    let (unused, used) = counts.split_at(1);
+    let space: usize = (1..).zip(used).map(|(length, count)| count << (CODE_BITS_MAX - length)).sum();
     let whole = 1 << CODE_BITS_MAX;
     let lone = space == 0 || space == whole / 2 && counts[1] == 1;
     if space > whole || space < whole && !(lone && may_be_lone) {
         return Err(Bad);
     }
+    let sorted = sort(lengths, &counts);
+    let mut symbols = sorted.iter().take(lengths.len()).skip(unused[0]);
     let (first, links) = entries.split_at_mut(1 << first_bits);
-    first.fill(INVALID);
-    let (mut free, mut code, mut linked) = (0, 0usize, None);
-    for length in 1..=CODE_BITS_MAX {
+    first[0] = INVALID;
+    let mut code = 0;
+    for length in 1..=first_bits {
+        // What shorter codes have filled so far is what follows either bit.
+        let (known, more) = first.split_at_mut(1 << (length - 1));
+        more.iter_mut().zip(known).for_each(|(to, from)| *to = *from);
         code <<= 1;
-        let of_length = lengths.iter().enumerate().filter(|(_, l)| usize::from(**l) == length);
-        for (symbol, _) in of_length {
-            let reversed = code.reverse_bits() >> (usize::BITS as usize - length);
-            let entry = what(symbol as u32) + (length as u32 | (length as u32) << 8);
-            let prefix = reversed & (first.len() - 1);
-            let rest_bits = (length as u32).saturating_sub(first_bits);
-            if rest_bits > 0 && linked != Some(prefix) {
-                let bits = rest_bits + spare(&counts, length, 1 << rest_bits);
+        for symbol in symbols.by_ref().take(counts[length as usize & 15]) {
+            if let Some(to) = first.get_mut(reverse(code, length)) {
+                *to = whole_entry(what(*symbol), length);
+            }
+            code += 1;
+        }
+    }
+    let (mut free, mut linked) = (0, None);
+    for length in first_bits + 1..=CODE_BITS_MAX as u32 {
+        code <<= 1;
+        for symbol in symbols.by_ref().take(counts[length as usize & 15]) {
+            let reversed = reverse(code, length);
+            let (prefix, rest_bits) = (reversed & (first.len() - 1), length - first_bits);
+            if linked != Some(prefix) {
+                let bits = rest_bits + spare(&counts, length as usize, 1 << rest_bits);
                 first[prefix] = LINK | ((first.len() + free) as u32) << 12 | bits << 8;
                 (linked, free) = (Some(prefix), free + (1 << bits));
             }
-            let (table, at, step) = match rest_bits {
-                0 => (&mut *first, reversed, 1 << length),
-                _ => {
-                    let size = 1 << code_bits(first[prefix]);
-                    let table = links.get_mut(free - size..free).ok_or(Bad)?;
-                    (table, reversed >> first_bits, 1 << rest_bits)
-                }
-            };
-            table.iter_mut().skip(at).step_by(step).for_each(|to| *to = entry);
+            let table = links.get_mut(free - (1 << code_bits(first[prefix]))..free).ok_or(Bad)?;
+            let entry = whole_entry(what(*symbol), length);
+            table.iter_mut().skip(reversed >> first_bits).step_by(1 << rest_bits).for_each(|to| *to = entry);
             code += 1;
-            counts[length] -= 1;
+            counts[length as usize & 15] -= 1;
         }
     }
     Ok(())
+}
+
+/// With its code's length.
+fn whole_entry(entry: u32, length: u32) -> u32 {
+    entry + (length | length << 8)
+}
+
+/// As the stream has it: its first bit is the lowest.
+fn reverse(code: u16, length: u32) -> usize {
+    (code.reverse_bits() >> (16 - length)).into()
+}
+
+/// The symbols in the order of their codes (3.2.2), after those that have none.
+fn sort(lengths: &[u8], counts: &[usize; CODE_BITS_MAX + 1]) -> [u32; SYMBOLS_MAX] {
+    let (mut places, mut sum) = ([0; CODE_BITS_MAX + 1], 0);
+    for (place, count) in places.iter_mut().zip(counts) {
+        (*place, sum) = (sum, sum + count);
+    }
+    let mut sorted = [0; SYMBOLS_MAX];
+    for (symbol, length) in (0..).zip(lengths) {
+        let place = &mut places[usize::from(*length & 15)];
+        if let Some(to) = sorted.get_mut(*place) {
+            *to = symbol;
+        }
+        *place += 1;
+    }
+    sorted
 }
 
 /// By how many bits a table that starts with a code of `length`, and would have
@@ -186,4 +226,84 @@ fn spare(counts: &[usize; CODE_BITS_MAX + 1], length: usize, mut left: usize) ->
         more += 1;
     }
     more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// Code lengths of a random complete code of so many symbols, some of which it does without.
+    fn code(seed: &mut u32, symbols: usize) -> Vec<u8> {
+        let mut random = |below: usize| {
+            *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (*seed >> 8) as usize % below
+        };
+        let mut leaves = vec![1u8, 1];
+        // A deep tree at times: what is split next is among the last.
+        let among = 1 + random(40);
+        while leaves.len() < symbols * 3 / 4 {
+            let at = leaves.len() - 1 - random(among.min(leaves.len()));
+            if leaves[at] < 15 {
+                leaves[at] += 1;
+                leaves.push(leaves[at]);
+            } else {
+                leaves.rotate_right(1);
+            }
+        }
+        leaves.resize(symbols, 0);
+        for i in 1..symbols {
+            leaves.swap(i, random(i + 1));
+        }
+        leaves
+    }
+
+    /// Each symbol's code as 3.2.2 numbers them, first bit lowest.
+    fn codes(lengths: &[u8]) -> Vec<(usize, u8, u64)> {
+        let mut code = 0u32;
+        let mut all = Vec::new();
+        for length in 1..=15 {
+            code <<= 1;
+            for (symbol, _) in lengths.iter().enumerate().filter(|(_, l)| **l == length) {
+                all.push((symbol, length, u64::from(code.reverse_bits() >> (32 - u32::from(length)))));
+                code += 1;
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_symbol_of_many_codes() {
+        let (mut seed, mut linked) = (1, 0);
+        let mut table = Table::<4096, 11>::new();
+        for _ in 0..200 {
+            let lengths = code(&mut seed, 286);
+            assert_eq!(table.build(&lengths, false, symbol), Ok(()));
+            for (number, length, code) in codes(&lengths) {
+                linked += u32::from(length > 11);
+                for behind in [0, 0x2aaa_aaaa, 0x5555_5555, !0] {
+                    let found = table.find(code | behind << length);
+                    let expected = symbol(number as u32);
+                    assert_eq!(code_bits(found), length.into());
+                    assert_eq!(found & !0xfff, expected & !0xfff);
+                    assert_eq!(bits(found), bits(expected) + u32::from(length));
+                }
+            }
+        }
+        assert!(linked > 1000);
+    }
+
+    #[test]
+    fn what_is_no_code() {
+        let mut table = Table::<512, 8>::new();
+        let build = |table: &mut Table<512, 8>, lengths: &[u8], lone| table.build(lengths, lone, distance);
+        assert_eq!(build(&mut table, &[1, 1, 1], true), Err(Bad));
+        assert_eq!(build(&mut table, &[2, 2, 2], true), Err(Bad));
+        assert_eq!(build(&mut table, &[1, 0], false), Err(Bad));
+        assert_eq!(build(&mut table, &[0, 1], true), Ok(()));
+        assert_eq!((value(table.find(0)), table.find(1)), (2, INVALID));
+        assert_eq!(build(&mut table, &[0, 0], true), Ok(()));
+        assert_eq!(table.find(0), INVALID);
+    }
 }

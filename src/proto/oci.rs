@@ -52,7 +52,9 @@ pub struct ImageConfig {
     pub command: Vec<String>,
     pub user: String,
     pub working_dir: String,
-    /// What asks it to end: a signal's name or number, empty for SIGTERM.
+    /// Paths that get a volume without a name, where the line mounts nothing there.
+    pub volumes: Vec<String>,
+    /// A signal's name or number; empty for the default.
     pub stop_signal: String,
 }
 
@@ -205,6 +207,12 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
         command: strings(config, "Cmd")?,
         user: string(config.get("User")),
         working_dir: string(config.get("WorkingDir")),
+        volumes: config
+            .get("Volumes")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect(),
         stop_signal: string(config.get("StopSignal")),
     })
 }
@@ -302,11 +310,12 @@ mod tests {
     #[test]
     fn a_configuration_with_nulls() {
         let text = format!(
-            r#"{{"config":{{"Env":["A=b"],"Cmd":null,"User":"7"}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            r#"{{"config":{{"Env":["A=b"],"Cmd":null,"User":"7","StopSignal":"SIGUSR1"}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
             hex("d")
         );
         let config = image_config(text.as_bytes()).unwrap();
         assert_eq!((config.env.len(), config.command.len(), config.user.as_str()), (1, 0, "7"));
+        assert_eq!((config.stop_signal.as_str(), config.working_dir.as_str()), ("SIGUSR1", ""));
         assert_eq!(image_config(b"{}"), Err(Error::NotAnImage));
     }
 }

@@ -4,6 +4,7 @@ use super::cmdline::Word;
 use super::cosign::{self, Key};
 use super::flags;
 use super::mirror::Mirrors;
+use super::nearest::nearest;
 use super::proxy::Proxies;
 use super::shutdown;
 use super::volume::{self, FileSystem, Volume};
@@ -361,32 +362,9 @@ pub fn hostname(value: &str) -> Result<String, Error> {
 }
 
 fn unknown(key: &str) -> String {
-    let nearest = TABLE.iter().min_by_key(|row| distance(row.name.as_bytes(), key.as_bytes()));
-    match nearest.filter(|row| distance(row.name.as_bytes(), key.as_bytes()) <= 3) {
-        Some(row) => [key, " is no option: did you mean ", row.name, "?"].concat(),
+    match nearest(TABLE.iter().map(|row| row.name), key) {
+        Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
         None => [key, " is no option"].concat(),
-    }
-}
-
-/// Levenshtein's distance, for words up to 64 bytes.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let b = b.get(..64).unwrap_or(b);
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, byte) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (other, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let change = diagonal + usize::from(byte != other);
-            diagonal = *cell;
-            left = change.min(diagonal + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    // The first column was never written: it is only read as `i`.
-    if b.is_empty() {
-        a.len()
-    } else {
-        row.last().copied().unwrap_or_default()
     }
 }
 
@@ -536,13 +514,6 @@ mod tests {
                 || changed.on_fail != default.on_fail
                 || !changed.sections;
             assert!(differs, "{} is said to be done and changes nothing", row.name);
-        }
-    }
-
-    #[test]
-    fn distances() {
-        for (a, b, want) in [("", "", 0), ("abc", "abc", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3)] {
-            assert_eq!(distance(a.as_bytes(), b.as_bytes()), want, "{a} {b}");
         }
     }
 }

@@ -69,6 +69,17 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
     Ok(Identity { uid, gid, groups, home: (*home).into() })
 }
 
+/// Adds groups by their names in the image's file, or their numbers.
+pub fn add_groups(identity: &mut Identity, groups: &[String], group: &str) -> Result<(), Error> {
+    for name in groups {
+        let gid = group_number(name, group)?;
+        if !identity.groups.contains(&gid) && identity.groups.len() < GROUPS_MAX {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(())
+}
+
 fn fields(line: &str) -> Vec<&str> {
     line.trim_end().split(':').collect()
 }
@@ -152,6 +163,16 @@ mod tests {
         assert_eq!(who("e:bad"), Err(Error::Range("4294967295".into())));
         assert_eq!(who("e:worse"), Err(Error::Range("-1".into())));
         assert_eq!(who("e"), Ok((9, 9, vec![9, 5])));
+    }
+
+    #[test]
+    fn more_groups() {
+        let mut ann = resolve("ann", PASSWD, GROUP).unwrap();
+        let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        add_groups(&mut ann, &words(&["audio", "video", "7", "audio"]), GROUP).unwrap();
+        assert_eq!(ann.groups, [100, 44, 29, 7]);
+        assert_eq!(add_groups(&mut ann, &words(&["none"]), GROUP), Err(Error::Group("none".into())));
+        assert_eq!(add_groups(&mut ann, &words(&["4294967295"]), GROUP), Err(Error::Range("4294967295".into())));
     }
 
     #[test]

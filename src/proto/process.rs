@@ -1,7 +1,7 @@
 //! What runs in a container: the image's configuration, the container line
 //! and the pipeline's variables make one process.
 
-use super::flags::Container;
+use super::flags::{self, Container};
 use super::oci::ImageConfig;
 
 /// A process, before its user is looked up.
@@ -13,50 +13,104 @@ pub struct Process {
     pub working_dir: String,
     /// `USER[:GROUP]`, empty for root.
     pub user: String,
-    /// Entries of the image's environment that are none.
+    /// Entries of the environment that are none.
     pub warnings: Vec<String>,
 }
 
 /// Podman's own default.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Merges the three; later ones win: defaults, image, `extra` (the pipeline's
-/// variables), container line. `None` where nothing says what to run.
-pub fn merge(image: &ImageConfig, line: &Container, extra: &[String], hostname: &str) -> Option<Process> {
-    let mut arguments: Vec<String> = match &line.entrypoint {
+/// Where execvp(3) looks without a PATH.
+const EXEC_PATH: &str = "/bin:/usr/bin";
+
+/// What of the machine goes into a container's environment.
+pub struct Environment<'a> {
+    /// For every container: the pipeline's variables, proxies.
+    pub extra: &'a [String],
+    /// What the line only names is taken from here.
+    pub own: &'a [String],
+    /// The entries of the files of `--env-file`, in order.
+    pub files: &'a [String],
+    pub hostname: &'a str,
+}
+
+/// Merges what the image, the machine and the line say. `None` where nothing
+/// says what to run.
+pub fn merge(image: &ImageConfig, line: &Container, around: &Environment) -> Option<Process> {
+    let asked = &line.process;
+    let mut arguments: Vec<String> = match &asked.entrypoint {
         // A new entry point drops the image's command with its entry point.
         Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
     if !line.command.is_empty() {
         arguments.extend(line.command.iter().cloned());
-    } else if line.entrypoint.is_none() {
+    } else if asked.entrypoint.is_none() {
         arguments.extend(image.command.iter().cloned());
     }
     if arguments.first().is_none_or(|command| command.is_empty()) {
         return None;
     }
-    let mut env = Vec::new();
     let mut warnings = Vec::new();
-    set(&mut env, DEFAULT_PATH);
-    if line.tty {
-        set(&mut env, "TERM=xterm");
-    }
-    set(&mut env, "container=oci");
-    set(&mut env, &["HOSTNAME=", hostname].concat());
-    for entry in image.env.iter().chain(extra).chain(&line.env) {
-        if !set(&mut env, entry) {
-            warnings.push(["the image's environment entry «", entry, "» is not NAME=value: skipped"].concat());
-        }
-    }
-    let working_dir = line.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
+    let env = environment(image, &line.process, around, &mut warnings);
+    let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     Some(Process {
         arguments,
         env,
         working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
-        user: line.user.clone().unwrap_or_else(|| image.user.clone()),
+        user: asked.user.clone().unwrap_or_else(|| image.user.clone()),
         warnings,
     })
+}
+
+/// Later ones win, in podman's order: defaults, image (both as far as they are
+/// not unset), our own environment, what every container gets, files, line.
+fn environment(
+    image: &ImageConfig,
+    asked: &flags::asked::Process,
+    around: &Environment,
+    warnings: &mut Vec<String>,
+) -> Vec<String> {
+    let mut env = Vec::new();
+    set(&mut env, DEFAULT_PATH);
+    if asked.tty {
+        set(&mut env, "TERM=xterm");
+    }
+    set(&mut env, "container=podman");
+    let mut add = |env: &mut Vec<String>, entry: &str| {
+        if !set(env, entry) {
+            warnings.push(["the environment's entry «", entry, "» is not NAME=value: skipped"].concat());
+        }
+    };
+    image.env.iter().for_each(|entry| add(&mut env, entry));
+    env.retain(|entry| !asked.unset_env_all && !asked.unset_env.iter().any(|unset| unset == name(entry)));
+    if asked.env_host {
+        around.own.iter().for_each(|entry| add(&mut env, entry));
+    }
+    around.extra.iter().for_each(|entry| add(&mut env, entry));
+    for entry in around.files.iter().chain(&asked.env) {
+        with_values(entry, around.own).iter().for_each(|entry| add(&mut env, entry));
+    }
+    if !env.iter().any(|entry| name(entry) == "HOSTNAME") {
+        set(&mut env, &["HOSTNAME=", around.hostname].concat());
+    }
+    env
+}
+
+fn name(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or_default()
+}
+
+/// `NAME=value` is itself, `NAME` and `NAME*` are those of `own` that are called so.
+fn with_values(entry: &str, own: &[String]) -> Vec<String> {
+    if entry.contains('=') {
+        return vec![entry.into()];
+    }
+    let wanted = |other: &&String| match entry.strip_suffix('*') {
+        Some(start) => name(other).starts_with(start),
+        None => name(other) == entry,
+    };
+    own.iter().filter(wanted).cloned().collect()
 }
 
 /// Puts `NAME=value` in the place of an older value of that name, or last.
@@ -87,13 +141,17 @@ impl Process {
 
     /// The files that exec tries, in order: as execvp(3) finds them.
     pub fn candidates(&self) -> Vec<String> {
-        let Some(command) = self.arguments.first() else { return Vec::new() };
-        if command.contains('/') {
-            return vec![command.clone()];
-        }
-        let path = self.value("PATH").unwrap_or_default();
-        path.split(':').map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
+        self.arguments.first().map(|command| candidates(command, self.value("PATH"))).unwrap_or_default()
     }
+}
+
+/// The files that exec tries for `command`, with the value of PATH.
+pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
+    if command.contains('/') {
+        return vec![command.into()];
+    }
+    let dirs = path.unwrap_or(EXEC_PATH).split(':');
+    dirs.map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
 }
 
 #[cfg(test)]
@@ -114,8 +172,14 @@ mod tests {
     }
 
     fn merged(line: &str) -> Process {
+        with_files(line, &[])
+    }
+
+    fn with_files(line: &str, files: &[&str]) -> Process {
         let line = flags::parse_line(line, &|_| None).unwrap();
-        merge(&image(), &line, &["B2C=0".into()], "box").unwrap()
+        let text = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let (extra, own, files) = (text(&["B2C=0"]), text(&["CODE=7", "CORE=8", "A=own"]), text(files));
+        merge(&image(), &line, &Environment { extra: &extra, own: &own, files: &files, hostname: "box" }).unwrap()
     }
 
     #[test]
@@ -127,13 +191,14 @@ mod tests {
         assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
         assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
         let nothing = flags::parse_line("--entrypoint= img", &|_| None).unwrap();
-        assert_eq!(merge(&image(), &nothing, &[], "box"), None);
+        let around = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        assert_eq!(merge(&image(), &nothing, &around), None);
     }
 
     #[test]
     fn the_last_value_of_a_variable_wins() {
         let mut process = merged("-t -e A=3 -e HOSTNAME=mine img");
-        assert_eq!(process.env, ["PATH=/bin", "TERM=xterm", "container=oci", "HOSTNAME=mine", "A=3", "B2C=0"]);
+        assert_eq!(process.env, ["PATH=/bin", "TERM=xterm", "container=podman", "A=3", "B2C=0", "HOSTNAME=mine"]);
         assert_eq!(process.warnings.len(), 1);
         process.set_home("/home/ann");
         process.set_home("/other");
@@ -141,9 +206,30 @@ mod tests {
     }
 
     #[test]
+    fn values_that_the_line_only_names() {
+        assert_eq!(merged("-e CODE -e UNSET img").value("CODE"), Some("7"));
+        assert_eq!(merged("-e UNSET -e CO img").env.len(), merged("img").env.len());
+        assert_eq!(merged("-e 'CO*' img").env[4..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
+    }
+
+    #[test]
+    fn files_unset_and_the_hosts_own() {
+        let files = ["A=file", "B2C=file", "CODE", "NONE"];
+        assert_eq!(
+            with_files("--env-file f -e B2C=line img", &files).env,
+            ["PATH=/bin", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
+        );
+        assert_eq!(merged("--env-host img").value("A"), Some("own"));
+        assert_eq!(merged("--unsetenv A --unsetenv PATH img").env, ["container=podman", "B2C=0", "HOSTNAME=box"]);
+        assert_eq!(merged("--unsetenv A -e A img").value("A"), Some("own"));
+        assert_eq!(merged("--unsetenv-all --env-host img").env[..2], ["CODE=7", "CORE=8"]);
+    }
+
+    #[test]
     fn where_a_command_is_looked_for() {
         assert_eq!(merged("-e PATH=/a::/b img").candidates(), ["/entry"]);
         assert_eq!(merged("-e PATH=/a::/b --entrypoint x img").candidates(), ["/a/x", "./x", "/b/x"]);
+        assert_eq!(merged("--unsetenv PATH --entrypoint x img").candidates(), ["/bin/x", "/usr/bin/x"]);
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl Proxies {
     /// The proxy for a request, if it goes through one.
     pub fn of(&self, url: &Url) -> Option<&Proxy> {
         let proxy = if url.https { &self.https } else { &self.http };
-        let is_excepted = || self.no.iter().any(|pattern| matches(pattern, url.host, url.port));
+        let is_excepted =
+            || is_this_machine(url.host) || self.no.iter().any(|pattern| matches(pattern, url.host, url.port));
         proxy.as_ref().filter(|_| !is_excepted())
     }
 }
@@ -115,8 +116,14 @@ impl Proxy {
     }
 }
 
+/// A proxy's `localhost` is another machine than ours; nobody means that (nor does Go).
+fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "::1")
+}
+
 /// Whether the entry `pattern` of a no-list means `host`: as Go's net/http (and so podman) reads
-/// NO_PROXY, but that a loopback address is nothing special.
+/// NO_PROXY.
 fn matches(pattern: &str, host: &str, port: u16) -> bool {
     let host = host.trim_end_matches('.');
     let address = host.parse::<IpAddr>();
@@ -255,7 +262,10 @@ mod tests {
         assert_eq!(of("http://a.b/"), Some("x:1".into()));
         assert_eq!(of("https://a.b/"), None);
         assert_eq!(of("http://c.d/"), None);
-        assert_eq!(of("http://localhost/"), Some("x:1".into()));
+        assert_eq!(
+            ["localhost", "127.0.0.1:80", "[::1]"].map(|host| of(&["http://", host].concat())),
+            [None, None, None]
+        );
     }
 
     #[test]

@@ -34,6 +34,8 @@ const DELAY_MS: u64 = 500;
 const DELAY_MAX_MS: u64 = 30_000;
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 300;
+/// The same where the image is stored.
+const RETRY_AFTER_HURRIED_S: u64 = 10;
 
 /// The failures in a row of one image's registry.
 #[derive(Debug, Clone)]
@@ -44,11 +46,18 @@ pub struct Retry {
     since_ms: u64,
     /// Whether anything of the image has come.
     reached: bool,
+    /// There is something to fall back on.
+    hurried: bool,
 }
 
 impl Retry {
     pub fn new(policy: Policy) -> Retry {
-        Retry { policy, failures: 0, since_ms: 0, reached: false }
+        Retry { policy, failures: 0, since_ms: 0, reached: false, hurried: false }
+    }
+
+    /// The image is stored: nobody waits long only to be told so.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
     }
 
     /// Something of the image has come: what failed before counts no more.
@@ -63,7 +72,8 @@ impl Retry {
             self.since_ms = now_ms;
         }
         self.failures = self.failures.saturating_add(1);
-        let patient = self.reached || failure.retry_after_s.is_some();
+        let patient = self.reached || (failure.retry_after_s.is_some() && !self.hurried);
+        let asked_max_s = if patient { RETRY_AFTER_MAX_S } else { RETRY_AFTER_HURRIED_S };
         let gives_up = match self.policy.retries {
             Some(retries) => self.failures > retries,
             None if patient => self.failures > RETRIES && now_ms.saturating_sub(self.since_ms) >= PATIENCE_MS,
@@ -73,7 +83,7 @@ impl Retry {
             return Next::GiveUp;
         }
         let doubled = DELAY_MS.saturating_mul(1 << (self.failures - 1).min(16)).min(DELAY_MAX_MS);
-        let asked_ms = failure.retry_after_s.unwrap_or(0).min(RETRY_AFTER_MAX_S) * 1000;
+        let asked_ms = failure.retry_after_s.unwrap_or(0).min(asked_max_s) * 1000;
         let ms = self.policy.delay_ms.unwrap_or(doubled).max(asked_ms);
         // Up to a quarter more, never less: a server that names a time means it.
         let jitter_ms = ms.min(DELAY_MAX_MS) / 4 * u64::from(random) / 255;
@@ -105,6 +115,17 @@ mod tests {
             now_ms += waits[waits.len() - 1];
         }
         panic!("never gives up");
+    }
+
+    #[test]
+    fn a_stored_image_is_not_kept_waiting() {
+        let mut retry = Retry::new(Policy::default());
+        retry.hurry();
+        let busy = Failure { retry_after_s: Some(300) };
+        assert_eq!(waits(retry.clone(), 10, &busy, 0), [10_000, 10_000]);
+        // Once the new one has begun to come, it is.
+        retry.progress();
+        assert_eq!(waits(retry, 10, &busy, 0)[0], 300_000);
     }
 
     #[test]

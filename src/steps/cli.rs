@@ -11,16 +11,19 @@ use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::io_text;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
 ocinit: boots a machine straight into a container; on a host (as root):
 
   ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
-  ocinit pull [--store DIR] [--tls-verify=false] IMAGE
-  ocinit mount [--store DIR] [--tls-verify=false] IMAGE DIR
+  ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
+  ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
                                          the image at DIR, read-only; umount DIR ends it
 
+--sync=false does not wait for the disk (podman does not either): what a power cut,
+or a reboot before the next command, may have lost is then fetched again.
 IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:…], a short name of docker.io,
 oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
 The store is /var/lib/ocinit unless --store says otherwise.
@@ -71,20 +74,34 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Takes `--store DIR` out of the front of `words`.
-fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, &'a [String])> {
-    let (dir, rest) = match words {
-        [flag, dir, rest @ ..] if flag == "--store" => (dir.as_str(), rest),
-        [flag, rest @ ..] if flag.starts_with("--store=") => (flag.get(8..).unwrap_or_default(), rest),
-        _ => (cache::STORE, words),
-    };
+/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`: the store,
+/// whether to wait for its disk, and the rest.
+fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, bool, &'a [String])> {
+    let (mut dir, mut sync, mut rest) = (cache::STORE, true, words);
+    loop {
+        match rest {
+            [flag, value, after @ ..] if flag == "--store" => (dir, rest) = (value, after),
+            [flag, after @ ..] if flag.starts_with("--store=") => {
+                (dir, rest) = (flag.get(8..).unwrap_or_default(), after);
+            }
+            [flag, after @ ..] if flag == "--sync=false" || flag == "--sync=true" => {
+                (sync, rest) = (flag == "--sync=true", after);
+            }
+            _ => break,
+        }
+    }
     let store = Store::open(Path::new(dir), true, report);
     let store = store.map_err(|error| Failure::new("store", [dir, ": ", &io_text(&error)].concat()))?;
-    Ok((store, rest))
+    Ok((store, sync, rest))
 }
 
 fn parse(words: &[String]) -> Outcome<Container> {
-    flags::parse(words, &|name| std::env::var(name).ok()).map_err(|why| usage(&why))
+    flags::parse(words).map_err(|why| usage(&why))
+}
+
+/// A variable as `NAME=value`; one that is not UTF-8 is none of ours.
+fn pair((name, value): (OsString, OsString)) -> Option<String> {
+    Some([name.to_str()?, "=", value.to_str()?].concat())
 }
 
 /// As podman does, by the environment's proxies; mirrors and keys are a machine's.
@@ -104,11 +121,12 @@ fn access() -> Outcome<Access> {
 }
 
 fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words, report)?;
+    let (store, _, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
-    let image = pull::image(&container, &store, &access, &quiet)?;
+    let mut image = pull::image(&container, &store, &access, &quiet)?;
+    pull::add_layers(&mut image, &container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &access.resolver, report };
@@ -117,6 +135,7 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         env: if container.http_proxy { access.proxies.env() } else { Vec::new() },
+        own_env: std::env::vars_os().filter_map(pair).collect(),
         forward_signals: true,
         service: false,
         kept_bytes: 0,
@@ -130,16 +149,20 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words, report)?;
+    let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
     if !container.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
-    pull::image(&container, &store, &access()?, report).map(|_| 0)
+    let image = pull::image(&container, &store, &access()?, report)?;
+    if sync {
+        image.synced(report);
+    }
+    Ok(0)
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, words) = open_store(words, report)?;
+    let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
     let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
@@ -147,6 +170,9 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let image = pull::image(&container, &store, &access()?, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_read_only(&image.layers, &dir, &target, report);
+    if sync {
+        image.synced(report);
+    }
     // The kernel has looked the names up: the folder is not needed any more.
     if let Err(error) = store.end_container(&dir) {
         report.warn("mount", format_args!("{}: {}", dir.to_string_lossy(), io_text(&error)));

@@ -3,21 +3,31 @@
 
 pub mod cgroup;
 mod files;
+pub mod init;
 mod inside;
+mod mounts;
+mod named;
+mod namespaces;
+mod ops;
+mod place;
 mod plan;
 mod relay;
+mod resources;
 mod trouble;
 
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
-use self::relay::{Ended, Running, Signals, Stop};
+use self::mounts::Place;
+use self::plan::Parts;
+use self::relay::{Ended, Running, Signals};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
 use super::volumes::Volumes;
+use crate::proto::flags::asked::{Mount, Namespace};
 use crate::proto::flags::Container;
-use crate::proto::process::merge;
+use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
@@ -35,6 +45,8 @@ pub struct Surroundings<'a> {
     pub resolv_conf: String,
     /// `NAME=value` for every container.
     pub env: Vec<String>,
+    /// What `--env NAME` takes its value from: the pipeline's variables; on a host the environment.
+    pub own_env: Vec<String>,
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
     /// It runs beside the pipeline, whose the console's input is.
@@ -89,7 +101,7 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(line, image, &root, around);
+            let outcome = run_in(line, image, &root, &dir, store, around);
             if let Err(error) = rootfs::unmount(&root) {
                 around.report.warn("container", format_args!("root: {error}"));
             }
@@ -106,42 +118,106 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     outcome
 }
 
-fn run_in(line: &Container, image: &Image, root: &Path, around: &Surroundings) -> Outcome<Exit> {
-    let hostname = line.hostname.as_deref().unwrap_or(around.hostname);
-    let merged = merge(&image.config, line, &around.env, hostname);
+fn run_in(
+    line: &Container,
+    image: &Image,
+    root: &Path,
+    dir: &Path,
+    store: &Store,
+    around: &Surroundings,
+) -> Outcome<Exit> {
+    let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
+    let env_files = files::env_files(&line.process.env_files)?;
+    let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
+    let merged = merge(&image.config, line, &env);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
     for warning in line.warnings.iter().chain(&process.warnings) {
         around.report.warn("container", warning);
     }
-    let identity = files::identity(root, &process.user)?;
+    let identity = files::identity(root, &process.user, &line.process.groups)?;
     process.set_home(&identity.home);
-    files::write_own(line, root, hostname, around)?;
-    let cgroup = Cgroup::make(&std::process::id().to_string(), around.report);
-    if let Some(cgroup) = cgroup.as_ref().filter(|_| !around.forward_signals) {
-        cgroup.limit(around.kept_bytes);
+    if let Some(zone) = &line.process.time_zone {
+        files::write_localtime(root, zone)?;
     }
-    let mut plan = plan::make(line, &process, identity, root, hostname, cgroup.as_ref(), around.volumes)?;
+    let others = Others::of(line, store)?;
+    let place = Place { root, dir, volumes: around.volumes, identity: &identity, report: around.report };
+    let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &others.volumes, &place)?;
+    mounts.add_shm(line, others.ipc.as_deref(), dir)?;
+    for (source, target) in files::own(line, image, dir, others.network.as_deref(), hostname, around)? {
+        mounts.add_file(&source, target, &line.files);
+    }
+    let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
+    let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
+    let cgroup = Cgroup::make(&line.resources, kept_bytes, around.report)?;
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
-    plan.oom_score_adj = (!around.forward_signals).then(|| c"0".into());
-    let outcome = spawn(line, &plan, stop(image, around.report), around);
+    let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
+    let plan = plan::make(
+        line,
+        &process,
+        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, oom_score_adj },
+        &mut mounts,
+    );
+    let started = |pid| {
+        let name = line.process.name.as_deref();
+        if let Some(Err(failure)) = name.map(|name| named::record(dir, name, pid, &mounts.volumes)) {
+            around.report.warn("container", failure.what);
+        }
+        (around.started)();
+    };
+    let outcome = plan.and_then(|plan| spawn(line, stop_signal(line, image, around.report), &plan, &started, around));
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }
     outcome
 }
 
+/// What a line shares with containers that run: their folders, and volumes.
+struct Others {
+    ipc: Option<PathBuf>,
+    network: Option<PathBuf>,
+    volumes: Vec<Mount>,
+}
+
+impl Others {
+    fn of(line: &Container, store: &Store) -> Outcome<Others> {
+        if let Some(name) = line.process.name.as_deref().filter(|name| named::find(store, name).is_some()) {
+            let what = ["--name: «", name, "» is the name of a container that runs"].concat();
+            return Err(Failure::new("container", what));
+        }
+        let folder = |flag, namespace: &Namespace| match namespace {
+            Namespace::Container(name) => named::expect(store, flag, name).map(|other| Some(other.dir)),
+            _ => Ok(None),
+        };
+        Ok(Others {
+            ipc: folder("--ipc", &line.namespaces.ipc)?,
+            network: folder("--network", &line.namespaces.network)?,
+            volumes: named::volumes_from(store, &line.files.volumes_from)?,
+        })
+    }
+}
+
 /// Makes the child in its control group, or, on kernels before 5.7, beside it.
-fn clone(namespaces: i32, plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
+fn clone(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
+    let Some(processes) = &plan.namespaces.pid else { return clone_here(plan, ends) };
+    let own = File::open("/proc/self/ns/pid").map_err(|error| Error::from_io("open", &error))?;
+    sysprocess::setns(processes.as_fd())?;
+    let made = clone_here(plan, ends);
+    sysprocess::setns(own.as_fd())?;
+    made
+}
+
+fn clone_here(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
     let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
+    let new = plan.namespaces.new;
     let group = plan.cgroup.as_deref().and_then(|procs| File::open(group_of(procs)?).ok());
     let made = group.map(|group| {
-        sysprocess::clone_into(namespaces, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
+        sysprocess::clone_into(new, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
     });
     match made {
         Some(Ok(pid)) => Ok(pid),
-        _ => sysprocess::clone(namespaces, &mut || inside::enter(plan, false, &arguments, &env, ends)),
+        _ => sysprocess::clone(new, &mut || inside::enter(plan, false, &arguments, &env, ends)),
     }
 }
 
@@ -151,23 +227,24 @@ fn group_of(procs: &CStr) -> Option<PathBuf> {
 }
 
 /// Clones, relays and waits.
-fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Outcome<Exit> {
+fn spawn(
+    line: &Container,
+    stop_signal: i32,
+    plan: &Plan,
+    started: &dyn Fn(Pid),
+    around: &Surroundings,
+) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let interactive = line.interactive && !around.service;
+    let interactive = line.process.interactive && !around.service;
     let stdin = standard_input(interactive, around).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let mut namespaces =
-        sysprocess::CLONE_NEWNS | sysprocess::CLONE_NEWPID | sysprocess::CLONE_NEWIPC | sysprocess::CLONE_NEWUTS;
-    if line.no_network {
-        namespaces |= sysprocess::CLONE_NEWNET;
-    }
-    let pid = clone(namespaces, plan, &ends).map_err(fail)?;
+    let pid = clone(plan, &ends).map_err(fail)?;
     drop(ends);
     if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
         // It ends by itself; its number is free only when it was waited for.
@@ -180,15 +257,15 @@ fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Ou
             }
         };
     }
-    (around.started)();
-    let outputs = match line.tty {
+    started(pid);
+    let outputs = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
     };
     let ended = relay::until_end(Running {
         pid,
         outputs,
-        terminal: line.tty,
+        terminal: line.process.tty,
         interactive,
         signals,
         signals_are: match (around.forward_signals, around.service) {
@@ -196,7 +273,9 @@ fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Ou
             (false, true) => Signals::EndService,
             (false, false) => Signals::End,
         },
-        stop,
+        stop_signal,
+        stop_timeout_ms: stop_timeout_ms(line),
+        timeout_ms: Some(u64::from(line.process.timeout_s) * 1000).filter(|ms| *ms > 0),
         group: plan.cgroup.as_deref().and_then(group_of),
         whole_lines: around.service,
     });
@@ -205,21 +284,31 @@ fn spawn(line: &Container, plan: &Plan, stop: Stop, around: &Surroundings) -> Ou
         // The next line is ours, and must stand alone.
         around.report.exact("");
     }
-    Ok(exit(ended))
+    if ended.timed_out {
+        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", line.process.timeout_s));
+        return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
+    }
+    Ok(exit(ended, plan.namespaces.new & sysprocess::CLONE_NEWPID != 0))
 }
 
-/// podman's time for a container to end after it was asked to.
-pub const STOP_MS: u64 = 10_000;
+/// From the stop signal to SIGKILL; podman's number.
+const STOP_TIMEOUT_S: u32 = 10;
+/// How long a container that was asked to end may take.
+pub fn stop_timeout_ms(line: &Container) -> u64 {
+    u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
+}
 
-/// How the container is asked to end, by its image. A signal that nobody knows
-/// is as none.
-fn stop(image: &Image, report: &Report) -> Stop {
-    let wanted = image.config.stop_signal.as_str();
-    let known = signal_name::parse(wanted);
-    if known.is_none() && !wanted.is_empty() {
-        report.warn("container", ["the image's StopSignal «", wanted, "» is none: SIGTERM"].concat());
+/// podman's exit code for a container that ran too long.
+const TIMED_OUT: i32 = 255;
+
+/// The line's, the image's, or SIGTERM.
+fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
+    let of_image = &image.config.stop_signal;
+    let parsed = signal_name::parse(of_image);
+    if parsed.is_none() && !of_image.is_empty() {
+        report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
     }
-    Stop { signal: known.unwrap_or(signal::SIGTERM), timeout_ms: STOP_MS }
+    line.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
 /// What a container without a terminal reads. At boot the console is opened anew: a program that makes its input
@@ -237,11 +326,12 @@ fn standard_input(interactive: bool, around: &Surroundings) -> crate::sys::Resul
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
 /// SIGHUP for a restart and by SIGINT for the rest (pid_namespaces(7)).
-fn exit(ended: Ended) -> Exit {
+/// In the machine's, or another container's, those are signals like others.
+fn exit(ended: Ended, own_processes: bool) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
-        Status::Killed(signal::SIGHUP) => (129, Some(Asked::Reboot)),
-        Status::Killed(signal::SIGINT) => (130, Some(Asked::PowerOff)),
+        Status::Killed(signal::SIGHUP) if own_processes => (129, Some(Asked::Reboot)),
+        Status::Killed(signal::SIGINT) if own_processes => (130, Some(Asked::PowerOff)),
         Status::Killed(signal) => (128 + signal, None),
     };
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
@@ -279,9 +369,9 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
     match trouble.stage {
         Stage::Session => "session".into(),
-        Stage::OomScore => "oom_score_adj".into(),
+        Stage::Namespace => "another's namespace".into(),
         Stage::Cgroup => "control group".into(),
-        Stage::Hostname => ["hostname ", &text(&plan.hostname)].concat(),
+        Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
         Stage::Loopback => "loopback interface".into(),
         Stage::Propagation => "mount namespace".into(),
         Stage::Root => ["root ", &text(&plan.root)].concat(),
@@ -292,7 +382,10 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
         Stage::Descriptors => "descriptors to be closed by exec".into(),
-        Stage::OpenFiles => "limit of 1048576 open files (CAP_SYS_RESOURCE)".into(),
+        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
+            ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
+        }),
+        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
     }

@@ -3,6 +3,7 @@
 
 use super::memory;
 use crate::proto::gzip::{self, Framing};
+use crate::sys::crc32;
 use decompress::deflate::{Inflater, Status, WINDOW_BYTES};
 use decompress::zstd::{self, Step};
 use std::io::{self, ErrorKind, Read};
@@ -175,7 +176,7 @@ struct Gzip {
 impl Gzip {
     fn new() -> Gzip {
         Gzip {
-            framing: Framing::new(),
+            framing: Framing::new(crc32::update),
             core: Inflater::new(),
             output: vec![0; OUTPUT_BYTES].into_boxed_slice(),
             write_at: 0,

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod container;
+pub mod copy;
 pub mod drivers;
 pub mod early;
 pub mod end;

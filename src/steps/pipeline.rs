@@ -98,6 +98,7 @@ pub fn run(machine: &Machine) -> Status {
         status: Status::default(),
         services: Services::default(),
         images: Vec::new(),
+        stop_ms: 0,
         ahead: RefCell::new(None),
     };
     // Hook point `volumes`: each is made when a container first names it.
@@ -121,6 +122,8 @@ struct Run<'a> {
     services: Services,
     /// Of the services: they are brought to the disk meanwhile.
     images: Vec<Image>,
+    /// How long the most patient of the services may take to stop.
+    stop_ms: u64,
     /// Pulls the next images, and the number of its first line among all.
     ahead: RefCell<Option<(Ahead, usize)>>,
 }
@@ -129,7 +132,10 @@ struct Run<'a> {
 struct Ready {
     container: Container,
     image: Image,
+    /// The pipeline's variables, and what else every container gets.
     env: Vec<String>,
+    /// The variables alone.
+    own_env: Vec<String>,
 }
 
 impl Run<'_> {
@@ -194,17 +200,20 @@ impl Run<'_> {
     /// Reads a line of `option`, and pulls its image.
     fn ready(&self, option: &str, line: &str) -> Outcome<Ready> {
         let Machine { store, access, report, .. } = self.machine;
-        let mut env = self.status.env();
-        let container = parse(line, &env);
+        let own_env = self.status.env();
+        let container = parse(line, &own_env);
         let fail = |why: String| Failure::new("container", [option, "=«", &flags::shown(line), "»: ", &why].concat());
         let container = container.map_err(fail)?;
         report.section("pull", true);
         let image = pull::image(&container, store, access, report);
         report.end_section("pull");
+        let mut image = image?;
+        pull::add_layers(&mut image, &container, store, access, report)?;
+        let mut env = own_env.clone();
         if container.http_proxy {
             env.extend(access.proxies.env());
         }
-        Ok(Ready { container, image: image?, env })
+        Ok(Ready { container, image, env, own_env })
     }
 
     fn run_image(&self, ready: &Ready, next: &[&String], at: usize) -> Outcome<Exit> {
@@ -227,18 +236,19 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &Surroundings { kept_bytes, ..self.surroundings(&ready.env, false, &started) },
+            &Surroundings { kept_bytes, ..self.surroundings(ready, false, &started) },
         );
         early::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, env: &[String], service: bool, started: &'s dyn Fn()) -> Surroundings<'s> {
+    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> Surroundings<'s> {
         Surroundings {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
-            env: env.to_vec(),
+            env: ready.env.clone(),
+            own_env: ready.own_env.clone(),
             forward_signals: false,
             service,
             kept_bytes: 0,
@@ -288,17 +298,18 @@ impl Run<'_> {
         let name = ready.container.image.name();
         let mut services = std::mem::take(&mut self.services);
         let started = services.start(name, self.machine.report, &mut |started| {
-            let surroundings = self.surroundings(&ready.env, true, started);
+            let surroundings = self.surroundings(&ready, true, started);
             container::run(&ready.container, &ready.image, self.machine.store, &surroundings)
         });
         self.services = services;
+        self.stop_ms = self.stop_ms.max(container::stop_timeout_ms(&ready.container));
         ready.image.sync();
         self.images.push(ready.image);
         started.map_err(|error| Failure::new("service", error.to_string()))
     }
 
     fn stop_services(&mut self) {
-        std::mem::take(&mut self.services).stop(container::STOP_MS, self.machine.report);
+        std::mem::take(&mut self.services).stop(self.stop_ms, self.machine.report);
         for image in &self.images {
             image.synced(self.machine.report);
         }

@@ -1,5 +1,6 @@
 //! From an image's name to complete layers in the store.
 
+mod extra;
 mod layers;
 mod pipe;
 mod resolve;
@@ -26,6 +27,8 @@ use crate::proto::proxy::Proxies;
 use crate::proto::reference::Reference;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
+pub use extra::add_layers;
+use extra::Temporary;
 use layers::Wanted;
 use ring::digest::{digest, Context, SHA256};
 use std::sync::Arc;
@@ -39,6 +42,8 @@ pub struct Image {
     pub layers: Vec<Layer>,
     /// Where the store is on a disk and has changed: what is not safe there yet.
     journal: Option<Journal>,
+    /// Folders of layers that no digest names: they go with this value.
+    extra: Vec<Temporary>,
 }
 
 impl Image {
@@ -116,8 +121,8 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     Ok(image)
 }
 
-fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
-    let manner = Manner {
+fn manner<'a>(line: &'a Container, access: &'a Access, report: &'a Report) -> Manner<'a> {
+    Manner {
         resolver: access.resolver.clone(),
         proxies: access.proxies.clone(),
         mirrors: &access.mirrors,
@@ -127,7 +132,11 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
         authfile: line.authfile.as_deref(),
         retry: line.retry,
         report,
-    };
+    }
+}
+
+fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
+    let manner = manner(line, access, report);
     Ok(match &line.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
@@ -135,13 +144,10 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
     })
 }
 
-/// The image's name in the store: one name is another image on another machine.
+/// The image's name in the store: one name is another image on another machine, and a disk may serve both.
 pub fn key(name: &str, line: &Container) -> String {
-    let platform = [&line.architecture, &line.variant].map(|part| part.as_deref().unwrap_or_default());
-    match platform {
-        ["", ""] => name.into(),
-        [architecture, variant] => [name, "+", architecture, "+", variant].concat(),
-    }
+    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+    [name, "+", architecture, "+", variant].concat()
 }
 
 struct Pull<'a> {
@@ -172,9 +178,10 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
             Err(error) => error,
         };
         if !error.retry || tries == TRIES {
-            return Err(error.of(object));
+            return Err(if object.is_empty() { error } else { error.of(object) });
         }
-        report.warn("pull", format_args!("{object}: {}; try {tries} of {TRIES}", error.text));
+        let colon = if object.is_empty() { "" } else { ": " };
+        report.warn("pull", format_args!("{object}{colon}{}; try {tries} of {TRIES}", error.text));
         tries += 1;
     }
 }
@@ -182,12 +189,13 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
 impl Pull<'_> {
     /// The image that the name stands for now. One that is stored costs a question.
     fn newest(&mut self) -> Outcome<Image> {
-        if let Some(stored) = self.stored().filter(|stored| stored.manifest.is_some()) {
+        if let Some(stored) = self.stored() {
+            self.source.hurry();
             match self.source.current() {
-                Ok(current) if current == stored.manifest => return Ok(stored.image),
-                Err(error) if error.unreachable => return self.fall_back(error),
-                // A registry that refuses HEAD, or does not say the digest: GET tells more.
-                _ => {}
+                Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
+                Err(error) => return self.fall_back(error),
+                // GET tells more.
+                Ok(_) => {}
             }
         }
         self.fetch().or_else(|error| self.fall_back(error))
@@ -195,9 +203,9 @@ impl Pull<'_> {
 
     fn fetch(&mut self) -> Result<Image, Error> {
         let resolved = self.resolve()?;
-        let signatures = self.verified(&resolved.digests)?;
+        let signed = self.verified(&resolved.digests)?;
         let config = self.config(&resolved)?;
-        let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signatures };
+        let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signed };
         let wanted = self.wanted(&config, &resolved.layers);
         let is_new = self.store.image(&self.key) != Some(record);
         let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
@@ -211,7 +219,7 @@ impl Pull<'_> {
             recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
         });
         match fetched {
-            Ok(layers) => Ok(Image { id: record.config, config, layers, journal }),
+            Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
             Err(error) => {
                 // Those that are complete stay.
                 finish(journal.as_ref(), self.report);
@@ -244,15 +252,15 @@ impl Pull<'_> {
 
     /// What the store has of the name, if it is whole, and signed where it has to be.
     fn stored(&self) -> Option<Stored> {
-        let Record { config: id, manifest, signatures } = self.store.image(&self.key)?;
-        if !self.keys.is_empty() && !self.verified_here(&manifest?, &signatures?) {
+        let Record { config: id, manifest, signed } = self.store.image(&self.key)?;
+        if !self.keys.is_empty() && !self.verified_here(&signed?) {
             return None;
         }
         let bytes = self.store.config(&id).filter(|bytes| hash(bytes) == id)?;
         let config = oci::image_config(&bytes).ok()?;
         let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id));
         let layers = layers.collect::<Option<Vec<Layer>>>()?;
-        Some(Stored { image: Image { id, config, layers, journal: None }, manifest })
+        Some(Stored { image: Image { id, config, layers, journal: None, extra: Vec::new() }, manifest })
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to

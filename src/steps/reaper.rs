@@ -88,8 +88,8 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Collects whatever has ended; the boot's own end is the answer.
-fn reap(child: Pid) -> Option<Status> {
+/// Collects whatever has ended; the end of `child` is the answer.
+pub fn reap(child: Pid) -> Option<Status> {
     let mut end = None;
     while let Ok(Some((pid, status))) = process::reap() {
         if pid == child {

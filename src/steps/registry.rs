@@ -24,7 +24,7 @@ use server::{Ask, Server};
 use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The machine's own credentials, as podman login and docker login write them.
 const AUTH_FILE: &str = "/etc/ocinit/auth.json";
@@ -43,9 +43,10 @@ pub struct Manner<'a> {
 }
 
 impl Manner<'_> {
-    fn client(&self) -> Client {
+    fn client(&self, home: &str) -> Client {
         let dirs = self.cert_dir.into_iter().chain([CERTS_DIR]).map(Into::into).collect();
-        Client::new(self.resolver.clone(), self.proxies.clone(), Tls { verify: self.tls_verify, cert_dirs: dirs })
+        let tls = Tls { verify: self.tls_verify, cert_dirs: dirs, home: home.into() };
+        Client::new(self.resolver.clone(), self.proxies.clone(), tls)
     }
 
     /// What the files know of a repository.
@@ -125,6 +126,10 @@ struct Shared {
     halt: Halt,
     /// Something of the image has come.
     reached: AtomicBool,
+    /// The image is stored.
+    hurried: AtomicBool,
+    /// What was asked for.
+    asked: Mutex<Vec<String>>,
     report: Report,
 }
 
@@ -143,11 +148,13 @@ impl Registry {
         servers.push(Server::registry(remote, manner.tls_verify, credentials));
         Ok(Registry(Arc::new(Shared {
             remote: remote.clone(),
-            client: manner.client(),
+            client: manner.client(remote.server()),
             servers,
             policy: manner.retry,
             halt: Halt::default(),
             reached: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
+            asked: Mutex::default(),
             report: *manner.report,
         })))
     }
@@ -155,10 +162,16 @@ impl Registry {
     /// A document in whole: one that is cut is asked for again.
     fn whole(&self, what: &str, accept: &str) -> Result<Vec<u8>, Error> {
         let shared = &self.0;
-        let mut patience = shared.patience();
+        let (mut patience, again) = (shared.patience(), shared.is_again(what));
         loop {
-            let answer = shared.ask(&Ask::get(what, accept));
-            match answer.and_then(|answer| server::read_limited(answer, oci::DOCUMENT_MAX)) {
+            let read = shared.ask(&Ask::get(what, accept), again).and_then(|(answer, index)| {
+                let read = server::read_limited(answer, oci::DOCUMENT_MAX);
+                if read.is_err() {
+                    shared.put_down(index);
+                }
+                read.map_err(|error| Error { text: [what, ": ", &error.text].concat(), ..error })
+            });
+            match read {
                 Ok(document) => {
                     shared.reached.store(true, Ordering::Relaxed);
                     return Ok(document);
@@ -172,36 +185,65 @@ impl Registry {
 impl Shared {
     fn patience(&self) -> Patience {
         let mut retry = Retry::new(self.policy);
+        if self.hurried.load(Ordering::Relaxed) {
+            retry.hurry();
+        }
         if self.reached.load(Ordering::Relaxed) {
             retry.progress();
         }
         Patience { retry, halt: self.halt.clone(), report: self.report }
     }
 
-    /// Asks one after the other until one answers with what was asked for. What
-    /// the registry itself says is what counts.
-    fn ask(&self, ask: &Ask) -> Result<Response, Error> {
-        let (registry, mirrors) = match self.servers.split_last() {
-            Some(servers) => servers,
-            None => return Err(Error::refused("nobody to ask")),
-        };
-        for mirror in mirrors.iter().filter(|mirror| !mirror.is_down()) {
-            match mirror.ask(&self.client, ask) {
-                Ok(response) => return Ok(response),
-                Err(error) => {
-                    // It may not have the image, but where it cannot be reached it costs time with each request.
-                    mirror.set_down(error.unreachable);
-                    let name = mirror.mirror_name().unwrap_or_default();
-                    self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
-                }
+    /// Asks one after the other until one answers with what was asked for: the
+    /// answer, and who gave it. What the registry itself says is what counts,
+    /// but for a mirror that may say otherwise the next time.
+    fn ask(&self, ask: &Ask, again: bool) -> Result<(Response, usize), Error> {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        // What came last from a mirror was wrong.
+        if again {
+            order.reverse();
+        }
+        let mut answer = Err(Error::refused("nobody to ask"));
+        let mut hope = false;
+        for index in order {
+            let Some(server) = self.servers.get(index) else { continue };
+            let mirror = server.mirror_name();
+            if mirror.is_some() && server.is_down() {
+                hope = true;
+                continue;
             }
+            let error = match server.ask(&self.client, ask) {
+                Ok(response) => return Ok((response, index)),
+                Err(error) => error,
+            };
+            let Some(name) = mirror else {
+                answer = Err(error);
+                continue;
+            };
+            if error.unreachable {
+                server.put_down();
+            }
+            hope |= error.retry;
+            self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
         }
-        let answer = registry.ask(&self.client, ask);
-        if answer.as_ref().is_err_and(|error| error.unreachable) {
-            // All are tried again after a while.
-            mirrors.iter().for_each(|mirror| mirror.set_down(false));
+        answer.map_err(|error| Error { retry: error.retry || hope, unreachable: error.unreachable || hope, ..error })
+    }
+
+    /// A mirror whose answer broke off is not asked for the rest.
+    fn put_down(&self, index: usize) {
+        if let Some(server) = self.servers.get(index).filter(|server| server.mirror_name().is_some()) {
+            server.put_down();
         }
-        answer
+    }
+
+    /// Whether that was asked for before: what came then was not what it should be.
+    fn is_again(&self, what: &str) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = asked.iter().any(|known| known == what);
+        if !again {
+            asked.push(what.into());
+        }
+        again
     }
 }
 
@@ -224,11 +266,13 @@ impl Source for Registry {
         let ask = Ask { method: Method::Head, ..Ask::get(&what, oci::ACCEPT) };
         let mut patience = self.0.patience();
         loop {
-            match self.0.ask(&ask) {
-                Ok(answer) => {
+            match self.0.ask(&ask, false) {
+                Ok((answer, _)) => {
                     let digest = answer.headers.get("docker-content-digest");
                     return Ok(digest.and_then(|text| Digest::parse(text).ok()));
                 }
+                // Some servers cannot do HEAD: GET tells whether it is that.
+                Err(error) if error.status.is_some() => return Ok(None),
                 Err(error) => patience.wait(error)?,
             }
         }
@@ -238,7 +282,7 @@ impl Source for Registry {
         let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
         match self.whole(&tag, oci::ACCEPT) {
             Ok(manifest) => Ok(Some(manifest)),
-            Err(error) if error.is_missing => Ok(None),
+            Err(error) if error.status == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -249,13 +293,25 @@ impl Source for Registry {
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
         let (shared, what) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
-        let patience = shared.patience();
-        let open = move |from| shared.ask(&Ask { from, ..Ask::get(&what, "*/*") });
+        let (patience, again) = (shared.patience(), shared.is_again(&what));
+        let mut last = None;
+        let open = move |from: u64, progress: bool| {
+            if let Some(index) = last.filter(|_| !progress) {
+                shared.put_down(index);
+            }
+            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&what, "*/*") }, again)?;
+            last = Some(index);
+            Ok(response)
+        };
         Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), patience)?))
     }
 
     fn another(&self) -> Box<dyn Source> {
         Box::new(self.clone())
+    }
+
+    fn hurry(&mut self) {
+        self.0.hurried.store(true, Ordering::Relaxed);
     }
 
     fn give_up(&self) {
@@ -265,12 +321,12 @@ impl Source for Registry {
 
 /// Opens what a URL names, which is no registry's.
 pub fn opener(manner: &Manner) -> archive::Open {
-    let (client, policy, report) = (manner.client(), manner.retry, *manner.report);
+    let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());
         let patience = Patience { retry: Retry::new(policy), halt: Halt::default(), report };
         let mut version = None;
-        let open = move |from| {
+        let open = move |from, _| {
             let response = server::fetch(&client, &url, from)?;
             let tag = |name| response.headers.get(name).map(String::from);
             let is = tag("etag").or_else(|| tag("last-modified"));

@@ -36,6 +36,12 @@ pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Rep
     stack(layers, 2, dir, "", target, report)
 }
 
+/// Mounts `folder` at `target`, with `parts/upper` for what is written and
+/// `parts/work` for overlayfs itself: the folder stays as it is.
+pub fn mount_over(folder: &Path, parts: &Path, target: &Path, report: &Report) -> Result<(), Error> {
+    stack(&[Layer::Folder(folder.into())], 1, parts, ",upperdir=upper,workdir=work", target, report)
+}
+
 /// Mounts at least so many lowers with these `options` at `target`.
 fn stack(
     layers: &[Layer],

@@ -20,8 +20,8 @@ pub struct Error {
     pub unreachable: bool,
     /// What the source itself asked us to wait.
     pub retry_after_s: Option<u64>,
-    /// The source answers, and does not have it.
-    pub is_missing: bool,
+    /// What an HTTP server answered.
+    pub status: Option<u16>,
     /// What of the image it is about; empty for the image itself.
     pub object: String,
     pub text: String,
@@ -32,7 +32,7 @@ impl Error {
     /// An answer, and a final one.
     pub fn refused(text: &str) -> Error {
         let (object, text) = (String::new(), text.into());
-        Error { retry: false, unreachable: false, retry_after_s: None, is_missing: false, object, text, hint: None }
+        Error { retry: false, unreachable: false, retry_after_s: None, status: None, object, text, hint: None }
     }
 
     /// No answer, or none that says anything about the image.
@@ -99,6 +99,8 @@ pub trait Source: Send + Sync {
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
+    /// The image is stored already: there is no reason for much patience.
+    fn hurry(&mut self) {}
     /// The same source for another thread.
     fn another(&self) -> Box<dyn Source>;
     /// Nothing is wanted any more, by nobody who has this source: who waits in it returns.

@@ -138,6 +138,15 @@ impl Store {
         self.durable
     }
 
+    /// What was written to the store is on its disk when this returns.
+    pub fn flush(&self) -> io::Result<()> {
+        if !self.durable {
+            return Ok(());
+        }
+        let synced = sys::machine::syncfs(File::open(&self.root)?.as_fd());
+        synced.map_err(|error| io::Error::from_raw_os_error(error.errno))
+    }
+
     /// A folder of this process's own, for what need not stay.
     pub fn scratch(&self) -> &Path {
         &self.tmp
@@ -177,6 +186,11 @@ impl Store {
         }
         symlink(self.root.join("empty"), claim.join("empty"))?;
         Ok(claim)
+    }
+
+    /// Where the folders of containers that run are.
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
     }
 
     /// Removes a container's folder.

@@ -6,7 +6,6 @@
 //! times) is kept in `Lates` and settled when the archive has ended.
 
 mod below;
-pub mod copy;
 mod hardlink;
 mod late;
 mod resolve;

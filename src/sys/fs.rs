@@ -50,6 +50,8 @@ pub struct Space {
     pub total_inodes: u64,
     /// The file system's magic number (`statfs(2)`).
     pub kind: u64,
+    /// How it is mounted here: `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV`, `MS_NOEXEC`, and others.
+    pub flags: u64,
 }
 
 /// The major and minor number in a `dev_t`.
@@ -324,6 +326,7 @@ pub fn statfs(file: BorrowedFd<'_>) -> Result<Space> {
         free_inodes: stat.f_ffree as u64,
         total_inodes: stat.f_files as u64,
         kind: stat.f_type as u64,
+        flags: stat.f_flags as u64,
     })
 }
 

@@ -5,10 +5,13 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 pub use libc::{
-    EACCES, EAGAIN, EBUSY, EDQUOT, EEXIST, EINTR, EINVAL, EIO, EISDIR, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC, ENOSYS,
-    ENOTDIR, ENOTEMPTY, EPERM, EROFS,
+    EACCES, EAGAIN, EBUSY, EDQUOT, EEXIST, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC,
+    ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS,
 };
 
+pub mod bpf;
+pub mod capabilities;
+pub mod crc32;
 pub mod fs;
 pub mod io;
 pub mod loopdev;

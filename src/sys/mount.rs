@@ -2,11 +2,12 @@
 
 use super::{cvt, cvt_long, Result};
 use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null;
 
 pub use libc::{
     MNT_DETACH, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_RELATIME, MS_REMOUNT,
-    MS_SLAVE, MS_STRICTATIME, UMOUNT_NOFOLLOW,
+    MS_SHARED, MS_SLAVE, MS_STRICTATIME, MS_UNBINDABLE, UMOUNT_NOFOLLOW,
 };
 
 /// Mounts a new file system of type `kind`; `data` is its option string.
@@ -66,5 +67,56 @@ pub fn umount(target: &CStr, flags: libc::c_int) -> Result<()> {
 pub fn pivot_root(new_root: &CStr, put_old: &CStr) -> Result<()> {
     // SAFETY: both paths are NUL-terminated.
     cvt_long("pivot_root", unsafe { libc::syscall(libc::SYS_pivot_root, new_root.as_ptr(), put_old.as_ptr()) })?;
+    Ok(())
+}
+
+/// Linux, mount.h: what fsconfig(2) is asked for.
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+
+/// A new file system of type `kind`, yet to be told its options (Linux 5.2).
+pub fn fs_open(kind: &CStr) -> Result<OwnedFd> {
+    const CLOEXEC: u32 = 1;
+    // SAFETY: the name is NUL-terminated.
+    let fd = cvt_long("fsopen", unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOEXEC) })?;
+    // SAFETY: a fresh descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// One option of a file system of [`fs_open`]: `key=value`, or `key` alone.
+pub fn fs_option(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> Result<()> {
+    let command = if value.is_some() { FSCONFIG_SET_STRING } else { FSCONFIG_SET_FLAG };
+    let value = value.map_or(null(), CStr::as_ptr);
+    // SAFETY: both strings are NUL-terminated and live through the call; a flag has no value.
+    cvt_long("fsconfig", unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0)
+    })?;
+    Ok(())
+}
+
+/// Makes the file system of [`fs_open`] a mount that is nowhere yet.
+pub fn fs_mount(context: BorrowedFd<'_>) -> Result<OwnedFd> {
+    const CLOEXEC: u32 = 1;
+    let none = null::<libc::c_char>();
+    // SAFETY: this command takes neither key nor value.
+    cvt_long("fsconfig", unsafe {
+        libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, none, none, 0)
+    })?;
+    // SAFETY: takes numbers only.
+    let fd = cvt_long("fsmount", unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOEXEC, 0) })?;
+    // SAFETY: a fresh descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Puts the mount of [`fs_mount`] at what `target` (of `O_PATH`) stands for.
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
+    /// Both paths are empty: the descriptors themselves.
+    const EMPTY_PATHS: u32 = 0x4 | 0x40;
+    // SAFETY: both descriptors are borrowed, and the paths are NUL-terminated.
+    cvt_long("move_mount", unsafe {
+        let (mount, target) = (mount.as_raw_fd(), target.as_raw_fd());
+        libc::syscall(libc::SYS_move_mount, mount, c"".as_ptr(), target, c"".as_ptr(), EMPTY_PATHS)
+    })?;
     Ok(())
 }

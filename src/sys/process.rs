@@ -127,9 +127,23 @@ pub fn unshare(flags: libc::c_int) -> Result<()> {
     Ok(())
 }
 
+/// Joins a namespace by what stands for it; one of processes is then its children's.
+pub fn setns(namespace: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: the descriptor is borrowed for the call; 0 is any kind.
+    cvt("setns", unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
 pub fn setsid() -> Result<()> {
     // SAFETY: takes nothing.
     cvt("setsid", unsafe { libc::setsid() })?;
+    Ok(())
+}
+
+/// This process leads a group of its own.
+pub fn own_group() -> Result<()> {
+    // SAFETY: takes numbers only.
+    cvt("setpgid", unsafe { libc::setpgid(0, 0) })?;
     Ok(())
 }
 
@@ -153,11 +167,12 @@ pub fn setuid(uid: u32) -> Result<()> {
     Ok(())
 }
 
-/// Sets the soft and the hard limit of open files.
-pub fn set_open_files_max(limit: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: limit as libc::rlim_t, rlim_max: limit as libc::rlim_t };
-    // SAFETY: the struct is ours and lives through the call.
-    cvt("setrlimit", unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+/// Sets the soft and the hard limit of a resource, by Linux's number; `u64::MAX` is none.
+pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limits = [soft, hard];
+    let old = null::<u64>();
+    // SAFETY: two numbers of 64 bits are the kernel's rlimit64; the old ones are not asked for.
+    cvt_long("prlimit", unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limits.as_ptr(), old) })?;
     Ok(())
 }
 

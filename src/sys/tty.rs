@@ -99,3 +99,10 @@ pub fn set_controlling(fd: BorrowedFd<'_>) -> Result<()> {
     cvt("ioctl(TIOCSCTTY)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSCTTY as _, 0) })?;
     Ok(())
 }
+
+/// This process's group is the one that the terminal on standard input is read by and sends signals to.
+pub fn set_foreground() -> Result<()> {
+    // SAFETY: takes numbers only; getpgrp cannot fail.
+    cvt("tcsetpgrp", unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, libc::getpgrp()) })?;
+    Ok(())
+}

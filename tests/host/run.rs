@@ -29,7 +29,7 @@ fn environment_folder_user_and_name() {
     let image = host.layout("guest", images::guest(&host.payload));
     let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat()).out;
     let env = run(&["-e", "A=1", "--env=FROM=line", &image, "env"]);
-    for line in ["PATH=/bin:/", "A=1", "FROM=line", "HOME=/home/guest", "container=oci"] {
+    for line in ["PATH=/bin:/", "A=1", "FROM=line", "HOME=/home/guest", "container=podman"] {
         assert!(env.lines().any(|other| other == line), "{line}");
     }
     assert_eq!(run(&[&image, "cwd"]), "/home/guest\n");
@@ -42,6 +42,154 @@ fn environment_folder_user_and_name() {
     assert_eq!(run(&[&image, "pid1"]), "1 /payload pid1\n");
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(run(&[&image, "hostname"]), host_name, "the host's own name, and the host keeps it");
+}
+
+/// Files, the host's own variables, and what is unset, in podman's order.
+#[test]
+fn environment_from_elsewhere() {
+    let Some(host) = Host::new("environment") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let file = host.dir.join("job.env");
+    std::fs::write(&file, "# a job\nFROM=file\nKEY=\"one\ntwo\"\nOCINIT_A\n").unwrap();
+    let run = |words: &[&str]| {
+        let mut command = host.command(&[&["run"], words, &[&image, "env"]].concat());
+        command.env_clear().env("OCINIT_A", "1").env("OCINIT_B", "2").env("PATH", "/none");
+        Ended::new(&command.output().unwrap())
+    };
+    let file = file.to_string_lossy();
+    let out = run(&["-e", "FROM=line", "--env-file", &file]).out;
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let want = ["PATH=/bin:/", "container=podman", "FROM=line", "KEY=one", "two", "OCINIT_A=1"];
+    let end = [&format!("HOSTNAME={}", name.trim_end()), "HOME=/root"];
+    assert_eq!(out.lines().collect::<Vec<_>>(), [&want[..], &end].concat());
+    let named = run(&["-e", "OCINIT_*", "--unsetenv", "FROM", "-e", "OCINIT_NONE"]).out;
+    let lines: Vec<&str> = named.lines().take(4).collect();
+    assert_eq!(lines, ["PATH=/bin:/", "container=podman", "OCINIT_A=1", "OCINIT_B=2"]);
+    let own = run(&["--unsetenv-all", "--env-host"]).out;
+    assert_eq!(own.lines().take(3).collect::<Vec<_>>(), ["OCINIT_A=1", "OCINIT_B=2", "PATH=/none"]);
+    let missing = run(&["--env-file", "/nowhere/job.env"]);
+    assert!(
+        missing.code == 125 && missing.err.contains("--env-file /nowhere/job.env: no such file"),
+        "{}",
+        missing.err
+    );
+    std::fs::write(host.dir.join("bad.env"), "=x\n").unwrap();
+    let bad = run(&["--env-file", &host.dir.join("bad.env").to_string_lossy()]);
+    assert!(bad.code == 125 && bad.err.contains("bad.env: «=x» has no name"), "{}", bad.err);
+}
+
+/// A line of one of our own files in `/proc`, blanks made single.
+fn line_of(text: &str, start: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn groups_mask_limits_and_score() {
+    let Some(host) = Host::new("attributes") else { return };
+    let image = host.layout("guest", images::guest(&host.payload));
+    let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat());
+    let groups = run(&["--group-add", "7", "--group-add=root", "--group-add", "wheel", &image, "id"]).out;
+    assert_eq!(line_of(&groups, "Groups:"), "Groups: 0 7 77 100");
+    assert!(run(&["--group-add", "nosuch", &image]).err.contains("--group-add: no group «nosuch» in the image's"));
+    let status = |words: &[&str]| run(&[words, &[&image, "cat", "/proc/self/status"]].concat()).out;
+    assert_eq!(line_of(&status(&[]), "Umask:"), "Umask: 0022");
+    assert_eq!(line_of(&status(&["--umask", "0077", "--umask=27"]), "Umask:"), "Umask: 0027");
+    let limits = |words: &[&str]| run(&[words, &[&image, "cat", "/proc/self/limits"]].concat()).out;
+    let some = limits(&["--ulimit", "nofile=100:200", "--ulimit=core=0", "--ulimit", "nofile=64:128"]);
+    assert_eq!(line_of(&some, "Max open files"), "Max open files 64 128 files");
+    assert_eq!(line_of(&some, "Max core file size"), "Max core file size 0 0 bytes");
+    let ours = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let host_limits = limits(&["--ulimit", "host"]);
+    for name in ["Max open files", "Max processes"] {
+        assert_eq!(line_of(&host_limits, name), line_of(&ours, name));
+    }
+    let score = |words: &[&str]| run(&[words, &[&image, "cat", "/proc/self/oom_score_adj"]].concat()).out;
+    assert_eq!(score(&["--oom-score-adj", "500"]), "500\n");
+    assert_eq!(score(&[]), std::fs::read_to_string("/proc/self/oom_score_adj").unwrap());
+}
+
+/// Of the machine, of the image, or of neither.
+#[test]
+fn time_zones() {
+    let Some(host) = Host::new("zones") else { return };
+    let zone = |bytes: &str| ocinit::host::image::Entry::file("usr/share/zoneinfo/Mars/Base", 0o644, bytes);
+    // Where the image's own leads is not written to.
+    let link = ocinit::host::image::Entry::symlink("etc/localtime", "/data/plain");
+    let good = host.layout("good", images::odd(&host.payload, &[zone("TZif of Mars"), link], "", "/"));
+    let bad = host.layout("bad", images::odd(&host.payload, &[zone("no zone")], "", "/"));
+    let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat());
+    assert_eq!(run(&["--tz", "Mars/Base", &good, "cat", "/etc/localtime"]).out, "TZif of Mars");
+    assert_eq!(run(&["--tz=Mars/Base", &good, "cat", "/data/plain"]).out, "no program\n");
+    for (zone, image) in [("Mars/Base", &bad), ("Mars/Other", &good)] {
+        let ended = run(&["--tz", zone, image, "hello"]);
+        assert!(ended.code == 125 && ended.err.contains("no such time zone"), "{}", ended.err);
+    }
+    let own = std::fs::read("/etc/localtime").ok();
+    let seen = run(&["--tz", "local", &good, "cat", "/etc/localtime"]).out;
+    let image_own = "no program\n".to_string();
+    assert_eq!(seen, own.map_or(image_own, |bytes| String::from_utf8_lossy(&bytes).into_owned()));
+}
+
+#[test]
+fn names_of_host_and_container() {
+    let Some(host) = Host::new("names") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat()).out;
+    let ns = |text: &str| line_of(text, "uts ");
+    let own = std::fs::read_link("/proc/self/ns/uts").unwrap();
+    let own = format!("uts {}", own.display());
+    assert_eq!(ns(&run(&["--uts=host", &image, "ns"])), own);
+    assert_ne!(ns(&run(&[&image, "ns"])), own);
+    // As podman has it: in the host's network its own names are not the container's.
+    let hosts = run(&["--name", "db-1", "-h", "box", "--net=none", &image, "cat", "/etc/hosts"]);
+    assert!(hosts.ends_with("127.0.0.1\tbox db-1\n"), "{hosts}");
+}
+
+/// Our program, mounted in the container, is its process 1; the one under test has the host's own libraries.
+#[test]
+fn an_init_in_the_container() {
+    let Some(host) = Host::new("init") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let mut words = vec!["run".to_string(), "--init".into()];
+    for dir in ["/lib", "/lib64", "/usr/lib"] {
+        if Path::new(dir).exists() {
+            words.extend(["-v".into(), format!("{dir}:{dir}:ro")]);
+        }
+    }
+    let run = |rest: &[&str]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(rest.iter().copied()).collect();
+        host.ocinit(&words)
+    };
+    let init = run(&["--entrypoint", "payload", &image, "pid1"]);
+    assert_eq!(init.out, "2 /run/podman-init -- payload pid1\n", "{}", init.err);
+    assert_eq!(run(&[&image, "exit", "42"]).code, 42);
+    // Process 1 itself would have survived it.
+    assert_eq!(run(&[&image, "kill", "15"]).code, 143);
+    assert_eq!(run(&["--entrypoint", "/missing", &image]).code, 127);
+    assert_eq!(run(&["--entrypoint", "/data/plain", &image]).code, 126);
+    assert_eq!(run(&[&image, "orphan"]).out, "orphaned parent=0 zombies=0\n");
+    for signal in [libc::SIGTERM, libc::SIGUSR1] {
+        let rest = [image.as_str(), "trap", &signal.to_string()].map(String::from);
+        let words: Vec<&str> = words.iter().chain(&rest).map(String::as_str).collect();
+        let mut child = host.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        // SAFETY: takes two numbers; the process is our child and was not waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+        assert_eq!((line.as_str(), end_of(child).code), ("waiting\n", signal), "its handler's exit code");
+    }
+}
+
+#[test]
+fn a_container_that_runs_too_long() {
+    let Some(host) = Host::new("timeout") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let ended = host.ocinit(&["run", "--timeout", "1", &image, "sleep", "60"]);
+    assert_eq!((ended.code, ended.out.as_str()), (255, "sleeping\n"));
+    assert!(ended.err.contains("killed: it ran for 1 s (--timeout)"), "{}", ended.err);
+    assert_eq!(host.ocinit(&["run", "--timeout", "600", &image, "exit", "3"]).code, 3);
+    assert_eq!(host.ocinit(&["run", "--timeout", "0", &image, "exit", "4"]).code, 4);
 }
 
 #[test]
@@ -207,7 +355,7 @@ fn what_the_host_lacks_is_told() {
     let ended = host.ocinit(&["run", &image, "echo", "runs"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "runs\n"));
     let cgroup_v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    assert_eq!(ended.err.contains("WARN no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
+    assert_eq!(ended.err.contains("there is no cgroup v2 here"), !cgroup_v2, "{}", ended.err);
     // A limit above the host's own takes CAP_SYS_RESOURCE, the 24th.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let caps = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
@@ -216,7 +364,7 @@ fn what_the_host_lacks_is_told() {
     // SAFETY: writes into a value of its own type.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
     let needed = !may && limit.rlim_max < 1 << 20;
-    assert_eq!(ended.err.contains("left out: limit of 1048576 open files"), needed, "{}", ended.err);
+    assert_eq!(ended.err.contains("left out: limit nofile=1048576"), needed, "{}", ended.err);
 }
 
 #[test]

@@ -170,19 +170,22 @@ fn a_volume_may_be_named_from_the_current_folder() {
     assert_eq!(std::fs::read_to_string(host.dir.join("shared/a")).unwrap(), "kept\n");
 }
 
-/// `pull` leaves it to the next command to see that all is on the disk; `run` does so while the container runs.
+/// `pull` waits for the disk, unless it is told not to: then the next command does, or `run` while the container runs.
 #[test]
 fn what_is_not_on_the_disk_yet_is_written_down() {
     let Some(host) = Host::new("journal") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
     let journals = || host.stored("tmp").iter().map(|claim| host.stored(&format!("tmp/{claim}")).len()).sum::<usize>();
-    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    assert_eq!(host.ocinit(&["pull", "--sync=false", &image]).code, 0);
     assert_eq!(journals(), 1);
     assert_eq!(host.ocinit(&["pull", &image]).code, 0);
     assert_eq!(journals(), 0);
+    let waited = host.layout("waited", images::marked(&host.payload, "more"));
+    assert_eq!(host.ocinit(&["pull", &waited]).code, 0);
+    assert_eq!(journals(), 0);
     let other = host.layout("other", images::marked(&host.payload, "mark"));
     assert_eq!(host.ocinit(&["run", &other, "exit", "0"]).code, 0);
-    assert_eq!((journals(), host.stored("images").len()), (0, 2));
+    assert_eq!((journals(), host.stored("images").len()), (0, 3));
 }
 
 /// As after a power cut: another boot finds the list.
@@ -190,7 +193,7 @@ fn what_is_not_on_the_disk_yet_is_written_down() {
 fn after_a_power_cut_an_unsynced_image_is_fetched_again() {
     let Some(host) = Host::new("cut") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
-    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    assert_eq!(host.ocinit(&["pull", "--sync=false", &image]).code, 0);
     let [claim] = host.stored("tmp").try_into().unwrap();
     let [name] = host.stored(&format!("tmp/{claim}")).try_into().unwrap();
     let journal = host.store().join("tmp").join(claim).join(name);

@@ -160,3 +160,14 @@ fn damage_never_passes() {
         assert!(refused > good.len() * 3, "stream {n}: {refused} refused");
     }
 }
+
+/// Weights of literals that are all even: the fuzzer's. A code that could be shorter is none.
+#[test]
+fn a_code_of_zstd_literals_without_a_longest_is_refused() {
+    let frame = |weight: u8| {
+        let head = b"\x28\xb5\x2f\xfd\x20\x16\x8d\x00\x00\x62\x41\x03\x08\xe0\xe9\x00\xa0\x40";
+        [head.as_slice(), &[weight], b"\x95\x02\xff\xf0\xf3\x0f\x00"].concat()
+    };
+    assert_eq!(inflate(&frame(0x5d), 50).unwrap().0.len(), 22);
+    assert_eq!(inflate(&frame(0xa1), 50), Err("zstd: bad compressed data".into()));
+}

@@ -132,3 +132,24 @@ fn case_25_implied_parents() {
     let meta = upper.meta(".");
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.mtime()), (0o1700, 3, 11));
 }
+
+/// One by one through all the layers, these marks would take the better part of an hour.
+#[test]
+fn many_whiteouts_over_many_layers() {
+    if !ready() {
+        return;
+    }
+    let mut world = World::new();
+    let d = Member { mode: 0o2711, uid: 5, mtime: 44, ..Member::new("d", b'5') };
+    let bottom = world.unpack(&Tar::new().add(&d).dir("d/sub").file("d/sub/n7", b"").end(), &[]).unwrap();
+    let small = world.unpack(&Tar::new().file("a/b", b"").file("d/n5", b"").end(), &[&bottom.dir]).unwrap();
+    let marks = |tar: Tar, dir: &str| (0..30_000).fold(tar, |tar, i| tar.file(&format!("{dir}.wh.n{i}"), b""));
+    let parents = (0..30_000).fold(Tar::new(), |tar, i| tar.file(&format!("p{i}/.wh.x"), b""));
+    let tar = ["", "d/", "d/sub/"].iter().fold(parents, |tar, dir| marks(tar, dir));
+    let mut lowers = vec![&*small.dir; 498];
+    lowers.push(&bottom.dir);
+    let upper = world.unpack(&tar.end(), &lowers).unwrap();
+    assert_eq!(upper.paths(), ["d", "d/n5", "d/sub", "d/sub/n7"]);
+    assert!(upper.is_whiteout("d/n5") && upper.is_whiteout("d/sub/n7"));
+    assert_eq!((upper.meta("d").mode() & 0o7777, upper.meta("d").uid(), upper.meta("d").mtime()), (0o2711, 5, 44));
+}

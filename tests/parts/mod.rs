@@ -15,8 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Mutex;
+use std::time::Duration;
 
 const PAYLOAD: &str = "tests/payload/payload.rs";
+
+/// What a test waits for comes sooner, or never.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The payload as a static binary: made when it is older than its source.
 pub fn payload() -> Vec<u8> {

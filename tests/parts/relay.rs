@@ -93,8 +93,10 @@ impl Relay {
 
     /// Returns when `enough` holds.
     pub fn until(&self, enough: impl Fn(&Counts) -> bool) {
-        let changed = self.shared.changed.wait_while(self.shared.lock(), |state| !enough(&state.counts));
-        drop(changed.unwrap());
+        let is_early = |state: &mut State| !enough(&state.counts);
+        let waited = self.shared.changed.wait_timeout_while(self.shared.lock(), super::PATIENCE, is_early);
+        let (state, waited) = waited.unwrap();
+        assert!(!waited.timed_out(), "never: {:?}", state.counts);
     }
 
     /// Nobody listens there any more, and what was connected is cut.

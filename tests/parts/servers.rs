@@ -2,11 +2,15 @@
 
 use ocinit::sys::io::pipe;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+
+/// The path of a request that is the tests' own.
+const FLUSH: &str = "flush";
 
 /// What a program has said, and whether it may say more.
 #[derive(Default)]
@@ -47,8 +51,26 @@ impl Daemon {
     /// Returns when it has said that.
     pub fn until(&self, text: &str) {
         let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
-        let log = self.log.1.wait_while(self.log.0.lock().unwrap(), is_silent).unwrap();
+        let waited = self.log.1.wait_timeout_while(self.log.0.lock().unwrap(), super::PATIENCE, is_silent);
+        let log = waited.unwrap().0;
         assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
+    }
+
+    /// The lines of a registry's access log about `method`. All are there that came before.
+    pub fn asked(&self, method: &str) -> Vec<String> {
+        self.flush();
+        let lines = self.said(&format!("\"{method} /v2/"));
+        lines.into_iter().filter(|line| !line.contains(FLUSH)).collect()
+    }
+
+    /// Asks for something of its own, and waits for the log to tell of it: what came before is told then.
+    pub fn flush(&self) {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let path = format!("/v2/{FLUSH}-{}-", COUNT.fetch_add(1, Ordering::SeqCst));
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        self.until(&path);
     }
 
     /// All that it has said with `text` in it.

@@ -73,6 +73,33 @@ fn asked_to_end_during_a_pull() {
     seen.ends(POWER_DOWN);
 }
 
+/// Ctrl-Alt-Del while a container waits: it is asked by its own signal and in its own time, and nothing more runs.
+#[test]
+fn asked_to_end_while_a_container_runs() {
+    let Some(lab) = lab() else { return };
+    let stop = |name: &str, flags: &str| {
+        let monitor = lab.dir.join(name);
+        let words = format!(r#"b2c.run="{flags} pull:payload trap 10" b2c.run="pull:payload echo not reached""#);
+        let mut keys = None;
+        let socket = format!("socket,id=keys,path={},server=on,wait=off", monitor.display());
+        let chardev = ["-chardev", &socket, "-mon", "chardev=keys"].map(String::from);
+        let seen = lab.boot_watched(name, &words, |machine| machine.extra.extend(chardev), &mut |line| {
+            if line == "waiting" {
+                let mut stream = UnixStream::connect(&monitor).unwrap();
+                stream.write_all(b"sendkey ctrl-alt-delete\n").unwrap();
+                keys = Some(stream);
+            }
+            false
+        });
+        assert!(keys.is_some() && seen.lines().all(|line| line != "not reached"));
+        seen
+    };
+    stop("stop_signal", "--stop-signal=USR1").over(10, POWER_DOWN);
+    stop("stop_init", "--init --stop-signal SIGUSR1").over(10, POWER_DOWN);
+    // Process 1 does not die of a TERM that it has no handler for.
+    stop("stop_timeout", "--stop-timeout=1").over(137, POWER_DOWN);
+}
+
 /// A container that makes its console non-blocking, and what it then writes.
 #[test]
 fn nothing_is_lost_on_a_non_blocking_console() {

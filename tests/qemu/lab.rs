@@ -95,6 +95,17 @@ impl Lab {
 
     /// As [`Lab::boot`], and pulls the plug when a line has `enough` in it.
     pub fn boot_until(&self, name: &str, words: &str, change: impl FnOnce(&mut Machine), enough: &str) -> Seen {
+        self.boot_watched(name, words, change, &mut |line| !enough.is_empty() && line.contains(enough))
+    }
+
+    /// As [`Lab::boot`], and gives each line to `enough`, which pulls the plug where it says so.
+    pub fn boot_watched(
+        &self,
+        name: &str,
+        words: &str,
+        change: impl FnOnce(&mut Machine),
+        enough: &mut dyn FnMut(&str) -> bool,
+    ) -> Seen {
         let host = self.registry.for_guest();
         let words = words.replace("pull:", &format!("--tls-verify=false docker://{host}/")).replace("REGISTRY", &host);
         let dress = if words.contains("b2c.log=") { "" } else { " b2c.log=plain" };
@@ -105,7 +116,7 @@ impl Lab {
         change(&mut machine);
         let boot = {
             let _place = Place::take();
-            machine.boot_until(&mut |_, _| {}, &mut |line| !enough.is_empty() && line.contains(enough)).unwrap()
+            machine.boot_until(&mut |_, _| {}, enough).unwrap()
         };
         tell(name, &boot);
         let seen = Seen { boot };

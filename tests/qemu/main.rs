@@ -15,5 +15,6 @@ mod ends;
 mod golden;
 mod https;
 mod lab;
+mod limits;
 mod machine;
 mod pipelines;

@@ -11,7 +11,7 @@ pub const PASSWORD: &str = "corr:ect horse";
 pub const CREDS: &str = "--creds=jane:corr:ect horse";
 
 /// A registry's `auth` section for the one user: bcrypt by perl's crypt(3).
-fn htpasswd(dir: &Path) -> Value {
+pub fn htpasswd(dir: &Path) -> Value {
     let crypt = r#"print crypt($ARGV[0], "\$2y\$05\$abcdefghijklmnopqrstuu")"#;
     let hash = Command::new("perl").args(["-e", crypt, PASSWORD]).output().expect("perl").stdout;
     let (file, hash) = (dir.join("htpasswd"), String::from_utf8(hash).unwrap());
@@ -67,7 +67,8 @@ fn blobs_that_another_server_sends() {
     let registry = house.registry(&parts);
     house.client.done(&["--tls-verify=false", CREDS, &demo(registry.address)]);
     house.is_whole();
-    let asked = files.said("GET ");
+    files.flush();
+    let asked = files.said("GET /docker/");
     assert!(asked.len() > crate::LAYERS, "{asked:?}");
     assert!(asked.iter().all(|line| line.ends_with("authorization=«-»")), "{asked:?}");
 }

@@ -263,8 +263,11 @@ fn case_33_an_expired_token_is_fetched_once() {
     assert!(trial.fake.seen().len() <= 4, "{:?}", trial.fake.seen());
 }
 
+/// An answer to who wants the layer from a byte on.
+type Part = fn(&Arc<[u8]>, usize) -> ResponseBox;
+
 /// The layer's connection is reset in the middle; what is asked for then is answered by `resumed`.
-fn resumed(name: &str, resumed: fn(&Arc<[u8]>, usize) -> ResponseBox) -> Option<Trial> {
+fn resumed(name: &str, resumed: Part) -> Option<Trial> {
     let fault = move |_: &str, blobs: &Blobs| -> crate::Fault {
         let layer = blobs.layers[0].clone();
         Box::new(move |ask| ask.range.map(|from| resumed(&layer, from)))
@@ -284,7 +287,7 @@ fn case_33_a_part_that_is_not_the_one() {
     let last = trial.fake.seen().pop().unwrap();
     assert_eq!(last.range, None, "starts anew");
     // Another length of the whole, no length, no range at all.
-    let lies: [fn(&Arc<[u8]>, usize) -> ResponseBox; 3] = [
+    let lies: [Part; 3] = [
         |layer, from| part(&Arc::from(&layer[..layer.len() - 1]), Some(from)),
         |layer, from| relabeled(layer, from, "bytes */*"),
         |layer, from| relabeled(layer, from, ""),

@@ -138,6 +138,10 @@ impl Literals {
             return Err(Error::Data);
         }
         *weights.get_mut(count).ok_or(Error::Data)? = left.ilog2() as u8 + 1;
+        // The longest codes are two at least: without them all might be shorter, and zstd itself refuses that.
+        if weights.iter().filter(|weight| **weight == 1).count() < 2 {
+            return Err(Error::Data);
+        }
         let mut at = 0;
         for weight in 1..=code_bits as u8 {
             for (symbol, _) in weights.iter().enumerate().filter(|(_, w)| **w == weight) {

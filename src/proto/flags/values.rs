@@ -1,24 +1,25 @@
 //! The values of flags.
 
-use super::{PullPolicy, Volume};
+use super::asked::{Dns, Namespace};
+use super::PullPolicy;
 use crate::proto::authfile::Credentials;
-use crate::proto::volume::is_name;
-use crate::proto::{oci, words};
+use crate::proto::{oci, options, signal_name};
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
-pub(super) fn truth(value: Option<&str>) -> Result<bool, String> {
+pub(super) fn truth(value: &str) -> Result<bool, String> {
     match value {
-        None | Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
-        Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
-        Some(other) => Err(["«", other, "» is not true or false"].concat()),
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        other => Err(["«", other, "» is not true or false"].concat()),
     }
 }
 
 /// A JSON array of strings is the list, as podman documents it; all else is one
 /// word, and an empty one is none. (From bytes, as documents are: a second reader
 /// of JSON, for text, would cost 3 KB.)
-pub(super) fn entry_point(text: String) -> Vec<String> {
+pub(super) fn entry_point(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
@@ -26,53 +27,140 @@ pub(super) fn entry_point(text: String) -> Vec<String> {
         Ok(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
         _ => None,
     };
-    list.unwrap_or_else(|| vec![text])
+    list.unwrap_or_else(|| vec![text.into()])
 }
 
-/// `NAME=value`, or `NAME` alone: our own value of it, nothing where unset.
-pub(super) fn environment(text: String, variable: words::Lookup) -> Result<Option<String>, String> {
-    match text.split_once('=') {
-        Some(("", _)) => Err(["«", &text, "» has no name"].concat()),
-        Some(_) => Ok(Some(text)),
-        None => Ok(variable(&text).map(|value| [&text, "=", &value].concat())),
+/// `NAME=value`, `NAME`, `NAME*`.
+pub(super) fn environment(text: &str) -> Result<String, String> {
+    match text.split('=').next() {
+        None | Some("") => Err(["«", text, "» has no name"].concat()),
+        Some(_) => Ok(text.into()),
     }
 }
 
-/// `HOST:CTR[:options]`.
-pub(super) fn volume(text: &str) -> Result<Volume, String> {
-    let mut parts = text.splitn(3, ':');
-    let source = parts.next().unwrap_or_default();
-    let Some(target) = parts.next() else {
-        return Err(["«", text, "»: write HOST:CONTAINER; volumes without a source are not there yet"].concat());
-    };
-    if !source.starts_with(['/', '.']) && !is_name(source) {
-        return Err(["«", source, "»: neither a path nor the name of a volume"].concat());
+pub(super) fn working_dir(text: &str) -> Result<String, String> {
+    match text.starts_with('/') {
+        true => Ok(text.into()),
+        false => Err("a working directory begins with /".into()),
     }
-    if !target.starts_with('/') {
-        return Err(["«", target, "»: a path in the container begins with /"].concat());
-    }
-    if target.split('/').all(|part| matches!(part, "" | "." | "..")) {
-        return Err(["«", target, "»: the container's own root cannot be a volume"].concat());
-    }
-    let mut read_only = false;
-    for option in parts.next().unwrap_or_default().split(',') {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            // Labels of SELinux, and the propagation that is ours anyway.
-            "" | "z" | "Z" | "rprivate" | "private" | "rslave" | "slave" | "exec" | "dev" | "suid" | "rbind" => {}
-            _ => return Err(["«", option, "» is not an option that is there"].concat()),
-        }
-    }
-    Ok(Volume { source: source.into(), target: target.into(), read_only })
 }
 
-/// Whether the container gets a network namespace of its own.
-pub(super) fn network(text: &str) -> Result<bool, String> {
+/// A group's name or number; podman's `keep-groups` is for those who are not root.
+pub(super) fn group(text: &str) -> Result<String, String> {
     match text {
-        "host" => Ok(false),
-        "none" => Ok(true),
-        _ => Err(["«", text, "» is not one of host, none"].concat()),
+        "keep-groups" | "" => Err(["«", text, "» is no group"].concat()),
+        _ => Ok(text.into()),
+    }
+}
+
+pub(super) fn umask(text: &str) -> Result<u32, String> {
+    super::mounts::mode(text)
+        .ok()
+        .filter(|mask| *mask <= 0o777)
+        .ok_or_else(|| ["«", text, "» is not an octal number up to 777"].concat())
+}
+
+pub(super) fn signal(text: &str) -> Result<i32, String> {
+    signal_name::parse(text).ok_or_else(|| ["«", text, "» is no signal"].concat())
+}
+
+/// A path below `/usr/share/zoneinfo` that does not lead out of it.
+pub(super) fn time_zone(text: &str) -> Result<String, String> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"/_+-".contains(&b);
+    match !text.is_empty() && !text.starts_with('/') && text.bytes().all(good) {
+        true => Ok(text.into()),
+        false => Err(["«", text, "» is no time zone such as Europe/Berlin or local"].concat()),
+    }
+}
+
+pub(super) fn restart(text: &str) -> Result<(), String> {
+    match text {
+        "no" => Ok(()),
+        _ => Err("only no is there: the machine runs its line once".into()),
+    }
+}
+
+pub(super) fn tries(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| ["«", text, "» is not a number of tries"].concat())
+}
+
+/// An address of a name server, or `none`.
+pub(super) fn dns(dns: &mut Dns, text: &str) -> Result<(), String> {
+    match text.parse::<IpAddr>() {
+        Ok(_) => dns.servers.push(text.into()),
+        Err(_) if text == "none" => dns.none = true,
+        Err(_) => return Err(["«", text, "» is neither an address nor none"].concat()),
+    }
+    Ok(())
+}
+
+/// A word that can stand in a line of `/etc/resolv.conf` or `/etc/hosts`.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    match !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+        true => Ok(text.into()),
+        false => Err(["«", text, "» is not one word"].concat()),
+    }
+}
+
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    match options::hostname(text) {
+        Ok(name) => Ok(name),
+        Err(_) => Err(["«", text, "» is no domain"].concat()),
+    }
+}
+
+/// `NAME:ADDRESS`; an address of IPv6 has colons, too. podman's `host-gateway` needs a bridge.
+pub(super) fn host(text: &str) -> Result<(String, String), String> {
+    let wrong = || ["«", text, "» is not NAME:ADDRESS"].concat();
+    let (name, address) = text.split_once(':').ok_or_else(wrong)?;
+    let bare = address.trim_start_matches('[').trim_end_matches(']');
+    bare.parse::<IpAddr>().map_err(|_| wrong())?;
+    Ok((word(name).map_err(|_| wrong())?, bare.into()))
+}
+
+/// `KEY=value`.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(["«", text, "» is not KEY=value"].concat()),
+    }
+}
+
+fn one_of(text: &str, all: &str) -> String {
+    ["«", text, "» is not one of ", all].concat()
+}
+
+pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
+    match text.split_once(':') {
+        None if matches!(text, "private" | "") => Ok(Namespace::Private),
+        None if text == "host" => Ok(Namespace::Host),
+        Some(("container", container)) => super::mounts::name(container).map(Namespace::Container),
+        Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(path.into())),
+        _ => Err(one_of(text, "private, host, container:NAME, ns:PATH")),
+    }
+}
+
+pub(super) fn ipc(text: &str) -> Result<Namespace, String> {
+    match text {
+        "none" => Ok(Namespace::Empty),
+        "shareable" => Ok(Namespace::Private),
+        _ => namespace(text),
+    }
+}
+
+/// There is no bridge here, and so no network that is private and of use.
+pub(super) fn network(text: &str) -> Result<Namespace, String> {
+    match (text, namespace(text)) {
+        ("none", _) => Ok(Namespace::Empty),
+        (_, Ok(found)) if found != Namespace::Private => Ok(found),
+        _ => Err(one_of(text, "host, none, container:NAME, ns:PATH")),
+    }
+}
+
+pub(super) fn user_namespace(text: &str) -> Result<(), String> {
+    match text {
+        "host" | "" => Ok(()),
+        _ => Err(["«", text, "»: only host is there"].concat()),
     }
 }
 
@@ -121,15 +209,15 @@ pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
 }
 
 /// A decimal number of units, of which fractions count to a millionth.
-fn scaled(number: &str, unit_us: u64) -> Option<u64> {
+pub(super) fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let read = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<u64>().ok() };
     let fraction = fraction.get(..6).unwrap_or(fraction);
     if whole.is_empty() && fraction.is_empty() {
         return None;
     }
-    let part_us = read(fraction)?.checked_mul(unit_us)? / 10u64.pow(fraction.len() as u32);
-    read(whole)?.checked_mul(unit_us)?.checked_add(part_us)
+    let part = read(fraction)?.checked_mul(unit)? / 10u64.pow(fraction.len() as u32);
+    read(whole)?.checked_mul(unit)?.checked_add(part)
 }
 
 /// `linux/ARCH[/VARIANT]`.

@@ -1,8 +1,10 @@
 //! A container's control group, version 2.
 
-use crate::report::Report;
+use super::resources;
+use crate::proto::flags::asked::Resources;
+use crate::report::{Failure, Outcome, Report};
 use crate::steps::memory;
-use crate::sys::machine;
+use crate::sys::{io_text, machine};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +15,6 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// deadlocked on memory»).
 const KEPT_BYTES: u64 = 16 << 20;
 
-/// A fork bomb leaves room for the others.
-const PIDS_MAX: &str = "2048";
-
 /// The beginning of the names of groups that are ours.
 pub const PREFIX: &str = "ocinit.";
 
@@ -23,19 +22,45 @@ pub const PREFIX: &str = "ocinit.";
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Makes the group `name`.
-    pub fn make(name: &str, report: &Report) -> Option<Cgroup> {
-        if !Path::new(CGROUPS).join("cgroup.controllers").exists() {
-            report.warn("container", "no cgroup v2 here: the container gets no control group of its own");
-            return None;
+    /// The group of a container that this process runs. `kept_bytes` is what of its memory a machine of ours keeps
+    /// for what else it does meanwhile; on another's there is nothing to divide.
+    pub fn make(asked: &Resources, kept_bytes: Option<u64>, report: &Report) -> Outcome<Option<Cgroup>> {
+        let settings = resources::settings(asked)?;
+        let group = match Cgroup::named(&std::process::id().to_string()) {
+            Ok(group) => group,
+            Err(why) => {
+                let why = ["no control group of its own: ", &why].concat();
+                if let Some(flag) = resources::first_flag(&settings) {
+                    return Err(Failure::new("container", [flag, ": ", &why].concat()));
+                }
+                report.warn("container", why);
+                return Ok(None);
+            }
+        };
+        if let Some(bytes) = kept_bytes {
+            group.limit_memory(bytes);
         }
-        let dir = Path::new(CGROUPS).join([PREFIX, name].concat());
+        match resources::apply(Path::new(CGROUPS), &group.0, &settings) {
+            Ok(()) => Ok(Some(group)),
+            Err(failure) => {
+                group.remove();
+                Err(failure)
+            }
+        }
+    }
+
+    /// The group `name`, with no limits.
+    pub fn named(name: &str) -> Result<Cgroup, String> {
+        let parent = Path::new(CGROUPS);
+        if !parent.join("cgroup.controllers").exists() {
+            return Err("there is no cgroup v2 here".into());
+        }
+        let dir = parent.join([PREFIX, name].concat());
         match fs::create_dir(&dir) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                report.warn("container", format_args!("no control group of its own: {}: {error}", dir.display()));
-                None
+                Err([&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
             }
-            _ => Some(Cgroup(dir)),
+            _ => Ok(Cgroup(dir)),
         }
     }
 
@@ -44,10 +69,8 @@ impl Cgroup {
         self.0.join(name)
     }
 
-    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going;
-    /// and podman's number of processes.
-    pub fn limit(&self, kept_bytes: u64) {
-        let _ = fs::write(self.file("pids.max"), PIDS_MAX);
+    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going.
+    fn limit_memory(&self, kept_bytes: u64) {
         if let Some(bytes) = memory::available_bytes() {
             // What an earlier one has left behind may be most of it: then half of the rest.
             let max = bytes.saturating_sub(KEPT_BYTES.saturating_add(kept_bytes)).max(bytes / 2);
@@ -66,7 +89,8 @@ impl Cgroup {
         self.remove();
     }
 
-    /// Ends what is left in the group, and removes it.
+    /// Ends what is left in the group, and removes it: where a container shares the machine's processes, its own do
+    /// not end with its first.
     pub fn remove(self) {
         if self.is_populated() {
             kill(&self.0);

@@ -1,18 +1,26 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
 use super::Surroundings;
+use crate::proto::env_file;
+use crate::proto::etc;
+use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::{self, Identity};
 use crate::report::{Failure, Outcome};
-use crate::sys::{fs as sysfs, Error, ENOENT};
-use std::ffi::CStr;
-use std::fs::File;
+use crate::steps::pull::Image;
+use crate::sys::{fs as sysfs, io_text, Error, ENOENT};
+use std::ffi::{CStr, CString};
+use std::fs::{File, Permissions};
 use std::io::Read;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 /// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
 const IMAGE_FILE_MAX: u64 = 1 << 20;
+/// More than exec(2) takes.
+const ENV_FILE_MAX: u64 = 1 << 20;
 
 /// Opens a file of the image, wherever its own symlinks lead inside it.
 fn open_inside(root: &Path, path: &CStr, flags: i32) -> crate::sys::Result<OwnedFd> {
@@ -20,11 +28,16 @@ fn open_inside(root: &Path, path: &CStr, flags: i32) -> crate::sys::Result<Owned
     sysfs::openat2(root.as_fd(), path, flags, 0, sysfs::RESOLVE_IN_ROOT | sysfs::RESOLVE_NO_MAGICLINKS)
 }
 
-/// A small regular file of the image as text; empty where there is none. It is
-/// looked at before it is opened: a FIFO would block, a device would answer.
-fn read_inside(root: &Path, path: &CStr) -> Result<String, String> {
+/// As [`read_inside`], as text.
+fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
+    read_inside(root, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A small regular file of the image; empty where there is none. It is looked
+/// at before it is opened: a FIFO would block, a device would answer.
+fn read_inside(root: &Path, path: &CStr) -> Result<Vec<u8>, String> {
     let place = match open_inside(root, path, sysfs::O_PATH) {
-        Err(error) if error.errno == ENOENT => return Ok(String::new()),
+        Err(error) if error.errno == ENOENT => return Ok(Vec::new()),
         result => result.map_err(|error| error.to_string())?,
     };
     let stat = sysfs::statat(place.as_fd(), c"").map_err(|error| error.to_string())?;
@@ -37,46 +50,137 @@ fn read_inside(root: &Path, path: &CStr) -> Result<String, String> {
     let file = open_inside(root, path, sysfs::O_RDONLY | sysfs::O_NONBLOCK).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     File::from(file).take(IMAGE_FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(bytes)
 }
 
-/// Who the image's USER, or the line's, is.
-pub fn identity(root: &Path, user: &str) -> Outcome<Identity> {
+/// The entries of the files of `--env-file`, in order.
+pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
+    let mut entries = Vec::new();
+    for path in paths {
+        let fail = |why: &str| Failure::new("container", ["--env-file ", path, ": ", why].concat());
+        let file = File::open(path).map_err(|error| fail(&io_text(&error)))?;
+        let mut text = String::new();
+        let read = file.take(ENV_FILE_MAX + 1).read_to_string(&mut text).map_err(|error| fail(&io_text(&error)))?;
+        if read as u64 > ENV_FILE_MAX {
+            return Err(fail("larger than 1 MiB"));
+        }
+        entries.extend(env_file::parse(&text).map_err(|why| fail(&why))?);
+    }
+    Ok(entries)
+}
+
+/// Who the image's USER, or the line's, is, with the groups that the line adds.
+pub fn identity(root: &Path, user: &str, groups: &[String]) -> Outcome<Identity> {
     let read = |path: &CStr, name: &str| {
-        read_inside(root, path)
+        read_text(root, path)
             .map_err(|why| Failure::new("container", ["user «", user, "»: the image's ", name, ": ", &why].concat()))
     };
     let passwd = read(c"etc/passwd", "/etc/passwd")?;
     let group = read(c"etc/group", "/etc/group")?;
-    passwd::resolve(user, &passwd, &group)
-        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))
+    let mut identity = passwd::resolve(user, &passwd, &group)
+        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
+    passwd::add_groups(&mut identity, groups, &group)
+        .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
+    Ok(identity)
 }
 
-/// `/etc/hostname`, `hosts`, `resolv.conf`: new files in the container's upper.
-/// Whatever the image has there is replaced and never followed: it could be a
-/// symlink out, a FIFO or a disk.
-pub fn write_own(line: &Container, root: &Path, hostname: &str, around: &Surroundings) -> Outcome<()> {
-    let fail = |name: &str, error: &str| Failure::new("container", ["/etc/", name, ": ", error].concat());
+/// `/etc` of the container, made where it is missing.
+fn open_etc(root: &Path) -> Result<OwnedFd, Error> {
     // Its errors show at the open below.
     let _ = open_inside(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
-    let etc = open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY);
-    let etc = etc.map_err(|error| fail("", &error.to_string()))?;
-    let hosts = ["127.0.0.1\tlocalhost ", hostname, "\n::1\tlocalhost\n"].concat();
-    let mut files = vec![(c"hostname", [hostname, "\n"].concat()), (c"hosts", hosts)];
-    if !line.own_resolv_conf && !line.no_network {
-        files.push((c"resolv.conf", around.resolv_conf.clone()));
+    open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)
+}
+
+/// A new file in `/etc`. Whatever the image has there is replaced and never
+/// followed: it could be a symlink out, a FIFO or a disk.
+fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
+    let write = || -> Result<(), Error> {
+        let etc = open_etc(root)?;
+        match sysfs::unlinkat(etc.as_fd(), name) {
+            Err(error) if error.errno != ENOENT => return Err(error),
+            _ => {}
+        }
+        let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
+        let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
+        sysfs::pwrite(file.as_fd(), bytes, 0).map(drop)
+    };
+    write().map_err(|error| {
+        Failure::new("container", ["/etc/", &name.to_string_lossy(), ": ", &error.to_string()].concat())
+    })
+}
+
+/// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
+/// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
+pub fn own(
+    line: &Container,
+    image: &Image,
+    dir: &Path,
+    network_of: Option<&Path>,
+    hostname: &str,
+    around: &Surroundings,
+) -> Outcome<Vec<(PathBuf, &'static str)>> {
+    let name = line.process.name.as_deref().unwrap_or_default();
+    let is_alone = line.namespaces.network == Namespace::Empty;
+    let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
+    let own_network = network_of.is_none();
+    if !line.files.no_hosts && own_network {
+        let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
+        files.push(("/etc/hosts", etc::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
     }
-    for (name, text) in files {
-        let write = || -> Result<(), Error> {
-            match sysfs::unlinkat(etc.as_fd(), name) {
-                Err(error) if error.errno != ENOENT => return Err(error),
-                _ => {}
-            }
-            let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
-            let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
-            sysfs::pwrite(file.as_fd(), text.as_bytes(), 0).map(drop)
-        };
-        write().map_err(|error| fail(&name.to_string_lossy(), &error.to_string()))?;
+    if !line.files.dns.none && !is_alone && own_network {
+        files.push(("/etc/resolv.conf", etc::resolv_conf(&around.resolv_conf, &line.files.dns)));
     }
-    Ok(())
+    let id = dir.file_name().unwrap_or_default().to_string_lossy();
+    files.push(match line.rights.privileged {
+        true => ("/run/.containerenv", etc::container_env(name, &id, &line.image.name(), &image.id.hex())),
+        false => ("/run/.containerenv", String::new()),
+    });
+    let folder = dir.join("own");
+    let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+        let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        Ok((path, target))
+    };
+    let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
+        .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
+    // In another's network, its names are valid.
+    let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
+        let path = network_of?.join("own").join(target.rsplit('/').next()?);
+        path.exists().then_some((path, target))
+    });
+    let all = written.map(|own| own.into_iter().chain(others).collect());
+    all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+}
+
+/// The machine's address, as it is seen by what is far away. Nothing is sent.
+fn address() -> Option<String> {
+    // A network for documentation (RFC 5737): there is no way to it but the default one.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
+}
+
+/// `/etc/localtime`: of the machine's zones, as podman has it, or else of the
+/// image's, since an initramfs has none.
+pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
+    let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
+    let inside = ["usr/share/zoneinfo/", zone].concat();
+    let on_machine = match zone {
+        "local" => "/etc/localtime".into(),
+        _ => ["/", &inside].concat(),
+    };
+    let bytes = match std::fs::read(on_machine) {
+        Ok(bytes) => bytes,
+        // A machine without a zone is in UTC.
+        Err(_) if zone == "local" => return Ok(()),
+        Err(_) => read_inside(root, &CString::new(inside).unwrap_or_default()).map_err(|why| fail(&why))?,
+    };
+    if !bytes.starts_with(b"TZif") {
+        let hint = "it is looked for in /usr/share/zoneinfo of the machine, then of the image (package tzdata)";
+        return Err(fail("no such time zone").hint(hint));
+    }
+    write_etc(root, c"localtime", &bytes)
 }

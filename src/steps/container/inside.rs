@@ -5,77 +5,42 @@
 //! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
 //! leads a mount out of it (CVE-2026-41579).
 
+use super::namespaces::Choice;
+use super::ops::{apply, Op};
+use super::place::open;
 use super::trouble::{Stage, Trouble};
+use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
-    fs, io, machine, mount, process, signal, socket, tty, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT, ENOSYS,
-    ENOTDIR,
+    fs, io, machine, mount, process, signal, socket, tty, Error, Result, EINVAL, ENOENT, ENOSYS, ENOTDIR,
 };
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-
-/// One change to the container's tree.
-pub enum Op {
-    /// A folder, made where it is missing; its parent is there.
-    Folder(CString),
-    /// An empty file, made where nothing is.
-    File(CString),
-    Node {
-        path: CString,
-        mode: u32,
-        device: (u32, u32),
-    },
-    Symlink {
-        path: CString,
-        target: CString,
-    },
-    /// A new file system; `optional` ones are left out where the kernel refuses.
-    Mount {
-        kind: &'static CStr,
-        path: CString,
-        flags: u64,
-        data: &'static CStr,
-        optional: bool,
-    },
-    /// A file or folder of the machine.
-    Bind {
-        source: CString,
-        path: CString,
-        read_only: bool,
-    },
-}
-
-impl Op {
-    /// The path that an error names.
-    pub fn path(&self) -> &CStr {
-        match self {
-            Op::Folder(path) | Op::File(path) => path,
-            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Bind { path, .. } => path,
-        }
-    }
-}
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// All that the child needs.
 pub struct Plan {
     /// The mounted root.
     pub root: CString,
     pub ops: Vec<Op>,
-    pub hostname: CString,
+    /// What is mounted below one of its volumes is to reach the machine.
+    pub shares_mounts: bool,
+    /// None where the machine's own is to be seen and set.
+    pub hostname: Option<CString>,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
-    /// What `oom_score_adj` is to be, where it is not to stay as ours.
-    pub oom_score_adj: Option<CString>,
-    /// Its network is its own, and holds a loopback that is to be raised.
-    pub own_network: bool,
+    pub namespaces: Choice,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub working_dir: CString,
     pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
     pub env: Vec<CString>,
-    /// What every process of a container may have open; podman's number.
-    pub open_files_max: u64,
+    /// Limits, and whether one that cannot be had is left out.
+    pub limits: Vec<(Ulimit, bool)>,
+    /// As `/proc` takes it.
+    pub oom_score_adj: Option<CString>,
+    pub umask: u32,
 }
 
 /// The child's ends of what connects it to us.
@@ -108,17 +73,22 @@ fn tell(ends: &Ends, trouble: Trouble) {
 
 fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
-    if let Some(score) = &plan.oom_score_adj {
-        set_oom_score_adj(score).map_err(Trouble::at(Stage::OomScore))?;
+    for namespace in &plan.namespaces.joined {
+        process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
     }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(procs, joined, plan.namespaces.own_cgroup).map_err(Trouble::at(Stage::Cgroup))?;
     }
-    machine::sethostname(plan.hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
-    if plan.own_network {
+    if let Some(hostname) = &plan.hostname {
+        machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+    }
+    if let Some(score) = &plan.oom_score_adj {
+        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
+    }
+    if plan.namespaces.own_network {
         raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
     }
-    part_mounts(&plan.root).map_err(Trouble::at(Stage::Propagation))?;
+    part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
     process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
     let root = open_root().map_err(Trouble::at(Stage::Root))?;
     for (index, op) in plan.ops.iter().enumerate() {
@@ -131,7 +101,7 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
             tell(ends, trouble);
         }
     }
-    if let Some(error) = pivot(root.as_fd()).map_err(Trouble::at(Stage::Pivot))? {
+    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
         tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
     }
     drop(root);
@@ -139,13 +109,29 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
     // Before the limit is raised: the one of now bounds what can be open.
     close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
-    if let Err(error) = process::set_open_files_max(plan.open_files_max) {
-        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::OpenFiles)(error) });
-    }
+    set_limits(plan, ends)?;
     become_user(&plan.identity).map_err(Trouble::at(Stage::Identity))?;
-    process::umask(0o022);
+    process::umask(plan.umask);
     signal::reset();
     Ok(())
+}
+
+fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+    for (index, (limit, skippable)) in plan.limits.iter().enumerate() {
+        if let Err(error) = process::set_limit(limit.resource, limit.soft, limit.hard) {
+            let trouble = Trouble { index: index as u16, skipped: *skippable, ..Trouble::at(Stage::Limit)(error) };
+            if !skippable {
+                return Err(trouble);
+            }
+            tell(ends, trouble);
+        }
+    }
+    Ok(())
+}
+
+fn write_file(path: &CStr, bytes: &[u8]) -> Result<()> {
+    let file = fs::openat(fs::CWD, path, fs::O_WRONLY, 0)?;
+    io::write(file.as_fd(), bytes).map(drop)
 }
 
 /// The first descriptor that is not a standard stream.
@@ -180,116 +166,14 @@ fn raise_loopback() -> Result<()> {
     socket::raise(socket.as_fd(), c"lo")
 }
 
-/// While `/proc` is still the machine's.
-fn set_oom_score_adj(score: &CStr) -> Result<()> {
-    let file = fs::openat(fs::CWD, c"/proc/self/oom_score_adj", fs::O_WRONLY, 0)?;
-    io::write(file.as_fd(), score.to_bytes()).map(drop)
-}
-
 /// What it sees of control groups begins with its own.
-fn own_cgroup(procs: &CStr, joined: bool) -> Result<()> {
+fn own_cgroup(procs: &CStr, joined: bool, own_namespace: bool) -> Result<()> {
     if !joined {
-        let file = fs::openat(fs::CWD, procs, fs::O_WRONLY, 0)?;
-        io::write(file.as_fd(), b"0")?;
+        write_file(procs, b"0")?;
     }
-    process::unshare(process::CLONE_NEWCGROUP)
-}
-
-/// Opens `path` below `root`, wherever the image's own symlinks lead in it.
-fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
-    fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
-}
-
-fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
-    match op {
-        Op::Folder(path) => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
-        }
-        Op::File(path) => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
-        }
-        Op::Node { path, mode, device } => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::mknodat(parent.as_fd(), name, *mode, *device))
-        }
-        Op::Symlink { path, target } => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::symlinkat(target, parent.as_fd(), name))
-        }
-        Op::Mount { kind, path, flags, data, .. } => {
-            let target = open(root, path, fs::O_PATH | fs::O_DIRECTORY)?;
-            mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
-        }
-        Op::Bind { source, path, read_only } => {
-            let target = open(root, path, fs::O_PATH)?;
-            mount::bind(source, FdPath::new(&target).as_cstr(), true)?;
-            if *read_only {
-                // Opened again: now it is the mount, not what it covers.
-                let target = open(root, path, fs::O_PATH)?;
-                mount::remount(FdPath::new(&target).as_cstr(), mount::MS_RDONLY)?;
-            }
-            Ok(())
-        }
-    }
-}
-
-fn exists_already(result: Result<()>) -> Result<()> {
-    match result {
-        Err(error) if error.errno == EEXIST => Ok(()),
-        result => result,
-    }
-}
-
-/// The folder that `path` (`a/b/c`, no slash at either end) lies in, and its
-/// last name.
-fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr)> {
-    let bytes = path.to_bytes_with_nul();
-    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
-        return Ok((open(root, c".", fs::O_PATH | fs::O_DIRECTORY)?, path));
-    };
-    let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or(c"");
-    // The parent's path, ended by hand in a buffer of our own.
-    let mut buffer = [0; PATH_MAX];
-    let Some(place) = buffer.get_mut(..slash) else { return Err(Error::new("open", ENAMETOOLONG)) };
-    place.copy_from_slice(bytes.get(..slash).unwrap_or_default());
-    let parent = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
-    Ok((open(root, parent, fs::O_PATH | fs::O_DIRECTORY)?, name))
-}
-
-/// Linux, `PATH_MAX`.
-const PATH_MAX: usize = 4096;
-
-/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
-/// its descriptor.
-struct FdPath([u8; 32]);
-
-impl FdPath {
-    fn new(fd: &OwnedFd) -> FdPath {
-        let mut path = [0; 32];
-        let prefix = b"/proc/self/fd/";
-        let (start, rest) = path.split_at_mut(prefix.len());
-        start.copy_from_slice(prefix);
-        let mut number = fd.as_raw_fd();
-        let mut digits = [0; 10];
-        let mut count = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-            count += 1;
-            if number == 0 {
-                break;
-            }
-        }
-        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
-            *to = *from;
-        }
-        FdPath(path)
-    }
-
-    fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    match own_namespace {
+        true => process::unshare(process::CLONE_NEWCGROUP),
+        false => Ok(()),
     }
 }
 
@@ -298,10 +182,16 @@ impl FdPath {
 /// says why, and the root is changed in the next best way: the initramfs's own
 /// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and
 /// neither can a chroot's.
-fn pivot(root: BorrowedFd<'_>) -> Result<Option<Error>> {
+fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
+    let old = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     process::fchdir(root)?;
     let left_out = match mount::pivot_root(c".", c".") {
         Ok(()) => {
+            if shares_mounts {
+                // The machine would lose them, too.
+                process::fchdir(old.as_fd())?;
+                mount::propagation(c".", mount::MS_REC | mount::MS_SLAVE)?;
+            }
             mount::umount(c".", mount::MNT_DETACH)?;
             None
         }
@@ -318,9 +208,16 @@ fn pivot(root: BorrowedFd<'_>) -> Result<Option<Error>> {
 }
 
 /// What the machine unmounts goes in the container, too; nothing of the
-/// container's reaches the machine. In a chroot `/` is no mount: then the
+/// container's reaches the machine, unless its line asks for that. In a chroot `/` is no mount: then the
 /// container's own root begins it.
-fn part_mounts(root: &CStr) -> Result<()> {
+fn part_mounts(plan: &Plan) -> Result<()> {
+    let root = &plan.root;
+    if plan.shares_mounts {
+        // All but the root's, whose parent is then the root that it covers (pivot_root(2) takes no shared one).
+        mount::propagation(root, mount::MS_REC | mount::MS_PRIVATE)?;
+        mount::bind(root, root, false)?;
+        return mount::propagation(root, mount::MS_PRIVATE);
+    }
     match mount::propagation(c"/", mount::MS_REC | mount::MS_SLAVE) {
         Err(error) if error.errno == EINVAL => mount::propagation(root, mount::MS_REC | mount::MS_SLAVE),
         result => result,

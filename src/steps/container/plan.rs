@@ -1,76 +1,107 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use super::cgroup::Cgroup;
-use super::inside::{Op, Plan};
-use crate::proto::flags::Container;
+use super::init;
+use super::inside::Plan;
+use super::mounts::{self, Mounts};
+use super::namespaces::{self, Choice};
+use super::ops::Op;
+use crate::proto::flags::asked::Ulimit;
+use crate::proto::flags::{self, Container};
 use crate::proto::passwd::Identity;
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
-use crate::steps::volumes::Volumes;
 use crate::sys::{fs as sysfs, io_text, mount, tty, STDIN};
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-const OPEN_FILES_MAX: u64 = 1 << 20;
+/// podman's, for open files and for processes.
+const LIMIT_DEFAULT: u64 = 1 << 20;
+/// Linux, asm-generic/resource.h.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_NOFILE: u32 = 7;
 const DEVICES_MAX: usize = 4096;
 
+/// What was found and made for a container before.
+pub struct Parts<'a> {
+    pub identity: Identity,
+    /// Its mounted root.
+    pub root: &'a Path,
+    pub hostname: &'a str,
+    pub cgroup: Option<&'a Cgroup>,
+    pub namespaces: Choice,
+    pub oom_score_adj: Option<i32>,
+}
+
 /// Plans everything that happens between clone and exec.
-pub fn make(
-    line: &Container,
-    process: &Process,
-    identity: Identity,
-    root: &Path,
-    hostname: &str,
-    cgroup: Option<&Cgroup>,
-    volumes: &Volumes,
-) -> Outcome<Plan> {
+pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+    let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj } = parts;
     let mut ops = Vec::new();
-    file_systems(&mut ops, cgroup.is_some());
-    devices(&mut ops, line.tty);
-    folders(&mut ops, &process.working_dir);
-    for volume in &line.volumes {
-        let source = match volume.source.starts_with(['/', '.']) {
-            true => fs::canonicalize(&volume.source).map_err(|error| {
-                Failure::new("container", ["volume ", &volume.source, ": ", &io_text(&error)].concat())
-            })?,
-            false => volumes.filled(&volume.source, root, &volume.target)?,
-        };
-        let target = relative(&volume.target);
-        if source.is_dir() {
-            folders(&mut ops, &volume.target);
-        } else {
-            folders(&mut ops, target.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(Op::File(c_string(&target)));
-        }
-        let source = c_string(&source.to_string_lossy());
-        ops.push(Op::Bind { source, path: c_string(&target), read_only: volume.read_only });
+    let shares_mounts = mounts.shares;
+    file_systems(&mut ops, line, cgroup.is_some(), mounts);
+    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+        ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
     }
+    ops.extend(mounts.rest());
+    folders(&mut ops, &process.working_dir);
+    if line.process.init {
+        own_init(&mut ops)?;
+    }
+    if line.files.read_only {
+        ops.push(mounts::seal());
+    }
+    let (candidates, arguments) = match line.process.init {
+        true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
+        false => (process.candidates(), process.arguments.clone()),
+    };
     Ok(Plan {
         root: c_string(&root.to_string_lossy()),
         ops,
-        hostname: c_string(hostname),
+        shares_mounts,
+        hostname: namespaces.own_hostname.then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
-        oom_score_adj: None,
-        own_network: line.no_network,
-        tty: line.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        namespaces,
+        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         working_dir: c_string(&process.working_dir),
-        candidates: process.candidates().iter().map(|text| c_string(text)).collect(),
-        arguments: process.arguments.iter().map(|text| c_string(text)).collect(),
+        candidates: candidates.iter().map(|text| c_string(text)).collect(),
+        arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        open_files_max: OPEN_FILES_MAX,
+        limits: limits(&line.process),
+        oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
+        umask: line.process.umask.unwrap_or(0o022),
     })
 }
 
+/// Our own program as the container's process 1.
+fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
+    let own = fs::canonicalize("/proc/self/exe");
+    let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
+    ops.push(mounts::program(&own, init::PATH));
+    Ok(())
+}
+
+/// The line's limits, and podman's defaults, which are left out where they
+/// cannot be had.
+fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
+    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
+        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
+        }
+    }
+    limits
+}
+
 /// A text for the kernel; it ends at a NUL, should one be in it.
-fn c_string(text: &str) -> CString {
+pub(super) fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
 /// A container's path below its root: `.` is the root itself.
-fn relative(path: &str) -> String {
+pub(super) fn relative(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if parts.is_empty() {
         ".".into()
@@ -95,21 +126,32 @@ const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 /// What the container finds mounted, in order (OCI runtime spec,
 /// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
-const FILE_SYSTEMS: [FileSystem; 6] = [
+const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", QUIET, c"", false),
     ("sys", c"sysfs", QUIET, c"", true),
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", QUIET, c"", true),
-    ("dev/shm", c"tmpfs", QUIET, c"mode=1777,size=65536k", false),
 ];
 
-fn file_systems(ops: &mut Vec<Op>, cgroup: bool) {
+/// What the line mounts at one of their places takes that place; below a `/dev`
+/// of its own nothing is made.
+fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) {
+    let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
-        ops.push(Op::Folder(c_string(path)));
-        ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+        if let Some(own) = mounts.take(path) {
+            ops.extend(own);
+        } else if !(own_dev && path.starts_with("dev/")) {
+            ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+        }
+        if path == "dev" && !own_dev {
+            devices(ops, line.process.tty);
+        }
     }
-    if cgroup {
+    ops.extend(mounts.take("dev/shm").into_iter().flatten());
+    if let Some(own) = mounts.take("sys/fs/cgroup") {
+        ops.extend(own);
+    } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"", optional: true });
     }

@@ -20,7 +20,11 @@ pub struct Running {
     /// The signals that were held back for us.
     pub signals: OwnedFd,
     pub signals_are: Signals,
-    pub stop: Stop,
+    /// What asks it to end, and how long it may then take.
+    pub stop_signal: i32,
+    pub stop_timeout_ms: u64,
+    /// The longest that it may run.
+    pub timeout_ms: Option<u64>,
     /// The folder of its control group.
     pub group: Option<PathBuf>,
     /// Its output shares the console with another's: whole lines of it go there.
@@ -38,14 +42,6 @@ pub enum Signals {
     EndService,
 }
 
-/// How a container is asked to end.
-#[derive(Clone, Copy)]
-pub struct Stop {
-    pub signal: i32,
-    /// One that takes longer is killed.
-    pub timeout_ms: u64,
-}
-
 /// How a container ended.
 pub struct Ended {
     pub status: Status,
@@ -53,10 +49,14 @@ pub struct Ended {
     pub open_line: bool,
     /// Whether a signal to us asked for it.
     pub stopped: bool,
+    /// Whether it ran too long.
+    pub timed_out: bool,
 }
 
 /// Output that is left behind when the container has ended is read for so long.
 const DRAIN_MS: i32 = 100;
+/// poll(2) counts in 31 bits.
+const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
 /// A longer line is cut there.
 const LINE_MAX: usize = 1 << 16;
@@ -75,6 +75,8 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
     let mut state = State {
         open_line: false,
         stopped: false,
+        end_at_ms: running.timeout_ms.map(|ms| machine::uptime_ms() + ms),
+        timed_out: false,
         kill_at_ms: None,
         input,
         pending: Vec::with_capacity(INPUT_BUFFER),
@@ -91,12 +93,15 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         tty::restore(STDIN, &settings);
     }
     let status = process::wait(running.pid)?;
-    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped })
+    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped, timed_out: state.timed_out })
 }
 
 struct State {
     open_line: bool,
     stopped: bool,
+    /// When it will have run too long.
+    end_at_ms: Option<u64>,
+    timed_out: bool,
     /// When a container that was asked to end is killed.
     kill_at_ms: Option<u64>,
     /// Whether our input still goes anywhere.
@@ -117,15 +122,17 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     if let Some((master, _)) = running.outputs.first().filter(|_| state.input) {
         polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: master.as_fd(), write: true } });
     }
-    let left_ms = state.kill_at_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
-    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms.min(i32::MAX as u64) as i32))?;
+    let deadline_ms = state.kill_at_ms.into_iter().chain(state.end_at_ms).min();
+    let left_ms = deadline_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
+    let ready = io::poll(&polls, left_ms.map_or(-1, |ms| ms.min(WAIT_MS_MAX) as i32))?;
     let is_ready = |index: usize| ready & (1 << index) != 0;
-    if left_ms == Some(0) {
+    if left_ms == Some(0) && !is_ready(0) {
+        state.timed_out = deadline_ms == state.end_at_ms;
         // It may have ended in the meantime. Where thousands of its processes compete, its first one alone would
         // come to its end, and to ending them, too late.
         running.group.as_deref().map(cgroup::kill);
         let _ = process::kill(running.pid, signal::SIGKILL);
-        state.kill_at_ms = None;
+        (state.kill_at_ms, state.end_at_ms) = (None, None);
     }
     if is_ready(1) {
         signals(running, state);
@@ -158,8 +165,8 @@ fn signals(running: &Running, state: &mut State) {
             if running.signals_are == Signals::End {
                 signal::set_heard();
             }
-            state.kill_at_ms = Some(machine::uptime_ms().saturating_add(running.stop.timeout_ms));
-            let _ = process::kill(running.pid, running.stop.signal);
+            state.kill_at_ms = Some(machine::uptime_ms() + running.stop_timeout_ms);
+            let _ = process::kill(running.pid, running.stop_signal);
         }
     }
 }

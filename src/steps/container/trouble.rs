@@ -7,26 +7,28 @@ use crate::sys::Error;
 #[repr(u8)]
 pub enum Stage {
     Session = 1,
-    OomScore,
+    Namespace,
     Cgroup,
     Hostname,
     Loopback,
     Propagation,
     Root,
-    /// The index of an [`super::inside::Op`] comes with it.
+    /// The index of an [`super::ops::Op`] comes with it.
     Op,
     Pivot,
     Terminal,
     WorkingDir,
     Descriptors,
-    OpenFiles,
+    /// The index of a limit comes with it.
+    Limit,
+    OomScore,
     Identity,
     Exec,
 }
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 16] = [
     Stage::Session,
-    Stage::OomScore,
+    Stage::Namespace,
     Stage::Cgroup,
     Stage::Hostname,
     Stage::Loopback,
@@ -37,7 +39,8 @@ const STAGES: [Stage; 15] = [
     Stage::Terminal,
     Stage::WorkingDir,
     Stage::Descriptors,
-    Stage::OpenFiles,
+    Stage::Limit,
+    Stage::OomScore,
     Stage::Identity,
     Stage::Exec,
 ];
@@ -46,7 +49,7 @@ const STAGES: [Stage; 15] = [
 #[derive(Clone, Copy)]
 pub struct Trouble {
     pub stage: Stage,
-    /// Which op, for [`Stage::Op`].
+    /// Which op or limit, for [`Stage::Op`] and [`Stage::Limit`].
     pub index: u16,
     pub errno: i32,
     /// Left out, and the container goes on.

@@ -3,6 +3,7 @@
 use super::connection::Connection;
 use super::{Pool, SILENCE_MS};
 use crate::proto::http::{self, Framing};
+use crate::sys::machine;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ use std::sync::Arc;
 /// again: more than an error's page, less than a new handshake takes.
 const DISCARD_MAX: u64 = 16 << 10;
 const DISCARD_MS: u64 = 1000;
+/// For the page of an error, which may say why.
+const REFUSAL_MAX: u64 = 4 << 10;
+const REFUSAL_MS: u64 = 5000;
 
 /// The bytes of a body without their framing. A body that is cut short is an
 /// error, however often it is read.
@@ -20,22 +24,32 @@ pub struct Body {
     connection: Option<Connection>,
     /// Where the connection goes when the body is complete.
     pool: Option<Arc<Pool>>,
+    /// When all of it is to be here, where there is such a time.
+    end_ms: Option<u64>,
 }
 
 impl Body {
     pub(super) fn new(framing: Framing, rest: Vec<u8>, connection: Connection, pool: Option<Arc<Pool>>) -> Body {
-        let mut body = Body { decoder: http::Body::new(framing), rest, connection: Some(connection), pool };
+        let mut body =
+            Body { decoder: http::Body::new(framing), rest, connection: Some(connection), pool, end_ms: None };
         body.release_if_done();
         body
     }
 
     /// Reads on to a near end, for the sake of the connection.
     pub fn discard(mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        if connection.socket.end_by_silence(DISCARD_MS).is_ok() {
-            // Whatever goes wrong, the connection goes with us.
-            let _ = std::io::copy(&mut self.by_ref().take(DISCARD_MAX), &mut std::io::sink());
-        }
+        self.end_ms = Some(machine::uptime_ms() + DISCARD_MS);
+        // Whatever goes wrong, the connection goes with us.
+        let _ = std::io::copy(&mut self.by_ref().take(DISCARD_MAX), &mut std::io::sink());
+    }
+
+    /// What came of an error's page in a short time.
+    pub fn refusal(mut self) -> Vec<u8> {
+        self.end_ms = Some(machine::uptime_ms() + REFUSAL_MS);
+        let mut page = Vec::new();
+        // A page that is cut has said what it has said.
+        let _ = self.by_ref().take(REFUSAL_MAX).read_to_end(&mut page);
+        page
     }
 
     /// Bytes as they come, with their framing; 0 at the connection's end.
@@ -89,7 +103,11 @@ impl Body {
 }
 
 impl Read for Body {
+    /// One call ends within the time of silence, whatever drips meanwhile: framing, trailers, records of TLS.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if let Some(connection) = &mut self.connection {
+            connection.socket.end_by(self.end_ms.unwrap_or_else(|| machine::uptime_ms() + SILENCE_MS));
+        }
         while !buffer.is_empty() && !self.decoder.is_done() {
             let most = self.decoder.wants().map_or(buffer.len(), |left| left.min(buffer.len() as u64) as usize);
             let input = buffer.get_mut(..most).unwrap_or_default();

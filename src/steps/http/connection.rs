@@ -20,39 +20,36 @@ pub struct Traffic {
 pub struct Socket {
     stream: TcpStream,
     traffic: Arc<Traffic>,
-    /// By the machine's uptime; without one, each call has its own time.
-    end_ms: Option<u64>,
+    /// When the call that runs has to be done, by the machine's uptime.
+    end_ms: u64,
+    /// What the kernel was last told.
+    limit_ms: u64,
 }
+/// So much later than it should a call may end: telling the kernel is a system call, too.
+const SLACK_MS: u64 = 1000;
 
 impl Socket {
     pub fn new(stream: TcpStream, traffic: Arc<Traffic>) -> Socket {
-        Socket { stream, traffic, end_ms: None }
+        Socket { stream, traffic, end_ms: 0, limit_ms: 0 }
     }
 
     /// What comes now has to be done by `end_ms`, however it drips.
     pub fn end_by(&mut self, end_ms: u64) {
-        self.end_ms = Some(end_ms);
+        self.end_ms = end_ms;
     }
 
-    /// From now on only silence counts.
-    pub fn end_by_silence(&mut self, silence_ms: u64) -> Result<()> {
-        self.end_ms = None;
-        self.limit(silence_ms)
-    }
-
-    fn limit(&self, ms: u64) -> Result<()> {
-        // Zero would mean «wait for ever» to the socket.
-        let time = Some(Duration::from_millis(ms.max(1)));
-        self.stream.set_read_timeout(time)?;
-        self.stream.set_write_timeout(time)
-    }
-
-    fn wait(&self) -> Result<()> {
-        let Some(end_ms) = self.end_ms else { return Ok(()) };
-        match end_ms.saturating_sub(machine::uptime_ms()) {
-            0 => Err(ErrorKind::TimedOut.into()),
-            left_ms => self.limit(left_ms),
+    fn wait(&mut self) -> Result<()> {
+        let left_ms = self.end_ms.saturating_sub(machine::uptime_ms());
+        if left_ms == 0 {
+            return Err(ErrorKind::TimedOut.into());
         }
+        if left_ms > self.limit_ms || left_ms + SLACK_MS < self.limit_ms {
+            let time = Some(Duration::from_millis(left_ms));
+            self.stream.set_read_timeout(time)?;
+            self.stream.set_write_timeout(time)?;
+            self.limit_ms = left_ms;
+        }
+        Ok(())
     }
 
     /// Does `call` again where only a signal ended it.
@@ -101,7 +98,8 @@ impl Connection {
     /// for, or the connection's end, make it useless.
     pub fn is_quiet(&self) -> bool {
         let wanted = [sys_io::Poll { fd: self.socket.stream.as_fd(), write: false }];
-        sys_io::poll(&wanted, 0) == Ok(0)
+        // TLS may have taken more off the socket than the answer was.
+        self.tls.as_ref().is_none_or(|tls| tls.wants_read()) && sys_io::poll(&wanted, 0) == Ok(0)
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {

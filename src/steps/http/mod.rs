@@ -175,7 +175,6 @@ impl Client {
             (outcome, _) => outcome?,
         };
         let framing = head.framing(method).map_err(Error::protocol)?;
-        connection.socket.end_by_silence(SILENCE_MS).map_err(|error| failed(&error))?;
         let pool = head.keeps_alive().then(|| self.pool.clone());
         Ok(Response { status: head.status, headers: head.headers, body: Body::new(framing, rest, connection, pool) })
     }

@@ -27,6 +27,8 @@ pub struct Tls {
     /// host, what lies in `DIR/HOST` or `DIR/HOST:PORT` for that one. `*.crt` are
     /// more authorities, `NAME.cert` and `NAME.key` a client certificate.
     pub cert_dirs: Vec<PathBuf>,
+    /// The server, `HOST[:PORT]`, that a client certificate in `DIR` itself is for: nobody else need know who we are.
+    pub home: String,
 }
 
 /// Configurations, each made once for the files that it is made of.
@@ -63,19 +65,20 @@ impl Configs {
         Ok(config)
     }
 
-    /// The certificates' files that are for the server of `url`, in order.
+    /// The certificates' files that are for the server of `url`: a host's own
+    /// before those of all, in each folder by name.
     fn files(&self, url: &Url) -> Vec<PathBuf> {
         let with_port = [url.host, ":", &url.port.to_string()].concat();
         let mut files = Vec::new();
         for dir in &self.tls.cert_dirs {
             // A host is a name in a URL; no path starts with what that may hold, but for dots.
-            let own = [url.host, &with_port].into_iter().filter(|name| !name.starts_with('.'));
-            for dir in own.map(|name| dir.join(name)).chain([dir.clone()]) {
-                let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-                files.extend(entries.filter(|path| has_extension(path, "crt") || has_extension(path, "cert")));
+            let own = [with_port.as_str(), url.host].into_iter().filter(|name| !name.starts_with('.'));
+            for name in own {
+                list(&dir.join(name), &["crt", "cert"], &mut files);
             }
+            let kinds = if url.authority == self.tls.home { ["crt", "cert"].as_slice() } else { &["crt"] };
+            list(dir, kinds, &mut files);
         }
-        files.sort_unstable();
         files
     }
 
@@ -100,6 +103,14 @@ impl Configs {
             }
         }
     }
+}
+
+fn list(dir: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|path| extensions.iter().any(|extension| has_extension(path, extension))).collect();
+    found.sort_unstable();
+    files.append(&mut found);
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {

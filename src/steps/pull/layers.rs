@@ -184,7 +184,8 @@ impl Work<'_> {
             come.fetch_add(bytes, Ordering::Relaxed);
             self.come(bytes)
         };
-        let mut blob = Blob::new(source.blob(&layer.descriptor)?, &layer.descriptor, &tick);
+        let (size, digest) = (layer.descriptor.size, layer.descriptor.digest);
+        let mut blob = Blob::new(source.blob(&layer.descriptor)?, Some(size), Some(digest), &tick);
         let made = match layer::start_of(&mut blob) {
             Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
             Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
@@ -213,7 +214,7 @@ impl Work<'_> {
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
         let mut seat = Seat { work: self, index, held: 0 };
         let read = File::open(&folder).map_err(local).and_then(|open| {
-            stream::unpack(blob, start, &layer.diff_id, open.into(), &mut reserve, &mut seat, &mut warn)
+            stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut seat, &mut warn)
         });
         let mut state = self.lock();
         state.windows -= held;
@@ -388,7 +389,7 @@ impl State {
     }
 }
 
-fn local(error: io::Error) -> Error {
+pub(super) fn local(error: io::Error) -> Error {
     Error::refused(&io_text(&error))
 }
 

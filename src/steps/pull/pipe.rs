@@ -8,6 +8,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 const CHUNK_BYTES: usize = 128 << 10;
 /// One is read, one written, one waits.
 const CHUNKS: usize = 3;
+/// A side that waits is woken for so many: each time costs two context
+/// switches.
+const AT_ONCE: usize = 2;
 
 /// Bytes to fill, then to read.
 #[derive(Default)]
@@ -37,13 +40,15 @@ struct Flow {
     end: Option<io::Result<()>>,
     /// The reader wants no more.
     left: bool,
+    /// One side waits for the other.
+    waits: bool,
 }
 
 impl Pipe {
     pub fn new() -> Pipe {
         let empty = || Chunk { room: vec![0; CHUNK_BYTES].into_boxed_slice(), len: 0 };
         let empty = (0..CHUNKS).map(|_| empty()).collect();
-        let flow = Flow { full: Vec::with_capacity(CHUNKS), empty, end: None, left: false };
+        let flow = Flow { full: Vec::with_capacity(CHUNKS), empty, end: None, left: false, waits: false };
         Pipe { flow: Mutex::new(flow), changed: Condvar::new() }
     }
 
@@ -51,8 +56,17 @@ impl Pipe {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, flow: MutexGuard<'a, Flow>) -> MutexGuard<'a, Flow> {
+    fn wait<'a>(&self, mut flow: MutexGuard<'a, Flow>) -> MutexGuard<'a, Flow> {
+        flow.waits = true;
         self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the other side, if it waits, when it may go on.
+    fn wake(&self, mut flow: MutexGuard<'_, Flow>, may_go_on: bool) {
+        if may_go_on && std::mem::take(&mut flow.waits) {
+            drop(flow);
+            self.changed.notify_all();
+        }
     }
 
     /// For the writer: a chunk to fill; none when the reader has left.
@@ -69,14 +83,17 @@ impl Pipe {
 
     /// For the writer: the next bytes, at least one.
     pub fn push(&self, chunk: Chunk) {
-        self.lock().full.push(chunk);
-        self.changed.notify_all();
+        let mut flow = self.lock();
+        flow.full.push(chunk);
+        let may_go_on = flow.full.len() >= AT_ONCE;
+        self.wake(flow, may_go_on);
     }
 
     /// For the writer: no more chunks, because of the end or an error.
     pub fn end(&self, how: io::Result<()>) {
-        self.lock().end = Some(how);
-        self.changed.notify_all();
+        let mut flow = self.lock();
+        flow.end = Some(how);
+        self.wake(flow, true);
     }
 
     /// For the reader: gives a chunk back (at first one without room) for the
@@ -85,7 +102,9 @@ impl Pipe {
         let mut flow = self.lock();
         if !used.room.is_empty() {
             flow.empty.push(used);
-            self.changed.notify_all();
+            let may_go_on = flow.empty.len() >= AT_ONCE;
+            self.wake(flow, may_go_on);
+            flow = self.lock();
         }
         loop {
             if !flow.full.is_empty() {
@@ -100,8 +119,9 @@ impl Pipe {
 
     /// For the reader: no more, please.
     pub fn leave(&self) {
-        self.lock().left = true;
-        self.changed.notify_all();
+        let mut flow = self.lock();
+        flow.left = true;
+        self.wake(flow, true);
     }
 }
 

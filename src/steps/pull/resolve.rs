@@ -4,6 +4,7 @@ use super::{again, hash, Pull};
 use crate::proto::digest::Digest;
 use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
 use crate::steps::source::Error;
+use crate::steps::store::record::Signed;
 use crate::steps::verify;
 use crate::sys::io_text;
 
@@ -22,12 +23,8 @@ impl Pull<'_> {
         let mut wanted = self.source.wanted();
         let mut digests = Vec::new();
         for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = self.source.manifest(wanted.as_ref())?;
-            let digest = hash(&bytes);
-            if wanted.is_some_and(|wanted| wanted != digest) {
-                return Err(Error::refused(&["manifest: has the digest ", &digest.text()].concat()));
-            }
-            digests.push(digest);
+            let bytes = again(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
+            digests.push(hash(&bytes));
             let document = oci::document(&bytes);
             let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
             let choices = match document {
@@ -40,6 +37,16 @@ impl Pull<'_> {
             wanted = Some(choice.descriptor.digest);
         }
         Err(Error::refused("an index in an index in an index"))
+    }
+
+    fn manifest(&mut self, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
+        let bytes = self.source.manifest(wanted)?;
+        match hash(&bytes) {
+            got if wanted.is_some_and(|wanted| *wanted != got) => {
+                Err(Error::damaged(&["manifest: has the digest ", &got.text()].concat()))
+            }
+            _ => Ok(bytes),
+        }
     }
 
     pub(super) fn config(&mut self, resolved: &Resolved) -> Result<ImageConfig, Error> {
@@ -76,39 +83,46 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether one of our keys has signed it; the digest of the signatures'
-    /// manifest. They are kept: the stored image is checked by them.
-    pub(super) fn verified(&mut self, digests: &[Digest]) -> Result<Option<Digest>, Error> {
+    /// Whether one of our keys has signed it: what was signed, and by what. That
+    /// is kept, and the stored image is checked by it.
+    pub(super) fn verified(&mut self, digests: &[Digest]) -> Result<Option<Signed>, Error> {
         if self.keys.is_empty() {
             return Ok(None);
         }
         let mut refusal = verify::refusal(&[]);
         for digest in digests {
-            let Some(manifest) = self.source.signatures(digest)? else { continue };
-            let mut payloads = Vec::new();
-            let checked = verify::image(self.keys, digests, &manifest, &mut |payload| {
-                let bytes = self.source.document(payload)?;
-                payloads.push((payload.digest, bytes.clone()));
-                Ok(bytes)
-            });
-            match checked {
-                Ok(_) => {
-                    payloads.push((hash(&manifest), manifest));
-                    payloads.iter().try_for_each(|(digest, bytes)| self.keep(digest, bytes))?;
-                    return Ok(payloads.last().map(|(digest, _)| *digest));
-                }
-                // A network that fails says nothing about signatures.
-                Err(error) if error.unreachable => return Err(error),
+            match self.verified_as(digest) {
+                Ok(signed) => return Ok(Some(signed)),
+                // A network that fails says nothing about signatures, and a good one may come yet.
+                Err(error) if refusal.unreachable && !error.unreachable => {}
+                Err(error) if error.status == Some(404) => {}
                 Err(error) => refusal = error,
             }
         }
         Err(refusal)
     }
 
+    fn verified_as(&mut self, digest: &Digest) -> Result<Signed, Error> {
+        let missing = || Error { status: Some(404), ..verify::refusal(&[]) };
+        let manifest = self.source.signatures(digest)?.ok_or_else(missing)?;
+        let mut kept = vec![(hash(&manifest), manifest.clone())];
+        verify::image(self.keys, &[*digest], &manifest, &mut |payload| {
+            let bytes = self.source.document(payload)?;
+            // What is not what it is called is nobody's signature.
+            if hash(&bytes) == payload.digest {
+                kept.push((payload.digest, bytes.clone()));
+            }
+            Ok(bytes)
+        })?;
+        kept.iter().try_for_each(|(digest, bytes)| self.keep(digest, bytes))?;
+        Ok(Signed { digest: *digest, signatures: hash(&manifest) })
+    }
+
     /// The same by what the store has.
-    pub(super) fn verified_here(&self, manifest: &Digest, signatures: &Digest) -> bool {
+    pub(super) fn verified_here(&self, signed: &Signed) -> bool {
         let stored = |digest: &Digest| self.store.config(digest).filter(|bytes| hash(bytes) == *digest);
         let fetch = &mut |payload: &Descriptor| stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"));
-        stored(signatures).is_some_and(|bytes| verify::image(self.keys, &[*manifest], &bytes, fetch).is_ok())
+        let manifest = stored(&signed.signatures);
+        manifest.is_some_and(|bytes| verify::image(self.keys, &[signed.digest], &bytes, fetch).is_ok())
     }
 }

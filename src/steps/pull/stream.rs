@@ -4,7 +4,6 @@
 use super::pipe::{Chunk, Pipe};
 use super::{hash_of, is_of_the_store};
 use crate::proto::digest::Digest;
-use crate::proto::oci::Descriptor;
 use crate::steps::inflate::{Inflate, Reserve};
 use crate::steps::source::{Error, Fetched};
 use crate::steps::unpack::{self, Beside, Unsettled};
@@ -19,11 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub type Tick<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
 /// Reads the blob, which begins with `start`, to its end and unpacks it into the
-/// empty `folder`.
+/// empty `folder`. An image says what the raw bytes' digest is.
 pub fn unpack(
     blob: &mut Blob<'_>,
     start: &[u8],
-    diff_id: &Digest,
+    diff_id: Option<&Digest>,
     folder: OwnedFd,
     reserve: Reserve<'_>,
     beside: &mut dyn Beside,
@@ -56,7 +55,7 @@ pub fn unpack(
     // Whatever went wrong here: a damaged or cut download explains it best.
     arrived?;
     let (unpacked, raw_digest) = unpacked.map_err(|error| Error::refused(&error))?;
-    if raw_digest != *diff_id {
+    if diff_id.is_some_and(|diff_id| raw_digest != *diff_id) {
         return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
     }
     Ok(unpacked)
@@ -91,7 +90,9 @@ fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
 /// A layer's blob as it comes, hashed and counted.
 pub struct Blob<'a> {
     inner: Fetched,
-    layer: &'a Descriptor,
+    /// What it has to be, where that is known.
+    size: Option<u64>,
+    digest: Option<Digest>,
     tick: &'a Tick<'a>,
     context: Context,
     count: u64,
@@ -100,8 +101,8 @@ pub struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    pub fn new(inner: Fetched, layer: &'a Descriptor, tick: &'a Tick<'a>) -> Blob<'a> {
-        Blob { inner, layer, tick, context: Context::new(&SHA256), count: 0, error: None }
+    pub fn new(inner: Fetched, size: Option<u64>, digest: Option<Digest>, tick: &'a Tick<'a>) -> Blob<'a> {
+        Blob { inner, size, digest, tick, context: Context::new(&SHA256), count: 0, error: None }
     }
 
     /// Reads on to the end, and checks that it is what was asked for.
@@ -118,14 +119,14 @@ impl<'a> Blob<'a> {
             return Err(error);
         }
         end.map_err(|error| Error::temporary(&io_text(&error)))?;
-        let (count, size) = (self.count, self.layer.size);
-        if count != size {
+        let count = self.count;
+        if let Some(size) = self.size.filter(|size| count != *size) {
             let text = ["ends after ", &count.to_string(), " of ", &size.to_string(), " bytes"].concat();
             return Err(Error::temporary(&text));
         }
-        match hash_of(self.context.clone()) {
-            got if got == self.layer.digest => Ok(()),
-            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+        match (hash_of(self.context.clone()), self.digest) {
+            (got, Some(wanted)) if got != wanted => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+            _ => Ok(()),
         }
     }
 
@@ -139,7 +140,7 @@ impl Read for Blob<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer).map_err(|error| self.fail(error))?;
         self.count += count as u64;
-        if self.count > self.layer.size {
+        if self.size.is_some_and(|size| self.count > size) {
             return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, "is longer than its descriptor says")));
         }
         if !(self.tick)(count as u64) {

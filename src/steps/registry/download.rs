@@ -9,8 +9,9 @@ use crate::steps::source::Error;
 use crate::sys::io_text;
 use std::io::{self, Read};
 
-/// Asks for the body from a byte on: 200 with all of it, 206, or 416.
-pub type Open = Box<dyn FnMut(u64) -> Result<Response, Error> + Send>;
+/// Asks for the body from a byte on: 200 with all of it, 206, or 416. Is told
+/// whether the answer before, if there was one, was worth it.
+pub type Open = Box<dyn FnMut(u64, bool) -> Result<Response, Error> + Send>;
 
 /// A connection that has brought so much was worth it: another is tried at once.
 /// A server that brings less each time is one that fails.
@@ -27,6 +28,10 @@ pub struct Download {
     body: Option<Body>,
     /// The answer itself says where it ends.
     has_end: bool,
+    /// The answer is a part.
+    is_part: bool,
+    /// The last answer had brought something.
+    was_worth_it: bool,
     /// The server's parts are those that are asked for.
     takes_ranges: bool,
     pace: Pace,
@@ -37,8 +42,19 @@ impl Download {
     /// Returns with the first answer.
     pub fn start(open: Open, size: Option<u64>, patience: Patience) -> Result<Download, Error> {
         let (takes_ranges, pace) = (true, pace::BLOB);
-        let mut download =
-            Download { open, size, at: 0, fresh: 0, body: None, has_end: false, takes_ranges, pace, patience };
+        let mut download = Download {
+            open,
+            size,
+            at: 0,
+            fresh: 0,
+            body: None,
+            has_end: false,
+            is_part: false,
+            was_worth_it: true,
+            takes_ranges,
+            pace,
+            patience,
+        };
         while let Err(error) = download.reopen() {
             download.failed(error)?;
         }
@@ -46,13 +62,15 @@ impl Download {
     }
 
     fn reopen(&mut self) -> Result<(), Error> {
-        let response = (self.open)(if self.takes_ranges { self.at } else { 0 })?;
+        let response = (self.open)(if self.takes_ranges { self.at } else { 0 }, self.was_worth_it)?;
+        self.was_worth_it = false;
+        self.is_part = response.status == 206;
         let is_part = match response.status {
             206 => content_range(response.headers.get("content-range").unwrap_or_default()),
             416 => None,
             _ => Some((0, self.size)),
         };
-        let Some((first, _)) = is_part.filter(|(first, total)| {
+        let Some((first, total)) = is_part.filter(|(first, total)| {
             // Whoever knows another length has another blob.
             let fits = total.is_none_or(|total| self.size.is_none_or(|size| size == total));
             fits && (*first == self.at || response.status == 200)
@@ -63,7 +81,7 @@ impl Download {
         let headers = &response.headers;
         self.has_end = headers.get("content-length").or(headers.get("transfer-encoding")).is_some();
         if self.size.is_none() {
-            self.size = headers.length().ok().flatten();
+            self.size = total.or_else(|| headers.length().ok().flatten().filter(|_| !self.is_part));
         }
         let mut body = response.body;
         self.skip(&mut body, self.at - first)?;
@@ -89,7 +107,7 @@ impl Download {
     fn failed(&mut self, error: Error) -> Result<(), Error> {
         self.body = None;
         if error.retry && self.fresh >= PROGRESS_BYTES {
-            self.fresh = 0;
+            (self.fresh, self.was_worth_it) = (0, true);
             self.patience.progress();
             return Ok(());
         }
@@ -100,8 +118,9 @@ impl Download {
     fn ended(&self) -> Result<(), Error> {
         let Some(size) = self.size.filter(|size| self.at < *size) else { return Ok(()) };
         let text = ["ends after ", &self.at.to_string(), " of ", &size.to_string(), " bytes"].concat();
-        // One that has all that it says was not cut: it is another blob.
-        Err(if self.has_end { Error::damaged(&text) } else { Error::temporary(&text) })
+        // One that has all that it says was not cut: it is another blob. But a part may be a smaller one than
+        // was asked for (RFC 9110, section 15.3.7): caches that keep slices do that.
+        Err(if self.has_end && !self.is_part { Error::damaged(&text) } else { Error::temporary(&text) })
     }
 
     fn try_read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {

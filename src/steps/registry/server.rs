@@ -18,8 +18,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const REDIRECTS_MAX: usize = 5;
 const TOKEN_ANSWER_MAX: u64 = 1 << 20;
-/// What is read of a refusal for its reason.
-const REFUSAL_MAX: u64 = 4 << 10;
+
+/// How long a mirror that failed is passed over.
+const DOWN_MS: u64 = 30_000;
 
 /// What is asked for.
 pub struct Ask<'a> {
@@ -59,8 +60,8 @@ struct State {
     schemes: Vec<&'static str>,
     /// The value of `Authorization`.
     authorization: Option<String>,
-    /// It did not answer: others are asked first.
-    down: bool,
+    /// It failed: others are asked until then.
+    down_until_ms: u64,
 }
 
 impl Server {
@@ -78,7 +79,7 @@ impl Server {
         schemes: Vec<&'static str>,
         credentials: Option<Credentials>,
     ) -> Server {
-        let state = Mutex::new(State { schemes, authorization: None, down: false });
+        let state = Mutex::new(State { schemes, authorization: None, down_until_ms: 0 });
         Server { remote: remote.clone(), mirror, credentials, state, login: Mutex::new(()) }
     }
 
@@ -88,11 +89,12 @@ impl Server {
     }
 
     pub fn is_down(&self) -> bool {
-        self.lock().down
+        machine::uptime_ms() < self.lock().down_until_ms
     }
 
-    pub fn set_down(&self, down: bool) {
-        self.lock().down = down;
+    /// Others are asked for a while.
+    pub fn put_down(&self) {
+        self.lock().down_until_ms = machine::uptime_ms() + DOWN_MS;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -115,24 +117,26 @@ impl Server {
         for scheme in &schemes {
             let url = self.url(scheme, ask.what);
             match self.authorized(client, scheme, &url, ask) {
-                // What a TLS server says to plain text (nginx, Go's net/http).
-                Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {}
+                // What a TLS server says to plain text (nginx, Go's net/http), or an answer.
+                Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
+                    first_error = self.checked(response, ask).err().map(|error| named(error, ask, &url));
+                }
                 Ok(response) => {
                     self.lock().schemes = vec![scheme];
-                    return checked(response, ask.from > 0).map_err(|error| self.named(error, ask, &url));
+                    return self.checked(response, ask).map_err(|error| named(error, ask, &url));
                 }
+                // Whoever refuses speaks that scheme.
+                Err(error) if !error.unreachable => return Err(named(error, ask, &url)),
                 Err(error) => {
-                    first_error.get_or_insert(self.named(error, ask, &url));
+                    first_error.get_or_insert(named(error, ask, &url));
                 }
             }
         }
         Err(first_error.unwrap_or_else(|| Error::refused("answers 400 to plain http")))
     }
 
-    /// Says which request it was.
-    fn named(&self, error: Error, ask: &Ask, url: &str) -> Error {
-        let url = url.split('?').next().unwrap_or_default();
-        Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
+    fn checked(&self, response: Response, ask: &Ask) -> Result<Response, Error> {
+        checked(response, ask.from > 0, self.credentials.is_some())
     }
 
     /// One request, and once more where a token is wanted or has expired.
@@ -184,32 +188,34 @@ impl Server {
                 let kind = ("content-type", "application/x-www-form-urlencoded");
                 client.post(&bearer.realm, &[accept, kind], form.as_bytes()).map_err(explain)
             }
-            (_, Some(basic)) => {
-                let headers = [accept, ("authorization", basic)];
-                send(client, Method::Get, &bearer.token_url(&self.remote.path), &headers)
+            (_, basic) => {
+                let ask = Ask::get("", "application/json");
+                following(client, &bearer.token_url(&self.remote.path), &ask, basic.as_deref())
             }
-            _ => send(client, Method::Get, &bearer.token_url(&self.remote.path), &[accept]),
         };
         let named = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
-        let response = response.map_err(named)?;
-        if response.status == 401 {
-            return Err(named(unauthorized(self.credentials.is_some())));
-        }
-        let answer = read_limited(checked(response, false).map_err(named)?, TOKEN_ANSWER_MAX).map_err(named)?;
+        let response = response.and_then(|response| checked(response, false, self.credentials.is_some()));
+        let answer = read_limited(response.map_err(named)?, TOKEN_ANSWER_MAX).map_err(named)?;
         let token = auth::token(&answer).ok_or_else(|| named(Error::refused("the answer holds no token")))?;
         Ok(["Bearer ", &token].concat())
     }
 }
+
+/// Says which request it was; what a query holds may be a secret.
+fn named(error: Error, ask: &Ask, url: &str) -> Error {
+    let url = url.split('?').next().unwrap_or_default();
+    Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
+}
+
+const UNAUTHORIZED: &str = "there may be no image of that name; otherwise --creds=USER:PASSWORD or --authfile=FILE, \
+                            or /etc/ocinit/auth.json in the initramfs";
 
 fn unauthorized(asked_with: bool) -> Error {
     let text = match asked_with {
         true => "does not take the user and the password (401)",
         false => "wants a user and a password (401)",
     };
-    Error {
-        hint: Some("--creds=USER:PASSWORD or --authfile=FILE, or /etc/ocinit/auth.json in the initramfs"),
-        ..Error::refused(text)
-    }
+    Error { hint: Some(UNAUTHORIZED), status: Some(401), ..Error::refused(text) }
 }
 
 /// Follows redirects ourselves: never from https to http, and what authorizes
@@ -222,11 +228,19 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
         let mut headers = vec![("accept", ask.accept)];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
         headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
-        let response = send(client, ask.method, &target, &headers)?;
+        // Where we were sent has its own troubles.
+        let away = |error: Error| match at_home {
+            true => error,
+            false => {
+                let host = origin(&target).map_or("", |(_, host)| host);
+                Error { text: ["redirects to ", host, ", which ", &error.text].concat(), ..error }
+            }
+        };
+        let response = send(client, ask.method, &target, &headers).map_err(away)?;
         match response.status {
             301 | 302 | 303 | 307 | 308 => {}
-            // The challenge of another server is not one that ours is asked with.
-            401 if !at_home => return Err(Error::refused("the server that it redirects to refuses us (401)")),
+            // A challenge of another server is not one that ours is asked with.
+            400.. if !at_home => return checked(response, ask.from > 0, false).map_err(away),
             _ => return Ok(response),
         }
         let next = response.headers.get("location").and_then(|next| absolute(&target, next));
@@ -241,8 +255,8 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
 /// What a URL names, from a byte on.
 pub fn fetch(client: &Client, url: &str, from: u64) -> Result<Response, Error> {
     let ask = Ask { from, ..Ask::get("", "*/*") };
-    let named = |error: Error| Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error };
-    following(client, url, &ask, None).and_then(|response| checked(response, from > 0)).map_err(named)
+    let response = following(client, url, &ask, None);
+    response.and_then(|response| checked(response, from > 0, false)).map_err(|error| named(error, &ask, url))
 }
 
 /// Whether a registry may send us there: not into the machine's own surroundings, unless it is there itself.
@@ -268,12 +282,13 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
 }
 
 /// An answer that is not what was asked for, in words.
-fn checked(response: Response, is_part: bool) -> Result<Response, Error> {
+fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Response, Error> {
     let status = response.status;
     let (reason, hint) = match status {
         200 => return Ok(response),
         206 | 416 if is_part => return Ok(response),
-        401 => return Err(unauthorized(true)),
+        401 if asked_with => ("does not take the user and the password", Some(UNAUTHORIZED)),
+        401 => ("wants a user and a password", Some(UNAUTHORIZED)),
         403 => ("refuses access", Some("the user may not pull this image, or there is none of that name")),
         404 => ("has no such image or tag", None),
         429 => (
@@ -286,16 +301,13 @@ fn checked(response: Response, is_part: bool) -> Result<Response, Error> {
     let retry_after_s =
         response.headers.get("retry-after").and_then(|text| http_date::retry_after_s(text, machine::realtime().0));
     let mut text = [reason, " (", &status.to_string(), ")"].concat();
-    let mut body = Vec::new();
-    if response.body.take(REFUSAL_MAX).read_to_end(&mut body).is_ok() {
-        if let Some(why) = distribution::refusal(&body) {
-            text.push_str(": ");
-            text.push_str(&why);
-        }
+    if let Some(why) = distribution::refusal(&response.body.refusal()) {
+        text.push_str(": ");
+        text.push_str(&why);
     }
-    let busy = status == 429 || (500..=599).contains(&status);
-    let is_missing = status == 404;
-    Err(Error { retry: busy, unreachable: busy, retry_after_s, is_missing, hint, ..Error::refused(&text) })
+    // Not 501: that one will not learn it.
+    let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
+    Err(Error { retry: busy, unreachable: busy, retry_after_s, status: Some(status), hint, ..Error::refused(&text) })
 }
 
 /// A document in whole.

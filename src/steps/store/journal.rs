@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn record(config: Digest) -> Record {
-        Record { config, manifest: Some(digest(9)), signatures: None }
+        Record { config, manifest: Some(digest(9)), signed: None }
     }
 
     /// A pull of `layer` as `NAME` that has ended, all but the sync.

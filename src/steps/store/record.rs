@@ -1,4 +1,4 @@
-//! What the store knows of an image's name: `CONFIG MANIFEST [SIGNATURES]`, three digests.
+//! What the store knows of an image's name: `CONFIG MANIFEST [SIGNED SIGNATURES]`, digests.
 
 use crate::proto::digest::Digest;
 
@@ -9,24 +9,33 @@ pub struct Record {
     pub config: Digest,
     /// Of what the name led to: a manifest, or an index.
     pub manifest: Option<Digest>,
-    /// Of the manifest of its signatures, where they were checked.
-    pub signatures: Option<Digest>,
+    /// Where signatures were checked.
+    pub signed: Option<Signed>,
+}
+
+/// What one of the keys has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The index, or the manifest that it led to.
+    pub digest: Digest,
+    /// The manifest of its signatures.
+    pub signatures: Digest,
 }
 
 impl Record {
     pub fn parse(text: &str) -> Option<Record> {
         let mut digests = text.split_whitespace().map(|word| Digest::parse(word).ok());
-        Some(Record {
-            config: digests.next()??,
-            manifest: digests.next().flatten(),
-            signatures: digests.next().flatten(),
-        })
+        let mut next = || digests.next().flatten();
+        let (config, manifest) = (next()?, next());
+        let signed = next().zip(next()).map(|(digest, signatures)| Signed { digest, signatures });
+        Some(Record { config, manifest, signed })
     }
 
     pub fn text(&self) -> String {
-        let digests = [Some(self.config), self.manifest, self.signatures.filter(|_| self.manifest.is_some())];
-        let words: Vec<String> = digests.iter().flatten().map(Digest::text).collect();
-        words.join(" ")
+        let signed = self.signed.filter(|_| self.manifest.is_some());
+        let signed = [signed.map(|signed| signed.digest), signed.map(|signed| signed.signatures)];
+        let digests = [Some(self.config), self.manifest].into_iter().chain(signed).flatten();
+        digests.map(|digest| digest.text()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -36,11 +45,11 @@ mod tests {
 
     #[test]
     fn records_as_they_were_written() {
-        let [config, manifest, signatures] = [1, 2, 3].map(|byte| Digest([byte; 32]));
+        let [config, manifest, digest, signatures] = [1, 2, 3, 4].map(|byte| Digest([byte; 32]));
         for record in [
-            Record { config, manifest: None, signatures: None },
-            Record { config, manifest: Some(manifest), signatures: None },
-            Record { config, manifest: Some(manifest), signatures: Some(signatures) },
+            Record { config, manifest: None, signed: None },
+            Record { config, manifest: Some(manifest), signed: None },
+            Record { config, manifest: Some(manifest), signed: Some(Signed { digest, signatures }) },
         ] {
             assert_eq!(Record::parse(&record.text()), Some(record));
             assert_eq!(Record::parse(&(record.text() + "\n")), Some(record));

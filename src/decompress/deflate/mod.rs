@@ -1,18 +1,15 @@
 //! Inflating (RFC 1951), in pieces. Symbols are decoded whole or not at all, so
 //! that nothing but a match that ran out of room is ever half done.
 
-use crate::huffman::{self, after, put, Table, END, INVALID, LITERAL};
-use crate::{chunk, copy_match};
+mod fast;
+
+use crate::copy_match;
+use crate::huffman::{self, put, Table, END, INVALID, LITERAL};
 
 /// How far back a match may reach: keep as much before the next output.
 pub const WINDOW_BYTES: usize = 32 << 10;
 
 const MATCH_MAX: usize = 258;
-/// What a round of the fast loop may write: two literals, then a match that a
-/// wide copy overruns.
-const ROOM: usize = 2 + MATCH_MAX + 16;
-/// What a round of it may read: two words.
-const AHEAD: usize = 16;
 /// The order in which lengths of the code length code are sent (3.2.7).
 const ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
@@ -100,6 +97,8 @@ impl Inflater {
     /// the stream's last output, at least `WINDOW_BYTES` of it unless there is
     /// less. Also returns how many bytes of the input were used: the others
     /// must be given again. As long as eight are given it gets on.
+    // Inlined into its caller it would be compiled as that is: for size.
+    #[inline(never)]
     pub fn inflate(&mut self, input: &[u8], out: &mut [u8], at: &mut usize) -> Result<(Status, usize), Bad> {
         let mut io = Io { input, used: 0, out, at: *at };
         let status = self.run(&mut io);
@@ -303,59 +302,6 @@ impl Inflater {
         Ok(())
     }
 
-    /// Symbols while there is plenty of input and room.
-    fn fast(&mut self, io: &mut Io) -> Result<(), Bad> {
-        let (mut bits, mut count, mut used, mut at) = (self.bits, self.count, io.used, io.at);
-        let input = io.input;
-        let out = &mut *io.out;
-        let mut result = Ok(());
-        while used + AHEAD <= input.len() && at + ROOM <= out.len() {
-            (bits, count, used) = top_up(input, bits, count, used);
-            let mut entry = self.symbols.find(bits);
-            // Two literals have at most 30 of the 56 bits, and a length 20.
-            if entry & LITERAL != 0 {
-                put(out, &mut at, entry);
-                (bits, count) = after(bits, count, entry);
-                entry = self.symbols.find(bits);
-                if entry & LITERAL != 0 {
-                    put(out, &mut at, entry);
-                    (bits, count) = after(bits, count, entry);
-                    entry = self.symbols.find(bits);
-                    if entry & LITERAL != 0 {
-                        put(out, &mut at, entry);
-                        (bits, count) = after(bits, count, entry);
-                        continue;
-                    }
-                }
-            }
-            if entry & (END | INVALID) != 0 {
-                (bits, count) = after(bits, count, entry);
-                match entry & END {
-                    0 => result = Err(Bad),
-                    _ => self.state = State::Block,
-                }
-                break;
-            }
-            let length = huffman::value(entry) + huffman::extra(entry, bits);
-            (bits, count) = after(bits, count, entry);
-            if count < 28 {
-                (bits, count, used) = top_up(input, bits, count, used);
-            }
-            let entry = self.distances.find(bits);
-            let distance = huffman::value(entry) + huffman::extra(entry, bits);
-            (bits, count) = after(bits, count, entry);
-            if entry & INVALID != 0 || distance > at {
-                result = Err(Bad);
-                break;
-            }
-            copy_match(out, at, distance, length);
-            at += length;
-        }
-        (self.bits, self.count) = (bits & ((1 << count) - 1), count);
-        (io.used, io.at) = (used, at);
-        result
-    }
-
     /// Symbols one by one, up to the end of the input or of the room.
     fn careful(&mut self, io: &mut Io) -> Result<Option<Status>, Bad> {
         while self.state == State::Symbols {
@@ -399,11 +345,4 @@ impl Inflater {
         }
         Ok(None)
     }
-}
-
-/// At least 56 bits, from eight bytes of which those that fit count as used.
-#[inline(always)]
-fn top_up(input: &[u8], bits: u64, count: u32, used: usize) -> (u64, u32, usize) {
-    let word = chunk::<8>(input, used).map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    (bits | word << count, count | 56, used + ((63 - count) >> 3) as usize)
 }

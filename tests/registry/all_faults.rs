@@ -159,7 +159,7 @@ impl Scenario {
     }
 }
 
-/// All at once: some of them wait for a limit of half a minute.
+/// All at once, and by its name before other tests: some wait for a limit of half a minute.
 #[test]
 fn every_fault_ends_as_it_must() {
     let wrong: Vec<String> = std::thread::scope(|scope| {

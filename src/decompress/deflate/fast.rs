@@ -1,0 +1,147 @@
+//! Symbols while there is plenty of input and room, which is where the time goes.
+
+use super::{Bad, Inflater, Io, State, MATCH_MAX};
+use crate::huffman::{self, put, END, INVALID, LINK, LITERAL};
+use crate::{chunk, copy_match};
+
+/// What a round may write: two literals, then a match that a wide copy overruns.
+const ROOM: usize = 2 + MATCH_MAX + COPY_BYTES;
+const COPY_BYTES: usize = 32;
+/// What a round may read: two words.
+const AHEAD: usize = 16;
+
+impl Inflater {
+    /// Each round looks the next symbol up before it writes this one's bytes, so
+    /// that neither waits for the other.
+    pub(super) fn fast(&mut self, io: &mut Io) -> Result<(), Bad> {
+        let mut word = Word { bits: self.bits, count: self.count, input: io.input, used: io.used };
+        let (mut at, mut result) = (io.at, Ok(()));
+        let out = &mut *io.out;
+        if word.has_ahead() {
+            word.top_up();
+        }
+        let mut entry = self.symbols.first(word.bits);
+        while word.has_ahead() {
+            let Some([one, two, three, ..]) = room(out, at) else { break };
+            // Three literals without a link have at most 33 of the 56 bits, and two with a length 42.
+            if entry & LITERAL != 0 {
+                entry = self.literal(&mut word, entry, one);
+                at += 1;
+                if entry & LITERAL != 0 {
+                    entry = self.literal(&mut word, entry, two);
+                    at += 1;
+                    if entry & LITERAL != 0 {
+                        entry = self.literal(&mut word, entry, three);
+                        at += 1;
+                        word.top_up();
+                        continue;
+                    }
+                }
+            }
+            if entry & (LINK | END | INVALID) != 0 {
+                entry = self.symbols.follow(entry, word.bits);
+                if entry & LITERAL != 0 {
+                    put(out, &mut at, entry);
+                    word.skip(entry);
+                    word.top_up();
+                    entry = self.symbols.first(word.bits);
+                    continue;
+                }
+                if entry & (END | INVALID) != 0 {
+                    word.skip(entry);
+                    match entry & END {
+                        0 => result = Err(Bad),
+                        _ => self.state = State::Block,
+                    }
+                    break;
+                }
+            }
+            let length = word.value(entry);
+            if word.count & 63 < 28 {
+                word.top_up();
+            }
+            let found = self.distances.find(word.bits);
+            let distance = word.value(found);
+            if found & INVALID != 0 || distance > at {
+                result = Err(Bad);
+                break;
+            }
+            word.top_up();
+            entry = self.symbols.first(word.bits);
+            copy(out, at, distance, length);
+            at += length;
+        }
+        self.count = word.count & 63;
+        self.bits = word.bits & ((1 << self.count) - 1);
+        (io.used, io.at) = (word.used, at);
+        result
+    }
+
+    /// Writes a literal; the entry after it.
+    #[inline(always)]
+    fn literal(&self, word: &mut Word, entry: u32, to: &mut u8) -> u32 {
+        word.skip(entry);
+        let next = self.symbols.first(word.bits);
+        *to = huffman::value(entry) as u8;
+        next
+    }
+}
+
+/// The bits that follow.
+struct Word<'a> {
+    bits: u64,
+    /// The lower six bits say how many there are; those above are left to overflow.
+    count: u32,
+    input: &'a [u8],
+    used: usize,
+}
+
+impl Word<'_> {
+    #[inline(always)]
+    fn has_ahead(&self) -> bool {
+        self.used + AHEAD <= self.input.len()
+    }
+
+    /// Makes them at least 56, from eight bytes of which those that fit count as used.
+    #[inline(always)]
+    fn top_up(&mut self) {
+        let Some(bytes) = chunk::<8>(self.input, self.used) else { return };
+        self.bits |= u64::from_le_bytes(*bytes).wrapping_shl(self.count);
+        self.used += 7 - (self.count >> 3 & 7) as usize;
+        self.count |= 56;
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, entry: u32) {
+        self.bits = self.bits.wrapping_shr(entry);
+        self.count = self.count.wrapping_sub(entry);
+    }
+
+    /// The length or distance of an entry and its extra bits, which are taken.
+    #[inline(always)]
+    fn value(&mut self, entry: u32) -> usize {
+        let value = huffman::value(entry) + huffman::extra(entry, self.bits);
+        self.skip(entry);
+        value
+    }
+}
+
+/// What a round may write to.
+#[inline(always)]
+fn room(out: &mut [u8], at: usize) -> Option<&mut [u8; ROOM]> {
+    out.get_mut(at..)?.first_chunk_mut()
+}
+
+/// As `copy_match`; the usual short match, which does not overlap what it makes,
+/// by one copy of 32 bytes.
+#[inline(always)]
+fn copy(out: &mut [u8], at: usize, distance: usize, length: usize) {
+    let Some(from) = at.checked_sub(distance) else { return };
+    if length > distance.min(COPY_BYTES) {
+        return copy_match(out, at, distance, length);
+    }
+    let Some(bytes) = chunk::<COPY_BYTES>(out, from).copied() else { return };
+    if let Some(to) = out.get_mut(at..).and_then(|to| to.first_chunk_mut()) {
+        *to = bytes;
+    }
+}

@@ -1,0 +1,128 @@
+//! The files of a container's `/etc` that are ours, and `/run/.containerenv`:
+//! as podman writes them.
+
+use super::flags::asked::Dns;
+
+/// `/etc/resolv.conf`: the machine's, with what the line says in the place of
+/// what the machine has of each kind (resolv.conf(5)).
+pub fn resolv_conf(machine: &str, dns: &Dns) -> String {
+    let mut servers = dns.servers.clone();
+    let mut search = dns.search.clone();
+    let mut options = dns.options.clone();
+    for line in machine.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let key = words.next().unwrap_or_default();
+        match key {
+            "nameserver" if dns.servers.is_empty() => servers.extend(words.next().map(String::from)),
+            // The last of them is the one that counts.
+            "search" | "domain" if dns.search.is_empty() => search = words.map(String::from).collect(),
+            "options" if dns.options.is_empty() => options.extend(words.map(String::from)),
+            _ => {}
+        }
+    }
+    let mut text = String::new();
+    if search != ["."] {
+        line(&mut text, "search", &search);
+    }
+    for server in servers {
+        line(&mut text, "nameserver", &[server]);
+    }
+    line(&mut text, "options", &options);
+    text
+}
+
+fn line(text: &mut String, key: &str, words: &[String]) {
+    if !words.is_empty() {
+        text.push_str(&[key, " ", &words.join(" "), "\n"].concat());
+    }
+}
+
+/// `/etc/hosts`: `added` (name, address), then the machine's own lines, then
+/// what nobody has named so far: localhost, the machine by its `address`, and
+/// in a network without another machine the container itself.
+pub fn hosts(machine: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
+    let mut entries: Vec<(String, Vec<String>)> = Vec::new();
+    for (name, address) in added {
+        entries.push((address.clone(), vec![name.clone()]));
+    }
+    for line in machine.lines() {
+        let line = line.split_once('#').map_or(line, |(line, _)| line);
+        let mut words = line.split_ascii_whitespace().map(String::from);
+        let Some(address) = words.next() else { continue };
+        let names: Vec<String> = words.collect();
+        if !names.is_empty() {
+            entries.push((address, names));
+        }
+    }
+    let mut more = vec![("127.0.0.1", vec!["localhost"]), ("::1", vec!["localhost"])];
+    more.extend(address.map(|address| (address, vec!["host.containers.internal"])));
+    if !own.is_empty() {
+        more.push(("127.0.0.1", own.to_vec()));
+    }
+    let given = entries.len();
+    for (address, names) in more {
+        let mut known = entries.iter().take(given).filter(|(other, _)| other == address);
+        if !known.any(|(_, others)| names.iter().any(|name| others.iter().any(|other| other == name))) {
+            entries.push((address.into(), names.into_iter().map(String::from).collect()));
+        }
+    }
+    entries.iter().map(|(address, names)| [address, "\t", &names.join(" "), "\n"].concat()).collect()
+}
+
+/// `/run/.containerenv`, which a container without privileges finds empty.
+pub fn container_env(name: &str, id: &str, image: &str, image_id: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let pairs = [("name", name), ("id", id), ("image", image), ("imageid", image_id)];
+    let mut text = ["engine=\"ocinit-", version, "\"\n"].concat();
+    for (key, value) in pairs {
+        text.push_str(&[key, "=\"", &value.replace('\\', "\\\\").replace('"', "\\\""), "\"\n"].concat());
+    }
+    text + "rootless=0\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| String::from(*word)).collect()
+    }
+
+    #[test]
+    fn name_servers_of_the_machine_and_of_the_line() {
+        let machine = "# made\ndomain old.test\nsearch lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
+        let own = "search lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
+        assert_eq!(resolv_conf(machine, &Dns::default()), own);
+        let dns = Dns { servers: list(&["1.1.1.1", "9.9.9.9"]), ..Dns::default() };
+        let text = resolv_conf(machine, &dns);
+        assert_eq!(text, "search lab.test more.test\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions edns0\n");
+        let dns = Dns { search: list(&["."]), options: list(&["ndots:2", "rotate"]), ..Dns::default() };
+        assert_eq!(resolv_conf(machine, &dns), "nameserver 10.0.2.3\nnameserver fe80::1\noptions ndots:2 rotate\n");
+        assert_eq!(resolv_conf("", &Dns::default()), "");
+    }
+
+    #[test]
+    fn hosts_by_line_machine_and_us() {
+        assert_eq!(hosts("", &[], None, &[]), "127.0.0.1\tlocalhost\n::1\tlocalhost\n");
+        let machine = "# ours\n127.0.0.1 localhost  # always\n10.0.0.7\tnas   nas.lab\nbroken\n";
+        let added = [("db".into(), "10.0.0.9".into()), ("localhost".into(), "10.0.0.1".into())];
+        let text = hosts(machine, &added, Some("10.0.2.15"), &["box", "nas"]);
+        let lines = [
+            "10.0.0.9\tdb",
+            "10.0.0.1\tlocalhost",
+            "127.0.0.1\tlocalhost",
+            "10.0.0.7\tnas nas.lab",
+            "::1\tlocalhost",
+            "10.0.2.15\thost.containers.internal",
+            "127.0.0.1\tbox nas",
+        ];
+        assert_eq!(text, lines.join("\n") + "\n");
+    }
+
+    #[test]
+    fn a_container_knows_itself() {
+        let text = container_env("a\"b", "1", "docker.io/library/alpine:latest", "abc");
+        assert!(text.starts_with("engine=\"ocinit-"), "{text}");
+        assert!(text.contains("\nname=\"a\\\"b\"\nid=\"1\"\nimage=\"docker.io/library/alpine:latest\"\n"), "{text}");
+    }
+}

@@ -1,0 +1,400 @@
+//! What a line, its image and podman's habits mount into a container beside
+//! the default file systems. What a mount stands on is made here; where it
+//! comes to lie is a list of [`Op`]s for the child.
+
+use super::ops::Op;
+use super::plan::c_string;
+use crate::proto::flags::asked::{Files, Mount, Namespace, Propagation, PropagationKind, Source};
+use crate::proto::flags::Container;
+use crate::proto::passwd::Identity;
+use crate::report::{Failure, Outcome, Report};
+use crate::steps::rootfs::{self, c_path};
+use crate::steps::volumes::Volumes;
+use crate::steps::{copy, layer};
+use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// What podman gives a volume and a tmpfs, unless the line says otherwise.
+const CAREFUL: u64 = mount::MS_NOSUID | mount::MS_NODEV;
+const READ_ONLY: u64 = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+/// Flags of mount(2) that a line may ask for; statfs(2) tells them by the same numbers.
+const CHOICES: u64 = READ_ONLY;
+/// Those of a read-only container that are memory (podman-run(1), `--read-only-tmpfs`).
+const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+const SHM_BYTES: u64 = 64 << 20;
+
+/// What a container has around it while its mounts are made.
+pub struct Place<'a> {
+    /// Its mounted root.
+    pub root: &'a Path,
+    /// Its own folder of the store, which is gone with it.
+    pub dir: &'a Path,
+    pub volumes: &'a Volumes<'a>,
+    pub identity: &'a Identity,
+    pub report: &'a Report,
+}
+
+/// Mounts by the place where they come to lie, those that others lie in first.
+#[derive(Default)]
+pub struct Mounts {
+    entries: Vec<(String, Vec<Op>)>,
+    /// Mounts of the machine's that are to go with the container.
+    made: Vec<PathBuf>,
+    /// What another container may share: source, target, whether it is read-only.
+    pub volumes: Vec<(String, String, bool)>,
+    pub shares: bool,
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for at in &self.made {
+            // One that stays is unmounted when a store is opened next.
+            let _ = layer::unmount(at);
+        }
+    }
+}
+
+impl Mounts {
+    /// Whether something is mounted at just that path (relative to the root).
+    pub fn has(&self, path: &str) -> bool {
+        self.entries.iter().any(|(target, _)| target == path)
+    }
+
+    /// What is mounted at just that path, which is then no longer among the rest.
+    pub fn take(&mut self, path: &str) -> Option<Vec<Op>> {
+        let at = self.entries.iter().position(|(target, _)| target == path)?;
+        Some(self.entries.remove(at).1)
+    }
+
+    /// The rest, in order.
+    pub fn rest(&mut self) -> Vec<Op> {
+        let depth = |path: &str| path.matches('/').count();
+        self.entries.sort_by_key(|(target, _)| depth(target));
+        self.entries.drain(..).flat_map(|(_, ops)| ops).collect()
+    }
+
+    /// A file that we made, at `target`; what the line has there wins.
+    pub fn add_file(&mut self, source: &Path, target: &str, files: &Files) {
+        let target = clean(target);
+        if self.has(&target) {
+            return;
+        }
+        let op = Op::Bind {
+            source: c_string(&source.to_string_lossy()),
+            path: c_string(&target),
+            is_folder: false,
+            recursive: false,
+            flags: files.read_only.then_some(READ_ONLY),
+            propagation: mount::MS_PRIVATE | mount::MS_REC,
+        };
+        self.entries.push((target, vec![op]));
+    }
+}
+
+/// Makes what the mounts stand on. `image` are the paths that it declares.
+pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &Place) -> Outcome<Mounts> {
+    let mut mounts = Mounts::default();
+    for mount in files.mounts.iter().chain(from_others) {
+        mounts.add(mount, place)?;
+    }
+    for target in image.iter().filter(|target| clean(target) != ".") {
+        mounts.add(&plain(Source::Anonymous, target), place)?;
+    }
+    if files.read_only && !files.no_read_only_tmpfs {
+        for target in WRITABLE {
+            mounts.add(&plain(Source::Tmpfs(String::new()), target), place)?;
+        }
+    }
+    Ok(mounts)
+}
+
+impl Mounts {
+    /// `/dev/shm` as podman has it: memory of its own, or that of whom it
+    /// shares its messages with. One that others may ask for is a mount of the
+    /// machine's. `of` is the folder of the container whose it is.
+    pub fn add_shm(&mut self, line: &Container, of: Option<&Path>, dir: &Path) -> Outcome<()> {
+        let files = &line.files;
+        if self.has("dev/shm") || self.has("dev") || line.namespaces.ipc == Namespace::Empty {
+            return Ok(());
+        }
+        let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
+        let flags = CAREFUL | mount::MS_NOEXEC | read_only;
+        let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
+        let shared = match (&line.namespaces.ipc, of) {
+            (Namespace::Host, _) => Some("/dev/shm".into()),
+            (_, Some(of)) => Some(of.join("shm")),
+            _ if line.process.name.is_some() => {
+                let at = dir.join("shm");
+                let fail = |why: &str| Failure::new("container", ["/dev/shm: ", why].concat());
+                fs::create_dir(&at).map_err(|error| fail(&io_text(&error)))?;
+                c_path(&at)
+                    .and_then(|at| mount::mount(c"shm", &at, c"tmpfs", flags as _, &data))
+                    .map_err(|error| fail(&error.to_string()))?;
+                self.made.push(at.clone());
+                Some(at)
+            }
+            _ => None,
+        };
+        let path = c_string("dev/shm");
+        let op = match shared {
+            None => Op::Tmpfs { name: c"shm", path, flags, data },
+            Some(source) => Op::Bind {
+                source: c_string(&source.to_string_lossy()),
+                path,
+                is_folder: true,
+                recursive: false,
+                flags: Some(flags),
+                propagation: mount::MS_PRIVATE,
+            },
+        };
+        self.entries.push(("dev/shm".into(), vec![op]));
+        Ok(())
+    }
+}
+
+/// A program of ours, which the container can only run.
+pub fn program(source: &Path, target: &str) -> Op {
+    let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
+    let (source, path) = (c_string(&source.to_string_lossy()), c_string(&clean(target)));
+    Op::Bind { source, path, is_folder: false, recursive: false, flags, propagation }
+}
+
+/// Makes the container's root unwritable, when everything is in place.
+pub fn seal() -> Op {
+    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
+}
+
+/// A place below the root, by its words alone: `.` is the root itself.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        return ".".into();
+    }
+    parts.join("/")
+}
+
+/// A mount with podman's defaults.
+pub fn plain(source: Source, target: &str) -> Mount {
+    Mount {
+        source,
+        target: target.into(),
+        read_only: false,
+        suid: None,
+        dev: None,
+        exec: None,
+        recursive: None,
+        propagation: None,
+        chown: false,
+        overlay: false,
+        copy: None,
+    }
+}
+
+fn fail(mount: &Mount, why: &str) -> Failure {
+    let source = match &mount.source {
+        Source::Path(path) => path,
+        Source::Volume(name) => name,
+        Source::Anonymous | Source::Tmpfs(_) => &mount.target,
+    };
+    Failure::new("container", ["volume ", source, ": ", why].concat())
+}
+
+impl Mounts {
+    /// The first at a place is the one that counts.
+    fn add(&mut self, mount: &Mount, place: &Place) -> Outcome<()> {
+        let target = clean(&mount.target);
+        if self.has(&target) {
+            return Ok(());
+        }
+        let op = match &mount.source {
+            Source::Tmpfs(data) => {
+                tmpfs(mount, &target, data, place).map_err(|error| fail(mount, &error.to_string()))?
+            }
+            source => {
+                let source = match source {
+                    Source::Path(path) => fs::canonicalize(path).map_err(|error| fail(mount, &io_text(&error)))?,
+                    Source::Volume(name) => {
+                        place.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, place))?
+                    }
+                    _ => anonymous(mount, &target, place).map_err(|why| fail(mount, &why))?,
+                };
+                self.bind(mount, &target, source, place)?
+            }
+        };
+        self.entries.push((target, vec![op]));
+        Ok(())
+    }
+
+    fn bind(&mut self, mount: &Mount, target: &str, source: PathBuf, place: &Place) -> Outcome<Op> {
+        let source = if mount.overlay { self.overlay(mount, &source, place)? } else { source };
+        let is_folder = source.is_dir();
+        let open = open_source(&source).map_err(|error| fail(mount, &error.to_string()))?;
+        if mount.chown {
+            give(&source, is_folder, place.identity).map_err(|why| fail(mount, &why))?;
+        }
+        let has = sysfs::statfs(open.as_fd()).map_err(|error| fail(mount, &error.to_string()))?.flags & CHOICES;
+        let default = if matches!(mount.source, Source::Path(_)) { has } else { has | CAREFUL };
+        let wanted = flags(mount, default);
+        self.volumes.push((source.to_string_lossy().into_owned(), ["/", target].concat(), mount.read_only));
+        let propagation = mount.propagation.unwrap_or(Propagation { kind: PropagationKind::Private, recursive: true });
+        self.shares |= propagation.kind == PropagationKind::Shared;
+        Ok(Op::Bind {
+            source: c_path(&source).map_err(|error| fail(mount, &error.to_string()))?,
+            path: c_string(target),
+            is_folder,
+            recursive: mount.recursive.unwrap_or(true),
+            flags: (wanted != has).then_some(wanted),
+            propagation: number(propagation),
+        })
+    }
+
+    /// What is written goes with the container.
+    fn overlay(&mut self, mount: &Mount, folder: &Path, place: &Place) -> Outcome<PathBuf> {
+        let number = self.made.len().to_string();
+        let (parts, at) =
+            (place.dir.join(["over.", &number].concat()), place.dir.join(["over-root.", &number].concat()));
+        for folder in [&parts.join("upper"), &parts.join("work"), &at] {
+            fs::create_dir_all(folder).map_err(|error| fail(mount, &io_text(&error)))?;
+        }
+        rootfs::mount_over(folder, &parts, &at, place.report).map_err(|error| fail(mount, &error.text))?;
+        self.made.push(at.clone());
+        Ok(at)
+    }
+}
+
+fn flags(mount: &Mount, default: u64) -> u64 {
+    let choice = |asked: Option<bool>, flag| match asked {
+        Some(true) => 0,
+        Some(false) => flag,
+        None => default & flag,
+    };
+    let read_only = if mount.read_only { mount::MS_RDONLY } else { default & mount::MS_RDONLY };
+    read_only
+        | choice(mount.suid, mount::MS_NOSUID)
+        | choice(mount.dev, mount::MS_NODEV)
+        | choice(mount.exec, mount::MS_NOEXEC)
+}
+
+fn number(propagation: Propagation) -> u64 {
+    let kind = match propagation.kind {
+        PropagationKind::Shared => mount::MS_SHARED,
+        PropagationKind::Slave => mount::MS_SLAVE,
+        PropagationKind::Private => mount::MS_PRIVATE,
+        PropagationKind::Unbindable => mount::MS_UNBINDABLE,
+    };
+    kind | if propagation.recursive { mount::MS_REC } else { 0 }
+}
+
+fn open_source(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_PATH, 0)
+}
+
+/// Folders of the machine that a slip of the pen must not give away (podman's list).
+const SYSTEM: [&str; 13] =
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
+
+fn give(source: &Path, is_folder: bool, to: &Identity) -> Result<(), String> {
+    if SYSTEM.iter().any(|path| Path::new(path) == source) {
+        return Err("a folder of the system is not given away (U)".into());
+    }
+    // A FIFO or a device is not opened for that.
+    let given = match is_folder {
+        true => open_folder(source).and_then(|folder| copy::chown(folder.as_fd(), to.uid, to.gid)),
+        false => c_path(source).and_then(|path| sysfs::fchownat(sysfs::CWD, &path, to.uid, to.gid)),
+    };
+    given.map_err(|error| error.to_string())
+}
+
+fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
+}
+
+/// The folder of a volume without a name, filled from the image. It goes with the container.
+fn anonymous(mount: &Mount, target: &str, place: &Place) -> Result<PathBuf, String> {
+    let path = place.dir.join("volumes").join(target.replace('%', "%25").replace('/', "%2F"));
+    let io = |error: std::io::Error| io_text(&error);
+    fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
+    fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
+    let folder = open_folder(&path).map_err(|error| error.to_string())?;
+    let filled = fill(target, folder.as_fd(), mount.copy, place);
+    filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
+}
+
+/// Gives a new folder what the image has at `target`: its content, unless the
+/// line forbids that, its owner and mode. Where it has nothing there, the
+/// folder is the container's user's.
+fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, place: &Place) -> sys::Result<()> {
+    let Some(from) = in_image(target, place)? else {
+        return sysfs::fchown(folder, place.identity.uid, place.identity.gid);
+    };
+    if copy != Some(false) {
+        return copy::tree(from.as_fd(), folder);
+    }
+    let stat = sysfs::statat(from.as_fd(), c"")?;
+    sysfs::fchown(folder, stat.uid, stat.gid)?;
+    sysfs::fchmod(folder, stat.mode & 0o7777)
+}
+
+/// The folder that the image has at `target`, wherever its symlinks lead inside.
+fn in_image(target: &str, place: &Place) -> sys::Result<Option<OwnedFd>> {
+    let root = File::open(place.root).map_err(|error| sys::Error::from_io("open", &error))?;
+    let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
+    match super::place::open(root.as_fd(), &c_string(target), flags) {
+        Err(error) if matches!(error.errno, ENOENT | sys::ENOTDIR) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// With the image's own mode, as crun has it. What the image has there comes
+/// along: then the file system is made, and filled, before it is mounted.
+fn tmpfs(mount: &Mount, target: &str, data: &str, place: &Place) -> sys::Result<Op> {
+    let from = in_image(target, place)?;
+    let mut options: Vec<String> = data.split(',').filter(|word| !word.is_empty()).map(String::from).collect();
+    let mut default = |key: &str, value: String| {
+        if !options.iter().any(|option| option.starts_with(key)) {
+            options.push([key, &value].concat());
+        }
+    };
+    if let Some(from) = &from {
+        default("mode=", format!("{:o}", sysfs::statat(from.as_fd(), c"")?.mode & 0o7777));
+    }
+    if mount.chown {
+        default("uid=", place.identity.uid.to_string());
+        default("gid=", place.identity.gid.to_string());
+    }
+    let (path, flags) = (c_string(target), flags(mount, CAREFUL));
+    match from.filter(|_| mount.copy != Some(false)) {
+        Some(from) if !copy::is_empty(from.as_fd())? => {
+            let mount = filled(from.as_fd(), &options)?;
+            Ok(Op::Attach { mount, path, flags })
+        }
+        _ => Ok(Op::Tmpfs { name: c"tmpfs", path, flags, data: c_string(&options.join(",")) }),
+    }
+}
+
+fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
+    let context = mount::fs_open(c"tmpfs")?;
+    for option in options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        mount::fs_option(context.as_fd(), &c_string(key), Some(c_string(value)).as_deref())?;
+    }
+    mount::fs_option(context.as_fd(), c"source", Some(c"tmpfs"))?;
+    let made = mount::fs_mount(context.as_fd())?;
+    let top = sysfs::statat(made.as_fd(), c"")?;
+    copy::tree(from, made.as_fd())?;
+    // The options speak of the top; what was copied has the image's.
+    let root = sysfs::openat(made.as_fd(), c".", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;
+    sysfs::fchown(root.as_fd(), top.uid, top.gid)?;
+    sysfs::fchmod(root.as_fd(), top.mode & 0o7777)?;
+    Ok(made)
+}

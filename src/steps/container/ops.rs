@@ -1,0 +1,190 @@
+//! What is changed in a container's tree, one after the other, by the child:
+//! nothing here allocates.
+
+use super::place::{self, open};
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, ENAMETOOLONG};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// One change to the container's tree.
+pub enum Op {
+    /// A folder, made where it is missing; its parent is there.
+    Folder(CString),
+    /// An empty file, made where nothing is.
+    File(CString),
+    Node {
+        path: CString,
+        mode: u32,
+        device: (u32, u32),
+    },
+    Symlink {
+        path: CString,
+        target: CString,
+    },
+    /// A new file system; `optional` ones are left out where the kernel refuses.
+    Mount {
+        kind: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: &'static CStr,
+        optional: bool,
+    },
+    /// Memory, with the kernel's own options.
+    Tmpfs {
+        /// What the table of mounts calls it.
+        name: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: CString,
+    },
+    /// A mount that is nowhere yet.
+    Attach {
+        mount: OwnedFd,
+        path: CString,
+        flags: u64,
+    },
+    /// A file or folder of the machine.
+    Bind {
+        source: CString,
+        path: CString,
+        is_folder: bool,
+        /// With what is mounted below it.
+        recursive: bool,
+        /// Those of the mount, where they are not the source's.
+        flags: Option<u64>,
+        propagation: u64,
+    },
+    /// A parameter of the kernel, below the container's `/proc`.
+    Write {
+        path: CString,
+        value: CString,
+    },
+    /// The flags of what is mounted there.
+    Remount {
+        path: CString,
+        flags: u64,
+    },
+}
+
+impl Op {
+    /// The path that an error names.
+    pub fn path(&self) -> &CStr {
+        match self {
+            Op::Folder(path) | Op::File(path) => path,
+            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
+            Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
+        }
+    }
+}
+
+/// Makes one change, below `root`.
+pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
+    match op {
+        Op::Folder(path) => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
+        }
+        Op::File(path) => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
+        }
+        Op::Node { path, mode, device } => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::mknodat(parent.as_fd(), name, *mode, *device))
+        }
+        Op::Symlink { path, target } => {
+            let (parent, name) = parent(root, path)?;
+            exists_already(fs::symlinkat(target, parent.as_fd(), name))
+        }
+        Op::Mount { kind, path, flags, data, .. } => {
+            let target = place::make(root, path, true)?;
+            mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
+        }
+        Op::Tmpfs { name, path, flags, data } => {
+            let target = place::make(root, path, true)?;
+            mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
+        }
+        Op::Attach { mount, path, flags } => {
+            mount::attach(mount.as_fd(), place::make(root, path, true)?.as_fd())?;
+            remount(root, path, *flags)
+        }
+        Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
+            let target = place::make(root, path, *is_folder)?;
+            mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
+            // Opened again: now it is the mount, not what it covers.
+            let target = open(root, path, fs::O_PATH)?;
+            mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
+            match flags {
+                Some(flags) => mount::remount(FdPath::new(&target).as_cstr(), *flags as _),
+                None => Ok(()),
+            }
+        }
+        Op::Write { path, value } => {
+            let file = open(root, path, fs::O_WRONLY)?;
+            io::write(file.as_fd(), value.to_bytes()).map(drop)
+        }
+        Op::Remount { path, flags } => remount(root, path, *flags),
+    }
+}
+
+fn remount(root: BorrowedFd<'_>, path: &CStr, flags: u64) -> Result<()> {
+    mount::remount(FdPath::new(&open(root, path, fs::O_PATH)?).as_cstr(), flags as _)
+}
+
+fn exists_already(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.errno == EEXIST => Ok(()),
+        result => result,
+    }
+}
+
+/// The folder that `path` (`a/b/c`, no slash at either end) lies in, and its
+/// last name.
+fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr)> {
+    let bytes = path.to_bytes_with_nul();
+    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
+        return Ok((open(root, c".", fs::O_PATH | fs::O_DIRECTORY)?, path));
+    };
+    let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or(c"");
+    // The parent's path, ended by hand in a buffer of our own.
+    let mut buffer = [0; PATH_MAX];
+    let Some(place) = buffer.get_mut(..slash) else { return Err(Error::new("open", ENAMETOOLONG)) };
+    place.copy_from_slice(bytes.get(..slash).unwrap_or_default());
+    let parent = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
+    Ok((open(root, parent, fs::O_PATH | fs::O_DIRECTORY)?, name))
+}
+
+/// Linux, `PATH_MAX`.
+const PATH_MAX: usize = 4096;
+
+/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
+/// its descriptor.
+struct FdPath([u8; 32]);
+
+impl FdPath {
+    fn new(fd: &OwnedFd) -> FdPath {
+        let mut path = [0; 32];
+        let prefix = b"/proc/self/fd/";
+        let (start, rest) = path.split_at_mut(prefix.len());
+        start.copy_from_slice(prefix);
+        let mut number = fd.as_raw_fd();
+        let mut digits = [0; 10];
+        let mut count = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            count += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
+            *to = *from;
+        }
+        FdPath(path)
+    }
+
+    fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}

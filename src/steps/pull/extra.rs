@@ -1,0 +1,138 @@
+//! `--layer`: tars that a line puts over its image. They come and are unpacked
+//! as an image's own layers are. One with a digest is kept in the store, named
+//! by that and by what it lies on; one without is gone with the container.
+
+use super::layers::local;
+use super::stream::{self, Blob};
+use super::{again, hash, manner, Access, Image};
+use crate::proto::digest::Digest;
+use crate::proto::flags::asked;
+use crate::proto::flags::Container;
+use crate::proto::superblock;
+use crate::report::{Failure, Outcome, Report};
+use crate::steps::archive::Open;
+use crate::steps::inflate;
+use crate::steps::layer::{self, Layer, Stack};
+use crate::steps::registry;
+use crate::steps::remove;
+use crate::steps::source::{Error, Fetched};
+use crate::steps::store::Store;
+use crate::steps::unpack::{Beside, Lower};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A folder that goes with this value.
+pub struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What stays is removed when a store is opened next.
+        let _ = remove::tree(&self.0);
+    }
+}
+
+/// Puts the line's layers over the image.
+pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<()> {
+    if line.files.layers.is_empty() {
+        return Ok(());
+    }
+    let open = registry::opener(&manner(line, access, report));
+    // Its name says what it lies on: what a layer's folder holds may depend on that.
+    let mut below = image.id;
+    for (index, layer) in line.files.layers.iter().enumerate() {
+        let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
+        let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
+        let mut extra = Extra { layer, chain, image, store, open: &open, report };
+        let added = again(report, &layer.source, &mut || extra.add());
+        added.map_err(|error| {
+            let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
+            match error.hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
+        below = chain;
+    }
+    Ok(())
+}
+
+struct Extra<'a> {
+    layer: &'a asked::Layer,
+    /// Its name in the store.
+    chain: Digest,
+    image: &'a mut Image,
+    store: &'a Store,
+    open: &'a Open,
+    report: &'a Report,
+}
+
+impl Extra<'_> {
+    fn add(&mut self) -> Result<(), Error> {
+        let kept = self.layer.digest.and_then(|_| self.store.layer(&self.chain, &self.chain));
+        if let Some(kept) = kept {
+            self.image.layers.push(kept);
+            return Ok(());
+        }
+        let folder = self.store.begin_layer(&self.chain).map_err(local)?;
+        let made = Temporary(folder.clone());
+        self.unpack(&folder)?;
+        if self.layer.digest.is_none() {
+            self.image.extra.push(made);
+            self.image.layers.push(Layer::Folder(folder));
+            return Ok(());
+        }
+        // No journal names it: it is whole on the disk before it has its name.
+        self.store.flush().map_err(local)?;
+        let kept = self.store.commit_layer(&folder, &self.chain).map_err(local)?;
+        self.image.layers.push(kept);
+        Ok(())
+    }
+
+    fn unpack(&mut self, folder: &Path) -> Result<(), Error> {
+        let tick = |_| true;
+        let (body, size) = self.fetch()?;
+        let mut blob = Blob::new(body, size, self.layer.digest, &tick);
+        let Ok(start) = layer::start_of(&mut blob) else {
+            return Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data")));
+        };
+        if let Some(packed) = superblock::packed(&start) {
+            return Err(Error::refused(&["is a ", packed.name(), ", not a tar"].concat()));
+        }
+        let mut stack = Stack::default();
+        stack.layers.clone_from(&self.image.layers);
+        let lowers: Vec<Lower> = stack.open(self.store, self.report)?.iter().rev().cloned().collect();
+        let open = || File::open(folder).map_err(local);
+        let (source, report) = (&self.layer.source, self.report);
+        let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
+        let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
+        let unsettled = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
+        unsettled.settle(open()?.into(), lowers).map_err(|why| Error::refused(&why))
+    }
+
+    /// Its bytes, and how many there are, where that is known.
+    fn fetch(&self) -> Result<(Fetched, Option<u64>), Error> {
+        let source = &self.layer.source;
+        if source.starts_with(['/', '.']) {
+            // Opening a FIFO would wait for whoever writes to it.
+            let size = match fs::metadata(source).map_err(local)? {
+                meta if meta.is_file() => meta.len(),
+                _ => return Err(Error::refused("is no regular file")),
+            };
+            return Ok((Box::new(File::open(source).map_err(local)?), Some(size)));
+        }
+        Ok(((self.open)(source)?, None))
+    }
+}
+
+/// A layer that is unpacked when all below it are complete.
+struct Alone(Vec<Lower>);
+
+impl Beside for Alone {
+    fn below(&mut self) -> Option<Vec<Lower>> {
+        Some(self.0.clone())
+    }
+
+    fn room(&mut self, _: usize) -> bool {
+        true
+    }
+}

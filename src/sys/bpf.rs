@@ -1,0 +1,64 @@
+//! Programs for the kernel: a filter of system calls, a control group's devices.
+
+use super::{cvt_long, Result};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// One instruction of a filter of system calls.
+pub type Instruction = libc::sock_filter;
+
+/// Every call of this process, and of its children, is first asked about (seccomp(2)).
+pub fn filter_system_calls(program: &[Instruction]) -> Result<()> {
+    const SET_MODE_FILTER: u32 = 1;
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: pointer and length are of one slice, which the kernel copies and does not write to.
+    cvt_long("seccomp", unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, 0, &program) })?;
+    Ok(())
+}
+
+/// linux/bpf.h: commands, and what a program is for.
+const PROG_LOAD: u32 = 5;
+const PROG_ATTACH: u32 = 8;
+const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
+const ATTACH_CGROUP_DEVICE: u32 = 6;
+/// Beside the programs of groups above and below.
+const ALLOW_MULTI: u32 = 2;
+
+/// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    instruction_count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+}
+
+/// Attaches `program` to the control group whose folder is `cgroup`: each use
+/// of a device in it is first asked about.
+pub fn filter_devices(cgroup: BorrowedFd<'_>, program: &[u64]) -> Result<()> {
+    let load = Load {
+        kind: PROG_TYPE_CGROUP_DEVICE,
+        instruction_count: program.len() as u32,
+        instructions: program.as_ptr() as u64,
+        license: c"".as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+    };
+    let size = std::mem::size_of::<Load>();
+    // SAFETY: the struct, the program and the string live through the call; size is the struct's.
+    let fd = cvt_long("bpf(load)", unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &load, size) })?;
+    // SAFETY: a new descriptor, owned by nobody else; the kernel sets close-on-exec.
+    let loaded = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let attach: [u32; 4] = [cgroup.as_raw_fd() as u32, loaded.as_raw_fd() as u32, ATTACH_CGROUP_DEVICE, ALLOW_MULTI];
+    let size = std::mem::size_of_val(&attach);
+    // SAFETY: four numbers are the beginning of `union bpf_attr` for this command; both descriptors are open.
+    cvt_long("bpf(attach)", unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, attach.as_ptr(), size) })?;
+    Ok(())
+}
