@@ -59,7 +59,7 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Access, Store)
         clock::set(peer, &resolver, report);
     }
     let access = Access::at_boot(config, resolver)?;
-    let on_disk = cache::open(&config.cache_device, report);
+    let on_disk = cache::open(config, &access.resolver, report);
     let store = Store::at_boot(on_disk, report)?;
     early::set_hostname(&config.hostname, report);
     Ok((network, access, store))

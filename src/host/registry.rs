@@ -60,6 +60,12 @@ impl DockerRegistry {
         &self.dir
     }
 
+    /// How many requests so far have `part` in their line: `GET /v2/NAME/blobs/`.
+    pub fn requests(&self, part: &str) -> usize {
+        let log = std::fs::read_to_string(self.dir.join("registry.log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains(part)).count()
+    }
+
     /// Copies image `tag` of an OCI layout to `NAME[:TAG]` here, blobs as they are.
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> io::Result<()> {
         let mut skopeo = Command::new(find("skopeo"));
@@ -116,7 +122,7 @@ fn configuration(dir: &Path, port: u16, tls: Option<(&Path, &Path)>) -> String {
     });
     format!(
         "version: 0.1\n\
-         log:\n  level: error\n  accesslog:\n    disabled: true\n\
+         log:\n  level: error\n\
          storage:\n  filesystem:\n    rootdirectory: {dir}\n  delete:\n    enabled: true\n\
          http:\n  addr: 127.0.0.1:{port}\n{tls}",
         dir = quoted(dir),

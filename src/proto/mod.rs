@@ -39,5 +39,6 @@ pub mod signal_name;
 pub mod sntp;
 pub mod superblock;
 pub mod tar;
+pub mod volume;
 pub mod whiteout;
 pub mod words;

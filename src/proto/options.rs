@@ -7,6 +7,7 @@ use super::mirror::Mirrors;
 use super::nearest::nearest;
 use super::proxy::Proxies;
 use super::shutdown;
+use super::volume::{self, FileSystem, Volume};
 
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,10 +56,12 @@ pub const TABLE: &[Row] = &[
     row("b2c.container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run`"),
     row("b2c.run_post", Takes::Many, YES, "as `b2c.run`", "run after the pipeline, whatever its outcome"),
     row("b2c.post_container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
-    row("b2c.run_service", Takes::Many, NOT_YET, "as `b2c.run`", "started before the pipeline, left running, killed at its end"),
-    row("b2c.service", Takes::Many, NOT_YET, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
+    row("b2c.run_service", Takes::Many, YES, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
+    row("b2c.service", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
     row("b2c.pipefail", Takes::Nothing, YES, "", "the first failing container ends the pipeline (post containers still run)"),
-    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`", "where images are kept: an ext4 partition that exists, by its name or label; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
+    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: an ext4 partition that exists, by its name or label, or a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
+    row("b2c.filesystem", Takes::Many, YES, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
+    row("b2c.volume", Takes::Many, YES, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, YES, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, YES, "name", "the machine's name, and the containers'. Default `boot2container`"),
     row("b2c.insmods", Takes::One, YES, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
@@ -71,8 +74,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.onfail", Takes::One, YES, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
     row("b2c.log", Takes::One, YES, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, NOT_YET, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
-    row("b2c.filesystem", Takes::Many, NOT_YET, "`NAME,type=T,src=S,opts=…`", "a named mount"),
-    row("b2c.volume", Takes::Many, NOT_YET, "`NAME[,…]`", "a named volume"),
     row("b2c.minio", Takes::Many, NOT_YET, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
     row("b2c.storage", Takes::One, NOT_YET, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, NOT_YET, "`/dev/nbdN,host=H,port=P`", "a network block device"),
@@ -97,6 +98,8 @@ pub enum CacheDevice {
     Label(String),
     /// `/dev/…`
     Path(String),
+    /// A `b2c.filesystem`.
+    FileSystem(String),
 }
 
 /// Where public keys are that may sign images.
@@ -110,8 +113,11 @@ pub enum VerifyKey {
 pub struct Config {
     /// Container lines, unexpanded: variables are known when each starts.
     pub run: Vec<String>,
+    pub run_service: Vec<String>,
     pub run_post: Vec<String>,
     pub pipefail: bool,
+    pub filesystems: Vec<FileSystem>,
+    pub volumes: Vec<Volume>,
     pub cache_device: CacheDevice,
     /// `None`: the clock is left as it is. `auto` is already resolved.
     pub ntp_peer: Option<String>,
@@ -144,8 +150,11 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             run: Vec::new(),
+            run_service: Vec::new(),
             run_post: Vec::new(),
             pipefail: false,
+            filesystems: Vec::new(),
+            volumes: Vec::new(),
             cache_device: CacheDevice::None,
             ntp_peer: None,
             proxy: Vec::new(),
@@ -179,6 +188,7 @@ impl Config {
                 config.apply_repeated(word)?;
             }
         }
+        config.check_names()?;
         for (name, text) in [("b2c.shutdown_cmd", &config.shutdown_cmd), ("b2c.reboot_cmd", &config.reboot_cmd)] {
             shutdown::parse(text, &|_| None).map_err(|error| wrong(name, &error.text()))?;
         }
@@ -189,7 +199,13 @@ impl Config {
         let value = word.value.clone().unwrap_or_default();
         let list = match word.key.as_str() {
             "b2c.run" | "b2c.container" => &mut self.run,
+            "b2c.run_service" | "b2c.service" => &mut self.run_service,
             "b2c.run_post" | "b2c.post_container" => &mut self.run_post,
+            "b2c.filesystem" => {
+                self.filesystems.push(volume::filesystem(&value).map_err(|error| wrong(&word.key, &error))?);
+                return Ok(());
+            }
+            "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
                 self.proxy.push(value);
                 return Proxies::parse(&self.proxy).map(drop).map_err(|error| wrong(&word.key, error.text()));
@@ -205,6 +221,35 @@ impl Config {
         };
         flags::check(&value).map_err(|error| wrong(&word.key, &error))?;
         list.push(value);
+        Ok(())
+    }
+
+    fn add_volume(&mut self, value: &str) -> Result<(), String> {
+        let mut later = Vec::new();
+        let volume = volume::volume(value, &mut later)?;
+        for key in later {
+            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not there yet: ignored"].concat());
+        }
+        self.volumes.push(volume);
+        Ok(())
+    }
+
+    /// Names of file systems that are used and not given.
+    fn check_names(&mut self) -> Result<(), Error> {
+        let unknown = |name: &str| self.filesystems.iter().all(|filesystem| filesystem.name != name);
+        for volume in &self.volumes {
+            if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
+                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));
+            }
+        }
+        match &self.cache_device {
+            CacheDevice::FileSystem(name) if unknown(name) => {
+                let why = ": not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem; images are kept in memory";
+                self.warnings.push(["b2c.cache_device=", name, why].concat());
+                self.cache_device = CacheDevice::None;
+            }
+            _ => {}
+        }
         Ok(())
     }
 
@@ -297,7 +342,8 @@ fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
         _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
             (Some(label), _) => Ok(CacheDevice::Label(label.into())),
             (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
-            _ => Err("only none, auto, /dev/… and LABEL=… are there yet"),
+            (None, false) if volume::is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
+            _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
         },
     }
 }
@@ -412,6 +458,21 @@ mod tests {
     }
 
     #[test]
+    fn services_filesystems_and_volumes() {
+        let config = read(&["b2c.service=a b2c.volume=perm,filesystem=share,push_to=x b2c.run_service=b \
+            b2c.filesystem=share,type=9p,src=tag,opts=trans=virtio|ro b2c.cache_device=share"])
+        .unwrap();
+        assert_eq!(config.run_service, ["a", "b"]);
+        assert_eq!(config.cache_device, CacheDevice::FileSystem("share".into()));
+        assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
+        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not there yet: ignored"]);
+        let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
+        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
+        let error = read(&["b2c.filesystem=x"]).err().unwrap();
+        assert!(error.0.starts_with("b2c.filesystem: «x»: write type="), "{}", error.0);
+    }
+
+    #[test]
     fn the_policy_survives_a_line_that_cannot_be_read() {
         let words = cmdline::parse(b"b2c.onfail=hang b2c.log=plain b2c.run").unwrap();
         assert_eq!(policy(&words), (OnFail::Hang, false));
@@ -428,13 +489,17 @@ mod tests {
                 "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
                 "b2c.proxy" => "b2c.proxy=http=http://y".into(),
                 "b2c.verify_key" => "b2c.verify_key=/x".into(),
+                "b2c.filesystem" => "b2c.filesystem=x,type=tmpfs".into(),
                 "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
                 name => [name, "=x"].concat(),
             };
             let changed = read(&[&line]).unwrap_or_else(|error| panic!("{line}: {}", error.0));
             let default = Config::default();
             let differs = changed.run != default.run
+                || changed.run_service != default.run_service
                 || changed.run_post != default.run_post
+                || changed.filesystems != default.filesystems
+                || changed.volumes != default.volumes
                 || changed.pipefail
                 || changed.cache_device != default.cache_device
                 || changed.ntp_peer.is_some()

@@ -166,6 +166,7 @@ mod tests {
             command: vec!["serve".into()],
             user: "ann".into(),
             working_dir: "/srv".into(),
+            stop_signal: String::new(),
             ..ImageConfig::default()
         }
     }

@@ -1,8 +1,10 @@
 //! The cache disk: found by label or name, mounted, cleanly unmounted.
 
 use super::drivers;
+use super::filesystems;
+use super::resolver::Resolver;
 use super::rootfs::c_path;
-use crate::proto::options::CacheDevice;
+use crate::proto::options::{CacheDevice, Config};
 use crate::proto::superblock;
 use crate::report::Report;
 use crate::sys::{machine, mount};
@@ -20,11 +22,13 @@ const LOOK_AGAIN_MS: u64 = 50;
 
 /// Mounts what `b2c.cache_device` names at [`STORE`]; true where it did. A
 /// machine without its disk still boots: then the store is in memory.
-pub fn open(wanted: &CacheDevice, report: &Report) -> bool {
+pub fn open(config: &Config, resolver: &Resolver, report: &Report) -> bool {
+    let wanted = &config.cache_device;
     // Where it cannot be made, the store's own opening says so.
     let _ = fs::create_dir_all(STORE);
     let name = match wanted {
         CacheDevice::None => return false,
+        CacheDevice::FileSystem(name) => return open_named(config, name, resolver, report),
         CacheDevice::Label(label) => ["label ", label].concat(),
         CacheDevice::Path(path) => path.clone(),
     };
@@ -47,16 +51,29 @@ pub fn open(wanted: &CacheDevice, report: &Report) -> bool {
     }
 }
 
+/// A `b2c.filesystem` as the cache.
+fn open_named(config: &Config, name: &str, resolver: &Resolver, report: &Report) -> bool {
+    let Some(wanted) = config.filesystems.iter().rev().find(|filesystem| filesystem.name == name) else { return false };
+    match filesystems::mount_at(wanted, Path::new(STORE), resolver, report) {
+        Ok(()) => true,
+        Err(failure) => {
+            report.warn("cache", [&failure.what, "; images are kept in memory"].concat());
+            false
+        }
+    }
+}
+
 fn mount_at_store(device: &Path) -> crate::sys::Result<()> {
     // Neither nosuid nor nodev: layers hold set-user-ID programs, and whiteouts are devices.
     mount::mount(&c_path(device)?, c"/var/lib/ocinit", c"ext4", mount::MS_RELATIME, c"")
 }
 
-fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
+/// The disk or partition, once it is there.
+pub fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
     let start_ms = machine::uptime_ms();
     loop {
         let found = match wanted {
-            CacheDevice::None => None,
+            CacheDevice::None | CacheDevice::FileSystem(_) => None,
             CacheDevice::Path(path) => Some(PathBuf::from(path)).filter(|path| path.exists()),
             CacheDevice::Label(label) => devices().into_iter().find(|path| ext4_label(path).as_deref() == Some(label)),
         };

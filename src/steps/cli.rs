@@ -4,6 +4,7 @@ use super::container::{self, Surroundings};
 use super::pull::{self, Access};
 use super::resolver::Resolver;
 use super::store::Store;
+use super::volumes::Volumes;
 use super::{cache, rootfs};
 use crate::proto::flags::{self, Container};
 use crate::proto::mirror::Mirrors;
@@ -127,6 +128,8 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let mut image = pull::image(&container, &store, &access, &quiet)?;
     pull::add_layers(&mut image, &container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let volumes =
+        Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &access.resolver, report };
     let surroundings = Surroundings {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.
@@ -134,6 +137,9 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         env: if container.http_proxy { access.proxies.env() } else { Vec::new() },
         own_env: std::env::vars_os().filter_map(pair).collect(),
         forward_signals: true,
+        service: false,
+        kept_bytes: 0,
+        volumes: &volumes,
         started: &|| image.sync(),
         report,
     };

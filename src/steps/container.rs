@@ -1,7 +1,7 @@
 //! A process in its own namespaces: what it sees is planned here, as podman
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
-mod cgroup;
+pub mod cgroup;
 mod devices;
 mod files;
 pub mod init;
@@ -21,11 +21,12 @@ use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
 use self::plan::Parts;
-use self::relay::{Ended, Running};
+use self::relay::{Ended, Running, Signals};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
+use super::volumes::Volumes;
 use crate::proto::flags::asked::{Mount, Namespace};
 use crate::proto::flags::Container;
 use crate::proto::process::{merge, Environment};
@@ -50,6 +51,11 @@ pub struct Surroundings<'a> {
     pub own_env: Vec<String>,
     /// On a host's command line signals go to the container; at boot they end it.
     pub forward_signals: bool,
+    /// It runs beside the pipeline, whose the console's input is.
+    pub service: bool,
+    /// Memory that the machine keeps for itself while it runs.
+    pub kept_bytes: u64,
+    pub volumes: &'a Volumes<'a>,
     /// Called when the container's own program runs.
     pub started: &'a dyn Fn(),
     pub report: &'a Report,
@@ -138,7 +144,7 @@ fn run_in(
         files::write_localtime(root, zone)?;
     }
     let others = Others::of(line, store)?;
-    let place = Place { root, dir, store, identity: &identity, report: around.report };
+    let place = Place { root, dir, volumes: around.volumes, identity: &identity, report: around.report };
     let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &others.volumes, &place)?;
     mounts.add_shm(line, others.ipc.as_deref(), dir)?;
     for (source, target) in files::own(line, image, dir, others.network.as_deref(), hostname, around)? {
@@ -147,14 +153,17 @@ fn run_in(
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
     let rights = rights::plan(&line.rights, &identity, around.report)?;
     let allowed = devices::filter(&line.rights)?;
-    let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
+    let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
+    let cgroup = Cgroup::make(&line.resources, kept_bytes, around.report)?;
     if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
         cgroup.filter_devices(program, around.report);
     }
+    // At boot we are not to be killed for want of memory (early::protect), and the container is.
+    let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
     let plan = plan::make(
         line,
         &process,
-        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, rights },
+        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, oom_score_adj, rights },
         &mut mounts,
     );
     let started = |pid| {
@@ -209,7 +218,7 @@ fn clone(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
 fn clone_here(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
     let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
     let new = plan.namespaces.new;
-    let group = plan.cgroup.as_ref().and_then(|procs| File::open(Path::new(procs.to_str().ok()?).parent()?).ok());
+    let group = plan.cgroup.as_deref().and_then(|procs| File::open(group_of(procs)?).ok());
     let made = group.map(|group| {
         sysprocess::clone_into(new, group.as_fd(), &mut || inside::enter(plan, true, &arguments, &env, ends))
     });
@@ -217,6 +226,11 @@ fn clone_here(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
         Some(Ok(pid)) => Ok(pid),
         _ => sysprocess::clone(new, &mut || inside::enter(plan, false, &arguments, &env, ends)),
     }
+}
+
+/// The folder of the group whose file `cgroup.procs` is `procs`.
+fn group_of(procs: &CStr) -> Option<PathBuf> {
+    Some(Path::new(procs.to_str().ok()?).parent()?.into())
 }
 
 /// Clones, relays and waits.
@@ -232,7 +246,8 @@ fn spawn(
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let stdin = standard_input(line.process.interactive, around).map_err(fail)?;
+    let interactive = line.process.interactive && !around.service;
+    let stdin = standard_input(interactive, around).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
@@ -258,12 +273,18 @@ fn spawn(
         pid,
         outputs,
         terminal: line.process.tty,
-        interactive: line.process.interactive,
+        interactive,
         signals,
-        forward: around.forward_signals,
+        signals_are: match (around.forward_signals, around.service) {
+            (true, _) => Signals::Forwarded,
+            (false, true) => Signals::EndService,
+            (false, false) => Signals::End,
+        },
         stop_signal,
-        stop_timeout_ms: u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000,
+        stop_timeout_ms: stop_timeout_ms(line),
         timeout_ms: Some(u64::from(line.process.timeout_s) * 1000).filter(|ms| *ms > 0),
+        group: plan.cgroup.as_deref().and_then(group_of),
+        whole_lines: around.service,
     });
     let ended = ended.map_err(fail)?;
     if ended.open_line && !around.forward_signals {
@@ -279,6 +300,11 @@ fn spawn(
 
 /// From the stop signal to SIGKILL; podman's number.
 const STOP_TIMEOUT_S: u32 = 10;
+/// How long a container that was asked to end may take.
+pub fn stop_timeout_ms(line: &Container) -> u64 {
+    u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
+}
+
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 

@@ -143,8 +143,16 @@ pub fn mounts(report: &Report) -> Outcome<()> {
         }
     }
     delegate_controllers();
+    protect();
     hurry(true);
     Ok(())
+}
+
+/// A machine whose containers have taken all memory still has to end in order:
+/// the kernel looks for others to kill.
+fn protect() {
+    // Where it is refused, PID 1 ends the machine without us.
+    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
 }
 
 /// Grace periods of RCU at once in place of in a while: closing a packet

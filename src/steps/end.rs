@@ -1,5 +1,6 @@
 //! Everything stopped, unmounted, synced; then the end of the machine.
 
+use super::container::cgroup;
 use crate::proto::options::{Config, OnFail};
 use crate::proto::shutdown::{self, Command};
 use crate::report::Report;
@@ -12,8 +13,11 @@ use std::time::Duration;
 /// A text of the dialect: harnesses wait for it.
 pub const SAFE: &str = "It's now safe to turn off your computer";
 
-/// How long processes that are left over may take after SIGTERM, and after SIGKILL.
-const PATIENCE_MS: u64 = 2000;
+/// How long processes that are left over may take after SIGTERM, and after
+/// SIGKILL: thousands need their time on a slow machine, and until the last one
+/// is gone the file systems they stand on cannot be cleanly unmounted.
+const TERM_MS: u64 = 2000;
+const KILL_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// How the machine is to end.
@@ -94,22 +98,29 @@ fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// SIGTERM, a while, SIGKILL, for all but us and PID 1, which reaps them.
+/// SIGTERM, a while, SIGKILL, for all but us and PID 1, which reaps them. What
+/// forks without end is ended all the same: by its control group at once, or
+/// by the kernel's own list of processes, which nobody forks into meanwhile.
 fn stop_processes() {
     if !others_run() {
         return;
     }
+    // Before thousands that all want to run; where it is refused it takes longer.
+    let _ = process::set_realtime();
     // It counts kernel threads as reached, so its answer says nothing.
     let _ = process::kill(-1, signal::SIGTERM);
-    wait_for_others();
-    let _ = process::kill(-1, signal::SIGKILL);
+    wait_for_others(TERM_MS, &mut || {});
+    cgroup::kill_all();
     // Their mounts go with them, and not before.
-    wait_for_others();
+    wait_for_others(KILL_MS, &mut || {
+        let _ = process::kill(-1, signal::SIGKILL);
+    });
 }
 
-fn wait_for_others() {
+fn wait_for_others(patience_ms: u64, each_time: &mut dyn FnMut()) {
     let start_ms = machine::uptime_ms();
-    while others_run() && machine::uptime_ms() < start_ms + PATIENCE_MS {
+    while others_run() && machine::uptime_ms() < start_ms + patience_ms {
+        each_time();
         pause(LOOK_AGAIN_MS);
     }
 }

@@ -2,6 +2,7 @@
 //! owned values. Loops, timeouts and files live here; parsing and `unsafe` don't.
 #![forbid(unsafe_code)]
 
+pub mod ahead;
 pub mod archive;
 pub mod cache;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod copy;
 pub mod drivers;
 pub mod early;
 pub mod end;
+pub mod filesystems;
 pub mod halt;
 pub mod http;
 pub mod inflate;
@@ -26,7 +28,9 @@ pub mod registry;
 pub mod remove;
 pub mod resolver;
 pub mod rootfs;
+pub mod services;
 pub mod source;
 pub mod store;
 pub mod unpack;
 pub mod verify;
+pub mod volumes;

@@ -29,7 +29,7 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     for warning in &config.warnings {
         report.warn("options", warning);
     }
-    if config.run.is_empty() && config.run_post.is_empty() {
+    if config.run.is_empty() && config.run_service.is_empty() && config.run_post.is_empty() {
         report.warn("options", "no b2c.run: there is nothing to run");
     }
     Ok(())
@@ -74,5 +74,5 @@ fn all_local(config: &Config) -> bool {
         let parsed = flags::parse_line(line, &|_| None);
         parsed.is_ok_and(|container| container.image.is_local())
     };
-    config.run.iter().chain(&config.run_post).all(is_local)
+    config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
 }

@@ -145,7 +145,7 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
 }
 
 /// The image's name in the store: one name is another image on another machine, and a disk may serve both.
-fn key(name: &str, line: &Container) -> String {
+pub fn key(name: &str, line: &Container) -> String {
     let (architecture, variant) = line.platform(std::env::consts::ARCH);
     [name, "+", architecture, "+", variant].concat()
 }

@@ -10,7 +10,7 @@
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
-//! volumes/NAME   named volumes
+//! volumes/NAME   a named volume's content; `.NAME` is one that is being filled
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
 //!
@@ -122,6 +122,22 @@ impl Store {
         Ok(path)
     }
 
+    /// The folder of named volumes; whoever makes one makes this, too.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// The same store once more, with a claim of its own: for a process that
+    /// works beside this one. Removes what one has left that was killed.
+    pub fn another(&self, report: &Report) -> io::Result<Store> {
+        Store::open(&self.root, self.durable, report)
+    }
+
+    /// Whether it is on a disk.
+    pub fn is_durable(&self) -> bool {
+        self.durable
+    }
+
     /// What was written to the store is on its disk when this returns.
     pub fn flush(&self) -> io::Result<()> {
         if !self.durable {
@@ -175,11 +191,6 @@ impl Store {
     /// Where the folders of containers that run are.
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
-    }
-
-    /// The folder of a named volume.
-    pub fn volume(&self, name: &str) -> PathBuf {
-        self.root.join("volumes").join(name)
     }
 
     /// Removes a container's folder.

@@ -183,6 +183,34 @@ pub fn die_with_parent() -> Result<()> {
     Ok(())
 }
 
+/// Linux, sched.h.
+const SCHED_RR: libc::c_int = 2;
+const SCHED_IDLE: libc::c_int = 5;
+/// Linux, ioprio.h: of one thread.
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+
+/// Raw: musl's own refuses. `priority` is the only field of sched_param.
+fn set_scheduler(policy: libc::c_int, priority: libc::c_int) -> Result<()> {
+    // SAFETY: the number lives through the call.
+    cvt_long("sched_setscheduler", unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &priority) })?;
+    Ok(())
+}
+
+/// From now on this thread, and those that it makes, work only where nobody
+/// else wants the processor or the disk.
+pub fn set_idle() -> Result<()> {
+    set_scheduler(SCHED_IDLE, 0)?;
+    // SAFETY: takes numbers only.
+    cvt_long("ioprio_set", unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE) })?;
+    Ok(())
+}
+
+/// From now on this thread works before all others.
+pub fn set_realtime() -> Result<()> {
+    set_scheduler(SCHED_RR, 1)
+}
+
 pub fn umask(mask: u32) {
     // SAFETY: takes a number and cannot fail.
     unsafe { libc::umask(mask as libc::mode_t) };

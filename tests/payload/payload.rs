@@ -17,8 +17,9 @@ use std::time::Duration;
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
-                     echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | \
-                     break-init PROC | trap SIGNAL";
+                     echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
+                     trap SIGNAL | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
+                     orphans NUMBER DONE | bomb [CHAINS]";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -77,6 +78,16 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
         "reboot" => return restart(0x0123_4567),
         "trap" => trap(number(first)?)?,
+        "await" => wait_for(first)?,
+        "copy" => drop(fs::copy(first, rest.get(1).map_or("", String::as_str))?),
+        "halves" => halves(number(first)?)?,
+        "spin" => spin(number(first)? as u64),
+        "orphans" => {
+            let done = rest.get(1).map_or("", String::as_str);
+            fs::write([done, ".new"].concat(), orphans(number(first)?)?)?;
+            fs::rename([done, ".new"].concat(), done)?;
+        }
+        "bomb" => bomb(number(first).unwrap_or(0)),
         "take" => drop(io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?),
         "flood" => flood(first, rest.get(1))?,
         "break-init" => break_init(first)?,
@@ -213,6 +224,10 @@ extern "C" {
     fn reboot(how: i32) -> i32;
     fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
+    fn fork() -> i32;
+    fn vfork() -> i32;
+    fn close(fd: i32) -> i32;
+    fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
 }
 
 /// Waits for a signal, and exits with its number.
@@ -222,7 +237,7 @@ fn trap(number: i64) -> io::Result<()> {
         unsafe { _exit(number) }
     }
     // SAFETY: C's own prototype; the handler calls nothing that a handler may not.
-    unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler as extern "C" fn(i32) as usize) };
+    unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler as *const () as usize) };
     println!("waiting");
     std::thread::sleep(Duration::from_secs(60));
     Ok(())
@@ -345,6 +360,84 @@ fn flood(count: &str, path: Option<&String>) -> io::Result<()> {
         std::thread::sleep(Duration::from_secs(60));
     }
     Ok(())
+}
+
+/// Waits until there is such a file.
+fn wait_for(path: &str) -> io::Result<()> {
+    for _ in 0..15_000 {
+        if fs::symlink_metadata(path).is_ok() {
+            println!("{path} is there");
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Err(io::Error::other(format!("{path} never came")))
+}
+
+/// Lines that are written in two parts; then waits for SIGTERM.
+fn halves(count: i64) -> io::Result<()> {
+    let mut out = io::stdout();
+    for n in 0..count {
+        write!(out, "half {n:03} ")?;
+        out.flush()?;
+        writeln!(out, "and half")?;
+        out.flush()?;
+    }
+    trap(15)
+}
+
+/// Computes, and says how long that took.
+fn spin(rounds: u64) {
+    let start = std::time::Instant::now();
+    let mut state = 1u64;
+    for n in 0..rounds {
+        state = std::hint::black_box(state.wrapping_mul(6364136223846793005).wrapping_add(n));
+    }
+    println!("{rounds} rounds in {} ms", start.elapsed().as_millis());
+}
+
+/// So many processes that end after the one that made them, a thousand to each.
+fn orphans(count: i64) -> io::Result<String> {
+    for _ in 0..count / 1000 {
+        // SAFETY: C's own prototypes; no other thread is there, and the children only fork and end.
+        unsafe {
+            let parent = fork();
+            if parent == 0 {
+                for _ in 0..1000 {
+                    // It does nothing but end; a copy of our memory would take most of the time.
+                    match vfork() {
+                        0 => _exit(0),
+                        -1 => _exit(1),
+                        _ => {}
+                    }
+                }
+                _exit(0);
+            }
+            let mut status = 0;
+            if parent < 0 || waitpid(parent, &mut status, 0) != parent || status != 0 {
+                return Ok(format!("no more processes: {}\n", io::Error::last_os_error()));
+            }
+        }
+    }
+    Ok(format!("{count} orphans, {} of them unreaped\n", zombies()?))
+}
+
+/// Forks for ever, deaf to SIGTERM; or so many processes that live until they have forked.
+fn bomb(chains: i64) {
+    const IGNORE: usize = 1;
+    // SAFETY: C's own prototypes; SIG_IGN is no function of ours, and no other thread is there.
+    unsafe {
+        signal(15, IGNORE);
+        // A core dump waits for whoever holds its pipe.
+        close(0);
+        let is_last = |_| fork() == 0;
+        let _ = (1..chains).any(is_last);
+        loop {
+            if fork() > 0 && chains > 0 {
+                _exit(0);
+            }
+        }
+    }
 }
 
 fn dd(path: &str, bytes: u64) -> io::Result<()> {

@@ -284,7 +284,8 @@ fn container_fills_all_memory() {
         b2c.run="pull:payload fill /full" b2c.run="pull:payload echo the rest runs""#;
     let Some(seen) = boot_with("fill", words, |machine| machine.memory_mb = 128) else { return };
     seen.ends(POWER_DOWN);
-    seen.says("WARN out of memory");
+    let line = seen.says("WARN killed: out of memory, limit ");
+    assert!(line.contains(" MB, peak ") && line.ends_with(" MB"), "{line}");
     seen.says("exit code 137");
     seen.at("the rest runs");
 }

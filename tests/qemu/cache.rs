@@ -5,7 +5,7 @@ use ocinit::host::qemu::{Disk, Machine};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn with_disk(path: &Path) -> impl FnOnce(&mut Machine) {
+pub fn with_disk(path: &Path) -> impl FnOnce(&mut Machine) {
     let path = PathBuf::from(path);
     move |machine| machine.disks.push(Disk { path, serial: String::new(), read_only: false, snapshot: false })
 }

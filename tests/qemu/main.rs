@@ -17,3 +17,4 @@ mod https;
 mod lab;
 mod limits;
 mod machine;
+mod pipelines;

@@ -6,6 +6,7 @@ use super::asked::{
 use super::limits::size;
 use super::values::truth;
 use crate::proto::digest::Digest;
+use crate::proto::volume::is_name;
 
 impl Mount {
     fn new(source: Source, target: &str) -> Result<Mount, String> {
@@ -90,8 +91,7 @@ fn source(text: &str) -> Result<Source, String> {
 
 /// A container's or volume's name: letters, digits, and inside it `_`, `.` and `-`.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
-    match text.bytes().all(good) && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric()) {
+    match is_name(text) {
         true => Ok(text.into()),
         false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
     }

@@ -4,10 +4,11 @@ use super::resources;
 use crate::proto::flags::asked::Resources;
 use crate::report::{Failure, Outcome, Report};
 use crate::steps::memory;
-use crate::sys::{bpf, io_text};
+use crate::sys::{bpf, io_text, machine};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// What a container leaves to the machine. What it writes to a tmpfs is memory
@@ -15,41 +16,52 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// deadlocked on memory»).
 const KEPT_BYTES: u64 = 16 << 20;
 
-/// The container's own group, directly below the root.
+/// The beginning of the names of groups that are ours.
+pub const PREFIX: &str = "ocinit.";
+
+/// A group of a container's own, directly below the root.
 pub struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// `whole_machine`: there is nothing but the container to leave memory to.
-    pub fn make(asked: &Resources, whole_machine: bool, report: &Report) -> Outcome<Option<Cgroup>> {
+    /// The group of a container that this process runs. `kept_bytes` is what of its memory a machine of ours keeps
+    /// for what else it does meanwhile; on another's there is nothing to divide.
+    pub fn make(asked: &Resources, kept_bytes: Option<u64>, report: &Report) -> Outcome<Option<Cgroup>> {
         let settings = resources::settings(asked)?;
-        let without = |why: &str| match resources::first_flag(&settings) {
-            Some(flag) => Err(Failure::new("container", [flag, ": no control group of its own: ", why].concat())),
-            None => {
-                report.warn("container", format_args!("no control group of its own: {why}"));
-                Ok(None)
+        let group = match Cgroup::named(&std::process::id().to_string()) {
+            Ok(group) => group,
+            Err(why) => {
+                let why = ["no control group of its own: ", &why].concat();
+                if let Some(flag) = resources::first_flag(&settings) {
+                    return Err(Failure::new("container", [flag, ": ", &why].concat()));
+                }
+                report.warn("container", why);
+                return Ok(None);
             }
         };
-        let parent = Path::new(CGROUPS);
-        if !parent.join("cgroup.controllers").exists() {
-            return without("there is no cgroup v2 here");
+        if let Some(bytes) = kept_bytes {
+            group.limit_memory(bytes);
         }
-        let dir = parent.join(["ocinit.", &std::process::id().to_string()].concat());
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return without(&[&dir.to_string_lossy(), ": ", &io_text(&error)].concat());
-            }
-            _ => {}
-        }
-        let group = Cgroup(dir);
-        if whole_machine {
-            group.limit_memory();
-        }
-        match resources::apply(parent, &group.0, &settings) {
+        match resources::apply(Path::new(CGROUPS), &group.0, &settings) {
             Ok(()) => Ok(Some(group)),
             Err(failure) => {
-                group.end(report);
+                group.remove();
                 Err(failure)
             }
+        }
+    }
+
+    /// The group `name`, with no limits.
+    pub fn named(name: &str) -> Result<Cgroup, String> {
+        let parent = Path::new(CGROUPS);
+        if !parent.join("cgroup.controllers").exists() {
+            return Err("there is no cgroup v2 here".into());
+        }
+        let dir = parent.join([PREFIX, name].concat());
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err([&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
+            }
+            _ => Ok(Cgroup(dir)),
         }
     }
 
@@ -58,11 +70,11 @@ impl Cgroup {
         self.0.join(name)
     }
 
-    /// On a machine of ours: all the memory that there is, but for what keeps the machine going.
-    fn limit_memory(&self) {
+    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going.
+    fn limit_memory(&self, kept_bytes: u64) {
         if let Some(bytes) = memory::available_bytes() {
             // What an earlier one has left behind may be most of it: then half of the rest.
-            let max = bytes.saturating_sub(KEPT_BYTES).max(bytes / 2);
+            let max = bytes.saturating_sub(KEPT_BYTES.saturating_add(kept_bytes)).max(bytes / 2);
             // A kernel without the memory controller has no such limit.
             let _ = fs::write(self.file("memory.max"), max.to_string());
         }
@@ -78,13 +90,82 @@ impl Cgroup {
 
     /// Tells whether memory was short, and removes the group.
     pub fn end(self, report: &Report) {
-        let events = fs::read_to_string(self.file("memory.events")).unwrap_or_default();
-        if events.lines().any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count != "0")) {
-            report.warn("container", "out of memory: what it wrote to memory counts; give the machine more");
+        let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
+        if let Some(text) = out_of_memory(&read("memory.events"), &read("memory.max"), &read("memory.peak")) {
+            report.warn("container", text);
+            report.line("hint", "what is written to memory counts: give the machine more");
         }
-        // Where it shares the machine's processes, its own do not end with its first. Linux before 5.14 cannot.
-        let _ = fs::write(self.file("cgroup.kill"), "1");
+        self.remove();
+    }
+
+    /// Ends what is left in the group, and removes it: where a container shares the machine's processes, its own do
+    /// not end with its first.
+    pub fn remove(self) {
+        if self.is_populated() {
+            kill(&self.0);
+            let start_ms = machine::uptime_ms();
+            while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
+                std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
+            }
+        }
         // One that is still busy is empty at the end of the machine.
         let _ = fs::remove_dir(self.0);
+    }
+
+    fn is_populated(&self) -> bool {
+        fs::read_to_string(self.file("cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+}
+
+/// What was killed may take so long to be gone.
+const GONE_MS: u64 = 30_000;
+const LOOK_AGAIN_MS: u64 = 5;
+
+/// Ends every process of the group and of those below it, at once (Linux 5.14,
+/// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it.
+pub fn kill(group: &Path) {
+    // Before that kernel whoever reaps at the end does it one by one.
+    let _ = fs::write(group.join("cgroup.kill"), "1");
+}
+
+/// The same for all groups that are ours.
+pub fn kill_all() {
+    for entry in fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            kill(&entry.path());
+        }
+    }
+}
+
+/// `killed: out of memory, limit 512 MB, peak 511 MB`, by the group's files
+/// `memory.events`, `memory.max` and (Linux 5.19) `memory.peak`.
+fn out_of_memory(events: &str, max: &str, peak: &str) -> Option<String> {
+    let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    if kills == "0" {
+        return None;
+    }
+    let mut text = String::from("killed: out of memory");
+    for (what, bytes) in [(", limit ", max), (", peak ", peak)] {
+        // «max» is none.
+        if let Ok(bytes) = bytes.trim_end().parse::<u64>() {
+            text = [&text, what, &(bytes >> 20).to_string(), " MB"].concat();
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_killed_for_its_memory_is_told() {
+        let events = "low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n";
+        let told = |max, peak| out_of_memory(events, max, peak).unwrap();
+        assert_eq!(told("536870912\n", "535822336\n"), "killed: out of memory, limit 512 MB, peak 511 MB");
+        assert_eq!(told("max\n", ""), "killed: out of memory");
+        assert_eq!(out_of_memory("oom 1\noom_kill 0\n", "1", "1"), None);
+        assert_eq!(out_of_memory("", "", ""), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::report::{Failure, Outcome, Report};
 use crate::steps::rootfs::{self, c_path};
-use crate::steps::store::Store;
+use crate::steps::volumes::Volumes;
 use crate::steps::{copy, layer};
 use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
 use std::fs::{self, File};
@@ -32,7 +32,7 @@ pub struct Place<'a> {
     pub root: &'a Path,
     /// Its own folder of the store, which is gone with it.
     pub dir: &'a Path,
-    pub store: &'a Store,
+    pub volumes: &'a Volumes<'a>,
     pub identity: &'a Identity,
     pub report: &'a Report,
 }
@@ -223,7 +223,10 @@ impl Mounts {
             source => {
                 let source = match source {
                     Source::Path(path) => fs::canonicalize(path).map_err(|error| fail(mount, &io_text(&error)))?,
-                    _ => volume(mount, &target, place).map_err(|why| fail(mount, &why))?,
+                    Source::Volume(name) => {
+                        place.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, place))?
+                    }
+                    _ => anonymous(mount, &target, place).map_err(|why| fail(mount, &why))?,
                 };
                 self.bind(mount, &target, source, place)?
             }
@@ -316,26 +319,15 @@ fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
 }
 
-/// The folder of a volume, filled from the image when it is new.
-fn volume(mount: &Mount, target: &str, place: &Place) -> Result<PathBuf, String> {
-    let path = match &mount.source {
-        Source::Volume(name) => place.store.volume(name),
-        _ => place.dir.join("volumes").join(target.replace('%', "%25").replace('/', "%2F")),
-    };
+/// The folder of a volume without a name, filled from the image. It goes with the container.
+fn anonymous(mount: &Mount, target: &str, place: &Place) -> Result<PathBuf, String> {
+    let path = place.dir.join("volumes").join(target.replace('%', "%25").replace('/', "%2F"));
     let io = |error: std::io::Error| io_text(&error);
     fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
-    match fs::DirBuilder::new().mode(0o755).create(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(path),
-        result => result.map_err(io)?,
-    }
+    fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
     let folder = open_folder(&path).map_err(|error| error.to_string())?;
     let filled = fill(target, folder.as_fd(), mount.copy, place);
-    if let Err(error) = filled {
-        // The next one is to find a volume that is complete, or none.
-        let _ = crate::steps::remove::tree(&path);
-        return Err(["what the image has there: ", &error.to_string()].concat());
-    }
-    Ok(path)
+    filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
 }
 
 /// Gives a new folder what the image has at `target`: its content, unless the

@@ -34,11 +34,12 @@ pub struct Parts<'a> {
     pub cgroup: Option<&'a Cgroup>,
     pub namespaces: Choice,
     pub rights: Rights,
+    pub oom_score_adj: Option<i32>,
 }
 
 /// Plans everything that happens between clone and exec.
 pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
-    let Parts { identity, root, hostname, cgroup, namespaces, rights } = parts;
+    let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
@@ -73,7 +74,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
         limits: limits(&line.process),
-        oom_score_adj: line.process.oom_score_adj.map(|score| c_string(&score.to_string())),
+        oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
         umask: line.process.umask.unwrap_or(0o022),
     })
 }

@@ -1,11 +1,13 @@
 //! Between a container and the console: its output, our input, signals, its end.
 
+use super::cgroup;
 use crate::report::write_all;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::signal;
 use crate::sys::{machine, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 /// What we hold of a running container.
 pub struct Running {
@@ -17,13 +19,27 @@ pub struct Running {
     pub interactive: bool,
     /// The signals that were held back for us.
     pub signals: OwnedFd,
-    /// Signals go to the container as they are; else one ends it.
-    pub forward: bool,
+    pub signals_are: Signals,
     /// What asks it to end, and how long it may then take.
     pub stop_signal: i32,
     pub stop_timeout_ms: u64,
     /// The longest that it may run.
     pub timeout_ms: Option<u64>,
+    /// The folder of its control group.
+    pub group: Option<PathBuf>,
+    /// Its output shares the console with another's: whole lines of it go there.
+    pub whole_lines: bool,
+}
+
+/// What becomes of signals to us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Signals {
+    /// They go to the container as they are.
+    Forwarded,
+    /// One ends the container, and the machine after it.
+    End,
+    /// One ends the container alone.
+    EndService,
 }
 
 /// How a container ended.
@@ -42,6 +58,8 @@ const DRAIN_MS: i32 = 100;
 /// poll(2) counts in 31 bits.
 const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
+/// A longer line is cut there.
+const LINE_MAX: usize = 1 << 16;
 /// Input on its way to a terminal; more waits at our own standard input.
 const INPUT_BUFFER: usize = 1024;
 
@@ -63,9 +81,14 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         input,
         pending: Vec::with_capacity(INPUT_BUFFER),
         buffer: vec![0; BUFFER],
+        held: [Vec::new(), Vec::new()],
     };
     while !step(&mut running, &pidfd, &mut state)? {}
     drain(&mut running, &mut state);
+    for (held, to) in state.held.iter_mut().zip([STDOUT, STDERR]).filter(|(held, _)| !held.is_empty()) {
+        held.push(b'\n');
+        write_all(to, held);
+    }
     if let Some(settings) = raw {
         tty::restore(STDIN, &settings);
     }
@@ -86,6 +109,8 @@ struct State {
     /// What was read of it and the terminal has not taken yet.
     pending: Vec<u8>,
     buffer: Vec<u8>,
+    /// Of standard output and error: what is no whole line yet.
+    held: [Vec<u8>; 2],
 }
 
 /// Waits for something and passes it on; true when the container has ended.
@@ -103,7 +128,9 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     let is_ready = |index: usize| ready & (1 << index) != 0;
     if left_ms == Some(0) && !is_ready(0) {
         state.timed_out = deadline_ms == state.end_at_ms;
-        // It may have ended in the meantime.
+        // It may have ended in the meantime. Where thousands of its processes compete, its first one alone would
+        // come to its end, and to ending them, too late.
+        running.group.as_deref().map(cgroup::kill);
         let _ = process::kill(running.pid, signal::SIGKILL);
         (state.kill_at_ms, state.end_at_ms) = (None, None);
     }
@@ -130,12 +157,14 @@ fn signals(running: &Running, state: &mut State) {
                 // A window that cannot be told its size keeps the old one.
                 let _ = tty::set_size(master.as_fd(), size);
             }
-        } else if running.forward {
+        } else if running.signals_are == Signals::Forwarded {
             // It may have ended in the meantime.
             let _ = process::kill(running.pid, signal);
         } else if !state.stopped {
             state.stopped = true;
-            signal::set_heard();
+            if running.signals_are == Signals::End {
+                signal::set_heard();
+            }
             state.kill_at_ms = Some(machine::uptime_ms() + running.stop_timeout_ms);
             let _ = process::kill(running.pid, running.stop_signal);
         }
@@ -175,12 +204,30 @@ fn pass(running: &Running, index: usize, state: &mut State) -> bool {
         Err(error) => is_passing(error),
         Ok(count) => {
             let bytes = state.buffer.get(..count).unwrap_or_default();
-            state.open_line = bytes.last() != Some(&b'\n');
+            let [out, error] = &mut state.held;
+            let (number, held) = if *to == 2 { (STDERR, error) } else { (STDOUT, out) };
             // A console that is gone is no reason to stop the container.
-            write_all(if *to == 2 { STDERR } else { STDOUT }, bytes);
+            if running.whole_lines {
+                pass_lines(number, held, bytes);
+            } else {
+                state.open_line = bytes.last() != Some(&b'\n');
+                write_all(number, bytes);
+            }
             true
         }
     }
+}
+
+/// Writes the whole lines of what is `held` and `bytes`, in one piece, and holds the rest.
+fn pass_lines(to: BorrowedFd<'_>, held: &mut Vec<u8>, bytes: &[u8]) {
+    held.extend_from_slice(bytes);
+    let mut whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if whole == 0 && held.len() >= LINE_MAX {
+        held.push(b'\n');
+        whole = held.len();
+    }
+    write_all(to, held.get(..whole).unwrap_or_default());
+    held.drain(..whole);
 }
 
 /// What the container wrote before it ended.
@@ -195,5 +242,27 @@ fn drain(running: &mut Running, state: &mut State) {
         if !pass(running, index, state) {
             running.outputs.remove(index);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn only_whole_lines_pass() {
+        let (from, to) = io::pipe().unwrap();
+        let mut held = Vec::new();
+        for part in ["one\nt", "w", "o\nthree"] {
+            pass_lines(to.as_fd(), &mut held, part.as_bytes());
+        }
+        assert_eq!(held, b"three");
+        pass_lines(to.as_fd(), &mut held, &[b'x'; LINE_MAX][..40_000]);
+        assert_eq!(held.len(), 40_005);
+        drop(to);
+        let mut passed = String::new();
+        std::fs::File::from(from).read_to_string(&mut passed).unwrap();
+        assert_eq!(passed, "one\ntwo\n");
     }
 }
