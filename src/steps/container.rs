@@ -145,7 +145,7 @@ fn run_in(
         mounts.add_file(&source, target, &line.files);
     }
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
-    let rights = rights::plan(&line.rights, &identity, around.report)?;
+    let rights = rights::plan(&line.rights, &identity)?;
     let allowed = devices::filter(&line.rights)?;
     let cgroup = Cgroup::make(&line.resources, !around.forward_signals, around.report)?;
     if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
