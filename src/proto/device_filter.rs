@@ -30,8 +30,8 @@ const fn rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u32) -
 }
 
 /// What every container may use, as crun has it: it may make nodes of all, and
-/// open null, random, full, tty, zero, urandom, console, ptmx, pts and tun.
-pub const DEFAULT: [Rule; 12] = [
+/// open null, random, full, tty, zero, urandom, console, ptmx and pts.
+pub const DEFAULT: [Rule; 11] = [
     rule(Kind::Character, None, None, MKNOD),
     rule(Kind::Block, None, None, MKNOD),
     rule(Kind::Character, Some(1), Some(3), ALL),
@@ -43,7 +43,6 @@ pub const DEFAULT: [Rule; 12] = [
     rule(Kind::Character, Some(5), Some(1), ALL),
     rule(Kind::Character, Some(136), None, ALL),
     rule(Kind::Character, Some(5), Some(2), ALL),
-    rule(Kind::Character, Some(10), Some(200), ALL),
 ];
 
 /// linux/bpf_common.h and linux/bpf.h: a class, an operation, where the other operand is.

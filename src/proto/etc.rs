@@ -3,8 +3,9 @@
 
 use super::flags::asked::Dns;
 
-/// `/etc/resolv.conf`: the machine's, with what the line says in the place of
-/// what the machine has of each kind (resolv.conf(5)).
+/// `/etc/resolv.conf`: the machine's, with the line's servers and options in
+/// the place of its own (of an option that is there twice the last counts,
+/// resolv.conf(5)), and the line's domains before them; `.` is that there are none.
 pub fn resolv_conf(machine: &str, dns: &Dns) -> String {
     let mut servers = dns.servers.clone();
     let mut search = dns.search.clone();
@@ -15,13 +16,16 @@ pub fn resolv_conf(machine: &str, dns: &Dns) -> String {
         match key {
             "nameserver" if dns.servers.is_empty() => servers.extend(words.next().map(String::from)),
             // The last of them is the one that counts.
-            "search" | "domain" if dns.search.is_empty() => search = words.map(String::from).collect(),
+            "search" | "domain" => {
+                search.truncate(dns.search.len());
+                search.extend(words.map(String::from));
+            }
             "options" if dns.options.is_empty() => options.extend(words.map(String::from)),
             _ => {}
         }
     }
     let mut text = String::new();
-    if search != ["."] {
+    if !dns.search.iter().any(|domain| domain == ".") {
         line(&mut text, "search", &search);
     }
     for server in servers {
@@ -97,7 +101,11 @@ mod tests {
         let text = resolv_conf(machine, &dns);
         assert_eq!(text, "search lab.test more.test\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions edns0\n");
         let dns = Dns { search: list(&["."]), options: list(&["ndots:2", "rotate"]), ..Dns::default() };
-        assert_eq!(resolv_conf(machine, &dns), "nameserver 10.0.2.3\nnameserver fe80::1\noptions ndots:2 rotate\n");
+        let servers = "nameserver 10.0.2.3\nnameserver fe80::1\n";
+        assert_eq!(resolv_conf(machine, &dns), servers.to_string() + "options ndots:2 rotate\n");
+        let dns = Dns { search: list(&["first.test"]), ..Dns::default() };
+        let text = "search first.test lab.test more.test\n".to_string() + servers + "options edns0\n";
+        assert_eq!(resolv_conf(machine, &dns), text);
         assert_eq!(resolv_conf("", &Dns::default()), "");
     }
 

@@ -73,9 +73,8 @@ fn environment(
 ) -> Vec<String> {
     let mut env = Vec::new();
     set(&mut env, DEFAULT_PATH);
-    if asked.tty {
-        set(&mut env, "TERM=xterm");
-    }
+    // podman does not ask whether there is a terminal.
+    set(&mut env, "TERM=xterm");
     set(&mut env, "container=podman");
     let mut add = |env: &mut Vec<String>, entry: &str| {
         if !set(env, entry) {
@@ -209,7 +208,7 @@ mod tests {
     fn values_that_the_line_only_names() {
         assert_eq!(merged("-e CODE -e UNSET img").value("CODE"), Some("7"));
         assert_eq!(merged("-e UNSET -e CO img").env.len(), merged("img").env.len());
-        assert_eq!(merged("-e 'CO*' img").env[4..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
+        assert_eq!(merged("-e 'CO*' img").env[5..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
     }
 
     #[test]
@@ -217,10 +216,11 @@ mod tests {
         let files = ["A=file", "B2C=file", "CODE", "NONE"];
         assert_eq!(
             with_files("--env-file f -e B2C=line img", &files).env,
-            ["PATH=/bin", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
+            ["PATH=/bin", "TERM=xterm", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
         );
         assert_eq!(merged("--env-host img").value("A"), Some("own"));
-        assert_eq!(merged("--unsetenv A --unsetenv PATH img").env, ["container=podman", "B2C=0", "HOSTNAME=box"]);
+        let rest = ["TERM=xterm", "container=podman", "B2C=0", "HOSTNAME=box"];
+        assert_eq!(merged("--unsetenv A --unsetenv PATH img").env, rest);
         assert_eq!(merged("--unsetenv A -e A img").value("A"), Some("own"));
         assert_eq!(merged("--unsetenv-all --env-host img").env[..2], ["CODE=7", "CORE=8"]);
     }

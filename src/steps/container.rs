@@ -151,7 +151,7 @@ fn run_in(
         mounts.add_file(&source, target, &line.files);
     }
     let namespaces = namespaces::choose(&line.namespaces, &|flag, name| named::expect(store, flag, name))?;
-    let rights = rights::plan(&line.rights, &identity, around.report)?;
+    let rights = rights::plan(&line.rights, &identity)?;
     let allowed = devices::filter(&line.rights)?;
     let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
     let cgroup = Cgroup::make(&line.resources, kept_bytes, around.report)?;

@@ -10,6 +10,9 @@ const REFUSED: i32 = 125;
 /// How we say that a flag, or a value of one, is still to come.
 const TO_COME: &[&str] = &["that is there", "there yet"];
 
+/// What a runtime makes for each container.
+const MADE: &[&str] = &["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv"];
+
 /// All verdicts, in the order in which they are counted.
 pub const WORDS: [&str; 5] = ["same", "explained", "UNEXPLAINED", "known gaps", "not there yet"];
 
@@ -122,13 +125,24 @@ pub fn without_numbers(line: &str) -> String {
     line.split(' ').map(general).collect::<Vec<_>>().join(" ")
 }
 
+/// What a runtime makes for a container is in its own store: podman's on `/run`, ours on the guest's root. Which of
+/// these two tmpfs it is says nothing about the container.
+fn anywhere(lines: &[String]) -> Vec<String> {
+    let is_made = |line: &str| MADE.iter().any(|path| line.starts_with(&format!("mount {path} tmpfs - ")));
+    let without = |line: &String| match line.rsplit_once(' ') {
+        Some((rest, "inode64,rw" | "the-machine's")) if is_made(line) => format!("{rest} of-the-store"),
+        _ => line.clone(),
+    };
+    lines.iter().map(without).collect()
+}
+
 /// Theirs first; both normal already.
 pub fn judge(name: &str, theirs: &Answer, ours: &Answer) -> Verdict {
     let to_come = ours.errors.iter().find(|line| TO_COME.iter().any(|words| line.contains(words)));
     if let (REFUSED, Some(line)) = (ours.status, to_come.filter(|_| theirs.status != REFUSED)) {
         return Verdict::NotThereYet(line.clone());
     }
-    let (gone, more) = difference(&theirs.lines, &ours.lines);
+    let (gone, more) = difference(&anywhere(&theirs.lines), &anywhere(&ours.lines));
     let mut differences = Vec::new();
     if theirs.status != ours.status {
         differences.push(format!("- status {}", theirs.status));
@@ -211,6 +225,14 @@ fn what_differs_is_found() {
     assert_eq!(judged(&answer(125, &[], &["Error"]), &refused), Verdict::Same);
     let broken = answer(125, &[], &["mount: no"]);
     assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));
+    let bound = |path: &str, flags: &str, of: &str| answer(0, &[&format!("mount {path} tmpfs - {flags} {of}")], &[]);
+    let here = bound("/etc/hosts", "rw private", "the-machine's");
+    assert_eq!(judged(&bound("/etc/hosts", "rw private", "inode64,rw"), &here), Verdict::Same);
+    for other in [bound("/etc/hosts", "ro private", "inode64,rw"), bound("/etc/hosts", "rw private", "rw,size=1k")] {
+        assert!(matches!(judged(&other, &here), Verdict::Unexplained(_)));
+    }
+    let volume = bound("/mnt", "rw private", "the-machine's");
+    assert!(matches!(judged(&bound("/mnt", "rw private", "inode64,rw"), &volume), Verdict::Unexplained(_)));
     assert_eq!(judged(&answer(126, &[], &[]), &answer(127, &[], &[])), open(&["- status 126", "+ status 127"]));
 }
 

@@ -121,7 +121,7 @@ pub fn own(
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
     let name = line.process.name.as_deref().unwrap_or_default();
     let is_alone = line.namespaces.network == Namespace::Empty;
-    let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
+    let mut files = vec![("/etc/hostname", hostname.to_string())];
     let own_network = network_of.is_none();
     if !line.files.no_hosts && own_network {
         let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();

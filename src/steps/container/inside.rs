@@ -205,6 +205,10 @@ fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
         Err(error) => return Err(error),
     };
     process::chdir(c"/")?;
+    if shares_mounts {
+        // As that volume is: what the container hands on below its root is shared with it.
+        mount::propagation(c"/", mount::MS_SHARED)?;
+    }
     Ok(left_out)
 }
 

@@ -24,7 +24,8 @@ const READ_ONLY: u64 = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV | m
 const CHOICES: u64 = READ_ONLY;
 /// Those of a read-only container that are memory (podman-run(1), `--read-only-tmpfs`).
 const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
-const SHM_BYTES: u64 = 64 << 20;
+/// podman's 65536k, each of 1000 bytes.
+const SHM_BYTES: u64 = 65_536_000;
 
 /// What a container has around it while its mounts are made.
 pub struct Place<'a> {

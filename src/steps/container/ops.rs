@@ -12,6 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub enum Op {
     /// A folder, made where it is missing; its parent is there.
     Folder(CString),
+    /// As `Folder`; one that is made belongs to `owner`.
+    OwnFolder {
+        path: CString,
+        owner: (u32, u32),
+    },
     /// An empty file, made where nothing is.
     File(CString),
     Node {
@@ -85,6 +90,7 @@ impl Op {
             Op::Folder(path) | Op::File(path) | Op::Mask(path) | Op::Protect(path) | Op::Seal { path, .. } => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
             Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
+            Op::OwnFolder { path, .. } => path,
         }
     }
 }
@@ -95,6 +101,11 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
         Op::Folder(path) => {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
+        }
+        Op::OwnFolder { path, owner } => {
+            let (parent, name) = parent(root, path)?;
+            let made = fs::mkdirat(parent.as_fd(), name, 0o755);
+            exists_already(made.and_then(|()| fs::fchownat(parent.as_fd(), name, owner.0, owner.1)))
         }
         Op::File(path) => {
             let (parent, name) = parent(root, path)?;

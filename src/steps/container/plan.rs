@@ -47,7 +47,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
     }
     ops.extend(mounts.rest());
-    folders(&mut ops, &process.working_dir);
+    working_dir(&mut ops, &process.working_dir, &identity);
     if line.process.init {
         own_init(&mut ops)?;
     }
@@ -125,6 +125,15 @@ pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
     }
 }
 
+/// Where it is missing it is made, and is whom the container runs as.
+fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
+    let path = relative(path);
+    if path != "." {
+        folders(ops, path.rsplit_once('/').map_or("", |(parent, _)| parent));
+        ops.push(Op::OwnFolder { path: c_string(&path), owner: (identity.uid, identity.gid) });
+    }
+}
+
 const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 
 /// What the container finds mounted, in order (OCI runtime spec,
@@ -133,7 +142,7 @@ type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", QUIET, c"", false),
     ("sys", c"sysfs", QUIET, c"", true),
-    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
+    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_NOEXEC | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", QUIET, c"", true),
 ];
@@ -168,9 +177,11 @@ fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut 
     Ok(())
 }
 
-/// What is the kernel's is not to be written without privileges.
+/// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
+/// which the line may give it.
 fn seal(ops: &mut Vec<Op>, line: &Container, path: &str) {
-    if !line.rights.privileged && path.starts_with("sys") {
+    let is_group = path == "sys/fs/cgroup" && rights::is_unmasked(&line.rights, "/sys/fs/cgroup");
+    if !line.rights.privileged && path.starts_with("sys") && !is_group {
         ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
     }
 }

@@ -149,22 +149,21 @@ fn controllers(settings: &[Setting]) -> Vec<(&str, Option<&'static str>)> {
     names
 }
 
-/// Enables in `parent` what the settings take, and writes them into its child
+/// Enables in `parent` all controllers, and writes them into its child
 /// `group`. What nobody asked for is left out where it cannot be had.
 pub fn apply(parent: &Path, group: &Path, settings: &[Setting]) -> Outcome<()> {
     let has = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
     let enabled = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
+    let is_in = |list: &str, name: &str| list.split_ascii_whitespace().any(|word| word == name);
+    let enable = |name: &str| match is_in(&has, name) {
+        _ if is_in(&enabled, name) => Ok(()),
+        true => fs::write(parent.join("cgroup.subtree_control"), ["+", name].concat()).map_err(|error| io_text(&error)),
+        false => Err("this kernel's cgroup v2 does not have it".into()),
+    };
+    // The container finds all that there are in its group; one that cannot be had is missed where it is asked for.
+    has.split_ascii_whitespace().for_each(|name| drop(enable(name)));
     for (name, flag) in controllers(settings) {
-        let is_in = |list: &str| list.split_ascii_whitespace().any(|word| word == name);
-        if is_in(&enabled) {
-            continue;
-        }
-        let result = match is_in(&has) {
-            true => {
-                fs::write(parent.join("cgroup.subtree_control"), ["+", name].concat()).map_err(|error| io_text(&error))
-            }
-            false => Err("this kernel's cgroup v2 does not have it".into()),
-        };
+        let result = enable(name);
         if let (Err(why), Some(flag)) = (result, flag) {
             let failure = wrong(flag, &["takes the controller «", name, "»: ", &why].concat());
             return Err(failure.hint("build it into the kernel, and leave no controller to cgroup v1"));

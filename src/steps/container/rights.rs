@@ -9,7 +9,7 @@ use crate::proto::capability::{self, Sets};
 use crate::proto::flags::asked::{self, Seccomp};
 use crate::proto::passwd::Identity;
 use crate::proto::seccomp::{self, Machine};
-use crate::report::{Failure, Outcome, Report};
+use crate::report::{Failure, Outcome};
 use crate::sys::{bpf, capabilities, fs as sysfs, io_text, mount, process, Result, ENOENT, ENOTDIR};
 use std::ffi::CStr;
 use std::fs::{self, File};
@@ -44,18 +44,13 @@ pub struct Rights {
 }
 
 /// The rights of a line, for whom it runs as.
-pub fn plan(asked: &asked::Rights, identity: &Identity, report: &Report) -> Outcome<Rights> {
+pub fn plan(asked: &asked::Rights, identity: &Identity) -> Outcome<Rights> {
     let available = capabilities::bounding();
     let is_root = identity.uid == 0;
     let sets = capability::sets(asked.privileged, is_root, asked.cap_add, asked.cap_drop, available);
     let filter = match &asked.seccomp {
-        Seccomp::Profile(path) if asked.privileged => {
-            let why = "a privileged container has no filter: --privileged=false";
-            report.warn("container", format_args!("left out: --security-opt seccomp={path}: {why}"));
-            None
-        }
         Seccomp::Unconfined => None,
-        _ if asked.privileged => None,
+        Seccomp::Default if asked.privileged => None,
         Seccomp::Default => Some(("its default", seccomp::default_filter(&machine(&sets)))),
         Seccomp::Profile(path) => Some((path.as_str(), seccomp::compile(&profile(path)?, &machine(&sets)))),
     };
@@ -96,13 +91,18 @@ fn machine(sets: &Sets) -> Machine {
 
 /// Hides and write-protects paths, when everything is mounted.
 pub fn paths(ops: &mut Vec<Op>, asked: &asked::Rights) {
-    let is_kept = |path: &&str| !asked.privileged && !asked.unmask.iter().any(|pattern| matches(pattern, path));
+    let is_kept = |path: &&str| !asked.privileged && !is_unmasked(asked, path);
     for path in MASKED.into_iter().filter(is_kept).chain(asked.mask.iter().map(String::as_str)) {
         ops.push(Op::Mask(c_string(&relative(path))));
     }
     for path in READ_ONLY.into_iter().filter(is_kept) {
         ops.push(Op::Protect(c_string(&relative(path))));
     }
+}
+
+/// Whether the line wants it as the kernel has it.
+pub fn is_unmasked(asked: &asked::Rights, path: &str) -> bool {
+    asked.unmask.iter().any(|pattern| matches(pattern, path))
 }
 
 /// `ALL`, or a path in which `*` and `?` do not stand for a slash.
@@ -128,9 +128,12 @@ pub fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let is_folder = sysfs::statat(place.as_fd(), c"")?.is(sysfs::S_IFDIR);
     let place = FdPath::new(&place);
     match is_folder {
-        true => mount::mount(c"tmpfs", place.as_cstr(), c"tmpfs", mount::MS_RDONLY, c"size=0k"),
+        true => mount::mount(c"tmpfs", place.as_cstr(), c"tmpfs", 0, c"size=0k"),
         false => mount::bind(c"/dev/null", place.as_cstr(), false),
-    }
+    }?;
+    // A chmod of what hides it would be one of the machine's /dev/null.
+    let place = open(root, path, sysfs::O_PATH)?;
+    mount::remount(FdPath::new(&place).as_cstr(), mount::MS_RDONLY)
 }
 
 /// In the child: what is there stays, and nobody writes to it.
