@@ -64,7 +64,7 @@ fn next_images_are_pulled_meanwhile() {
     }
     let host = lab.registry.for_guest();
     let words = format!(
-        r#"b2c.run="-v /var/lib/ocinit/images:/i pull:payload await /i/{host}%2Fnext-post:latest"
+        r#"b2c.run="-v /var/lib/ocinit/images:/i pull:payload await /i/{host}%2Fnext-post:latest+amd64+v1"
         b2c.run="pull:next-one echo one" b2c.run="pull:nothing" b2c.run_post="pull:next-post echo post""#
     );
     let seen = lab.boot("ahead", &words, |machine| machine.memory_mb = 512);
