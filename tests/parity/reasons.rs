@@ -106,6 +106,8 @@ pub const REASONS: &[Reason] = &[
     reason("*", "+ env HOSTNAME=parity", LONELY),
     reason("*", "- process hostname A-NUMBER", LONELY),
     reason("*", "+ process hostname parity", LONELY),
+    reason("*", "- place /etc/hostname file 0644 0:0 writable 12 bytes", LONELY),
+    reason("*", "+ place /etc/hostname file 0644 0:0 writable 6 bytes", LONELY),
     reason("device-privileged", "+ dev /dev/log-of-kernel character 1:11 0644 0:0 writable", DEVICE_TOO),
 ];
 
