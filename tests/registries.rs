@@ -14,6 +14,8 @@ mod login;
 mod policy;
 #[path = "registries/proxy.rs"]
 mod proxy;
+#[path = "registries/signatures.rs"]
+mod signatures;
 #[path = "registries/tls.rs"]
 mod tls;
 #[path = "registries/tokens.rs"]

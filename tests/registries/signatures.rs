@@ -1,0 +1,129 @@
+//! `b2c.verify_key` with Debian's registry; keys and signatures are openssl's, in the form that cosign gives them.
+
+use crate::parts::servers;
+use crate::{demo, House};
+use ocinit::host::image::sha256;
+use ocinit::proto::cosign::{self, Key};
+use ocinit::proto::flags;
+use ocinit::proto::mirror::Mirrors;
+use ocinit::proto::proxy::Proxies;
+use ocinit::report::{Failure, Report};
+use ocinit::steps::pull::{self, Access};
+use ocinit::steps::resolver::Resolver;
+use ocinit::steps::store::Store;
+use serde_json::{json, Value};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn run(program: &str, dir: &Path, words: &[&str]) -> Vec<u8> {
+    let output = Command::new(program).args(words).current_dir(dir).output();
+    let output = output.unwrap_or_else(|error| panic!("{program}: {error} (./dev setup brings it)"));
+    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// Somebody with a P-256 key.
+struct Signer(PathBuf);
+
+impl Signer {
+    fn new(dir: &Path, name: &str) -> Signer {
+        let dir = dir.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        run("openssl", &dir, &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key"]);
+        run("openssl", &dir, &["pkey", "-in", "key", "-pubout", "-out", "pub.pem"]);
+        Signer(dir)
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        cosign::keys(&std::fs::read(self.0.join("pub.pem")).unwrap()).unwrap()
+    }
+
+    /// Puts a signature of `signed` where that of the image `digest` belongs.
+    fn sign(&self, registry: SocketAddr, digest: &str, signed: &str) {
+        let layout = self.0.join("layout");
+        let _ = std::fs::remove_dir_all(&layout);
+        std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+        let put = |bytes: &[u8], media_type: &str| {
+            let hex = sha256(bytes);
+            std::fs::write(layout.join("blobs/sha256").join(&hex), bytes).unwrap();
+            json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": bytes.len()})
+        };
+        let claim = json!({"critical": {
+            "identity": {"docker-reference": "demo"},
+            "image": {"docker-manifest-digest": signed},
+            "type": "cosign container image signature",
+        }, "optional": null});
+        std::fs::write(self.0.join("payload"), claim.to_string()).unwrap();
+        run("openssl", &self.0, &["dgst", "-sha256", "-sign", "key", "-out", "signature", "payload"]);
+        let base64 = run("openssl", &self.0, &["base64", "-A", "-in", "signature"]);
+        let mut layer = put(claim.to_string().as_bytes(), "application/vnd.dev.cosign.simplesigning.v1+json");
+        let annotation = String::from_utf8(base64).unwrap();
+        layer["annotations"] = json!({"dev.cosignproject.cosign/signature": annotation});
+        let config = json!({"rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}, "config": {}});
+        let config = put(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json");
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": [layer]});
+        let mut manifest = put(manifest.to_string().as_bytes(), media_type);
+        manifest["annotations"] = json!({"org.opencontainers.image.ref.name": "sig"});
+        std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let index = json!({"schemaVersion": 2, "manifests": [manifest]});
+        std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+        let tag = digest.replace(':', "-");
+        let to = format!("docker://{registry}/demo:{tag}.sig");
+        let copy =
+            ["--insecure-policy", "copy", "-q", "--preserve-digests", "--dest-tls-verify=false", "oci:layout:sig"];
+        run("skopeo", &self.0, &[&copy[..], &[&to]].concat());
+    }
+}
+
+fn pull(house: &House, words: &[&str], keys: Vec<Key>) -> Result<pull::Image, Failure> {
+    let words: Vec<String> = ["--tls-verify=false", "--retry=0"].iter().chain(words).map(|w| w.to_string()).collect();
+    let report = Report { quiet: true, ..Report::on_host() };
+    let store = Store::open(&house.client.store(), false, &report).unwrap();
+    let resolver = Resolver::from_host().into();
+    let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
+    pull::image(&flags::parse(&words).unwrap(), &store, &access, &report)
+}
+
+fn refused(house: &House, words: &[&str], keys: Vec<Key>, why: &str) {
+    let failure = pull(house, words, keys).err().unwrap_or_else(|| panic!("it runs, though: {why}"));
+    assert!(failure.what.contains(why), "{}\nnot {why}", failure.what);
+}
+
+#[test]
+fn only_what_is_signed_runs() {
+    let Some(house) = House::new("signed") else { return };
+    let dir = &house.client.dir;
+    let open = house.registry(&json!({}));
+    let own = servers::registry(dir, &dir.join("own"), &json!({}));
+    let (from, to) = (format!("docker://{}", demo(open.address)), format!("docker://{}", demo(own.address)));
+    let plain = ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    run("skopeo", dir, &[&plain[..], &[&from, &to]].concat());
+    let name = demo(own.address);
+    let raw = run("skopeo", dir, &["inspect", "--raw", "--tls-verify=false", &to]);
+    let digest = format!("sha256:{}", sha256(&raw));
+    assert!(serde_json::from_slice::<Value>(&raw).unwrap()["layers"].is_array());
+    let (jane, joe) = (Signer::new(dir, "jane"), Signer::new(dir, "joe"));
+    let none = "not signed by a key of b2c.verify_key: there is no signature";
+    refused(&house, &[&name], jane.keys(), none);
+    assert!(house.client.stored("layers").is_empty(), "no layer comes before the signature");
+    // What is stored without a signature is no better.
+    pull(&house, &[&name], Vec::new()).unwrap();
+    refused(&house, &["--pull=never", &name], jane.keys(), "is not stored");
+    joe.sign(own.address, &digest, &digest);
+    refused(&house, &[&name], jane.keys(), "not signed by a key of b2c.verify_key");
+    // A signature of another image, put in the place of this one's.
+    jane.sign(own.address, &digest, &format!("sha256:{}", "7".repeat(64)));
+    refused(&house, &[&name], jane.keys(), "sha256:7777");
+    jane.sign(own.address, &digest, &digest);
+    pull(&house, &[&name], [joe.keys(), jane.keys()].concat()).unwrap();
+    // From now on the store knows it, and one question is enough.
+    let before = own.asked("GET").len();
+    pull(&house, &[&name], jane.keys()).unwrap();
+    pull(&house, &["--pull=never", &name], jane.keys()).unwrap();
+    assert_eq!(own.asked("GET").len(), before);
+    drop(own);
+    pull(&house, &[&name], jane.keys()).unwrap();
+    refused(&house, &[&name], joe.keys(), "connection refused");
+}
