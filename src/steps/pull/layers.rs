@@ -85,10 +85,11 @@ pub fn fetch(
 }
 
 /// Each layer is read by one thread and written by another, and often one of
-/// them waits: twice the cores are busy.
+/// them waits: one layer more than there are cores keeps these busy. Twice as
+/// many took 5 % longer.
 fn workers(missing: usize) -> usize {
     let room = memory::available_bytes().map_or(1, |bytes| bytes / WORKER_BYTES) as usize;
-    missing.min(2 * machine::cores()).min(room).clamp(1, WORKERS_MAX)
+    missing.min(machine::cores() + 1).min(room).clamp(1, WORKERS_MAX)
 }
 
 struct Work<'a> {
