@@ -150,3 +150,21 @@ fn an_open_registry_sees_no_password() {
     trial.done(&[CREDS]);
     assert!(trial.fake.seen().iter().all(|ask| ask.authorization.is_none()));
 }
+
+/// What a registry says of its refusal is printed; one that repeats what it was shown tells nobody else.
+#[test]
+fn a_refusal_that_repeats_the_password_is_masked() {
+    let trial = Trial::new("echo", small(), |_, _| {
+        Box::new(|ask| match ask.authorization.as_deref() {
+            None => Some(challenge("Basic realm=\"r\"")),
+            Some(shown) => {
+                let text = format!("{shown} is jane with {PASSWORD}");
+                let page = serde_json::json!({"errors": [{"code": "DENIED", "message": text}]});
+                Some(tiny_http::Response::from_string(page.to_string()).with_status_code(403).boxed())
+            }
+        })
+    });
+    let Some(trial) = trial else { return };
+    told_nothing(&trial, &[CREDS]);
+    assert!(trial.pull(&[CREDS]).text.contains("(403): DENIED: Basic *** is jane with ***"));
+}

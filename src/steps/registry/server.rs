@@ -3,7 +3,7 @@
 
 use super::pace;
 use crate::proto::auth::{self, Bearer, Challenge};
-use crate::proto::authfile::Credentials;
+use crate::proto::authfile::{self, Credentials};
 use crate::proto::distribution;
 use crate::proto::http::{absolute, origin};
 use crate::proto::http_date;
@@ -112,6 +112,18 @@ impl Server {
 
     /// Asks; an answer that is not what was asked for is an error.
     pub fn ask(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
+        self.ask_each_way(client, ask).map_err(|error| Error { text: self.scrubbed(&error.text), ..error })
+    }
+
+    /// A server may repeat what it was shown, and its words are printed.
+    fn scrubbed(&self, text: &str) -> String {
+        let mut secrets = self.credentials.as_ref().map(Credentials::secrets).unwrap_or_default();
+        let shown = self.lock().authorization.clone();
+        secrets.extend(shown.as_deref().and_then(|shown| Some(shown.split_once(' ')?.1.into())));
+        authfile::scrub(text, &secrets)
+    }
+
+    fn ask_each_way(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
         let schemes = self.lock().schemes.clone();
         let mut first_error = None;
         for scheme in &schemes {
@@ -132,7 +144,7 @@ impl Server {
                 }
             }
         }
-        Err(first_error.unwrap_or_else(|| Error::refused("answers 400 to plain http")))
+        Err(first_error.unwrap_or_else(|| Error::refused("there is no way to ask it")))
     }
 
     fn checked(&self, response: Response, ask: &Ask) -> Result<Response, Error> {
