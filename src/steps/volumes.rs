@@ -6,7 +6,7 @@ use super::remove;
 use super::resolver::Resolver;
 use crate::proto::volume::{self, FileSystem, Volume};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, io_text};
+use crate::sys::{self, io_text, machine};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -35,6 +35,12 @@ impl Volumes<'_> {
         let aside = parent.join([".", name].concat());
         let fail = |error: io::Error| failure(name, &io_text(&error));
         fs::create_dir_all(parent).map_err(fail)?;
+        // One at a time, over all processes; a file system without locks is one machine's own affair.
+        let lock = File::open(parent).map_err(fail)?;
+        let _ = sys::fs::lock_exclusive(lock.as_fd());
+        if path.exists() {
+            return Ok(path);
+        }
         remove::tree(&aside).map_err(fail)?;
         fs::DirBuilder::new().mode(0o755).create(&aside).map_err(fail)?;
         let folder = File::open(&aside).map_err(fail)?;
@@ -43,6 +49,8 @@ impl Volumes<'_> {
             let _ = remove::tree(&aside);
             failure(name, &["what the image has there: ", &error.to_string()].concat())
         })?;
+        // It is filled once: a power cut must not leave the name without the content.
+        machine::syncfs(folder.as_fd()).map_err(|error| failure(name, &error.to_string()))?;
         fs::rename(&aside, &path).map_err(fail)?;
         Ok(path)
     }
@@ -108,9 +116,26 @@ mod tests {
         };
         let failed = volumes.filled("torn", &mut torn).unwrap_err();
         assert_eq!(failed.what, "torn: what the image has there: mkdir: invalid argument");
+        // Two that are the first at once: one fills, the other finds.
+        let fills = std::sync::atomic::AtomicUsize::new(0);
+        let both = std::sync::Barrier::new(2);
+        let first = || {
+            both.wait();
+            let mut fill = |folder: BorrowedFd<'_>| {
+                fills.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                sysfs::mkdirat(folder, c"in", 0o755)
+            };
+            assert!(volumes.filled("kept-too", &mut fill).unwrap().join("in").is_dir());
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(first);
+            scope.spawn(first);
+        });
+        assert_eq!(fills.into_inner(), 1);
         volumes.expire();
-        let left: Vec<_> = fs::read_dir(&volumes.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["kept"]);
+        let mut left: Vec<_> = fs::read_dir(&volumes.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["kept", "kept-too"]);
         assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: no name of a volume");
     }
 }
