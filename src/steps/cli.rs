@@ -121,7 +121,7 @@ fn access() -> Outcome<Access> {
 }
 
 fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, _, words) = open_store(words, report)?;
+    let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
@@ -144,7 +144,9 @@ fn run(words: &[String], report: &Report) -> Outcome<i32> {
         report,
     };
     let exit = container::run(&container, &image, &store, &surroundings);
-    image.synced(report);
+    if sync {
+        image.synced(report);
+    }
     exit.map(|exit| exit.code)
 }
 
