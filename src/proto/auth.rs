@@ -38,14 +38,6 @@ pub fn challenges(headers: &[&str]) -> Vec<Challenge> {
     found
 }
 
-/// The `Bearer` challenge of one header, if it holds one.
-pub fn bearer(header: &str) -> Option<Bearer> {
-    challenges(&[header]).into_iter().find_map(|challenge| match challenge {
-        Challenge::Bearer(bearer) => Some(bearer),
-        _ => None,
-    })
-}
-
 const BLANKS: [char; 2] = [' ', '\t'];
 const BETWEEN: [char; 3] = [',', ' ', '\t'];
 
@@ -113,12 +105,6 @@ fn value_of(text: &str) -> Option<(String, &str)> {
 }
 
 impl Bearer {
-    /// The URL that answers with a token for what was asked; as [`Bearer::token_url`]
-    /// where that is always said.
-    pub fn url(&self) -> String {
-        self.query(self.scope.as_deref().unwrap_or_default())
-    }
-
     /// The URL that answers with a token for pulling the repository `path`.
     pub fn token_url(&self, path: &str) -> String {
         self.query(&self.scope_of(path))
@@ -210,34 +196,27 @@ pub(super) fn percent_encode(text: &str, out: &mut String) {
     }
 }
 
-/// What a token server grants.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Token {
-    pub value: String,
-    pub expires_in_s: u64,
-}
-
-/// Where the answer does not say how long its token is good (distribution spec, token.md).
-const EXPIRES_IN_S: u64 = 60;
-
-/// The token in a token server's answer, and for how long it is good.
-pub fn grant(answer: &[u8]) -> Option<Token> {
+/// The token in a token server's answer. How long it is good is not heeded: a
+/// 401 tells when it is not any more.
+pub fn token(answer: &[u8]) -> Option<String> {
     let answer = oci::json(answer).ok()?;
     let text = |name| answer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let value = text("token").or_else(|| text("access_token"))?;
+    let token = text("token").or_else(|| text("access_token"))?;
     // It goes into a header: nothing there may end the line.
-    let expires_in_s = answer.get("expires_in").and_then(Value::as_u64).unwrap_or(EXPIRES_IN_S);
-    value.bytes().all(|b| b.is_ascii_graphic()).then(|| Token { value: value.into(), expires_in_s })
-}
-
-/// The token alone.
-pub fn token(answer: &[u8]) -> Option<String> {
-    grant(answer).map(|token| token.value)
+    token.bytes().all(|b| b.is_ascii_graphic()).then(|| token.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The `Bearer` challenge of one header, if it holds one.
+    fn bearer(header: &str) -> Option<Bearer> {
+        challenges(&[header]).into_iter().find_map(|challenge| match challenge {
+            Challenge::Bearer(bearer) => Some(bearer),
+            _ => None,
+        })
+    }
 
     const HEADER: &str =
         r#"Bearer realm="https://auth.example.org/token",service="reg.example.org",scope="repository:a/b:pull,push""#;
@@ -247,7 +226,7 @@ mod tests {
         let bearer = bearer(HEADER).unwrap();
         assert_eq!(bearer.scope.as_deref(), Some("repository:a/b:pull,push"));
         assert_eq!(
-            bearer.url(),
+            bearer.token_url("x"),
             "https://auth.example.org/token?service=reg.example.org&scope=repository%3Aa%2Fb%3Apull%2Cpush"
         );
     }
@@ -299,7 +278,6 @@ mod tests {
         };
         for scope in [None, Some("")] {
             assert_eq!(ask(scope).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=repository%3Aa%2Fb%3Apull");
-            assert_eq!(ask(scope).url(), "https://a/t?x=y&service=reg%201");
         }
         assert_eq!(ask(Some("s:1 s:2")).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=s%3A1&scope=s%3A2");
         assert_eq!(
@@ -348,18 +326,5 @@ mod tests {
         assert_eq!(token(b"{\"token\":\"a\\r\\nb\"}"), None);
         assert_eq!(token(br#"{"token":"","access_token":""}"#), None);
         assert_eq!(token(b"[]"), None);
-    }
-
-    #[test]
-    fn how_long_a_token_is_good() {
-        for (answer, expires_in_s) in [
-            (r#"{"token":"t"}"#, 60),
-            (r#"{"token":"t","expires_in":300}"#, 300),
-            (r#"{"token":"","access_token":"t","expires_in":1}"#, 1),
-            (r#"{"token":"t","expires_in":-1}"#, 60),
-            (r#"{"token":"t","expires_in":"soon"}"#, 60),
-        ] {
-            assert_eq!(grant(answer.as_bytes()), Some(Token { value: "t".into(), expires_in_s }), "{answer}");
-        }
     }
 }

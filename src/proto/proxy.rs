@@ -1,5 +1,6 @@
 //! Proxies: what `b2c.proxy` says, and which requests go through one.
 
+use super::base64;
 use super::http::{host_and_port, Url};
 use core::net::IpAddr;
 
@@ -185,21 +186,7 @@ fn basic(user: &str) -> Option<String> {
     if !bytes.contains(&b':') {
         bytes.push(b':');
     }
-    Some(["Basic ", &base64(&bytes)].concat())
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0, |sum, at| (sum << 8) | usize::from(group.get(at).copied().unwrap_or_default()));
-        for at in 0..4 {
-            let digit = DIGITS.get((bits >> (18 - 6 * at)) & 63).filter(|_| at <= group.len());
-            text.push(digit.map_or('=', |digit| char::from(*digit)));
-        }
-    }
-    text
+    Some(["Basic ", &base64::encode(&bytes)].concat())
 }
 
 #[cfg(test)]
@@ -250,9 +237,13 @@ mod tests {
         assert_eq!(authorization("u:p%40s%3As"), "Basic dTpwQHM6cw==");
         assert_eq!(authorization("u:p@s"), "Basic dTpwQHM=");
         assert_eq!(authorization("user"), "Basic dXNlcjo=");
-        assert_eq!(base64(b"ab?>"), "YWI/Pg==");
-        assert_eq!(base64(b"abc"), "YWJj");
-        assert_eq!(base64(b"\xff\xff"), "//8=");
+    }
+
+    #[test]
+    fn what_a_container_gets() {
+        let env = parse(&["http=http://u:p@x:1,no=a,.b"]).unwrap().env();
+        assert_eq!(env, ["http_proxy=http://u:p@x:1", "HTTP_PROXY=http://u:p@x:1", "no_proxy=a,.b", "NO_PROXY=a,.b"]);
+        assert!(Proxies::none().env().is_empty());
     }
 
     #[test]

@@ -131,6 +131,25 @@ pub struct Mount {
     pub copy: Option<bool>,
 }
 
+impl Mount {
+    /// One with podman's defaults.
+    pub fn plain(source: Source, target: &str) -> Mount {
+        Mount {
+            source,
+            target: target.into(),
+            read_only: false,
+            suid: None,
+            dev: None,
+            exec: None,
+            recursive: None,
+            propagation: None,
+            chown: false,
+            overlay: false,
+            copy: None,
+        }
+    }
+}
+
 /// Where a mount's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -16,19 +16,7 @@ impl Mount {
         if target.split('/').all(|part| matches!(part, "" | "." | "..")) {
             return Err(["«", target, "»: the container's own root cannot be a volume"].concat());
         }
-        Ok(Mount {
-            source,
-            target: target.into(),
-            read_only: false,
-            suid: None,
-            dev: None,
-            exec: None,
-            recursive: None,
-            propagation: None,
-            chown: false,
-            overlay: false,
-            copy: None,
-        })
+        Ok(Mount::plain(source, target))
     }
 
     /// A word that all three spellings know; false for one that none does.

@@ -102,11 +102,11 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         mounts.add(mount, place)?;
     }
     for target in image.iter().filter(|target| clean(target) != ".") {
-        mounts.add(&plain(Source::Anonymous, target), place)?;
+        mounts.add(&Mount::plain(Source::Anonymous, target), place)?;
     }
     if files.read_only && !files.no_read_only_tmpfs {
         for target in WRITABLE {
-            mounts.add(&plain(Source::Tmpfs(String::new()), target), place)?;
+            mounts.add(&Mount::plain(Source::Tmpfs(String::new()), target), place)?;
         }
     }
     Ok(mounts)
@@ -182,23 +182,6 @@ fn clean(path: &str) -> String {
         return ".".into();
     }
     parts.join("/")
-}
-
-/// A mount with podman's defaults.
-pub fn plain(source: Source, target: &str) -> Mount {
-    Mount {
-        source,
-        target: target.into(),
-        read_only: false,
-        suid: None,
-        dev: None,
-        exec: None,
-        recursive: None,
-        propagation: None,
-        chown: false,
-        overlay: false,
-        copy: None,
-    }
 }
 
 fn fail(mount: &Mount, why: &str) -> Failure {

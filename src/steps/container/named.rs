@@ -1,7 +1,6 @@
 //! Containers by their `--name`: what others may share with one while it runs
 //! is written into its folder of the store, and gone with that.
 
-use super::mounts::plain;
 use crate::proto::flags::asked::{Mount, Source, VolumesFrom};
 use crate::report::{Failure, Outcome};
 use crate::steps::store::Store;
@@ -61,7 +60,7 @@ fn read(dir: PathBuf, name: &str) -> Option<Named> {
     let mut volumes = Vec::new();
     while let (Some(source), Some(target), Some(mode)) = (fields.next(), fields.next(), fields.next()) {
         let read_only = mode == "ro";
-        volumes.push(Mount { read_only, ..plain(Source::Path(source.into()), target) });
+        volumes.push(Mount { read_only, ..Mount::plain(Source::Path(source.into()), target) });
     }
     Some(Named { dir, pid, volumes })
 }
