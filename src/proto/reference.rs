@@ -108,6 +108,17 @@ impl Reference {
         }
     }
 
+    /// The name for people: a URL's query may hold a secret (that of an S3 server does).
+    pub fn shown(&self) -> String {
+        match self {
+            Reference::Archive(archive) => {
+                let place = archive.place.split('?').next().unwrap_or_default().into();
+                Archive { place, ..archive.clone() }.name()
+            }
+            other => other.name(),
+        }
+    }
+
     /// The name in full: the key of an image in the store.
     pub fn name(&self) -> String {
         match self {
@@ -361,6 +372,8 @@ mod tests {
         let Ok(Reference::Archive(archive)) = Reference::parse(&text) else { panic!() };
         assert_eq!((archive.place.as_str(), archive.image.as_deref()), ("http://10.0.0.1:80/a//b.tar?c=d", Some("v1")));
         assert!(archive.is_remote() && archive.digest.is_some());
+        let shown = Reference::parse(&text).unwrap().shown();
+        assert_eq!(shown, ["oci-archive:http://10.0.0.1:80/a//b.tar:v1", &digest].concat());
         named(
             "docker-archive:https://[::1]:8443/x.tar:alpine:3",
             "docker-archive:https://[::1]:8443/x.tar:docker.io/library/alpine:3",

@@ -295,7 +295,7 @@ impl Run<'_> {
 
     fn start_service(&mut self, line: &str) -> Outcome<bool> {
         let ready = self.ready("b2c.run_service", line)?;
-        let name = ready.container.image.name();
+        let name = ready.container.image.shown();
         let mut services = std::mem::take(&mut self.services);
         let started = services.start(name, self.machine.report, &mut |started| {
             let surroundings = self.surroundings(&ready, true, started);

@@ -94,12 +94,12 @@ const TRIES: u32 = 3;
 /// that one is taken.
 pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let name = line.image.name();
+    let name = line.image.shown();
     let source = source(line, store, access, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
     // What lies in the initramfs is trusted as the keys there are.
     let keys = if line.image.is_local() { &[] } else { access.keys.as_slice() };
-    let mut pull = Pull { key: key(&name, line), name, line, keys, source, store, report, bytes: 0 };
+    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, source, store, report, bytes: 0 };
     let image = match line.pull {
         PullPolicy::Never => pull
             .stored()

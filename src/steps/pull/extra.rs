@@ -43,7 +43,7 @@ pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &A
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
         let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
         let mut extra = Extra { layer, chain, image, store, open: &open, report };
-        let added = again(report, &layer.source, &mut || extra.add());
+        let added = again(report, shown(layer), &mut || extra.add());
         added.map_err(|error| {
             let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
             match error.hint {
@@ -54,6 +54,11 @@ pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &A
         below = chain;
     }
     Ok(())
+}
+
+/// For people: a URL's query may hold a secret.
+fn shown(layer: &asked::Layer) -> &str {
+    layer.source.split('?').next().unwrap_or_default()
 }
 
 struct Extra<'a> {
@@ -102,7 +107,7 @@ impl Extra<'_> {
         stack.layers.clone_from(&self.image.layers);
         let lowers: Vec<Lower> = stack.open(self.store, self.report)?.iter().rev().cloned().collect();
         let open = || File::open(folder).map_err(local);
-        let (source, report) = (&self.layer.source, self.report);
+        let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
         let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
         let unsettled = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
