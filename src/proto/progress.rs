@@ -3,11 +3,16 @@
 
 /// Between two lines about the whole.
 const LINE_MS: u64 = 1000;
+/// What a second brings of a link that is faster than what one processor unpacks.
+const FAST_BYTES: u64 = 32_000_000;
+/// Before that nobody knows.
+const JUDGED_MS: u64 = 250;
 
 /// A download in progress.
 pub struct Progress {
     total: u64,
     done: u64,
+    start_ms: u64,
     /// Of the line before.
     last_ms: u64,
     last_done: u64,
@@ -18,12 +23,18 @@ pub struct Progress {
 impl Progress {
     /// `total` bytes are to come from `now_ms` on.
     pub fn new(total: u64, now_ms: u64) -> Progress {
-        Progress { total, done: 0, last_ms: now_ms, last_done: 0, rate: None }
+        Progress { total, done: 0, start_ms: now_ms, last_ms: now_ms, last_done: 0, rate: None }
     }
 
     /// Bytes that have come.
     pub fn done(&self) -> u64 {
         self.done
+    }
+
+    /// Whether it is the link that all wait for.
+    pub fn is_slow(&self, now_ms: u64) -> bool {
+        let elapsed_ms = now_ms.saturating_sub(self.start_ms);
+        elapsed_ms >= JUDGED_MS && self.done.saturating_mul(1000) / elapsed_ms < FAST_BYTES
     }
 
     /// `bytes` more have come by `now_ms`; a line where one is due.
@@ -84,6 +95,15 @@ mod tests {
                 (30, "30.0 MB of 100.0 MB, 30 %, 10.0 MB/s, 7 s left".to_string()),
             ]
         );
+    }
+
+    #[test]
+    fn a_slow_link_is_known_after_a_while() {
+        let mut progress = Progress::new(1_000_000_000, 7_000);
+        assert!(!progress.is_slow(7_000) && !progress.is_slow(7_249), "nothing has had time to come");
+        assert!(progress.is_slow(7_250));
+        progress.add(7_250, 8_000_000);
+        assert!(!progress.is_slow(7_250) && progress.is_slow(7_251));
     }
 
     #[test]

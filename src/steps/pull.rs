@@ -5,6 +5,7 @@ mod layers;
 mod pipe;
 mod resolve;
 mod stream;
+mod workers;
 
 use super::archive::Archive;
 use super::layer::Layer;

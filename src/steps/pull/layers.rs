@@ -2,8 +2,8 @@
 //! read them side by side; only what depends on the layers below waits for
 //! those, and is settled from the lowest up by whoever completes the next one.
 
-use super::again;
 use super::stream::{self, Blob};
+use super::{again, workers};
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use crate::proto::progress::{size, Progress};
@@ -11,7 +11,6 @@ use crate::proto::superblock;
 use crate::report::Report;
 use crate::steps::inflate;
 use crate::steps::layer::{self, Layer, Stack};
-use crate::steps::memory;
 use crate::steps::source::{Error, Source};
 use crate::steps::store::Store;
 use crate::steps::unpack::{Beside, Lower, Unsettled};
@@ -21,12 +20,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Layers at a time, at most: podman's number; more helps no link.
-const WORKERS_MAX: usize = 6;
-/// What a layer in the making takes, with room for TLS: 16 MiB of free memory
-/// to each, of which it needs about one.
-const WORKER_BYTES: u64 = 16 << 20;
+/// How often the link is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Directories and whiteouts of layers that were read and wait for those below,
 /// or are being read: beyond this no worker takes another layer.
 const WAITING_BYTES: usize = 2 << 20;
@@ -38,6 +35,7 @@ const LATE_BYTES: usize = 8 << 20;
 /// What the windows of zstd frames take together; the lowest layer that is not
 /// complete may always have its own, up to the limit.
 const WINDOWS_BYTES: u64 = 10 << 20;
+
 /// A layer of the image.
 pub struct Wanted {
     pub descriptor: Descriptor,
@@ -64,8 +62,10 @@ pub fn fetch(
     let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
     let work = Work { wanted, source, store, report, progress, state: Mutex::new(state), changed: Condvar::new() };
     work.settle();
-    let mut sources: Vec<_> = (0..workers(missing().count())).map(|_| source.another()).collect();
-    let mut hands: Vec<_> = sources.iter_mut().map(|source| || work.run(&mut **source)).collect();
+    let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.another()).collect();
+    let shared = &work;
+    let hands = sources.iter_mut().enumerate();
+    let mut hands: Vec<_> = hands.map(|(number, source)| move || shared.run(number, &mut **source)).collect();
     let mut hands: Vec<_> = hands.iter_mut().map(|hand| hand as &mut (dyn FnMut() + Send)).collect();
     if let Some((here, others)) = hands.split_first_mut() {
         // Fewer hands are no reason to fail.
@@ -82,14 +82,6 @@ pub fn fetch(
         Some(error) => Err(error),
         None => Ok((state.complete.layers, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
     }
-}
-
-/// Each layer is read by one thread and written by another, and often one of
-/// them waits: one layer more than there are cores keeps these busy. Twice as
-/// many took 5 % longer.
-fn workers(missing: usize) -> usize {
-    let room = memory::available_bytes().map_or(1, |bytes| bytes / WORKER_BYTES) as usize;
-    missing.min(machine::cores() + 1).min(room).clamp(1, WORKERS_MAX)
 }
 
 struct Work<'a> {
@@ -144,8 +136,11 @@ impl Work<'_> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One worker's part: takes layers until none is left or one has failed.
-    fn run(&self, source: &mut dyn Source) {
+    /// The part of worker `number`: takes layers until none is left or one has failed.
+    fn run(&self, number: usize, source: &mut dyn Source) {
+        if number >= workers::prompt() {
+            self.wait_for_a_slow_link();
+        }
         while let Some((index, layer)) = self.take() {
             match self.read(index, layer, source) {
                 Ok(made) => self.put(index, made),
@@ -153,6 +148,21 @@ impl Work<'_> {
             }
             self.settle();
         }
+    }
+
+    /// More connections help a link that is slow, and cost processors that are.
+    fn wait_for_a_slow_link(&self) {
+        let mut state = self.lock();
+        while state.failed.is_none() && self.untaken(&state).is_some() && !self.progress().is_slow(machine::uptime_ms())
+        {
+            let woken = self.changed.wait_timeout(state, LOOK_AGAIN);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The lowest layer that is to be read and that nobody has taken.
+    fn untaken(&self, state: &State) -> Option<(usize, &Wanted)> {
+        self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.here.is_none())
     }
 
     fn take(&self) -> Option<(usize, &Wanted)> {
@@ -164,7 +174,7 @@ impl Work<'_> {
         if state.failed.is_some() {
             return None;
         }
-        let found = self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.here.is_none())?;
+        let found = self.untaken(&state)?;
         state.next = found.0 + 1;
         Some(found)
     }
@@ -398,6 +408,7 @@ pub(super) fn local(error: io::Error) -> Error {
 mod tests {
     use super::*;
     use crate::steps::pull::hash;
+    use crate::steps::pull::workers::WORKERS_MAX;
     use crate::steps::source::Fetched;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
@@ -551,6 +562,31 @@ mod tests {
         assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
     }
 
+    /// A registry that sends nothing before all layers are asked for: those beyond the first few begin since
+    /// nothing comes.
+    #[test]
+    fn a_slow_link_gets_more_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let blob = |n: u8| [member(&["file", &n.to_string()].concat(), b'0', "", EMPTY), vec![0; 1024]].concat();
+        let blobs: Vec<_> = (0..WORKERS_MAX as u8).map(blob).map(|blob| (hash(&blob), blob)).collect();
+        let numbered = blobs.iter().zip(0..);
+        let all: Vec<_> = numbered.map(|((digest, blob), number)| wanted(number, *digest, blob.len() as u64)).collect();
+        let opened = Arc::new((Mutex::new(0), Condvar::new()));
+        let source = Fake(Arc::new(move |digest: &Digest| {
+            let (count, changed) = &*opened;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let enough = |count: &mut usize| *count < WORKERS_MAX;
+            let (count, waited) = changed.wait_timeout_while(count, Duration::from_secs(30), enough).unwrap();
+            assert!(!waited.timed_out(), "only {count} layers were asked for");
+            let (_, bytes): &(Digest, Vec<u8>) = blobs.iter().find(|(known, _)| known == digest).unwrap();
+            Box::new(io::Cursor::new(bytes.clone()))
+        }));
+        assert_eq!(fetch(&all, &source, &store, &QUIET).unwrap().0.len(), WORKERS_MAX);
+    }
+
     fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
         let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
         let progress = Mutex::new(Progress::new(0, 0));
@@ -602,7 +638,7 @@ mod tests {
         let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
         let work = work(&all, &source, &store);
         let source = Fake(Arc::new(move |_| Box::new(io::Cursor::new(blob.clone()))));
-        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(&mut *source.another())))));
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(0, &mut *source.another())))));
         let state = work.lock();
         assert!(state.failed.is_none());
         assert_eq!((state.complete.layers.len(), state.late), (6, 0));
