@@ -53,6 +53,9 @@ fn stack(
 ) -> Result<(), Error> {
     let mut lowers = Lowers { dir, names: String::from("lowerdir="), count: 0, mounted: Vec::new() };
     let mounted = lowers.place(layers, least, report).and_then(|()| {
+        if !options.is_empty() {
+            as_the_topmost(dir)?;
+        }
         overlay(&[&lowers.names, options, FEATURES].concat(), dir, target).map_err(|error| Error {
             text: error.to_string(),
             hint: match error.errno {
@@ -136,6 +139,15 @@ impl Lowers<'_> {
         self.count += 1;
         self.dir.join(name)
     }
+}
+
+/// What is written lies in `dir/upper`, which gives the mount's root its mode
+/// and its owner: those of the topmost of the lowers.
+fn as_the_topmost(dir: &Path) -> Result<(), Error> {
+    let stat = sysfs::statat(sysfs::CWD, &c_path(&dir.join("0/."))?)?;
+    let upper = c_path(&dir.join("upper"))?;
+    sysfs::fchownat(sysfs::CWD, &upper, stat.uid, stat.gid)?;
+    Ok(sysfs::fchmodat(sysfs::CWD, &upper, stat.mode & 0o7777)?)
 }
 
 /// Whether a layer's own root is opaque: overlayfs heeds the mark in folders

@@ -72,7 +72,7 @@ struct Class {
     forgive: fn(&mut Node),
 }
 
-const CLASSES: [Class; 7] = [
+const CLASSES: [Class; 8] = [
     Class {
         why: "a directory's time: umoci changes it when it makes or removes names in there",
         covers: |d| d.ours.is_dir() && d.theirs.time.is_none(),
@@ -82,6 +82,11 @@ const CLASSES: [Class; 7] = [
         why: "the root's time where no layer has one: 1970 for umoci, that of its making for us",
         covers: |d| d.path.is_empty() && d.theirs.time == Some((0, 0)) && d.ours.time.is_none(),
         forgive: |node| node.time = None,
+    },
+    Class {
+        why: "the root's mode where no layer has one: podman's 0555, umoci's 0755",
+        covers: |d| d.path.is_empty() && d.ours.time.is_none(),
+        forgive: |node| node.mode |= 0o200,
     },
     Class {
         why: "an attribute without a value: Go's tar reader leaves it out, GNU tar and we do not",

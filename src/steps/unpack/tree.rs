@@ -14,6 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The mode of a parent that neither this layer nor those below describe.
 const IMPLIED_MODE: u32 = 0o755;
+/// The root's, where none of them does: podman's.
+const ROOT_MODE: u32 = 0o555;
 
 /// What a directory (set-group-ID, a default ACL), the mount and our umask make
 /// of a new file.
@@ -297,7 +299,7 @@ impl<'b> Tree<'b> {
 
     fn imply_root(&mut self, top: Option<&Lower>) -> Step<()> {
         let root = fs::openat(self.root(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
-        fs::fchmod(root.as_fd(), IMPLIED_MODE)?;
+        fs::fchmod(root.as_fd(), ROOT_MODE)?;
         top.map_or(Ok(()), |top| self.imply(root.as_fd(), Vec::new(), &below::at(top, b"")?))
     }
 
