@@ -42,8 +42,9 @@ fn line(text: &mut String, key: &str, words: &[String]) {
 }
 
 /// `/etc/hosts`: `added` (name, address), then the machine's own lines, then
-/// what nobody has named so far: localhost, the machine by its `address`, and
-/// in a network without another machine the container itself.
+/// the names that neither has: localhost, the machine by its `address`, and in
+/// a network without another machine the container itself (containers/common,
+/// etchosts).
 pub fn hosts(machine: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
     let mut entries: Vec<(String, Vec<String>)> = Vec::new();
     for (name, address) in added {
@@ -65,9 +66,10 @@ pub fn hosts(machine: &str, added: &[(String, String)], address: Option<&str>, o
     }
     let given = entries.len();
     for (address, names) in more {
-        let mut known = entries.iter().take(given).filter(|(other, _)| other == address);
-        if !known.any(|(_, others)| names.iter().any(|name| others.iter().any(|other| other == name))) {
-            entries.push((address.into(), names.into_iter().map(String::from).collect()));
+        let known = |name: &str| entries.iter().take(given).any(|(_, names)| names.iter().any(|other| other == name));
+        let names: Vec<String> = names.into_iter().filter(|name| !known(name)).map(String::from).collect();
+        if !names.is_empty() {
+            entries.push((address.into(), names));
         }
     }
     entries.iter().map(|(address, names)| [address, "\t", &names.join(" "), "\n"].concat()).collect()
@@ -120,11 +122,12 @@ mod tests {
             "10.0.0.1\tlocalhost",
             "127.0.0.1\tlocalhost",
             "10.0.0.7\tnas nas.lab",
-            "::1\tlocalhost",
             "10.0.2.15\thost.containers.internal",
-            "127.0.0.1\tbox nas",
+            "127.0.0.1\tbox",
         ];
         assert_eq!(text, lines.join("\n") + "\n");
+        // A machine by whose own file localhost is somewhere else keeps that.
+        assert_eq!(hosts("10.0.0.7 localhost\n", &[], None, &["nas"]), "10.0.0.7\tlocalhost\n127.0.0.1\tnas\n");
     }
 
     #[test]
