@@ -328,6 +328,7 @@ mod tests {
             "cap-add" | "cap-drop" => "chown",
             "security-opt" => "no-new-privileges",
             "pull" => "never",
+            "image-volume" => "ignore",
             "creds" => "a:b",
             "retry-delay" => "1s",
             "platform" => "linux/arm",

@@ -5,9 +5,10 @@
 pub struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, the primary one included.
+    /// Supplementary groups, the primary one included; none where nobody says who the user is.
     pub groups: Vec<u32>,
-    pub home: String,
+    /// None where the image's file does not tell that of whom nobody has named.
+    pub home: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +36,8 @@ const GROUPS_MAX: usize = 65_536;
 /// (empty where it has none). An empty `user` is root. A group given by hand
 /// stands alone; else the user's own groups come along.
 pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error> {
-    let (user, wanted_group) = match user.split_once(':') {
-        Some((user, group)) => (user, Some(group)),
-        None => (user, None),
-    };
+    let is_named = !user.is_empty();
+    let (user, wanted_group) = split(user);
     let user = if user.is_empty() { "0" } else { user };
     let number = number(user)?;
     let entry = passwd.lines().map(fields).find(|entry| match number {
@@ -55,7 +54,11 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         Some(uid) => uid,
         None => numeric(2)?.ok_or_else(|| Error::User(user.into()))?,
     };
-    let home = entry.as_ref().and_then(|entry| entry.get(5)).filter(|home| !home.is_empty()).unwrap_or(&"/");
+    let home = match &entry {
+        None if !is_named && !passwd.is_empty() => None,
+        None => Some("/"),
+        Some(entry) => entry.get(5).copied().filter(|home| !home.is_empty()).or(Some("/")),
+    };
     let (gid, groups) = match wanted_group {
         Some(name) => {
             let gid = group_number(name, group)?;
@@ -63,10 +66,44 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         }
         None => {
             let gid = numeric(3)?.unwrap_or(0);
-            (gid, memberships(entry.as_ref().and_then(|entry| entry.first()), gid, group))
+            // podman looks for the groups of whom it is told only.
+            let entry = entry.as_ref().filter(|_| is_named);
+            (gid, if is_named { memberships(entry.and_then(|entry| entry.first()), gid, group) } else { Vec::new() })
         }
     };
-    Ok(Identity { uid, gid, groups, home: (*home).into() })
+    Ok(Identity { uid, gid, groups, home: home.map(String::from) })
+}
+
+/// `USER[:GROUP]`.
+fn split(user: &str) -> (&str, Option<&str>) {
+    match user.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (user, None),
+    }
+}
+
+/// The lines for a user and a group that are numbers and that the image's files
+/// do not have: of `/etc/passwd` and of `/etc/group`, as podman writes them. A
+/// group that nobody has named is looked for by the user's number.
+pub fn missing_lines(
+    user: &str,
+    identity: &Identity,
+    working_dir: &str,
+    passwd: &str,
+    group: &str,
+) -> (Option<String>, Option<String>) {
+    let (user, wanted_group) = split(user);
+    let is_missing = |number: &str, file: &str| {
+        let number = self::number(number).ok().flatten();
+        number.is_some() && !file.lines().map(fields).any(|it| it.get(2).and_then(|it| it.parse().ok()) == number)
+    };
+    let user_line = is_missing(user, passwd).then(|| {
+        let gid = wanted_group.map_or(0, |_| identity.gid);
+        [user, ":*:", user, ":", &gid.to_string(), ":container user:", working_dir, ":/bin/sh\n"].concat()
+    });
+    let own_group = wanted_group.unwrap_or(user);
+    let group_line = is_missing(own_group, group).then(|| [own_group, ":x:", own_group, ":", user, "\n"].concat());
+    (user_line, group_line)
 }
 
 /// Adds groups by their names in the image's file, or their numbers.
@@ -127,12 +164,13 @@ mod tests {
     const GROUP: &str = "root:x:0:\nusers:x:100:\nvideo:x:44:bob,ann\naudio:x:29:annie\n";
 
     fn who(user: &str) -> Result<(u32, u32, Vec<u32>, String), Error> {
-        resolve(user, PASSWD, GROUP).map(|i| (i.uid, i.gid, i.groups, i.home))
+        resolve(user, PASSWD, GROUP).map(|i| (i.uid, i.gid, i.groups, i.home.unwrap()))
     }
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(who("").unwrap(), (0, 0, vec![0], "/root".into()));
+        assert_eq!(who("").unwrap(), (0, 0, vec![], "/root".into()));
+        assert_eq!(who("root").unwrap(), (0, 0, vec![0], "/root".into()));
         assert_eq!(who("ann").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
         assert_eq!(who("1000").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
         assert_eq!(who("ann:video").unwrap(), (1000, 44, vec![44], "/home/ann".into()));
@@ -177,6 +215,26 @@ mod tests {
 
     #[test]
     fn an_image_without_files() {
-        assert_eq!(resolve("", "", "").unwrap(), Identity { uid: 0, gid: 0, groups: vec![0], home: "/".into() });
+        let root = |home: Option<&str>| Identity { uid: 0, gid: 0, groups: vec![], home: home.map(String::from) };
+        assert_eq!(resolve("", "", "").unwrap(), root(Some("/")));
+        // Somebody else's file.
+        assert_eq!(resolve("", "ann:x:1000:100::/home/ann:\n", "").unwrap(), root(None));
+    }
+
+    #[test]
+    fn lines_for_numbers_that_are_not_there() {
+        let lines = |user: &str| {
+            let (passwd, group) = missing_lines(user, &resolve(user, PASSWD, GROUP).unwrap(), "/srv", PASSWD, GROUP);
+            [passwd.unwrap_or_default(), group.unwrap_or_default()]
+        };
+        for known in ["", "root", "ann", "0", "ann:video", "1000:44", "0:100"] {
+            assert_eq!(lines(known), ["", ""], "{known}");
+        }
+        assert_eq!(lines("7"), ["7:*:7:0:container user:/srv:/bin/sh\n", "7:x:7:7\n"]);
+        assert_eq!(lines("7:8"), ["7:*:7:8:container user:/srv:/bin/sh\n", "8:x:8:7\n"]);
+        assert_eq!(lines("7:video"), ["7:*:7:44:container user:/srv:/bin/sh\n", ""]);
+        // The user is known, the group of that number is not.
+        assert_eq!(lines("1000"), ["", "1000:x:1000:1000\n"]);
+        assert_eq!(lines("ann:9"), ["", "9:x:9:ann\n"]);
     }
 }

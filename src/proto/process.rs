@@ -131,9 +131,9 @@ impl Process {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// HOME is the user's, unless somebody said otherwise.
-    pub fn set_home(&mut self, home: &str) {
-        if self.value("HOME").is_none() {
+    /// HOME is the user's, where that is known, unless somebody said otherwise.
+    pub fn set_home(&mut self, home: Option<&str>) {
+        if let Some(home) = home.filter(|_| self.value("HOME").is_none()) {
             set(&mut self.env, &["HOME=", home].concat());
         }
     }
@@ -199,8 +199,10 @@ mod tests {
         let mut process = merged("-t -e A=3 -e HOSTNAME=mine img");
         assert_eq!(process.env, ["PATH=/bin", "TERM=xterm", "container=podman", "A=3", "B2C=0", "HOSTNAME=mine"]);
         assert_eq!(process.warnings.len(), 1);
-        process.set_home("/home/ann");
-        process.set_home("/other");
+        process.set_home(None);
+        assert_eq!(process.value("HOME"), None);
+        process.set_home(Some("/home/ann"));
+        process.set_home(Some("/other"));
         assert_eq!(process.value("HOME"), Some("/home/ann"));
     }
 

@@ -33,7 +33,7 @@ use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM, STDIN};
+use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
@@ -138,8 +138,14 @@ fn run_in(
     for warning in line.warnings.iter().chain(&process.warnings) {
         around.report.warn("container", warning);
     }
-    let identity = files::identity(root, &process.user, &line.process.groups)?;
-    process.set_home(&identity.home);
+    let identity = match files::identity(root, &process, line) {
+        Ok(identity) => identity,
+        Err(failure) => {
+            around.report.fail(&failure);
+            return Ok(Exit { code: NOT_TO_BE_RUN, reboot: None, stopped: false });
+        }
+    };
+    process.set_home(identity.home.as_deref());
     if let Some(zone) = &line.process.time_zone {
         files::write_localtime(root, zone)?;
     }
@@ -247,7 +253,7 @@ fn spawn(
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
     let interactive = line.process.interactive && !around.service;
-    let stdin = standard_input(interactive, around).map_err(fail)?;
+    let (stdin, feed) = standard_input(interactive && !line.process.tty).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
@@ -265,15 +271,19 @@ fn spawn(
         };
     }
     started(pid);
-    let outputs = match line.process.tty {
+    let outputs: Vec<(OwnedFd, i32)> = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
+    };
+    let input = match outputs.first().filter(|_| interactive && line.process.tty) {
+        Some((master, _)) => Some(master.try_clone().map_err(|error| fail(Error::from_io("dup", &error)))?),
+        None => feed,
     };
     let ended = relay::until_end(Running {
         pid,
         outputs,
         terminal: line.process.tty,
-        interactive,
+        input,
         signals,
         signals_are: match (around.forward_signals, around.service) {
             (true, _) => Signals::Forwarded,
@@ -305,6 +315,8 @@ pub fn stop_timeout_ms(line: &Container) -> u64 {
     u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
 }
 
+/// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
+const NOT_TO_BE_RUN: i32 = 126;
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
@@ -318,17 +330,14 @@ fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
     line.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
-/// What a container without a terminal reads. At boot the console is opened anew: a program that makes its input
-/// non-blocking (ssh, node) would do so to all that we write, too, were it the same open file.
-fn standard_input(interactive: bool, around: &Surroundings) -> crate::sys::Result<OwnedFd> {
-    let path = if interactive { c"/dev/console" } else { c"/dev/null" };
-    if !interactive || !around.forward_signals {
-        let opened = sysfs::openat(sysfs::CWD, path, sysfs::O_RDWR | sysfs::O_NOCTTY, 0);
-        if opened.is_ok() || !interactive {
-            return opened;
-        }
+/// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it
+/// non-blocking (ssh, node) would do so to all that we write to the same console, too.
+fn standard_input(fed: bool) -> crate::sys::Result<(OwnedFd, Option<OwnedFd>)> {
+    if fed {
+        return sysio::pipe().map(|(from, to)| (from, Some(to)));
     }
-    STDIN.try_clone_to_owned().map_err(|error| Error::from_io("dup", &error))
+    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR | sysfs::O_NOCTTY, 0)?;
+    Ok((null, None))
 }
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
@@ -362,8 +371,10 @@ fn troubles(pipe: OwnedFd, plan: &Plan, report: &Report) -> Option<(Failure, Opt
             (Stage::Exec, ENOENT) => {
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
-            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(126)),
-            (Stage::Exec, _) => (failure, Some(126)),
+            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
+            (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
             (_, EPERM) => (failure.hint("containers take root"), None),
             _ => (failure, None),
         });

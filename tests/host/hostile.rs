@@ -35,7 +35,7 @@ fn refused(host: &Host, name: &str, entries: &[Entry], user: &str, why: &str) {
     let image = host.layout(name, images::odd(&host.payload, entries, user, "/"));
     let ended = host.ocinit(&["run", &image, "id"]);
     canary.look(name);
-    assert_eq!((ended.code, ended.out.as_str()), (125, ""), "{name}");
+    assert_eq!((ended.code, ended.out.as_str()), (126, ""), "{name}");
     assert!(ended.err.contains(why), "{name}: {}", ended.err);
 }
 
@@ -79,7 +79,7 @@ fn working_folders_that_lead_out() {
         let listed = host.ocinit(&["run", "--entrypoint", "/payload", &image, "ls", "."]);
         let inside = listed.out.lines().any(|line| line == "x");
         assert!(!inside, "{place} is the host's folder");
-        assert!(ended.code == 125 || ended.code == 0, "{place}: {}", ended.code);
+        assert!(ended.code == 126 || ended.code == 0, "{place}: {}", ended.code);
     }
 }
 

@@ -94,6 +94,12 @@ fn volumes_of_the_image_and_by_name() {
     assert!(stat.out.contains("/srv/link symlink"));
     assert_eq!(host.ocinit(&["run", &image, "write", "/srv/file", "gone"]).code, 0);
     assert_eq!(host.ocinit(&["run", &image, "cat", "/srv/file"]).out, "from the image\n");
+    // In memory, and not at all.
+    let other = |kind: &str, words: &[&str]| host.ocinit(&[&["run", "--image-volume", kind, &image], words].concat());
+    assert_eq!(other("tmpfs", &["cat", "/srv/file"]).out, "from the image\n");
+    assert!(other("tmpfs", &["mounts"]).out.lines().any(|line| line.contains(" /srv ") && line.contains(" tmpfs ")));
+    assert_eq!(other("ignore", &["cat", "/srv/file"]).out, "from the image\n");
+    assert!(!other("ignore", &["mounts"]).out.lines().any(|line| line.contains(" /srv ")));
     // By name: filled once, kept.
     let run = |words: &[&str]| host.ocinit(&[&["run", "-v", "data:/srv", &image], words].concat());
     assert_eq!(run(&["cat", "/srv/file"]).out, "from the image\n");
@@ -182,8 +188,9 @@ fn a_root_that_cannot_be_written() {
     has(&mounted(&seen, "/tmp"), &["rw", "nosuid", "nodev"], &[]);
     assert_eq!(run(&["--read-only-tmpfs=false", &image, "write", "/tmp/x", "x"]).code, 1);
     assert_eq!(run(&["-v", "v:/tmp", &image, "write", "/tmp/x", "x"]).code, 0);
-    // A working directory that is missing is made before.
-    assert_eq!(run(&["-w", "/not/there", &image, "cwd"]).out, "/not/there\n");
+    // The image's working directory is made before.
+    let elsewhere = host.layout("elsewhere", images::odd(&host.payload, &[], "", "/not/there"));
+    assert_eq!(run(&[&elsewhere, "cwd"]).out, "/not/there\n");
     assert_eq!(host.left(), Vec::<String>::new());
 }
 

@@ -1,6 +1,7 @@
 //! `ocinit run`: what a container is given on a host, and what comes back.
 
 use super::{images, Ended, Host};
+use ocinit::host::image::Entry;
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -40,6 +41,9 @@ fn environment_folder_user_and_name() {
     assert_eq!(run(&["--net=none", &image, "ls", "/sys/class/net"]), "lo\n");
     assert_eq!(run(&["--net=none", &image, "cat", "/sys/class/net/lo/flags"]), "0x9\n", "up");
     assert_eq!(run(&[&image, "pid1"]), "1 /payload pid1\n");
+    let ended = host.ocinit(&["run", "-w", "/not/there", &image, "cwd"]);
+    assert_eq!((ended.code, ended.out.as_str()), (126, ""), "{}", ended.err);
+    assert!(ended.err.contains("working directory /not/there") && ended.err.contains("--workdir"), "{}", ended.err);
     let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(run(&[&image, "hostname"]), host_name, "the host's own name, and the host keeps it");
 }
@@ -274,6 +278,47 @@ fn input_arrives_whole() {
     let ended = end_of(command.spawn().unwrap());
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(std::fs::read_to_string(host.dir.join("taken")).unwrap() == lines, "the bytes that arrived");
+}
+
+/// Numbers that the image's files do not know are written there, and nowhere else.
+#[test]
+fn users_without_a_name() {
+    let Some(host) = Host::new("nameless") else { return };
+    let bare = host.layout("bare", images::odd(&host.payload, &[], "", "/data"));
+    let passwd = [Entry::file("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh")];
+    let named = host.layout("named", images::odd(&host.payload, &passwd, "", "/data"));
+    let show = |image: &str, user: &str, file: &str| host.ocinit(&["run", "-u", user, image, "cat", file]);
+    let line = "4321:*:4321:0:container user:/data:/bin/sh\n";
+    assert_eq!(show(&named, "4321", "/etc/passwd").out, format!("root:x:0:0:root:/root:/bin/sh\n{line}"));
+    let before = show(&bare, "0", "/etc/group").out;
+    assert_eq!(show(&bare, "7:4321", "/etc/group").out, format!("{before}4321:x:4321:7\n"));
+    assert_eq!(show(&named, "0", "/etc/passwd").out, "root:x:0:0:root:/root:/bin/sh");
+    // What the line mounts there tells who a user is, and is left as it is.
+    let file = host.dir.join("users");
+    std::fs::write(&file, "ann:x:4321:9:::\n").unwrap();
+    let volume = format!("{}:/etc/../etc/./passwd", file.display());
+    let ended = host.ocinit(&["run", "-v", &volume, "-u", "ann", &bare, "id"]);
+    assert_eq!(ended.out, "Uid: 4321 4321 4321 4321\nGid: 9 9 9 9\nGroups: 9\n", "{}", ended.err);
+    assert_eq!(host.ocinit(&["run", "-v", &volume, "-u", "8", &bare, "exit", "0"]).code, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "ann:x:4321:9:::\n");
+}
+
+/// More than a pipe holds, and its end; and a container that reads nothing of it.
+#[test]
+fn input_reaches_the_container() {
+    let Some(host) = Host::new("input") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let lines: String = (0..50_000).map(|n| format!("line {n:06}\n")).collect();
+    let file = host.dir.join("lines");
+    std::fs::write(&file, &lines).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = host.command(&[&["run"], words].concat());
+        Ended::new(&command.stdin(std::fs::File::open(&file).unwrap()).output().unwrap())
+    };
+    let ended = run(&["-i", &image, "cat", "/proc/self/fd/0"]);
+    assert!(ended.code == 0 && ended.out == lines, "{} bytes, {}", ended.out.len(), ended.err);
+    assert_eq!(run(&["-i", &image, "exit", "3"]).code, 3);
+    assert_eq!(run(&[&image, "cat", "/proc/self/fd/0"]).out, "", "not without -i");
 }
 
 /// One open file as input, output and error, which the container makes non-blocking: nothing of what it writes is lost.

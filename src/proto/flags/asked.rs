@@ -89,6 +89,7 @@ pub struct Files {
     /// Of `/dev/shm`, in bytes; 0 is no limit.
     pub shm_size: Option<u64>,
     pub volumes_from: Vec<VolumesFrom>,
+    pub image_volumes: ImageVolumes,
     /// Put over the image's own, in order.
     pub layers: Vec<Layer>,
     pub dns: Dns,
@@ -96,6 +97,27 @@ pub struct Files {
     pub hosts: Vec<(String, String)>,
     /// `/etc/hosts` is the image's own.
     pub no_hosts: bool,
+}
+
+impl Files {
+    /// The machine's file or folder that comes to lie at just that path.
+    pub fn source_at(&self, path: &str) -> Option<&str> {
+        let is_there = |mount: &&Mount| below_root(&mount.target) == below_root(path);
+        match &self.mounts.iter().find(is_there)?.source {
+            Source::Path(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of the paths that the image declares as volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImageVolumes {
+    #[default]
+    Anonymous,
+    Tmpfs,
+    /// They are folders like others.
+    Ignored,
 }
 
 /// What the container's `/etc/resolv.conf` is made of.
@@ -148,6 +170,23 @@ impl Mount {
             copy: None,
         }
     }
+}
+
+/// A place of the container's tree as a path below its root, by its words
+/// alone: `.` is the root itself.
+pub fn below_root(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    if parts.is_empty() {
+        return ".".into();
+    }
+    parts.join("/")
 }
 
 /// Where a mount's content is.

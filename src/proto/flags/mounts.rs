@@ -1,7 +1,7 @@
 //! What is mounted into a container, in podman's three spellings, and its devices.
 
 use super::asked::{
-    Access, Device, DeviceRule, Files, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
+    Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
 use super::limits::size;
 use super::values::truth;
@@ -52,6 +52,15 @@ fn propagation(word: &str) -> Option<Propagation> {
         _ => return None,
     };
     Some(Propagation { kind, recursive })
+}
+
+pub(super) fn image_volumes(text: &str) -> Result<ImageVolumes, String> {
+    match text {
+        "anonymous" | "bind" => Ok(ImageVolumes::Anonymous),
+        "tmpfs" => Ok(ImageVolumes::Tmpfs),
+        "ignore" => Ok(ImageVolumes::Ignored),
+        _ => Err(["«", text, "» is none of anonymous, bind, tmpfs and ignore"].concat()),
+    }
 }
 
 /// Two mounts at one place are a mistake, as for podman.

@@ -6,9 +6,11 @@ use crate::proto::etc;
 use crate::proto::flags::asked::Namespace;
 use crate::proto::flags::Container;
 use crate::proto::passwd::{self, Identity};
+use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
 use crate::steps::pull::Image;
-use crate::sys::{fs as sysfs, io_text, Error, ENOENT};
+use crate::steps::rootfs::c_path;
+use crate::sys::{fs as sysfs, io as sysio, io_text, Error, ENOENT};
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::Read;
@@ -70,18 +72,51 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
 }
 
 /// Who the image's USER, or the line's, is, with the groups that the line adds.
-pub fn identity(root: &Path, user: &str, groups: &[String]) -> Outcome<Identity> {
-    let read = |path: &CStr, name: &str| {
-        read_text(root, path)
-            .map_err(|why| Failure::new("container", ["user «", user, "»: the image's ", name, ": ", &why].concat()))
+/// The image's files count, or what the line mounts in their place; the
+/// former are given the lines that a number without a name lacks.
+pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Identity> {
+    let user = process.user.as_str();
+    let fail = |name: &str, why: &str| {
+        Failure::new("container", ["user «", user, "»: the image's ", name, ": ", why].concat())
+    };
+    let read = |path: &'static CStr, name: &str| {
+        let text = match line.files.source_at(name) {
+            Some(source) => read_of_machine(source),
+            None => read_text(root, path),
+        };
+        text.map_err(|why| fail(name, &why))
     };
     let passwd = read(c"etc/passwd", "/etc/passwd")?;
     let group = read(c"etc/group", "/etc/group")?;
     let mut identity = passwd::resolve(user, &passwd, &group)
         .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
-    passwd::add_groups(&mut identity, groups, &group)
+    passwd::add_groups(&mut identity, &line.process.groups, &group)
         .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
+    let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
+    for (path, name, old, line_) in
+        [(c"etc/passwd", "/etc/passwd", &passwd, user_line), (c"etc/group", "/etc/group", &group, group_line)]
+    {
+        // An image without such a file gets none.
+        if let Some(new) = line_.filter(|_| !old.is_empty() && line.files.source_at(name).is_none()) {
+            append(root, path, old, &new).map_err(|error| fail(name, &error.to_string()))?;
+        }
+    }
     Ok(identity)
+}
+
+/// A small regular file of the machine. That one is not there is told where it is mounted.
+fn read_of_machine(path: &str) -> Result<String, String> {
+    match std::fs::canonicalize(path) {
+        Ok(path) => read_text(Path::new("/"), &c_path(&path).map_err(|error| error.to_string())?),
+        Err(_) => Ok(String::new()),
+    }
+}
+
+/// One line more at the end of a file of the image.
+fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> {
+    let file = open_inside(root, path, sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_NONBLOCK)?;
+    let end = if old.ends_with('\n') { "" } else { "\n" };
+    sysio::write(file.as_fd(), [end, line].concat().as_bytes()).map(drop)
 }
 
 /// `/etc` of the container, made where it is missing.

@@ -242,6 +242,8 @@ fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
     io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
     // The first terminal of an instance that is the container's own.
     mount::bind(c"/dev/pts/0", c"/dev/console", false)?;
+    // crun's has none of the flags of where it comes from.
+    mount::remount(c"/dev/console", 0)?;
     tty::set_controlling(slave.as_fd())?;
     for number in 0..3 {
         process::dup_onto(slave.as_fd(), number)?;

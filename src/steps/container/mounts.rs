@@ -4,7 +4,9 @@
 
 use super::ops::Op;
 use super::plan::c_string;
-use crate::proto::flags::asked::{Files, Mount, Namespace, Propagation, PropagationKind, Source};
+use crate::proto::flags::asked::{
+    below_root, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
+};
 use crate::proto::flags::Container;
 use crate::proto::passwd::Identity;
 use crate::report::{Failure, Outcome, Report};
@@ -79,7 +81,7 @@ impl Mounts {
 
     /// A file that we made, at `target`; what the line has there wins.
     pub fn add_file(&mut self, source: &Path, target: &str, files: &Files) {
-        let target = clean(target);
+        let target = below_root(target);
         if self.has(&target) {
             return;
         }
@@ -101,8 +103,15 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
     for mount in files.mounts.iter().chain(from_others) {
         mounts.add(mount, place)?;
     }
-    for target in image.iter().filter(|target| clean(target) != ".") {
-        mounts.add(&Mount::plain(Source::Anonymous, target), place)?;
+    let of_image = match files.image_volumes {
+        ImageVolumes::Anonymous => Some(Source::Anonymous),
+        ImageVolumes::Tmpfs => Some(Source::Tmpfs(String::new())),
+        ImageVolumes::Ignored => None,
+    };
+    for target in image.iter().filter(|target| below_root(target) != ".") {
+        if let Some(source) = &of_image {
+            mounts.add(&Mount::plain(source.clone(), target), place)?;
+        }
     }
     if files.read_only && !files.no_read_only_tmpfs {
         for target in WRITABLE {
@@ -159,29 +168,13 @@ impl Mounts {
 /// A program of ours, which the container can only run.
 pub fn program(source: &Path, target: &str) -> Op {
     let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
-    let (source, path) = (c_string(&source.to_string_lossy()), c_string(&clean(target)));
+    let (source, path) = (c_string(&source.to_string_lossy()), c_string(&below_root(target)));
     Op::Bind { source, path, is_folder: false, recursive: false, flags, propagation }
 }
 
 /// Makes the container's root unwritable, when everything is in place.
 pub fn seal() -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
-}
-
-/// A place below the root, by its words alone: `.` is the root itself.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() {
-        return ".".into();
-    }
-    parts.join("/")
 }
 
 fn fail(mount: &Mount, why: &str) -> Failure {
@@ -196,7 +189,7 @@ fn fail(mount: &Mount, why: &str) -> Failure {
 impl Mounts {
     /// The first at a place is the one that counts.
     fn add(&mut self, mount: &Mount, place: &Place) -> Outcome<()> {
-        let target = clean(&mount.target);
+        let target = below_root(&mount.target);
         if self.has(&target) {
             return Ok(());
         }

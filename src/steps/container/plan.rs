@@ -19,8 +19,9 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::Path;
 
-/// podman's, for open files and for processes.
+/// podman's, for open files, and for processes where the kernel does not tell how many there can be.
 const LIMIT_DEFAULT: u64 = 1 << 20;
+const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
 /// Linux, asm-generic/resource.h.
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
@@ -47,7 +48,9 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
     }
     ops.extend(mounts.rest());
-    working_dir(&mut ops, &process.working_dir, &identity);
+    if line.process.working_dir.is_none() {
+        working_dir(&mut ops, &process.working_dir, &identity);
+    }
     if line.process.init {
         own_init(&mut ops)?;
     }
@@ -93,7 +96,9 @@ fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
     let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
         if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
-            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
+            let most = (resource == RLIMIT_NPROC).then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
+            let most = most.flatten().unwrap_or(LIMIT_DEFAULT);
+            limits.push((Ulimit { resource, soft: most, hard: most }, true));
         }
     }
     limits
@@ -125,7 +130,7 @@ pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
     }
 }
 
-/// Where it is missing it is made, and is whom the container runs as.
+/// The image's: where it is missing it is made, and is whom the container runs as.
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
     if path != "." {

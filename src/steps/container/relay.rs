@@ -14,9 +14,10 @@ pub struct Running {
     pub pid: Pid,
     /// Its output, and the number of ours that each goes to.
     pub outputs: Vec<(OwnedFd, i32)>,
-    /// Its terminal takes our input.
+    /// Its output is a terminal's.
     pub terminal: bool,
-    pub interactive: bool,
+    /// Takes our input: the terminal, or the pipe that is its standard input.
+    pub input: Option<OwnedFd>,
     /// The signals that were held back for us.
     pub signals: OwnedFd,
     pub signals_are: Signals,
@@ -60,17 +61,16 @@ const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
 /// A longer line is cut there.
 const LINE_MAX: usize = 1 << 16;
-/// Input on its way to a terminal; more waits at our own standard input.
-const INPUT_BUFFER: usize = 1024;
+/// Input on its way; more waits at our own standard input.
+const INPUT_BUFFER: usize = 1 << 14;
 
 /// Passes everything on until the container has ended.
 pub fn until_end(mut running: Running) -> Result<Ended> {
     let pidfd = process::pidfd_open(running.pid)?;
-    let raw = if running.terminal && running.interactive { tty::set_raw(STDIN).ok() } else { None };
-    let input = running.terminal && running.interactive;
-    if let Some((master, _)) = running.outputs.first().filter(|_| input) {
+    let raw = if running.terminal && running.input.is_some() { tty::set_raw(STDIN).ok() } else { None };
+    if let Some(input) = &running.input {
         // A container that does not read must not hold us: its end and our signals come by the same loop.
-        io::set_nonblocking(master.as_fd(), true)?;
+        io::set_nonblocking(input.as_fd(), true)?;
     }
     let mut state = State {
         open_line: false,
@@ -78,8 +78,7 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         end_at_ms: running.timeout_ms.map(|ms| machine::uptime_ms() + ms),
         timed_out: false,
         kill_at_ms: None,
-        input,
-        pending: Vec::with_capacity(INPUT_BUFFER),
+        pending: Vec::new(),
         buffer: vec![0; BUFFER],
         held: [Vec::new(), Vec::new()],
     };
@@ -104,9 +103,7 @@ struct State {
     timed_out: bool,
     /// When a container that was asked to end is killed.
     kill_at_ms: Option<u64>,
-    /// Whether our input still goes anywhere.
-    input: bool,
-    /// What was read of it and the terminal has not taken yet.
+    /// What was read of our input and the container has not taken yet.
     pending: Vec<u8>,
     buffer: Vec<u8>,
     /// Of standard output and error: what is no whole line yet.
@@ -119,8 +116,8 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     let mut polls = vec![read(pidfd.as_fd()), read(running.signals.as_fd())];
     polls.extend(running.outputs.iter().map(|(fd, _)| read(fd.as_fd())));
     let input_at = polls.len();
-    if let Some((master, _)) = running.outputs.first().filter(|_| state.input) {
-        polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: master.as_fd(), write: true } });
+    if let Some(input) = &running.input {
+        polls.push(if state.pending.is_empty() { read(STDIN) } else { Poll { fd: input.as_fd(), write: true } });
     }
     let deadline_ms = state.kill_at_ms.into_iter().chain(state.end_at_ms).min();
     let left_ms = deadline_ms.map(|at| at.saturating_sub(machine::uptime_ms()));
@@ -137,8 +134,9 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
     if is_ready(1) {
         signals(running, state);
     }
-    if state.input && is_ready(input_at) {
-        state.input = pass_input(running, state);
+    if is_ready(input_at) && !pass_input(running, state) {
+        // The end of a pipe is told by closing it.
+        running.input = None;
     }
     let ended: Vec<bool> = (0..running.outputs.len()).map(|n| is_ready(n + 2) && !pass(running, n, state)).collect();
     let mut at = 0;
@@ -171,18 +169,18 @@ fn signals(running: &Running, state: &mut State) {
     }
 }
 
-/// Console → terminal, as much as the terminal takes; false at the end of either.
+/// Console → container, as much as it takes; false at the end of either.
 fn pass_input(running: &Running, state: &mut State) -> bool {
-    let Some((master, _)) = running.outputs.first() else { return false };
+    let Some(input) = &running.input else { return false };
     if state.pending.is_empty() {
-        let mut buffer = [0; INPUT_BUFFER];
-        match io::read(STDIN, &mut buffer) {
+        let buffer = state.buffer.get_mut(..INPUT_BUFFER).unwrap_or_default();
+        match io::read(STDIN, buffer) {
             Ok(0) => return false,
             Ok(count) => state.pending.extend_from_slice(buffer.get(..count).unwrap_or_default()),
             Err(error) => return is_passing(error),
         }
     }
-    match io::write(master.as_fd(), &state.pending) {
+    match io::write(input.as_fd(), &state.pending) {
         Ok(count) => {
             state.pending.drain(..count.min(state.pending.len()));
             true
