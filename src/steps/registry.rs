@@ -85,6 +85,10 @@ impl Patience {
 
     /// Waits before the next try; where there is none, the error is the last.
     fn wait(&mut self, error: Error) -> Result<(), Error> {
+        let given_up = || Error { retry: false, ..Error::refused("given up") };
+        if self.halt.is_raised() {
+            return Err(given_up());
+        }
         let failure = retry::Failure { retry_after_s: error.retry_after_s };
         let next = match error.retry {
             true => self.retry.next(machine::uptime_ms(), &failure, random()),
@@ -98,7 +102,7 @@ impl Patience {
         self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
         match self.halt.wait(ms) {
             true => Ok(()),
-            false => Err(Error { retry: false, ..Error::refused("given up") }),
+            false => Err(given_up()),
         }
     }
 }
@@ -123,7 +127,6 @@ struct Shared {
     /// The mirrors, and last the registry itself.
     servers: Vec<Server>,
     policy: Policy,
-    halt: Halt,
     /// Something of the image has come.
     reached: AtomicBool,
     /// The image is stored.
@@ -151,7 +154,6 @@ impl Registry {
             client: manner.client(remote.server()),
             servers,
             policy: manner.retry,
-            halt: Halt::default(),
             reached: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             asked: Mutex::default(),
@@ -191,7 +193,7 @@ impl Shared {
         if self.reached.load(Ordering::Relaxed) {
             retry.progress();
         }
-        Patience { retry, halt: self.halt.clone(), report: self.report }
+        Patience { retry, halt: self.client.halt().clone(), report: self.report }
     }
 
     /// Asks one after the other until one answers with what was asked for: the
@@ -315,7 +317,7 @@ impl Source for Registry {
     }
 
     fn give_up(&self) {
-        self.0.halt.raise();
+        self.0.client.halt().raise();
     }
 }
 
@@ -324,7 +326,7 @@ pub fn opener(manner: &Manner) -> archive::Open {
     let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());
-        let patience = Patience { retry: Retry::new(policy), halt: Halt::default(), report };
+        let patience = Patience { retry: Retry::new(policy), halt: client.halt().clone(), report };
         let mut version = None;
         let open = move |from, _| {
             let response = server::fetch(&client, &url, from)?;

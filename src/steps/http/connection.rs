@@ -1,5 +1,6 @@
 //! One connection: a socket with deadlines, and TLS on it where that is wanted.
 
+use crate::steps::halt::Halt;
 use crate::sys::{io as sys_io, machine};
 use rustls::{ClientConnection, Stream};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -20,17 +21,18 @@ pub struct Traffic {
 pub struct Socket {
     stream: TcpStream,
     traffic: Arc<Traffic>,
+    halt: Halt,
     /// When the call that runs has to be done, by the machine's uptime.
     end_ms: u64,
     /// What the kernel was last told.
     limit_ms: u64,
 }
-/// So much later than it should a call may end: telling the kernel is a system call, too.
-const SLACK_MS: u64 = 1000;
+/// How often a call that waits looks whether it is still wanted.
+const LOOK_MS: u64 = 1000;
 
 impl Socket {
-    pub fn new(stream: TcpStream, traffic: Arc<Traffic>) -> Socket {
-        Socket { stream, traffic, end_ms: 0, limit_ms: 0 }
+    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, halt: Halt) -> Socket {
+        Socket { stream, traffic, halt, end_ms: 0, limit_ms: 0 }
     }
 
     /// What comes now has to be done by `end_ms`, however it drips.
@@ -43,22 +45,27 @@ impl Socket {
         if left_ms == 0 {
             return Err(ErrorKind::TimedOut.into());
         }
-        if left_ms > self.limit_ms || left_ms + SLACK_MS < self.limit_ms {
-            let time = Some(Duration::from_millis(left_ms));
+        let limit_ms = left_ms.min(LOOK_MS);
+        if limit_ms != self.limit_ms {
+            let time = Some(Duration::from_millis(limit_ms));
             self.stream.set_read_timeout(time)?;
             self.stream.set_write_timeout(time)?;
-            self.limit_ms = left_ms;
+            self.limit_ms = limit_ms;
         }
         Ok(())
     }
 
-    /// Does `call` again where only a signal ended it.
+    /// Does `call` again where only a signal, or the time for a look, ended it.
     fn call(&mut self, call: &mut dyn FnMut(&mut TcpStream) -> Result<usize>) -> Result<usize> {
         loop {
             self.wait()?;
             match call(&mut self.stream) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::TimedOut.into()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.halt.is_raised() {
+                        return Err(Error::other("given up"));
+                    }
+                }
                 other => return other,
             }
         }
@@ -127,4 +134,23 @@ impl Read for Connection {
 /// The reason that TLS gave, where it is one of its errors.
 pub fn tls_reason(error: &Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that says nothing, and an hour to wait for it.
+    #[test]
+    fn who_waits_is_called_off() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let halt = Halt::default();
+        let mut socket = Socket::new(stream, Arc::default(), halt.clone());
+        socket.end_by(machine::uptime_ms() + 3_600_000);
+        let reading = std::thread::spawn(move || socket.read(&mut [0; 8]).unwrap_err().to_string());
+        halt.raise();
+        assert_eq!(reading.join().unwrap(), "given up");
+    }
 }

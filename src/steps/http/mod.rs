@@ -6,6 +6,7 @@ mod connect;
 mod connection;
 mod tls;
 
+use super::halt::Halt;
 use super::resolver::Resolver;
 use crate::proto::http::{self, Head, HeadReader, Headers, Target, Url};
 use crate::proto::proxy::{Proxies, Proxy};
@@ -91,6 +92,7 @@ pub struct Client {
     proxies: Arc<Proxies>,
     configs: Arc<tls::Configs>,
     pool: Arc<Pool>,
+    halt: Halt,
 }
 
 /// Connections without a request, the last used last.
@@ -103,7 +105,12 @@ struct Pool {
 impl Client {
     pub fn new(resolver: Arc<Resolver>, proxies: Proxies, tls: Tls) -> Client {
         let configs = Arc::new(tls::Configs::new(tls));
-        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default() }
+        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), halt: Halt::default() }
+    }
+
+    /// What ends requests that wait.
+    pub fn halt(&self) -> &Halt {
+        &self.halt
     }
 
     /// One request, one answer, of whatever status.
@@ -153,7 +160,8 @@ impl Client {
         let addresses = connect::addresses(&self.resolver, host, port).map_err(named)?;
         let end_ms = machine::uptime_ms() + CONNECT_MS;
         let stream = connect::race(&addresses, end_ms).map_err(named)?;
-        let mut connection = Connection { socket: Socket::new(stream, self.pool.traffic.clone()), tls: None, route };
+        let socket = Socket::new(stream, self.pool.traffic.clone(), self.halt.clone());
+        let mut connection = Connection { socket, tls: None, route };
         if url.https {
             connection.socket.end_by(end_ms);
             if let Some(proxy) = proxy {
