@@ -158,7 +158,16 @@ pub fn nginx(dir: &Path, address: SocketAddr, listen: &str, http: &str, server: 
 
 /// tinyproxy, which passes plain requests on and opens tunnels to any port; `more` are lines of its configuration.
 pub fn tinyproxy(dir: &Path, more: &str) -> Daemon {
-    let address = free();
+    tinyproxy_at(free(), dir, more)
+}
+
+/// One that guests reach: 10.0.2.2 is 127.0.0.1 here.
+pub fn tinyproxy_for_guests(dir: &Path) -> Daemon {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    tinyproxy_at(address, dir, "")
+}
+
+fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
     let file = dir.join(format!("tinyproxy-{}.conf", address.ip()));
     let config = format!(
         "Port {}\nListen {}\nTimeout 60\nMaxClients 50\nLogLevel Info\nAllow 127.0.0.0/8\n{more}\n",

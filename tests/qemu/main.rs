@@ -18,3 +18,4 @@ mod lab;
 mod limits;
 mod machine;
 mod pipelines;
+mod proxy;
