@@ -25,6 +25,8 @@ mod rights;
 mod run;
 #[path = "host/store.rs"]
 mod store;
+#[path = "host/terminal.rs"]
+mod terminal;
 
 use ocinit::host::image::Image;
 use ocinit::host::registry::DockerRegistry;

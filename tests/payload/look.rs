@@ -397,7 +397,7 @@ fn descriptors() -> Vec<String> {
 }
 
 /// For each of the three: a terminal or not, and the size; and whether one controls us.
-fn terminal() -> Vec<String> {
+pub fn terminal() -> Vec<String> {
     const TIOCGWINSZ: u64 = 0x5413;
     let mut facts = Vec::new();
     for fd in 0..3 {

@@ -18,7 +18,7 @@ const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | 
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
-                     trap SIGNAL | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
+                     trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
                      orphans NUMBER DONE | bomb [CHAINS]";
 
 fn main() -> ExitCode {
@@ -78,6 +78,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
         "reboot" => return restart(0x0123_4567),
         "trap" => trap(number(first)?)?,
+        "window" => window()?,
         "await" => wait_for(first)?,
         "copy" => drop(fs::copy(first, rest.get(1).map_or("", String::as_str))?),
         "halves" => halves(number(first)?)?,
@@ -88,7 +89,10 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
             fs::rename([done, ".new"].concat(), done)?;
         }
         "bomb" => bomb(number(first).unwrap_or(0)),
-        "take" => drop(io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?),
+        "take" => {
+            println!("taking");
+            io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?;
+        }
         "flood" => flood(first, rest.get(1))?,
         "break-init" => break_init(first)?,
         "poweroff" => return restart(0x4321_fedc),
@@ -228,6 +232,8 @@ extern "C" {
     fn vfork() -> i32;
     fn close(fd: i32) -> i32;
     fn waitpid(pid: i32, status: *mut i32, options: i32) -> i32;
+    fn sigprocmask(how: i32, set: *const [u64; 16], old: *mut [u64; 16]) -> i32;
+    fn sigwait(set: *const [u64; 16], number: *mut i32) -> i32;
 }
 
 /// Waits for a signal, and exits with its number.
@@ -240,6 +246,20 @@ fn trap(number: i64) -> io::Result<()> {
     unsafe { signal(i32::try_from(number).map_err(io::Error::other)?, handler as *const () as usize) };
     println!("waiting");
     std::thread::sleep(Duration::from_secs(60));
+    Ok(())
+}
+
+/// The terminal's size, and its next one.
+fn window() -> io::Result<()> {
+    const SIGWINCH: u32 = 28;
+    let mut set = [0; 16];
+    set[0] = 1 << (SIGWINCH - 1);
+    // SAFETY: C's own prototype; the set is ours.
+    unsafe { sigprocmask(0, &set, std::ptr::null_mut()) };
+    println!("{}", look::terminal()[0]);
+    // SAFETY: C's own prototype; set and number are ours.
+    unsafe { sigwait(&set, &mut 0) };
+    println!("{}", look::terminal()[0]);
     Ok(())
 }
 
