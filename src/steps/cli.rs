@@ -121,7 +121,8 @@ fn access() -> Outcome<Access> {
     Ok(Access { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
-fn run(words: &[String], report: &Report) -> Outcome<i32> {
+/// `ocinit run` with these words behind it; the answer is the exit code.
+pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };
