@@ -9,6 +9,8 @@ mod archives;
 mod blobs;
 #[path = "parts/canaries.rs"]
 mod canaries;
+#[path = "host/codes.rs"]
+mod codes;
 #[path = "host/extra.rs"]
 mod extra;
 #[path = "host/hostile.rs"]
@@ -116,6 +118,13 @@ impl Ended {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ended { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
     }
+}
+
+/// `--init`, whose process 1 is our program, mounted there: the one under test has the host's own libraries.
+fn init_flags() -> Vec<String> {
+    let libraries = ["/lib", "/lib64", "/usr/lib"].into_iter().filter(|dir| Path::new(dir).exists());
+    let mount = |dir: &str| ["-v".to_string(), format!("{dir}:{dir}:ro")];
+    ["--init".to_string()].into_iter().chain(libraries.flat_map(mount)).collect()
 }
 
 /// What stands at a path of the host, to be compared later: a hostile image must not change it.

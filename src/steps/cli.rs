@@ -10,7 +10,7 @@ use crate::proto::flags::{self, Container};
 use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::io_text;
+use crate::sys::{io_text, signal};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +34,7 @@ const OUR_FAILURE: i32 = 125;
 
 /// Runs the command line; the answer is the exit code.
 pub fn main() -> i32 {
+    signal::expect_children();
     let report = Report::on_host();
     let arguments: Option<Vec<String>> = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
     let Some(arguments) = arguments else {
@@ -120,7 +121,8 @@ fn access() -> Outcome<Access> {
     Ok(Access { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
-fn run(words: &[String], report: &Report) -> Outcome<i32> {
+/// `ocinit run` with these words behind it; the answer is the exit code.
+pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
     let quiet = Report { quiet: true, ..*report };

@@ -28,14 +28,24 @@ pub fn block(signals: &[i32]) {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &signal_set(signals), null_mut()) };
 }
 
-/// What a new program expects: no signal blocked, the default action for each.
+/// What a new program expects: no signal blocked, the default action for each. By the kernel's own calls: those of a C
+/// library leave out the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
 pub fn reset() {
+    // To the kernel the default action without flags, and the empty set, are zeros.
+    let (zeros, set_len) = ([0u64; 4], 8usize);
+    let no_old = null_mut::<u64>();
     for signal in 1..65 {
-        // SAFETY: the default action is always valid; the kernel refuses the two that cannot change.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the zeros are no shorter than the kernel's struct; it refuses the two signals that cannot change.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, zeros.as_ptr(), no_old, set_len) };
     }
-    // SAFETY: the set lives through the call.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signal_set(&[]), null_mut()) };
+    // SAFETY: the zeros are longer than the set.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, zeros.as_ptr(), no_old, set_len) };
+}
+
+/// The end of a child is told to who waits for it, though whoever started us ignored it (sigaction(2), SIGCHLD).
+pub fn expect_children() {
+    // SAFETY: the default action is always valid.
+    unsafe { libc::signal(SIGCHLD, libc::SIG_DFL) };
 }
 
 /// A non-blocking descriptor from which blocked `signals` are read.

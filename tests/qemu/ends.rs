@@ -19,6 +19,36 @@ fn exit_codes() {
     assert!(["134", "139", "132"].contains(&codes[1]), "abort: {}", codes[1]);
 }
 
+/// Each is told on the console, and to the next container. What a signal ends where the processes are the machine's,
+/// or by the hand of an init, is no reboot(2): the pipeline goes on.
+#[test]
+fn codes_and_signals_are_told() {
+    let Some(lab) = lab() else { return };
+    let exit = |code: i32| ("", format!("exit {code}"), code);
+    let mut all = [0, 1, 125, 126, 127, 128, 255].map(exit).to_vec();
+    for flags in ["--pid=host", "--init"] {
+        all.extend([1, 2, 9, 15].map(|signal| (flags, format!("kill {signal}"), 128 + signal)));
+    }
+    let image = format!("--tls-verify=false docker://{}/payload", lab.registry.for_guest());
+    let told = format!(r#"b2c.run="{image} echo told=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE""#);
+    let mut text = String::new();
+    for (flags, command, _) in &all {
+        text += &format!("b2c.run=\"{flags} {image} {command}\"\n{told}\n");
+    }
+    // More than the kernel takes on its line.
+    let initramfs = lab.build("with-codes", |spec| spec.cmdline = Some(text.into_bytes()));
+    let post = r#"b2c.run_post="pull:payload echo first=$B2C_PIPELINE_STATUS mode=$B2C_PIPELINE_SHUTDOWN_MODE""#;
+    let seen = lab.boot("codes_and_signals", post, |machine| machine.initrd = initramfs);
+    let codes =
+        |mark: &str| -> Vec<i32> { seen.lines().filter_map(|line| line.split(mark).nth(1)?.parse().ok()).collect() };
+    let want: Vec<i32> = all.iter().map(|(_, _, code)| *code).collect();
+    assert_eq!(codes("told="), want);
+    let tellers_too: Vec<i32> = want.iter().flat_map(|code| [*code, 0]).chain([0]).collect();
+    assert_eq!(codes("exit code "), tellers_too);
+    seen.at("first=1 mode=default");
+    seen.over(1, POWER_DOWN);
+}
+
 #[test]
 fn container_that_reboots() {
     let words = r#"b2c.run="pull:payload reboot" b2c.run="pull:payload echo not reached"

@@ -16,6 +16,7 @@ mod golden;
 mod https;
 mod lab;
 mod limits;
+mod lines;
 mod machine;
 mod pipelines;
 mod proxy;

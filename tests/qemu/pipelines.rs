@@ -53,6 +53,39 @@ fn service_that_reboots() {
     seen.never("not reached");
 }
 
+/// Containers of the pipeline in the namespaces of a service, and with its volumes, by its name.
+#[test]
+fn services_are_shared_by_name() {
+    let words = r#"b2c.run_service="--name db --net=none -v rows:/rows -v /proc/version:/v:ro pull:payload trap 15"
+        b2c.run_service="--name listener -v rows:/rows pull:payload await /rows/note"
+        b2c.run="--pid=container:db pull:payload pid1" b2c.run="--pid=container:db pull:payload ls /proc"
+        b2c.run="--network=container:db pull:payload ls /sys/class/net"
+        b2c.run="--ipc=container:db pull:payload write /dev/shm/there kept"
+        b2c.run="--ipc=container:db pull:payload cat /dev/shm/there"
+        b2c.run="--volumes-from=db:ro pull:payload write /rows/no text"
+        b2c.run="--volumes-from db pull:payload write /rows/note 'from the pipeline'"
+        b2c.run="--volumes-from db pull:payload cat /rows/note /v"
+        b2c.run="--name=db pull:payload echo not reached" b2c.run="--pid=container:nobody pull:payload""#;
+    let Some(seen) = boot("services_by_name", words) else { return };
+    // The read-only volume could not be written to.
+    seen.over(1, POWER_DOWN);
+    let first = seen.lines().find(|line| line.ends_with(" /payload trap 15")).expect("the service's process 1");
+    let own: u32 = first.split(' ').next().unwrap().parse().unwrap();
+    assert!(own > 1, "it is not the first in the service's processes: {first}");
+    // And no process of the machine is there: the service's, its own.
+    let numbers = seen.lines().filter_map(|line| line.parse::<u32>().ok()).collect::<Vec<_>>();
+    assert_eq!((numbers.len(), numbers[0]), (2, 1), "{numbers:?}");
+    seen.in_order(&["lo", "kept", "write: Read-only file system (os error 30)", "from the pipeline"]);
+    seen.says("Linux version ");
+    assert!(seen.lines().all(|line| line != "eth0"), "the network of the machine");
+    // What the pipeline has written is seen by another service.
+    seen.at("/rows/note is there");
+    seen.says("FAIL container  --name: «db» is the name of a container that runs");
+    seen.says("FAIL container  --pid: no container has the name «nobody» and runs");
+    seen.never("not reached");
+    seen.says("/payload:latest: stopped, exit code 15");
+}
+
 /// The images of the next containers come while the first one runs, once each.
 #[test]
 fn next_images_are_pulled_meanwhile() {
