@@ -71,6 +71,7 @@ fn a_container_is_what_podman_would_have_made() {
     let table = report::Table::new(&theirs, &ours.normal().unwrap());
     table.save(Path::new("target/parity.txt")).unwrap();
     table.show(seconds);
+    assert_eq!(table.idle(), Vec::<String>::new(), "rows of REASONS that nothing needs");
     assert_eq!(table.unexplained(), 0, "combinations with differences that have no reason: see target/parity.txt");
 }
 

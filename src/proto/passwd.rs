@@ -7,7 +7,7 @@ pub struct Identity {
     pub gid: u32,
     /// Supplementary groups, the primary one included; none where nobody says who the user is.
     pub groups: Vec<u32>,
-    /// None where the image's file does not tell that of whom nobody has named.
+    /// None where there is a file that does not tell it.
     pub home: Option<String>,
 }
 
@@ -55,8 +55,7 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         None => numeric(2)?.ok_or_else(|| Error::User(user.into()))?,
     };
     let home = match &entry {
-        None if !is_named && !passwd.is_empty() => None,
-        None => Some("/"),
+        None => Some("/").filter(|_| passwd.is_empty()),
         Some(entry) => entry.get(5).copied().filter(|home| !home.is_empty()).or(Some("/")),
     };
     let (gid, groups) = match wanted_group {
@@ -164,7 +163,7 @@ mod tests {
     const GROUP: &str = "root:x:0:\nusers:x:100:\nvideo:x:44:bob,ann\naudio:x:29:annie\n";
 
     fn who(user: &str) -> Result<(u32, u32, Vec<u32>, String), Error> {
-        resolve(user, PASSWD, GROUP).map(|i| (i.uid, i.gid, i.groups, i.home.unwrap()))
+        resolve(user, PASSWD, GROUP).map(|i| (i.uid, i.gid, i.groups, i.home.unwrap_or_default()))
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
         assert_eq!(who("ann").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
         assert_eq!(who("1000").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
         assert_eq!(who("ann:video").unwrap(), (1000, 44, vec![44], "/home/ann".into()));
-        assert_eq!(who("7:8").unwrap(), (7, 8, vec![8], "/".into()));
+        assert_eq!(who("7:8").unwrap(), (7, 8, vec![8], "".into()), "no home");
         assert_eq!(who("4294967294").unwrap().0, u32::MAX - 1);
     }
 

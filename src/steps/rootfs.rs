@@ -21,11 +21,17 @@ use std::path::{Path, PathBuf};
 /// may move to a kernel that does not know them.
 const FEATURES: &str = ",redirect_dir=off,index=off,metacopy=off";
 
+/// A place for what is written, and one for overlayfs itself.
+const WRITABLE: &str = ",upperdir=upper,workdir=work";
+/// What is written goes with the container, so that no sync(2) need wait for
+/// it (Linux 5.10).
+const FLEETING: &str = ",upperdir=upper,workdir=work,volatile";
+
 /// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
 /// written and `dir/work` for overlayfs itself.
 pub fn mount_writable(layers: &[Layer], dir: &Path, report: &Report) -> Result<PathBuf, Error> {
     let root = dir.join("root");
-    stack(layers, 1, dir, ",upperdir=upper,workdir=work", &root, report)?;
+    stack(layers, 1, dir, FLEETING, &root, report)?;
     Ok(root)
 }
 
@@ -39,7 +45,7 @@ pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Rep
 /// Mounts `folder` at `target`, with `parts/upper` for what is written and
 /// `parts/work` for overlayfs itself: the folder stays as it is.
 pub fn mount_over(folder: &Path, parts: &Path, target: &Path, report: &Report) -> Result<(), Error> {
-    stack(&[Layer::Folder(folder.into())], 1, parts, ",upperdir=upper,workdir=work", target, report)
+    stack(&[Layer::Folder(folder.into())], 1, parts, WRITABLE, target, report)
 }
 
 /// Mounts at least so many lowers with these `options` at `target`.
@@ -56,7 +62,12 @@ fn stack(
         if !options.is_empty() {
             as_the_topmost(dir)?;
         }
-        overlay(&[&lowers.names, options, FEATURES].concat(), dir, target).map_err(|error| Error {
+        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), dir, target);
+        let mounted = match overlay(options) {
+            Err(error) if error.errno == EINVAL && options == FLEETING => overlay(WRITABLE),
+            result => result,
+        };
+        mounted.map_err(|error| Error {
             text: error.to_string(),
             hint: match error.errno {
                 ENODEV => Some("this kernel has no overlayfs: build it in, or add its module"),

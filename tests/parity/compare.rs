@@ -2,19 +2,15 @@
 //! in the table of reasons.
 
 use super::guest::Answer;
-use super::reasons::{Reason, GAPS, REASONS};
+use super::reasons::REASONS;
 use std::collections::BTreeMap;
 
-/// Our own failure, podman's too.
-const REFUSED: i32 = 125;
-/// How we say that a flag, or a value of one, is still to come.
-const TO_COME: &[&str] = &["that is there", "there yet"];
-
-/// What a runtime makes for each container.
-const MADE: &[&str] = &["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv"];
+/// What a runtime makes for each container; the last two are where links of an image lead.
+const MADE: &[&str] =
+    &["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/data/hosts", "/data/resolv.conf"];
 
 /// All verdicts, in the order in which they are counted.
-pub const WORDS: [&str; 5] = ["same", "explained", "UNEXPLAINED", "known gaps", "not there yet"];
+pub const WORDS: [&str; 3] = ["same", "explained", "UNEXPLAINED"];
 
 /// What came of a comparison.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,10 +20,6 @@ pub enum Verdict {
     Explained(Vec<&'static str>),
     /// These lines have none: `- LINE` is podman's alone, `+ LINE` ours.
     Unexplained(Vec<String>),
-    /// It differs in what is known to be missing: these gaps, each once.
-    Gaps(Vec<&'static str>),
-    /// We refuse it, and say that it is to come.
-    NotThereYet(String),
 }
 
 impl Verdict {
@@ -37,17 +29,14 @@ impl Verdict {
             Verdict::Same => "same",
             Verdict::Explained(_) => "explained",
             Verdict::Unexplained(_) => "UNEXPLAINED",
-            Verdict::Gaps(_) => "known gaps",
-            Verdict::NotThereYet(_) => "not there yet",
         }
     }
 
-    /// Reasons, gaps, differences, or our own words.
+    /// Reasons or differences.
     pub fn details(&self) -> Vec<&str> {
         match self {
             Verdict::Same => Vec::new(),
-            Verdict::Explained(reasons) | Verdict::Gaps(reasons) => reasons.clone(),
-            Verdict::NotThereYet(line) => vec![line],
+            Verdict::Explained(reasons) => reasons.clone(),
             Verdict::Unexplained(lines) => lines.iter().map(String::as_str).collect(),
         }
     }
@@ -136,12 +125,8 @@ fn anywhere(lines: &[String]) -> Vec<String> {
     lines.iter().map(without).collect()
 }
 
-/// Theirs first; both normal already.
-pub fn judge(name: &str, theirs: &Answer, ours: &Answer) -> Verdict {
-    let to_come = ours.errors.iter().find(|line| TO_COME.iter().any(|words| line.contains(words)));
-    if let (REFUSED, Some(line)) = (ours.status, to_come.filter(|_| theirs.status != REFUSED)) {
-        return Verdict::NotThereYet(line.clone());
-    }
+/// What differs; theirs first, both normal already.
+pub fn differences(theirs: &Answer, ours: &Answer) -> Vec<String> {
     let (gone, more) = difference(&anywhere(&theirs.lines), &anywhere(&ours.lines));
     let mut differences = Vec::new();
     if theirs.status != ours.status {
@@ -155,30 +140,28 @@ pub fn judge(name: &str, theirs: &Answer, ours: &Answer) -> Verdict {
     } else {
         differences.extend(ours.errors.iter().map(|line| format!("+ ! {line}")));
     }
-    verdict(name, differences)
+    differences
+}
+
+/// The place in [`REASONS`] of what explains a line.
+pub fn reason(name: &str, line: &str) -> Option<usize> {
+    REASONS.iter().position(|reason| reason.covers(name, line))
 }
 
 /// Looks every difference up.
-fn verdict(name: &str, differences: Vec<String>) -> Verdict {
-    let (mut reasons, mut gaps, mut open) = (Vec::new(), Vec::new(), Vec::new());
-    let put = |list: &mut Vec<&'static str>, why| {
-        if !list.contains(&why) {
-            list.push(why);
-        }
-    };
+pub fn judge(name: &str, differences: Vec<String>) -> Verdict {
+    let (mut reasons, mut open) = (Vec::new(), Vec::new());
     for line in differences {
-        let find = |list: &'static [Reason]| list.iter().find(|reason| reason.covers(name, &line));
-        match (find(REASONS), find(GAPS)) {
-            (Some(reason), _) => put(&mut reasons, reason.why),
-            (None, Some(gap)) => put(&mut gaps, gap.why),
-            (None, None) => open.push(line),
+        match reason(name, &line).and_then(|at| REASONS.get(at)) {
+            Some(reason) if reasons.contains(&reason.why) => {}
+            Some(reason) => reasons.push(reason.why),
+            None => open.push(line),
         }
     }
-    match (open.is_empty(), gaps.is_empty(), reasons.is_empty()) {
-        (false, ..) => Verdict::Unexplained(open),
-        (true, false, _) => Verdict::Gaps(gaps),
-        (true, true, false) => Verdict::Explained(reasons),
-        (true, true, true) => Verdict::Same,
+    match (open.is_empty(), reasons.is_empty()) {
+        (false, _) => Verdict::Unexplained(open),
+        (true, false) => Verdict::Explained(reasons),
+        (true, true) => Verdict::Same,
     }
 }
 
@@ -215,13 +198,12 @@ fn answer(status: i32, lines: &[&str], errors: &[&str]) -> Answer {
 
 #[test]
 fn what_differs_is_found() {
-    let judged = |theirs: &Answer, ours: &Answer| judge("x", theirs, ours);
+    let judged = |theirs: &Answer, ours: &Answer| judge("x", differences(theirs, ours));
     let seen = answer(0, &["fd 0 a", "fd 0 a", "fd 1 b"], &[]);
     assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 0 a", "fd 1 b"], &["a warning"])), Verdict::Same);
     let open = |lines: &[&str]| Verdict::Unexplained(lines.iter().map(|line| line.to_string()).collect());
     assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 1 c"], &[])), open(&["- fd 0 a", "- fd 1 b", "+ fd 1 c"]));
     let refused = answer(125, &[], &["--x is not a flag that is there"]);
-    assert_eq!(judged(&seen, &refused), Verdict::NotThereYet("--x is not a flag that is there".into()));
     assert_eq!(judged(&answer(125, &[], &["Error"]), &refused), Verdict::Same);
     let broken = answer(125, &[], &["mount: no"]);
     assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));

@@ -48,7 +48,7 @@ pub const PODMANS: Parts = Parts {
         "usr/bin/podman",
         "usr/sbin/runc",
     ],
-    data: &[ZONE, "usr/share/containers/seccomp.json"],
+    data: &[ZONE, "usr/share/containers/containers.conf", "usr/share/containers/seccomp.json"],
 };
 /// Whose versions the golden files tell.
 pub const TOLD: &[&str] = &["podman", "crun", "conmon", "golang-github-containers-common"];

@@ -1,8 +1,8 @@
 //! The table of verdicts: whole into a file, its counts and what is open to the console.
 
-use super::compare::{judge, Verdict, WORDS};
+use super::compare::{differences, judge, reason, Verdict, WORDS};
 use super::guest::Answer;
-use super::reasons::GAPS;
+use super::reasons::REASONS;
 use super::table::TABLE;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,18 +15,22 @@ const SHOWN_MAX: usize = 6;
 /// A verdict for each combination, in the table's order.
 pub struct Table {
     pub rows: Vec<(&'static str, Verdict)>,
+    /// Whether a line of any combination needs that row of [`REASONS`].
+    needed: Vec<bool>,
 }
 
 impl Table {
     pub fn new(theirs: &BTreeMap<String, Answer>, ours: &BTreeMap<String, Answer>) -> Table {
-        let row = |name: &'static str| {
-            let verdict = match (theirs.get(name), ours.get(name)) {
-                (Some(theirs), Some(ours)) => judge(name, theirs, ours),
-                _ => Verdict::Unexplained(vec!["no answer".into()]),
+        let mut needed = vec![false; REASONS.len()];
+        let mut row = |name: &'static str| {
+            let (Some(theirs), Some(ours)) = (theirs.get(name), ours.get(name)) else {
+                return (name, Verdict::Unexplained(vec!["no answer".into()]));
             };
-            (name, verdict)
+            let differences = differences(theirs, ours);
+            differences.iter().filter_map(|line| reason(name, line)).for_each(|at| needed[at] = true);
+            (name, judge(name, differences))
         };
-        Table { rows: TABLE.iter().map(|combination| row(combination.name)).collect() }
+        Table { rows: TABLE.iter().map(|combination| row(combination.name)).collect(), needed }
     }
 
     /// How many have this verdict.
@@ -43,15 +47,10 @@ impl Table {
         format!("parity: {} combinations: {}", self.rows.len(), counts.join(", "))
     }
 
-    /// Gaps that no combination shows any more; while a difference has no reason, verdicts do not tell their gaps.
-    fn closed(&self) -> Vec<&'static str> {
-        if self.unexplained() > 0 {
-            return Vec::new();
-        }
-        let is_seen = |why: &str| self.rows.iter().any(|(_, verdict)| verdict.details().contains(&why));
-        let mut closed: Vec<&str> = GAPS.iter().map(|gap| gap.why).filter(|why| !is_seen(why)).collect();
-        closed.dedup();
-        closed
+    /// Rows of [`REASONS`] that explain nothing.
+    pub fn idle(&self) -> Vec<String> {
+        let idle = REASONS.iter().zip(&self.needed).filter(|(_, needed)| !**needed);
+        idle.map(|(reason, _)| reason.to_string()).collect()
     }
 
     /// Everything, with each difference and each reason.
@@ -74,15 +73,8 @@ impl Table {
                     let _ = writeln!(text, "{name:32} {}: {} lines", verdict.word(), lines.len());
                     details.iter().take(SHOWN_MAX).for_each(|line| text.extend(["    ", line, "\n"]));
                 }
-                Verdict::Gaps(_) | Verdict::NotThereYet(_) => {
-                    let first = details.first().copied().unwrap_or_default();
-                    let _ = writeln!(text, "{name:32} {}: {first} ({} in all)", verdict.word(), details.len());
-                }
                 Verdict::Same | Verdict::Explained(_) => {}
             }
-        }
-        for why in self.closed() {
-            let _ = writeln!(text, "no longer missing, so its row in GAPS can go: {why}");
         }
         let _ = std::io::stderr().write_all(text.as_bytes());
     }

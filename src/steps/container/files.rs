@@ -93,6 +93,9 @@ pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Ide
     passwd::add_groups(&mut identity, &line.process.groups, &group)
         .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
     let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
+    if user_line.is_some() && line.files.source_at("/etc/passwd").is_none() {
+        identity.home = Some(process.working_dir.clone());
+    }
     for (path, name, old, line_) in
         [(c"etc/passwd", "/etc/passwd", &passwd, user_line), (c"etc/group", "/etc/group", &group, group_line)]
     {

@@ -91,12 +91,14 @@ fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
 }
 
 /// The line's limits, and podman's defaults, which are left out where they
-/// cannot be had.
+/// cannot be had. That of processes is the kernel's own as long as the line
+/// has none of any kind: for podman a line's limits replace a configuration's.
 fn limits(asked: &flags::asked::Process) -> Vec<(Ulimit, bool)> {
     let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
         if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
-            let most = (resource == RLIMIT_NPROC).then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
+            let of_kernel = resource == RLIMIT_NPROC && asked.ulimits.is_empty();
+            let most = of_kernel.then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
             let most = most.flatten().unwrap_or(LIMIT_DEFAULT);
             limits.push((Ulimit { resource, soft: most, hard: most }, true));
         }
