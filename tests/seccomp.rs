@@ -239,3 +239,17 @@ fn what_is_no_profile() {
     check(two, Error::TwoArchitectures);
     assert!(matches!(compile(b"{", &machine(Abi::X86_64, 0)), Err(Error::Json(_))));
 }
+
+/// What a profile says of another family's machines is not for this one, whose calls those never are.
+#[test]
+fn another_familys_conventions_are_left_out() {
+    let with = |architectures: &[&str]| {
+        let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures, "syscalls":
+            [{"names": ["ioctl"], "action": "SCMP_ACT_LOG", "args": [{"index": 1, "op": "SCMP_CMP_LT", "value": 7}]}]});
+        move |abi| compile(profile.to_string().as_bytes(), &machine(abi, 0)).unwrap()
+    };
+    let (all, arms) = (["SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_ARM"], ["SCMP_ARCH_ARM"]);
+    assert!(with(&all)(Abi::Aarch64) == with(&arms)(Abi::Aarch64));
+    assert!(with(&all)(Abi::X86_64) == with(&all[..2])(Abi::X86_64));
+    assert!(with(&all)(Abi::X86_64) != with(&[])(Abi::X86_64));
+}

@@ -140,10 +140,13 @@ fn known(profile: &Value, native: Abi) -> Vec<Abi> {
         let words = ["SCMP_ARCH_X86_64", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
         words.iter().position(|known| *known == word).map(|at| ABIS[at].0)
     };
+    // Another family's calls cannot come.
+    let is_arm = |abi: Abi| matches!(abi, Abi::Aarch64 | Abi::Arm);
     let map = profile["archMap"].as_array().into_iter().flatten();
     let line = map.into_iter().find(|line| abi(&line["architecture"]) == Some(native));
     let list = line.map_or(&profile["architectures"], |line| &line["subArchitectures"]);
-    list.as_array().into_iter().flatten().filter_map(abi).chain([native]).collect()
+    let of_profile = list.as_array().into_iter().flatten().filter_map(abi);
+    of_profile.filter(|abi| is_arm(*abi) == is_arm(native)).chain([native]).collect()
 }
 
 fn action(value: &Value, action: &str, errno: &str) -> u32 {

@@ -62,12 +62,7 @@ pub const NATIVE: Abi = if cfg!(target_arch = "aarch64") {
 /// podman's filter (containers-common's seccomp.json).
 pub fn default_filter(machine: &Machine) -> Result<Vec<Instruction>, Error> {
     let calls = machine.abi.entries().map(|entry| default_call(entry.class, machine.capabilities)).collect();
-    let abis = match machine.abi {
-        Abi::X86_64 => vec![Abi::X86_64, Abi::X86, Abi::X32],
-        Abi::Aarch64 => vec![Abi::Aarch64, Abi::Arm],
-        abi => vec![abi],
-    };
-    assemble(&Filter { default: errno(ENOSYS), abis, calls })
+    assemble(&Filter { default: errno(ENOSYS), abis: machine.abi.family().into(), calls })
 }
 
 const EPERM: u32 = 1;
@@ -187,6 +182,17 @@ const X32_NAMES: &str = "rt_sigaction rt_sigreturn ioctl readv writev recvfrom s
 const X32_FIRST: u32 = 512;
 
 impl Abi {
+    /// Those of a machine whose own it is: no other's calls can come there.
+    fn family(self) -> &'static [Abi] {
+        match self {
+            Abi::X86_64 => &[Abi::X86_64, Abi::X86, Abi::X32],
+            Abi::Aarch64 => &[Abi::Aarch64, Abi::Arm],
+            Abi::X32 => &[Abi::X32],
+            Abi::X86 => &[Abi::X86],
+            Abi::Arm => &[Abi::Arm],
+        }
+    }
+
     /// The kernel's number of the call `name`.
     pub fn number(self, name: &str) -> Option<u32> {
         self.entries().find(|entry| entry.name == name).and_then(|entry| self.number_of(&entry))

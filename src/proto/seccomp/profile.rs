@@ -215,8 +215,8 @@ fn go_name(abi: Abi) -> &'static str {
     }
 }
 
-/// The conventions that the filter knows: always our own; the others as the
-/// profile has them.
+/// The conventions that the filter knows: always our own; of the others that
+/// the machine has, those of the profile.
 fn abis(value: &Value, machine: &Machine) -> Result<Vec<Abi>, Error> {
     let mut words = texts(value, "architectures")?;
     let map = list(value, "archMap")?;
@@ -231,7 +231,8 @@ fn abis(value: &Value, machine: &Machine) -> Result<Vec<Abi>, Error> {
         }
     }
     let mut abis = vec![machine.abi];
-    abis.extend(words.into_iter().filter_map(architecture));
+    let of_profile: Vec<Abi> = words.into_iter().filter_map(architecture).collect();
+    abis.extend(machine.abi.family().iter().filter(|abi| of_profile.contains(abi)));
     Ok(abis)
 }
 
