@@ -23,6 +23,8 @@ mod measure;
 #[allow(dead_code)]
 #[path = "common/numbers.rs"]
 mod numbers;
+#[path = "../tests/parts/podman.rs"]
+mod podman;
 #[path = "../tests/parity/reasons.rs"]
 mod reasons;
 #[path = "start/report.rs"]

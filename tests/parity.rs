@@ -18,6 +18,7 @@ mod report;
 mod table;
 
 use guest::Side;
+use parts::podman;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;

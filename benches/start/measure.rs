@@ -1,7 +1,8 @@
 //! One boot in which every runtime starts the same process, by turns, and what its console says of it.
 
-use super::guest::{self, add_folder, KERNEL_OPTIONS};
+use super::guest::{self, KERNEL_OPTIONS};
 use super::numbers::median;
+use super::podman::{add_folder, PODMANS};
 use ocinit::host::image::{self, tar, Entry, Image};
 use ocinit::host::kernel::Kernel;
 use ocinit::host::qemu::{Accel, Machine, Network};
@@ -55,7 +56,7 @@ impl Outcome {
 
 /// Boots, and reads what was measured: `start NAME/ROUND FIRST END`, in nanoseconds.
 pub fn run(kernel: &Kernel, init: &Path, payload: &[u8], dir: &Path, rounds: u32) -> Result<Outcome, String> {
-    let peer::Programs { mut archive, versions } = guest::skeleton(&guest::PODMANS, kernel.modules.as_deref())?;
+    let peer::Programs { mut archive, versions } = guest::skeleton(&PODMANS, kernel.modules.as_deref())?;
     fill(&mut archive, init, payload, dir, rounds)?;
     let initrd = dir.join("initramfs");
     std::fs::write(&initrd, archive.to_bytes(0)).map_err(|error| format!("{}: {error}", initrd.display()))?;

@@ -3,8 +3,8 @@
 //! serial line by software emulation takes longer than the containers do.
 
 use super::compare;
+use super::podman::{add_folder, Parts, PODMANS, ZONE};
 use super::table::{self, TABLE};
-use ocinit::host::cpio::Archive;
 use ocinit::host::qemu::{Boot, Disk, Machine};
 use ocinit::host::{image, kernel, modules, peer};
 use std::collections::BTreeMap;
@@ -12,43 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub const KERNELS: &str = "target/kernel";
-/// What of Debian's packages is in a guest; they are kept in `cache` for the next time.
-pub struct Parts {
-    cache: &'static str,
-    packages: &'static [&'static str],
-    programs: &'static [&'static str],
-    data: &'static [&'static str],
-}
-
-const ZONE: &str = "usr/share/zoneinfo/Europe/Berlin";
+/// What our guest has of Debian's packages.
 const OURS: Parts = Parts {
     cache: "target/guest-ours",
     packages: &["busybox-static", "tzdata"],
     programs: &["bin/busybox"],
     data: &[ZONE],
-};
-/// Podman, and all that starts containers for it.
-pub const PODMANS: Parts = Parts {
-    cache: "target/guest-podman",
-    packages: &[
-        "busybox-static",
-        "catatonit",
-        "conmon",
-        "crun",
-        "golang-github-containers-common",
-        "podman",
-        "runc",
-        "tzdata",
-    ],
-    programs: &[
-        "bin/busybox",
-        "usr/bin/catatonit",
-        "usr/bin/conmon",
-        "usr/bin/crun",
-        "usr/bin/podman",
-        "usr/sbin/runc",
-    ],
-    data: &[ZONE, "usr/share/containers/containers.conf", "usr/share/containers/seccomp.json"],
 };
 /// Whose versions the golden files tell.
 pub const TOLD: &[&str] = &["podman", "crun", "conmon", "golang-github-containers-common"];
@@ -62,18 +31,11 @@ const UNIT: char = '\u{1f}';
 
 const TEXTS: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("guest/init")),
-    ("etc/containers/containers.conf", 0o644, include_str!("guest/containers.conf")),
-    ("etc/containers/storage.conf", 0o644, include_str!("../../benches/peer/storage.conf")),
-    ("etc/containers/policy.json", 0o644, "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"),
-    ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\n"),
-    ("etc/group", 0o644, "root:x:0:\n"),
     ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-machine\n"),
     ("etc/resolv.conf", 0o644, "nameserver 192.0.2.1\nsearch lab.example\noptions ndots:2\n"),
     ("parity/env", 0o644, "# a comment\n\nA=file\nB=two words\nC=\"quoted\"\nFROM_CALLER\n"),
     ("parity/seccomp.json", 0o644, include_str!("guest/seccomp.json")),
 ];
-const FOLDERS: &[&str] =
-    &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers", "var/lib/ocinit"];
 
 /// Who runs the containers.
 pub enum Side<'a> {
@@ -185,20 +147,15 @@ fn initramfs(
 /// A guest's root: programs of Debian's, what they read, and the script of this module as its init.
 pub fn skeleton(parts: &Parts, modules: Option<&Path>) -> Result<peer::Programs, String> {
     let folder = modules.ok_or("the kernel has no modules")?;
-    let mut all = peer::programs(Path::new(parts.cache), parts.packages, parts.programs, parts.data)?;
+    let mut all = parts.gather(APPLETS)?;
     let archive = &mut all.archive;
-    for folder in FOLDERS {
-        archive.directory(folder, 0o755);
-    }
+    archive.directory("var/lib/ocinit", 0o755);
     archive.character_device("dev/console", 0o600, 5, 1);
     archive.character_device("dev/null", 0o666, 1, 3);
     for (path, mode, text) in TEXTS {
         archive.file(path, *mode, *text);
     }
     archive.symlink("etc/localtime", &format!("/{ZONE}"));
-    for applet in APPLETS {
-        archive.symlink(&format!("bin/{applet}"), "busybox");
-    }
     let drivers: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
     let mut set = modules::select(folder, modules::Profile::None, &drivers)?;
     set.strip_signatures();
@@ -227,20 +184,6 @@ const APPLETS: &[&str] = &[
     "sync",
     "tr",
 ];
-
-/// Puts a folder of the host into the archive.
-pub fn add_folder(archive: &mut Archive, folder: &Path, target: &str) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        let inside = format!("{target}/{}", path.file_name().unwrap_or_default().to_string_lossy());
-        if path.is_dir() {
-            add_folder(archive, &path, &inside)?;
-        } else {
-            archive.file(&inside, 0o644, std::fs::read(&path)?);
-        }
-    }
-    Ok(())
-}
 
 /// The table, a line a combination.
 fn combinations(names: &[&str]) -> String {

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod fake;
 pub mod images;
+pub mod podman;
 pub mod relay;
 pub mod servers;
 pub mod table;
