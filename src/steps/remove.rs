@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Directory entries that are read at a time.
 const ENTRIES_BYTES: usize = 32 << 10;
+/// Opens a folder, and nothing through a symlink.
+const FOLDER: i32 = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 /// Removes `path` and all below it; none there is no error. Symlinks are not
 /// followed, and what is mounted somewhere below stays, with an error.
@@ -18,12 +20,57 @@ pub fn tree(path: &Path) -> io::Result<()> {
     remove(&path).map_err(to_io)
 }
 
+/// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
+/// a container may nest deeper than a path can be.
+pub fn folders(path: &Path) -> io::Result<()> {
+    let path = super::rootfs::c_path(path).map_err(to_io)?;
+    match fs::rmdirat(fs::CWD, &path) {
+        // All but a few have none below.
+        Ok(()) => Ok(()),
+        Err(_) => inner_folders(&path).and_then(|()| fs::rmdirat(fs::CWD, &path)).map_err(to_io),
+    }
+}
+
+fn inner_folders(path: &CStr) -> sys::Result<()> {
+    let mut here = fs::openat(fs::CWD, path, FOLDER, 0)?;
+    let mut names = Vec::new();
+    loop {
+        if let Some((name, inner)) = first_folder(&here)? {
+            names.push(name);
+            here = inner;
+        } else if let Some(name) = names.pop() {
+            here = fs::openat(here.as_fd(), c"..", FOLDER, 0)?;
+            fs::rmdirat(here.as_fd(), &name)?;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn first_folder(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
+    let mut buffer = vec![0; ENTRIES_BYTES];
+    let mut found = None;
+    while found.is_none() {
+        let length = fs::getdents(dir.as_fd(), &mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        fs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| -> Result<(), Error> {
+            if found.is_none() {
+                found = fs::openat(dir.as_fd(), name, FOLDER, 0).ok().map(|inner| (name.to_owned(), inner));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
 fn to_io(error: Error) -> io::Error {
     io::Error::from_raw_os_error(error.errno)
 }
 
 fn remove(path: &CStr) -> sys::Result<()> {
-    let top = match fs::openat(fs::CWD, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) {
+    let top = match fs::openat(fs::CWD, path, FOLDER, 0) {
         Ok(top) => top,
         Err(error) if error.errno == ENOENT => return Ok(()),
         Err(error) if error.errno == ENOTDIR => return fs::unlinkat(fs::CWD, path),
@@ -74,8 +121,7 @@ struct Removal {
 
 impl Removal {
     fn open(&self, name: &CStr) -> sys::Result<OwnedFd> {
-        let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-        fs::openat2(self.top.as_fd(), name, flags, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
+        fs::openat2(self.top.as_fd(), name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
     }
 
     /// Empties the folder `name` of the top, and removes it.
@@ -156,6 +202,29 @@ mod tests {
         tree(&top).unwrap();
         assert!(!top.exists());
         assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn folders_deeper_than_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        let made = |outer: &Path, depth| {
+            stdfs::create_dir_all(outer.join("made")).unwrap();
+            for _ in 0..depth {
+                stdfs::create_dir(outer.join("outer")).unwrap();
+                stdfs::rename(outer.join("made"), outer.join("outer/a-folder")).unwrap();
+                stdfs::rename(outer.join("outer"), outer.join("made")).unwrap();
+            }
+        };
+        made(&top, 1500);
+        made(&top.join("beside"), 3);
+        folders(&top).unwrap();
+        assert!(!top.exists());
+        // What is in the way is told, and no endless work.
+        stdfs::create_dir_all(top.join("a/b")).unwrap();
+        stdfs::write(top.join("a/file"), "x").unwrap();
+        assert_eq!(folders(&top).unwrap_err().raw_os_error(), Some(ENOTEMPTY));
+        assert_eq!(folders(&dir.path().join("none")).unwrap_err().raw_os_error(), Some(ENOENT));
     }
 
     #[test]

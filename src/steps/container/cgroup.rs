@@ -3,7 +3,7 @@
 use super::resources;
 use crate::proto::flags::asked::Resources;
 use crate::report::{Failure, Outcome, Report};
-use crate::steps::memory;
+use crate::steps::{memory, remove};
 use crate::sys::{bpf, io_text, machine};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -108,8 +108,8 @@ impl Cgroup {
                 std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
             }
         }
-        // One that is still busy is empty at the end of the machine.
-        let _ = fs::remove_dir(self.0);
+        // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
+        let _ = remove::folders(&self.0);
     }
 
     fn is_populated(&self) -> bool {
