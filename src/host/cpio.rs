@@ -1,9 +1,11 @@
 //! newc archives (the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`),
 //! written to the bit: sorted, owned by root, inodes counted, one time for all.
 
+use super::image::{self, Kind};
 use std::collections::BTreeMap;
 
 /// The file type bits of a mode.
+const S_IFMT: u32 = 0o170_000;
 const S_IFDIR: u32 = 0o040_000;
 const S_IFCHR: u32 = 0o020_000;
 const S_IFREG: u32 = 0o100_000;
@@ -61,6 +63,20 @@ impl Archive {
         if !path.is_empty() {
             self.entries.insert(path, Entry { mode, device, data });
         }
+    }
+
+    /// The same tree as the entries of an image's layer.
+    pub fn to_layer(&self) -> Vec<image::Entry> {
+        let entry = |(path, entry): (&String, &Entry)| {
+            let kind = match entry.mode & S_IFMT {
+                S_IFDIR => Kind::Directory,
+                S_IFCHR => Kind::CharacterDevice(entry.device.0, entry.device.1),
+                S_IFLNK => Kind::Symlink(String::from_utf8_lossy(&entry.data).into_owned()),
+                _ => Kind::File(entry.data.clone()),
+            };
+            image::Entry { path: path.clone(), mode: entry.mode & !S_IFMT, uid: 0, gid: 0, mtime: 0, kind }
+        };
+        self.entries.iter().map(entry).collect()
     }
 
     /// The archive's bytes, each entry with the modification time `mtime`
@@ -130,6 +146,24 @@ mod tests {
         assert_eq!(sample().to_bytes(0), other.to_bytes(0));
         assert_ne!(sample().to_bytes(0), other.to_bytes(1));
         assert_eq!(sample().to_bytes(7).len() % 4, 0);
+    }
+
+    #[test]
+    fn a_layer_has_the_same_tree() {
+        let layer = sample().to_layer();
+        let text: Vec<String> = layer.iter().map(|it| format!("{} {:o} {:?}", it.path, it.mode, it.kind)).collect();
+        assert_eq!(
+            text,
+            [
+                r#"bin 777 Symlink("usr/bin")"#,
+                "dev 755 Directory",
+                "dev/console 600 CharacterDevice(5, 1)",
+                "init 755 File([127, 69, 76, 70])",
+                "z 755 Directory",
+                "z/deep 755 Directory",
+                "z/deep/file 644 File([116, 101, 120, 116, 10])",
+            ]
+        );
     }
 
     #[test]

@@ -18,5 +18,6 @@ mod lab;
 mod limits;
 mod lines;
 mod machine;
+mod nested;
 mod pipelines;
 mod proxy;
