@@ -5,8 +5,9 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 pub use libc::{
-    EACCES, EAGAIN, EBUSY, EDQUOT, EEXIST, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOSPC,
-    ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EROFS,
+    EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG,
+    ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, EROFS,
+    ETIMEDOUT,
 };
 
 pub mod bpf;
@@ -121,6 +122,8 @@ fn errno_text(errno: i32) -> Option<&'static str> {
         libc::ECONNRESET => "connection reset by the other side",
         libc::ETIMEDOUT => "timed out",
         libc::ECONNREFUSED => "connection refused",
+        libc::EPROTONOSUPPORT => "protocol not supported",
+        libc::EREMOTEIO => "remote I/O error",
         libc::EHOSTUNREACH => "no route to host",
         libc::EDQUOT => "disk quota exceeded",
         _ => return None,
