@@ -11,13 +11,20 @@ PACKAGES=(
     golang-github-containers-common python3-seccomp  # podman's filter of system calls, libseccomp's program
     libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
     libcrypt1 libpcre2-8-0 libssl3 zlib1g            # the same, nginx
+    libacl1 libdbus-1-3 libgssapi-krb5-2 libkrb5-3 liblzo2-2 # the same, nfs-ganesha and btrfs
 )
 
 # Unpacked into target/tools: as installed packages these would start a service,
 # and chrony would remove the machine's own time daemon. `program package`.
 UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin")
 
-# The same for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
+# The same, but tests that want them are skipped without: a library's name has a version in it.
+OPTIONAL=(
+    "ganesha.nfsd nfs-ganesha nfs-ganesha-vfs libnfsidmap1 libntirpc4.3 liburcu8 libwbclient0"
+    "mkfs.btrfs btrfs-progs" "mkfs.vfat dosfstools" "mcopy mtools"
+)
+
+# The same as UNPACKED for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
 BENCH_PULL=(
     "time time" "debootstrap debootstrap" "podman podman conmon crun libsubid4 libsemanage2 libyajl2 libglib2.0-0"
     "igzip isal libisal2" "libdeflate-gzip libdeflate-tools libdeflate0" "pigz pigz"
@@ -40,6 +47,10 @@ dev_setup() {
     for pair in "${UNPACKED[@]}" "$@"; do
         # shellcheck disable=SC2086
         unpack_tool $pair
+    done
+    for pair in "${OPTIONAL[@]}"; do
+        # shellcheck disable=SC2086
+        (unpack_tool $pair) || say "setup: going on without ${pair%% *}"
     done
 }
 

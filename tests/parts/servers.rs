@@ -1,4 +1,5 @@
-//! Debian's servers, each in a folder and at an address of its own, without root's rights or ports.
+//! Debian's servers, each in a folder and at an address of its own; all but two without root's rights, and none at
+//! root's ports.
 
 use ocinit::sys::io::pipe;
 use serde_json::Value;
@@ -92,13 +93,24 @@ fn free() -> SocketAddr {
     TcpListener::bind((super::loopback(), 0)).unwrap().local_addr().unwrap()
 }
 
-/// A program in PATH, else where `./dev setup` unpacks what it does not install.
-fn program(name: &str) -> PathBuf {
+/// A program in PATH, else where `./dev setup` unpacks what it does not install, or where Debian hides it.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked = ["target/tools/usr/bin", "target/tools/usr/sbin", "/usr/sbin"].map(PathBuf::from);
-    let found =
-        std::env::split_paths(&path).chain(unpacked).map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("{name} is missing: ./dev setup brings it"))
+    let unpacked = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
+    let hidden = ["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).chain(unpacked).chain(hidden);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// One that needs root's rights.
+fn find_for_root(name: &str) -> Option<PathBuf> {
+    // SAFETY: asks, and touches no memory.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    find(name).filter(|_| is_root)
+}
+
+fn program(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("{name} is missing: ./dev setup brings it"))
 }
 
 /// docker-registry over the blobs of `storage`. `parts` are more of its configuration, by section.
@@ -178,6 +190,49 @@ fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
     let mut command = Command::new(program("tinyproxy"));
     command.arg("-d").arg("-c").arg(file);
     Daemon::start(command, address, "Accepting connections")
+}
+
+/// nfs-ganesha, which guests reach: version 4 (3 would need a port mapper at its own port), these minor ones, of
+/// `folder` as `/export`.
+pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Option<Daemon> {
+    let program = find_for_root("ganesha.nfsd")?;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = dir.join(format!("ganesha-{}", address.port()));
+    std::fs::create_dir_all(&home).unwrap();
+    // Its libraries and plug-ins where they are unpacked; those of an installed one are elsewhere, and found.
+    let libraries = Path::new("target/tools/usr/lib").canonicalize().ok()?;
+    let unpacked = libraries.join("x86_64-linux-gnu");
+    let plugins = match unpacked.join("ganesha") {
+        folder if folder.is_dir() => format!("Plugins_Dir = {};", folder.display()),
+        _ => String::new(),
+    };
+    let config = format!(
+        "NFS_Core_Param {{ NFS_Port = {}; Bind_addr = 127.0.0.1; Protocols = 4; Enable_UDP = false; Enable_NLM = false;
+             Enable_RQUOTA = false; {plugins} }}
+         NFSv4 {{ RecoveryRoot = {home}; Graceless = true; Only_Numeric_Owners = true; UseGetpwnam = true;
+             Minor_Versions = {minor_versions}; }}
+         NFS_KRB5 {{ Active_krb5 = false; }}
+         EXPORT {{ Export_Id = 1; Path = {}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
+             SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+        address.port(),
+        folder.display(),
+        home = home.display(),
+    );
+    let file = home.join("ganesha.conf");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new(program);
+    command.args(["-F", "-L", "STDOUT", "-f"]).arg(file).arg("-p").arg(home.join("pid"));
+    command.env("LD_LIBRARY_PATH", std::env::join_paths([libraries.join("ganesha"), unpacked]).unwrap());
+    Some(Daemon::start(command, address, "NFS SERVER INITIALIZED"))
+}
+
+/// QEMU's or Debian's virtiofsd, for one guest that connects to `socket`.
+pub fn virtiofsd(folder: &Path, socket: &Path) -> Option<Daemon> {
+    let mut command = Command::new(find_for_root("virtiofsd")?);
+    let text = |path: &Path| path.display().to_string();
+    // The older one has the folder among its options, which the newer one still reads.
+    command.args(["-f", "-o", &format!("source={}", text(folder)), &format!("--socket-path={}", text(socket))]);
+    Some(Daemon::start(command, free(), "Waiting for vhost-user socket connection"))
 }
 
 /// Runs openssl in a folder.

@@ -12,6 +12,7 @@ mod blobs;
 mod cache;
 mod containers;
 mod ends;
+mod filesystems;
 mod golden;
 mod https;
 mod lab;

@@ -1,0 +1,164 @@
+//! What the kernel mounts by `b2c.filesystem`: disks in several formats, folders of the host, a server's export. A
+//! container reads what was there before, and what it writes is there afterwards.
+
+use crate::cache::with_disk;
+use crate::lab::{lab, Lab, POWER_DOWN};
+use crate::parts::servers;
+use ocinit::host::modules::{self, Profile};
+use ocinit::host::qemu::Machine;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The usual initramfs with these modules, for which the kernel has them all; told where it does not.
+fn initramfs(lab: &Lab, name: &str, wanted: &[&str]) -> Option<PathBuf> {
+    let wanted: Vec<String> = wanted.iter().map(|name| name.to_string()).collect();
+    match modules::select(&lab.modules, Profile::Vm, &wanted) {
+        Ok(set) => Some(lab.build(&format!("with-{name}"), |spec| spec.modules = Some(set))),
+        Err(why) => {
+            println!("skipped: {name}: {why}");
+            None
+        }
+    }
+}
+
+/// A folder of the host with the volume `out`, in which something is.
+fn shared(lab: &Lab, name: &str) -> PathBuf {
+    let folder = lab.dir.join(name);
+    std::fs::create_dir_all(folder.join("out")).unwrap();
+    std::fs::write(folder.join("out/before"), "of the host\n").unwrap();
+    folder
+}
+
+/// Two containers with the volume `out` on the file system `share`.
+const READ_AND_WRITE: &str = r#"b2c.volume=out,filesystem=share b2c.run="-v out:/out pull:payload cat /out/before"
+    b2c.run="-v out:/out pull:payload write /out/after of the guest""#;
+
+fn read_and_write(lab: &Lab, kind: &str, options: &str, folder: &Path, change: impl FnOnce(&mut Machine)) {
+    let words = format!("b2c.filesystem=share,type={kind},src=tag,opts={options} {READ_AND_WRITE}");
+    let seen = lab.boot(kind, &words, change);
+    seen.over(0, POWER_DOWN);
+    seen.at("of the host");
+    seen.never("WARN");
+    assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
+}
+
+#[test]
+fn folder_of_the_host_by_9p() {
+    let Some(lab) = lab() else { return };
+    let Some(initramfs) = initramfs(&lab, "9p", &["9p", "9pnet_virtio"]) else { return };
+    let folder = shared(&lab, "by-9p");
+    read_and_write(&lab, "9p", "trans=virtio|version=9p2000.L", &folder, |machine| {
+        machine.initrd = initramfs;
+        let device = format!("local,path={},mount_tag=tag,security_model=none", folder.display());
+        machine.extra.extend(["-virtfs".into(), device]);
+    });
+}
+
+#[test]
+fn folder_of_the_host_by_virtiofs() {
+    let Some(lab) = lab() else { return };
+    let Some(initramfs) = initramfs(&lab, "virtiofs", &["virtiofs"]) else { return };
+    let (folder, socket) = (shared(&lab, "by-virtiofs"), lab.dir.join("virtiofs.sock"));
+    let Some(_server) = servers::virtiofsd(&folder, &socket) else {
+        println!("skipped: there is no virtiofsd here, or no root to start it");
+        return;
+    };
+    read_and_write(&lab, "virtiofs", "", &folder, |machine| {
+        machine.initrd = initramfs;
+        // It reads the guest's memory.
+        let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", machine.memory_mb);
+        let socket = format!("socket,id=share,path={}", socket.display());
+        for (option, value) in [
+            ("-object", memory.as_str()),
+            ("-machine", "memory-backend=memory"),
+            ("-chardev", &socket),
+            ("-device", "vhost-user-fs-pci,chardev=share,tag=tag"),
+        ] {
+            machine.extra.extend([option.into(), value.into()]);
+        }
+    });
+}
+
+/// The newest version that both sides have, without being told; what goes wrong is told with what to do.
+#[test]
+fn export_of_a_server_by_nfs() {
+    let Some(lab) = lab() else { return };
+    let Some(initramfs) = initramfs(&lab, "nfs", &["nfs", "nfsv3", "nfsv4"]) else { return };
+    let folder = shared(&lab, "by-nfs");
+    let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &folder, versions));
+    let [Some(newer), Some(older)] = &servers else {
+        println!("skipped: there is no ganesha.nfsd here (./dev setup brings it), or no root to start it");
+        return;
+    };
+    let share = |name: &str, source: &str, port: u16| {
+        format!(
+            "b2c.filesystem={name},type=nfs,src=10.0.2.2:{source},opts=port={port} \
+             b2c.volume={name}-volume,filesystem={name} "
+        )
+    };
+    let words = [
+        share("share", "/export", newer.address.port()),
+        share("old", "/export/out", older.address.port()),
+        share("none", "/nothing", newer.address.port()),
+        share("closed", "/export", servers::reserved().port()),
+        READ_AND_WRITE.into(),
+        r#" b2c.run="-v out:/out -v old-volume:/old pull:payload mounts" b2c.run="-v none-volume:/n pull:payload"
+        b2c.run="-v closed-volume:/c pull:payload""#
+            .into(),
+    ];
+    let seen = lab.boot("nfs", &words.concat(), |machine| machine.initrd = initramfs);
+    seen.over(125, POWER_DOWN);
+    seen.at("of the host");
+    seen.never("WARN");
+    assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
+    for (place, version) in [("/out", "vers=4.2"), ("/old", "vers=4.0")] {
+        let mount = seen.says(&format!(" {place} nfs4 "));
+        assert!(mount.contains(version), "{mount}");
+    }
+    seen.says("FAIL filesystem  none: nfs 10.0.2.2:/nothing: mount: no such file or directory");
+    seen.says("FAIL filesystem  closed: nfs 10.0.2.2:/export: mount: connection refused");
+}
+
+#[test]
+fn disks_in_several_formats() {
+    let Some(lab) = lab() else { return };
+    let Some(initramfs) = initramfs(&lab, "formats", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
+    let tools = ["mkfs.btrfs", "btrfs", "mkfs.vfat", "mcopy"].map(servers::find);
+    let [Some(mkfs_btrfs), Some(btrfs), Some(mkfs_vfat), Some(mcopy)] = &tools else {
+        println!("skipped: there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
+        return;
+    };
+    let run = |program: &Path, words: &[&str]| {
+        let output = Command::new(program).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let restored = lab.dir.join("restored");
+    std::fs::create_dir_all(&restored).unwrap();
+    let (mut words, mut disks) = (String::new(), Vec::new());
+    for (kind, mkfs) in [("ext4", Path::new("mkfs.ext4")), ("btrfs", mkfs_btrfs), ("vfat", mkfs_vfat)] {
+        let disk = lab.dir.join(format!("{kind}.img"));
+        std::fs::File::create(&disk).unwrap().set_len(128 << 20).unwrap();
+        run(mkfs, &[&disk.to_string_lossy()]);
+        let device = ["a", "b", "c"][disks.len()];
+        words += &format!(
+            "b2c.filesystem={kind},type={kind},src=/dev/vd{device} b2c.volume=on-{kind},filesystem={kind} \
+             b2c.run=\"-v on-{kind}:/out pull:payload write /out/text written to {kind}\" "
+        );
+        disks.push(disk);
+    }
+    let seen = lab.boot("formats", &words, |machine| {
+        machine.initrd = initramfs;
+        disks.iter().for_each(|disk| with_disk(disk)(machine));
+    });
+    seen.over(0, POWER_DOWN);
+    seen.never("WARN");
+    let image = |at: usize| disks[at].to_string_lossy();
+    run(btrfs, &["restore", &image(1), &restored.to_string_lossy()]);
+    let found = [
+        run(Path::new("debugfs"), &["-R", "cat /on-ext4/text", &image(0)]),
+        std::fs::read_to_string(restored.join("on-btrfs/text")).unwrap(),
+        run(mcopy, &["-i", &image(2), "::/on-vfat/text", "-"]),
+    ];
+    assert_eq!(found, ["ext4", "btrfs", "vfat"].map(|kind| format!("written to {kind}\n")));
+}
