@@ -4,102 +4,17 @@
 //! What a module needs and serves is read from the module itself (its
 //! `.modinfo` section), so that a folder never seen by depmod(8) will do.
 
+mod profile;
+
+pub use profile::Profile;
+
 use super::compress::expand;
 use super::cpio::Archive;
 use crate::proto::modules::{name, same_name, soft};
+use profile::in_profile;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    None,
-    /// What QEMU's machines have: virtio, and the file systems.
-    Vm,
-    /// `Vm`, and what a laboratory's boards have: every wired network card and disk.
-    Lab,
-}
-
-/// Of a virtual machine. No more than QEMU's own devices: each megabyte more
-/// costs a guest under software emulation 60 ms to unpack.
-const VM: &[&str] = &[
-    "virtio_pci",
-    "virtio_mmio",
-    "virtio_net",
-    "virtio_blk",
-    "virtio_console",
-    "virtio_rng",
-    "nvme",
-    "overlay",
-    "ext4",
-    "loop",
-    "9p",
-    "9pnet_virtio",
-];
-
-/// Of a laboratory: folders below `kernel/` (with the slash), and names.
-const LAB: &[&str] = &[
-    "drivers/net/ethernet/",
-    "drivers/net/usb/",
-    "drivers/net/phy/",
-    "drivers/net/mdio/",
-    "drivers/net/pcs/",
-    "drivers/usb/host/",
-    "drivers/usb/storage/",
-    "drivers/usb/dwc2/",
-    "drivers/usb/dwc3/",
-    "drivers/usb/chipidea/",
-    "drivers/nvme/host/",
-    "drivers/ata/",
-    "drivers/mmc/",
-    "drivers/ufs/",
-    "drivers/pci/controller/",
-    "drivers/phy/",
-    "drivers/clk/",
-    "drivers/pinctrl/",
-    "drivers/regulator/",
-    "drivers/reset/",
-    "drivers/mailbox/",
-    "drivers/extcon/",
-    "drivers/hwspinlock/",
-    "fs/nls/nls_ascii",
-    "virtio_scsi",
-    "virtiofs",
-    "vmxnet3",
-    "hv_netvsc",
-    "hv_storvsc",
-    "xen_netfront",
-    "xen_blkfront",
-    "sd_mod",
-    "ahci",
-    "ata_piix",
-    "sr_mod",
-    "uas",
-    "usb_storage",
-    "nbd",
-    "squashfs",
-    "erofs",
-    "nfs",
-    "nfsv3",
-    "nfsv4",
-    "cifs",
-    "fuse",
-    "vfat",
-    "xfs",
-    "btrfs",
-    "f2fs",
-    "nls_cp437",
-    "nls_iso8859_1",
-    "nls_utf8",
-    "dm_mod",
-    "dm_crypt",
-    "vlan_8021q",
-    "bonding",
-    "bridge",
-    "veth",
-    "tun",
-    "usbhid",
-    "hid_generic",
-];
 
 /// A module, decompressed.
 struct Module {
@@ -132,7 +47,9 @@ pub fn select(dir: &Path, profile: Profile, names: &[String]) -> Result<Set, Str
     walk(&dir, "", &mut files)?;
     files.sort();
     let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
-    let folder = Folder { alias: read("modules.alias"), builtin: read("modules.builtin"), dir, files };
+    let alias = std::fs::read_to_string(dir.join("modules.alias")).map(OnceCell::from).unwrap_or_default();
+    let (builtin, builtin_info) = (read("modules.builtin"), read("modules.builtin.modinfo"));
+    let folder = Folder { alias, builtin, builtin_info, dir, files };
     let mut set = Set { release, modules: BTreeMap::new() };
     for path in folder.files.iter().filter(|path| in_profile(path, profile)) {
         folder.take(path, &mut set)?;
@@ -226,8 +143,11 @@ impl Set {
 struct Folder {
     dir: PathBuf,
     files: Vec<String>,
-    alias: String,
+    /// `modules.alias`; where depmod(8) has not been, made when it is first asked for.
+    alias: OnceCell<String>,
     builtin: String,
+    /// NAME.KEY=VALUE, each with a NUL.
+    builtin_info: String,
 }
 
 impl Folder {
@@ -237,6 +157,22 @@ impl Folder {
 
     fn is_builtin(&self, wanted: &str) -> bool {
         self.builtin.lines().any(|path| same_name(name(path), wanted))
+    }
+
+    fn has_builtin_alias(&self, wanted: &str) -> bool {
+        let alias = |entry: &'_ str| entry.split_once(".alias=").is_some_and(|(_, alias)| same_name(alias, wanted));
+        self.builtin_info.split('\0').any(alias)
+    }
+
+    fn aliases(&self) -> &str {
+        self.alias.get_or_init(|| {
+            let read = |path: &String| info(&expand(std::fs::read(self.dir.join(path)).ok()?).ok()?);
+            let lines = |path: &String| {
+                let aliases = read(path).map(|info| info.aliases).unwrap_or_default();
+                aliases.iter().map(|alias| format!("alias {alias} {}\n", name(path))).collect::<String>()
+            };
+            self.files.iter().map(lines).collect()
+        })
     }
 
     /// Puts a module and all it needs into `set`.
@@ -276,23 +212,13 @@ impl Folder {
             return self.take(path, set);
         }
         let mut found = Vec::new();
-        crate::proto::modules::for_devices(&self.alias, &[wanted.to_string()], &mut |name| found.push(name));
+        if !self.is_builtin(wanted) && !self.has_builtin_alias(wanted) {
+            crate::proto::modules::for_devices(self.aliases(), &[wanted.to_string()], &mut |name| found.push(name));
+        }
         for path in found.into_iter().filter_map(|name| self.find(name)) {
             self.take(path, set)?;
         }
         Ok(())
-    }
-}
-
-fn in_profile(path: &str, profile: Profile) -> bool {
-    let among = |list: &[&str]| {
-        let below = path.strip_prefix("kernel/").unwrap_or(path);
-        list.iter().any(|want| if want.ends_with('/') { below.starts_with(want) } else { same_name(name(path), want) })
-    };
-    match profile {
-        Profile::None => false,
-        Profile::Vm => among(VM),
-        Profile::Lab => among(VM) || among(LAB),
     }
 }
 
@@ -449,6 +375,21 @@ mod tests {
         std::fs::write(dir.join("modules.builtin"), "kernel/lib/builtin_one.ko\n").unwrap();
         std::fs::write(dir.join("modules.alias"), "alias crc32c crc32c_generic\n").unwrap();
         top
+    }
+
+    /// What gives `crypto-crc32c` is read from the modules themselves, unless it is built in.
+    #[test]
+    fn soft_dependencies_by_alias_without_depmod() {
+        let top = folder("soft");
+        let dir = top.join("lib/modules/6.1.0-test");
+        std::fs::remove_file(dir.join("modules.alias")).unwrap();
+        std::fs::write(dir.join("kernel/fs/ext4/ext4.ko"), module(&["softdep=pre: crypto-crc32c", "depends="]))
+            .unwrap();
+        let scanned = select(&top, Profile::None, &["ext4".into()]).unwrap();
+        std::fs::write(dir.join("modules.builtin.modinfo"), "a.license=GPL\0a.alias=crypto-crc32c\0").unwrap();
+        let builtin = select(&top, Profile::None, &["ext4".into()]).unwrap();
+        std::fs::remove_dir_all(&top).unwrap();
+        assert_eq!((scanned.names(), builtin.names()), (vec!["crc32c_generic", "ext4"], vec!["ext4"]));
     }
 
     #[test]

@@ -20,25 +20,40 @@ pub fn same_name(a: &str, b: &str) -> bool {
 }
 
 /// The paths to load for the module `wanted`, dependencies first, itself last,
-/// appended to `order` unless there already. `dep` and `softdep` are the texts
-/// of `modules.dep` and `modules.softdep` (may be empty). Returns false, and
-/// appends nothing, when `dep` does not have it.
-pub fn load_order<'a>(dep: &'a str, softdep: &'a str, wanted: &str, order: &mut Vec<&'a str>) -> bool {
-    append(dep, softdep, wanted, order, DEPTH_MAX)
+/// appended to `order` unless there already. Returns false, and appends
+/// nothing, when `modules.dep` does not have it.
+pub fn load_order<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>) -> bool {
+    append(texts, wanted, order, DEPTH_MAX)
 }
 
-fn append<'a>(dep: &'a str, softdep: &'a str, wanted: &str, order: &mut Vec<&'a str>, depth: usize) -> bool {
-    let Some((path, needs)) = find(dep, wanted) else { return false };
+/// What depmod(8) has written; all but the first may be empty.
+#[derive(Clone, Copy, Default)]
+pub struct Texts<'a> {
+    /// `modules.dep`
+    pub dep: &'a str,
+    /// `modules.softdep`
+    pub softdep: &'a str,
+    /// `modules.alias`
+    pub alias: &'a str,
+}
+
+fn append<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>, depth: usize) -> bool {
+    let Some((path, needs)) = find(texts.dep, wanted) else { return false };
     if order.contains(&path) || depth == 0 {
         return true;
     }
-    for name in soft(softdep, wanted) {
-        append(dep, softdep, name, order, depth - 1);
+    for early in soft(texts.softdep, wanted) {
+        if !append(texts, early, order, depth - 1) {
+            // `crypto-crc32c` is what several give.
+            for_devices(texts.alias, &[early.to_string()], &mut |name| {
+                append(texts, name, order, depth - 1);
+            });
+        }
     }
     // depmod lists all dependencies, the first to load at the end; busybox's
     // lists the direct ones only. Following each serves both.
     for need in needs.split_ascii_whitespace().rev() {
-        append(dep, softdep, name(need), order, depth - 1);
+        append(texts, name(need), order, depth - 1);
     }
     if !order.contains(&path) {
         order.push(path);
@@ -199,7 +214,9 @@ kernel/crypto/crc32c_generic.ko:
 
     fn order(wanted: &str) -> Vec<&'static str> {
         let mut order = Vec::new();
-        load_order(DEP, "softdep ext4 pre: crc32c_generic nothere post: a\n", wanted, &mut order);
+        let softdep = "softdep ext4 pre: crypto-crc32c nothere post: a\nsoftdep b pre: virtio\n";
+        let alias = "alias fs-ext4 ext4\nalias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\n";
+        load_order(&Texts { dep: DEP, softdep, alias }, wanted, &mut order);
         order.iter().map(|path| name(path)).collect()
     }
 
@@ -208,21 +225,23 @@ kernel/crypto/crc32c_generic.ko:
         assert_eq!(order("virtio_pci"), ["virtio", "virtio_ring", "virtio_pci"]);
         // Direct dependencies only, as busybox writes them: followed.
         assert_eq!(order("virtio_net"), ["virtio", "virtio_ring", "failover", "net_failover", "virtio-net"]);
+        // By an alias, and by a name.
         assert_eq!(order("ext4"), ["crc32c_generic", "ext4"]);
+        assert_eq!(order("b").first(), Some(&"virtio"));
         assert_eq!(order("nothere"), [""; 0]);
     }
 
     #[test]
     fn a_loop_ends() {
-        assert_eq!(order("a").len(), 2);
+        assert_eq!(order("a").len(), 3);
     }
 
     #[test]
     fn several_share_their_dependencies() {
-        let mut list = Vec::new();
-        assert!(load_order(DEP, "", "virtio_pci", &mut list));
-        assert!(load_order(DEP, "", "virtio-net", &mut list));
-        assert!(!load_order(DEP, "", "nothere", &mut list));
+        let (mut list, texts) = (Vec::new(), Texts { dep: DEP, ..Texts::default() });
+        assert!(load_order(&texts, "virtio_pci", &mut list));
+        assert!(load_order(&texts, "virtio-net", &mut list));
+        assert!(!load_order(&texts, "nothere", &mut list));
         assert_eq!(list.len(), 6);
     }
 

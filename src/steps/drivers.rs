@@ -3,7 +3,7 @@
 //! Nothing is remembered between calls: `/sys/module` knows what is loaded. An
 //! initramfs without modules costs one failed open.
 
-use crate::proto::modules;
+use crate::proto::modules::{self, Texts};
 use crate::report::Report;
 use crate::sys::machine;
 use std::ffi::CString;
@@ -107,10 +107,11 @@ impl Tree {
 
     /// Loads a module by name or alias, with all it needs.
     fn want(&self, wanted: &str, done: &mut Loaded, report: &Report) {
+        let texts = Texts { dep: &self.dep, softdep: &self.softdep, alias: &self.alias };
         let mut order = Vec::new();
-        if !modules::load_order(&self.dep, &self.softdep, wanted, &mut order) {
+        if !modules::load_order(&texts, wanted, &mut order) {
             modules::for_devices(&self.alias, &[wanted.to_string()], &mut |name| {
-                modules::load_order(&self.dep, &self.softdep, name, &mut order);
+                modules::load_order(&texts, name, &mut order);
             });
         }
         let before = done.count;
