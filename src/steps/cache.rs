@@ -2,12 +2,14 @@
 
 use super::drivers;
 use super::filesystems;
+use super::remove;
 use super::resolver::Resolver;
 use super::rootfs::c_path;
+use super::unpack::below::OPAQUE;
 use crate::proto::options::{CacheDevice, Config};
 use crate::proto::superblock;
 use crate::report::Report;
-use crate::sys::{machine, mount};
+use crate::sys::{self, fs as sysfs, machine, mount};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -54,13 +56,43 @@ pub fn open(config: &Config, resolver: &Resolver, report: &Report) -> bool {
 /// A `b2c.filesystem` as the cache.
 fn open_named(config: &Config, name: &str, resolver: &Resolver, report: &Report) -> bool {
     let Some(wanted) = config.filesystems.iter().rev().find(|filesystem| filesystem.name == name) else { return false };
-    match filesystems::mount_at(wanted, Path::new(STORE), resolver, report) {
+    let store = Path::new(STORE);
+    let no_cache = |why: &str| {
+        report.warn("cache", [why, "; images are kept in memory"].concat());
+        false
+    };
+    if let Err(failure) = filesystems::mount_at(wanted, store, resolver, report) {
+        return no_cache(&failure.what);
+    }
+    match try_out(store) {
         Ok(()) => true,
-        Err(failure) => {
-            report.warn("cache", [&failure.what, "; images are kept in memory"].concat());
-            false
+        Err(error) => {
+            let _ = c_path(store).and_then(|store| mount::umount(&store, 0));
+            no_cache(&[name, ": ", &wanted.kind, " cannot hold images: ", &error.to_string()].concat())
         }
     }
+}
+
+/// Whether images and containers can be there: what a layer deletes is a device, what it hides an attribute, and a
+/// container writes to an overlay's upper folder. Shares of a network and formats of other systems lack one of them.
+fn try_out(store: &Path) -> sys::Result<()> {
+    let dir = store.join(".tried");
+    // That of a boot without power at its end.
+    let _ = remove::tree(&dir);
+    let tried = (|| {
+        for name in ["lower", "upper", "work", "merged"] {
+            fs::create_dir_all(dir.join(name)).map_err(|error| sys::Error::from_io("mkdir", &error))?;
+        }
+        let (upper, merged) = (c_path(&dir.join("upper"))?, c_path(&dir.join("merged"))?);
+        sysfs::mknodat(sysfs::CWD, &c_path(&dir.join("upper/gone"))?, sysfs::S_IFCHR, (0, 0))?;
+        sysfs::lsetxattr(&upper, OPAQUE, b"y")?;
+        let path = dir.to_string_lossy();
+        let folders = ["lowerdir=", &path, "/lower,upperdir=", &path, "/upper,workdir=", &path, "/work"].concat();
+        mount::mount(c"overlay", &merged, c"overlay", 0, &c_path(Path::new(&folders))?)?;
+        mount::umount(&merged, 0)
+    })();
+    let _ = remove::tree(&dir);
+    tried
 }
 
 fn mount_at_store(device: &Path) -> crate::sys::Result<()> {

@@ -5,7 +5,7 @@
 //! What must not depend on their order (whiteouts, opaque marks, directories'
 //! times) is kept in `Lates` and settled when the archive has ended.
 
-mod below;
+pub mod below;
 mod hardlink;
 mod late;
 mod resolve;

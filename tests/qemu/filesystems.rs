@@ -119,6 +119,46 @@ fn export_of_a_server_by_nfs() {
     seen.says("FAIL filesystem  closed: nfs 10.0.2.2:/export: mount: connection refused");
 }
 
+fn formatted(lab: &Lab, name: &str, mkfs: &Path) -> PathBuf {
+    let disk = lab.dir.join(format!("{name}.img"));
+    std::fs::File::create(&disk).unwrap().set_len(128 << 20).unwrap();
+    run(mkfs, &[&disk.to_string_lossy()]);
+    disk
+}
+
+fn run(program: &Path, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Not every file system can hold images: then they are in memory, with a warning, and the containers run.
+#[test]
+fn cache_on_disks_that_can_hold_images_and_that_cannot() {
+    let Some(lab) = lab() else { return };
+    let Some(initramfs) = initramfs(&lab, "caches", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
+    for (kind, holds) in [("btrfs", true), ("vfat", false)] {
+        let Some(mkfs) = servers::find(&format!("mkfs.{kind}")) else {
+            println!("skipped: there is no mkfs.{kind} here (./dev setup brings it)");
+            continue;
+        };
+        let disk = formatted(&lab, &format!("cache-{kind}"), &mkfs);
+        let words = format!(
+            "b2c.filesystem=share,type={kind},src=/dev/vda b2c.cache_device=share \
+             b2c.run=\"pull:layers cat /turned/inside\""
+        );
+        let seen = lab.boot(&format!("cache on {kind}"), &words, |machine| {
+            machine.initrd = initramfs.clone();
+            with_disk(&disk)(machine);
+        });
+        seen.over(0, POWER_DOWN);
+        seen.at("top");
+        let warning = "WARN share: vfat cannot hold images: mknod: operation not permitted; images are kept in memory";
+        assert_eq!(seen.count(warning), usize::from(!holds));
+        assert_eq!(seen.count("WARN"), usize::from(!holds));
+    }
+}
+
 #[test]
 fn disks_in_several_formats() {
     let Some(lab) = lab() else { return };
@@ -128,18 +168,11 @@ fn disks_in_several_formats() {
         println!("skipped: there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
         return;
     };
-    let run = |program: &Path, words: &[&str]| {
-        let output = Command::new(program).args(words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
     let restored = lab.dir.join("restored");
     std::fs::create_dir_all(&restored).unwrap();
     let (mut words, mut disks) = (String::new(), Vec::new());
     for (kind, mkfs) in [("ext4", Path::new("mkfs.ext4")), ("btrfs", mkfs_btrfs), ("vfat", mkfs_vfat)] {
-        let disk = lab.dir.join(format!("{kind}.img"));
-        std::fs::File::create(&disk).unwrap().set_len(128 << 20).unwrap();
-        run(mkfs, &[&disk.to_string_lossy()]);
+        let disk = formatted(&lab, kind, mkfs);
         let device = ["a", "b", "c"][disks.len()];
         words += &format!(
             "b2c.filesystem={kind},type={kind},src=/dev/vd{device} b2c.volume=on-{kind},filesystem={kind} \
