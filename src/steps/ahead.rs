@@ -60,6 +60,7 @@ impl Ahead {
         }
         let procs = cgroup.as_ref().map(|cgroup| cgroup.file("cgroup.procs"));
         let pid = process::clone(0, &mut || {
+            process::close_all_but(&[to.as_fd()]);
             // One that cannot be kept low is none.
             let low = process::die_with_parent().and_then(|()| process::set_idle());
             // The first to go where memory is short.

@@ -20,6 +20,7 @@ mod trouble;
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
+use self::ops::Op;
 use self::plan::Parts;
 use self::relay::{Ended, Running, Signals};
 use self::trouble::{Stage, Trouble};
@@ -63,7 +64,7 @@ pub struct Surroundings<'a> {
 
 /// How a container ended.
 pub struct Exit {
-    /// The process's own code, 126, 127, or 128 and the signal.
+    /// The process's own code, 126, 127, 128 and the signal, or 255 where it ran too long.
     pub code: i32,
     /// Killed by the kernel in place of a reboot(2) that it called.
     pub reboot: Option<Asked>,
@@ -375,11 +376,17 @@ fn troubles(pipe: OwnedFd, plan: &Plan, report: &Report) -> Option<(Failure, Opt
             (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
             (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
             (_, EPERM) => (failure.hint("containers take root"), None),
             _ => (failure, None),
         });
     }
     None
+}
+
+/// Whether it is about the folder of the image's, which was to be made.
+fn is_working_dir(trouble: Trouble, plan: &Plan) -> bool {
+    matches!(plan.ops.get(usize::from(trouble.index)), Some(Op::OwnFolder { .. }))
 }
 
 /// What a trouble is about, in words.
@@ -394,7 +401,8 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Propagation => "mount namespace".into(),
         Stage::Root => ["root ", &text(&plan.root)].concat(),
         Stage::Op => {
-            plan.ops.get(usize::from(trouble.index)).map_or("mount".into(), |op| ["/", &text(op.path())].concat())
+            let path = plan.ops.get(usize::from(trouble.index)).map(|op| text(op.path()));
+            path.map_or("mount".into(), |path| ["/", path.trim_start_matches('/')].concat())
         }
         Stage::Pivot => "pivot_root".into(),
         Stage::Terminal => "standard streams".into(),

@@ -85,7 +85,6 @@ impl Patience {
 
     /// Waits before the next try; where there is none, the error is the last.
     fn wait(&mut self, error: Error) -> Result<(), Error> {
-        let given_up = || Error { retry: false, ..Error::refused("given up") };
         if self.halt.is_raised() {
             return Err(given_up());
         }
@@ -105,6 +104,11 @@ impl Patience {
             false => Err(given_up()),
         }
     }
+}
+
+/// Whoever wanted it does so no more.
+fn given_up() -> Error {
+    Error { retry: false, ..Error::refused("given up") }
 }
 
 /// Machines that were started together should not ask again together.
@@ -208,6 +212,9 @@ impl Shared {
         let mut answer = Err(Error::refused("nobody to ask"));
         let mut hope = false;
         for index in order {
+            if self.client.halt().is_raised() {
+                return Err(given_up());
+            }
             let Some(server) = self.servers.get(index) else { continue };
             let mirror = server.mirror_name();
             if mirror.is_some() && server.is_down() {

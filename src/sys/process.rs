@@ -250,6 +250,33 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor but the standard streams and `kept`. For a child
+/// that never execs: what it holds of a pipe keeps others from seeing its end.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
+    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.into_iter().filter(|number| *number > 2).chain([u32::MAX]) {
+        if number > first {
+            close_range(first, number - 1);
+        }
+        first = number.saturating_add(1);
+    }
+}
+
+fn close_range(first: u32, last: u32) {
+    // SAFETY: takes numbers only; whose descriptors they are does not run in this process.
+    if cvt_long("close_range", unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).is_ok() {
+        return;
+    }
+    // Linux before 5.9.
+    let end = open_files_max().unwrap_or(1024).min(u64::from(last)) as u32;
+    for number in first..=end {
+        // SAFETY: as above; most of them are not there.
+        unsafe { libc::close(number as i32) };
+    }
+}
+
 /// Marks the descriptor `number` to be closed by exec; EBADF where there is none.
 pub fn close_on_exec(number: i32) -> Result<()> {
     // SAFETY: takes numbers only; nothing is closed yet.
@@ -264,4 +291,28 @@ pub fn open_files_max() -> Result<u64> {
     cvt("getrlimit", unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     #[allow(clippy::unnecessary_cast)]
     Ok(limit.rlim_cur as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::io;
+    use std::os::fd::AsFd;
+
+    /// A child that lives keeps nobody from seeing a pipe's end.
+    #[test]
+    fn a_child_holds_what_it_needs() {
+        let (end, to) = io::pipe().unwrap();
+        let (life, until) = io::pipe().unwrap();
+        let mut child = || {
+            close_all_but(&[life.as_fd()]);
+            // Until the parent's end is closed.
+            io::read(life.as_fd(), &mut [0]).map_or(1, |count| count as i32)
+        };
+        let pid = clone(0, &mut child).unwrap();
+        drop(to);
+        assert_eq!(io::read(end.as_fd(), &mut [0]), Ok(0));
+        drop(until);
+        assert_eq!(wait(pid), Ok(Status::Exited(0)));
+    }
 }

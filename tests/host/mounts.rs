@@ -100,6 +100,11 @@ fn volumes_of_the_image_and_by_name() {
     assert!(other("tmpfs", &["mounts"]).out.lines().any(|line| line.contains(" /srv ") && line.contains(" tmpfs ")));
     assert_eq!(other("ignore", &["cat", "/srv/file"]).out, "from the image\n");
     assert!(!other("ignore", &["mounts"]).out.lines().any(|line| line.contains(" /srv ")));
+    // A path may be longer than a name, and what is mounted at /dev has a console of its own, or none.
+    let deep = "/volume-name".repeat(25);
+    assert_eq!(host.ocinit(&["run", "-v", &deep, &image, "write", &format!("{deep}/x"), "x"]).code, 0);
+    let ended = host.ocinit(&["run", "-t", "-v", "/dev:/dev", &image, "tty"]);
+    assert_eq!((ended.code, ended.out.as_str()), (0, "true true true\r\n"), "{}", ended.err);
     // By name: filled once, kept.
     let run = |words: &[&str]| host.ocinit(&[&["run", "-v", "data:/srv", &image], words].concat());
     assert_eq!(run(&["cat", "/srv/file"]).out, "from the image\n");

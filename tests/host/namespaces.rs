@@ -148,3 +148,18 @@ fn nothing_is_left_on_the_host() {
     let seen = host.ocinit(&["run", "--uts=host", &image, "hostname"]).out;
     assert_eq!(seen.as_bytes(), name);
 }
+
+/// podman's default for a network of one's own, as far as the container's /proc has it.
+#[test]
+fn pings_in_a_network_of_its_own() {
+    let Some(host) = Host::new("pings") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let run = |words: &[&str], command: &[&str]| {
+        host.ocinit(&[&["run", "--net=none"], words, &[image.as_str()], command].concat())
+    };
+    let show = ["cat", "/proc/sys/net/ipv4/ping_group_range"];
+    assert_eq!(run(&[], &show).out, "0\t0\n");
+    assert_eq!(run(&["--sysctl", "net.ipv4.ping_group_range=5 6"], &show).out, "5\t6\n");
+    let ended = run(&["--privileged=false", "--security-opt", "proc-opts=subset=pid"], &["exit", "3"]);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+}

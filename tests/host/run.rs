@@ -41,6 +41,10 @@ fn environment_folder_user_and_name() {
     assert_eq!(run(&["--net=none", &image, "ls", "/sys/class/net"]), "lo\n");
     assert_eq!(run(&["--net=none", &image, "cat", "/sys/class/net/lo/flags"]), "0x9\n", "up");
     assert_eq!(run(&[&image, "pid1"]), "1 /payload pid1\n");
+    let link = [Entry::symlink("srv", "/var/made")];
+    let through = host.layout("through", images::odd(&host.payload, &link, "5:6", "/srv/app"));
+    assert_eq!(run(&[&through, "cwd"]), "/var/made/app\n");
+    assert!(run(&[&through, "stat", "/srv/app"]).starts_with("/srv/app directory 0755 5:6 "));
     let ended = host.ocinit(&["run", "-w", "/not/there", &image, "cwd"]);
     assert_eq!((ended.code, ended.out.as_str()), (126, ""), "{}", ended.err);
     assert!(ended.err.contains("working directory /not/there") && ended.err.contains("--workdir"), "{}", ended.err);
@@ -330,6 +334,16 @@ fn a_container_that_makes_the_console_non_blocking() {
     let numbers: Vec<String> = lines.collect();
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!((0..100_000).map(|n| format!("line {n:06}")).eq(numbers), "every line, in order");
+}
+
+/// In the machine's processes what a container leaves behind does not end with it, and writes on.
+#[test]
+fn what_is_left_behind_and_writes_holds_nobody() {
+    let Some(host) = Host::new("writer") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    let mut command = host.command(&["run", "--pid=host", &image, "leave-flood", "7"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(end_of(child).code, 7);
 }
 
 /// Killed with its output in pipes that nobody reads: exit code and output are whole.

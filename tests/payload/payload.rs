@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
-                     orphan | sleep SECONDS | flood LINES [PATH] | dd PATH BYTES | take PATH | \
+                     orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
                      orphans NUMBER DONE | bomb [CHAINS]";
@@ -63,17 +63,27 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
             println!("{} {} {}", answers[0], answers[1], answers[2]);
         }
         "args" => rest.iter().for_each(|arg| println!("[{arg}]")),
-        "kill" => return kill(number(first)?),
-        "crash" => std::process::abort(),
-        "fill" => fill(first)?,
         "pid1" => {
             let command = fs::read("/proc/1/cmdline")?;
             println!("{} {}", std::process::id(), String::from_utf8_lossy(&command).replace('\0', " ").trim_end());
         }
+        _ => return act(name, rest),
+    }
+    Ok(0)
+}
+
+/// What is no question.
+fn act(name: &str, rest: &[String]) -> io::Result<u8> {
+    let first = rest.first().map_or("", String::as_str);
+    match name {
+        "kill" => return kill(number(first)?),
+        "crash" => std::process::abort(),
+        "fill" => fill(first)?,
         "orphan" => return orphan(first),
         "sleep" => {
             println!("sleeping");
             std::thread::sleep(Duration::from_secs_f64(first.parse().map_err(io::Error::other)?));
+            rest.get(1).into_iter().for_each(|text| println!("{text}"));
         }
         "dd" => dd(first, number(rest.get(1).map_or("", String::as_str))? as u64)?,
         "reboot" => return restart(0x0123_4567),
@@ -94,6 +104,11 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
             io::copy(&mut io::stdin().lock(), &mut fs::File::create(first)?)?;
         }
         "flood" => flood(first, rest.get(1))?,
+        "leave-flood" => {
+            // It floods for as long as somebody takes it.
+            Command::new("/proc/self/exe").args(["flood", "1000000000"]).spawn()?;
+            return Ok(number(first)? as u8);
+        }
         "break-init" => break_init(first)?,
         "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {

@@ -210,7 +210,7 @@ fn unknown_user() {
 }
 
 #[test]
-fn working_dir_missing() {
+fn volume_missing() {
     fails("volume-missing", r#"b2c.run="-v /none:/data pull:payload""#);
 }
 

@@ -163,6 +163,15 @@ fn a_filesystem_as_the_cache_and_one_that_is_not_there() {
     assert_eq!(seen.count(" layers, "), 0, "the cache was kept");
 }
 
+/// Among the machine's processes, with the console for its output.
+#[test]
+fn what_is_left_behind_and_writes_holds_nobody() {
+    let words = r#"b2c.run="--pid=host pull:payload leave-flood 7" b2c.run="pull:payload echo next""#;
+    let Some(seen) = boot_with("left_behind", words, |_| {}) else { return };
+    seen.over(7, POWER_DOWN);
+    seen.at("next");
+}
+
 /// A program of the machine's own, which the kernel starts for a core dump: its orphans are PID 1's.
 fn by_core_dump(what: &str) -> String {
     format!(

@@ -1,7 +1,8 @@
 //! What is mounted into a container, in podman's three spellings, and its devices.
 
 use super::asked::{
-    Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
+    below_root, Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source,
+    VolumesFrom,
 };
 use super::limits::size;
 use super::values::truth;
@@ -65,10 +66,7 @@ pub(super) fn image_volumes(text: &str) -> Result<ImageVolumes, String> {
 
 /// Two mounts at one place are a mistake, as for podman.
 fn add(files: &mut Files, mount: Mount) -> Result<(), String> {
-    let parts = |path: &str| -> Vec<String> {
-        path.split('/').filter(|part| !matches!(*part, "" | ".")).map(String::from).collect()
-    };
-    if files.mounts.iter().any(|other| parts(&other.target) == parts(&mount.target)) {
+    if files.mounts.iter().any(|other| below_root(&other.target) == below_root(&mount.target)) {
         return Err(["«", &mount.target, "»: something else is mounted there already"].concat());
     }
     files.mounts.push(mount);
@@ -348,8 +346,8 @@ mod tests {
         let mut files = Files::default();
         tmpfs(&mut files, "/a/b").unwrap();
         assert_eq!(
-            volume(&mut files, "/x:/a//./b/").unwrap_err(),
-            "«/a//./b/»: something else is mounted there already"
+            volume(&mut files, "/x:/a//./c/../b/").unwrap_err(),
+            "«/a//./c/../b/»: something else is mounted there already"
         );
     }
 

@@ -4,7 +4,7 @@ use super::resources;
 use crate::proto::flags::asked::Resources;
 use crate::report::{Failure, Outcome, Report};
 use crate::steps::{memory, remove};
-use crate::sys::{bpf, io_text, machine};
+use crate::sys::{bpf, io_text, machine, process, signal};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -57,12 +57,13 @@ impl Cgroup {
             return Err("there is no cgroup v2 here".into());
         }
         let dir = parent.join([PREFIX, name].concat());
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                Err([&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
-            }
-            _ => Ok(Cgroup(dir)),
+        let mut made = fs::create_dir(&dir);
+        if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            // Of one that is gone: its limits, and its list of devices, are not ours.
+            Cgroup(dir.clone()).remove();
+            made = fs::create_dir(&dir);
         }
+        made.map(|()| Cgroup(dir.clone())).map_err(|error| [&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
     }
 
     /// One of the group's files.
@@ -102,9 +103,10 @@ impl Cgroup {
     /// not end with its first.
     pub fn remove(self) {
         if self.is_populated() {
-            kill(&self.0);
             let start_ms = machine::uptime_ms();
             while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
+                // Again, for kernels where what forks may outrun it.
+                kill(&self.0);
                 std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
             }
         }
@@ -123,10 +125,22 @@ const GONE_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// Ends every process of the group and of those below it, at once (Linux 5.14,
-/// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it.
+/// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it. Before that
+/// kernel one by one.
 pub fn kill(group: &Path) {
-    // Before that kernel whoever reaps at the end does it one by one.
-    let _ = fs::write(group.join("cgroup.kill"), "1");
+    if fs::write(group.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    for pid in processes.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0) {
+        // It may have ended in the meantime.
+        let _ = process::kill(pid, signal::SIGKILL);
+    }
+    for below in fs::read_dir(group).into_iter().flatten().flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            kill(&below.path());
+        }
+    }
 }
 
 /// The same for all groups that are ours.

@@ -77,7 +77,8 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
 pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Identity> {
     let user = process.user.as_str();
     let fail = |name: &str, why: &str| {
-        Failure::new("container", ["user «", user, "»: the image's ", name, ": ", why].concat())
+        let file = line.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
+        Failure::new("container", ["user «", user, "»: ", &file, ": ", why].concat())
     };
     let read = |path: &'static CStr, name: &str| {
         let text = match line.files.source_at(name) {

@@ -6,7 +6,7 @@
 //! leads a mount out of it (CVE-2026-41579).
 
 use super::namespaces::Choice;
-use super::ops::{apply, Op};
+use super::ops::{apply, FdPath, Op};
 use super::place::open;
 use super::rights::{self, Rights};
 use super::trouble::{Stage, Trouble};
@@ -31,6 +31,8 @@ pub struct Plan {
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
     pub namespaces: Choice,
+    /// Its `/dev` is its own, and not one that the line mounts.
+    pub own_dev: bool,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub rights: Rights,
@@ -240,10 +242,11 @@ fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
     io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
-    // The first terminal of an instance that is the container's own.
-    mount::bind(c"/dev/pts/0", c"/dev/console", false)?;
-    // crun's has none of the flags of where it comes from.
-    mount::remount(c"/dev/console", 0)?;
+    if plan.own_dev {
+        mount::bind(FdPath::new(&slave).as_cstr(), c"/dev/console", false)?;
+        // crun's has none of the flags of where it comes from.
+        mount::remount(c"/dev/console", 0)?;
+    }
     tty::set_controlling(slave.as_fd())?;
     for number in 0..3 {
         process::dup_onto(slave.as_fd(), number)?;

@@ -298,9 +298,11 @@ fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
 
 /// The folder of a volume without a name, filled from the image. It goes with the container.
 fn anonymous(mount: &Mount, target: &str, place: &Place) -> Result<PathBuf, String> {
-    let path = place.dir.join("volumes").join(target.replace('%', "%25").replace('/', "%2F"));
+    let folder = place.dir.join("volumes");
     let io = |error: std::io::Error| io_text(&error);
-    fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(io)?;
+    fs::create_dir_all(&folder).map_err(io)?;
+    // By number: a path may be longer than a name.
+    let path = folder.join(fs::read_dir(&folder).map_err(io)?.count().to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
     let folder = open_folder(&path).map_err(|error| error.to_string())?;
     let filled = fill(target, folder.as_fd(), mount.copy, place);

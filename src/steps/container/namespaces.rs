@@ -92,15 +92,19 @@ pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str
 /// podman's, for a network of the container's own: root's group may send a ping without a raw socket.
 const PING: (&str, &str) = ("/proc/sys/net/ipv4/ping_group_range", "0 0");
 
-/// All of them, each as the file and what is written to it; the line's last.
+/// The file, and what is written to it before what the line asks for.
+pub fn default_sysctl(asked: &Namespaces) -> Option<(&'static str, &'static str)> {
+    (asked.network == Namespace::Empty).then_some(PING)
+}
+
+/// All of the line's, each as the file and what is written to it.
 pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
     let each = |(key, value): &(String, String)| {
         let path = sysctl_path(key, asked);
         let path = path.map_err(|why| Failure::new("container", ["--sysctl ", key, ": ", why].concat()))?;
         Ok((path, value.clone()))
     };
-    let own = (asked.network == Namespace::Empty).then(|| Ok((PING.0.into(), PING.1.into())));
-    own.into_iter().chain(asked.sysctls.iter().map(each)).collect()
+    asked.sysctls.iter().map(each).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::place::{self, open};
 use super::rights;
-use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ENAMETOOLONG};
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub enum Op {
     /// A folder, made where it is missing; its parent is there.
     Folder(CString),
-    /// As `Folder`; one that is made belongs to `owner`.
+    /// A folder, and each on the way to it, made where it is missing; then it belongs to `owner`.
     OwnFolder {
         path: CString,
         owner: (u32, u32),
@@ -62,10 +62,11 @@ pub enum Op {
         flags: Option<u64>,
         propagation: u64,
     },
-    /// A parameter of the kernel, below the container's `/proc`.
+    /// A parameter of the kernel, below the container's `/proc`; an `optional` one is left out where it is not there.
     Write {
         path: CString,
         value: CString,
+        optional: bool,
     },
     /// Hides what is there, if anything is.
     Mask(CString),
@@ -102,11 +103,14 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
         }
-        Op::OwnFolder { path, owner } => {
-            let (parent, name) = parent(root, path)?;
-            let made = fs::mkdirat(parent.as_fd(), name, 0o755);
-            exists_already(made.and_then(|()| fs::fchownat(parent.as_fd(), name, owner.0, owner.1)))
-        }
+        Op::OwnFolder { path, owner } => match open(root, path, fs::O_PATH) {
+            Err(error) if error.errno == ENOENT => {
+                place::make(root, path, true)?;
+                let made = open(root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+                fs::fchown(made.as_fd(), owner.0, owner.1)
+            }
+            found => found.map(drop),
+        },
         Op::File(path) => {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
@@ -143,9 +147,12 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
                 None => Ok(()),
             }
         }
-        Op::Write { path, value } => {
-            let file = open(root, path, fs::O_WRONLY)?;
-            io::write(file.as_fd(), value.to_bytes()).map(drop)
+        Op::Write { path, value, optional } => {
+            let write = |file: OwnedFd| io::write(file.as_fd(), value.to_bytes()).map(drop);
+            match open(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
+                Err(_) if *optional => Ok(()),
+                result => result,
+            }
         }
         Op::Remount { path, flags } => remount(root, path, *flags),
         Op::Mask(path) => rights::mask(root, path),

@@ -43,9 +43,13 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
     let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
+    let own_dev = !mounts.has("dev");
     file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
+    if let Some((path, value)) = namespaces::default_sysctl(&line.namespaces) {
+        ops.push(Op::Write { path: c_string(path), value: c_string(value), optional: true });
+    }
     for (path, value) in namespaces::sysctls(&line.namespaces)? {
-        ops.push(Op::Write { path: c_string(&path), value: c_string(&value) });
+        ops.push(Op::Write { path: c_string(&path), value: c_string(&value), optional: false });
     }
     ops.extend(mounts.rest());
     if line.process.working_dir.is_none() {
@@ -69,6 +73,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         hostname: namespaces.own_hostname.then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         namespaces,
+        own_dev,
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         rights,
@@ -136,7 +141,6 @@ pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
     if path != "." {
-        folders(ops, path.rsplit_once('/').map_or("", |(parent, _)| parent));
         ops.push(Op::OwnFolder { path: c_string(&path), owner: (identity.uid, identity.gid) });
     }
 }

@@ -54,8 +54,10 @@ pub struct Ended {
     pub timed_out: bool,
 }
 
-/// Output that is left behind when the container has ended is read for so long.
+/// Output that is left behind when the container has ended is read until nothing has come for so long,
 const DRAIN_MS: i32 = 100;
+/// and for so long where somebody whom we cannot end goes on.
+const DRAIN_MS_MAX: u64 = 2000;
 /// poll(2) counts in 31 bits.
 const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
@@ -83,6 +85,8 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         held: [Vec::new(), Vec::new()],
     };
     while !step(&mut running, &pidfd, &mut state)? {}
+    // What has left the container's own processes ends with it: nobody writes any more.
+    running.group.as_deref().map(cgroup::kill);
     drain(&mut running, &mut state);
     for (held, to) in state.held.iter_mut().zip([STDOUT, STDERR]).filter(|(held, _)| !held.is_empty()) {
         held.push(b'\n');
@@ -230,7 +234,8 @@ fn pass_lines(to: BorrowedFd<'_>, held: &mut Vec<u8>, bytes: &[u8]) {
 
 /// What the container wrote before it ended.
 fn drain(running: &mut Running, state: &mut State) {
-    while !running.outputs.is_empty() {
+    let end_ms = machine::uptime_ms() + DRAIN_MS_MAX;
+    while !running.outputs.is_empty() && machine::uptime_ms() < end_ms {
         let polls: Vec<Poll> = running.outputs.iter().map(|(fd, _)| Poll { fd: fd.as_fd(), write: false }).collect();
         let ready = io::poll(&polls, DRAIN_MS).unwrap_or(0);
         if ready == 0 {

@@ -27,6 +27,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pull.";
 
@@ -57,7 +58,11 @@ impl Journal {
     pub fn start(&self) {
         if self.child.get().is_none() {
             // Without a process for it, `finish` does the work.
-            self.child.set(process::clone(0, &mut || i32::from(self.sync().is_err())).ok());
+            let mut sync = || {
+                process::close_all_but(&[self.file.as_fd()]);
+                i32::from(self.sync().is_err())
+            };
+            self.child.set(process::clone(0, &mut sync).ok());
         }
     }
 
@@ -144,7 +149,10 @@ impl Store {
         for (chain, diff_id) in missing {
             lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
         }
-        Journal::begin(&self.tmp, &config.hex(), &lines).map(Some)
+        // One of the same image may not be on the disk yet.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
+        Journal::begin(&self.tmp, &[&config.hex(), ".", &number].concat(), &lines).map(Some)
     }
 }
 
