@@ -49,8 +49,6 @@ pub struct Container {
     pub image: Reference,
     pub command: Vec<String>,
     pub warnings: Vec<String>,
-    /// The first flag that was given and is not done.
-    not_yet: Option<&'static str>,
 }
 
 /// Reads a container line, variables expanded by `variable`.
@@ -70,14 +68,10 @@ pub fn check(line: &str) -> Result<(), String> {
 
 /// Reads the words of a container line: flags, image, command. An error names no credentials.
 pub fn parse(words: &[String]) -> Result<Container, String> {
-    let container = read(words).and_then(|container| match container.not_yet() {
-        Some(what) => Err([&what, " is not there yet"].concat()),
-        None => Ok(container),
-    });
-    container.map_err(|error| authfile::scrub(&error, &secrets(words)))
+    read(words).map_err(|error| authfile::scrub(&error, &secrets(words)))
 }
 
-/// As [`parse`], with what is not done yet.
+/// As [`parse`]; its errors tell all.
 fn read(words: &[String]) -> Result<Container, String> {
     let mut container = Container::new();
     let mut rest = words.iter();
@@ -122,7 +116,6 @@ impl Container {
             image: Reference::Layout { dir: String::new(), tag: None },
             command: Vec::new(),
             warnings: Vec::new(),
-            not_yet: None,
         }
     }
 
@@ -131,12 +124,6 @@ impl Container {
     pub fn platform(&self, machine: &'static str) -> (&str, &str) {
         let (architecture, variant) = oci::platform(self.architecture.as_deref().unwrap_or(machine));
         (architecture, self.variant.as_deref().unwrap_or(variant))
-    }
-
-    /// What was asked for and has no effect yet.
-    fn not_yet(&self) -> Option<String> {
-        let part = table::PARTS.iter().find(|(holds, _)| holds(self)).map(|(_, what)| String::from(*what));
-        self.not_yet.map(|flag| ["--", flag].concat()).or(part)
     }
 
     /// Flags that podman refuses together.
@@ -235,7 +222,6 @@ impl Container {
         (row.set)(self, value)?;
         match row.effect {
             Effect::Done => {}
-            Effect::NotYet => self.not_yet = self.not_yet.or(Some(row.long)),
             Effect::Ignored => self.warnings.push(["--", row.long, " has no effect here"].concat()),
         }
         Ok(())
@@ -251,7 +237,6 @@ mod tests {
         (name == "CODE").then(|| "7".into())
     }
 
-    /// What is not done yet, too, is read.
     fn read(line: &str) -> Container {
         super::read(&words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
@@ -346,13 +331,9 @@ mod tests {
         let plain = read("img");
         for row in TABLE {
             let line = example(row);
-            let mut c = read(&line);
-            assert_eq!(c.not_yet.take().is_some(), row.effect == Effect::NotYet, "{line}");
+            let c = read(&line);
             let has_no_field = ["rm", "os", "userns"].contains(&row.long);
             assert_eq!(c == plain, has_no_field, "{line}");
-            if row.effect == Effect::NotYet {
-                assert_eq!(parse_line(&line, &env).unwrap_err(), format!("--{} is not there yet", row.long));
-            }
         }
     }
 

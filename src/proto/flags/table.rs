@@ -20,8 +20,6 @@ pub enum Takes {
 pub enum Effect {
     /// What it asks for.
     Done,
-    /// An error: this build does not do it.
-    NotYet,
     /// One warning: it cannot matter on a machine that runs its line once.
     Ignored,
 }
@@ -67,13 +65,6 @@ const fn row(
         meaning,
     }
 }
-
-/// Whether a line asks for something.
-type Holds = fn(&Container) -> bool;
-
-/// What of the flags that are done is not, and where that holds. With the
-/// table's `NOT_YET` the only list of what has no effect.
-pub(super) const PARTS: &[(Holds, &str)] = &[];
 
 use Effect::{Done as DONE, Ignored as IGNORED};
 use Takes::{Many, One, Truth};
