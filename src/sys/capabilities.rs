@@ -8,8 +8,10 @@ const VERSION_3: u32 = 0x2008_0522;
 /// The bounding set; a bit for each capability that the kernel knows.
 pub fn bounding() -> u64 {
     // SAFETY: takes numbers only.
-    let has = |number: &u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, *number as libc::c_ulong, 0, 0, 0) } == 1;
-    (0..64).filter(has).fold(0, |set, number| set | 1 << number)
+    let read = |number: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, number as libc::c_ulong, 0, 0, 0) };
+    // The first that it does not know is the end of those it knows.
+    let known = (0..64).map(|number| (number, read(number))).take_while(|(_, holds)| *holds >= 0);
+    known.fold(0, |set, (number, holds)| set | (holds as u64) << number)
 }
 
 /// Takes a capability out of the bounding set, for good.

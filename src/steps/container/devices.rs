@@ -41,18 +41,24 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     if tty {
         ops.push(Op::File(c_string("dev/console")));
     }
+    // The folder that was made last: a machine has a hundred devices, most of them in one.
+    let mut made = String::from("dev");
+    let mut add = |path: &str, meta: &Metadata| {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder != made {
+            folders(ops, folder);
+            made = folder.into();
+        }
+        ops.push(node(path, meta));
+    };
     for device in &rights.devices {
         for (path, meta) in named(device)? {
-            let target = place(device, &path);
-            folders(ops, target.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(node(&target, &meta));
+            add(&place(device, &path), &meta);
         }
     }
     if rights.privileged {
         for (path, meta) in below(Path::new("/dev")) {
-            let name = relative(&path.to_string_lossy());
-            folders(ops, name.rsplit_once('/').map_or("", |(parent, _)| parent));
-            ops.push(node(&name, &meta));
+            add(&relative(&path.to_string_lossy()), &meta);
         }
     }
     for (path, device) in NODES {
