@@ -3,6 +3,7 @@
 use super::{images, Ended, Host};
 use ocinit::host::image::{tar, Entry, Image};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -146,12 +147,11 @@ fn a_mount_leaves_no_container_and_takes_any_number_of_layers() {
 fn what_a_killed_run_leaves_is_collected_by_the_next() {
     let Some(host) = Host::new("killed") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
-    let mut child =
-        host.command(&["run", "-i", &image, "cat", "/proc/self/fd/0"]).stdin(Stdio::piped()).spawn().unwrap();
-    let children = format!("/proc/{0}/task/{0}/children", child.id());
-    while std::fs::read_to_string(&children).unwrap().is_empty() {
-        std::thread::yield_now();
-    }
+    let mut child = host.command(&["run", &image, "trap", "15"]).stdout(Stdio::piped()).spawn().unwrap();
+    // Its program runs: what it was started from is nobody's any more.
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "waiting\n");
     // One that runs is nobody else's.
     assert_eq!(host.ocinit(&["run", &image, "exit", "0"]).code, 0);
     assert_eq!(host.stored("containers"), ["0"]);

@@ -62,6 +62,8 @@ pub struct Ends {
 /// made in its control group.
 pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
     process::umask(0);
+    // Said again at the end: a change of user forgets it. Until then nobody else would end us.
+    let _ = process::die_with_parent();
     let trouble = match prepare(plan, joined, ends) {
         Ok(()) => execute(&plan.candidates, arguments, env),
         Err(trouble) => trouble,
