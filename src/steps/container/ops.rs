@@ -118,11 +118,10 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
         Op::Node { path, mode, device, owner } => {
             let (parent, name) = parent(root, path)?;
             let made = fs::mknodat(parent.as_fd(), name, *mode, *device);
-            exists_already(made.and_then(|()| match owner {
-                // It is root's already.
-                (0, 0) => Ok(()),
-                (uid, gid) => fs::fchownat(parent.as_fd(), name, *uid, *gid),
-            }))
+            // It is root's already.
+            let give =
+                |()| if *owner == (0, 0) { Ok(()) } else { fs::fchownat(parent.as_fd(), name, owner.0, owner.1) };
+            exists_already(made.and_then(give))
         }
         Op::Symlink { path, target } => {
             let (parent, name) = parent(root, path)?;
