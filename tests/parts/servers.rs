@@ -196,6 +196,8 @@ fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
 /// `folder` as `/export`.
 pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Option<Daemon> {
     let program = find_for_root("ganesha.nfsd")?;
+    // It looks there for the file system of what it exports; the least of a Debian has none.
+    Path::new("/etc/mtab").exists().then_some(())?;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = dir.join(format!("ganesha-{}", address.port()));
     std::fs::create_dir_all(&home).unwrap();

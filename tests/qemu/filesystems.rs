@@ -87,7 +87,7 @@ fn export_of_a_server_by_nfs() {
     let folder = shared(&lab, "by-nfs");
     let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &folder, versions));
     let [Some(newer), Some(older)] = &servers else {
-        println!("skipped: there is no ganesha.nfsd here (./dev setup brings it), or no root to start it");
+        println!("skipped: no ganesha.nfsd (./dev setup brings it), no /etc/mtab for it, or no root to start it");
         return;
     };
     let share = |name: &str, source: &str, port: u16| {
