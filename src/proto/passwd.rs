@@ -92,16 +92,17 @@ pub fn missing_lines(
     group: &str,
 ) -> (Option<String>, Option<String>) {
     let (user, wanted_group) = split(user);
-    let is_missing = |number: &str, file: &str| {
-        let number = self::number(number).ok().flatten();
-        number.is_some() && !file.lines().map(fields).any(|it| it.get(2).and_then(|it| it.parse().ok()) == number)
+    let missing = |number: &str, file: &str| {
+        let number = self::number(number).ok().flatten()?;
+        let is_there = file.lines().map(fields).any(|it| it.get(2).and_then(|it| it.parse().ok()) == Some(number));
+        (!is_there).then(|| number.to_string())
     };
-    let user_line = is_missing(user, passwd).then(|| {
+    let user_line = missing(user, passwd).map(|uid| {
         let gid = wanted_group.map_or(0, |_| identity.gid);
-        [user, ":*:", user, ":", &gid.to_string(), ":container user:", working_dir, ":/bin/sh\n"].concat()
+        [&uid, ":*:", &uid, ":", &gid.to_string(), ":container user:", working_dir, ":/bin/sh\n"].concat()
     });
-    let own_group = wanted_group.unwrap_or(user);
-    let group_line = is_missing(own_group, group).then(|| [own_group, ":x:", own_group, ":", user, "\n"].concat());
+    let group_line =
+        missing(wanted_group.unwrap_or(user), group).map(|gid| [&gid, ":x:", &gid, ":", user, "\n"].concat());
     (user_line, group_line)
 }
 
@@ -232,6 +233,7 @@ mod tests {
         assert_eq!(lines("7"), ["7:*:7:0:container user:/srv:/bin/sh\n", "7:x:7:7\n"]);
         assert_eq!(lines("7:8"), ["7:*:7:8:container user:/srv:/bin/sh\n", "8:x:8:7\n"]);
         assert_eq!(lines("7:video"), ["7:*:7:44:container user:/srv:/bin/sh\n", ""]);
+        assert_eq!(lines("007"), ["7:*:7:0:container user:/srv:/bin/sh\n", "7:x:7:007\n"]);
         // The user is known, the group of that number is not.
         assert_eq!(lines("1000"), ["", "1000:x:1000:1000\n"]);
         assert_eq!(lines("ann:9"), ["", "9:x:9:ann\n"]);
