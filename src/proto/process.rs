@@ -153,6 +153,16 @@ pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
     dirs.map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
 }
 
+/// The path that a script's first line names, as the kernel reads it (Linux, fs/binfmt_script.c). `head` is the file's
+/// beginning.
+pub fn interpreter(head: &[u8]) -> Option<&[u8]> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = head.strip_prefix(b"#!")?;
+    let start = line.iter().position(|byte| !is_blank(byte))?;
+    let path = line.get(start..)?.split(|byte| is_blank(byte) || matches!(byte, b'\n' | 0)).next()?;
+    (!path.is_empty()).then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::flags;
@@ -239,5 +249,19 @@ mod tests {
         let process = merged("-u 7 -w /w img");
         assert_eq!((process.user.as_str(), process.working_dir.as_str()), ("7", "/w"));
         assert_eq!(merged("img").working_dir, "/srv");
+    }
+
+    #[test]
+    fn interpreters() {
+        for (head, want) in [
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#! \t/bin/sh\t-e\nrest", Some("/bin/sh")),
+            ("#!/bin/sh\0-e", Some("/bin/sh")),
+            ("#!\n/bin/sh", None),
+            ("#!", None),
+            (" #!/bin/sh", None),
+        ] {
+            assert_eq!(interpreter(head.as_bytes()), want.map(str::as_bytes), "{head:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The command line on a host: run, pull, mount. The same code as at boot.
 
-use super::container::{self, Surroundings};
+use super::container::{self, own_program, Surroundings};
 use super::pull::{self, Access};
 use super::resolver::Resolver;
 use super::store::Store;
@@ -125,6 +125,9 @@ fn access() -> Outcome<Access> {
 pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let (store, sync, words) = open_store(words, report)?;
     let container = parse(words)?;
+    if !container.rights.privileged {
+        own_program::seal()?;
+    }
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
     let mut image = pull::image(&container, &store, &access, &quiet)?;

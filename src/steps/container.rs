@@ -10,6 +10,7 @@ mod mounts;
 mod named;
 mod namespaces;
 mod ops;
+pub mod own_program;
 mod place;
 mod plan;
 mod relay;
@@ -34,7 +35,7 @@ use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM};
+use crate::sys::{io as sysio, io_text, mount, signal, Error, EACCES, ELOOP, ENOENT, EPERM};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
@@ -101,7 +102,9 @@ pub fn asked_to_stop() -> Option<Exit> {
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
+    // A layer's device nodes are the machine's devices: without privileges only its own /dev has some.
+    let flags = if line.rights.privileged { 0 } else { mount::MS_NODEV };
+    let mounted = rootfs::mount_writable(&image.layers, &dir, flags, around.report);
     let outcome = match mounted {
         Ok(root) => {
             let outcome = run_in(line, image, &root, &dir, store, around);
@@ -161,9 +164,9 @@ fn run_in(
     let rights = rights::plan(&line.rights, &identity)?;
     let allowed = devices::filter(&line.rights)?;
     let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
-    let cgroup = Cgroup::make(&line.resources, kept_bytes, around.report)?;
-    if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
-        cgroup.filter_devices(program, around.report);
+    let cgroup = Cgroup::make(&line.resources, kept_bytes, allowed.is_some(), around.report)?;
+    if let Some(program) = &allowed {
+        cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
     let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
@@ -333,12 +336,11 @@ fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
 
 /// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it
 /// non-blocking (ssh, node) would do so to all that we write to the same console, too.
-fn standard_input(fed: bool) -> crate::sys::Result<(OwnedFd, Option<OwnedFd>)> {
-    if fed {
-        return sysio::pipe().map(|(from, to)| (from, Some(to)));
+fn standard_input(fed: bool) -> crate::sys::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    match fed {
+        true => sysio::pipe().map(|(from, to)| (Some(from), Some(to))),
+        false => Ok((None, None)),
     }
-    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR | sysfs::O_NOCTTY, 0)?;
-    Ok((null, None))
 }
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
@@ -373,10 +375,14 @@ fn troubles(pipe: OwnedFd, plan: &Plan, report: &Report) -> Option<(Failure, Opt
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
             (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, ELOOP) => {
+                (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
+            }
             (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
             (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Op, ELOOP) => (failure.hint("a symbolic link of the image leads there"), None),
             (_, EPERM) => (failure.hint("containers take root"), None),
             _ => (failure, None),
         });
@@ -407,7 +413,7 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Pivot => "pivot_root".into(),
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
-        Stage::Descriptors => "descriptors to be closed by exec".into(),
+        Stage::Keyring => "session keyring".into(),
         Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
             ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
         }),

@@ -109,6 +109,9 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         ImageVolumes::Ignored => None,
     };
     for target in image.iter().filter(|target| below_root(target) != ".") {
+        if is_kernels(&below_root(target), place.report)? {
+            continue;
+        }
         if let Some(source) = &of_image {
             mounts.add(&Mount::plain(source.clone(), target), place)?;
         }
@@ -119,6 +122,22 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         }
     }
     Ok(mounts)
+}
+
+/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do that.
+/// Any other in the kernel's file systems and among the devices is an error: what is written there by its path, or
+/// trusted to be the kernel's, would be the image's.
+fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
+    let top = target.split('/').next().unwrap_or_default();
+    if !matches!(top, "proc" | "sys" | "dev") || target == "dev/shm" {
+        return Ok(false);
+    }
+    if target == "sys/fs/cgroup" {
+        report.warn("container", "the image's VOLUME '/sys/fs/cgroup' is left out: the container has its own there");
+        return Ok(true);
+    }
+    let what = ["the image's VOLUME '/", target, "' would cover what the kernel has there"].concat();
+    Err(Failure::new("container", what).hint("--image-volume=ignore runs it without its volumes"))
 }
 
 impl Mounts {

@@ -62,7 +62,7 @@ impl Journal {
                 process::close_all_but(&[self.file.as_fd()]);
                 i32::from(self.sync().is_err())
             };
-            self.child.set(process::clone(0, &mut sync).ok());
+            self.child.set(process::fork(&mut sync).ok());
         }
     }
 
