@@ -10,7 +10,7 @@
 use super::layer::{self, Error, Layer};
 use crate::report::Report;
 use crate::sys::{self, fs as sysfs, machine, mount, process, EBUSY, EINVAL, ENODEV, EPERM};
-use std::ffi::CString;
+use std::ffi::{c_ulong, CString};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -35,7 +35,8 @@ pub fn mount_writable(layers: &[Layer], dir: &Path, report: &Report) -> Result<P
     Ok(root)
 }
 
-/// Mounts `layers` (lowest first) at `target`; nothing can be written there.
+/// Mounts `layers` (lowest first) at `target`; nothing can be written there, and, since every user of the host can
+/// look there, no program takes its owner's rights and no device is one.
 /// `dir` is a container's folder of the store, which may go afterwards.
 pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Report) -> Result<(), Error> {
     // Without an upper, overlayfs wants two lowers.
@@ -62,7 +63,8 @@ fn stack(
         if !options.is_empty() {
             as_the_topmost(dir)?;
         }
-        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), dir, target);
+        let flags = if options.is_empty() { mount::MS_NOSUID | mount::MS_NODEV } else { 0 };
+        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), flags, dir, target);
         let mounted = match overlay(options) {
             Err(error) if error.errno == EINVAL && options == FLEETING => overlay(WRITABLE),
             result => result,
@@ -173,12 +175,12 @@ fn hides_all_below(layer: &Path) -> bool {
 
 /// Mounts from within `dir`; relative paths of the command line still mean
 /// what they meant, so the way back is kept.
-fn overlay(options: &str, dir: &Path, target: &Path) -> sys::Result<()> {
+fn overlay(options: &str, flags: c_ulong, dir: &Path, target: &Path) -> sys::Result<()> {
     let options = CString::new(options).map_err(|_| sys::Error::new("mount(overlay)", EINVAL))?;
     let target = c_path(target)?;
     let back = sysfs::openat(sysfs::CWD, c".", sysfs::O_PATH | sysfs::O_DIRECTORY, 0)?;
     process::chdir(&c_path(dir)?)?;
-    let mounted = mount::mount(c"overlay", &target, c"overlay", 0, &options);
+    let mounted = mount::mount(c"overlay", &target, c"overlay", flags, &options);
     process::fchdir(back.as_fd())?;
     mounted
 }
