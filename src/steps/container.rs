@@ -117,7 +117,7 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
     };
     let path = dir.to_path_buf();
     if let Err(error) = dir.end() {
-        around.report.warn("container", format_args!("{}: {error}", path.display()));
+        around.report.warn("container", format_args!("{}: {}", path.display(), io_text(&error)));
     }
     outcome
 }

@@ -78,7 +78,8 @@ impl Deref for Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         // What cannot be removed is when a store is opened next, and so is a journal.
-        if self.is_ours && !journal::is_in(self.dir.as_fd()) {
+        let is_ours = self.is_ours && sysfs::rmdirat(self.parent.as_fd(), &self.name).is_err();
+        if is_ours && !journal::is_in(self.dir.as_fd()) {
             let _ = self.remove();
         }
     }
