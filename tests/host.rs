@@ -11,8 +11,12 @@ mod blobs;
 mod canaries;
 #[path = "host/codes.rs"]
 mod codes;
+#[path = "host/crowd.rs"]
+mod crowd;
 #[path = "host/extra.rs"]
 mod extra;
+#[path = "host/foreign.rs"]
+mod foreign;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/layers.rs"]

@@ -3,9 +3,9 @@
 use super::container::{self, own_program, Surroundings};
 use super::pull::{self, Access};
 use super::resolver::Resolver;
-use super::store::Store;
+use super::rootfs;
+use super::store::{Store, STORE};
 use super::volumes::Volumes;
-use super::{cache, rootfs};
 use crate::proto::flags::{self, Container};
 use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
@@ -75,15 +75,21 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`: the store,
-/// whether to wait for its disk, and the rest.
-fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, bool, &'a [String])> {
-    let (mut dir, mut sync, mut rest) = (cache::STORE, true, words);
+/// What a command line says: the store, whether to wait for its disk, and the container.
+struct Line<'a> {
+    store: &'a str,
+    sync: bool,
+    container: Container,
+}
+
+/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`. Nothing is opened before all of them are read.
+fn parse(words: &[String]) -> Outcome<Line<'_>> {
+    let (mut store, mut sync, mut rest) = (STORE, true, words);
     loop {
         match rest {
-            [flag, value, after @ ..] if flag == "--store" => (dir, rest) = (value, after),
+            [flag, value, after @ ..] if flag == "--store" => (store, rest) = (value, after),
             [flag, after @ ..] if flag.starts_with("--store=") => {
-                (dir, rest) = (flag.get(8..).unwrap_or_default(), after);
+                (store, rest) = (flag.get(8..).unwrap_or_default(), after);
             }
             [flag, after @ ..] if flag == "--sync=false" || flag == "--sync=true" => {
                 (sync, rest) = (flag == "--sync=true", after);
@@ -91,13 +97,15 @@ fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, bool,
             _ => break,
         }
     }
-    let store = Store::open(Path::new(dir), true, report);
-    let store = store.map_err(|error| Failure::new("store", [dir, ": ", &io_text(&error)].concat()))?;
-    Ok((store, sync, rest))
+    let container = flags::parse(rest).map_err(|why| usage(&why))?;
+    Ok(Line { store, sync, container })
 }
 
-fn parse(words: &[String]) -> Outcome<Container> {
-    flags::parse(words).map_err(|why| usage(&why))
+impl Line<'_> {
+    fn open_store(&self, report: &Report) -> Outcome<Store> {
+        let store = Store::open(Path::new(self.store), true, report);
+        store.map_err(|error| Failure::new("store", [self.store, ": ", &io_text(&error)].concat()))
+    }
 }
 
 /// A variable as `NAME=value`; one that is not UTF-8 is none of ours.
@@ -123,15 +131,16 @@ fn access() -> Outcome<Access> {
 
 /// `ocinit run` with these words behind it; the answer is the exit code.
 pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
+    let line = parse(words)?;
+    let container = &line.container;
     if !container.rights.privileged {
         own_program::seal()?;
     }
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
-    let mut image = pull::image(&container, &store, &access, &quiet)?;
-    pull::add_layers(&mut image, &container, &store, &access, &quiet)?;
+    let store = line.open_store(report)?;
+    let mut image = pull::image(container, &store, &access, &quiet)?;
+    pull::add_layers(&mut image, container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &access.resolver, report };
@@ -148,41 +157,44 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
         started: &|| image.sync(),
         report,
     };
-    let exit = container::run(&container, &image, &store, &surroundings);
-    if sync {
+    let exit = container::run(container, &image, &store, &surroundings);
+    if line.sync {
         image.synced(report);
     }
     exit.map(|exit| exit.code)
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
-    if !container.command.is_empty() {
+    let line = parse(words)?;
+    if !line.container.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
-    let image = pull::image(&container, &store, &access()?, report)?;
-    if sync {
+    let access = access()?;
+    let store = line.open_store(report)?;
+    let image = pull::image(&line.container, &store, &access, report)?;
+    if line.sync {
         image.synced(report);
     }
     Ok(0)
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
-    let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
+    let line = parse(words)?;
+    let [target] = line.container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
-    let image = pull::image(&container, &store, &access()?, report)?;
+    let access = access()?;
+    let store = line.open_store(report)?;
+    let image = pull::image(&line.container, &store, &access, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_read_only(&image.layers, &dir, &target, report);
-    if sync {
+    if line.sync {
         image.synced(report);
     }
     // The kernel has looked the names up: the folder is not needed any more.
-    if let Err(error) = store.end_container(&dir) {
-        report.warn("mount", format_args!("{}: {}", dir.to_string_lossy(), io_text(&error)));
+    let path = dir.to_path_buf();
+    if let Err(error) = dir.end() {
+        report.warn("mount", format_args!("{}: {}", path.display(), io_text(&error)));
     }
     mounted.map_err(|error| Failure {
         hint: error.hint.map(String::from),

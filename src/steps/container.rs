@@ -118,8 +118,9 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
             ..Failure::new("container", "root: ".to_string() + &error.text)
         }),
     };
-    if let Err(error) = store.end_container(&dir) {
-        around.report.warn("container", format_args!("{}: {error}", dir.to_string_lossy()));
+    let path = dir.to_path_buf();
+    if let Err(error) = dir.end() {
+        around.report.warn("container", format_args!("{}: {}", path.display(), io_text(&error)));
     }
     outcome
 }

@@ -145,9 +145,13 @@ pub fn renameat(old_dir: BorrowedFd<'_>, old: &CStr, new_dir: BorrowedFd<'_>, ne
 /// `flock(2)`: takes the exclusive lock of an open file or folder, until the
 /// last copy of the descriptor is closed; waits for whoever has it.
 pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the descriptor is borrowed for the call.
-    cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) })?;
-    Ok(())
+    loop {
+        // SAFETY: the descriptor is borrowed for the call.
+        match cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }) {
+            Err(Error { errno: libc::EINTR, .. }) => {}
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// The same without waiting: false where somebody else has it.

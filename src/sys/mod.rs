@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 pub use libc::{
     EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG,
     ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, EROFS,
-    ETIMEDOUT,
+    ETIMEDOUT, EXDEV,
 };
 
 pub mod bpf;
@@ -54,6 +54,13 @@ impl Error {
     /// Names a std::io error after the call that std made for us.
     pub fn from_io(call: &'static str, error: &std::io::Error) -> Error {
         Error { call, errno: error.raw_os_error().unwrap_or(libc::EIO) }
+    }
+}
+
+/// What went wrong, without the call.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        std::io::Error::from_raw_os_error(error.errno)
     }
 }
 

@@ -269,6 +269,12 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whose rights this process has over files.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Makes `number` (0, 1 or 2) a copy of `fd`, kept over exec.
 pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     // SAFETY: 0, 1 and 2 are owned by no OwnedFd; the other is borrowed for the call.
