@@ -1,4 +1,4 @@
-//! The command line on a host: run, pull, mount. The same code as at boot.
+//! The command line on a host: run, pull, mount, sweep. The same code as at boot.
 
 use super::container::{self, own_program, Surroundings};
 use super::pull::{self, Access};
@@ -10,8 +10,8 @@ use crate::proto::flags::{self, Container};
 use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{io_text, signal};
-use std::ffi::OsString;
+use crate::sys::{io_text, last_words, signal};
+use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
@@ -19,6 +19,7 @@ ocinit: boots a machine straight into a container; on a host (as root):
 
   ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
   ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
+  ocinit sweep [--store DIR]             remove what killed commands have left
   ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
                                          the image at DIR, read-only; umount DIR ends it
 
@@ -49,6 +50,7 @@ pub fn main() -> i32 {
         "run" => run(rest, &report),
         "pull" => pull(rest, &report),
         "mount" => mount(rest, &report),
+        "sweep" => sweep(rest, &report),
         "help" | "-h" | "--help" => {
             print(USAGE);
             Ok(0)
@@ -82,6 +84,35 @@ struct Line<'a> {
     container: Container,
 }
 
+/// The last word of a command that takes the place of another one, which ran out of memory or crashed.
+const AFTER_FAILURE: &str = "--after-failure";
+
+/// Has `sweep` take our place, should we run out of memory or crash.
+fn sweep_after_failure(store: &str) {
+    let words = ["ocinit", "sweep", "--store", store, AFTER_FAILURE];
+    let words = words.map(|word| CString::new(word).unwrap_or_default());
+    last_words::set_successor(c"/proc/self/exe".into(), words.into());
+}
+
+/// Removes what commands have left in the store that were killed; and, in the place of one, what that had made beside.
+fn sweep(words: &[String], report: &Report) -> Outcome<i32> {
+    let (store, after_failure) = match words {
+        [] => (STORE, false),
+        [flag, store] if flag == "--store" => (store.as_str(), false),
+        [flag, store, last] if flag == "--store" && last == AFTER_FAILURE => (store.as_str(), true),
+        [store] if store.starts_with("--store=") => (store.get(8..).unwrap_or_default(), false),
+        _ => return Err(usage("sweep takes no more than --store")),
+    };
+    if after_failure {
+        signal::reset();
+        container::end_of_process();
+    } else if !Path::new(store).is_dir() {
+        return Err(Failure::new("store", [store, ": no such directory"].concat()));
+    }
+    drop(open_store(store, report)?);
+    Ok(if after_failure { OUR_FAILURE } else { 0 })
+}
+
 /// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`. Nothing is opened before all of them are read.
 fn parse(words: &[String]) -> Outcome<Line<'_>> {
     let (mut store, mut sync, mut rest) = (STORE, true, words);
@@ -103,9 +134,14 @@ fn parse(words: &[String]) -> Outcome<Line<'_>> {
 
 impl Line<'_> {
     fn open_store(&self, report: &Report) -> Outcome<Store> {
-        let store = Store::open(Path::new(self.store), true, report);
-        store.map_err(|error| Failure::new("store", [self.store, ": ", &io_text(&error)].concat()))
+        sweep_after_failure(self.store);
+        open_store(self.store, report)
     }
+}
+
+fn open_store(path: &str, report: &Report) -> Outcome<Store> {
+    let store = Store::open(Path::new(path), true, report);
+    store.map_err(|error| Failure::new("store", [path, ": ", &io_text(&error)].concat()))
 }
 
 /// A variable as `NAME=value`; one that is not UTF-8 is none of ours.

@@ -23,7 +23,7 @@ use self::inside::{Ends, Plan};
 use self::mounts::Place;
 use self::ops::Op;
 use self::plan::Parts;
-use self::relay::{Ended, Running, Signals};
+use self::relay::{Child, Ended, Running, Signals};
 use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
@@ -262,11 +262,9 @@ fn spawn(
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let pid = clone(plan, &ends).map_err(fail)?;
+    let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
     if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
-        // It ends by itself; its number is free only when it was waited for.
-        let _ = sysprocess::wait(pid);
         return match code {
             None => Err(trouble),
             Some(code) => {
@@ -275,7 +273,7 @@ fn spawn(
             }
         };
     }
-    started(pid);
+    started(child.pid());
     let outputs: Vec<(OwnedFd, i32)> = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
@@ -285,7 +283,7 @@ fn spawn(
         None => feed,
     };
     let ended = relay::until_end(Running {
-        pid,
+        child,
         outputs,
         terminal: line.process.tty,
         input,
@@ -355,6 +353,16 @@ fn exit(ended: Ended, own_processes: bool) -> Exit {
         Status::Killed(signal) => (128 + signal, None),
     };
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
+}
+
+/// In the place of a program that has run a container and ended without a word: its processes end, and its group goes.
+pub fn end_of_process() {
+    let own = std::process::id().to_string();
+    let children = std::fs::read_to_string(["/proc/self/task/", &own, "/children"].concat()).unwrap_or_default();
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        drop(Child::new(pid));
+    }
+    cgroup::end_of_process();
 }
 
 /// Reads what the child tells until exec closes the pipe. A trouble that ends

@@ -203,8 +203,8 @@ pub fn unmount(root: &Path) -> sys::Result<()> {
             Err(error) if error.errno == EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            Err(error) if error.errno == EBUSY => return mount::umount(&root, mount::MNT_DETACH),
-            result => return result,
+            Err(_) => return mount::umount(&root, mount::MNT_DETACH),
+            Ok(()) => return Ok(()),
         }
     }
 }

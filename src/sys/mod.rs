@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod crc32;
 pub mod fs;
 pub mod io;
+pub mod last_words;
 pub mod loopdev;
 pub mod machine;
 pub mod mount;

@@ -20,7 +20,7 @@ const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | 
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
-                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL | stop-boot";
+                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -111,7 +111,10 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
             return Ok(number(first)? as u8);
         }
         "break-init" => break_init(first)?,
-        "hush" => hush(first)?,
+        "hush" => {
+            hush(first)?;
+            flood(rest.get(1).map_or("0", String::as_str), None)?;
+        }
         "stop-boot" => stop_boot()?,
         "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {

@@ -181,9 +181,8 @@ fn with_little_memory() {
 /// Neither a container that stops the console's output, nor more output than the console holds, keeps the machine on.
 #[test]
 fn a_console_that_is_stopped() {
-    let words = r#"b2c.run="pull:payload hush /dev/console" b2c.run="pull:payload echo after it"
-        b2c.run="--entrypoint /payload -v /dev/console:/console pull:payload hush /console"
-        b2c.run_post="pull:payload echo last""#;
+    let words = r#"b2c.run="pull:payload hush /dev/ttyS0 3000" b2c.run="pull:payload echo after it"
+        b2c.run="-v /dev/console:/console pull:payload hush /console" b2c.run_post="pull:payload echo last""#;
     let Some(seen) = boot("stopped_console", words) else { return };
     seen.over(0, POWER_DOWN);
     seen.in_order(&["after it", "last"]);

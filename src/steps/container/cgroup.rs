@@ -135,7 +135,7 @@ impl Drop for Cgroup {
             }
         }
         // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
-        let _ = remove::folders(&self.0);
+        let _ = remove::folders(&self.0).or_else(|_| remove::folders(&self.0));
     }
 }
 
@@ -159,6 +159,14 @@ pub fn kill(group: &Path) {
         if below.file_type().is_ok_and(|kind| kind.is_dir()) {
             kill(&below.path());
         }
+    }
+}
+
+/// Ends and removes the group that an earlier program of this very process has made, if it has.
+pub fn end_of_process() {
+    let name = [PREFIX, &std::process::id().to_string()].concat();
+    for parent in [CGROUPS, UNIFIED].iter().filter(|parent| is_v2(parent)) {
+        drop(Cgroup(Path::new(parent).join(&name)));
     }
 }
 

@@ -15,7 +15,8 @@ use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
-    fs, io, machine, mount, process, signal, socket, tty, Error, Result, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR,
+    fs, io, last_words, machine, mount, process, signal, socket, tty, Error, Result, EINVAL, ELOOP, ENOENT, ENOSYS,
+    ENOTDIR,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -64,6 +65,7 @@ pub struct Ends {
 /// The child: returns only when it fails, with its exit code. `joined`: it was
 /// made in its control group.
 pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+    last_words::clear_successor();
     // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
     // it holds (CVE-2016-9962).
     if let Err(error) = process::hide() {

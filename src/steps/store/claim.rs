@@ -60,8 +60,13 @@ impl Claim {
         self.remove()
     }
 
+    /// A second time where the first one failed: what is mounted inside then goes first, wherever it comes from.
     fn remove(&mut self) -> io::Result<()> {
-        let removed = remove::opened(self.parent.as_fd(), &self.name, self.dir.as_fd());
+        let remove = || remove::opened(self.parent.as_fd(), &self.name, self.dir.as_fd());
+        let removed = remove().or_else(|_| {
+            unmount_inside(self.dir.as_fd(), &self.path)?;
+            remove()
+        });
         self.is_ours = removed.is_err();
         Ok(removed?)
     }
@@ -130,11 +135,16 @@ fn end_left(
     dir: BorrowedFd<'_>,
     path: &Path,
 ) -> io::Result<()> {
-    // The root of a container whose `run` was killed, or a layer that was just being mounted; most have none.
+    unmount_inside(dir, path)?;
+    journal::recover(root, dir)?;
+    Ok(remove::opened(parent, name, dir)?)
+}
+
+/// The root of a container whose `run` was killed, or a layer that was just being mounted; most have none.
+fn unmount_inside(dir: BorrowedFd<'_>, path: &Path) -> sys::Result<()> {
     for inside in dir::names(dir)? {
         let at = path.join(OsStr::from_bytes(inside.as_bytes()));
         while layer::unmount(&at).is_ok() {}
     }
-    journal::recover(root, dir)?;
-    Ok(remove::opened(parent, name, dir)?)
+    Ok(())
 }
