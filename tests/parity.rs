@@ -50,7 +50,7 @@ fn ask_podman(names: &str) -> Result<(), String> {
     kept.extend(answers.normal()?);
     let told = answers.versions.iter().filter(|(name, _)| guest::TOLD.contains(&name.as_str()));
     let versions: Vec<String> = told.map(|(name, version)| format!("{name} {version}")).collect();
-    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.kernel))
+    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.updated.kernel))
         .map_err(|error| error.to_string())
 }
 
