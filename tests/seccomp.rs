@@ -1,6 +1,10 @@
 //! Filters of system calls: our programs against the profile's rules read one
 //! by one, against libseccomp's programs, and against the kernel's numbers.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 #[path = "../fuzz/common/seccomp.rs"]
 mod oracle;
 
@@ -28,8 +32,7 @@ fn numbers(abi: Abi) -> impl Iterator<Item = u32> {
 
 fn podmans() -> Option<(Vec<u8>, Value)> {
     let Ok(text) = std::fs::read(PODMANS) else {
-        eprintln!("skipped: no {PODMANS}");
-        return None;
+        skip!("no {PODMANS} (./dev setup brings it)");
     };
     let value = serde_json::from_slice(&text).unwrap();
     Some((text, value))
@@ -108,8 +111,7 @@ fn libseccomps(profile: &Value, capabilities: &[&str]) -> Option<Vec<Instruction
         command
     };
     if !cfg!(target_arch = "x86_64") || !python("import seccomp").status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no python3-seccomp, or no x86-64");
-        return None;
+        skip!("no python3-seccomp (./dev setup brings it), or no x86-64");
     }
     let mut child = python(LIBSECCOMP).spawn().unwrap();
     child.stdin.take().unwrap().write_all(json!([profile, capabilities]).to_string().as_bytes()).unwrap();

@@ -14,10 +14,7 @@ fn initramfs(lab: &Lab, name: &str, wanted: &[&str]) -> Option<PathBuf> {
     let wanted: Vec<String> = wanted.iter().map(|name| name.to_string()).collect();
     match modules::select(&lab.modules, Profile::Vm, &wanted) {
         Ok(set) => Some(lab.build(&format!("with-{name}"), |spec| spec.modules = Some(set))),
-        Err(why) => {
-            println!("skipped: {name}: {why}");
-            None
-        }
+        Err(why) => skip!("{name}: {why}"),
     }
 }
 
@@ -60,8 +57,7 @@ fn folder_of_the_host_by_virtiofs() {
     let Some(initramfs) = initramfs(&lab, "virtiofs", &["virtiofs"]) else { return };
     let (folder, socket) = (shared(&lab, "by-virtiofs"), lab.dir.join("virtiofs.sock"));
     let Some(_server) = servers::virtiofsd(&folder, &socket) else {
-        println!("skipped: there is no virtiofsd here, or no root to start it");
-        return;
+        skip!("there is no virtiofsd here (./dev setup brings it), or no root to start it");
     };
     read_and_write(&lab, "virtiofs", "", &folder, |machine| {
         machine.initrd = initramfs;
@@ -87,8 +83,7 @@ fn export_of_a_server_by_nfs() {
     let folder = shared(&lab, "by-nfs");
     let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &folder, versions));
     let [Some(newer), Some(older)] = &servers else {
-        println!("skipped: no ganesha.nfsd (./dev setup brings it), no /etc/mtab for it, or no root to start it");
-        return;
+        skip!("no ganesha.nfsd (./dev setup brings it), or no root to start it");
     };
     let share = |name: &str, source: &str, port: u16| {
         format!(
@@ -139,8 +134,7 @@ fn cache_on_disks_that_can_hold_images_and_that_cannot() {
     let Some(initramfs) = initramfs(&lab, "caches", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
     for (kind, holds) in [("btrfs", true), ("vfat", false)] {
         let Some(mkfs) = servers::find(&format!("mkfs.{kind}")) else {
-            println!("skipped: there is no mkfs.{kind} here (./dev setup brings it)");
-            continue;
+            skip!("there is no mkfs.{kind} here (./dev setup brings it)");
         };
         let disk = formatted(&lab, &format!("cache-{kind}"), &mkfs);
         let words = format!(
@@ -165,8 +159,7 @@ fn disks_in_several_formats() {
     let Some(initramfs) = initramfs(&lab, "formats", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
     let tools = ["mkfs.btrfs", "btrfs", "mkfs.vfat", "mcopy"].map(servers::find);
     let [Some(mkfs_btrfs), Some(btrfs), Some(mkfs_vfat), Some(mcopy)] = &tools else {
-        println!("skipped: there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
-        return;
+        skip!("there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
     };
     let restored = lab.dir.join("restored");
     std::fs::create_dir_all(&restored).unwrap();

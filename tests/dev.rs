@@ -1,0 +1,142 @@
+//! What `./dev test` counts and what it leaves as it was: the functions of dev.d/test.sh in a folder of their own, with
+//! a cargo that tells what the test wants.
+
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The test below that skips itself does so where this is set.
+const SKIP_ME: &str = "OCINIT_TEST_SKIP_ME";
+
+/// `./dev` as dev_test finds it, with a cargo that fails nothing and counts `TESTS`.
+const SCRIPT: &str = r#"
+set -euo pipefail
+ROOT=$PWD
+cargo() {
+    if [ "$1" = test ]; then eval "$TESTS"; fi
+}
+. "$SCRIPTS/common.sh"
+. "$SCRIPTS/test.sh"
+dev_test "$@"
+"#;
+
+/// A repository with one file.
+fn checkout() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("dev"), "#!/bin/sh\n").unwrap();
+    std::fs::write(dir.path().join(".gitignore"), "target\n").unwrap();
+    run(Command::new("chmod").args(["755", "dev"]).current_dir(&dir));
+    let commit = ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "a"];
+    for words in [&["init", "-q"][..], &["add", "."], &commit] {
+        run(Command::new("git").args(words).current_dir(&dir));
+    }
+    dir
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Whether `./dev test WORDS` passes where `cargo test` is `tests`, and what it says.
+fn dev_test(dir: &Path, tests: &str, words: &[&str]) -> (bool, String) {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev.d");
+    let mut command = Command::new("bash");
+    command.args(["-c", SCRIPT, "dev"]).args(words).current_dir(dir);
+    let Output { status, stdout, stderr } =
+        command.env("SCRIPTS", scripts).env("TESTS", tests).env_remove("OCINIT_NO_SKIP").output().unwrap();
+    let [text, errors] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    println!("{text}{errors}");
+    (status.success(), text)
+}
+
+const TWO: &str = r#"
+echo 'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured'
+echo 'test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured'
+printf 'host::a\tno root\nhost::b\tno root\nhost::b\tno root\nqemu::a\tno QEMU\nqemu::a\tno disk\n' >>"$OCINIT_SKIPS"
+"#;
+
+#[test]
+fn a_skipped_test_is_counted_as_skipped_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let (passed, text) = dev_test(dir.path(), TWO, &["a"]);
+    assert!(passed);
+    let closing = text.split("\nskipped:\n").nth(1).unwrap();
+    let lines: Vec<String> =
+        closing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ["1 ignored", "1 no QEMU", "1 no disk", "2 no root", "", "6 passed, 0 failed, 4 skipped"]);
+    // A run counts its own skips only.
+    let (_, text) = dev_test(dir.path(), "echo 'test result: ok. 5 passed; 0 failed; 0 ignored'", &["a"]);
+    assert!(text.ends_with("\n5 passed, 0 failed, 0 skipped\n"));
+    let (passed, text) =
+        dev_test(dir.path(), "echo 'test result: FAILED. 5 passed; 1 failed; 0 ignored'; false", &["a"]);
+    assert!(!passed && text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+}
+
+#[test]
+fn a_test_run_leaves_the_checkout_as_it_was() {
+    let good = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; ";
+    let dir = checkout();
+    let (passed, text) = dev_test(dir.path(), good, &[]);
+    assert!(passed && text.ends_with("\n6 passed, 0 failed, 0 skipped\n"));
+    let spoiled = |what: &str| {
+        let (passed, text) = dev_test(dir.path(), &[good, what].concat(), &[]);
+        assert!(!passed && text.contains("unchanged files: failed"), "{what}");
+        assert!(text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+    };
+    spoiled("echo >new");
+    spoiled("echo '# more' >>dev");
+    // What was changed before is no failure; a change of it is one.
+    assert!(dev_test(dir.path(), good, &[]).0);
+    spoiled("echo '# more' >>dev");
+    // A git that does not answer is no checkout that is clean.
+    std::fs::remove_file(dir.path().join(".git/HEAD")).unwrap();
+    spoiled("");
+    std::fs::remove_dir_all(dir.path().join(".git")).unwrap();
+    let (passed, text) = dev_test(dir.path(), good, &[]);
+    assert!(passed && text.contains("1 no git checkout: "));
+    assert!(text.ends_with("\n5 passed, 0 failed, 1 skipped\n"));
+}
+
+fn helper(tolerated: bool) -> Option<u32> {
+    if tolerated {
+        return Some(1);
+    }
+    skip!("of {} lines,\nas asked", 2)
+}
+
+/// Run by the next one.
+#[test]
+fn the_one_that_skips_itself() {
+    if std::env::var_os(SKIP_ME).is_none() {
+        assert_eq!(helper(true), Some(1));
+        return;
+    }
+    let Some(_) = helper(false) else { return };
+    panic!("a skip goes on");
+}
+
+#[test]
+fn skip_records_the_test_and_its_reason_and_fails_where_none_may() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("skips");
+    let this = |no_skip: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "the_one_that_skips_itself", "--test-threads", "2"]).env(SKIP_ME, "1");
+        let output = command.env("OCINIT_SKIPS", &file).env("OCINIT_NO_SKIP", no_skip).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let line = "dev::the_one_that_skips_itself\tof 2 lines, as asked\n";
+    for recorded in [line.to_string(), line.repeat(2)] {
+        assert!(this("").0);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), recorded);
+    }
+    let (passed, text) = this("1");
+    assert!(
+        !passed && text.contains("OCINIT_NO_SKIP is set, and the test cannot run: of 2 lines,\nas asked"),
+        "{text}"
+    );
+}
