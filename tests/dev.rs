@@ -1,11 +1,12 @@
 //! What `./dev test` counts and what it leaves as it was: the functions of dev.d/test.sh in a folder of their own, with
-//! a cargo that tells what the test wants.
+//! a cargo that tells what the test wants; and the report of sizes.
 
 #[macro_use]
 #[path = "parts/skip.rs"]
 mod skip;
 
-use std::path::Path;
+use ocinit::host::compress::{compress, Compression, Effort};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The test below that skips itself does so where this is set.
@@ -139,4 +140,47 @@ fn skip_records_the_test_and_its_reason_and_fails_where_none_may() {
         !passed && text.contains("OCINIT_NO_SKIP is set, and the test cannot run: of 2 lines,\nas asked"),
         "{text}"
     );
+}
+
+/// A release whose binary is the tests' own program, and a budget that it keeps.
+fn release(dir: &Path) -> (PathBuf, PathBuf) {
+    let (release, report) = (dir.join("release"), dir.join("report"));
+    [&release, &report].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    for name in ["ocinit", "ocinit.debug"] {
+        std::fs::copy(env!("CARGO_BIN_EXE_ocinit-payload"), release.join(name)).unwrap();
+    }
+    let packed = compress(b"an initramfs", Compression::Xz(Effort::Quick)).unwrap().0;
+    std::fs::write(release.join("initramfs.cpio.xz"), packed).unwrap();
+    std::fs::write(report.join("budget.toml"), "initramfs_xz_bytes = 1_000\n").unwrap();
+    (release, report)
+}
+
+#[test]
+fn the_report_of_sizes_is_updated_on_purpose_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (release, report) = release(dir.path());
+    let size = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit-host"));
+        command.arg("size").arg("--release").arg(&release).arg("--report").arg(&report).args(more);
+        command.current_dir(&dir).output().unwrap()
+    };
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = entries.collect();
+        names.sort();
+        names
+    };
+    let checked = size(&[]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("initramfs_xz_bytes"));
+    assert_eq!(names(&report), ["budget.toml"]);
+    assert_eq!(names(&dir.path().join("target/size-report")), ["latest.md", "size.json", "size.svg"]);
+    assert!(size(&["--write"]).status.success());
+    assert_eq!(names(&report), ["budget.toml", "latest.md", "size.json", "size.svg"]);
+    // Over it, a check fails and still changes nothing.
+    let before = std::fs::read(report.join("size.json")).unwrap();
+    std::fs::write(report.join("budget.toml"), "initramfs_xz_bytes = 1\n").unwrap();
+    std::fs::write(release.join("ocinit"), "smaller").unwrap();
+    assert!(!size(&[]).status.success());
+    assert_eq!(std::fs::read(report.join("size.json")).unwrap(), before);
 }

@@ -1,8 +1,10 @@
 //! `size`: what the release consists of, how that changed, and whether it is
 //! within its budget.
 //!
-//! size-report/ keeps latest.md, size.svg and size.json (of the last run),
-//! history.jsonl (a line a change of the source) and budget.toml (by hand).
+//! size-report/ keeps latest.md, size.svg and size.json (of the last run with
+//! `--write`), history.jsonl (a line a change of the source) and budget.toml (by
+//! hand). Without `--write` the same report is in target/: a check changes no
+//! file of the repository.
 
 mod draw;
 mod elf;
@@ -25,27 +27,29 @@ pub struct Figures {
 }
 
 /// Measures the release in `release` (ocinit, ocinit.debug, initramfs.cpio.xz),
-/// writes the report into `report`, and fails when something is over budget.
-pub fn run(release: &Path, report: &Path) -> Result<(), String> {
+/// writes the report into `into`, and fails when something is over the budget of `report`.
+pub fn run(release: &Path, report: &Path, into: &Path) -> Result<(), String> {
     let stripped = read(&release.join("ocinit"))?;
     let binary = elf::read(&read(&release.join("ocinit.debug"))?)?;
     let crates = elf::by_crate(&binary.symbols);
     let budget = parse_budget(&text(&report.join("budget.toml"))?)?;
     let mut totals = totals(&stripped, read(&release.join("initramfs.cpio.xz"))?)?;
     let figures = Figures { totals: totals.clone(), budget };
-    write(&report.join("latest.md"), &page::write(&figures, &binary, &crates))?;
-    write(&report.join("size.svg"), &draw::draw(&crates, &binary.symbols, unnamed_bytes(&binary)))?;
+    std::fs::create_dir_all(into).map_err(|error| format!("{}: {error}", into.display()))?;
+    write(&into.join("latest.md"), &page::write(&figures, &binary, &crates))?;
+    write(&into.join("size.svg"), &draw::draw(&crates, &binary.symbols, unnamed_bytes(&binary)))?;
     totals.extend(crates.iter().map(|(name, share)| (crate_key(name), share.total())));
-    write(&report.join("size.json"), &(to_json(&totals)? + "\n"))?;
+    write(&into.join("size.json"), &(to_json(&totals)? + "\n"))?;
     if let Some((tree, subject)) = change() {
         let path = report.join("history.jsonl");
         let old = if path.exists() { text(&path)? } else { String::new() };
-        write(&path, &with_line(&old, &tree, &subject, &figures.totals))?;
+        write(&into.join("history.jsonl"), &with_line(&old, &tree, &subject, &figures.totals))?;
     }
     let over = over_budget(&totals, &figures.budget);
     for (name, bytes) in &figures.totals {
         println!("{:>9}  {name}", grouped(*bytes));
     }
+    println!("written: {}", into.display());
     if over.is_empty() {
         return Ok(());
     }
