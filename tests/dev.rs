@@ -1,5 +1,5 @@
 //! What `./dev test` counts and what it leaves as it was: the functions of dev.d/test.sh in a folder of their own, with
-//! a cargo that tells what the test wants; and the report of sizes.
+//! a cargo that tells what the test wants; the report of sizes; and what setup installs.
 
 #[macro_use]
 #[path = "parts/skip.rs"]
@@ -183,4 +183,49 @@ fn the_report_of_sizes_is_updated_on_purpose_only() {
     std::fs::write(release.join("ocinit"), "smaller").unwrap();
     assert!(!size(&[]).status.success());
     assert_eq!(std::fs::read(report.join("size.json")).unwrap(), before);
+}
+
+/// dev.d/setup.sh with an apt of a release whose libraries have other versions in their names.
+const SETUP: &str = r#"
+set -euo pipefail
+ROOT=$PWD
+. "$SCRIPTS/common.sh"
+. "$SCRIPTS/setup.sh"
+apt-cache() {
+    [ "$*" = "show --no-all-versions a b" ] || return 1
+    printf 'Package: a\nPre-Depends: libc6 (>= 2.34), init\n'
+    printf 'Depends: libssl9t64 (>= 9), libnew77:any | libold1, adduser, zlib2g\nSuggests: libmore5\n'
+    printf '\nPackage: b\nDepends: a, libntirpc9.1\n'
+}
+dpkg-query() { printf 'ii  libc6\nrc  libnew77\nii  zlib2g\n'; }
+fetch_packages() { echo "fetched ${*:2}"; }
+install_packages() { echo "installed $*"; }
+ldd() { echo "$LDD"; }
+eval "$1"
+"#;
+
+fn setup(command: &str, ldd: &str) -> String {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("dev.d");
+    let mut bash = Command::new("bash");
+    bash.args(["-c", SETUP, "dev", command]).env("SCRIPTS", scripts).env("LDD", ldd);
+    let output = bash.output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn setup_knows_no_librarys_version() {
+    // A package for compiling against is called after none of its versions but libc's, which is everywhere the same.
+    let names = setup(r#"printf '%s\n' ${PACKAGES[@]} ${UNPACKED[@]} ${OPTIONAL[@]} ${BENCH_PULL[@]}"#, "");
+    let is_versioned = |name: &&str| {
+        let is_library = name.starts_with("lib") || name.starts_with("zlib");
+        is_library && name.contains(|c: char| c.is_ascii_digit()) && !name.ends_with("-dev")
+    };
+    assert!(names.lines().count() > 30, "{names}");
+    assert_eq!(names.lines().filter(is_versioned).collect::<Vec<_>>(), Vec::<&str>::new());
+    let fetched = "fetched a b\ninstalled libnew77 libntirpc9.1 libssl9t64\n";
+    assert_eq!(setup("unpack_tool no-such-program a b", ""), fetched);
+    assert_eq!(setup("unpack_tool sh a b", "libc.so.6 => /lib/libc.so.6"), "");
+    // What was unpacked before a release upgrade.
+    assert_eq!(setup("unpack_tool sh a b", "libssl.so.8 => not found"), fetched);
 }

@@ -96,7 +96,8 @@ fn free() -> SocketAddr {
 /// A program in PATH, else where `./dev setup` unpacks what it does not install, or where Debian hides it.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
+    let unpacked =
+        ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
     let hidden = ["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"].map(PathBuf::from);
     let folders = std::env::split_paths(&path).chain(unpacked).chain(hidden);
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
