@@ -4,15 +4,21 @@
 use crate::cache::with_disk;
 use crate::lab::{lab, Lab, POWER_DOWN};
 use crate::parts::servers;
+use ocinit::host::kernel;
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::qemu::Machine;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The usual initramfs with these modules, for which the kernel has them all; told where it does not.
+/// The usual initramfs with these modules, for which the kernel has them all.
 fn initramfs(lab: &Lab, name: &str, wanted: &[&str]) -> Option<PathBuf> {
+    initramfs_of(lab, &lab.modules, name, wanted)
+}
+
+/// The same for another kernel.
+fn initramfs_of(lab: &Lab, folder: &Path, name: &str, wanted: &[&str]) -> Option<PathBuf> {
     let wanted: Vec<String> = wanted.iter().map(|name| name.to_string()).collect();
-    match modules::select(&lab.modules, Profile::Vm, &wanted) {
+    match modules::select(folder, Profile::Vm, &wanted) {
         Ok(set) => Some(lab.build(&format!("with-{name}"), |spec| spec.modules = Some(set))),
         Err(why) => skip!("{name}: {why}"),
     }
@@ -39,12 +45,19 @@ fn read_and_write(lab: &Lab, kind: &str, options: &str, folder: &Path, change: i
     assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
 }
 
+/// Debian's cloud kernel has no 9p.
 #[test]
 fn folder_of_the_host_by_9p() {
     let Some(lab) = lab() else { return };
-    let Some(initramfs) = initramfs(&lab, "9p", &["9p", "9pnet_virtio"]) else { return };
+    let kernel = match kernel::debian_general(Path::new("target/kernel")) {
+        Ok(kernel) => kernel,
+        Err(why) => skip!("no kernel that has 9p: {why}"),
+    };
+    let modules = kernel.modules.as_deref().expect("Debian's kernel has modules");
+    let Some(initramfs) = initramfs_of(&lab, modules, "9p", &["9p", "9pnet_virtio"]) else { return };
     let folder = shared(&lab, "by-9p");
     read_and_write(&lab, "9p", "trans=virtio|version=9p2000.L", &folder, |machine| {
+        machine.kernel = kernel.image.clone();
         machine.initrd = initramfs;
         let device = format!("local,path={},mount_tag=tag,security_model=none", folder.display());
         machine.extra.extend(["-virtfs".into(), device]);
