@@ -50,7 +50,8 @@ fn dev_test(dir: &Path, tests: &str, words: &[&str]) -> (bool, String) {
     let Output { status, stdout, stderr } =
         command.env("SCRIPTS", scripts).env("TESTS", tests).env_remove("OCINIT_NO_SKIP").output().unwrap();
     let [text, errors] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    println!("{text}{errors}");
+    // Indented: the lines of counts are none of the run that this test is a part of.
+    [&text, &errors].iter().flat_map(|text| text.lines()).for_each(|line| println!("  {line}"));
     (status.success(), text)
 }
 
