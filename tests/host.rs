@@ -1,6 +1,10 @@
 //! The command line on a host, as root, against Debian's registry and folders:
 //! the same code as at boot, so tests reach the real path without a machine.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "host/archives.rs"]
@@ -59,12 +63,11 @@ struct Ended {
 }
 
 impl Host {
-    /// `None`, with a line: containers take root.
+    /// Containers take root.
     fn new(name: &str) -> Option<Host> {
         // SAFETY: takes nothing, cannot fail.
         if unsafe { libc::geteuid() } != 0 {
-            println!("skipped: this takes root");
-            return None;
+            skip!("this takes root");
         }
         Some(Host { dir: parts::scratch(&format!("host-{name}")), payload: parts::payload() })
     }

@@ -2,6 +2,10 @@
 //! fault on demand. Real registries are in tests/registries.rs, tests/host.rs
 //! and tests/qemu. At the end, a table tells how the scenarios went.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "registry/all_faults.rs"]

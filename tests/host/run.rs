@@ -222,8 +222,7 @@ fn terminals() {
         format!("{} run --store {} -ti {image} fds", env!("CARGO_BIN_EXE_ocinit"), host.store().to_string_lossy());
     let script = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
     let Ok(output) = script else {
-        println!("skipped: there is no script here");
-        return;
+        skip!("there is no script(1) here");
     };
     let ended = Ended::new(&output);
     // script(1) may hand on the end of its own input, and the terminal echoes that.

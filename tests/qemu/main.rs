@@ -4,6 +4,10 @@
 //! The release of `./dev build` is what boots. Timing decides nothing here but
 //! the limit that ends a guest which hangs; it is only told, at the end.
 
+#[macro_use]
+#[path = "../parts/skip.rs"]
+mod skip;
+
 #[path = "../parts/mod.rs"]
 mod parts;
 
