@@ -362,6 +362,9 @@ pub fn hostname(value: &str) -> Result<String, Error> {
 }
 
 fn unknown(key: &str) -> String {
+    // Behind the name may be a value that was meant: `b2c.minio:…`.
+    let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
+    let key = key.split(name).next().unwrap_or_default();
     match nearest(TABLE.iter().map(|row| row.name), key) {
         Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
         None => [key, " is no option"].concat(),
@@ -412,6 +415,42 @@ mod tests {
         assert_eq!((hosts("docker.io"), hosts("quay.io")), (vec!["m"], vec!["n"]));
         let [VerifyKey::File(path), VerifyKey::Keys(keys)] = config.verify_keys.as_slice() else { panic!() };
         assert_eq!((path.as_str(), keys[0].bytes[31]), ("/etc/cosign.pub", 31));
+    }
+
+    /// What holds a secret, well and badly spelled: neither an error nor a warning has it.
+    #[test]
+    fn no_option_tells_a_secret() {
+        for line in [
+            "b2c.minio=a,http://h,key,SECRET",
+            "b2c.minio:a,http://h,key,SECRET",
+            "b2c.mini0=a,http://h,key,SECRET",
+            "b2c.extra_args_url=http://u:SECRET@h/x",
+            "b2c.extra_arg_url:http://u:SECRET@h/x",
+            "b2c.proxy=http=http://u:SECRET@h:x",
+            "b2c.proxy=http=https://u:SECRET@h:1",
+            "b2c.proxy=http://u:SECRET@h:1",
+            "b2c.proxy:http=http://u:SECRET@h:1",
+            "b2c.registry_mirror=docker.io=http://u:SECRET@m",
+            "b2c.registry_mirror=http://u:SECRET@m",
+            "b2c.registry_mirrors=docker.io=http://u:SECRET@m",
+            "b2c.volume=v,fscrypt_key=SECRET",
+            "b2c.volume=v,fscrypt_keys=SECRET",
+            "b2c.volume=v,encrypt_key=SECRET,filesystem=none",
+            "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET,option=x",
+            "b2c.filesystem=c,opts=password=SECRET",
+            "b2c.verify_key=SECRETSECRET",
+            "b2c.run=\"--creds=u:SECRET --nope img\"",
+            "b2c.run=\"-creds=u:SECRET img\"",
+            "b2c.run=\"docker://u:SECRET@h/img\"",
+            "b2c.service=\"--layer=http://u:SECRET@h/x#0 img\"",
+        ] {
+            let told = match read(&[line]) {
+                Ok(config) => config.warnings.join("\n"),
+                Err(error) => error.0,
+            };
+            let told = super::super::scrub::clean(&told);
+            assert!(!told.contains("SECRET") && !told.is_empty(), "{line}: {told}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
     let file = File::open(path).map_err(|error| fail(&io_text(&error)))?;
     file.take(LENGTH_MAX).read_to_end(&mut line).map_err(|error| fail(&io_text(&error)))?;
     cmdline::parse(&line).map_err(|quote| {
-        fail(&["a double quote that nothing closes: ", &flags::shown(&quote.0)].concat())
+        fail(&["a double quote that nothing closes: ", &flags::shown_option(&quote.0)].concat())
             .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
     })
 }
