@@ -19,6 +19,8 @@ mod hostile;
 mod layers;
 #[path = "host/mounts.rs"]
 mod mounts;
+#[path = "host/named_files.rs"]
+mod named_files;
 #[path = "host/namespaces.rs"]
 mod namespaces;
 #[path = "host/rights.rs"]

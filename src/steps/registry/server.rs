@@ -354,7 +354,7 @@ fn explain(error: http::Error) -> Error {
         Kind::Proxy(status) => status >= 500,
         // Nobody will tell us of one.
         Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
-        Kind::Request => return Error::refused(&error.text),
+        Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };
     Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
