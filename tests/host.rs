@@ -17,6 +17,8 @@ mod extra;
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/many.rs"]
+mod many;
 #[path = "host/mounts.rs"]
 mod mounts;
 #[path = "host/named_files.rs"]

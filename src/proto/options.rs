@@ -8,6 +8,7 @@ use super::nearest::nearest;
 use super::proxy::Proxies;
 use super::shutdown;
 use super::volume::{self, FileSystem, Volume};
+use std::collections::BTreeSet;
 
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,7 @@ impl Config {
                 config.apply_repeated(word)?;
             }
         }
+        Proxies::parse(&config.proxy).map_err(|error| wrong("b2c.proxy", error.text()))?;
         config.check_names()?;
         for (name, text) in [("b2c.shutdown_cmd", &config.shutdown_cmd), ("b2c.reboot_cmd", &config.reboot_cmd)] {
             shutdown::parse(text, &|_| None).map_err(|error| wrong(name, &error.text()))?;
@@ -208,7 +210,7 @@ impl Config {
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
                 self.proxy.push(value);
-                return Proxies::parse(&self.proxy).map(drop).map_err(|error| wrong(&word.key, error.text()));
+                return Ok(());
             }
             "b2c.registry_mirror" => {
                 return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
@@ -236,7 +238,8 @@ impl Config {
 
     /// Names of file systems that are used and not given.
     fn check_names(&mut self) -> Result<(), Error> {
-        let unknown = |name: &str| self.filesystems.iter().all(|filesystem| filesystem.name != name);
+        let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
+        let unknown = |name: &str| !known.contains(name);
         for volume in &self.volumes {
             if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
                 return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));

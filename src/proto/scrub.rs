@@ -70,13 +70,16 @@ fn userinfo(url: &str) -> Option<usize> {
 /// line or turn its letters around.
 pub fn clean(text: &str) -> String {
     let cleaned: String = text.chars().map(|c| if is_unseen(c) { '?' } else { c }).collect();
-    let mut shown = urls(&cleaned);
+    let shown = urls(&cleaned);
     let length = shown.len();
-    if length > TEXT_MAX {
-        shown.truncate((0..=TEXT_MAX).rev().find(|at| shown.is_char_boundary(*at)).unwrap_or_default());
-        shown.push_str(&["... (", &length.to_string(), " bytes)"].concat());
+    if length <= TEXT_MAX {
+        return shown;
     }
-    shown
+    // The reason stands at the end.
+    let boundary = |from: usize| (from..length).find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
+    let (start, end) = (boundary(TEXT_MAX / 2), boundary(length - TEXT_MAX / 2));
+    let part = |range: core::ops::Range<usize>| shown.get(range).unwrap_or_default();
+    [part(0..start), " ... (", &length.to_string(), " bytes) ... ", part(end..length)].concat()
 }
 
 /// Controls, and what Unicode calls format characters (Cf) and separators of lines and paragraphs (Zl, Zp).
@@ -162,8 +165,9 @@ mod tests {
 
     #[test]
     fn a_text_without_an_end_is_cut() {
-        let long = clean(&"ä".repeat(1 << 20));
-        assert!(long.len() < TEXT_MAX + 32 && long.ends_with("ä... (2097152 bytes)"), "{}", long.len());
+        let long = clean(&["x", &"ä".repeat(1 << 20), ": why"].concat());
+        assert!(long.len() < TEXT_MAX + 40 && long.contains("ä ... (2097158 bytes) ... ä"), "{}", long.len());
+        assert!(long.starts_with("xää") && long.ends_with("ää: why"));
         assert_eq!(clean(&"x".repeat(TEXT_MAX)).len(), TEXT_MAX);
     }
 }
