@@ -23,7 +23,7 @@ use self::mounts::Place;
 use self::ops::Op;
 use self::plan::Parts;
 use self::relay::{Ended, Running, Signals};
-use self::trouble::{Stage, Trouble};
+use self::trouble::{too_long, Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
@@ -31,12 +31,11 @@ use super::volumes::Volumes;
 use crate::proto::flags::asked::{Mount, Namespace};
 use crate::proto::flags::Container;
 use crate::proto::process::{merge, Environment};
-use crate::proto::reference::Reference;
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
 use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, E2BIG, EACCES, ENOENT, EPERM};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -261,7 +260,7 @@ fn spawn(
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let pid = clone(plan, &ends).map_err(fail)?;
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, &line.image, around.report) {
+    if let Some((trouble, code)) = troubles(report_in, plan, line, around.report) {
         // It ends by itself; its number is free only when it was waited for.
         let _ = sysprocess::wait(pid);
         return match code {
@@ -357,7 +356,7 @@ fn exit(ended: Ended, own_processes: bool) -> Exit {
 
 /// Reads what the child tells until exec closes the pipe. A trouble that ends
 /// it comes with an exit code where that is the container's, not ours.
-fn troubles(pipe: OwnedFd, plan: &Plan, image: &Reference, report: &Report) -> Option<(Failure, Option<i32>)> {
+fn troubles(pipe: OwnedFd, plan: &Plan, line: &Container, report: &Report) -> Option<(Failure, Option<i32>)> {
     let mut pipe = File::from(pipe);
     let mut bytes = [0; Trouble::LENGTH];
     while pipe.read_exact(&mut bytes).is_ok() {
@@ -374,35 +373,15 @@ fn troubles(pipe: OwnedFd, plan: &Plan, image: &Reference, report: &Report) -> O
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
             (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, image)), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &line.image)), Some(NOT_TO_BE_RUN)),
             (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
-            (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Exec | Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
             (_, EPERM) => (failure.hint("containers take root"), None),
             _ => (failure, None),
         });
     }
     None
-}
-
-/// Why exec(2) takes no more, which is the kernel's to say: its limits depend on those of the stack and on pages.
-fn too_long(plan: &Plan, image: &Reference) -> String {
-    let size = |texts: &[CString]| texts.iter().map(|text| text.as_bytes().len() + 1).sum::<usize>().to_string();
-    let count = |texts: &[CString]| texts.len().to_string();
-    [
-        &image.shown(),
-        ": its environment and the line's have ",
-        &size(&plan.env),
-        " bytes in ",
-        &count(&plan.env),
-        " variables, its arguments ",
-        &size(&plan.arguments),
-        " in ",
-        &count(&plan.arguments),
-        ": most kernels take 2 MiB in all, and 128 KiB each",
-    ]
-    .concat()
 }
 
 /// Whether it is about the folder of the image's, which was to be made.

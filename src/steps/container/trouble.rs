@@ -1,6 +1,9 @@
 //! What goes wrong between clone and exec, on its way from the child to us.
 
+use super::inside::Plan;
+use crate::proto::reference::Reference;
 use crate::sys::Error;
+use std::ffi::CString;
 
 /// Where the child was when something failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,4 +88,23 @@ impl Trouble {
             skipped: skipped != 0,
         })
     }
+}
+
+/// Why exec(2) takes no more, which is the kernel's to say: its limits depend on those of the stack and on pages.
+pub fn too_long(plan: &Plan, image: &Reference) -> String {
+    let size = |texts: &[CString]| texts.iter().map(|text| text.as_bytes().len() + 1).sum::<usize>().to_string();
+    let count = |texts: &[CString]| texts.len().to_string();
+    [
+        &image.shown(),
+        ": its environment and the line's have ",
+        &size(&plan.env),
+        " bytes in ",
+        &count(&plan.env),
+        " variables, its arguments ",
+        &size(&plan.arguments),
+        " in ",
+        &count(&plan.arguments),
+        ": most kernels take 2 MiB in all, and 128 KiB each",
+    ]
+    .concat()
 }
