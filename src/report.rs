@@ -1,5 +1,6 @@
 //! What the console says: step lines, warnings, failures, sections.
 
+use crate::proto::scrub::clean;
 use crate::sys::io::{self, Poll};
 use crate::sys::{machine, tty, EAGAIN, EINTR, STDERR};
 use std::fmt::Display;
@@ -149,12 +150,6 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
 /// has the device, can stop it (tcflow(3)).
 pub fn resume_console() {
     tty::resume(STDERR);
-}
-
-/// What a stranger wrote (a header, a file name) must not move the cursor or
-/// forge a line.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -25,8 +25,12 @@ mod foreign;
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/many.rs"]
+mod many;
 #[path = "host/mounts.rs"]
 mod mounts;
+#[path = "host/named_files.rs"]
+mod named_files;
 #[path = "host/namespaces.rs"]
 mod namespaces;
 #[path = "host/rights.rs"]

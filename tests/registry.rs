@@ -18,6 +18,8 @@ mod cases;
 mod numbers;
 #[path = "registry/secrets.rs"]
 mod secrets;
+#[path = "registry/surroundings.rs"]
+mod surroundings;
 
 use ocinit::host::image::{self, Entry};
 use ocinit::proto::flags;

@@ -13,6 +13,7 @@ mod ops;
 pub mod own_program;
 mod place;
 mod plan;
+mod reasons;
 mod relay;
 mod resources;
 mod rights;
@@ -21,10 +22,9 @@ mod trouble;
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
-use self::ops::Op;
 use self::plan::Parts;
+use self::reasons::{troubles, NOT_TO_BE_RUN};
 use self::relay::{Child, Ended, Running, Signals};
-use self::trouble::{Stage, Trouble};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
@@ -35,10 +35,9 @@ use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{io as sysio, io_text, mount, signal, Error, EACCES, ELOOP, ENOENT, EPERM};
+use crate::sys::{io as sysio, io_text, mount, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -264,7 +263,7 @@ fn spawn(
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
+    if let Some((trouble, code)) = troubles(report_in, plan, line, around.report) {
         return match code {
             None => Err(trouble),
             Some(code) => {
@@ -318,8 +317,6 @@ pub fn stop_timeout_ms(line: &Container) -> u64 {
     u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
 }
 
-/// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
-const NOT_TO_BE_RUN: i32 = 126;
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
@@ -363,73 +360,4 @@ pub fn end_of_process() {
         drop(Child::new(pid));
     }
     cgroup::end_of_process();
-}
-
-/// Reads what the child tells until exec closes the pipe. A trouble that ends
-/// it comes with an exit code where that is the container's, not ours.
-fn troubles(pipe: OwnedFd, plan: &Plan, report: &Report) -> Option<(Failure, Option<i32>)> {
-    let mut pipe = File::from(pipe);
-    let mut bytes = [0; Trouble::LENGTH];
-    while pipe.read_exact(&mut bytes).is_ok() {
-        let Some(trouble) = Trouble::parse(bytes) else { continue };
-        let error = Error::new("", trouble.errno).to_string();
-        let why = error.trim_start_matches([':', ' ']);
-        if trouble.skipped {
-            report.warn("container", format_args!("left out: {}: {why}", object(trouble, plan)));
-            continue;
-        }
-        let failure = Failure::new("container", [&object(trouble, plan), ": ", why].concat());
-        return Some(match (trouble.stage, trouble.errno) {
-            (Stage::Exec, ENOENT) => {
-                (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
-            }
-            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, ELOOP) => {
-                (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
-            }
-            (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
-            (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::Op, ELOOP) => (failure.hint("a symbolic link of the image leads there"), None),
-            (_, EPERM) => (failure.hint("containers take root"), None),
-            _ => (failure, None),
-        });
-    }
-    None
-}
-
-/// Whether it is about the folder of the image's, which was to be made.
-fn is_working_dir(trouble: Trouble, plan: &Plan) -> bool {
-    matches!(plan.ops.get(usize::from(trouble.index)), Some(Op::OwnFolder { .. }))
-}
-
-/// What a trouble is about, in words.
-fn object(trouble: Trouble, plan: &Plan) -> String {
-    let text = |text: &CStr| text.to_string_lossy().into_owned();
-    match trouble.stage {
-        Stage::Session => "session".into(),
-        Stage::Namespace => "another's namespace".into(),
-        Stage::Cgroup => "control group".into(),
-        Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
-        Stage::Loopback => "loopback interface".into(),
-        Stage::Propagation => "mount namespace".into(),
-        Stage::Root => ["root ", &text(&plan.root)].concat(),
-        Stage::Op => {
-            let path = plan.ops.get(usize::from(trouble.index)).map(|op| text(op.path()));
-            path.map_or("mount".into(), |path| ["/", path.trim_start_matches('/')].concat())
-        }
-        Stage::Pivot => "pivot_root".into(),
-        Stage::Terminal => "standard streams".into(),
-        Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
-        Stage::Keyring => "session keyring".into(),
-        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
-            ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
-        }),
-        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
-        Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
-        Stage::Capabilities => "capabilities".into(),
-        Stage::Seccomp => "filter of system calls".into(),
-        Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
-    }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 pub use libc::{
-    EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG,
-    ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, EROFS,
-    ETIMEDOUT, EXDEV,
+    E2BIG, EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP,
+    ENAMETOOLONG, ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT,
+    EROFS, ETIMEDOUT, EXDEV,
 };
 
 pub mod bpf;
@@ -104,6 +104,7 @@ fn errno_text(errno: i32) -> Option<&'static str> {
         libc::EBADF => "bad file descriptor",
         libc::EAGAIN => "resource temporarily unavailable",
         libc::ENOMEM => "out of memory",
+        libc::E2BIG => "argument list too long",
         libc::EACCES => "permission denied",
         libc::EBUSY => "device or resource busy",
         libc::EEXIST => "file exists",

@@ -30,12 +30,12 @@ fn finding(source: &Source, line: usize, text: &str) -> String {
     format!("{}:{line}: {text}", source.path)
 }
 
-/// proto imports proto, sys imports sys, steps import proto, sys, report and steps.
+/// proto imports proto, sys imports sys, report both, and steps all of them.
 pub fn layers(source: &Source) -> Vec<String> {
     let allowed: &[&str] = match source.layer() {
         "proto" => &["proto"],
         "sys" => &["sys"],
-        "report" => &["report", "sys"],
+        "report" => &["proto", "report", "sys"],
         "steps" => &["proto", "sys", "report", "steps"],
         _ => return Vec::new(),
     };

@@ -10,10 +10,10 @@ use crate::proto::flags::asked::{self, Seccomp};
 use crate::proto::passwd::Identity;
 use crate::proto::seccomp::{self, Machine};
 use crate::report::{Failure, Outcome};
-use crate::sys::{bpf, capabilities, fs as sysfs, io_text, mount, process, Error, Result, ENODEV, ENOENT, ENOTDIR};
+use crate::steps::regular;
+use crate::sys::{bpf, capabilities, fs as sysfs, mount, process, Error, Result, ENODEV, ENOENT, ENOTDIR};
 use std::ffi::CStr;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -80,13 +80,7 @@ fn failure(profile: &str, why: &str) -> Failure {
 }
 
 fn profile(path: &str) -> Outcome<Vec<u8>> {
-    let file = File::open(path).map_err(|error| failure(path, &io_text(&error)))?;
-    let mut bytes = Vec::new();
-    let read = file.take(PROFILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| failure(path, &io_text(&error)))?;
-    match read as u64 > PROFILE_MAX {
-        true => Err(failure(path, "larger than 1 MiB")),
-        false => Ok(bytes),
-    }
+    regular::read(Path::new(path), PROFILE_MAX).map_err(|why| failure(path, &why))
 }
 
 fn machine(sets: &Sets) -> Machine {
