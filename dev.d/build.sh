@@ -98,6 +98,9 @@ build_small() {
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
+        # src/sys/p256.rs, in the place of a table of 150 KB.
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base_vartime
         # cargo names what lies below this folder from here.
         "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )

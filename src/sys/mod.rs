@@ -19,6 +19,8 @@ pub mod last_words;
 pub mod loopdev;
 pub mod machine;
 pub mod mount;
+#[cfg(target_arch = "x86_64")]
+mod p256;
 pub mod process;
 pub mod signal;
 pub mod socket;
