@@ -158,4 +158,27 @@ mod tests {
         assert_eq!(left, ["kept", "kept-too"]);
         assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: no name of a volume");
     }
+
+    /// A file system of a lab's has names of its own, and may be another machine's.
+    #[test]
+    fn hidden_directories_of_a_lab_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("volumes");
+        fs::create_dir_all(folder.join(".config/kept")).unwrap();
+        fs::create_dir_all(folder.join(".ocinit/config/kept")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("link")).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        let resolver = Resolver::default();
+        let volumes =
+            Volumes { folder: folder.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
+        let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
+        assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
+        assert_eq!(told("link"), "link: is a symbolic link, which is not followed");
+        assert_eq!(told("file"), "file: is no directory");
+        assert!(folder.join(".ocinit/config/kept").exists());
+        // What a process has left that was killed is ours.
+        fs::write(folder.join(".ocinit/ocinit-store"), "1\n").unwrap();
+        assert!(volumes.filled("config", &mut |_| Ok(())).unwrap().is_dir());
+        assert!(folder.join(".config/kept").exists() && !folder.join(".ocinit").exists());
+    }
 }

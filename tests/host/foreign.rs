@@ -245,6 +245,30 @@ fn names_that_lead_elsewhere_are_not_followed() {
     assert_eq!((host.left(), snapshot(&elsewhere)), (vec![], before));
 }
 
+/// What is mounted in the place of something left, or below it, is not emptied.
+#[test]
+fn mounts_are_not_crossed() {
+    let Some(host) = Host::new("crossed") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    let places = ["containers/9", "tmp/8/upper/deep"].map(|place| host.store().join(place));
+    for place in &places {
+        std::fs::create_dir_all(place).unwrap();
+        assert!(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(place).status().unwrap().success());
+        std::fs::write(place.join("kept"), "").unwrap();
+    }
+    let ended = host.ocinit(&["run", &image, "exit", "0"]);
+    let kept = places.iter().filter(|place| place.join("kept").exists()).count();
+    for place in &places {
+        assert!(Command::new("umount").arg(place).status().unwrap().success());
+    }
+    assert_eq!((ended.code, kept), (0, 2), "{}", ended.err);
+    assert!(ended.err.contains("containers/9: '9' is a mount point; it stays"), "{}", ended.err);
+    assert!(ended.err.contains("tmp/8: device or resource busy; it stays"), "{}", ended.err);
+    assert_eq!(host.ocinit(&["run", &image, "exit", "0"]).code, 0);
+    assert_eq!(host.left(), Vec::<String>::new());
+}
+
 /// Where descriptors run out, a command says so, and makes no directories without end.
 #[test]
 fn without_descriptors_it_ends_and_says_so() {

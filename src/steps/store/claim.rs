@@ -138,3 +138,46 @@ fn end_left(
     journal::recover(root, dir)?;
     Ok(remove::opened(parent, name, dir)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn claim(parent: &Path) -> Claim {
+        Claim::new(dir::at(parent).unwrap(), parent).unwrap()
+    }
+
+    #[test]
+    fn what_was_given_back_is_not_removed_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = claim(parent.path());
+        fs::create_dir_all(first.join("upper/deep")).unwrap();
+        let path = first.to_path_buf();
+        // Somebody looks at it in the moment before it goes.
+        let seen = dir::open(first.parent.as_fd(), c"0").unwrap();
+        first.end().unwrap();
+        assert!(!path.exists());
+        // What has its number now, and is still empty, is another's: by the name, and by what was seen before.
+        let second = claim(parent.path());
+        assert_eq!(&*second, path);
+        assert_eq!(sysfs::try_lock_exclusive(seen.as_fd()), Ok(true));
+        assert!(left(second.parent.as_fd(), c"0").is_err_and(|error| error.errno == EAGAIN));
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn numbers_that_are_taken_are_passed_over_and_other_errors_are_told() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("0"), "").unwrap();
+        let first = claim(parent.path());
+        assert_eq!(first.file_name().unwrap(), "1");
+        assert_eq!(claim(parent.path()).file_name().unwrap(), "2");
+        let gone = dir::at(parent.path()).unwrap();
+        drop(first);
+        parent.close().unwrap();
+        assert_eq!(Claim::new(gone, Path::new("gone")).err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
+}
