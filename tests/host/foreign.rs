@@ -232,7 +232,7 @@ fn names_that_lead_elsewhere_are_not_followed() {
     std::fs::remove_file(&layer).unwrap();
     symlink(&elsewhere, store("volumes/x")).unwrap();
     let ended = host.ocinit(&["run", "-v", "x:/w", &image, "write", "/w/file", "changed"]);
-    assert!(ended.code == 125 && ended.err.contains("x: is a symbolic link"), "{}", ended.err);
+    assert!(ended.code == 125 && ended.err.contains("x: 'x' is a symbolic link"), "{}", ended.err);
     // A lab's own mount in a volume's place is its own affair.
     std::fs::create_dir(store("volumes/mounted")).unwrap();
     let mounted = store("volumes/mounted");

@@ -102,7 +102,8 @@ fn content(disk: &Path) -> String {
     std::fs::create_dir(&dumped).unwrap();
     let command = format!("rdump / {}", dumped.display());
     assert!(Command::new("debugfs").arg("-R").arg(command).arg(disk).status().expect("debugfs").success());
-    let list = r#"find . -mindepth 1 -path ./ocinit -prune -o -printf '%P %y %m %U:%G %T@ %l\n' | sort
+    let list = r#"find . -mindepth 1 -path ./ocinit -prune -o \( -type l -printf '%P %y %U:%G %l\n' \
+        -o -printf '%P %y %m %U:%G %T@\n' \) | sort
         find . -path ./ocinit -prune -o -type f -print | sort | xargs sha256sum"#;
     let listed = Command::new("sh").arg("-c").arg(list).current_dir(&dumped).output().unwrap();
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
@@ -132,12 +133,15 @@ fn somebodys(name: &str, more: impl FnOnce(&Path)) -> Option<PathBuf> {
 fn a_disk_keeps_what_somebody_else_has_on_it() {
     let Some(disk) = somebodys("somebodys", |_| ()) else { return };
     let before = content(&disk);
-    assert!(before.contains("tmp/0/letter f 644") && before.contains("layers/x l 777"), "{before}");
+    assert!(before.contains("tmp/0/letter f 644") && before.contains("layers/x l 0:0 ../home"), "{before}");
+    let words = r#"b2c.cache_device=/dev/vda b2c.run="--nonsense pull:layers""#;
+    let Some(seen) = boot_with("theirs_refused", words, with_disk(&disk)) else { return };
+    seen.says("FAIL options  b2c.run: --nonsense");
+    assert_eq!(content(&disk), before);
     for (name, device, pulls) in [("theirs", "/dev/vda", 1), ("theirs_again", "auto", 0)] {
-        let words = format!(
-            r#"b2c.cache_device={device} b2c.run="-v named:/n pull:layers echo one" b2c.run="--nonsense pull:layers""#
-        );
+        let words = format!(r#"b2c.cache_device={device} b2c.run="-v named:/n pull:layers echo one""#);
         let Some(seen) = boot_with(name, &words, with_disk(&disk)) else { return };
+        seen.over(0, POWER_DOWN);
         seen.at("one");
         seen.says("ext4, its directory 'ocinit' at /var/lib/ocinit");
         assert_eq!(pulled(&seen), pulls);

@@ -24,8 +24,7 @@ pub fn own(dir: BorrowedFd<'_>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if dir::names(dir)?.iter().any(|name| name.as_c_str() != OF_MKFS) {
                 return Err(io::Error::other(
-                    "is not empty and has no file 'ocinit-store', so it is left alone: name an empty directory, or a \
-                     new one; where it is the store of an earlier build, put that file with a 1 in it there",
+                    "is not empty and has no file 'ocinit-store', so it is left alone: give an empty or a new directory",
                 ));
             }
             return write(dir);
