@@ -101,12 +101,15 @@ fn what_becomes_a_store() {
     // A new file system, which everybody could look into.
     let new = host.dir.join("new");
     std::fs::create_dir_all(new.join("lost+found")).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(pull(&new).code, 0);
     assert_eq!(std::fs::metadata(&new).unwrap().mode() & 0o7777, 0o700);
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o711)).unwrap();
     assert_eq!(pull(&new).code, 0);
     assert_eq!(std::fs::metadata(&new).unwrap().mode() & 0o7777, 0o700);
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o720)).unwrap();
+    assert!(pull(&new).err.contains("can be written to by others"));
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o700)).unwrap();
     // One whose making was interrupted; and what is in it is ours.
     let cut = host.dir.join("cut");
     std::fs::create_dir_all(cut.join("tmp/7/left")).unwrap();

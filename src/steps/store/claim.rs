@@ -55,9 +55,10 @@ impl Claim {
         self.dir.as_fd()
     }
 
-    /// Gives it back, with all that is in it: the content first and the name last, both under its lock.
-    pub fn end(mut self) -> io::Result<()> {
-        self.remove()
+    /// Gives it back, with all that is in it: the content first and the name last, both under its lock. What cannot be
+    /// removed is told with its path.
+    pub fn end(mut self) -> Result<(), String> {
+        self.remove().map_err(|error| [&self.path.to_string_lossy(), ": ", &io_text(&error)].concat())
     }
 
     fn remove(&mut self) -> io::Result<()> {
