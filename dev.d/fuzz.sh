@@ -5,6 +5,10 @@ FUZZ_LOGS=target/fuzz
 # dev_fuzz [SECONDS], dev_fuzz TARGET [SECONDS]: all targets, which share the seconds, and the stacks; or one target.
 dev_fuzz() {
     local seconds=600 targets=() cores target share status=0
+    if [ "${1:-}" = starts ]; then
+        fuzz_starts
+        return
+    fi
     command -v c++ >/dev/null || install_packages g++
     rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
     command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
@@ -49,6 +53,12 @@ fuzz_stacks() {
         >"$FUZZ_LOGS/stacks.log" 2>&1 || status=$?
     printf 'seconds: %s\nstatus: %s\n' "$((SECONDS - start))" "$status" >>"$FUZZ_LOGS/stacks.log"
     grep '^stacks:' "$FUZZ_LOGS/stacks.log" || true
+}
+
+# fuzz_starts: processes on one store, killed at random moments; STARTS=… for another number, SEED=… for others.
+fuzz_starts() {
+    say "fuzz: ${STARTS:=20000} starts"
+    STARTS=$STARTS cargo test --features host --test host crowd:: -- --nocapture | grep -v '^SEED='
 }
 
 # log_number LOG PATTERN: what stands in the brackets of a sed pattern; 0 where no line has it.

@@ -60,7 +60,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.run_service", Takes::Many, YES, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
     row("b2c.service", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
     row("b2c.pipefail", Takes::Nothing, YES, "", "the first failing container ends the pipeline (post containers still run)"),
-    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: an ext4 partition that exists, by its name or label, or a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
+    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
     row("b2c.filesystem", Takes::Many, YES, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, YES, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, YES, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),

@@ -228,9 +228,8 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
         image.synced(report);
     }
     // The kernel has looked the names up: the folder is not needed any more.
-    let path = dir.to_path_buf();
-    if let Err(error) = dir.end() {
-        report.warn("mount", format_args!("{}: {}", path.display(), io_text(&error)));
+    if let Err(why) = dir.end() {
+        report.warn("mount", why);
     }
     mounted.map_err(|error| Failure {
         hint: error.hint.map(String::from),

@@ -117,9 +117,8 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
             ..Failure::new("container", "root: ".to_string() + &error.text)
         }),
     };
-    let path = dir.to_path_buf();
-    if let Err(error) = dir.end() {
-        around.report.warn("container", format_args!("{}: {}", path.display(), io_text(&error)));
+    if let Err(why) = dir.end() {
+        around.report.warn("container", why);
     }
     outcome
 }

@@ -8,7 +8,7 @@ use super::store::dir::{self, c_name};
 use super::store::Aside;
 use crate::proto::volume::{self, FileSystem, Volume};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT};
+use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT, EXDEV};
 use std::ffi::CStr;
 use std::fs;
 use std::io;
@@ -75,12 +75,10 @@ impl Volumes<'_> {
 /// Whether there is a volume of this name. A disk may come from another machine: what is no folder is none, and a
 /// link is not followed. It may be a mount point: that is of this machine.
 fn is_there(volumes: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
-    match sysfs::statat(volumes, name) {
-        Ok(stat) if stat.is(sysfs::S_IFDIR) => Ok(true),
-        Ok(stat) if stat.is(sysfs::S_IFLNK) => Err(io::Error::other("is a symbolic link, which is not followed")),
-        Ok(_) => Err(io::Error::other("is no directory")),
+    match dir::open(volumes, name) {
         Err(error) if error.errno == ENOENT => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(error) if error.errno != EXDEV => Err(dir::refused(name, error)),
+        _ => Ok(true),
     }
 }
 
@@ -157,5 +155,28 @@ mod tests {
         left.sort();
         assert_eq!(left, ["kept", "kept-too"]);
         assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: no name of a volume");
+    }
+
+    /// A file system of a lab's has names of its own, and may be another machine's.
+    #[test]
+    fn hidden_directories_of_a_lab_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("volumes");
+        fs::create_dir_all(folder.join(".config/kept")).unwrap();
+        fs::create_dir_all(folder.join(".ocinit/config/kept")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("link")).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        let resolver = Resolver::default();
+        let volumes =
+            Volumes { folder: folder.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
+        let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
+        assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
+        assert_eq!(told("link"), "link: 'link' is a symbolic link, which is not followed");
+        assert_eq!(told("file"), "file: 'file' is no directory");
+        assert!(folder.join(".ocinit/config/kept").exists());
+        // What a process has left that was killed is ours.
+        fs::write(folder.join(".ocinit/ocinit-store"), "1\n").unwrap();
+        assert!(volumes.filled("config", &mut |_| Ok(())).unwrap().is_dir());
+        assert!(folder.join(".config/kept").exists() && !folder.join(".ocinit").exists());
     }
 }

@@ -333,6 +333,7 @@ fn a_layer_that_was_left_mounted_is_collected() {
     let blob = host.dir.join("blob");
     std::fs::write(&blob, &squashfs.layers[0]).unwrap();
     let name = host.layout("squashfs", squashfs);
+    assert_eq!(host.ocinit(&["pull", &name]).code, 0);
     for left in ["containers/3/0", "tmp/4/0"] {
         let left = host.store().join(left);
         std::fs::create_dir_all(&left).unwrap();

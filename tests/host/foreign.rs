@@ -101,12 +101,15 @@ fn what_becomes_a_store() {
     // A new file system, which everybody could look into.
     let new = host.dir.join("new");
     std::fs::create_dir_all(new.join("lost+found")).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o1777)).unwrap();
     assert_eq!(pull(&new).code, 0);
     assert_eq!(std::fs::metadata(&new).unwrap().mode() & 0o7777, 0o700);
     std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o711)).unwrap();
     assert_eq!(pull(&new).code, 0);
     assert_eq!(std::fs::metadata(&new).unwrap().mode() & 0o7777, 0o700);
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o720)).unwrap();
+    assert!(pull(&new).err.contains("can be written to by others"));
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o700)).unwrap();
     // One whose making was interrupted; and what is in it is ours.
     let cut = host.dir.join("cut");
     std::fs::create_dir_all(cut.join("tmp/7/left")).unwrap();
@@ -232,7 +235,7 @@ fn names_that_lead_elsewhere_are_not_followed() {
     std::fs::remove_file(&layer).unwrap();
     symlink(&elsewhere, store("volumes/x")).unwrap();
     let ended = host.ocinit(&["run", "-v", "x:/w", &image, "write", "/w/file", "changed"]);
-    assert!(ended.code == 125 && ended.err.contains("x: is a symbolic link"), "{}", ended.err);
+    assert!(ended.code == 125 && ended.err.contains("x: 'x' is a symbolic link"), "{}", ended.err);
     // A lab's own mount in a volume's place is its own affair.
     std::fs::create_dir(store("volumes/mounted")).unwrap();
     let mounted = store("volumes/mounted");
@@ -243,6 +246,30 @@ fn names_that_lead_elsewhere_are_not_followed() {
     assert!(mount.success() && ended.code == 0, "{}", ended.err);
     assert_eq!(found.unwrap(), "there\n");
     assert_eq!((host.left(), snapshot(&elsewhere)), (vec![], before));
+}
+
+/// What is mounted in the place of something left, or below it, is not emptied.
+#[test]
+fn mounts_are_not_crossed() {
+    let Some(host) = Host::new("crossed") else { return };
+    let image = host.layout("payload", images::payload(&host.payload));
+    assert_eq!(host.ocinit(&["pull", &image]).code, 0);
+    let places = ["containers/9", "tmp/8/upper/deep"].map(|place| host.store().join(place));
+    for place in &places {
+        std::fs::create_dir_all(place).unwrap();
+        assert!(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(place).status().unwrap().success());
+        std::fs::write(place.join("kept"), "").unwrap();
+    }
+    let ended = host.ocinit(&["run", &image, "exit", "0"]);
+    let kept = places.iter().filter(|place| place.join("kept").exists()).count();
+    for place in &places {
+        assert!(Command::new("umount").arg(place).status().unwrap().success());
+    }
+    assert_eq!((ended.code, kept), (0, 2), "{}", ended.err);
+    assert!(ended.err.contains("containers/9: '9' is a mount point; it stays"), "{}", ended.err);
+    assert!(ended.err.contains("tmp/8: device or resource busy; it stays"), "{}", ended.err);
+    assert_eq!(host.ocinit(&["run", &image, "exit", "0"]).code, 0);
+    assert_eq!(host.left(), Vec::<String>::new());
 }
 
 /// Where descriptors run out, a command says so, and makes no directories without end.

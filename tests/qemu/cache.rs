@@ -94,3 +94,97 @@ fn power_cut() {
     seen.over(0, POWER_DOWN);
     seen.says("all layers are here already");
 }
+
+/// All that is on a disk but for our own directory: kind, mode, owner, time, content, where a link leads.
+fn content(disk: &Path) -> String {
+    let dumped = disk.with_extension("dumped");
+    let _ = std::fs::remove_dir_all(&dumped);
+    std::fs::create_dir(&dumped).unwrap();
+    let command = format!("rdump / {}", dumped.display());
+    assert!(Command::new("debugfs").arg("-R").arg(command).arg(disk).status().expect("debugfs").success());
+    let list = r#"find . -mindepth 1 -path ./ocinit -prune -o \( -type l -printf '%P %y %U:%G %l\n' \
+        -o -printf '%P %y %m %U:%G %T@\n' \) | sort
+        find . -path ./ocinit -prune -o -type f -print | sort | xargs sha256sum"#;
+    let listed = Command::new("sh").arg("-c").arg(list).current_dir(&dumped).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8(listed.stdout).unwrap()
+}
+
+/// An ext4 disk of somebody else's: with a store's names on it, and more.
+fn somebodys(name: &str, more: impl FnOnce(&Path)) -> Option<PathBuf> {
+    let lab = lab()?;
+    let (disk, files) = (lab.dir.join(format!("{name}.img")), lab.dir.join(name));
+    for part in ["tmp", "containers", "layers", "blobs", "configs", "images", "volumes", "empty", ".tried", "home"] {
+        std::fs::create_dir_all(files.join(part).join("0/upper")).unwrap();
+        std::fs::write(files.join(part).join("0/letter"), part).unwrap();
+    }
+    std::fs::write(files.join("tmp/0/pull.0"), "earlier-boot\nlayers/0\n").unwrap();
+    for link in ["layers/x", "tmp/1", "containers/1", "volumes/named"] {
+        std::os::unix::fs::symlink("../home", files.join(link)).unwrap();
+    }
+    more(&files);
+    std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    let made = Command::new("mkfs.ext4").args(["-q", "-F", "-L", "B2C_CACHE", "-d"]).arg(&files).arg(&disk).status();
+    assert!(made.expect("mkfs.ext4").success());
+    Some(disk)
+}
+
+#[test]
+fn a_disk_keeps_what_somebody_else_has_on_it() {
+    let Some(disk) = somebodys("somebodys", |_| ()) else { return };
+    let before = content(&disk);
+    assert!(before.contains("tmp/0/letter f 644") && before.contains("layers/x l 0:0 ../home"), "{before}");
+    let words = r#"b2c.cache_device=/dev/vda b2c.run="--nonsense pull:layers""#;
+    let Some(seen) = boot_with("theirs_refused", words, with_disk(&disk)) else { return };
+    seen.says("FAIL options  b2c.run: --nonsense");
+    assert_eq!(content(&disk), before);
+    for (name, device, pulls) in [("theirs", "/dev/vda", 1), ("theirs_again", "auto", 0)] {
+        let words = format!(r#"b2c.cache_device={device} b2c.run="-v named:/n pull:layers echo one""#);
+        let Some(seen) = boot_with(name, &words, with_disk(&disk)) else { return };
+        seen.over(0, POWER_DOWN);
+        seen.at("one");
+        seen.says("ext4, its directory 'ocinit' at /var/lib/ocinit");
+        assert_eq!(pulled(&seen), pulls);
+        clean(&disk);
+        assert_eq!(content(&disk), before);
+    }
+}
+
+/// What is called as our directory, but has no mark; and a store whose parts lead out of it.
+#[test]
+fn a_directory_that_is_not_ours_is_left_alone() {
+    let foreign = |files: &Path| {
+        std::fs::create_dir_all(files.join("ocinit/tmp/0")).unwrap();
+        std::fs::write(files.join("ocinit/tmp/letter"), "kept").unwrap();
+    };
+    let link = |files: &Path| std::os::unix::fs::symlink("home", files.join("ocinit")).unwrap();
+    let leads_out = |files: &Path| {
+        std::fs::create_dir(files.join("ocinit")).unwrap();
+        std::fs::write(files.join("ocinit/ocinit-store"), "1\n").unwrap();
+        std::os::unix::fs::symlink("../home", files.join("ocinit/tmp")).unwrap();
+    };
+    let disks = [
+        (
+            "foreign",
+            somebodys("foreign", foreign),
+            "its directory 'ocinit' is not empty and has no file 'ocinit-store'",
+        ),
+        ("link", somebodys("link", link), "'ocinit' is a symbolic link, which is not followed; images are kept in mem"),
+        ("out", somebodys("out", leads_out), "'tmp' is a symbolic link, which is not followed; the disk is left alone"),
+    ];
+    for (name, disk, why) in disks {
+        let Some(disk) = disk else { return };
+        let before = content(&disk);
+        let words = r#"b2c.cache_device=/dev/vda b2c.run="pull:payload echo one""#;
+        let Some(seen) = boot_with(&format!("not_ours_{name}"), words, with_disk(&disk)) else { return };
+        seen.over(0, POWER_DOWN);
+        seen.at("one");
+        seen.says(why);
+        clean(&disk);
+        assert_eq!(content(&disk), before, "{name}");
+        if name == "foreign" {
+            let listed = Command::new("debugfs").args(["-R", "cat /ocinit/tmp/letter"]).arg(&disk).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&listed.stdout), "kept");
+        }
+    }
+}

@@ -55,9 +55,10 @@ impl Claim {
         self.dir.as_fd()
     }
 
-    /// Gives it back, with all that is in it: the content first and the name last, both under its lock.
-    pub fn end(mut self) -> io::Result<()> {
-        self.remove()
+    /// Gives it back, with all that is in it: the content first and the name last, both under its lock. What cannot be
+    /// removed is told with its path.
+    pub fn end(mut self) -> Result<(), String> {
+        self.remove().map_err(|error| [&self.path.to_string_lossy(), ": ", &io_text(&error)].concat())
     }
 
     /// A second time where the first one failed: what is mounted inside then goes first, wherever it comes from.
@@ -147,4 +148,47 @@ fn unmount_inside(dir: BorrowedFd<'_>, path: &Path) -> sys::Result<()> {
         while layer::unmount(&at).is_ok() {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn claim(parent: &Path) -> Claim {
+        Claim::new(dir::at(parent).unwrap(), parent).unwrap()
+    }
+
+    #[test]
+    fn what_was_given_back_is_not_removed_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = claim(parent.path());
+        fs::create_dir_all(first.join("upper/deep")).unwrap();
+        let path = first.to_path_buf();
+        // Somebody looks at it in the moment before it goes.
+        let seen = dir::open(first.parent.as_fd(), c"0").unwrap();
+        first.end().unwrap();
+        assert!(!path.exists());
+        // What has its number now, and is still empty, is another's: by the name, and by what was seen before.
+        let second = claim(parent.path());
+        assert_eq!(&*second, path);
+        assert_eq!(sysfs::try_lock_exclusive(seen.as_fd()), Ok(true));
+        assert!(left(second.parent.as_fd(), c"0").is_err_and(|error| error.errno == EAGAIN));
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn numbers_that_are_taken_are_passed_over_and_other_errors_are_told() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::write(parent.path().join("0"), "").unwrap();
+        let first = claim(parent.path());
+        assert_eq!(first.file_name().unwrap(), "1");
+        assert_eq!(claim(parent.path()).file_name().unwrap(), "2");
+        let gone = dir::at(parent.path()).unwrap();
+        drop(first);
+        parent.close().unwrap();
+        assert_eq!(Claim::new(gone, Path::new("gone")).err().unwrap().kind(), io::ErrorKind::NotFound);
+    }
 }

@@ -58,14 +58,19 @@ fn about(name: &CStr, why: &str) -> io::Error {
 
 /// Whether a directory belongs to root or to us, and others cannot write to it.
 pub fn is_ours(dir: BorrowedFd<'_>) -> Result<(), String> {
+    if mode(dir)? & 0o022 != 0 {
+        return Err("can be written to by others than its owner: chmod 700 ends that".into());
+    }
+    Ok(())
+}
+
+/// The mode of a directory, if that belongs to root or to us.
+pub fn mode(dir: BorrowedFd<'_>) -> Result<u32, String> {
     let stat = sysfs::statat(dir, c"").map_err(|error| error.to_string())?;
     if stat.uid != 0 && stat.uid != process::effective_user() {
         return Err(["belongs to user ", &stat.uid.to_string(), ", not to root"].concat());
     }
-    if stat.mode & 0o022 != 0 {
-        return Err("can be written to by others than its owner: chmod 700 ends that".into());
-    }
-    Ok(())
+    Ok(stat.mode & 0o7777)
 }
 
 /// The names in a directory, but for `.` and `..`.

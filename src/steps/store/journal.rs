@@ -23,11 +23,10 @@ use crate::steps::remove;
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{fs as sysfs, machine, Error, ENOENT};
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pull.";
@@ -36,7 +35,10 @@ const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The list of one pull. Dropped unsynced it stays, and the store's next opening syncs.
 pub struct Journal {
-    path: PathBuf,
+    /// Its directory, not by a path: a process that outlives this one, and syncs, is not to remove the list of the next
+    /// one that has the directory's number.
+    dir: OwnedFd,
+    name: CString,
     /// On the file system that is to be synced.
     file: File,
     /// Syncs in the background.
@@ -46,12 +48,14 @@ pub struct Journal {
 impl Journal {
     /// Writes the list in `folder`, for good.
     pub(super) fn begin(folder: &Claim, name: &str, lines: &[String]) -> io::Result<Journal> {
-        let path = folder.join([PREFIX, name].concat());
-        let file = File::create(&path)?;
-        let journal = Journal { path, file, child: Cell::new(None) };
+        // Opened anew: a process that syncs must not hold the lock.
+        let dir = dir::open(folder.dir(), c".")?;
+        let name = dir::c_name(&[PREFIX, name]);
+        let file = dir::create(dir.as_fd(), &name)?;
+        let journal = Journal { dir, name, file, child: Cell::new(None) };
         if let Err(error) = journal.write(lines) {
             // Nothing was changed yet.
-            let _ = fs::remove_file(&journal.path);
+            let _ = sysfs::unlinkat(journal.dir.as_fd(), &journal.name);
             return Err(error);
         }
         Ok(journal)
@@ -61,8 +65,8 @@ impl Journal {
         (&self.file).write_all([&boot_id(), "\n", &lines.concat()].concat().as_bytes())?;
         self.file.sync_all()?;
         // The names of a file and of its folder are not its own (fsync(2)).
-        for above in self.path.ancestors().skip(1).take(2) {
-            File::open(above)?.sync_all()?;
+        for above in [c".", c".."] {
+            File::from(sysfs::openat(self.dir.as_fd(), above, sysfs::O_RDONLY, 0)?).sync_all()?;
         }
         Ok(())
     }
@@ -72,7 +76,7 @@ impl Journal {
         if self.child.get().is_none() {
             // Without a process for it, `finish` does the work.
             let mut sync = || {
-                process::close_all_but(&[self.file.as_fd()]);
+                process::close_all_but(&[self.file.as_fd(), self.dir.as_fd()]);
                 i32::from(self.sync().is_err())
             };
             self.child.set(process::fork(&mut sync).ok());
@@ -89,7 +93,15 @@ impl Journal {
 
     fn sync(&self) -> Result<(), Error> {
         machine::syncfs(self.file.as_fd())?;
-        fs::remove_file(&self.path).map_err(|error| Error::from_io("unlink", &error))
+        remove(self.dir.as_fd(), &self.name)
+    }
+}
+
+/// Removes a list. Another process may have done so: one that took its process for ended, and has synced.
+fn remove(folder: BorrowedFd<'_>, name: &CStr) -> Result<(), Error> {
+    match sysfs::unlinkat(folder, name) {
+        Err(error) if error.errno != ENOENT => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -108,8 +120,8 @@ pub(super) fn recover(root: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Resul
     let own = boot_id();
     for name in dir::names(folder)?.iter().filter(|name| is_list(name)) {
         let text = match dir::read(folder, name, LIST_BYTES_MAX) {
-            // Nobody of ours wrote it.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => continue,
+            // Nobody of ours wrote it, or the process that syncs has ended meanwhile.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => continue,
             result => result?,
         };
         let text = String::from_utf8_lossy(&text);
@@ -119,7 +131,7 @@ pub(super) fn recover(root: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Resul
         }
         // What is undone is to be gone before the list is.
         machine::syncfs(folder)?;
-        sysfs::unlinkat(folder, name)?;
+        remove(folder, name)?;
     }
     Ok(())
 }
@@ -143,10 +155,7 @@ fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result
     let path = dir::c_name(&["images/", name]);
     match Record::parse(before) {
         Some(before) => super::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
-        None => match sysfs::unlinkat(root, &path) {
-            Err(error) if error.errno != ENOENT => Err(error.into()),
-            _ => Ok(()),
-        },
+        None => Ok(remove(root, &path)?),
     }
 }
 
@@ -186,7 +195,8 @@ impl Store {
 mod tests {
     use super::*;
     use crate::report::Report;
-    use std::path::Path;
+    use std::os::fd::AsRawFd;
+    use std::path::{Path, PathBuf};
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
     const NAME: &str = "example.org/a/b:1";
@@ -210,11 +220,16 @@ mod tests {
         journal
     }
 
+    fn path(journal: &Journal) -> PathBuf {
+        let dir = fs::read_link(format!("/proc/self/fd/{}", journal.dir.as_raw_fd())).unwrap();
+        dir.join(journal.name.to_str().unwrap())
+    }
+
     /// As if that list were of a boot that a power cut has ended.
     fn age(journal: &Journal) {
-        let text = fs::read_to_string(&journal.path).unwrap();
+        let text = fs::read_to_string(path(journal)).unwrap();
         assert!(text.starts_with(&boot_id()) && text.len() > 36, "{text}");
-        fs::write(&journal.path, ["an-earlier-boot", &text[36..]].concat()).unwrap();
+        fs::write(path(journal), ["an-earlier-boot", &text[36..]].concat()).unwrap();
     }
 
     fn has(store: &Store, layer: u8) -> bool {
@@ -235,7 +250,7 @@ mod tests {
         drop(store);
         let store = open(dir.path());
         assert_eq!((has(&store, 1), has(&store, 2), store.image(NAME)), (true, false, Some(record(digest(1)))));
-        assert!(!unsynced.path.exists());
+        assert!(!path(&unsynced).exists());
     }
 
     #[test]
@@ -255,7 +270,23 @@ mod tests {
         drop(store);
         let store = open(dir.path());
         assert_eq!((has(&store, 1), store.image(NAME)), (true, Some(record(digest(1)))));
-        assert!(!unsynced.path.exists());
+        assert!(!path(&unsynced).exists());
+    }
+
+    /// A process that syncs may outlive its own: what has the directory's number then is another one's.
+    #[test]
+    fn a_late_end_leaves_the_next_list_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let late = pull(&store, 1, 1);
+        drop(store);
+        drop(open(dir.path()));
+        let store = open(dir.path());
+        let mut missing = [].into_iter();
+        let next = store.begin_pull(NAME, &digest(1), &mut missing).unwrap().unwrap();
+        fs::rename(path(&next), path(&next).with_file_name(late.name.to_str().unwrap())).unwrap();
+        late.finish().unwrap();
+        assert!(store.scratch().join(late.name.to_str().unwrap()).exists());
     }
 
     #[test]
@@ -265,7 +296,7 @@ mod tests {
         let unsynced = pull(&first, 1, 1);
         age(&unsynced);
         let second = open(dir.path());
-        assert!(has(&second, 1) && unsynced.path.exists());
+        assert!(has(&second, 1) && path(&unsynced).exists());
     }
 
     #[test]

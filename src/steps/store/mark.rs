@@ -19,22 +19,16 @@ const OF_MKFS: &CStr = c"lost+found";
 /// Makes sure that `dir` is ours: one with the mark is, and an empty one becomes ours. Nothing is changed in another.
 /// The caller has its lock.
 pub fn own(dir: BorrowedFd<'_>) -> io::Result<()> {
-    dir::is_ours(dir).map_err(io::Error::other)?;
     let text = match dir::read(dir, MARK, MARK_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if dir::names(dir)?.iter().any(|name| name.as_c_str() != OF_MKFS) {
-                return Err(io::Error::other(
-                    "is not empty and has no file 'ocinit-store', so it is left alone: name an empty directory, or a \
-                     new one; where it is the store of an earlier build, put that file with a 1 in it there",
-                ));
-            }
-            return write(dir);
-        }
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
-        // Its making was interrupted.
-        Ok(text) if text.is_empty() => return write(dir),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return take(dir),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => b"?".into(),
         result => result?,
     };
+    dir::is_ours(dir).map_err(io::Error::other)?;
+    if text.is_empty() {
+        // Its making was interrupted.
+        return write(dir);
+    }
     match std::str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse::<u32>().ok()) {
         Some(VERSION) => Ok(()),
         Some(version) if version > VERSION => {
@@ -43,6 +37,28 @@ pub fn own(dir: BorrowedFd<'_>) -> io::Result<()> {
         }
         _ => Err(io::Error::other("its file 'ocinit-store' is none of ours: it is left alone")),
     }
+}
+
+/// Makes an empty directory ours. Where others may write to it, as to a new tmpfs, that ends first.
+fn take(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let mode = dir::mode(dir).map_err(io::Error::other)?;
+    let is_open = mode & 0o022 != 0 && is_empty(dir)?;
+    if is_open {
+        sysfs::fchmod(dir, 0o700)?;
+    }
+    if is_empty(dir)? {
+        return write(dir);
+    }
+    if is_open {
+        sysfs::fchmod(dir, mode)?;
+    }
+    Err(io::Error::other(
+        "is not empty and has no file 'ocinit-store', so it is left alone: give an empty or a new directory",
+    ))
+}
+
+fn is_empty(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(dir::names(dir)?.iter().all(|name| name.as_c_str() == OF_MKFS))
 }
 
 /// On the disk before anything else is in the directory.
