@@ -5,6 +5,10 @@
 //! std only, so that one command makes the static binary in seconds:
 //! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
 
+mod attack;
+mod attack_calls;
+mod attack_files;
+mod attack_neighbours;
 mod clock;
 mod look;
 
@@ -19,7 +23,7 @@ const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | 
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
-                     orphans NUMBER DONE | bomb [CHAINS]";
+                     orphans NUMBER DONE | bomb [CHAINS] | attack NAME …";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -76,6 +80,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
 fn act(name: &str, rest: &[String]) -> io::Result<u8> {
     let first = rest.first().map_or("", String::as_str);
     match name {
+        "attack" => return attack::run(rest),
         "kill" => return kill(number(first)?),
         "crash" => std::process::abort(),
         "fill" => fill(first)?,
