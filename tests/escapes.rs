@@ -58,7 +58,9 @@ fn every_descriptor() {
         let entry = format!("--entrypoint={}", evil::through(number, &[&host.site.canary, "/program"].concat()));
         let link = format!("--entrypoint=/e{number}");
         let script = format!("--entrypoint=/s{number}");
-        for flags in [&[entry.as_str()][..], &[&link], &[&script]] {
+        let other = entry.replace("/proc/self/", "/proc/thread-self/");
+        let linked = entry.replace("/proc/self/", "/dev/");
+        for flags in [&[entry.as_str()][..], &[&link], &[&script], &[&other], &[&linked]] {
             let words = [&["run", "--privileged=false"], flags, &[&image, "echo", evil::RAN]].concat();
             let ended = host.run(&words);
             if ended.text.contains(evil::RAN) {

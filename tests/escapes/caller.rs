@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Linux, keyctl.h.
@@ -183,6 +184,42 @@ fn the_callers_terminal_is_not_typed_into() {
     }
 }
 
+/// The caller's own group in a hierarchy of control groups; none where it cannot be had.
+fn own_group(hierarchy: &str) -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    let is_it = |words: &[&str]| match hierarchy {
+        "" => words[2] == "cgroup2",
+        name => words[2] == "cgroup" && words[3].split(',').any(|option| option == name),
+    };
+    let lines = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mount = lines.filter(|words| words.len() > 3).find(|words| is_it(words))?[1].to_string();
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mut groups = groups.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
+    let own =
+        groups.find(|words| words.len() == 3 && words[1].split(',').any(|name| name == hierarchy))?[2].to_string();
+    Some(Path::new(&mount).join(own.trim_start_matches('/')))
+}
+
+/// In a user namespace of its own a container's root mounts the hierarchies of control groups: they show none of the
+/// host's groups, which it could stop or end (`cgroup.kill`).
+#[test]
+fn control_groups_of_the_host() {
+    let Some(host) = Host::new("groups") else { return };
+    let attack = row("groups", evil::plain, &["attack", "user-namespace"]);
+    let name = format!("ocinit-canary-{}", std::process::id());
+    let canaries: Vec<PathBuf> = ["", "freezer", "memory", "devices"]
+        .iter()
+        .filter_map(|hierarchy| Some(own_group(hierarchy)?.join(&name)))
+        .filter(|dir| std::fs::create_dir(dir).is_ok())
+        .collect();
+    let ended = run_by(&host, &attack, &[], || Ok(()));
+    for dir in &canaries {
+        std::fs::remove_dir(dir).unwrap();
+    }
+    println!("{canaries:?}");
+    ended.unwrap();
+}
+
 /// Nothing of ours listens where a container that shares the host's network could reach it (CVE-2020-15257).
 #[test]
 fn no_socket_of_ours_has_a_name() {
@@ -258,7 +295,7 @@ fn the_store_and_other_users() {
     let image = host.layout("setuid", entries(&host.site));
     let program = host.dir.join("walker");
     write_program(&program, &host.site.payload);
-    let walk = |dir: &std::path::Path| {
+    let walk = |dir: &Path| {
         let dir = dir.to_string_lossy().into_owned();
         let output = Command::new(&program).args(["attack", "walk", &dir]).uid(NOBODY).gid(NOBODY).output().unwrap();
         Ended::new(&output).text

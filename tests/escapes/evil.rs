@@ -95,6 +95,22 @@ pub fn proc_volume(site: &Site) -> Image {
     image(site, &forged_descriptors("proc", "/ro/file"), &json!({"Volumes": {"/proc": {}}}))
 }
 
+/// Other spellings of `/proc`; `/alias` is a link to the root.
+pub const SPELLINGS: [&str; 6] =
+    ["//proc", "/proc/", "/./proc/.", "/etc/../proc", "/alias/proc", "/alias/alias/./proc"];
+
+/// The same, by one of them.
+pub fn proc_volume_spelled<const N: usize>(site: &Site) -> Image {
+    let entries = [forged_descriptors("proc", "/ro/file"), vec![Entry::symlink("alias", ".")]].concat();
+    let volumes: serde_json::Map<String, Value> = [(SPELLINGS[N].to_string(), json!({}))].into_iter().collect();
+    image(site, &entries, &json!({"Volumes": volumes}))
+}
+
+/// The root itself is a volume.
+pub fn root_volume(site: &Site) -> Image {
+    image(site, &forged_descriptors("proc", "/ro/file"), &json!({"Volumes": {"/": {}, "": {}, "/.": {}}}))
+}
+
 /// The same, to a file of the kernel's.
 pub fn proc_volume_to_sysfs(site: &Site) -> Image {
     let entries = forged_descriptors("proc", "/sys/kernel/mm/transparent_hugepage/enabled");
@@ -159,6 +175,12 @@ pub fn dev_link_out(site: &Site) -> Image {
 /// `/dev` is a volume (CVE-2026-88264, CVE-2026-88265).
 pub fn dev_volume(site: &Site) -> Image {
     image(site, &forged_devices("dev"), &json!({"Volumes": {"/dev": {}}}))
+}
+
+/// What lies in `/dev` is a volume.
+pub fn dev_parts_volume(site: &Site) -> Image {
+    let volumes = json!({"/dev/pts": {}, "/dev/shm": {}, "/dev/mqueue": {}, "/dev/console": {}, "/dev/null": {}});
+    image(site, &forged_devices("dev"), &json!({"Volumes": volumes}))
 }
 
 /// What is in the image's own `/dev` is covered (CVE-2025-31133).

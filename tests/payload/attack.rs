@@ -62,6 +62,7 @@ pub fn run(rest: &[String]) -> io::Result<u8> {
         "user" => files::user(at(0))?,
         "rights" => calls::rights()?,
         "calls" => calls::denied(),
+        "stop-console" => calls::stop_console(at(0)),
         "user-namespace" => calls::user_namespace(),
         "sockets" => calls::sockets()?,
         "keyring" => calls::keyring(at(0)),

@@ -106,6 +106,19 @@ pub fn make_node(path: &str, major: &str, minor: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// A console that was stopped (Ctrl-S) takes no more lines: all that is written to it waits.
+pub fn stop_console(path: &str) {
+    const TCXONC: i64 = 0x540a;
+    const TCOOFF: i64 = 0;
+    match try_open(path, O_WRONLY) {
+        Err(error) => held(path, &format!("cannot be opened: error {error}")),
+        Ok(fd) => match call(16, [i64::from(fd), TCXONC, TCOOFF, 0, 0]) {
+            Err(error) => held(path, &format!("cannot be stopped: error {error}")),
+            Ok(_) => escaped(path, "was stopped"),
+        },
+    }
+}
+
 /// Process 1, where that is not us, cannot be traced or written.
 fn trace_first() {
     const ATTACH: i64 = 16;
@@ -210,6 +223,7 @@ fn kernels_file_systems() {
         ("sysfs", "", "kernel/uevent_helper"),
         ("cgroup2", "", "cgroup.procs"),
         ("cgroup", "memory", "release_agent"),
+        ("cgroup", "freezer", "release_agent"),
         ("cgroup", "devices", "release_agent"),
     ] {
         let (name, option) = (text(kind), text(option));

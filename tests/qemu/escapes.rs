@@ -156,6 +156,19 @@ fn every_descriptor() {
     assert!(!seen.lines().any(|line| line.ends_with(evil::RAN)), "a program of the machine's ran");
 }
 
+/// Not on a host: whose console would be stopped is not ours.
+#[test]
+fn a_node_of_the_console_does_not_stop_it() {
+    let Some(lab) = lab() else { return };
+    let site = Site { payload: lab.payload.clone(), canary: CANARY.into(), disk: DISK };
+    images::push(&lab.registry, &lab.dir, "console-node", evil::nodes(&site));
+    let stop = |flags: &str| format!("--privileged=false {flags} pull:console-node attack stop-console /nodes/console");
+    let lines = ["", "-t", "--user=1000:100"].map(|flags| ("b2c.run", stop(flags)));
+    let seen = boot(&lab, "console", &lines);
+    seen.ends(POWER_DOWN);
+    assert_eq!(seen.count("held: /nodes/console: "), lines.len());
+}
+
 /// A service that shares its processes with the containers of the pipeline, or the machine's, watches them start; and
 /// the machine's own null device is not to be changed through a descriptor.
 #[test]
