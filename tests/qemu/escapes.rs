@@ -55,14 +55,16 @@ fn boot(lab: &Lab, name: &str, lines: &[(&str, String)]) -> Seen {
     seen
 }
 
-/// Fails unless both looks saw the same: all of the canaries, and kind, mode and owner of the machine's nodes (a
-/// console that is written has another time).
-fn unchanged(seen: &Seen) {
+/// What both looks saw, and not in the same way: all of the canaries, and kind, mode and owner of the machine's nodes
+/// (a console that is written has another time).
+fn touched(seen: &Seen) -> Vec<String> {
     let words = |line: &str, count| line.split(' ').take(count).collect::<Vec<_>>().join(" ");
     let looks = seen.lines().filter(|line| line.starts_with("/look") || line.starts_with("/machine"));
     let looks: Vec<String> = looks.map(|line| words(line, if line.starts_with("/look") { 9 } else { 4 })).collect();
     let (first, last) = looks.split_at(looks.len() / 2);
-    assert!(first.len() > 10 && first == last, "canaries: {first:#?} {last:#?}");
+    assert!(first.len() > 10 && first.len() == last.len(), "the looks: {looks:#?}");
+    let pairs = first.iter().zip(last).filter(|(before, now)| before != now);
+    pairs.map(|(before, now)| format!("a canary was touched: {before} is now {now}")).collect()
 }
 
 /// Boots a machine whose pipeline is these attacks, between two looks at the canaries.
@@ -102,7 +104,7 @@ fn held(name: &str, attacks: &[Attack]) {
     }
     seen.ends(POWER_DOWN);
     assert!(seen.says("/machine/vda block").contains(&format!(" {}:{} ", DISK.0, DISK.1)), "the disk's numbers");
-    unchanged(&seen);
+    escaped.extend(touched(&seen));
     assert!(escaped.is_empty(), "{} of {} escaped:\n{}", escaped.len(), attacks.len(), escaped.join("\n"));
 }
 
@@ -152,7 +154,7 @@ fn every_descriptor() {
     let seen = boot(&lab, "every-descriptor", &lines);
     seen.ends(POWER_DOWN);
     seen.never("escaped: ");
-    unchanged(&seen);
+    assert_eq!(touched(&seen), Vec::<String>::new());
     assert!(!seen.lines().any(|line| line.ends_with(evil::RAN)), "a program of the machine's ran");
 }
 
@@ -192,6 +194,6 @@ fn a_service_that_watches() {
         seen.at("done: watch");
         seen.never("escaped: ");
         assert_eq!(seen.count("done: streams"), STARTS);
-        unchanged(&seen);
+        assert_eq!(touched(&seen), Vec::<String>::new());
     }
 }
