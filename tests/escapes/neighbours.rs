@@ -1,7 +1,7 @@
 //! Two containers, one of which watches or moves what the other one starts with.
 
 use super::evil;
-use super::site::Host;
+use super::site::{program, Host};
 use super::table::{Site, TEXT};
 use ocinit::host::image::{Entry, Image};
 use std::io::{BufRead, BufReader, Read};
@@ -63,7 +63,7 @@ fn shared(host: &Host) -> PathBuf {
 
 /// CVE-2016-9962 and CVE-2019-5736: the runtime's process at a start, seen by a process of the same namespace.
 fn watch_starts(host: &Host, watcher: &[&str], started: &[&str]) {
-    let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ocinit")).unwrap().len().to_string();
+    let bytes = std::fs::metadata(program()).unwrap().len().to_string();
     let dir = shared(host);
     let neighbour = Neighbour::start(host, &dir, watcher, &["watch", "/shared/stop", &bytes]);
     let image = host.layout("started", evil::plain(&host.site));

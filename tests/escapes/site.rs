@@ -10,9 +10,23 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// Devices of the host that every container has a node of its own for.
 const HOST_NODES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/console"];
+
+/// The program under test, without what it holds for a debugger: a container without privileges is started by a copy
+/// of it, which takes most of the time.
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let path = parts::scratch("escapes-program").join("ocinit");
+        std::fs::copy(env!("CARGO_BIN_EXE_ocinit"), &path).unwrap();
+        // Without the tool it is slow, and no more.
+        let _ = Command::new("strip").arg(&path).status();
+        path
+    })
+}
 
 /// A directory of one test, with a store, canaries and a disk of its own.
 pub struct Host {
@@ -55,7 +69,7 @@ impl Host {
     /// What no container may change: content, owner, mode, links and times of the canaries, and our own program.
     fn outside(&self) -> Vec<String> {
         let mut lines = canaries::snapshot(Path::new(&self.site.canary));
-        let program = std::fs::metadata(env!("CARGO_BIN_EXE_ocinit")).unwrap();
+        let program = std::fs::metadata(program()).unwrap();
         lines.push(format!("{:o} {} {} {}", program.mode(), program.len(), program.mtime(), program.ctime()));
         for path in HOST_NODES {
             if let Ok(meta) = std::fs::metadata(path) {
@@ -72,7 +86,7 @@ impl Host {
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit"));
+        let mut command = Command::new(program());
         command.arg(words[0]).arg("--store").arg(self.dir.join("store")).args(&words[1..]);
         command.stdin(Stdio::null()).env("OCINIT_SECRET", TEXT);
         command
