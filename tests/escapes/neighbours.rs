@@ -1,7 +1,7 @@
 //! Two containers, one of which watches or moves what the other one starts with.
 
 use super::evil;
-use super::site::{program, Host};
+use super::site::{libraries, program, write_program, Host};
 use super::table::{Site, TEXT};
 use ocinit::host::image::{Entry, Image};
 use std::io::{BufRead, BufReader, Read};
@@ -134,4 +134,31 @@ fn a_shared_volume_that_moves() {
         assert!(text.contains("done: swap"), "{text}");
         host.look().unwrap();
     }
+}
+
+/// CVE-2019-5736 with a neighbour: the entry point lies on a shared volume, and is now a program, now a script whose
+/// interpreter is the runtime's own program.
+#[test]
+fn an_entry_point_that_moves() {
+    let Some(host) = Host::new("entry") else { return };
+    let dir = shared(&host);
+    write_program(&dir.join("one"), &host.site.payload);
+    write_program(&dir.join("other"), b"#!/proc/self/exe version\n");
+    let volume = format!("{}:/shared", dir.display());
+    let image = host.layout("started", evil::plain(&host.site));
+    let neighbour = Neighbour::start(&host, &dir, &[], &["swap", "/shared/one", "/shared/other", "/shared/stop"]);
+    let mut ran = 0;
+    let mut own = Vec::new();
+    for _ in 0..STARTS {
+        let words = ["run", "--privileged=false", "--pid=host", "--timeout=5", "-v", &volume];
+        let libraries = libraries();
+        let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
+        let ended = host.run(&[&words, &libraries[..], &["--entrypoint=/shared/one", &image, "exit", "0"]].concat());
+        ran += usize::from(ended.code == 0);
+        own.extend(ended.text.lines().find(|line| line.starts_with("ocinit 0.")).map(String::from));
+    }
+    assert!(neighbour.end().contains("done: swap"));
+    host.look().unwrap();
+    assert!(ran > 0, "it was never the program");
+    assert!(own.is_empty(), "in {} of {STARTS} starts our own program ran inside: {}", own.len(), own[0]);
 }

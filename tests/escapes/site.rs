@@ -194,7 +194,7 @@ fn bind(file: &Path) -> Option<File> {
 }
 
 /// The host's libraries, read-only: the program under test is linked to them, and could not run inside without.
-fn libraries() -> Vec<String> {
+pub fn libraries() -> Vec<String> {
     let dirs = ["/lib", "/lib64", "/usr/lib"].into_iter().filter(|dir| Path::new(dir).exists());
     dirs.flat_map(|dir| ["-v".to_string(), format!("{dir}:{dir}:ro")]).collect()
 }
