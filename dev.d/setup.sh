@@ -1,6 +1,7 @@
 # What the work needs beyond cargo and git.
 
-# Installed as packages: none of them starts a service.
+# No list here names a library: its name has a version in it, which only the package that loads it knows
+# (libraries_of). Installed as packages: none of them starts a service.
 PACKAGES=(
     gcc libc6-dev musl-tools binutils                # the builds
     cpio xz-utils zstd bzip2 kmod                    # the initramfs, packed test data
@@ -9,25 +10,24 @@ PACKAGES=(
     squashfs-tools erofs-utils                       # layers that need no unpacking
     openssl                                          # keys and signatures of another maker
     golang-github-containers-common python3-seccomp  # podman's filter of system calls, libseccomp's program
-    libcap2 libseccomp2 libnettle8 ca-certificates   # what the unpacked ones load
-    libcrypt1 libpcre2-8-0 libssl3 zlib1g            # the same, nginx
-    libacl1 libdbus-1-3 libgssapi-krb5-2 libkrb5-3 liblzo2-2 # the same, nfs-ganesha and btrfs
+    ca-certificates                                  # the unpacked registry's
 )
 
 # Unpacked into target/tools: as installed packages these would start a service,
 # and chrony would remove the machine's own time daemon. `program package`.
 UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin")
 
-# The same, but tests that want them are skipped without: a library's name has a version in it.
+# The same, but not every distribution has them: tests that want them are skipped without. Debian 12 has virtiofsd
+# beside QEMU.
 OPTIONAL=(
-    "ganesha.nfsd nfs-ganesha nfs-ganesha-vfs libnfsidmap1 libntirpc4.3 liburcu8 libwbclient0"
+    "ganesha.nfsd nfs-ganesha nfs-ganesha-vfs" "virtiofsd virtiofsd"
     "mkfs.btrfs btrfs-progs" "mkfs.vfat dosfstools" "mcopy mtools"
 )
 
-# The same as UNPACKED for `./dev bench pull` alone: `program package…`, with the libraries it may lack.
+# The same as UNPACKED for `./dev bench pull` alone: `program package…`.
 BENCH_PULL=(
-    "time time" "debootstrap debootstrap" "podman podman conmon crun libsubid4 libsemanage2 libyajl2 libglib2.0-0"
-    "igzip isal libisal2" "libdeflate-gzip libdeflate-tools libdeflate0" "pigz pigz"
+    "time time" "debootstrap debootstrap" "podman podman conmon crun"
+    "igzip isal" "libdeflate-gzip libdeflate-tools" "pigz pigz"
 )
 
 # dev_setup [PAIR…]: what every part needs, and these.
@@ -38,7 +38,7 @@ dev_setup() {
         return
     fi
     local missing
-    missing=$(missing_packages)
+    missing=$(missing "${PACKAGES[@]}")
     if [ -n "$missing" ]; then
         # shellcheck disable=SC2086
         install_packages $missing
@@ -54,11 +54,9 @@ dev_setup() {
     done
 }
 
-missing_packages() {
-    local package
-    for package in "${PACKAGES[@]}"; do
-        printf '%s\n' "$package"
-    done | grep -vxF -f <(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^.i. *//p') || true
+# missing PACKAGE…: those that are not installed.
+missing() {
+    printf '%s\n' "$@" | grep -vxF -f <(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' | sed -n 's/^.i. *//p') || true
 }
 
 install_packages() {
@@ -79,13 +77,33 @@ apt_install() {
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
 
-# unpack_tool PROGRAM PACKAGE…
+# unpack_tool PROGRAM PACKAGE…: unless it runs already; what it loads is installed.
 unpack_tool() {
-    # `command -v` would find the shell's own `time`.
-    type -P "$1" >/dev/null && return
+    runs "$1" && return
     shift
     say "setup: unpacking $* into target/tools"
     fetch_packages "$ROOT/target/tools" "$@" || die "apt-get could not download $*"
+    local libraries
+    # shellcheck disable=SC2046
+    libraries=$(missing $(libraries_of "$@"))
+    # shellcheck disable=SC2086
+    [ -z "$libraries" ] || install_packages $libraries
+}
+
+# runs PROGRAM: whether it is there, with all the libraries that it loads.
+runs() {
+    local program libraries=$ROOT/target/tools/usr/lib
+    # `command -v` would find the shell's own `time`.
+    program=$(PATH=$PATH:/usr/lib/qemu:/usr/libexec type -P "$1") || return
+    libraries=$libraries/$(uname -m)-linux-gnu:$libraries/ganesha
+    # A release upgrade takes libraries away from what was unpacked before it.
+    [[ $(LD_LIBRARY_PATH=$libraries ldd "$program" 2>/dev/null) != *"not found"* ]]
+}
+
+# libraries_of PACKAGE…: the libraries that these depend on, of alternatives the first.
+libraries_of() {
+    apt-cache show --no-all-versions "$@" | sed -nE 's/^(Pre-)?Depends: //p' | tr ',' '\n' |
+        sed -E 's/^ *//; s/[ (|:].*//' | grep -E '^z?lib' | sort -u || true
 }
 
 # fetch_packages DIR PACKAGE…: downloads and unpacks them; nothing is installed.

@@ -7,7 +7,8 @@ dev_boot() {
     host_tool boot --init "$release/ocinit" --payload "$release/ocinit-payload" "$@"
 }
 
-# dev_size: what the release consists of; fails when it is over size-report/budget.toml.
+# dev_size [--write]: what the release consists of; fails when it is over size-report/budget.toml. The report goes to
+# target/size-report, and with --write to size-report/.
 dev_size() {
     [ -e target/ocinit/x86_64/initramfs.cpio.xz ] || dev_build
     host_tool size "$@"

@@ -6,6 +6,12 @@
 //! both; `report` is what the console says. `src/main.rs` is the list of steps.
 //! `host` is the second binary's library and never part of the init.
 
+// What skips a test, for those in here, too.
+#[cfg(test)]
+#[macro_use]
+#[path = "../tests/parts/skip.rs"]
+mod skip;
+
 #[cfg(feature = "host")]
 pub mod host;
 pub mod proto;

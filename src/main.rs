@@ -10,6 +10,10 @@ use ocinit::steps::pull::Access;
 use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
 use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
+use ocinit::sys::last_words::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ! {
     if init::is_called() {

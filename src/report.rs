@@ -1,9 +1,11 @@
 //! What the console says: step lines, warnings, failures, sections.
 
+use crate::proto::scrub::clean;
 use crate::sys::io::{self, Poll};
-use crate::sys::{machine, EAGAIN, EINTR, STDERR};
+use crate::sys::{machine, tty, EAGAIN, EINTR, STDERR};
 use std::fmt::Display;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a step could not be done: said once, on the console, by whoever gives up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,22 +111,33 @@ impl Report {
     /// console is no reason to stop.
     fn write(&self, parts: &[&str]) {
         let _alone = std::io::stderr().lock();
+        // A host's terminal is stopped by whom it belongs to.
+        if self.times {
+            resume_console();
+        }
         write_all(STDERR, parts.concat().as_bytes());
     }
 }
 
 /// A console that takes nothing for so long is gone.
 const STUCK_MS: i32 = 10_000;
+/// Whether it is: then a line is not waited for again until one passes. A machine has one console, whoever writes to it.
+static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Writes all of `bytes`, also where somebody who shares the open file has made
-/// it non-blocking. What a console that is gone does not take is lost.
+/// Writes all of `bytes`, also where writes do not wait, which is so for a machine's own console. What a console that is
+/// gone does not take is lost. Allocates nothing.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match io::write(fd, bytes) {
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Ok(count) => {
+                STUCK.store(false, Ordering::Relaxed);
+                bytes = bytes.get(count..).unwrap_or_default();
+            }
             Err(error) if error.errno == EINTR => {}
             Err(error) if error.errno == EAGAIN => {
-                if io::poll(&[Poll { fd, write: true }], STUCK_MS) == Ok(0) {
+                let wait_ms = if STUCK.load(Ordering::Relaxed) { 0 } else { STUCK_MS };
+                if io::poll(&[Poll { fd, write: true }], wait_ms) == Ok(0) {
+                    STUCK.store(true, Ordering::Relaxed);
                     return;
                 }
             }
@@ -133,10 +146,10 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     }
 }
 
-/// What a stranger wrote (a header, a file name) must not move the cursor or
-/// forge a line.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+/// A machine's console sends again what it was given: a Ctrl-S from the other side of a serial line, and a container that
+/// has the device, can stop it (tcflow(3)).
+pub fn resume_console() {
+    tty::resume(STDERR);
 }
 
 #[cfg(test)]

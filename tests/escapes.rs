@@ -1,6 +1,10 @@
 //! What the known escapes of runc, crun, podman, containerd and docker tried, tried here: docs/security.md lists
 //! them. Canaries on the host tell whether one got out.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "escapes/caller.rs"]

@@ -1,6 +1,10 @@
 //! The command line on a host, as root, against Debian's registry and folders:
 //! the same code as at boot, so tests reach the real path without a machine.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "host/archives.rs"]
@@ -11,14 +15,22 @@ mod blobs;
 mod canaries;
 #[path = "host/codes.rs"]
 mod codes;
+#[path = "host/crowd.rs"]
+mod crowd;
 #[path = "host/extra.rs"]
 mod extra;
+#[path = "host/foreign.rs"]
+mod foreign;
 #[path = "host/hostile.rs"]
 mod hostile;
 #[path = "host/layers.rs"]
 mod layers;
+#[path = "host/many.rs"]
+mod many;
 #[path = "host/mounts.rs"]
 mod mounts;
+#[path = "host/named_files.rs"]
+mod named_files;
 #[path = "host/namespaces.rs"]
 mod namespaces;
 #[path = "host/rights.rs"]
@@ -56,12 +68,11 @@ struct Ended {
 }
 
 impl Host {
-    /// `None`, with a line: containers take root.
+    /// Containers take root.
     fn new(name: &str) -> Option<Host> {
         // SAFETY: takes nothing, cannot fail.
         if unsafe { libc::geteuid() } != 0 {
-            println!("skipped: this takes root");
-            return None;
+            skip!("this takes root");
         }
         Some(Host { dir: parts::scratch(&format!("host-{name}")), payload: parts::payload() })
     }

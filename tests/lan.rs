@@ -1,6 +1,10 @@
 //! The network steps on a real LAN: network namespaces joined by veth pairs, with Debian's dnsmasq and chronyd on the
 //! other side. Each test runs itself again inside the client's namespace, where it checks what came of the step.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 use ocinit::report::Report;
 use ocinit::steps::clock;
 use ocinit::steps::network::{self, Limits};
@@ -30,8 +34,7 @@ impl Lan {
         let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         let daemon = Command::new("dnsmasq").arg("--version").output().is_ok();
         if !usable || !root || !daemon {
-            println!("skipped: {test} needs root, ip and dnsmasq");
-            return None;
+            skip!("a network of its own takes root, ip and dnsmasq");
         }
         let name = format!("ocinit-{}-{test}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
@@ -332,6 +335,12 @@ fn set_up_by_the_kernel() {
     assert!(console.contains("network    eth0 10.77.0.200/24 gw 10.77.0.1, by the kernel's ip=\n"), "{console}");
 }
 
+/// Debian's place for it, or that of `./dev setup`, which does not install it.
+fn chronyd() -> Option<String> {
+    let folders = ["/usr/sbin", "target/tools/usr/sbin"].map(|folder| Path::new(folder).join("chronyd"));
+    folders.iter().find_map(|path| path.canonicalize().ok()?.to_str().map(String::from))
+}
+
 /// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.
 #[test]
 fn time() {
@@ -352,10 +361,7 @@ fn time() {
         assert!(off_ms.abs() < 500, "{off_ms} ms");
         return;
     }
-    if !Path::new("/usr/sbin/chronyd").exists() {
-        println!("skipped: time needs chronyd");
-        return;
-    }
+    let Some(chronyd) = chronyd() else { skip!("there is no chronyd here (./dev setup brings it)") };
     let Some(mut lan) = Lan::new("time") else { return };
     lan.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", "--address=/ntp.lab/10.77.0.1"]);
     let conf = lan.file("chrony.conf");
@@ -363,6 +369,6 @@ fn time() {
     let text = format!("local stratum 8\nallow\ncmdport 0\nbindcmdaddress /\npidfile {pid}\nbindaddress 10.77.0.1\n");
     std::fs::write(&conf, text).unwrap();
     // -x: it never sets the clock.
-    lan.daemon("/usr/sbin/chronyd", &["-x", "-d", "-u", "root", "-f", &conf], "chronyd version");
+    lan.daemon(&chronyd, &["-x", "-d", "-u", "root", "-f", &conf], "chronyd version");
     lan.enter("time");
 }

@@ -2,6 +2,10 @@
 //! numbers are those of the list of cases: parsing 1-12, paths 13-20,
 //! whiteouts 21-25, compression 26 and 28 (24 and 27 are in `host/layers.rs`).
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 #[path = "layers/builder.rs"]
 mod builder;
 #[path = "parts/canaries.rs"]

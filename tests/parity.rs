@@ -3,6 +3,10 @@
 //! is compared with ours, line by line. Two guests on one kernel; `golden.rs`
 //! says why only one of them boots.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 #[path = "parity/compare.rs"]
 mod compare;
 #[path = "parity/golden.rs"]
@@ -31,13 +35,13 @@ const COMBINATIONS_MIN: usize = 150;
 const OURS_LIMIT: Duration = Duration::from_secs(400);
 const PODMANS_LIMIT: Duration = Duration::from_secs(3600);
 
-fn no_qemu() -> bool {
+fn has_qemu() -> bool {
     let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
     let there = Command::new(&qemu).arg("--version").stdout(Stdio::null()).status().is_ok_and(|it| it.success());
     if !there {
-        println!("skipped: there is no QEMU here");
+        skip!("there is no QEMU here");
     }
-    !there
+    true
 }
 
 /// Asks podman for all combinations, or for those that are named, and keeps its answers.
@@ -50,13 +54,13 @@ fn ask_podman(names: &str) -> Result<(), String> {
     kept.extend(answers.normal()?);
     let told = answers.versions.iter().filter(|(name, _)| guest::TOLD.contains(&name.as_str()));
     let versions: Vec<String> = told.map(|(name, version)| format!("{name} {version}")).collect();
-    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.kernel))
+    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.updated.kernel))
         .map_err(|error| error.to_string())
 }
 
 #[test]
 fn a_container_is_what_podman_would_have_made() {
-    if no_qemu() {
+    if !has_qemu() {
         return;
     }
     if let Some(names) = std::env::var("PARITY_PODMAN").ok().filter(|names| !names.is_empty()) {

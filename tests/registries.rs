@@ -2,6 +2,10 @@
 //! tokens and TLS, as a pull-through cache; nginx before it and beside it; a
 //! proxy. Servers that misbehave on demand are in tests/registry.rs.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "registries/cache.rs"]

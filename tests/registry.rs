@@ -2,6 +2,10 @@
 //! fault on demand. Real registries are in tests/registries.rs, tests/host.rs
 //! and tests/qemu. At the end, a table tells how the scenarios went.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 #[path = "registry/all_faults.rs"]
@@ -14,6 +18,8 @@ mod cases;
 mod numbers;
 #[path = "registry/secrets.rs"]
 mod secrets;
+#[path = "registry/surroundings.rs"]
+mod surroundings;
 
 use ocinit::host::image::{self, Entry};
 use ocinit::proto::flags;

@@ -1,6 +1,10 @@
 //! A thousand starts by one process, and what it holds after them: what it held before.
 //! A test program of its own: others would open files and start threads meanwhile.
 
+#[macro_use]
+#[path = "parts/skip.rs"]
+mod skip;
+
 mod parts;
 
 use ocinit::host::image::{tar, Entry};
@@ -112,8 +116,7 @@ fn variants(dir: &Path) -> Vec<(String, &'static str, i32)> {
 fn a_thousand_starts_leave_nothing() {
     // SAFETY: takes nothing, cannot fail.
     if unsafe { libc::geteuid() } != 0 {
-        println!("skipped: this takes root");
-        return;
+        skip!("this takes root");
     }
     let dir = parts::scratch("starts");
     let (layout, _) = images::write(&dir, "payload", images::payload(&parts::payload()));

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 /// The package that depends on the newest concrete kernel: small, with virtio
 /// and overlayfs as modules, like a distribution's kernel in a laboratory.
-const PACKAGE: &str = "linux-image-cloud-amd64";
+const CLOUD: &str = "linux-image-cloud-amd64";
+/// The same with every driver, seven times as large.
+const GENERAL: &str = "linux-image-amd64";
 
 /// A kernel image and its modules.
 pub struct Kernel {
@@ -29,24 +31,33 @@ pub fn find(image: Option<&Path>, modules: Option<&Path>, cache: &Path) -> Resul
 
 /// Debian's cloud kernel in `cache`: found there, or fetched (apt's lists must be there).
 pub fn debian(cache: &Path) -> Result<Kernel, String> {
-    if let Some(kernel) = unpacked(&cache.join("debian")) {
+    of_package(CLOUD, cache, "debian")
+}
+
+/// Debian's general kernel, for what the cloud kernel has no modules for.
+pub fn debian_general(cache: &Path) -> Result<Kernel, String> {
+    of_package(GENERAL, cache, "debian-general")
+}
+
+fn of_package(package: &str, cache: &Path, name: &str) -> Result<Kernel, String> {
+    if let Some(kernel) = unpacked(&cache.join(name)) {
         return Ok(kernel);
     }
     let hint = "give --kernel FILE (and --kernel-modules DIR)";
     if !cfg!(target_arch = "x86_64") {
         return Err(format!("no kernel to boot on this machine: {hint}"));
     }
-    let package = concrete_package().map_err(|error| format!("{error}: {hint}"))?;
+    let package = concrete_package(package).map_err(|error| format!("{error}: {hint}"))?;
     // A second run beside this one must not see half of it: unpack aside, then rename.
-    let aside = cache.join(format!("debian.{}", std::process::id()));
+    let aside = cache.join(format!("{name}.{}", std::process::id()));
     std::fs::create_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;
     let result = fetch(&package, &aside);
     if result.is_ok() {
-        let _ = std::fs::rename(&aside, cache.join("debian"));
+        let _ = std::fs::rename(&aside, cache.join(name));
     }
     let _ = std::fs::remove_dir_all(&aside);
     result.map_err(|error| format!("{error}: {hint}"))?;
-    unpacked(&cache.join("debian")).ok_or_else(|| format!("{package}: holds no kernel: {hint}"))
+    unpacked(&cache.join(name)).ok_or_else(|| format!("{package}: holds no kernel: {hint}"))
 }
 
 fn unpacked(dir: &Path) -> Option<Kernel> {
@@ -60,11 +71,11 @@ fn unpacked(dir: &Path) -> Option<Kernel> {
 }
 
 /// The package with the files: a metapackage names it among its dependencies.
-fn concrete_package() -> Result<String, String> {
-    let text = run(Command::new("apt-cache").args(["depends", "--no-recommends", "--no-suggests", PACKAGE]))?;
+fn concrete_package(package: &str) -> Result<String, String> {
+    let text = run(Command::new("apt-cache").args(["depends", "--no-recommends", "--no-suggests", package]))?;
     let depends = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let image = depends.map(str::trim).find(|name| name.starts_with("linux-image-"));
-    image.map(str::to_string).ok_or_else(|| format!("apt knows no {PACKAGE} (is this Debian? try apt-get update)"))
+    image.map(str::to_string).ok_or_else(|| format!("apt knows no {package} (is this Debian? try apt-get update)"))
 }
 
 fn fetch(package: &str, into: &Path) -> Result<(), String> {

@@ -1,5 +1,5 @@
 //! Who we are to a registry: `auth.json` as podman and docker write it
-//! (containers-auth.json(5)), and keeping it out of what is printed.
+//! (containers-auth.json(5)).
 
 use super::{base64, oci};
 use core::fmt;
@@ -42,7 +42,7 @@ impl Credentials {
         }
     }
 
-    /// What [`scrub`] is to take out.
+    /// What [`super::scrub`] is to take out.
     pub fn secrets(&self) -> Vec<String> {
         match self {
             Credentials::Basic { user, password } => vec![[user, ":", password].concat(), password.clone()],
@@ -152,49 +152,6 @@ fn helper(file: &Value, host: &str) -> Option<String> {
     Some(what.concat())
 }
 
-/// What stands where a secret was.
-pub const MASK: &str = "***";
-
-/// `text` without `secrets`, in plain, in base64 and in percent-encoding, and
-/// without what stands before the `@` of a URL.
-pub fn scrub(text: &str, secrets: &[String]) -> String {
-    let mut forms = Vec::new();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        let base64 = base64::encode(secret.as_bytes());
-        let mut escaped = String::new();
-        super::auth::percent_encode(secret, &mut escaped);
-        forms.extend([secret.clone(), base64.trim_end_matches('=').into(), base64, escaped]);
-    }
-    // Of two that begin alike, the longer leaves nothing over.
-    forms.sort_by_key(|form| core::cmp::Reverse(form.len()));
-    let mut text = text.to_string();
-    for form in forms {
-        text = text.replace(&form, MASK);
-    }
-    without_userinfo(&text)
-}
-
-/// RFC 3986, section 3.2.1.
-fn without_userinfo(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("http://").into_iter().chain(rest.find("https://")).min() {
-        let (before, url) = rest.split_at(at);
-        let (scheme, after) = url.split_at(url.find("//").map_or(url.len(), |slashes| slashes + 2));
-        let end = after.find(|c: char| c.is_whitespace() || "/?#\"'»,".contains(c)).unwrap_or(after.len());
-        let host = after.get(..end).and_then(|authority| authority.rfind('@'));
-        out.push_str(before);
-        out.push_str(scheme);
-        rest = after;
-        if let Some(host) = host {
-            out.push_str(MASK);
-            rest = after.get(host..).unwrap_or_default();
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,38 +248,5 @@ mod tests {
         // Another registry's entry is none of our business.
         assert_eq!(find(r#"{"auths": {"x.y": {"auth": "!"}}}"#, "a.b", "c"), None);
         assert_eq!(find("{}", "a.b", "c"), None);
-    }
-
-    #[test]
-    fn nothing_of_a_secret_is_printed() {
-        let credentials = basic("ann", "s3cr+t");
-        let header = credentials.basic().unwrap();
-        assert_eq!(header, "Basic YW5uOnMzY3IrdA==");
-        let unpadded = header.trim_end_matches('=');
-        let said = ["--creds ann:s3cr+t ", &header, " s3cr%2Bt ", &base64::encode(b"s3cr+t"), " ", unpadded].concat();
-        assert_eq!(scrub(&said, &credentials.secrets()), "--creds *** Basic *** *** *** Basic ***");
-        assert_eq!(format!("{credentials:?}"), "Credentials(***)");
-        let token = Credentials::IdentityToken("tok".into());
-        assert_eq!((scrub("a tok", &token.secrets()), token.basic()), ("a ***".into(), None));
-        // An empty password is none, and a text without secrets stays.
-        assert_eq!(scrub("abc", &basic("u", "").secrets()), "abc");
-    }
-
-    #[test]
-    fn a_secret_that_begins_another() {
-        assert_eq!(scrub("abc ab", &["ab".into(), "abc".into()]), "*** ***");
-    }
-
-    #[test]
-    fn users_in_urls() {
-        for (text, scrubbed) in [
-            ("proxy http://u:p@h:3128/x@y, then", "proxy http://***@h:3128/x@y, then"),
-            ("https://u@h http://a:b@c", "https://***@h http://***@c"),
-            ("https://u:p@x@h/", "https://***@h/"),
-            ("https://h/@ a@b", "https://h/@ a@b"),
-            ("docker://h/p@sha256:0 http://", "docker://h/p@sha256:0 http://"),
-        ] {
-            assert_eq!(scrub(text, &[]), scrubbed);
-        }
     }
 }

@@ -30,8 +30,10 @@ const fn rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u32) -
 }
 
 /// What every container may use, as crun has it: it may make nodes of all, and
-/// open null, random, full, tty, zero, urandom, console, ptmx and pts.
-pub const DEFAULT: [Rule; 11] = [
+/// open null, random, full, tty, zero, urandom, ptmx and pts. But not console,
+/// which is the machine's own: a container's `/dev/console` is one of its pts,
+/// and by the device it could stop what the machine says (TCOOFF).
+pub const DEFAULT: [Rule; 10] = [
     rule(Kind::Character, None, None, MKNOD),
     rule(Kind::Block, None, None, MKNOD),
     rule(Kind::Character, Some(1), Some(3), ALL),
@@ -40,7 +42,6 @@ pub const DEFAULT: [Rule; 11] = [
     rule(Kind::Character, Some(5), Some(0), ALL),
     rule(Kind::Character, Some(1), Some(5), ALL),
     rule(Kind::Character, Some(1), Some(9), ALL),
-    rule(Kind::Character, Some(5), Some(1), ALL),
     rule(Kind::Character, Some(136), None, ALL),
     rule(Kind::Character, Some(5), Some(2), ALL),
 ];

@@ -7,16 +7,16 @@ mod secrets;
 mod table;
 mod values;
 
-pub use self::secrets::shown;
+pub use self::secrets::{shown, shown_option};
 pub use self::table::{Effect, Row, Takes, TABLE};
 
 use self::asked::{Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use self::secrets::secrets;
-use super::authfile::{self, Credentials};
+use super::authfile::Credentials;
 use super::nearest::nearest;
 use super::reference::Reference;
 use super::retry::Policy;
-use super::{oci, words};
+use super::{oci, scrub, words};
 
 /// When the registry is asked for an image that the store has (podman's words).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub fn check(line: &str) -> Result<(), String> {
 
 /// Reads the words of a container line: flags, image, command. An error names no credentials.
 pub fn parse(words: &[String]) -> Result<Container, String> {
-    read(words).map_err(|error| authfile::scrub(&error, &secrets(words)))
+    read(words).map_err(|error| scrub::scrub(&error, &secrets(words)))
 }
 
 /// As [`parse`]; its errors tell all.
@@ -183,7 +183,7 @@ impl Container {
         let row = row.ok_or_else(|| {
             let hint = nearest(TABLE.iter().map(|row| row.long), name);
             let hint = hint.map(|near| [": did you mean --", near, "?"].concat());
-            ["--", name, " is not a flag that is there", &hint.unwrap_or_default()].concat()
+            ["--", secrets::name_of(name), " is not a flag that is there", &hint.unwrap_or_default()].concat()
         })?;
         let value = match value {
             Some(value) => value,

@@ -3,6 +3,7 @@
 //! that the caches which were made for it work.
 
 use super::auth;
+use std::collections::BTreeMap;
 
 /// A server that has what a registry has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Mirror {
 
 /// All mirrors, by registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mirrors(Vec<(String, Vec<Mirror>)>);
+pub struct Mirrors(BTreeMap<String, Vec<Mirror>>);
 
 /// Why a value of the option cannot be read; never the value: it may have a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,17 +65,13 @@ impl Mirrors {
             _ => return Err(Error::Registry),
         };
         let urls = urls.split(',').map(mirror).collect::<Result<Vec<Mirror>, Error>>()?;
-        match self.0.iter_mut().find(|(known, _)| known == registry) {
-            Some((_, mirrors)) => mirrors.extend(urls),
-            None => self.0.push((registry.into(), urls)),
-        }
+        self.0.entry(registry.into()).or_default().extend(urls);
         Ok(())
     }
 
     /// The mirrors of the registry `host`, in the order of asking.
     pub fn of(&self, host: &str) -> &[Mirror] {
-        let named = |name: &str| self.0.iter().find(|(registry, _)| registry == name);
-        named(host).or_else(|| named(DEFAULT)).map_or(&[], |(_, mirrors)| mirrors)
+        self.0.get(host).or_else(|| self.0.get(DEFAULT)).map_or(&[], Vec::as_slice)
     }
 
     pub fn is_empty(&self) -> bool {

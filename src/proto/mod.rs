@@ -33,6 +33,7 @@ pub mod progress;
 pub mod proxy;
 pub mod reference;
 pub mod retry;
+pub mod scrub;
 pub mod seccomp;
 pub mod shutdown;
 pub mod signal_name;

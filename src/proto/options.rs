@@ -8,6 +8,7 @@ use super::nearest::nearest;
 use super::proxy::Proxies;
 use super::shutdown;
 use super::volume::{self, FileSystem, Volume};
+use std::collections::BTreeSet;
 
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +189,7 @@ impl Config {
                 config.apply_repeated(word)?;
             }
         }
+        Proxies::parse(&config.proxy).map_err(|error| wrong("b2c.proxy", error.text()))?;
         config.check_names()?;
         for (name, text) in [("b2c.shutdown_cmd", &config.shutdown_cmd), ("b2c.reboot_cmd", &config.reboot_cmd)] {
             shutdown::parse(text, &|_| None).map_err(|error| wrong(name, &error.text()))?;
@@ -208,7 +210,7 @@ impl Config {
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
                 self.proxy.push(value);
-                return Proxies::parse(&self.proxy).map(drop).map_err(|error| wrong(&word.key, error.text()));
+                return Ok(());
             }
             "b2c.registry_mirror" => {
                 return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
@@ -236,7 +238,8 @@ impl Config {
 
     /// Names of file systems that are used and not given.
     fn check_names(&mut self) -> Result<(), Error> {
-        let unknown = |name: &str| self.filesystems.iter().all(|filesystem| filesystem.name != name);
+        let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
+        let unknown = |name: &str| !known.contains(name);
         for volume in &self.volumes {
             if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
                 return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));
@@ -362,6 +365,9 @@ pub fn hostname(value: &str) -> Result<String, Error> {
 }
 
 fn unknown(key: &str) -> String {
+    // Behind the name may be a value that was meant: `b2c.minio:…`.
+    let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
+    let key = key.split(name).next().unwrap_or_default();
     match nearest(TABLE.iter().map(|row| row.name), key) {
         Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
         None => [key, " is no option"].concat(),
@@ -412,6 +418,42 @@ mod tests {
         assert_eq!((hosts("docker.io"), hosts("quay.io")), (vec!["m"], vec!["n"]));
         let [VerifyKey::File(path), VerifyKey::Keys(keys)] = config.verify_keys.as_slice() else { panic!() };
         assert_eq!((path.as_str(), keys[0].bytes[31]), ("/etc/cosign.pub", 31));
+    }
+
+    /// What holds a secret, well and badly spelled: neither an error nor a warning has it.
+    #[test]
+    fn no_option_tells_a_secret() {
+        for line in [
+            "b2c.minio=a,http://h,key,SECRET",
+            "b2c.minio:a,http://h,key,SECRET",
+            "b2c.mini0=a,http://h,key,SECRET",
+            "b2c.extra_args_url=http://u:SECRET@h/x",
+            "b2c.extra_arg_url:http://u:SECRET@h/x",
+            "b2c.proxy=http=http://u:SECRET@h:x",
+            "b2c.proxy=http=https://u:SECRET@h:1",
+            "b2c.proxy=http://u:SECRET@h:1",
+            "b2c.proxy:http=http://u:SECRET@h:1",
+            "b2c.registry_mirror=docker.io=http://u:SECRET@m",
+            "b2c.registry_mirror=http://u:SECRET@m",
+            "b2c.registry_mirrors=docker.io=http://u:SECRET@m",
+            "b2c.volume=v,fscrypt_key=SECRET",
+            "b2c.volume=v,fscrypt_keys=SECRET",
+            "b2c.volume=v,encrypt_key=SECRET,filesystem=none",
+            "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET,option=x",
+            "b2c.filesystem=c,opts=password=SECRET",
+            "b2c.verify_key=SECRETSECRET",
+            "b2c.run=\"--creds=u:SECRET --nope img\"",
+            "b2c.run=\"-creds=u:SECRET img\"",
+            "b2c.run=\"docker://u:SECRET@h/img\"",
+            "b2c.service=\"--layer=http://u:SECRET@h/x#0 img\"",
+        ] {
+            let told = match read(&[line]) {
+                Ok(config) => config.warnings.join("\n"),
+                Err(error) => error.0,
+            };
+            let told = super::super::scrub::clean(&told);
+            assert!(!told.contains("SECRET") && !told.is_empty(), "{line}: {told}");
+        }
     }
 
     #[test]

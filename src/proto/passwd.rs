@@ -1,5 +1,7 @@
 //! `/etc/passwd` and `/etc/group`: who an image's USER is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// Who a container's process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -108,13 +110,25 @@ pub fn missing_lines(
 
 /// Adds groups by their names in the image's file, or their numbers.
 pub fn add_groups(identity: &mut Identity, groups: &[String], group: &str) -> Result<(), Error> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    // The first of a name counts.
+    let entries = group.lines().rev().map(|line| (line.split(':').next().unwrap_or_default().trim_end(), line));
+    let known: BTreeMap<&str, &str> = entries.collect();
+    let mut seen: BTreeSet<u32> = identity.groups.iter().copied().collect();
     for name in groups {
-        let gid = group_number(name, group)?;
-        if !identity.groups.contains(&gid) && identity.groups.len() < GROUPS_MAX {
-            identity.groups.push(gid);
-        }
+        let gid = group_number(name, known.get(name.as_str()).copied().unwrap_or_default())?;
+        add(&mut identity.groups, &mut seen, gid);
     }
     Ok(())
+}
+
+/// Adds a group that is not there yet, as long as a process can have one more.
+fn add(groups: &mut Vec<u32>, seen: &mut BTreeSet<u32>, gid: u32) {
+    if groups.len() < GROUPS_MAX && seen.insert(gid) {
+        groups.push(gid);
+    }
 }
 
 fn fields(line: &str) -> Vec<&str> {
@@ -145,12 +159,13 @@ fn group_number(name: &str, group: &str) -> Result<u32, Error> {
 
 fn memberships(user: Option<&&str>, gid: u32, group: &str) -> Vec<u32> {
     let mut groups = vec![gid];
+    let mut seen = BTreeSet::from([gid]);
     let Some(user) = user else { return groups };
     for entry in group.lines().map(fields) {
         let member = entry.get(3).is_some_and(|members| members.split(',').any(|member| member == *user));
         let Some(Ok(Some(number))) = entry.get(2).map(|field| number(field)) else { continue };
-        if member && !groups.contains(&number) && groups.len() < GROUPS_MAX {
-            groups.push(number);
+        if member {
+            add(&mut groups, &mut seen, number);
         }
     }
     groups
@@ -211,6 +226,21 @@ mod tests {
         assert_eq!(ann.groups, [100, 44, 29, 7]);
         assert_eq!(add_groups(&mut ann, &words(&["none"]), GROUP), Err(Error::Group("none".into())));
         assert_eq!(add_groups(&mut ann, &words(&["4294967295"]), GROUP), Err(Error::Range("4294967295".into())));
+    }
+
+    /// A scan of the file for each name, or of all groups for each, would take minutes.
+    #[test]
+    fn many_groups_are_found_in_one_pass() {
+        const MANY: u32 = 60_000;
+        let group: String = (0..MANY).map(|n| format!("g{n}:x:{n}:u\ng{n}:x:7:\n")).collect();
+        let mut user = resolve("u", "u:x:9:0::/:\n", &group).unwrap();
+        assert_eq!(user.groups.len(), MANY as usize);
+        user.groups.truncate(1);
+        let names: Vec<String> = (0..MANY).rev().map(|n| format!("g{n}")).collect();
+        add_groups(&mut user, &names, &group).unwrap();
+        assert_eq!((user.groups.len(), user.groups[1]), (MANY as usize, MANY - 1));
+        let all: String = (0..2 * MANY).map(|n| format!("g{n}:x:{n}:u\n")).collect();
+        assert_eq!(resolve("u", "u:x:9:0::/:\n", &all).unwrap().groups.len(), GROUPS_MAX);
     }
 
     #[test]

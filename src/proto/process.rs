@@ -3,6 +3,7 @@
 
 use super::flags::{self, Container};
 use super::oci::ImageConfig;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A process, before its user is looked up.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub struct Process {
 
 /// Podman's own default.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A PATH of an image may have as many colons as a document has bytes; each becomes a path as long as the command.
+const PATH_DIRS_MAX: usize = 1024;
 
 /// Where execvp(3) looks without a PATH.
 const EXEC_PATH: &str = "/bin:/usr/bin";
@@ -51,79 +55,107 @@ pub fn merge(image: &ImageConfig, line: &Container, around: &Environment) -> Opt
     if arguments.first().is_none_or(|command| command.is_empty()) {
         return None;
     }
-    let mut warnings = Vec::new();
-    let env = environment(image, &line.process, around, &mut warnings);
+    let env = environment(image, &line.process, around);
     let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     Some(Process {
         arguments,
-        env,
+        warnings: env.warnings(),
+        env: env.entries,
         working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
         user: asked.user.clone().unwrap_or_else(|| image.user.clone()),
-        warnings,
     })
+}
+
+/// Variables in the order in which their names came, each with its last value.
+#[derive(Default)]
+struct Variables {
+    entries: Vec<String>,
+    /// Where each name stands: an image may have as many as a document holds.
+    places: BTreeMap<String, usize>,
+    /// Entries that are no `NAME=value`, as far as they may be shown.
+    faulty: Vec<String>,
+}
+
+/// How many faulty entries are named, one by one.
+const FAULTY_MAX: usize = 8;
+
+impl Variables {
+    /// Puts `NAME=value` in the place of an older value of that name, or last.
+    fn set(&mut self, entry: &str) {
+        let name = name(entry);
+        if name.is_empty() || name.len() == entry.len() || entry.contains('\0') {
+            // The value may be a secret.
+            self.faulty.push(entry.split_inclusive('=').next().unwrap_or_default().into());
+            return;
+        }
+        match self.places.get(name).and_then(|at| self.entries.get_mut(*at)) {
+            Some(old) => *old = entry.into(),
+            None => {
+                self.places.insert(name.into(), self.entries.len());
+                self.entries.push(entry.into());
+            }
+        }
+    }
+
+    /// Removes all but those that `keeps` wants.
+    fn retain(&mut self, keeps: &dyn Fn(&str) -> bool) {
+        for entry in std::mem::take(self).entries {
+            if keeps(name(&entry)) {
+                self.set(&entry);
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let named = self.faulty.iter().take(FAULTY_MAX);
+        let mut warnings: Vec<String> =
+            named.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
+        if let Some(more) = self.faulty.len().checked_sub(FAULTY_MAX).filter(|more| *more > 0) {
+            warnings.push(["and ", &more.to_string(), " more entries of the environment like that"].concat());
+        }
+        warnings
+    }
 }
 
 /// Later ones win, in podman's order: defaults, image (both as far as they are
 /// not unset), our own environment, what every container gets, files, line.
-fn environment(
-    image: &ImageConfig,
-    asked: &flags::asked::Process,
-    around: &Environment,
-    warnings: &mut Vec<String>,
-) -> Vec<String> {
-    let mut env = Vec::new();
-    set(&mut env, DEFAULT_PATH);
+fn environment(image: &ImageConfig, asked: &flags::asked::Process, around: &Environment) -> Variables {
+    let mut env = Variables::default();
     // podman does not ask whether there is a terminal.
-    set(&mut env, "TERM=xterm");
-    set(&mut env, "container=podman");
-    let mut add = |env: &mut Vec<String>, entry: &str| {
-        if !set(env, entry) {
-            warnings.push(["the environment's entry «", entry, "» is not NAME=value: skipped"].concat());
-        }
-    };
-    image.env.iter().for_each(|entry| add(&mut env, entry));
-    env.retain(|entry| !asked.unset_env_all && !asked.unset_env.iter().any(|unset| unset == name(entry)));
+    for entry in [DEFAULT_PATH, "TERM=xterm", "container=podman"] {
+        env.set(entry);
+    }
+    image.env.iter().for_each(|entry| env.set(entry));
+    let faulty = std::mem::take(&mut env.faulty);
+    if asked.unset_env_all || !asked.unset_env.is_empty() {
+        let unset: BTreeSet<&str> = asked.unset_env.iter().map(String::as_str).collect();
+        env.retain(&|name| !asked.unset_env_all && !unset.contains(name));
+    }
+    env.faulty = faulty;
     if asked.env_host {
-        around.own.iter().for_each(|entry| add(&mut env, entry));
+        around.own.iter().for_each(|entry| env.set(entry));
     }
-    around.extra.iter().for_each(|entry| add(&mut env, entry));
+    around.extra.iter().for_each(|entry| env.set(entry));
+    let own: BTreeMap<&str, &String> = around.own.iter().map(|entry| (name(entry), entry)).collect();
     for entry in around.files.iter().chain(&asked.env) {
-        with_values(entry, around.own).iter().for_each(|entry| add(&mut env, entry));
+        match (entry.contains('='), entry.strip_suffix('*')) {
+            (true, _) => env.set(entry),
+            // `NAME` and `NAME*` are our own that are called so.
+            (false, None) => own.get(entry.as_str()).into_iter().for_each(|entry| env.set(entry)),
+            (false, Some(start)) => {
+                let alike = own.range(start..).take_while(|(name, _)| name.starts_with(start));
+                alike.for_each(|(_, entry)| env.set(entry));
+            }
+        }
     }
-    if !env.iter().any(|entry| name(entry) == "HOSTNAME") {
-        set(&mut env, &["HOSTNAME=", around.hostname].concat());
+    if !env.places.contains_key("HOSTNAME") {
+        env.set(&["HOSTNAME=", around.hostname].concat());
     }
     env
 }
 
 fn name(entry: &str) -> &str {
     entry.split('=').next().unwrap_or_default()
-}
-
-/// `NAME=value` is itself, `NAME` and `NAME*` are those of `own` that are called so.
-fn with_values(entry: &str, own: &[String]) -> Vec<String> {
-    if entry.contains('=') {
-        return vec![entry.into()];
-    }
-    let wanted = |other: &&String| match entry.strip_suffix('*') {
-        Some(start) => name(other).starts_with(start),
-        None => name(other) == entry,
-    };
-    own.iter().filter(wanted).cloned().collect()
-}
-
-/// Puts `NAME=value` in the place of an older value of that name, or last.
-/// False where `entry` is no such thing.
-fn set(env: &mut Vec<String>, entry: &str) -> bool {
-    let Some(name) = entry.find('=').filter(|at| *at > 0).and_then(|at| entry.get(..=at)) else { return false };
-    if entry.contains('\0') {
-        return false;
-    }
-    match env.iter_mut().find(|old| old.starts_with(name)) {
-        Some(old) => *old = entry.into(),
-        None => env.push(entry.into()),
-    }
-    true
 }
 
 impl Process {
@@ -134,7 +166,7 @@ impl Process {
     /// HOME is the user's, where that is known, unless somebody said otherwise.
     pub fn set_home(&mut self, home: Option<&str>) {
         if let Some(home) = home.filter(|_| self.value("HOME").is_none()) {
-            set(&mut self.env, &["HOME=", home].concat());
+            self.env.push(["HOME=", home].concat());
         }
     }
 
@@ -149,8 +181,18 @@ pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
     if command.contains('/') {
         return vec![command.into()];
     }
-    let dirs = path.unwrap_or(EXEC_PATH).split(':');
+    let dirs = path.unwrap_or(EXEC_PATH).split(':').take(PATH_DIRS_MAX);
     dirs.map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
+}
+
+/// The path that a script's first line names, as the kernel reads it (Linux, fs/binfmt_script.c). `head` is the file's
+/// beginning.
+pub fn interpreter(head: &[u8]) -> Option<&[u8]> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = head.strip_prefix(b"#!")?;
+    let start = line.iter().position(|byte| !is_blank(byte))?;
+    let path = line.get(start..)?.split(|byte| is_blank(byte) || matches!(byte, b'\n' | 0)).next()?;
+    (!path.is_empty()).then_some(path)
 }
 
 #[cfg(test)]
@@ -227,6 +269,31 @@ mod tests {
         assert_eq!(merged("--unsetenv-all --env-host img").env[..2], ["CODE=7", "CORE=8"]);
     }
 
+    /// A scan of all names for each would take minutes.
+    #[test]
+    fn many_variables_are_merged_in_one_pass() {
+        const MANY: usize = 100_000;
+        let entries = |from: usize| (from..from + MANY).map(|n| format!("N{n}={n}")).collect::<Vec<_>>();
+        let (mut image, own) = (image(), entries(2 * MANY));
+        image.env = entries(0).into_iter().chain(entries(MANY / 2)).chain(vec!["faulty".into(); MANY]).collect();
+        let mut files: Vec<String> = (2 * MANY..3 * MANY).map(|n| format!("N{n}")).collect();
+        files.extend(["N1*".into(), "UNSET".into()]);
+        let line = (0..MANY / 2).map(|n| format!("--unsetenv=N{n}")).chain(["img".into()]).collect::<Vec<_>>();
+        let around = Environment { extra: &[], own: &own, files: &files, hostname: "box" };
+        let process = merge(&image, &flags::parse(&line).unwrap(), &around).unwrap();
+        // The image's own without those that are unset, three defaults, the machine's, and the host's name.
+        assert_eq!(process.env.len(), MANY + 3 + MANY + 1);
+        assert_eq!(process.env[3], format!("N{0}={0}", MANY / 2));
+        assert_eq!(process.warnings.len(), FAULTY_MAX + 1);
+        assert_eq!(process.warnings[FAULTY_MAX], "and 99992 more entries of the environment like that");
+    }
+
+    #[test]
+    fn a_path_of_colons_does_not_fill_the_memory() {
+        let found = candidates(&"x".repeat(1 << 20), Some(&":".repeat(4 << 20)));
+        assert!(found.len() == PATH_DIRS_MAX && found[0].starts_with("./xx"));
+    }
+
     #[test]
     fn where_a_command_is_looked_for() {
         assert_eq!(merged("-e PATH=/a::/b img").candidates(), ["/entry"]);
@@ -239,5 +306,19 @@ mod tests {
         let process = merged("-u 7 -w /w img");
         assert_eq!((process.user.as_str(), process.working_dir.as_str()), ("7", "/w"));
         assert_eq!(merged("img").working_dir, "/srv");
+    }
+
+    #[test]
+    fn interpreters() {
+        for (head, want) in [
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#! \t/bin/sh\t-e\nrest", Some("/bin/sh")),
+            ("#!/bin/sh\0-e", Some("/bin/sh")),
+            ("#!\n/bin/sh", None),
+            ("#!", None),
+            (" #!/bin/sh", None),
+        ] {
+            assert_eq!(interpreter(head.as_bytes()), want.map(str::as_bytes), "{head:?}");
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Ahead {
             let _ = fs::write(cgroup.file("cpu.idle"), "1");
         }
         let procs = cgroup.as_ref().map(|cgroup| cgroup.file("cgroup.procs"));
-        let pid = process::clone(0, &mut || {
+        let pid = process::fork(&mut || {
             process::close_all_but(&[to.as_fd()]);
             // One that cannot be kept low is none.
             let low = process::die_with_parent().and_then(|()| process::set_idle());
@@ -108,9 +108,6 @@ impl Ahead {
         let _ = process::wait(self.pid);
         // Its claim is free now: whoever opens the store clears it up.
         drop(store.another(report));
-        if let Some(cgroup) = self.cgroup {
-            cgroup.remove();
-        }
     }
 }
 

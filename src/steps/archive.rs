@@ -6,6 +6,7 @@ mod part;
 use super::inflate::{self, Inflate};
 use super::layout::{self, read_limited};
 use super::pull::{hash, hash_of};
+use super::regular;
 use super::source::{Error, Fetched, Source};
 use crate::proto::archive::{self, Body, Index, Scan};
 use crate::proto::digest::Digest;
@@ -79,11 +80,7 @@ impl Archive {
         if self.reference.is_remote() {
             return self.fetch((self.open)(place)?);
         }
-        // Opening a FIFO would wait for whoever writes to it.
-        if fs::metadata(place).is_ok_and(|meta| !meta.is_file()) {
-            return Err(Error::refused("is no regular file"));
-        }
-        let mut file = File::open(place).map_err(|error| Error::refused(&io_text(&error)))?;
+        let mut file = regular::open(Path::new(place)).map_err(|why| Error::refused(&why))?;
         let mut start = [0; 4];
         let count = file.read_at(&mut start, 0).map_err(|error| Error::refused(&io_text(&error)))?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {

@@ -5,24 +5,29 @@ use super::filesystems;
 use super::remove;
 use super::resolver::Resolver;
 use super::rootfs::c_path;
+use super::store::{dir, mark, STORE};
 use super::unpack::below::OPAQUE;
 use crate::proto::options::{CacheDevice, Config};
 use crate::proto::superblock;
 use crate::report::Report;
-use crate::sys::{self, fs as sysfs, machine, mount};
+use crate::sys::{self, fs as sysfs, io_text, machine, mount};
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Where the store is, in memory or on the disk.
-pub const STORE: &str = "/var/lib/ocinit";
 
 /// A device that is not there yet is waited for.
 const WAIT_MS: u64 = 10_000;
 const LOOK_AGAIN_MS: u64 = 50;
 
-/// Mounts what `b2c.cache_device` names at [`STORE`]; true where it did. A
+/// Where the disk itself is mounted until its directory of ours is at [`STORE`].
+const DISK: &str = "/run/cache";
+/// That directory: what else is on a disk is somebody else's.
+const OURS: &CStr = c"ocinit";
+
+/// Mounts the directory `ocinit` of what `b2c.cache_device` names at [`STORE`]; true where it did. A
 /// machine without its disk still boots: then the store is in memory.
 pub fn open(config: &Config, resolver: &Resolver, report: &Report) -> bool {
     let wanted = &config.cache_device;
@@ -44,39 +49,72 @@ pub fn open(config: &Config, resolver: &Resolver, report: &Report) -> bool {
         return no_cache("no ext4 file system: making one is not there yet");
     };
     drivers::ensure("ext4", report);
-    match mount_at_store(&device) {
+    // Where it cannot be made, the mount says why.
+    let _ = fs::create_dir_all(DISK);
+    if let Err(error) = mount_disk(&device) {
+        return no_cache(&error.to_string());
+    }
+    match settle(&mut |_| Ok(())) {
         Ok(()) => {
-            report.line("cache", format_args!("{} label «{label}», ext4, at {STORE}", device.display()));
+            report.line(
+                "cache",
+                format_args!("{} label «{label}», ext4, its directory 'ocinit' at {STORE}", device.display()),
+            );
             true
         }
-        Err(error) => no_cache(&error.to_string()),
+        Err(why) => no_cache(&why),
     }
 }
 
 /// A `b2c.filesystem` as the cache.
 fn open_named(config: &Config, name: &str, resolver: &Resolver, report: &Report) -> bool {
     let Some(wanted) = config.filesystems.iter().rev().find(|filesystem| filesystem.name == name) else { return false };
-    let store = Path::new(STORE);
     let no_cache = |why: &str| {
         report.warn("cache", [why, "; images are kept in memory"].concat());
         false
     };
-    if let Err(failure) = filesystems::mount_at(wanted, store, resolver, report) {
+    if let Err(failure) = filesystems::mount_at(wanted, Path::new(DISK), resolver, report) {
         return no_cache(&failure.what);
     }
-    match try_out(store) {
+    let mut try_out = |ours: &Path| {
+        let tried = try_out(ours);
+        tried.map_err(|error| [&wanted.kind, " cannot hold images: ", &error.to_string()].concat())
+    };
+    match settle(&mut try_out) {
         Ok(()) => true,
-        Err(error) => {
-            let _ = c_path(store).and_then(|store| mount::umount(&store, 0));
-            no_cache(&[name, ": ", &wanted.kind, " cannot hold images: ", &error.to_string()].concat())
-        }
+        Err(why) => no_cache(&[name, ": ", &why].concat()),
     }
+}
+
+/// Mounts our directory of the disk at [`STORE`], if it passes `test`; the disk's own mount goes.
+fn settle(test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
+    let settled = (|| {
+        let disk = dir::at(Path::new(DISK)).map_err(|error| error.to_string())?;
+        let made = sysfs::mkdirat(disk.as_fd(), OURS, 0o700).is_ok();
+        let settled = settle_in(disk.as_fd(), test);
+        if made && settled.is_err() {
+            // It holds the mark, if anything.
+            let _ = remove::beneath(disk.as_fd(), OURS);
+        }
+        settled
+    })();
+    let _ = c_path(Path::new(DISK)).and_then(|disk| mount::umount(&disk, 0));
+    settled
+}
+
+fn settle_in(disk: BorrowedFd<'_>, test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
+    let ours = dir::make(disk, OURS).map_err(|error| io_text(&error))?;
+    mark::own(ours.as_fd()).map_err(|error| ["its directory 'ocinit' ", &io_text(&error)].concat())?;
+    let path = Path::new(DISK).join("ocinit");
+    test(&path)?;
+    let bound = (|| mount::bind(&c_path(&path)?, &c_path(Path::new(STORE))?, false))();
+    bound.map_err(|error| error.to_string())
 }
 
 /// Whether images and containers can be there: what a layer deletes is a device, what it hides an attribute, and a
 /// container writes to an overlay's upper folder. Shares of a network and formats of other systems lack one of them.
-fn try_out(store: &Path) -> sys::Result<()> {
-    let dir = store.join(".tried");
+fn try_out(ours: &Path) -> sys::Result<()> {
+    let dir = ours.join(".tried");
     // That of a boot without power at its end.
     let _ = remove::tree(&dir);
     let tried = (|| {
@@ -95,9 +133,9 @@ fn try_out(store: &Path) -> sys::Result<()> {
     tried
 }
 
-fn mount_at_store(device: &Path) -> crate::sys::Result<()> {
-    // Neither nosuid nor nodev: layers hold set-user-ID programs, and whiteouts are devices.
-    mount::mount(&c_path(device)?, c"/var/lib/ocinit", c"ext4", mount::MS_RELATIME, c"")
+fn mount_disk(device: &Path) -> crate::sys::Result<()> {
+    // Neither nosuid nor nodev: volumes hold set-user-ID programs, and whiteouts are devices.
+    mount::mount(&c_path(device)?, &c_path(Path::new(DISK))?, c"ext4", mount::MS_RELATIME, c"")
 }
 
 /// The disk or partition, once it is there.

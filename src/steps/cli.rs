@@ -1,17 +1,17 @@
-//! The command line on a host: run, pull, mount. The same code as at boot.
+//! The command line on a host: run, pull, mount, sweep. The same code as at boot.
 
-use super::container::{self, Surroundings};
+use super::container::{self, own_program, Surroundings};
 use super::pull::{self, Access};
 use super::resolver::Resolver;
-use super::store::Store;
+use super::rootfs;
+use super::store::{Store, STORE};
 use super::volumes::Volumes;
-use super::{cache, rootfs};
 use crate::proto::flags::{self, Container};
 use crate::proto::mirror::Mirrors;
 use crate::proto::proxy::Proxies;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{io_text, signal};
-use std::ffi::OsString;
+use crate::sys::{io_text, last_words, signal};
+use std::ffi::{CString, OsString};
 use std::path::{Path, PathBuf};
 
 const USAGE: &str = "\
@@ -19,6 +19,7 @@ ocinit: boots a machine straight into a container; on a host (as root):
 
   ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
   ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
+  ocinit sweep [--store DIR]             remove what killed commands have left
   ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
                                          the image at DIR, read-only; umount DIR ends it
 
@@ -49,6 +50,7 @@ pub fn main() -> i32 {
         "run" => run(rest, &report),
         "pull" => pull(rest, &report),
         "mount" => mount(rest, &report),
+        "sweep" => sweep(rest, &report),
         "help" | "-h" | "--help" => {
             print(USAGE);
             Ok(0)
@@ -75,15 +77,50 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`: the store,
-/// whether to wait for its disk, and the rest.
-fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, bool, &'a [String])> {
-    let (mut dir, mut sync, mut rest) = (cache::STORE, true, words);
+/// What a command line says: the store, whether to wait for its disk, and the container.
+struct Line<'a> {
+    store: &'a str,
+    sync: bool,
+    container: Container,
+}
+
+/// The last word of a command that takes the place of another one, which ran out of memory or crashed.
+const AFTER_FAILURE: &str = "--after-failure";
+
+/// Has `sweep` take our place, should we run out of memory or crash.
+fn sweep_after_failure(store: &str) {
+    let words = ["ocinit", "sweep", "--store", store, AFTER_FAILURE];
+    let words = words.map(|word| CString::new(word).unwrap_or_default());
+    last_words::set_successor(c"/proc/self/exe".into(), words.into());
+}
+
+/// Removes what commands have left in the store that were killed; and, in the place of one, what that had made beside.
+fn sweep(words: &[String], report: &Report) -> Outcome<i32> {
+    let (store, after_failure) = match words {
+        [] => (STORE, false),
+        [flag, store] if flag == "--store" => (store.as_str(), false),
+        [flag, store, last] if flag == "--store" && last == AFTER_FAILURE => (store.as_str(), true),
+        [store] if store.starts_with("--store=") => (store.get(8..).unwrap_or_default(), false),
+        _ => return Err(usage("sweep takes no more than --store")),
+    };
+    if after_failure {
+        signal::reset();
+        container::end_of_process();
+    } else if !Path::new(store).is_dir() {
+        return Err(Failure::new("store", [store, ": no such directory"].concat()));
+    }
+    drop(open_store(store, report)?);
+    Ok(if after_failure { OUR_FAILURE } else { 0 })
+}
+
+/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`. Nothing is opened before all of them are read.
+fn parse(words: &[String]) -> Outcome<Line<'_>> {
+    let (mut store, mut sync, mut rest) = (STORE, true, words);
     loop {
         match rest {
-            [flag, value, after @ ..] if flag == "--store" => (dir, rest) = (value, after),
+            [flag, value, after @ ..] if flag == "--store" => (store, rest) = (value, after),
             [flag, after @ ..] if flag.starts_with("--store=") => {
-                (dir, rest) = (flag.get(8..).unwrap_or_default(), after);
+                (store, rest) = (flag.get(8..).unwrap_or_default(), after);
             }
             [flag, after @ ..] if flag == "--sync=false" || flag == "--sync=true" => {
                 (sync, rest) = (flag == "--sync=true", after);
@@ -91,13 +128,20 @@ fn open_store<'a>(words: &'a [String], report: &Report) -> Outcome<(Store, bool,
             _ => break,
         }
     }
-    let store = Store::open(Path::new(dir), true, report);
-    let store = store.map_err(|error| Failure::new("store", [dir, ": ", &io_text(&error)].concat()))?;
-    Ok((store, sync, rest))
+    let container = flags::parse(rest).map_err(|why| usage(&why))?;
+    Ok(Line { store, sync, container })
 }
 
-fn parse(words: &[String]) -> Outcome<Container> {
-    flags::parse(words).map_err(|why| usage(&why))
+impl Line<'_> {
+    fn open_store(&self, report: &Report) -> Outcome<Store> {
+        sweep_after_failure(self.store);
+        open_store(self.store, report)
+    }
+}
+
+fn open_store(path: &str, report: &Report) -> Outcome<Store> {
+    let store = Store::open(Path::new(path), true, report);
+    store.map_err(|error| Failure::new("store", [path, ": ", &io_text(&error)].concat()))
 }
 
 /// A variable as `NAME=value`; one that is not UTF-8 is none of ours.
@@ -123,12 +167,16 @@ fn access() -> Outcome<Access> {
 
 /// `ocinit run` with these words behind it; the answer is the exit code.
 pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
+    let line = parse(words)?;
+    let container = &line.container;
+    if !container.rights.privileged {
+        own_program::seal()?;
+    }
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
-    let mut image = pull::image(&container, &store, &access, &quiet)?;
-    pull::add_layers(&mut image, &container, &store, &access, &quiet)?;
+    let store = line.open_store(report)?;
+    let mut image = pull::image(container, &store, &access, &quiet)?;
+    pull::add_layers(&mut image, container, &store, &access, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &access.resolver, report };
@@ -145,41 +193,44 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
         started: &|| image.sync(),
         report,
     };
-    let exit = container::run(&container, &image, &store, &surroundings);
-    if sync {
+    let exit = container::run(container, &image, &store, &surroundings);
+    if line.sync {
         image.synced(report);
     }
     exit.map(|exit| exit.code)
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
-    if !container.command.is_empty() {
+    let line = parse(words)?;
+    if !line.container.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
-    let image = pull::image(&container, &store, &access()?, report)?;
-    if sync {
+    let access = access()?;
+    let store = line.open_store(report)?;
+    let image = pull::image(&line.container, &store, &access, report)?;
+    if line.sync {
         image.synced(report);
     }
     Ok(0)
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, sync, words) = open_store(words, report)?;
-    let container = parse(words)?;
-    let [target] = container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
+    let line = parse(words)?;
+    let [target] = line.container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
-    let image = pull::image(&container, &store, &access()?, report)?;
+    let access = access()?;
+    let store = line.open_store(report)?;
+    let image = pull::image(&line.container, &store, &access, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = rootfs::mount_read_only(&image.layers, &dir, &target, report);
-    if sync {
+    if line.sync {
         image.synced(report);
     }
     // The kernel has looked the names up: the folder is not needed any more.
-    if let Err(error) = store.end_container(&dir) {
-        report.warn("mount", format_args!("{}: {}", dir.to_string_lossy(), io_text(&error)));
+    let path = dir.to_path_buf();
+    if let Err(error) = dir.end() {
+        report.warn("mount", format_args!("{}: {}", path.display(), io_text(&error)));
     }
     mounted.map_err(|error| Failure {
         hint: error.hint.map(String::from),

@@ -10,8 +10,10 @@ mod mounts;
 mod named;
 mod namespaces;
 mod ops;
+pub mod own_program;
 mod place;
 mod plan;
+mod reasons;
 mod relay;
 mod resources;
 mod rights;
@@ -20,10 +22,9 @@ mod trouble;
 use self::cgroup::Cgroup;
 use self::inside::{Ends, Plan};
 use self::mounts::Place;
-use self::ops::Op;
 use self::plan::Parts;
-use self::relay::{Ended, Running, Signals};
-use self::trouble::{Stage, Trouble};
+use self::reasons::{troubles, NOT_TO_BE_RUN};
+use self::relay::{Child, Ended, Running, Signals};
 use super::pull::Image;
 use super::rootfs;
 use super::store::Store;
@@ -34,10 +35,9 @@ use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{fs as sysfs, io as sysio, io_text, signal, Error, EACCES, ENOENT, EPERM};
+use crate::sys::{io as sysio, io_text, mount, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -101,7 +101,9 @@ pub fn asked_to_stop() -> Option<Exit> {
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let mounted = rootfs::mount_writable(&image.layers, &dir, around.report);
+    // A layer's device nodes are the machine's devices: without privileges only its own /dev has some.
+    let flags = if line.rights.privileged { 0 } else { mount::MS_NODEV };
+    let mounted = rootfs::mount_writable(&image.layers, &dir, flags, around.report);
     let outcome = match mounted {
         Ok(root) => {
             let outcome = run_in(line, image, &root, &dir, store, around);
@@ -115,8 +117,9 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
             ..Failure::new("container", "root: ".to_string() + &error.text)
         }),
     };
-    if let Err(error) = store.end_container(&dir) {
-        around.report.warn("container", format_args!("{}: {error}", dir.to_string_lossy()));
+    let path = dir.to_path_buf();
+    if let Err(error) = dir.end() {
+        around.report.warn("container", format_args!("{}: {}", path.display(), io_text(&error)));
     }
     outcome
 }
@@ -161,9 +164,9 @@ fn run_in(
     let rights = rights::plan(&line.rights, &identity)?;
     let allowed = devices::filter(&line.rights)?;
     let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
-    let cgroup = Cgroup::make(&line.resources, kept_bytes, around.report)?;
-    if let (Some(cgroup), Some(program)) = (&cgroup, &allowed) {
-        cgroup.filter_devices(program, around.report);
+    let cgroup = Cgroup::make(&line.resources, kept_bytes, allowed.is_some(), around.report)?;
+    if let Some(program) = &allowed {
+        cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
     let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
@@ -258,11 +261,9 @@ fn spawn(
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let pid = clone(plan, &ends).map_err(fail)?;
+    let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, around.report) {
-        // It ends by itself; its number is free only when it was waited for.
-        let _ = sysprocess::wait(pid);
+    if let Some((trouble, code)) = troubles(report_in, plan, line, around.report) {
         return match code {
             None => Err(trouble),
             Some(code) => {
@@ -271,7 +272,7 @@ fn spawn(
             }
         };
     }
-    started(pid);
+    started(child.pid());
     let outputs: Vec<(OwnedFd, i32)> = match line.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
@@ -281,7 +282,7 @@ fn spawn(
         None => feed,
     };
     let ended = relay::until_end(Running {
-        pid,
+        child,
         outputs,
         terminal: line.process.tty,
         input,
@@ -316,8 +317,6 @@ pub fn stop_timeout_ms(line: &Container) -> u64 {
     u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
 }
 
-/// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
-const NOT_TO_BE_RUN: i32 = 126;
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
@@ -333,12 +332,11 @@ fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
 
 /// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it
 /// non-blocking (ssh, node) would do so to all that we write to the same console, too.
-fn standard_input(fed: bool) -> crate::sys::Result<(OwnedFd, Option<OwnedFd>)> {
-    if fed {
-        return sysio::pipe().map(|(from, to)| (from, Some(to)));
+fn standard_input(fed: bool) -> crate::sys::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    match fed {
+        true => sysio::pipe().map(|(from, to)| (Some(from), Some(to))),
+        false => Ok((None, None)),
     }
-    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR | sysfs::O_NOCTTY, 0)?;
-    Ok((null, None))
 }
 
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
@@ -354,67 +352,12 @@ fn exit(ended: Ended, own_processes: bool) -> Exit {
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
 }
 
-/// Reads what the child tells until exec closes the pipe. A trouble that ends
-/// it comes with an exit code where that is the container's, not ours.
-fn troubles(pipe: OwnedFd, plan: &Plan, report: &Report) -> Option<(Failure, Option<i32>)> {
-    let mut pipe = File::from(pipe);
-    let mut bytes = [0; Trouble::LENGTH];
-    while pipe.read_exact(&mut bytes).is_ok() {
-        let Some(trouble) = Trouble::parse(bytes) else { continue };
-        let error = Error::new("", trouble.errno).to_string();
-        let why = error.trim_start_matches([':', ' ']);
-        if trouble.skipped {
-            report.warn("container", format_args!("left out: {}: {why}", object(trouble, plan)));
-            continue;
-        }
-        let failure = Failure::new("container", [&object(trouble, plan), ": ", why].concat());
-        return Some(match (trouble.stage, trouble.errno) {
-            (Stage::Exec, ENOENT) => {
-                (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
-            }
-            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, _) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
-            (Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
-            (_, EPERM) => (failure.hint("containers take root"), None),
-            _ => (failure, None),
-        });
+/// In the place of a program that has run a container and ended without a word: its processes end, and its group goes.
+pub fn end_of_process() {
+    let own = std::process::id().to_string();
+    let children = std::fs::read_to_string(["/proc/self/task/", &own, "/children"].concat()).unwrap_or_default();
+    for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        drop(Child::new(pid));
     }
-    None
-}
-
-/// Whether it is about the folder of the image's, which was to be made.
-fn is_working_dir(trouble: Trouble, plan: &Plan) -> bool {
-    matches!(plan.ops.get(usize::from(trouble.index)), Some(Op::OwnFolder { .. }))
-}
-
-/// What a trouble is about, in words.
-fn object(trouble: Trouble, plan: &Plan) -> String {
-    let text = |text: &CStr| text.to_string_lossy().into_owned();
-    match trouble.stage {
-        Stage::Session => "session".into(),
-        Stage::Namespace => "another's namespace".into(),
-        Stage::Cgroup => "control group".into(),
-        Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
-        Stage::Loopback => "loopback interface".into(),
-        Stage::Propagation => "mount namespace".into(),
-        Stage::Root => ["root ", &text(&plan.root)].concat(),
-        Stage::Op => {
-            let path = plan.ops.get(usize::from(trouble.index)).map(|op| text(op.path()));
-            path.map_or("mount".into(), |path| ["/", path.trim_start_matches('/')].concat())
-        }
-        Stage::Pivot => "pivot_root".into(),
-        Stage::Terminal => "standard streams".into(),
-        Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
-        Stage::Descriptors => "descriptors to be closed by exec".into(),
-        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
-            ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
-        }),
-        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
-        Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
-        Stage::Capabilities => "capabilities".into(),
-        Stage::Seccomp => "filter of system calls".into(),
-        Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
-    }
+    cgroup::end_of_process();
 }

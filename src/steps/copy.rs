@@ -256,7 +256,7 @@ mod tests {
     fn owners_change_and_links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         if std::fs::metadata(dir.path()).unwrap().uid() != 0 {
-            return;
+            skip!("owners take root");
         }
         let outside = dir.path().join("outside");
         std::fs::write(&outside, "").unwrap();

@@ -3,12 +3,14 @@
 //! Nothing is remembered between calls: `/sys/module` knows what is loaded. An
 //! initramfs without modules costs one failed open.
 
+use super::regular;
 use crate::proto::modules::{self, Texts};
 use crate::report::Report;
 use crate::sys::machine;
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// Where `b2c.insmods` names its files.
 const NAMED: &str = "/usr_mods";
@@ -173,9 +175,9 @@ impl Loaded {
         if fs::read_to_string(state).is_ok_and(|state| state.trim_end() == "live") {
             return;
         }
-        let file = match fs::File::open(path) {
+        let file = match regular::open(Path::new(path)) {
             Ok(file) => file,
-            Err(error) => return warn(path, &crate::sys::Error::from_io("open", &error), report),
+            Err(why) => return report.warn("drivers", [path, ": open: ", &why].concat()),
         };
         let mut params = String::new();
         modules::parameters(cmdline, name, &mut params);

@@ -52,6 +52,8 @@ pub fn leave_rootfs() -> Result<()> {
     mount::move_(c".", c"/")?;
     process::chroot(c".")?;
     process::chdir(c"/")?;
+    // Whoever gets hold of our program by /proc cannot write to it. Where this fails, it can be looked at only.
+    let _ = mount::bind(c"/init", c"/init", false).and_then(|()| mount::remount(c"/init", mount::MS_RDONLY));
     let arguments = [CString::from(MOVED)];
     let environment: [CString; 0] = [];
     let (arguments, environment) = (process::Arguments::new(&arguments), process::Arguments::new(&environment));
@@ -93,7 +95,8 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
 pub fn console() {
     let _ = make_folder("/dev");
     let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
-    let flags = sysfs::O_RDWR | sysfs::O_NOCTTY;
+    // Without waiting: neither for a carrier here, nor for a console that takes nothing when a line is written.
+    let flags = sysfs::O_RDWR | sysfs::O_NOCTTY | sysfs::O_NONBLOCK;
     // A machine without a console still has /dev/null.
     let console = sysfs::openat(sysfs::CWD, c"/dev/console", flags, 0)
         .or_else(|_| sysfs::openat(sysfs::CWD, c"/dev/null", flags, 0));

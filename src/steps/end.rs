@@ -3,7 +3,7 @@
 use super::container::cgroup;
 use crate::proto::options::{Config, OnFail};
 use crate::proto::shutdown::{self, Command};
-use crate::report::Report;
+use crate::report::{resume_console, Report};
 use crate::sys::machine::{self, Reboot};
 use crate::sys::{fs as sysfs, io, mount, process, signal, tty, Error, Result, EINVAL, ENOENT, STDERR};
 use std::ffi::CStr;
@@ -88,6 +88,7 @@ const DRAIN_MS: u64 = 1000;
 /// the end of the machine cuts what is queued. tcdrain(3) would wait for ever
 /// where the other side holds it back. Allocates nothing.
 pub fn drain_console() {
+    resume_console();
     let start_ms = machine::uptime_ms();
     while tty::queued(STDERR).is_ok_and(|bytes| bytes > 0) && machine::uptime_ms() < start_ms + DRAIN_MS {
         pause(LOOK_AGAIN_MS);

@@ -15,7 +15,7 @@ use super::unpack::Lower;
 use crate::proto::superblock::{self, Packed};
 use crate::report::Report;
 use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
-use std::ffi::{CStr, CString};
+use std::ffi::{c_ulong, CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -82,7 +82,8 @@ impl Stack {
 
 /// What is stacked right below the layer in the folder `blob`.
 pub fn below(blob: &Path) -> Option<PathBuf> {
-    Some(blob.join(BELOW)).filter(|below| below.is_dir())
+    let is_folder = |below: &PathBuf| fs::symlink_metadata(below).is_ok_and(|meta| meta.is_dir());
+    Some(blob.join(BELOW)).filter(is_folder)
 }
 
 /// Makes a layer of the folder `made`, whose [`BLOB`] has come and was checked.
@@ -111,11 +112,14 @@ fn while_mounted<T>(
     seen
 }
 
+/// How a packed layer is mounted.
+const FLAGS: c_ulong = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV;
+
 /// How often somebody else may take the loop device that was free.
 const LOOP_TRIES: u32 = 100;
 
 fn open_folder(path: &CStr) -> sys::Result<OwnedFd> {
-    sysfs::openat(sysfs::CWD, path, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
+    sysfs::openat(sysfs::CWD, path, sysfs::O_RDONLY | sysfs::O_DIRECTORY | sysfs::O_NOFOLLOW, 0)
 }
 
 /// A folder of a number that is free: several layers may be opened at a time.
@@ -135,8 +139,8 @@ pub fn unmount(at: &Path) -> sys::Result<()> {
     mount::umount(&c_path(at)?, mount::MNT_DETACH | mount::UMOUNT_NOFOLLOW)
 }
 
-/// Mounts the file system of the folder `blob` read-only on the folder `at`; set-user-ID
-/// programs and devices are the container's mount's affair.
+/// Mounts the file system of the folder `blob` read-only on the folder `at`, without set-user-ID
+/// programs and devices: those are the affair of the container's own mount.
 pub fn mount_at(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     mount_packed(blob, at, report).map_err(|error| named(blob, error))
 }
@@ -149,13 +153,18 @@ fn named(blob: &Path, error: Error) -> Error {
 
 fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let blob = blob.join(BLOB);
-    let file = File::open(&blob).map_err(|error| sys::Error::from_io("open", &error))?;
+    // The store may be another machine's: no link is followed, and no FIFO waited for.
+    let flags = sysfs::O_RDONLY | sysfs::O_NOFOLLOW | sysfs::O_NONBLOCK;
+    let file = File::from(sysfs::openat(sysfs::CWD, &c_path(&blob)?, flags, 0)?);
+    if !sysfs::statat(file.as_fd(), c"")?.is(sysfs::S_IFREG) {
+        return Err(Error { text: "is no regular file".into(), hint: None });
+    }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
         return Err(Error { text: "is no squashfs and no erofs any more".into(), hint: None });
     };
     let at = c_path(at)?;
-    let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), mount::MS_RDONLY, c"");
+    let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), FLAGS, c"");
     let mount = |source: &CStr| match mount_once(source) {
         Err(error) if error.errno == ENODEV => {
             load(packed.name(), report);

@@ -1,5 +1,6 @@
 //! OCI image layouts in a folder: `oci:DIR[:TAG]` (OCI image spec, image-layout.md).
 
+use super::regular;
 use super::source::{Error, Fetched, Source};
 use crate::proto::archive;
 use crate::proto::digest::Digest;
@@ -78,7 +79,7 @@ pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error>
 }
 
 pub(super) fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(|error| Error::refused(&[&path.to_string_lossy(), ": ", &io_text(&error)].concat()))
+    regular::open(path).map_err(|why| Error::refused(&[&path.to_string_lossy(), ": ", &why].concat()))
 }
 
 /// A whole document.

@@ -25,6 +25,7 @@ pub mod pipeline;
 pub mod pull;
 pub mod reaper;
 pub mod registry;
+pub mod regular;
 pub mod remove;
 pub mod resolver;
 pub mod rootfs;

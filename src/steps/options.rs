@@ -1,13 +1,13 @@
 //! The options: read from the kernel's line and the initramfs's own file.
 
 use super::network::{Limits, Network, LIMITS};
+use super::regular;
 use crate::proto::cmdline::{self, Word};
 use crate::proto::flags;
 use crate::proto::options::{policy, CacheDevice, Config};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{io_text, signal};
-use std::fs::File;
-use std::io::Read;
+use crate::sys::signal;
+use std::path::Path;
 
 /// For boards whose boot loader cannot hold a long line (`build --cmdline`).
 const OWN_FILE: &str = "/etc/ocinit/cmdline";
@@ -20,7 +20,7 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let kernel = words("/proc/cmdline")?;
     (config.on_fail, report.sections) = policy(&kernel);
     signal::set_crash_note(config.on_fail as usize + 1);
-    let own = if std::path::Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
+    let own = if Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
     *config = Config::read(&[kernel, own]).map_err(|error| {
         Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
     })?;
@@ -37,11 +37,9 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
 
 fn words(path: &str) -> Outcome<Vec<Word>> {
     let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
-    let mut line = Vec::new();
-    let file = File::open(path).map_err(|error| fail(&io_text(&error)))?;
-    file.take(LENGTH_MAX).read_to_end(&mut line).map_err(|error| fail(&io_text(&error)))?;
+    let line = regular::read(Path::new(path), LENGTH_MAX).map_err(|why| fail(&why))?;
     cmdline::parse(&line).map_err(|quote| {
-        fail(&["a double quote that nothing closes: ", &flags::shown(&quote.0)].concat())
+        fail(&["a double quote that nothing closes: ", &flags::shown_option(&quote.0)].concat())
             .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
     })
 }

@@ -7,9 +7,9 @@
 
 use super::{early, end};
 use crate::proto::options::OnFail;
-use crate::report::Report;
+use crate::report::{resume_console, write_all, Report};
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{io, machine, signal, STDERR};
+use crate::sys::{machine, signal, STDERR};
 
 const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
@@ -32,7 +32,7 @@ pub fn run(boot: fn() -> i32) -> ! {
     let _ = machine::catch_ctrl_alt_del();
     let _ = signal::share_crash_page();
     signal::block(&SIGNALS);
-    let child = process::clone(0, &mut || {
+    let child = process::fork(&mut || {
         signal::catch_crashes();
         boot()
     });
@@ -58,7 +58,7 @@ fn watch(child: Pid) -> bool {
         };
         let late = asked_at_ms.is_some_and(|at| machine::uptime_ms() >= at + HEAR_MS) && !signal::was_heard();
         match signal {
-            Some(signal::SIGCHLD) => match reap(child) {
+            Some(signal::SIGCHLD) => match reap(child, true) {
                 None => {}
                 // It hangs by policy: its number may be another's by now.
                 Some(Status::Exited(HANG)) => {
@@ -88,12 +88,17 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Collects whatever has ended; the end of `child` is the answer.
-pub fn reap(child: Pid) -> Option<Status> {
+/// Collects every child that has ended; the end of `child` is the answer. `goes_on`: nobody is to stop it, as a
+/// container among the machine's processes (`--pid=host`) could, and nothing would go on; where somebody has, it goes on.
+pub fn reap(child: Pid, goes_on: bool) -> Option<Status> {
     let mut end = None;
     while let Ok(Some((pid, status))) = process::reap() {
-        if pid == child {
-            end = Some(status);
+        if pid == child && status.is_none() && goes_on {
+            tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
+            // It was not waited for: the number is its own.
+            let _ = process::kill(child, signal::SIGCONT);
+        } else if pid == child {
+            end = status.or(end);
         }
     }
     end
@@ -166,9 +171,9 @@ fn last_resort(asked: bool) -> ! {
 }
 
 fn tell(parts: &[&[u8]]) {
+    resume_console();
     for part in parts {
-        // Losing the console is no reason to stop.
-        let _ = io::write(STDERR, part);
+        write_all(STDERR, part);
     }
 }
 

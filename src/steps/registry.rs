@@ -8,6 +8,7 @@ mod server;
 use super::archive;
 use super::halt::Halt;
 use super::http::{Client, Method, Response, Tls, CERTS_DIR};
+use super::regular;
 use super::resolver::Resolver;
 use super::source::{Error, Fetched, Source};
 use crate::proto::authfile::{self, Credentials};
@@ -18,11 +19,10 @@ use crate::proto::proxy::Proxies;
 use crate::proto::reference::Remote;
 use crate::proto::retry::{self, Next, Policy, Retry};
 use crate::report::Report;
-use crate::sys::{io_text, machine};
+use crate::sys::machine;
 use download::Download;
 use server::{Ask, Server};
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,15 +53,10 @@ impl Manner<'_> {
     fn credentials(&self, host: &str, path: &str) -> Result<Option<Credentials>, Error> {
         let file = self.authfile.unwrap_or(AUTH_FILE);
         let failed = |why: &str| Error::refused(&[file, ": ", why].concat());
-        let mut bytes = Vec::new();
-        match File::open(file) {
-            Ok(open) => {
-                let read = open.take(authfile::FILE_MAX as u64 + 1).read_to_end(&mut bytes);
-                read.map_err(|error| failed(&io_text(&error)))?;
-            }
-            Err(_) if self.authfile.is_none() => return Ok(None),
-            Err(error) => return Err(failed(&io_text(&error))),
+        if self.authfile.is_none() && !Path::new(file).exists() {
+            return Ok(None);
         }
+        let bytes = regular::read(Path::new(file), authfile::FILE_MAX as u64).map_err(|why| failed(&why))?;
         let found = authfile::lookup(&bytes, host, path).map_err(|error| failed(&error.text()))?;
         if let Some(warning) = found.warning {
             self.report.warn("pull", [file, ": ", &warning].concat());

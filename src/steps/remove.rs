@@ -2,7 +2,7 @@
 //! container can nest folders deeper than any limit of those or of a path.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
-use crate::sys::{self, Error, EEXIST, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
+use crate::sys::{self, Error, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,28 @@ const ENTRIES_BYTES: usize = 32 << 10;
 const FOLDER: i32 = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
 /// Removes `path` and all below it; none there is no error. Symlinks are not
-/// followed, and what is mounted somewhere below stays, with an error.
+/// followed, and what is mounted there or below stays, with an error.
 pub fn tree(path: &Path) -> io::Result<()> {
-    let path = super::rootfs::c_path(path).map_err(to_io)?;
-    remove(&path).map_err(to_io)
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(to_io(Error::new("open", EINVAL)));
+    };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let (above, name) =
+        (super::rootfs::c_path(above).map_err(to_io)?, super::rootfs::c_path(name.as_ref()).map_err(to_io)?);
+    match fs::openat(fs::CWD, &above, fs::O_PATH | O_DIRECTORY, 0) {
+        Err(error) if error.errno == ENOENT => Ok(()),
+        above => above.and_then(|above| beneath(above.as_fd(), &name)).map_err(to_io),
+    }
+}
+
+/// As [`tree`], for what has this name in `above`.
+pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
+    match fs::openat2(above, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH) {
+        Ok(top) => opened(above, name, top.as_fd()),
+        Err(error) if error.errno == ENOENT => Ok(()),
+        Err(error) if error.errno == ENOTDIR => fs::unlinkat(above, name),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
@@ -66,30 +84,25 @@ fn first_folder(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
 }
 
 fn to_io(error: Error) -> io::Error {
-    io::Error::from_raw_os_error(error.errno)
+    error.into()
 }
 
-fn remove(path: &CStr) -> sys::Result<()> {
-    let top = match fs::openat(fs::CWD, path, FOLDER, 0) {
-        Ok(top) => top,
-        Err(error) if error.errno == ENOENT => return Ok(()),
-        Err(error) if error.errno == ENOTDIR => return fs::unlinkat(fs::CWD, path),
-        Err(error) => return Err(error),
-    };
+/// Removes all that is in the folder `top`, and then `top`, whose name in `above` is this.
+pub fn opened(above: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> sys::Result<()> {
     let mut removal = Removal { top, next: 0, progress: true, error: None };
     while removal.progress {
         removal.progress = false;
         // Opened anew, a folder is read from its start.
         let top = removal.open(c".")?;
         removal.each(&top, &mut |removal, name| {
-            let unlinked = unlink(removal.top.as_fd(), name);
+            let unlinked = unlink(removal.top, name);
             match unlinked {
                 Err(error) if is_full(error) => removal.flatten(name),
                 result => result,
             }
         })?;
     }
-    match fs::rmdirat(fs::CWD, path) {
+    match fs::rmdirat(above, name) {
         // What could not be removed explains it better.
         Err(error) if is_full(error) => Err(removal.error.unwrap_or(error)),
         result => result,
@@ -110,8 +123,8 @@ fn is_full(error: Error) -> bool {
 
 /// The tree's top is the only place where folders are kept: those that hold
 /// something move up to it from theirs, so that no path is longer than two.
-struct Removal {
-    top: OwnedFd,
+struct Removal<'a> {
+    top: BorrowedFd<'a>,
     /// For a name that is free in the top.
     next: u64,
     /// Something went, or moved up, since this was last looked at.
@@ -119,9 +132,9 @@ struct Removal {
     error: Option<Error>,
 }
 
-impl Removal {
+impl Removal<'_> {
     fn open(&self, name: &CStr) -> sys::Result<OwnedFd> {
-        fs::openat2(self.top.as_fd(), name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
+        fs::openat2(self.top, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
     }
 
     /// Empties the folder `name` of the top, and removes it.
@@ -131,14 +144,14 @@ impl Removal {
             Err(error) if is_full(error) => removal.move_up(dir.as_fd(), child),
             result => result,
         })?;
-        fs::rmdirat(self.top.as_fd(), name)
+        fs::rmdirat(self.top, name)
     }
 
     fn move_up(&mut self, dir: BorrowedFd<'_>, child: &CStr) -> sys::Result<()> {
         loop {
             let name = CString::new(self.next.to_string()).unwrap_or_default();
             self.next += 1;
-            match fs::renameat(dir, child, self.top.as_fd(), &name) {
+            match fs::renameat(dir, child, self.top, &name) {
                 // A name of the tree's own; one that is an empty folder is replaced.
                 Err(error) if is_full(error) || error.errno == ENOTDIR => {}
                 result => return result,
@@ -148,7 +161,7 @@ impl Removal {
 
     /// Calls `step` with each name in `dir`; the first error is kept, the rest
     /// goes on.
-    fn each(&mut self, dir: &OwnedFd, step: &mut dyn FnMut(&mut Removal, &CStr) -> sys::Result<()>) -> sys::Result<()> {
+    fn each(&mut self, dir: &OwnedFd, step: &mut dyn FnMut(&mut Self, &CStr) -> sys::Result<()>) -> sys::Result<()> {
         let mut buffer = vec![0; ENTRIES_BYTES];
         loop {
             let length = fs::getdents(dir.as_fd(), &mut buffer)?;

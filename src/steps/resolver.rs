@@ -1,11 +1,12 @@
 //! Names to addresses: numbers, hosts, the lease's servers.
 
 use super::network::random;
+use super::regular;
 use crate::proto::dns::{self, Answer, Family};
 use crate::sys::Error;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
@@ -235,12 +236,7 @@ fn said(call: &'static str, error: &std::io::Error) -> String {
 
 /// Empty where there is none: then what it would say is not known.
 fn small_file(path: &str) -> String {
-    let mut bytes = Vec::new();
-    if let Ok(file) = File::open(path) {
-        // A read error keeps what came before it.
-        let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&regular::read(Path::new(path), MAX_FILE).unwrap_or_default()).into_owned()
 }
 
 #[cfg(test)]

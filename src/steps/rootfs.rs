@@ -28,43 +28,46 @@ const WRITABLE: &str = ",upperdir=upper,workdir=work";
 const FLEETING: &str = ",upperdir=upper,workdir=work,volatile";
 
 /// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
-/// written and `dir/work` for overlayfs itself.
-pub fn mount_writable(layers: &[Layer], dir: &Path, report: &Report) -> Result<PathBuf, Error> {
+/// written and `dir/work` for overlayfs itself. `flags` are `MS_…`.
+pub fn mount_writable(layers: &[Layer], dir: &Path, flags: u64, report: &Report) -> Result<PathBuf, Error> {
     let root = dir.join("root");
-    stack(layers, 1, dir, FLEETING, &root, report)?;
+    stack(layers, 1, dir, &Form { options: FLEETING, flags }, &root, report)?;
     Ok(root)
 }
 
-/// Mounts `layers` (lowest first) at `target`; nothing can be written there.
+/// Mounts `layers` (lowest first) at `target`; nothing can be written there, and nobody of the host gains rights by
+/// what is there.
 /// `dir` is a container's folder of the store, which may go afterwards.
 pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Report) -> Result<(), Error> {
     // Without an upper, overlayfs wants two lowers.
-    stack(layers, 2, dir, "", target, report)
+    let flags = mount::MS_NOSUID | mount::MS_NODEV;
+    stack(layers, 2, dir, &Form { options: "", flags }, target, report)
 }
 
 /// Mounts `folder` at `target`, with `parts/upper` for what is written and
 /// `parts/work` for overlayfs itself: the folder stays as it is.
 pub fn mount_over(folder: &Path, parts: &Path, target: &Path, report: &Report) -> Result<(), Error> {
-    stack(&[Layer::Folder(folder.into())], 1, parts, WRITABLE, target, report)
+    stack(&[Layer::Folder(folder.into())], 1, parts, &Form { options: WRITABLE, flags: 0 }, target, report)
 }
 
-/// Mounts at least so many lowers with these `options` at `target`.
-fn stack(
-    layers: &[Layer],
-    least: usize,
-    dir: &Path,
-    options: &str,
-    target: &Path,
-    report: &Report,
-) -> Result<(), Error> {
+/// How an overlay is mounted.
+struct Form {
+    /// What is put behind the lowers.
+    options: &'static str,
+    /// `MS_…`
+    flags: u64,
+}
+
+/// Mounts at least so many lowers at `target`.
+fn stack(layers: &[Layer], least: usize, dir: &Path, form: &Form, target: &Path, report: &Report) -> Result<(), Error> {
     let mut lowers = Lowers { dir, names: String::from("lowerdir="), count: 0, mounted: Vec::new() };
     let mounted = lowers.place(layers, least, report).and_then(|()| {
-        if !options.is_empty() {
+        if !form.options.is_empty() {
             as_the_topmost(dir)?;
         }
-        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), dir, target);
-        let mounted = match overlay(options) {
-            Err(error) if error.errno == EINVAL && options == FLEETING => overlay(WRITABLE),
+        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), form.flags, dir, target);
+        let mounted = match overlay(form.options) {
+            Err(error) if error.errno == EINVAL && form.options == FLEETING => overlay(WRITABLE),
             result => result,
         };
         mounted.map_err(|error| Error {
@@ -173,14 +176,21 @@ fn hides_all_below(layer: &Path) -> bool {
 
 /// Mounts from within `dir`; relative paths of the command line still mean
 /// what they meant, so the way back is kept.
-fn overlay(options: &str, dir: &Path, target: &Path) -> sys::Result<()> {
+fn overlay(options: &str, flags: u64, dir: &Path, target: &Path) -> sys::Result<()> {
     let options = CString::new(options).map_err(|_| sys::Error::new("mount(overlay)", EINVAL))?;
     let target = c_path(target)?;
     let back = sysfs::openat(sysfs::CWD, c".", sysfs::O_PATH | sysfs::O_DIRECTORY, 0)?;
     process::chdir(&c_path(dir)?)?;
-    let mounted = mount::mount(c"overlay", &target, c"overlay", 0, &options);
-    process::fchdir(back.as_fd())?;
-    mounted
+    let mounted = mount::mount(c"overlay", &target, c"overlay", flags as _, &options);
+    let went_back = process::fchdir(back.as_fd());
+    match (&mounted, went_back) {
+        (Ok(()), Err(error)) => {
+            // Who is told of a failure has nothing to unmount.
+            let _ = mount::umount(&target, mount::MNT_DETACH);
+            Err(error)
+        }
+        _ => mounted,
+    }
 }
 
 /// Unmounts a root, waiting a little for whoever still holds it.
@@ -193,8 +203,8 @@ pub fn unmount(root: &Path) -> sys::Result<()> {
             Err(error) if error.errno == EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
-            Err(error) if error.errno == EBUSY => return mount::umount(&root, mount::MNT_DETACH),
-            result => return result,
+            Err(_) => return mount::umount(&root, mount::MNT_DETACH),
+            Ok(()) => return Ok(()),
         }
     }
 }

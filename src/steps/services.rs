@@ -42,7 +42,7 @@ impl Services {
         run: &mut dyn FnMut(&dyn Fn()) -> Outcome<Exit>,
     ) -> Result<bool, Error> {
         let (words, to) = io::pipe()?;
-        let pid = process::clone(0, &mut || attend(&name, to.as_fd(), report, run))?;
+        let pid = process::fork(&mut || attend(&name, to.as_fd(), report, run))?;
         drop(to);
         let mut word = [0];
         let started = io::read(words.as_fd(), &mut word)? == 1 && word == [STARTED];

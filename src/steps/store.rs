@@ -1,6 +1,7 @@
 //! The store: complete layers by chain ID, image records, and what is half done.
 //!
 //! ```text
+//! ocinit-store   the mark that makes the directory ours, with the version of this format
 //! layers/HEX     one folder a layer, named by its chain ID (OCI image spec,
 //!                config.md): what a layer's folder holds may depend on the
 //!                layers below it (implied parents, hardlinks)
@@ -10,72 +11,103 @@
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
-//! volumes/NAME   a named volume's content; `.NAME` is one that is being filled
+//! volumes/NAME   a named volume's content; `.ocinit` has one that is being filled
 //! empty/         two folders with nothing in them, to pad what overlayfs stacks
 //! ```
 //!
 //! Whoever has a folder N holds its lock (flock(2)): one whose lock is free was
 //! left by a process that was killed, or by an earlier boot, and is removed.
+//!
+//! Only root enters it: layers hold set-user-ID programs and device nodes. It may
+//! have come on a disk from another machine, so nothing in it is followed that
+//! leads elsewhere, and what is read has a limit.
 
+mod aside;
+mod claim;
+pub mod dir;
 pub mod journal;
+pub mod mark;
 pub mod record;
 
-use super::cache;
 use super::layer::{self, Layer};
 use super::remove;
 use super::rootfs::c_path;
 use crate::proto::digest::Digest;
+use crate::proto::oci;
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, io_text, mount};
+use crate::sys::{self, fs as sysfs, io_text, machine, mount};
+pub use aside::Aside;
+pub use claim::Claim;
 use record::Record;
-use std::fs::{self, File};
-use std::io;
-use std::ops::Deref;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{symlink, MetadataExt};
+use std::ffi::CStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::{Path, PathBuf};
+
+/// Where a machine's own is, in memory or on the disk.
+pub const STORE: &str = "/var/lib/ocinit";
 
 /// An open store.
 pub struct Store {
     root: PathBuf,
+    /// The directory `root`.
+    dir: OwnedFd,
     /// On a disk: what is complete is to outlive a power cut, or to be gone after it.
     durable: bool,
     tmp: Claim,
 }
 
-const FOLDERS: [&str; 8] = ["layers", "blobs", "configs", "images", "tmp", "containers", "empty/0", "empty/1"];
+const FOLDERS: [&CStr; 8] = [c"layers", c"blobs", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
 /// Those that hold folders with a lock.
-const CLAIMED: [&str; 2] = ["tmp", "containers"];
+const CLAIMED: [&str; 2] = ["containers", "tmp"];
+/// A record has four digests at most.
+const RECORD_BYTES_MAX: u64 = 512;
 
 impl Store {
     /// Opens the store in `root`, makes what is missing and removes what nobody
-    /// holds any more. What cannot be removed stays: that is a warning only.
+    /// holds any more. What cannot be removed stays: that is a warning only. A
+    /// directory that is somebody else's is left as it is.
     pub fn open(root: &Path, durable: bool, report: &Report) -> io::Result<Store> {
-        for folder in FOLDERS {
-            fs::create_dir_all(root.join(folder))?;
+        if !root.is_dir() {
+            make(root)?;
         }
         let root = root.canonicalize()?;
+        let dir = dir::at(&root)?;
         // One at a time: what a journal undoes is not there for others.
-        let lock = File::open(&root)?;
-        sys::fs::lock_exclusive(lock.as_fd()).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
-        for folder in CLAIMED {
-            collect(&root, &root.join(folder), report);
+        let _alone = dir::lock(dir.as_fd())?;
+        mark::own(dir.as_fd())?;
+        if sysfs::statat(dir.as_fd(), c"")?.mode & 0o077 != 0 {
+            sysfs::fchmod(dir.as_fd(), 0o700)?;
         }
-        let tmp = Claim::new(&root.join("tmp"))?;
-        Ok(Store { root, durable, tmp })
+        for name in FOLDERS {
+            let folder = dir::make(dir.as_fd(), name)?;
+            if name.to_bytes().starts_with(b"empty/") && !dir::names(folder.as_fd())?.is_empty() {
+                return Err(io::Error::other(["'", &name.to_string_lossy(), "' is not empty"].concat()));
+            }
+            if name == c"volumes" {
+                aside::collect(folder.as_fd())?;
+            }
+        }
+        for name in CLAIMED {
+            let folder = dir::make(dir.as_fd(), &dir::c_name(&[name]))?;
+            claim::collect(dir.as_fd(), folder.as_fd(), &root.join(name), report)?;
+        }
+        let tmp = claim(dir.as_fd(), &root, "tmp")?;
+        Ok(Store { root, dir, durable, tmp })
     }
 
     /// Opens the machine's own store. A disk that has none, and on which none
     /// can be made, is unmounted: the store is then in memory.
     pub fn at_boot(on_disk: bool, report: &Report) -> Outcome<Store> {
-        let root = Path::new(cache::STORE);
-        let failure = |error: io::Error| Failure::new("store", [cache::STORE, ": ", &io_text(&error)].concat());
+        let root = Path::new(STORE);
+        let failure = |error: io::Error| Failure::new("store", [STORE, ": ", &io_text(&error)].concat());
         match Store::open(root, on_disk, report) {
             Err(error) if on_disk => {
                 let why = io_text(&error);
                 c_path(root).and_then(|path| mount::umount(&path, mount::MNT_DETACH)).map_err(|_| failure(error))?;
-                let place = cache::STORE;
-                report.warn("store", format_args!("{place}: {why}; the disk is left alone, images are kept in memory"));
+                report.warn("store", format_args!("{STORE}: {why}; the disk is left alone, images are kept in memory"));
                 fs::create_dir_all(root).and_then(|()| Store::open(root, false, report)).map_err(failure)
             }
             result => result.map_err(failure),
@@ -84,12 +116,16 @@ impl Store {
 
     /// A complete layer: unpacked, by its chain ID, or as it came, by its diff ID.
     pub fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
-        let folder = self.root.join("layers").join(chain.hex());
-        if folder.is_dir() {
-            return Some(Layer::Folder(folder));
-        }
-        let blob = self.root.join("blobs").join(diff_id.hex());
-        blob.is_dir().then_some(Layer::Blob(blob))
+        let unpacked = self.complete("layers", chain).ok().map(Layer::Folder);
+        unpacked.or_else(|| self.complete("blobs", diff_id).ok().map(Layer::Blob))
+    }
+
+    /// The folder of a complete layer.
+    fn complete(&self, folder: &str, name: &Digest) -> io::Result<PathBuf> {
+        let path = [folder, "/", &name.hex()].concat();
+        let name = dir::c_name(&[&path]);
+        dir::open(self.dir.as_fd(), &name).map_err(|error| dir::refused(&name, error))?;
+        Ok(self.root.join(path))
     }
 
     /// An empty folder for a layer in the making.
@@ -113,16 +149,18 @@ impl Store {
     }
 
     fn commit(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
-        let path = self.root.join(folder).join(name.hex());
-        match fs::rename(made, &path) {
+        let to = dir::c_name(&[folder, "/", &name.hex()]);
+        let renamed = sysfs::renameat(sysfs::CWD, &c_path(made)?, self.dir.as_fd(), &to);
+        match (renamed, self.complete(folder, name)) {
+            (Ok(()), path) => path,
             // Another process was faster; its layer is the same.
-            Err(_) if path.is_dir() => remove::tree(made)?,
-            result => result?,
+            (Err(_), Ok(path)) => remove::tree(made).map(|()| path),
+            (Err(error), Err(missing)) if missing.kind() == io::ErrorKind::NotFound => Err(error.into()),
+            (Err(_), refused) => refused,
         }
-        Ok(path)
     }
 
-    /// The folder of named volumes; whoever makes one makes this, too.
+    /// The folder of named volumes.
     pub fn volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }
@@ -143,8 +181,7 @@ impl Store {
         if !self.durable {
             return Ok(());
         }
-        let synced = sys::machine::syncfs(File::open(&self.root)?.as_fd());
-        synced.map_err(|error| io::Error::from_raw_os_error(error.errno))
+        Ok(machine::syncfs(self.dir.as_fd())?)
     }
 
     /// A folder of this process's own, for what need not stay.
@@ -160,29 +197,30 @@ impl Store {
 
     /// Its digest is to be checked: a power cut may have cut it short.
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
-        fs::read(self.root.join("configs").join(digest.hex())).ok()
+        dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), oci::DOCUMENT_MAX).ok()
     }
 
     pub fn put_config(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
-        self.write("configs", &digest.hex(), bytes)
+        self.write("configs/", &digest.hex(), bytes)
     }
 
     /// What was last pulled by `name`.
     pub fn image(&self, name: &str) -> Option<Record> {
-        let text = fs::read_to_string(self.root.join("images").join(file_name(name)?)).ok()?;
-        Record::parse(&text)
+        let name = dir::c_name(&["images/", &file_name(name)?]);
+        let text = dir::read(self.dir.as_fd(), &name, RECORD_BYTES_MAX).ok()?;
+        Record::parse(std::str::from_utf8(&text).ok()?)
     }
 
     pub fn put_image(&self, name: &str, record: &Record) -> io::Result<()> {
         let Some(file) = file_name(name) else { return Ok(()) };
-        self.write("images", &file, [&record.text(), "\n"].concat().as_bytes())
+        self.write("images/", &file, [&record.text(), "\n"].concat().as_bytes())
     }
 
-    /// An empty folder for a container that runs, with `upper` and `work` in it.
+    /// An empty folder for a container that runs, with `upper` and `work` in it: until [`Claim::end`].
     pub fn begin_container(&self) -> io::Result<Claim> {
-        let claim = Claim::new(&self.root.join("containers"))?;
-        for part in ["upper", "work", "root"] {
-            fs::create_dir(claim.join(part))?;
+        let claim = claim(self.dir.as_fd(), &self.root, "containers")?;
+        for part in [c"upper", c"work", c"root"] {
+            sysfs::mkdirat(claim.dir(), part, 0o777)?;
         }
         symlink(self.root.join("empty"), claim.join("empty"))?;
         Ok(claim)
@@ -193,17 +231,37 @@ impl Store {
         self.root.join("containers")
     }
 
-    /// Removes a container's folder.
-    pub fn end_container(&self, path: &Path) -> io::Result<()> {
-        remove::tree(path)
-    }
-
     /// Whole or not at all.
     fn write(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let made = self.tmp.join(name);
-        fs::write(&made, bytes)?;
-        fs::rename(&made, self.root.join(folder).join(name))
+        replace(self.dir.as_fd(), &dir::c_name(&[folder, name]), self.tmp.dir(), bytes)
     }
+}
+
+/// Makes `root`, for its owner alone, and what is missing above it.
+fn make(root: &Path) -> io::Result<()> {
+    if let Some(above) = root.parent() {
+        fs::create_dir_all(above)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(root) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+fn claim(dir: BorrowedFd<'_>, root: &Path, name: &str) -> io::Result<Claim> {
+    Claim::new(dir::make(dir, &dir::c_name(&[name]))?, &root.join(name))
+}
+
+/// Gives the file `path` below `dir` this content, by way of one in `scratch`.
+fn replace(dir: BorrowedFd<'_>, path: &CStr, scratch: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let name = path.to_bytes_with_nul().rsplit(|byte| *byte == b'/').next();
+    let name = name.and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or_default();
+    let written = dir::create(scratch, name).map_err(Into::into).and_then(|mut file| file.write_all(bytes));
+    let renamed = written.and_then(|()| Ok(sysfs::renameat(scratch, name, dir, path)?));
+    if renamed.is_err() {
+        let _ = sysfs::unlinkat(scratch, name);
+    }
+    renamed
 }
 
 /// An image's name as a file's: slashes have no place there. Names that are
@@ -211,75 +269,6 @@ impl Store {
 fn file_name(name: &str) -> Option<String> {
     let file = name.replace('%', "%25").replace('/', "%2F");
     (file.len() <= 200 && !file.starts_with('.')).then_some(file)
-}
-
-/// A folder that is this process's own for as long as this value lives.
-pub struct Claim {
-    path: PathBuf,
-    /// Open for its lock.
-    _folder: File,
-}
-
-impl Claim {
-    /// Makes the folder of the first free number in `parent`.
-    fn new(parent: &Path) -> io::Result<Claim> {
-        for number in 0..=u32::MAX {
-            let path = parent.join(number.to_string());
-            match fs::create_dir(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                // Between the making and the locking another process may have taken it for left.
-                Ok(()) => match locked(&path) {
-                    Some(folder) => return Ok(Claim { path, _folder: folder }),
-                    None => continue,
-                },
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-}
-
-impl Deref for Claim {
-    type Target = Path;
-
-    fn deref(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // What still holds something is removed when a store is opened next.
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
-/// The folder at `path`, with its lock, if that was free.
-fn locked(path: &Path) -> Option<File> {
-    let folder = File::open(path).ok()?;
-    let free = sys::fs::try_lock_exclusive(folder.as_fd()) == Ok(true);
-    let is_there = fs::symlink_metadata(path).ok()?.ino() == folder.metadata().ok()?.ino();
-    (free && is_there).then_some(folder)
-}
-
-/// Removes what nobody holds in `parent`, when its journals have been heeded.
-fn collect(root: &Path, parent: &Path, report: &Report) {
-    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        let path = entry.path();
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let lock = locked(&path);
-        if is_folder && lock.is_none() {
-            continue;
-        }
-        // The root of a container whose `run` was killed, or a layer that was just being mounted; most have none.
-        for inside in fs::read_dir(&path).into_iter().flatten().flatten() {
-            while layer::unmount(&inside.path()).is_ok() {}
-        }
-        let heeded = if is_folder { journal::recover(root, &path) } else { Ok(()) };
-        if let Err(error) = heeded.and_then(|()| remove::tree(&path)) {
-            report.warn("store", format_args!("{}: {}; it stays", path.display(), io_text(&error)));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -303,14 +292,15 @@ mod tests {
         let second = Store::open(dir.path(), false, &QUIET).unwrap();
         assert!(held.join("upper").is_dir());
         assert_eq!((names(&dir.path().join("containers")), names(&dir.path().join("tmp"))), (1, 2));
-        first.end_container(&held).unwrap();
-        drop((held, first, second));
+        held.end().unwrap();
+        drop((first, second));
         assert_eq!((names(&dir.path().join("containers")), names(&dir.path().join("tmp"))), (0, 0));
     }
 
     #[test]
     fn a_container_too_deep_for_descriptors_does_not_keep_the_store_shut() {
         let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), false, &QUIET).unwrap());
         let upper = dir.path().join("containers/0/upper");
         fs::create_dir_all(upper.join("in")).unwrap();
         for _ in 0..1500 {

@@ -1,5 +1,6 @@
 //! Whether an image carries a signature by one of our keys (`b2c.verify_key=`).
 
+use super::regular;
 use super::source::Error;
 use crate::proto::base64;
 use crate::proto::cosign::{self, Algorithm, Key, Signature, KEYS_MAX, PAYLOAD_MAX};
@@ -7,11 +8,9 @@ use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use crate::proto::options::VerifyKey;
 use crate::report::{Failure, Outcome};
-use crate::sys::io_text;
 use ring::digest::{digest, SHA256};
 use ring::signature::{UnparsedPublicKey, ECDSA_P256_SHA256_ASN1, ED25519};
-use std::fs::File;
-use std::io::Read;
+use std::path::Path;
 
 /// Why a signature does not count.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,9 +42,7 @@ pub fn keys(options: &[VerifyKey]) -> Outcome<Vec<Key>> {
 }
 
 fn file(path: &str) -> Result<Vec<Key>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| io_text(&error))?;
-    file.take(KEYS_MAX).read_to_end(&mut bytes).map_err(|error| io_text(&error))?;
+    let bytes = regular::read(Path::new(path), KEYS_MAX)?;
     cosign::keys(&bytes).map_err(cosign::Error::text)
 }
 

@@ -4,13 +4,15 @@
 use super::filesystems;
 use super::remove;
 use super::resolver::Resolver;
+use super::store::dir::{self, c_name};
+use super::store::Aside;
 use crate::proto::volume::{self, FileSystem, Volume};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, io_text, machine};
-use std::fs::{self, File};
+use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT};
+use std::ffi::CStr;
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 /// Where volumes are, and what the options say of them.
@@ -26,50 +28,37 @@ pub struct Volumes<'a> {
 impl Volumes<'_> {
     /// The folder of the volume `name`. One that is new is made, and first filled by `fill` (podman's copy-up).
     pub fn filled(&self, name: &str, fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>) -> Outcome<PathBuf> {
-        let path = self.place(name)?;
-        if path.exists() {
-            return Ok(path);
-        }
-        // Aside, under a name that no volume has: whole, or not there.
-        let parent = path.parent().unwrap_or(&path);
-        let aside = parent.join([".", name].concat());
+        let parent = self.parent(name)?;
+        let c_name = c_name(&[name]);
         let fail = |error: io::Error| failure(name, &io_text(&error));
-        fs::create_dir_all(parent).map_err(fail)?;
-        // One at a time, over all processes; a file system without locks is one machine's own affair.
-        let lock = File::open(parent).map_err(fail)?;
-        let _ = sys::fs::lock_exclusive(lock.as_fd());
-        if path.exists() {
-            return Ok(path);
+        fs::create_dir_all(&parent).map_err(fail)?;
+        let volumes = dir::at(&parent).map_err(|error| fail(error.into()))?;
+        if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
+            // One at a time, over all processes; a file system without locks is one machine's own affair.
+            let _lock = dir::lock(volumes.as_fd());
+            if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
+                make(volumes.as_fd(), &c_name, fill).map_err(|why| failure(name, &why))?;
+            }
         }
-        remove::tree(&aside).map_err(fail)?;
-        fs::DirBuilder::new().mode(0o755).create(&aside).map_err(fail)?;
-        let folder = File::open(&aside).map_err(fail)?;
-        fill(folder.as_fd()).map_err(|error| {
-            // The next one begins anew; until then this takes no room.
-            let _ = remove::tree(&aside);
-            failure(name, &["what the image has there: ", &error.to_string()].concat())
-        })?;
-        // It is filled once: a power cut must not leave the name without the content.
-        machine::syncfs(folder.as_fd()).map_err(|error| failure(name, &error.to_string()))?;
-        fs::rename(&aside, &path).map_err(fail)?;
-        Ok(path)
+        Ok(parent.join(name))
     }
 
     /// At the pipeline's end: removes those that are not to stay.
     pub fn expire(&self) {
         for volume in self.declared.iter().filter(|volume| volume.expires) {
+            let name = &volume.name;
             let removed = self
-                .place(&volume.name)
-                .and_then(|path| remove::tree(&path).map_err(|error| failure(&volume.name, &io_text(&error))));
+                .parent(name)
+                .and_then(|parent| remove::tree(&parent.join(name)).map_err(|error| failure(name, &io_text(&error))));
             if let Err(failure) = removed {
                 self.report.warn(failure.step, [&failure.what, ": it stays"].concat());
             }
         }
     }
 
-    /// Where a volume of this name is. One that nobody has declared is as with
+    /// The folder that a volume of this name is in. One that nobody has declared is as with
     /// podman: it is made where it is first named.
-    fn place(&self, name: &str) -> Outcome<PathBuf> {
+    fn parent(&self, name: &str) -> Outcome<PathBuf> {
         if !volume::is_name(name) {
             return Err(failure(name, "no name of a volume"));
         }
@@ -77,10 +66,41 @@ impl Volumes<'_> {
         let wanted = declared.and_then(|volume| volume.filesystem.as_deref());
         let wanted = self.filesystems.iter().rev().find(|filesystem| Some(filesystem.name.as_str()) == wanted);
         match wanted {
-            Some(filesystem) => Ok(filesystems::path(filesystem, self.resolver, self.report)?.join(name)),
-            None => Ok(self.folder.join(name)),
+            Some(filesystem) => filesystems::path(filesystem, self.resolver, self.report),
+            None => Ok(self.folder.clone()),
         }
     }
+}
+
+/// Whether there is a volume of this name. A disk may come from another machine: what is no folder is none, and a
+/// link is not followed. It may be a mount point: that is of this machine.
+fn is_there(volumes: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    match sysfs::statat(volumes, name) {
+        Ok(stat) if stat.is(sysfs::S_IFDIR) => Ok(true),
+        Ok(stat) if stat.is(sysfs::S_IFLNK) => Err(io::Error::other("is a symbolic link, which is not followed")),
+        Ok(_) => Err(io::Error::other("is no directory")),
+        Err(error) if error.errno == ENOENT => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a volume aside, and gives it its name when it is whole.
+fn make(
+    volumes: BorrowedFd<'_>,
+    name: &CStr,
+    fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>,
+) -> Result<(), String> {
+    let aside = Aside::begin(volumes).map_err(|error| io_text(&error))?;
+    let made = (|| {
+        sysfs::mkdirat(aside.dir(), name, 0o755)?;
+        dir::open(aside.dir(), name)
+    })();
+    let folder = made.map_err(|error| error.to_string())?;
+    fill(folder.as_fd()).map_err(|error| ["what the image has there: ", &error.to_string()].concat())?;
+    // It is filled once: a power cut must not leave the name without the content.
+    let named = machine::syncfs(folder.as_fd());
+    let named = named.and_then(|()| sysfs::renameat(aside.dir(), name, volumes, name));
+    named.map_err(|error| error.to_string())
 }
 
 fn failure(name: &str, why: &str) -> Failure {
@@ -90,7 +110,7 @@ fn failure(name: &str, why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::{fs as sysfs, Error, EINVAL};
+    use crate::sys::{Error, EINVAL};
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 

@@ -2,7 +2,7 @@
 
 use super::{cvt, cvt_long, cvt_size, Error, Result};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use libc::{
     O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_RDWR, O_TRUNC,
@@ -145,9 +145,13 @@ pub fn renameat(old_dir: BorrowedFd<'_>, old: &CStr, new_dir: BorrowedFd<'_>, ne
 /// `flock(2)`: takes the exclusive lock of an open file or folder, until the
 /// last copy of the descriptor is closed; waits for whoever has it.
 pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
-    // SAFETY: the descriptor is borrowed for the call.
-    cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) })?;
-    Ok(())
+    loop {
+        // SAFETY: the descriptor is borrowed for the call.
+        match cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }) {
+            Err(Error { errno: libc::EINTR, .. }) => {}
+            result => return result.map(drop),
+        }
+    }
 }
 
 /// The same without waiting: false where somebody else has it.
@@ -289,6 +293,36 @@ pub fn pread(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize> 
             Err(Error { errno: libc::EINTR, .. }) => {}
             result => return result,
         }
+    }
+}
+
+/// linux/memfd.h: it can be executed, said aloud since Linux 6.3.
+const MFD_EXEC: libc::c_uint = 0x10;
+const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+
+/// A file in memory with these bytes, which nobody can change any more (memfd_create(2)).
+pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: the name is NUL-terminated.
+    let create = |flags| cvt("memfd_create", unsafe { libc::memfd_create(name.as_ptr(), flags) });
+    let fd = create(flags | MFD_EXEC).or_else(|_| create(flags))?;
+    // SAFETY: a fresh descriptor that nobody else has.
+    let file = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut at = 0;
+    while at < bytes.len() {
+        at += pwrite(file.as_fd(), &bytes[at..], at as u64)?;
+    }
+    // SAFETY: takes numbers only.
+    cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
+    Ok(file)
+}
+
+/// Whether it is a file of [`sealed`].
+pub fn is_sealed(file: BorrowedFd<'_>) -> Result<bool> {
+    // SAFETY: the descriptor is borrowed for the call.
+    match cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) }) {
+        Err(Error { errno: libc::EINVAL, .. }) => Ok(false),
+        seals => Ok(seals? & SEALS == SEALS),
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 pub use libc::{
-    EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP, ENAMETOOLONG,
-    ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT, EROFS,
-    ETIMEDOUT,
+    E2BIG, EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP,
+    ENAMETOOLONG, ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT,
+    EROFS, ETIMEDOUT, EXDEV,
 };
 
 pub mod bpf;
@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod crc32;
 pub mod fs;
 pub mod io;
+pub mod last_words;
 pub mod loopdev;
 pub mod machine;
 pub mod mount;
@@ -57,6 +58,13 @@ impl Error {
     }
 }
 
+/// What went wrong, without the call.
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> std::io::Error {
+        std::io::Error::from_raw_os_error(error.errno)
+    }
+}
+
 /// `write: no space left on device`, the form every console line uses.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +104,7 @@ fn errno_text(errno: i32) -> Option<&'static str> {
         libc::EBADF => "bad file descriptor",
         libc::EAGAIN => "resource temporarily unavailable",
         libc::ENOMEM => "out of memory",
+        libc::E2BIG => "argument list too long",
         libc::EACCES => "permission denied",
         libc::EBUSY => "device or resource busy",
         libc::EEXIST => "file exists",

@@ -1,8 +1,9 @@
 //! Processes: clone, exec, wait, signals, identities, namespaces.
 
 use super::{cvt, cvt_long, Error, Result};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::ptr::null;
 
 pub use libc::{CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS};
@@ -25,10 +26,20 @@ fn status(raw: libc::c_int) -> Status {
     }
 }
 
-/// `clone(2)` in the way of `fork(2)`: `child` runs in a new process, in the
-/// new namespaces of `flags`, and its result is that process's exit code.
-/// Where other threads exist, `child` must not allocate: one of them may have
-/// held the allocator's lock.
+/// `fork(2)`: `child` runs in a new process, and its result is that process's exit code. By the C library's own
+/// function, since `child` may go on for long: after a raw clone(2) the library still has the parent's thread id, and
+/// raise(3) and abort(3) would signal the parent.
+pub fn fork(child: &mut dyn FnMut() -> i32) -> Result<Pid> {
+    // SAFETY: takes nothing; the child goes on with a copy of everything.
+    match cvt("fork", unsafe { libc::fork() })? {
+        0 => exit(child()),
+        pid => Ok(pid),
+    }
+}
+
+/// `clone(2)` in the way of `fork(2)`: `child` runs in a new process, in the new namespaces of `flags`, and its result
+/// is that process's exit code. `child` may only make system calls, and then exec: it must not allocate, since another
+/// thread may have held the allocator's lock, and the C library has the parent's thread id.
 pub fn clone(flags: libc::c_int, child: &mut dyn FnMut() -> i32) -> Result<Pid> {
     let flags = libc::c_long::from(flags | libc::SIGCHLD);
     // SAFETY: without a stack and without CLONE_VM the child gets a copy of everything, as from fork(2).
@@ -85,6 +96,12 @@ pub fn exec(path: &CStr, arguments: &Arguments, environment: &Arguments) -> Erro
     Error::last("exec")
 }
 
+/// This process's environment, as [`exec`] takes it.
+pub fn environment() -> Vec<std::ffi::CString> {
+    let join = |(name, value): (OsString, OsString)| [name.into_vec(), b"=".to_vec(), value.into_vec()].concat();
+    std::env::vars_os().filter_map(|pair| std::ffi::CString::new(join(pair)).ok()).collect()
+}
+
 /// Waits for the child `pid`.
 pub fn wait(pid: Pid) -> Result<Status> {
     loop {
@@ -98,12 +115,13 @@ pub fn wait(pid: Pid) -> Result<Status> {
     }
 }
 
-/// Collects one child that has ended; `None` where none has, ECHILD where there is none.
-pub fn reap() -> Result<Option<(Pid, Status)>> {
+/// Collects one child that has ended, or tells of one that a signal has stopped: that has no status. `None` where there
+/// is neither, ECHILD where there is no child.
+pub fn reap() -> Result<Option<(Pid, Option<Status>)>> {
     let mut raw = 0;
     // SAFETY: the number is ours.
-    let pid = cvt("wait", unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG) })?;
-    Ok((pid > 0).then(|| (pid, status(raw))))
+    let pid = cvt("wait", unsafe { libc::waitpid(-1, &mut raw, libc::WNOHANG | libc::WUNTRACED) })?;
+    Ok((pid > 0).then(|| (pid, (!libc::WIFSTOPPED(raw)).then(|| status(raw)))))
 }
 
 /// Sends `signal`; `pid` -1 is every process but this one and PID 1.
@@ -183,6 +201,23 @@ pub fn die_with_parent() -> Result<()> {
     Ok(())
 }
 
+/// Nobody without CAP_SYS_PTRACE looks into this process or takes what it holds, whatever rights it has given up
+/// (prctl(2), PR_SET_DUMPABLE); exec forgets it.
+pub fn hide() -> Result<()> {
+    // SAFETY: takes numbers only.
+    cvt("prctl", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
+    Ok(())
+}
+
+/// An empty session keyring in place of the caller's (keyctl(2)); ENOSYS where the kernel has none.
+pub fn new_session_keyring() -> Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let no_name = null::<libc::c_char>();
+    // SAFETY: without a name there is no memory to read.
+    cvt_long("keyctl", unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, no_name) })?;
+    Ok(())
+}
+
 /// Linux, sched.h.
 const SCHED_RR: libc::c_int = 2;
 const SCHED_IDLE: libc::c_int = 5;
@@ -234,6 +269,12 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Whose rights this process has over files.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Makes `number` (0, 1 or 2) a copy of `fd`, kept over exec.
 pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     // SAFETY: 0, 1 and 2 are owned by no OwnedFd; the other is borrowed for the call.
@@ -241,26 +282,21 @@ pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor from `first` on to be closed by exec (Linux 5.11).
-pub fn close_on_exec_from(first: u32) -> Result<()> {
-    // SAFETY: takes numbers only; nothing is closed yet.
-    cvt_long("close_range", unsafe {
-        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    })?;
-    Ok(())
-}
-
-/// Closes every descriptor but the standard streams and `kept`. For a child
-/// that never execs: what it holds of a pipe keeps others from seeing its end.
+/// Closes every descriptor but the standard streams and `kept`; allocates nothing. For a child before exec: what is
+/// only marked to be closed by exec is still open while the kernel looks up the program and its interpreter. And for
+/// one that never execs: what it holds of a pipe keeps others from seeing its end.
 pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
-    let mut kept: Vec<u32> = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
-    kept.sort_unstable();
     let mut first = 3;
-    for number in kept.into_iter().filter(|number| *number > 2).chain([u32::MAX]) {
-        if number > first {
-            close_range(first, number - 1);
+    loop {
+        let numbers = kept.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok());
+        let next = numbers.filter(|number| *number >= first).min().unwrap_or(u32::MAX);
+        if next > first {
+            close_range(first, next - 1);
         }
-        first = number.saturating_add(1);
+        if next == u32::MAX {
+            return;
+        }
+        first = next + 1;
     }
 }
 
@@ -269,28 +305,24 @@ fn close_range(first: u32, last: u32) {
     if cvt_long("close_range", unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).is_ok() {
         return;
     }
-    // Linux before 5.9.
-    let end = open_files_max().unwrap_or(1024).min(u64::from(last)) as u32;
+    // Linux before 5.9. A limit that was lowered closes nothing: the hard one bounds what is open.
+    let end = open_files_max().unwrap_or(ONE_BY_ONE_MAX).min(ONE_BY_ONE_MAX).min(u64::from(last)) as u32;
     for number in first..=end {
         // SAFETY: as above; most of them are not there.
         unsafe { libc::close(number as i32) };
     }
 }
 
-/// Marks the descriptor `number` to be closed by exec; EBADF where there is none.
-pub fn close_on_exec(number: i32) -> Result<()> {
-    // SAFETY: takes numbers only; nothing is closed yet.
-    cvt("fcntl", unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-    Ok(())
-}
+/// Descriptors that are closed one by one; `fs.nr_open`'s default.
+const ONE_BY_ONE_MAX: u64 = 1 << 20;
 
-/// The soft limit of open files.
-pub fn open_files_max() -> Result<u64> {
+/// The hard limit of open files.
+fn open_files_max() -> Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct is ours and lives through the call.
     cvt("getrlimit", unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     #[allow(clippy::unnecessary_cast)]
-    Ok(limit.rlim_cur as u64)
+    Ok(limit.rlim_max as u64)
 }
 
 #[cfg(test)]
@@ -309,7 +341,7 @@ mod tests {
             // Until the parent's end is closed.
             io::read(life.as_fd(), &mut [0]).map_or(1, |count| count as i32)
         };
-        let pid = clone(0, &mut child).unwrap();
+        let pid = fork(&mut child).unwrap();
         drop(to);
         assert_eq!(io::read(end.as_fd(), &mut [0]), Ok(0));
         drop(until);

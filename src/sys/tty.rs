@@ -24,7 +24,8 @@ pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
 }
 
-/// Makes `fd` pass every byte on as it is, both ways; the answer puts it back.
+/// Makes `fd` pass every byte on as it is, both ways; the answer puts it back. At once: waiting until all is sent
+/// (TCSADRAIN) would have no end where the other side takes nothing.
 pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {
     // SAFETY: termios is plain numbers; zero is a valid value.
     let mut settings: libc::termios = unsafe { std::mem::zeroed() };
@@ -34,14 +35,30 @@ pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {
     // SAFETY: changes the struct only.
     unsafe { libc::cfmakeraw(&mut settings) };
     // SAFETY: the struct lives through the call.
-    cvt("tcsetattr", unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSADRAIN, &settings) })?;
+    cvt("tcsetattr", unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings) })?;
     Ok(before)
 }
 
 /// Puts settings back.
 pub fn restore(fd: BorrowedFd<'_>, settings: &Settings) {
     // SAFETY: the struct lives through the call. Failing leaves a raw terminal, and nothing can be done.
-    unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSADRAIN, &settings.0) };
+    unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings.0) };
+}
+
+/// Output that was stopped goes on (tcflow(3)), and no byte that comes in stops it (IXON): turning that off starts what
+/// it has stopped. Nothing happens where `fd` is no terminal.
+pub fn resume(fd: BorrowedFd<'_>) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::tcflow(fd.as_raw_fd(), libc::TCOON) };
+    // SAFETY: termios is plain numbers; zero is a valid value.
+    let mut settings: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: the struct is ours and lives through both calls.
+    unsafe {
+        if libc::tcgetattr(fd.as_raw_fd(), &mut settings) == 0 && settings.c_iflag & libc::IXON != 0 {
+            settings.c_iflag &= !libc::IXON;
+            libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings);
+        }
+    }
 }
 
 /// The size of a terminal; a serial line has none (0 by 0).

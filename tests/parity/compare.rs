@@ -42,8 +42,16 @@ impl Verdict {
     }
 }
 
-/// The lines in an order of their own, without what belongs to the machine and to the run.
-pub fn normal(answer: &Answer, machine: &Answer) -> Vec<String> {
+/// What a guest has of packages that a distribution updates: no verdict may depend on it.
+pub struct Updated {
+    /// As uname(2) tells it.
+    pub kernel: String,
+    /// The size of the zone's file, which tzdata brings.
+    pub zone_bytes: String,
+}
+
+/// The lines in an order of their own, without what belongs to the machine, to the run, and to versions of packages.
+pub fn normal(answer: &Answer, machine: &Answer, updated: &Updated) -> Vec<String> {
     let of_machine = |start: &str| machine.lines.iter().find_map(|line| line.strip_prefix(start));
     // Both follow from the memory that is left beside the initramfs.
     let pending = of_machine("rlimit pending signals ").and_then(|line| line.split(' ').next()).unwrap_or_default();
@@ -55,7 +63,10 @@ pub fn normal(answer: &Answer, machine: &Answer) -> Vec<String> {
             ("rlimit", word) if word == pending => "the-machine's".into(),
             ("mount", word) if word == root => "the-machine's".into(),
             ("mount", word) if fields.get(2) == Some(&"devtmpfs") => without_sizes(word),
-            (_, word) => general(word).into(),
+            ("place", word) if fields.get(1) == Some(&"/etc/localtime") && word == updated.zone_bytes => {
+                "the-zone's".into()
+            }
+            (_, word) => general(word).replace(&updated.kernel, "THE-KERNEL'S-RELEASE"),
         };
         fields.iter().map(word).collect::<Vec<_>>().join(" ")
     };
@@ -222,6 +233,7 @@ fn what_differs_is_found() {
 fn numbers_of_the_run_are_left_out() {
     let of_machine = ["ns net:[1]", "ns pid:[2]", "rlimit pending signals 77 77 signals", "mount / tmpfs / rw size=9"];
     let machine = answer(0, &of_machine, &[]);
+    let updated = Updated { kernel: "6.1.0-1-cloud".into(), zone_bytes: "2298".into() };
     let seen = [
         "ns net:[1]",
         "ns pid:[3]",
@@ -232,7 +244,7 @@ fn numbers_of_the_run_are_left_out() {
         "mount /b tmpfs / rw size=8",
         "mount /c devtmpfs / rw mode=1,nr_inodes=2,size=3",
     ];
-    let normal = normal(&answer(0, &seen, &[]), &machine);
+    let normal = normal(&answer(0, &seen, &[]), &machine, &updated);
     let expected = [
         "env A=77",
         "env HOSTNAME=A-NUMBER",
@@ -245,4 +257,22 @@ fn numbers_of_the_run_are_left_out() {
     ];
     assert_eq!(normal, expected);
     assert_eq!(without_numbers("time=\"2\" level=warning msg=\"x\""), "level=warning msg=\"x\"");
+}
+
+/// The same container on a kernel and with a tzdata of another version is the same, and of another size it is not.
+#[test]
+fn versions_of_packages_decide_nothing() {
+    let of = |kernel: &str, zone_bytes: &str, localtime_bytes: &str| {
+        let updated = Updated { kernel: kernel.into(), zone_bytes: zone_bytes.into() };
+        let hello = format!("kernel {kernel}, host name parity, process 1");
+        let place = format!("place /etc/localtime file 0644 0:0 writable {localtime_bytes} bytes");
+        let lines = [hello.as_str(), &place, "place /etc/hosts file 0644 0:0 writable 2298 bytes"];
+        normal(&answer(0, &lines, &[]), &answer(0, &[], &[]), &updated)
+    };
+    let kept = of("6.1.0-56-cloud-amd64", "2298", "2298");
+    assert_eq!(of("6.1.0-57-cloud-amd64", "2298", "2298"), kept);
+    assert_eq!(of("7.0.1+deb14-amd64", "705", "705"), kept);
+    assert_ne!(of("6.1.0-56-cloud-amd64", "2298", "45"), kept);
+    assert!(kept.iter().any(|line| line.contains("/etc/hosts") && line.contains("2298")), "{kept:?}");
+    assert!(kept.iter().all(|line| !line.contains("6.1.0")), "{kept:?}");
 }

@@ -2,7 +2,7 @@
 //! sides, and on one of them podman. Its answers come back on a disk, since a
 //! serial line by software emulation takes longer than the containers do.
 
-use super::compare;
+use super::compare::{self, Updated};
 use super::podman::{add_folder, Parts, PODMANS, ZONE};
 use super::table::{self, TABLE};
 use ocinit::host::qemu::{Boot, Disk, Machine};
@@ -44,6 +44,15 @@ pub enum Side<'a> {
     Podman,
 }
 
+impl Side<'_> {
+    fn parts(&self) -> &'static Parts {
+        match self {
+            Side::Ours(_) => &OURS,
+            Side::Podman => &PODMANS,
+        }
+    }
+}
+
 /// What came of one combination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -59,7 +68,7 @@ pub struct Answers {
     pub by_name: BTreeMap<String, Answer>,
     /// Package and version of the programs.
     pub versions: Vec<(String, String)>,
-    pub kernel: String,
+    pub updated: Updated,
     /// Seconds from QEMU's start to its end.
     pub wall_s: f64,
 }
@@ -70,7 +79,7 @@ impl Answers {
         let machine = self.by_name.get("machine").ok_or("the machine itself has not answered")?;
         let normal = |answer: &Answer| Answer {
             status: answer.status,
-            lines: compare::normal(answer, machine),
+            lines: compare::normal(answer, machine, &self.updated),
             errors: answer.errors.iter().map(|line| compare::without_numbers(line)).collect(),
         };
         let combinations = self.by_name.iter().filter(|(name, _)| *name != "machine");
@@ -103,10 +112,12 @@ pub fn run(side: &Side, names: &[&str], payload: &[u8], dir: &Path, limit: Durat
     }
     let answers = String::from_utf8_lossy(&std::fs::read(&disk).map_err(text)?).into_owned();
     let release = kernel.image.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let zone = Path::new(side.parts().cache).join("root").join(ZONE);
+    let zone_bytes = std::fs::metadata(&zone).map_err(|error| format!("{}: {error}", zone.display()))?.len();
     Ok(Answers {
         by_name: parse(answers.trim_end_matches('\0'))?,
         versions,
-        kernel: release.trim_start_matches("vmlinuz-").into(),
+        updated: Updated { kernel: release.trim_start_matches("vmlinuz-").into(), zone_bytes: zone_bytes.to_string() },
         wall_s: boot.wall.as_secs_f64(),
     })
 }
@@ -124,8 +135,7 @@ fn initramfs(
     dir: &Path,
     modules: Option<&Path>,
 ) -> Result<(PathBuf, Vec<(String, String)>), String> {
-    let parts = if let Side::Ours(_) = side { &OURS } else { &PODMANS };
-    let peer::Programs { mut archive, versions } = skeleton(parts, modules)?;
+    let peer::Programs { mut archive, versions } = skeleton(side.parts(), modules)?;
     if let Side::Ours(init) = side {
         let init = std::fs::read(init).map_err(|error| format!("{}: {error}", init.display()))?;
         archive.file("ocinit", 0o755, init);

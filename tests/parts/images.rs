@@ -86,17 +86,14 @@ pub fn odd(payload: &[u8], entries: &[Entry], user: &str, working_dir: &str) -> 
 }
 
 /// Runs a program of Debian's squashfs-tools or erofs-utils that writes `file`, with `input`; gives that file.
-/// Without it there is none, and the test is skipped with a line.
+/// Without it the test is skipped.
 pub fn packed(file: &Path, program: &str, words: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:target/tools/usr/bin";
     let mut command = Command::new(program);
     command.args(words).env("PATH", path).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => {
-            println!("skipped: {program}: {error} (./dev setup brings it)");
-            return None;
-        }
+        Err(error) => skip!("{program}: {error} (./dev setup brings it)"),
     };
     child.stdin.take().unwrap().write_all(input).unwrap();
     assert!(child.wait().unwrap().success(), "{program}");

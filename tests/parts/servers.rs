@@ -96,7 +96,8 @@ fn free() -> SocketAddr {
 /// A program in PATH, else where `./dev setup` unpacks what it does not install, or where Debian hides it.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked = ["usr/bin", "usr/sbin", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
+    let unpacked =
+        ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
     let hidden = ["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"].map(PathBuf::from);
     let folders = std::env::split_paths(&path).chain(unpacked).chain(hidden);
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
@@ -196,8 +197,6 @@ fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
 /// `folder` as `/export`.
 pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Option<Daemon> {
     let program = find_for_root("ganesha.nfsd")?;
-    // It looks there for the file system of what it exports; the least of a Debian has none.
-    Path::new("/etc/mtab").exists().then_some(())?;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = dir.join(format!("ganesha-{}", address.port()));
     std::fs::create_dir_all(&home).unwrap();
@@ -222,7 +221,14 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
     );
     let file = home.join("ganesha.conf");
     std::fs::write(&file, config).unwrap();
-    let mut command = Command::new(program);
+    // It reads /etc/mtab for the file system of what it exports, and a minimal Debian has none: in a mount namespace of
+    // its own one is laid over /etc.
+    let etc = home.join("etc");
+    std::fs::create_dir(&etc).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mounts", etc.join("mtab")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", "mount -t overlay -o \"lowerdir=$1:/etc\" overlay /etc; shift; exec \"$@\""]);
+    command.arg("sh").arg(etc).arg(program);
     command.args(["-F", "-L", "STDOUT", "-f"]).arg(file).arg("-p").arg(home.join("pid"));
     command.env("LD_LIBRARY_PATH", std::env::join_paths([libraries.join("ganesha"), unpacked]).unwrap());
     Some(Daemon::start(command, address, "NFS SERVER INITIALIZED"))

@@ -14,6 +14,7 @@ mod look;
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -24,7 +25,7 @@ const USAGE: &str = "attack NAME … | \
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
-                     orphans NUMBER DONE | bomb [CHAINS]";
+                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -116,6 +117,11 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
             return Ok(number(first)? as u8);
         }
         "break-init" => break_init(first)?,
+        "hush" => {
+            hush(first)?;
+            flood(rest.get(1).map_or("0", String::as_str), None)?;
+        }
+        "stop-boot" => stop_boot()?,
         "poweroff" => return restart(0x4321_fedc),
         "echo" if first == "-n" => {
             print!("{}", rest.get(1..).unwrap_or_default().join(" "));
@@ -248,6 +254,7 @@ extern "C" {
     fn send(pid: i32, signal: i32) -> i32;
     fn fcntl(fd: i32, command: i32, ...) -> i32;
     fn reboot(how: i32) -> i32;
+    fn ioctl(fd: i32, request: u64, ...) -> i32;
     fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
     fn fork() -> i32;
@@ -370,6 +377,30 @@ fn zombies() -> io::Result<usize> {
         std::thread::sleep(Duration::from_millis(10));
     }
     Ok(count)
+}
+
+/// Stops a terminal's output, as Ctrl-S on its other side does.
+fn hush(terminal: &str) -> io::Result<()> {
+    const TCXONC: u64 = 0x540a;
+    let terminal = fs::OpenOptions::new().write(true).open(terminal)?;
+    // SAFETY: C's own prototype; the descriptor is open, and 0 is TCOOFF.
+    match unsafe { ioctl(terminal.as_raw_fd(), TCXONC, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// What a container among the machine's processes may do to the init's working process.
+fn stop_boot() -> io::Result<()> {
+    const SIGSTOP: i32 = 19;
+    for name in sorted("/proc")? {
+        let status = fs::read_to_string(format!("/proc/{name}/status")).unwrap_or_default();
+        if status.lines().any(|line| line == "PPid:\t1") {
+            // SAFETY: C's own prototype; takes numbers only.
+            println!("stopping it: {}", unsafe { send(number(&name)? as i32, SIGSTOP) });
+        }
+    }
+    Ok(())
 }
 
 /// What a privileged container may do to a machine whose /proc it is given: an

@@ -177,3 +177,23 @@ fn with_little_memory() {
     };
     seen.over(0, POWER_DOWN);
 }
+
+/// Neither a container that stops the console's output, nor more output than the console holds, keeps the machine on.
+#[test]
+fn a_console_that_is_stopped() {
+    let words = r#"b2c.run="pull:payload hush /dev/ttyS0 3000" b2c.run="pull:payload echo after it"
+        b2c.run="-v /dev/console:/console pull:payload hush /console" b2c.run_post="pull:payload echo last""#;
+    let Some(seen) = boot("stopped_console", words) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.in_order(&["after it", "last"]);
+}
+
+/// With CAP_KILL and the machine's processes: the boot is stopped, and goes on.
+#[test]
+fn a_container_that_stops_the_boot() {
+    let words = r#"b2c.run="--privileged=false --pid=host pull:payload stop-boot" b2c.run="pull:payload echo goes on""#;
+    let Some(seen) = boot("stopped_boot", words) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.in_order(&["stopping it: 0", "goes on"]);
+    seen.says("WARN the boot was stopped by a signal");
+}

@@ -4,20 +4,23 @@
 use crate::cache::with_disk;
 use crate::lab::{lab, Lab, POWER_DOWN};
 use crate::parts::servers;
+use ocinit::host::kernel;
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::qemu::Machine;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The usual initramfs with these modules, for which the kernel has them all; told where it does not.
+/// The usual initramfs with these modules, for which the kernel has them all.
 fn initramfs(lab: &Lab, name: &str, wanted: &[&str]) -> Option<PathBuf> {
+    initramfs_of(lab, &lab.modules, name, wanted)
+}
+
+/// The same for another kernel.
+fn initramfs_of(lab: &Lab, folder: &Path, name: &str, wanted: &[&str]) -> Option<PathBuf> {
     let wanted: Vec<String> = wanted.iter().map(|name| name.to_string()).collect();
-    match modules::select(&lab.modules, Profile::Vm, &wanted) {
+    match modules::select(folder, Profile::Vm, &wanted) {
         Ok(set) => Some(lab.build(&format!("with-{name}"), |spec| spec.modules = Some(set))),
-        Err(why) => {
-            println!("skipped: {name}: {why}");
-            None
-        }
+        Err(why) => skip!("{name}: {why}"),
     }
 }
 
@@ -42,12 +45,19 @@ fn read_and_write(lab: &Lab, kind: &str, options: &str, folder: &Path, change: i
     assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
 }
 
+/// Debian's cloud kernel has no 9p.
 #[test]
 fn folder_of_the_host_by_9p() {
     let Some(lab) = lab() else { return };
-    let Some(initramfs) = initramfs(&lab, "9p", &["9p", "9pnet_virtio"]) else { return };
+    let kernel = match kernel::debian_general(Path::new("target/kernel")) {
+        Ok(kernel) => kernel,
+        Err(why) => skip!("no kernel that has 9p: {why}"),
+    };
+    let modules = kernel.modules.as_deref().expect("Debian's kernel has modules");
+    let Some(initramfs) = initramfs_of(&lab, modules, "9p", &["9p", "9pnet_virtio"]) else { return };
     let folder = shared(&lab, "by-9p");
     read_and_write(&lab, "9p", "trans=virtio|version=9p2000.L", &folder, |machine| {
+        machine.kernel = kernel.image.clone();
         machine.initrd = initramfs;
         let device = format!("local,path={},mount_tag=tag,security_model=none", folder.display());
         machine.extra.extend(["-virtfs".into(), device]);
@@ -60,8 +70,7 @@ fn folder_of_the_host_by_virtiofs() {
     let Some(initramfs) = initramfs(&lab, "virtiofs", &["virtiofs"]) else { return };
     let (folder, socket) = (shared(&lab, "by-virtiofs"), lab.dir.join("virtiofs.sock"));
     let Some(_server) = servers::virtiofsd(&folder, &socket) else {
-        println!("skipped: there is no virtiofsd here, or no root to start it");
-        return;
+        skip!("there is no virtiofsd here (./dev setup brings it), or no root to start it");
     };
     read_and_write(&lab, "virtiofs", "", &folder, |machine| {
         machine.initrd = initramfs;
@@ -87,8 +96,7 @@ fn export_of_a_server_by_nfs() {
     let folder = shared(&lab, "by-nfs");
     let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &folder, versions));
     let [Some(newer), Some(older)] = &servers else {
-        println!("skipped: no ganesha.nfsd (./dev setup brings it), no /etc/mtab for it, or no root to start it");
-        return;
+        skip!("no ganesha.nfsd (./dev setup brings it), or no root to start it");
     };
     let share = |name: &str, source: &str, port: u16| {
         format!(
@@ -139,8 +147,7 @@ fn cache_on_disks_that_can_hold_images_and_that_cannot() {
     let Some(initramfs) = initramfs(&lab, "caches", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
     for (kind, holds) in [("btrfs", true), ("vfat", false)] {
         let Some(mkfs) = servers::find(&format!("mkfs.{kind}")) else {
-            println!("skipped: there is no mkfs.{kind} here (./dev setup brings it)");
-            continue;
+            skip!("there is no mkfs.{kind} here (./dev setup brings it)");
         };
         let disk = formatted(&lab, &format!("cache-{kind}"), &mkfs);
         let words = format!(
@@ -165,8 +172,7 @@ fn disks_in_several_formats() {
     let Some(initramfs) = initramfs(&lab, "formats", &["btrfs", "vfat", "nls_cp437", "nls_ascii"]) else { return };
     let tools = ["mkfs.btrfs", "btrfs", "mkfs.vfat", "mcopy"].map(servers::find);
     let [Some(mkfs_btrfs), Some(btrfs), Some(mkfs_vfat), Some(mcopy)] = &tools else {
-        println!("skipped: there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
-        return;
+        skip!("there are no btrfs-progs, dosfstools, mtools here (./dev setup brings them)");
     };
     let restored = lab.dir.join("restored");
     std::fs::create_dir_all(&restored).unwrap();

@@ -37,15 +37,14 @@ pub struct Lab {
 
 static LAB: Mutex<Option<Arc<Lab>>> = Mutex::new(None);
 
-/// The lab; without QEMU there is none, and the scenario is skipped with a line.
+/// The lab; without QEMU there is none, and the scenario is skipped.
 pub fn lab() -> Option<Arc<Lab>> {
     // A lab that could not be made is tried again: each test then says why.
     let mut lab = LAB.lock().unwrap_or_else(PoisonError::into_inner);
     if lab.is_none() {
         let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
         if !Command::new(&qemu).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success()) {
-            println!("skipped: there is no QEMU here");
-            return None;
+            skip!("there is no QEMU here");
         }
         *lab = Some(Arc::new(Lab::new()));
         // Its owner ends the registry; statics have none at the end.

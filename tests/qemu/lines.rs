@@ -14,16 +14,16 @@ use std::sync::OnceLock;
 
 /// Debian's static busybox: a shell for images, and what carries connections out of a closed network.
 fn busybox() -> Option<&'static Path> {
-    static BUSYBOX: OnceLock<Option<PathBuf>> = OnceLock::new();
+    static BUSYBOX: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let fetch = || {
         let cache = Path::new("target/guest-lines");
-        if let Err(why) = peer::programs(cache, &["busybox-static"], &["bin/busybox"], &[]) {
-            println!("skipped: no busybox: {why}");
-            return None;
-        }
-        Some(cache.join("root/bin/busybox").canonicalize().unwrap())
+        peer::programs(cache, &["busybox-static"], &["bin/busybox"], &[])?;
+        Ok(cache.join("root/bin/busybox").canonicalize().unwrap())
     };
-    BUSYBOX.get_or_init(fetch).as_deref()
+    match BUSYBOX.get_or_init(fetch) {
+        Ok(path) => Some(path),
+        Err(why) => skip!("no busybox: {why}"),
+    }
 }
 
 /// Puts an image into the registry: a shell, the payload, and these files, with its own entry point and command.

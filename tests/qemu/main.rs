@@ -4,6 +4,10 @@
 //! The release of `./dev build` is what boots. Timing decides nothing here but
 //! the limit that ends a guest which hangs; it is only told, at the end.
 
+#[macro_use]
+#[path = "../parts/skip.rs"]
+mod skip;
+
 #[path = "../escapes/evil.rs"]
 mod evil;
 #[path = "../parts/mod.rs"]

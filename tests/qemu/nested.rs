@@ -39,8 +39,7 @@ fn push(lab: &Lab) -> Result<(), String> {
 fn podman_in_a_container() {
     let Some(lab) = lab() else { return };
     if let Err(why) = push(&lab) {
-        println!("skipped: no podman to put into an image: {why}");
-        return;
+        skip!("no podman to put into an image: {why}");
     }
     let Some(disk) = disk("nested.img", 512, "B2C_CACHE") else { return };
     let words = r#"b2c.cache_device=auto b2c.run="pull:podman" b2c.run="pull:payload echo after it""#;

@@ -168,3 +168,29 @@ fn a_refusal_that_repeats_the_password_is_masked() {
     told_nothing(&trial, &[CREDS]);
     assert!(trial.pull(&[CREDS]).text.contains("(403): DENIED: Basic *** is jane with ***"));
 }
+
+/// The program's own words, whatever is misspelled: what holds a secret is not repeated.
+#[test]
+fn a_line_that_cannot_be_read_tells_no_secret() {
+    let Some(client) = crate::Client::new("registry-misspelled") else { return };
+    for words in [
+        &["docker://jane:S3CRET@127.0.0.1:1/demo"][..],
+        &["docker://jane:S3/CRET@127.0.0.1:1/demo"],
+        &["jane:S3CRET@127.0.0.1:1/demo"],
+        &["http://jane:S3CRET@127.0.0.1:1/demo"],
+        &["oci-archive:http://jane:S3CRET@127.0.0.1:1/a.tar"],
+        &["oci-archive:http://127.0.0.1:1/a.tar?X-Amz-Signature=S3CRET", "--retry=0"],
+        &["--retry=0", "oci-archive:http://127.0.0.1:1/a.tar?X-Amz-Signature=S3CRET"],
+        &["-creds=jane:S3CRET", "127.0.0.1:1/demo"],
+        &["-xS3CRET", "127.0.0.1:1/demo"],
+        &["--cred=jane:S3CRET", "127.0.0.1:1/demo"],
+        &["--credsjane:S3CRET", "127.0.0.1:1/demo"],
+        &["--layer=http://jane:S3CRET@127.0.0.1:1/a.tar#sha256:0", "127.0.0.1:1/demo"],
+        &["--layer=jane:S3CRET@127.0.0.1:1/a.tar", "127.0.0.1:1/demo"],
+        &["--authfile=/nowhere//jane:S3CRET@x", "127.0.0.1:1/demo"],
+    ] {
+        let pulled = client.pull(words);
+        let told = ["S3CRET", "CRET@", "jane:S3"].iter().any(|secret| pulled.text.contains(secret));
+        assert!(!told && pulled.code == 125 && pulled.text.contains("FAIL"), "{words:?}: {}", pulled.text);
+    }
+}

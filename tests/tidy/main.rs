@@ -129,6 +129,24 @@ fn the_init_cannot_panic_and_tests_cannot_sleep() {
         ),
         (rules::no_sleep, path, "#[cfg(test)] mod t { fn f() { std::thread::sleep(D); } }", "fn f() { sleep(D); }"),
         (rules::no_sleep, "tests/a.rs", "fn f() { sleep(D); }", "const A: &str = \"sleep(1)\";"),
+        (
+            rules::no_silent_skip,
+            "tests/a.rs",
+            "fn f() { println!(\"skipped: no {a}\"); }",
+            "fn f() { skip!(\"no {a}\"); println!(\"{a} skipped\"); }",
+        ),
+        (
+            rules::no_silent_skip,
+            path,
+            "#[cfg(test)] mod t { fn f() { eprintln!(\"skipping {}\", a); } }",
+            "fn f() { println!(\"skipped: {a}\"); }",
+        ),
+        (
+            rules::no_silent_skip,
+            "tests/a.rs",
+            "fn f() { skip!(tolerated: \"a\"); }",
+            "fn f() { skip!(\"tolerated: a\"); }",
+        ),
     ]);
     let host = Source::parse("src/host/a.rs", "fn f() { g().unwrap(); }").unwrap();
     assert_eq!(rules::no_panic(&host), Vec::<String>::new());

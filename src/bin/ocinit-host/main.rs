@@ -28,7 +28,7 @@ enum Command {
     Boot(boot::Boot),
     /// Serve an OCI image layout as a read-only registry, under any name
     Serve(Serve),
-    /// Write what the release consists of, and fail when it is over its budget
+    /// Say what the release consists of, and fail when it is over its budget
     Size(Size),
     /// Write the tables of options and flags into the documentation, as the code has them
     Docs,
@@ -39,9 +39,12 @@ struct Size {
     /// Where ocinit, ocinit.debug and initramfs.cpio.xz are
     #[arg(long, value_name = "DIR", default_value = "target/ocinit/x86_64")]
     release: PathBuf,
-    /// Where budget.toml is, and the report goes
+    /// Where budget.toml is, and with --write the report goes
     #[arg(long, value_name = "DIR", default_value = "size-report")]
     report: PathBuf,
+    /// Update the report that is kept; without it, one is written to target/size-report
+    #[arg(long)]
+    write: bool,
 }
 
 #[derive(Args)]
@@ -104,12 +107,17 @@ struct Serve {
     listen: String,
 }
 
+fn size(args: &Size) -> Result<(), String> {
+    let into = if args.write { &args.report } else { Path::new("target/size-report") };
+    size::run(&args.release, &args.report, into)
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Build(args) => build(&args).map(|()| ExitCode::SUCCESS),
         Command::Boot(args) => boot::boot(&args),
         Command::Serve(args) => serve(&args),
-        Command::Size(args) => size::run(&args.release, &args.report).map(|()| ExitCode::SUCCESS),
+        Command::Size(args) => size(&args).map(|()| ExitCode::SUCCESS),
         Command::Docs => refresh_docs().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

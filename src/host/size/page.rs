@@ -13,7 +13,7 @@ const NAME_MAX_CHARS: usize = 96;
 
 /// The page, in Markdown.
 pub fn write(figures: &Figures, binary: &Binary, crates: &[(String, Share)]) -> String {
-    let mut page = String::from("# Size of the release\n\nWritten by `./dev size`. ");
+    let mut page = String::from("# Size of the release\n\nWritten by `./dev size --write`. ");
     let _ = write!(page, "x86-64, {}.\n\n", binary.compiler);
     totals(&mut page, figures);
     page.push_str("\n![Every function and constant, by crate](size.svg)\n");

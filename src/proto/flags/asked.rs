@@ -2,6 +2,7 @@
 //! stand. What they mean together is checked in [`super::Container::conflict`].
 
 use crate::proto::digest::Digest;
+use std::collections::BTreeSet;
 
 /// The process: what runs, with what environment, as whom.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub const ULIMITS: [&str; 16] = [
 pub struct Files {
     /// `-v`, `--mount` and `--tmpfs`, in order; no target twice.
     pub mounts: Vec<Mount>,
+    /// Where they lie.
+    pub(super) targets: BTreeSet<String>,
     pub read_only: bool,
     /// `--read-only-tmpfs=false`: a read-only root gets no `/run`, `/tmp`, `/var/tmp` in memory.
     pub no_read_only_tmpfs: bool,

@@ -11,6 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// Where version 2 is beside controllers of version 1 (systemd's hybrid layout): its groups have lists of devices, but
+/// no limits.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
+
+fn is_v2(path: &str) -> bool {
+    Path::new(path).join("cgroup.controllers").exists()
+}
+
 /// What a container leaves to the machine. What it writes to a tmpfs is memory
 /// that no kill gives back: with none left the kernel panics («System is
 /// deadlocked on memory»).
@@ -24,14 +32,21 @@ pub struct Cgroup(PathBuf);
 
 impl Cgroup {
     /// The group of a container that this process runs. `kept_bytes` is what of its memory a machine of ours keeps
-    /// for what else it does meanwhile; on another's there is nothing to divide.
-    pub fn make(asked: &Resources, kept_bytes: Option<u64>, report: &Report) -> Outcome<Option<Cgroup>> {
+    /// for what else it does meanwhile; on another's there is nothing to divide. `listed`: it is to have a list of
+    /// allowed devices, for which a group without limits is enough.
+    pub fn make(asked: &Resources, kept_bytes: Option<u64>, listed: bool, report: &Report) -> Outcome<Option<Cgroup>> {
         let settings = resources::settings(asked)?;
-        let group = match Cgroup::named(&std::process::id().to_string()) {
+        let name = std::process::id().to_string();
+        let flag = resources::first_flag(&settings);
+        if listed && flag.is_none() && !is_v2(CGROUPS) && is_v2(UNIFIED) {
+            report.warn("container", "no limits of its own: the controllers of this host are of cgroup v1");
+            return Ok(Cgroup::named_in(UNIFIED, &name).ok());
+        }
+        let group = match Cgroup::named(&name) {
             Ok(group) => group,
             Err(why) => {
                 let why = ["no control group of its own: ", &why].concat();
-                if let Some(flag) = resources::first_flag(&settings) {
+                if let Some(flag) = flag {
                     return Err(Failure::new("container", [flag, ": ", &why].concat()));
                 }
                 report.warn("container", why);
@@ -41,26 +56,24 @@ impl Cgroup {
         if let Some(bytes) = kept_bytes {
             group.limit_memory(bytes);
         }
-        match resources::apply(Path::new(CGROUPS), &group.0, &settings) {
-            Ok(()) => Ok(Some(group)),
-            Err(failure) => {
-                group.remove();
-                Err(failure)
-            }
-        }
+        resources::apply(Path::new(CGROUPS), &group.0, &settings)?;
+        Ok(Some(group))
     }
 
     /// The group `name`, with no limits.
     pub fn named(name: &str) -> Result<Cgroup, String> {
-        let parent = Path::new(CGROUPS);
-        if !parent.join("cgroup.controllers").exists() {
+        if !is_v2(CGROUPS) {
             return Err("there is no cgroup v2 here".into());
         }
-        let dir = parent.join([PREFIX, name].concat());
+        Cgroup::named_in(CGROUPS, name)
+    }
+
+    fn named_in(parent: &str, name: &str) -> Result<Cgroup, String> {
+        let dir = Path::new(parent).join([PREFIX, name].concat());
         let mut made = fs::create_dir(&dir);
         if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
             // Of one that is gone: its limits, and its list of devices, are not ours.
-            Cgroup(dir.clone()).remove();
+            drop(Cgroup(dir.clone()));
             made = fs::create_dir(&dir);
         }
         made.map(|()| Cgroup(dir.clone())).map_err(|error| [&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
@@ -81,14 +94,6 @@ impl Cgroup {
         }
     }
 
-    /// Has `program` asked about each use of a device.
-    pub fn filter_devices(&self, program: &[u64], report: &Report) {
-        let attach = |folder: File| bpf::filter_devices(folder.as_fd(), program).map_err(|error| error.to_string());
-        if let Err(why) = File::open(&self.0).map_err(|error| io_text(&error)).and_then(attach) {
-            report.warn("container", format_args!("left out: the list of allowed devices: {why}"));
-        }
-    }
-
     /// Tells whether memory was short, and removes the group.
     pub fn end(self, report: &Report) {
         let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
@@ -96,12 +101,31 @@ impl Cgroup {
             report.warn("container", text);
             report.line("hint", "what is written to memory counts: give the machine more");
         }
-        self.remove();
     }
 
+    fn is_populated(&self) -> bool {
+        fs::read_to_string(self.file("cgroup.events"))
+            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+}
+
+/// Has `program` asked about each use of a device. A container that is not trusted does not run without.
+pub fn filter_devices(group: Option<&Cgroup>, program: &[u64]) -> Outcome<()> {
+    let attach = |folder: File| bpf::filter_devices(folder.as_fd(), program).map_err(|error| error.to_string());
+    let attached = match group {
+        Some(group) => File::open(&group.0).map_err(|error| io_text(&error)).and_then(attach),
+        None => Err("no control group of its own".into()),
+    };
+    attached.map_err(|why| {
+        let failure = Failure::new("container", ["the list of allowed devices: ", &why].concat());
+        failure.hint("--privileged=false takes cgroup v2 and a kernel with CONFIG_CGROUP_BPF")
+    })
+}
+
+impl Drop for Cgroup {
     /// Ends what is left in the group, and removes it: where a container shares the machine's processes, its own do
     /// not end with its first.
-    pub fn remove(self) {
+    fn drop(&mut self) {
         if self.is_populated() {
             let start_ms = machine::uptime_ms();
             while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
@@ -111,12 +135,7 @@ impl Cgroup {
             }
         }
         // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
-        let _ = remove::folders(&self.0);
-    }
-
-    fn is_populated(&self) -> bool {
-        fs::read_to_string(self.file("cgroup.events"))
-            .is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+        let _ = remove::folders(&self.0).or_else(|_| remove::folders(&self.0));
     }
 }
 
@@ -140,6 +159,14 @@ pub fn kill(group: &Path) {
         if below.file_type().is_ok_and(|kind| kind.is_dir()) {
             kill(&below.path());
         }
+    }
+}
+
+/// Ends and removes the group that an earlier program of this very process has made, if it has.
+pub fn end_of_process() {
+    let name = [PREFIX, &std::process::id().to_string()].concat();
+    for parent in [CGROUPS, UNIFIED].iter().filter(|parent| is_v2(parent)) {
+        drop(Cgroup(Path::new(parent).join(&name)));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::proto::passwd::{self, Identity};
 use crate::proto::process::Process;
 use crate::report::{Failure, Outcome};
 use crate::steps::pull::Image;
+use crate::steps::regular;
 use crate::steps::rootfs::c_path;
 use crate::sys::{fs as sysfs, io as sysio, io_text, Error, ENOENT};
 use std::ffi::{CStr, CString};
@@ -60,12 +61,8 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
     let mut entries = Vec::new();
     for path in paths {
         let fail = |why: &str| Failure::new("container", ["--env-file ", path, ": ", why].concat());
-        let file = File::open(path).map_err(|error| fail(&io_text(&error)))?;
-        let mut text = String::new();
-        let read = file.take(ENV_FILE_MAX + 1).read_to_string(&mut text).map_err(|error| fail(&io_text(&error)))?;
-        if read as u64 > ENV_FILE_MAX {
-            return Err(fail("larger than 1 MiB"));
-        }
+        let bytes = regular::read(Path::new(path), ENV_FILE_MAX).map_err(|why| fail(&why))?;
+        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8"))?;
         entries.extend(env_file::parse(&text).map_err(|why| fail(&why))?);
     }
     Ok(entries)
@@ -208,10 +205,10 @@ pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
     let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
     let inside = ["usr/share/zoneinfo/", zone].concat();
     let on_machine = match zone {
-        "local" => "/etc/localtime".into(),
+        "local" => String::from("/etc/localtime"),
         _ => ["/", &inside].concat(),
     };
-    let bytes = match std::fs::read(on_machine) {
+    let bytes = match regular::read(Path::new(&on_machine), IMAGE_FILE_MAX) {
         Ok(bytes) => bytes,
         // A machine without a zone is in UTC.
         Err(_) if zone == "local" => return Ok(()),

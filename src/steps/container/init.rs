@@ -1,11 +1,12 @@
 //! `--init`: process 1 of a container, which passes signals on and reaps. It
 //! is this very program, mounted in the container and called by podman's name.
 
+use super::own_program;
 use crate::proto::process::candidates;
 use crate::report::{Failure, Report};
 use crate::steps::reaper;
 use crate::sys::process::{self, Arguments, Status};
-use crate::sys::{signal, tty, Error, ENOENT};
+use crate::sys::{signal, tty, Error, ELOOP, ENOENT};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 
@@ -37,13 +38,13 @@ pub fn main() -> i32 {
     signal::block(&signals);
     let words: Vec<CString> =
         std::env::args_os().skip(2).filter_map(|word| CString::new(word.into_vec()).ok()).collect();
-    let child = match process::clone(0, &mut || start(&words)) {
+    let child = match process::fork(&mut || start(&words)) {
         Ok(child) => child,
         Err(error) => return failed(&words, error),
     };
     loop {
         match signal::wait(&signals) {
-            signal::SIGCHLD => match reaper::reap(child) {
+            signal::SIGCHLD => match reaper::reap(child, false) {
                 Some(Status::Exited(code)) => return code,
                 Some(Status::Killed(signal)) => return 128 + signal,
                 None => {}
@@ -62,13 +63,16 @@ fn start(words: &[CString]) -> i32 {
     signal::reset();
     let command = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let path = std::env::var("PATH").ok();
-    let env: Vec<CString> = std::env::vars_os()
-        .filter_map(|(name, value)| CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).ok())
-        .collect();
+    let env = process::environment();
+    let own = own_program::id();
     let (arguments, env) = (Arguments::new(words), Arguments::new(&env));
     let mut worst = Error::new("exec", ENOENT);
     for candidate in candidates(&command, path.as_deref()) {
-        let error = process::exec(&CString::new(candidate).unwrap_or_default(), &arguments, &env);
+        let candidate = CString::new(candidate).unwrap_or_default();
+        let error = match own_program::leads_to(&candidate, own) {
+            true => Error::new("exec", ELOOP),
+            false => process::exec(&candidate, &arguments, &env),
+        };
         if error.errno != ENOENT {
             worst = error;
         }

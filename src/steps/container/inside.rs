@@ -7,14 +7,16 @@
 
 use super::namespaces::Choice;
 use super::ops::{apply, FdPath, Op};
-use super::place::open;
+use super::own_program::{self, FileId};
+use super::place::{expect_kind, is_null, open, open_plain, DEVPTS};
 use super::rights::{self, Rights};
 use super::trouble::{Stage, Trouble};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::passwd::Identity;
 use crate::sys::process::Arguments;
 use crate::sys::{
-    fs, io, machine, mount, process, signal, socket, tty, Error, Result, EINVAL, ENOENT, ENOSYS, ENOTDIR,
+    fs, io, last_words, machine, mount, process, signal, socket, tty, Error, Result, EINVAL, ELOOP, ENOENT, ENOSYS,
+    ENOTDIR,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -33,6 +35,7 @@ pub struct Plan {
     pub namespaces: Choice,
     /// Its `/dev` is its own, and not one that the line mounts.
     pub own_dev: bool,
+    pub own_program: FileId,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
     pub rights: Rights,
@@ -53,7 +56,8 @@ pub struct Ends {
     pub report: OwnedFd,
     /// Takes the terminal's master.
     pub terminal: OwnedFd,
-    pub stdin: OwnedFd,
+    /// None is the container's own `/dev/null`.
+    pub stdin: Option<OwnedFd>,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
 }
@@ -61,6 +65,13 @@ pub struct Ends {
 /// The child: returns only when it fails, with its exit code. `joined`: it was
 /// made in its control group.
 pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+    last_words::clear_successor();
+    // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
+    // it holds (CVE-2016-9962).
+    if let Err(error) = process::hide() {
+        tell(ends, Trouble::at(Stage::Capabilities)(error));
+        return 125;
+    }
     process::umask(0);
     // Said again at the end: a change of user forgets it. Until then nobody else would end us.
     let _ = process::die_with_parent();
@@ -79,6 +90,7 @@ fn tell(ends: &Ends, trouble: Trouble) {
 
 fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
+    own_keyring().map_err(Trouble::at(Stage::Keyring))?;
     for namespace in &plan.namespaces.joined {
         process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
     }
@@ -107,17 +119,20 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
             tell(ends, trouble);
         }
     }
+    // By descriptors, and by the machine's /proc: after the pivot both /proc and /dev are what the image made of them.
+    standard_streams(root.as_fd(), plan, ends).map_err(Trouble::at(Stage::Terminal))?;
     if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
         tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
     }
     drop(root);
-    standard_streams(plan, ends).map_err(Trouble::at(Stage::Terminal))?;
+    // From here on no directory is open: by /proc/self/fd it would be a way out for the entry point, for PATH, for a
+    // script's interpreter and for the working directory (CVE-2024-21626).
+    process::close_all_but(&[ends.report.as_fd()]);
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
-    // Before the limit is raised: the one of now bounds what can be open.
-    close_on_exec().map_err(Trouble::at(Stage::Descriptors))?;
     set_limits(plan, ends)?;
     process::umask(plan.umask);
     signal::reset();
+    check_candidates(plan)?;
     rights::assume(&plan.rights, &plan.identity)
 }
 
@@ -139,27 +154,12 @@ fn write_file(path: &CStr, bytes: &[u8]) -> Result<()> {
     io::write(file.as_fd(), bytes).map(drop)
 }
 
-/// The first descriptor that is not a standard stream.
-const FIRST: u32 = 3;
-/// Descriptors that are looked at one by one; `fs.nr_open`'s default.
-const ONE_BY_ONE_MAX: u64 = 1 << 20;
-
-/// Nothing of ours, and of who started us, is open in the container.
-fn close_on_exec() -> Result<()> {
-    match process::close_on_exec_from(FIRST) {
-        Err(error) if matches!(error.errno, EINVAL | ENOSYS) => mark_each(),
+/// A session keyring of its own: keys of whoever started us stay there. A kernel without keys has nothing to hide.
+fn own_keyring() -> Result<()> {
+    match process::new_session_keyring() {
+        Err(error) if error.errno == ENOSYS => Ok(()),
         result => result,
     }
-}
-
-/// As close_range(2) does it, for Linux before 5.11.
-fn mark_each() -> Result<()> {
-    let end = process::open_files_max()?.min(ONE_BY_ONE_MAX) as i32;
-    for number in FIRST as i32..end {
-        // Most of them are not there.
-        let _ = process::close_on_exec(number);
-    }
-    Ok(())
 }
 
 fn open_root() -> Result<OwnedFd> {
@@ -233,27 +233,49 @@ fn part_mounts(plan: &Plan) -> Result<()> {
     }
 }
 
-fn standard_streams(plan: &Plan, ends: &Ends) -> Result<()> {
+fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, ends: &Ends) -> Result<()> {
     let Some(size) = plan.tty else {
-        process::dup_onto(ends.stdin.as_fd(), 0)?;
+        match &ends.stdin {
+            Some(stdin) => process::dup_onto(stdin.as_fd(), 0)?,
+            None => process::dup_onto(nothing_to_read(root)?.as_fd(), 0)?,
+        }
         process::dup_onto(ends.stdout.as_fd(), 1)?;
         return process::dup_onto(ends.stderr.as_fd(), 2);
     };
-    let master = tty::open_master(c"/dev/pts/ptmx")?;
+    let ptmx = open(root, c"dev/pts/ptmx", fs::O_PATH)?;
+    expect_kind(&ptmx, DEVPTS)?;
+    let master = tty::open_master(FdPath::new(&ptmx).as_cstr())?;
     let slave = tty::open_slave(master.as_fd())?;
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
     io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
     if plan.own_dev {
-        mount::bind(FdPath::new(&slave).as_cstr(), c"/dev/console", false)?;
+        let console = open_plain(root, c"dev/console", fs::O_PATH)?;
+        mount::bind(FdPath::new(&slave).as_cstr(), FdPath::new(&console).as_cstr(), false)?;
         // crun's has none of the flags of where it comes from.
-        mount::remount(c"/dev/console", 0)?;
+        let mounted = open_plain(root, c"dev/console", fs::O_PATH)?;
+        expect_kind(&mounted, DEVPTS)?;
+        mount::remount(FdPath::new(&mounted).as_cstr(), 0)?;
     }
     tty::set_controlling(slave.as_fd())?;
     for number in 0..3 {
         process::dup_onto(slave.as_fd(), number)?;
     }
     Ok(())
+}
+
+/// What a container reads that is fed nothing: its own `/dev/null`, since by the machine's own it could change that
+/// file's mode and owner. Where the line has put something else there, the end of a pipe.
+fn nothing_to_read(root: BorrowedFd<'_>) -> Result<OwnedFd> {
+    match open(root, c"dev/null", fs::O_PATH) {
+        Ok(null) if is_null(&null)? => {
+            let flags = fs::O_RDWR | fs::O_NOCTTY;
+            let opened = fs::openat(fs::CWD, FdPath::new(&null).as_cstr(), flags, 0);
+            // On a mount without devices it cannot be opened.
+            opened.or_else(|_| Ok(io::pipe()?.0))
+        }
+        _ => Ok(io::pipe()?.0),
+    }
 }
 
 /// `tty` in every distribution's `/etc/group`, and devpts's `gid=5`.
@@ -264,6 +286,15 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
     let root = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     let dir = open(root.as_fd(), path, fs::O_PATH | fs::O_DIRECTORY)?;
     process::fchdir(dir.as_fd())
+}
+
+/// No candidate is this program itself; checked with the rights that are still there, since a script can be executed
+/// where it cannot be read.
+fn check_candidates(plan: &Plan) -> std::result::Result<(), Trouble> {
+    match plan.candidates.iter().any(|candidate| own_program::leads_to(candidate, plan.own_program)) {
+        true => Err(Trouble::at(Stage::Exec)(Error::new("exec", ELOOP))),
+        false => Ok(()),
+    }
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is
@@ -277,26 +308,4 @@ fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Tr
         }
     }
     Trouble::at(Stage::Exec)(worst)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn descriptors_one_by_one() {
-        const NUMBER: i32 = 211;
-        const O_CLOEXEC: u32 = 0o2_000_000;
-        let flags = || {
-            let info = std::fs::read_to_string(["/proc/self/fdinfo/", &NUMBER.to_string()].concat()).unwrap();
-            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
-            u32::from_str_radix(flags.trim(), 8).unwrap()
-        };
-        let file = fs::openat(fs::CWD, c"/", fs::O_PATH, 0).unwrap();
-        // Kept over exec, and owned by nobody else.
-        process::dup_onto(file.as_fd(), NUMBER).unwrap();
-        assert_eq!(flags() & O_CLOEXEC, 0);
-        mark_each().unwrap();
-        assert_eq!(flags() & O_CLOEXEC, O_CLOEXEC);
-    }
 }

@@ -14,6 +14,7 @@ use crate::steps::rootfs::{self, c_path};
 use crate::steps::volumes::Volumes;
 use crate::steps::{copy, layer};
 use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -44,6 +45,8 @@ pub struct Place<'a> {
 #[derive(Default)]
 pub struct Mounts {
     entries: Vec<(String, Vec<Op>)>,
+    /// The places of all entries.
+    targets: BTreeSet<String>,
     /// Mounts of the machine's that are to go with the container.
     made: Vec<PathBuf>,
     /// What another container may share: source, target, whether it is read-only.
@@ -63,19 +66,27 @@ impl Drop for Mounts {
 impl Mounts {
     /// Whether something is mounted at just that path (relative to the root).
     pub fn has(&self, path: &str) -> bool {
-        self.entries.iter().any(|(target, _)| target == path)
+        self.targets.contains(path)
     }
 
     /// What is mounted at just that path, which is then no longer among the rest.
     pub fn take(&mut self, path: &str) -> Option<Vec<Op>> {
+        if !self.targets.remove(path) {
+            return None;
+        }
         let at = self.entries.iter().position(|(target, _)| target == path)?;
         Some(self.entries.remove(at).1)
     }
 
+    fn put(&mut self, target: String, op: Op) {
+        self.targets.insert(target.clone());
+        self.entries.push((target, vec![op]));
+    }
+
     /// The rest, in order.
     pub fn rest(&mut self) -> Vec<Op> {
-        let depth = |path: &str| path.matches('/').count();
-        self.entries.sort_by_key(|(target, _)| depth(target));
+        self.targets.clear();
+        self.entries.sort_by_cached_key(|(target, _)| target.matches('/').count());
         self.entries.drain(..).flat_map(|(_, ops)| ops).collect()
     }
 
@@ -93,9 +104,12 @@ impl Mounts {
             flags: files.read_only.then_some(READ_ONLY),
             propagation: mount::MS_PRIVATE | mount::MS_REC,
         };
-        self.entries.push((target, vec![op]));
+        self.put(target, op);
     }
 }
+
+/// An image that declares more paths than that is no image: each is a folder and a mount, and real ones have a few.
+const IMAGE_VOLUMES_MAX: usize = 1024;
 
 /// Makes what the mounts stand on. `image` are the paths that it declares.
 pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &Place) -> Outcome<Mounts> {
@@ -108,7 +122,14 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         ImageVolumes::Tmpfs => Some(Source::Tmpfs(String::new())),
         ImageVolumes::Ignored => None,
     };
+    if image.len() > IMAGE_VOLUMES_MAX && of_image.is_some() {
+        let what = ["the image declares ", &image.len().to_string(), " volumes, and 1024 are the most"].concat();
+        return Err(Failure::new("container", what).hint("--image-volume=ignore makes none of them"));
+    }
     for target in image.iter().filter(|target| below_root(target) != ".") {
+        if is_kernels(&below_root(target), place.report)? {
+            continue;
+        }
         if let Some(source) = &of_image {
             mounts.add(&Mount::plain(source.clone(), target), place)?;
         }
@@ -119,6 +140,22 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         }
     }
     Ok(mounts)
+}
+
+/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do that.
+/// Any other in the kernel's file systems and among the devices is an error: what is written there by its path, or
+/// trusted to be the kernel's, would be the image's.
+fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
+    let top = target.split('/').next().unwrap_or_default();
+    if !matches!(top, "proc" | "sys" | "dev") || target == "dev/shm" {
+        return Ok(false);
+    }
+    if target == "sys/fs/cgroup" {
+        report.warn("container", "the image's VOLUME '/sys/fs/cgroup' is left out: the container has its own there");
+        return Ok(true);
+    }
+    let what = ["the image's VOLUME '/", target, "' would cover what the kernel has there"].concat();
+    Err(Failure::new("container", what).hint("--image-volume=ignore runs it without its volumes"))
 }
 
 impl Mounts {
@@ -160,7 +197,7 @@ impl Mounts {
                 propagation: mount::MS_PRIVATE,
             },
         };
-        self.entries.push(("dev/shm".into(), vec![op]));
+        self.put("dev/shm".into(), op);
         Ok(())
     }
 }
@@ -203,12 +240,12 @@ impl Mounts {
                     Source::Volume(name) => {
                         place.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, place))?
                     }
-                    _ => anonymous(mount, &target, place).map_err(|why| fail(mount, &why))?,
+                    _ => anonymous(mount, &target, self.volumes.len(), place).map_err(|why| fail(mount, &why))?,
                 };
                 self.bind(mount, &target, source, place)?
             }
         };
-        self.entries.push((target, vec![op]));
+        self.put(target, op);
         Ok(())
     }
 
@@ -297,12 +334,12 @@ fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
 }
 
 /// The folder of a volume without a name, filled from the image. It goes with the container.
-fn anonymous(mount: &Mount, target: &str, place: &Place) -> Result<PathBuf, String> {
+fn anonymous(mount: &Mount, target: &str, number: usize, place: &Place) -> Result<PathBuf, String> {
     let folder = place.dir.join("volumes");
     let io = |error: std::io::Error| io_text(&error);
     fs::create_dir_all(&folder).map_err(io)?;
     // By number: a path may be longer than a name.
-    let path = folder.join(fs::read_dir(&folder).map_err(io)?.count().to_string());
+    let path = folder.join(number.to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
     let folder = open_folder(&path).map_err(|error| error.to_string())?;
     let filled = fill(target, folder.as_fd(), mount.copy, place);

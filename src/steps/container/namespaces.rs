@@ -4,9 +4,10 @@
 use super::named::Named;
 use crate::proto::flags::asked::{Namespace, Namespaces};
 use crate::report::{Failure, Outcome};
-use crate::sys::{io_text, process};
-use std::fs::File;
+use crate::steps::regular;
+use crate::sys::process;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// What clone(2) makes, and what is joined.
 #[derive(Default)]
@@ -51,7 +52,7 @@ pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<Choice> {
             Namespace::Path(path) => path.clone(),
         };
         let fail = |why: &str| Failure::new("container", [flag, ": ", &path, ": ", why].concat());
-        let opened = File::open(&path).map_err(|error| fail(&io_text(&error)))?;
+        let opened = regular::open(Path::new(&path)).map_err(|why| fail(&why))?;
         match file {
             "pid" => choice.pid = Some(opened.into()),
             _ => choice.joined.push(opened.into()),

@@ -3,7 +3,7 @@
 
 use super::place::{self, open};
 use super::rights;
-use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ENAMETOOLONG, ENOENT};
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -128,19 +128,19 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             exists_already(fs::symlinkat(target, parent.as_fd(), name))
         }
         Op::Mount { kind, path, flags, data, .. } => {
-            let target = place::make(root, path, true)?;
+            let target = place::make_plain(root, path)?;
             mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
         }
         Op::Tmpfs { name, path, flags, data } => {
-            let target = place::make(root, path, true)?;
+            let target = target(root, path, true)?;
             mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
         }
         Op::Attach { mount, path, flags } => {
-            mount::attach(mount.as_fd(), place::make(root, path, true)?.as_fd())?;
+            mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
             remount(root, path, *flags)
         }
         Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
-            let target = place::make(root, path, *is_folder)?;
+            let target = target(root, path, *is_folder)?;
             mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
             // Opened again: now it is the mount, not what it covers.
             let target = open(root, path, fs::O_PATH)?;
@@ -151,8 +151,11 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             }
         }
         Op::Write { path, value, optional } => {
-            let write = |file: OwnedFd| io::write(file.as_fd(), value.to_bytes()).map(drop);
-            match open(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
+            let write = |file: OwnedFd| {
+                place::expect_kind(&file, place::PROC)?;
+                io::write(file.as_fd(), value.to_bytes()).map(drop)
+            };
+            match place::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
                 Err(_) if *optional => Ok(()),
                 result => result,
             }
@@ -165,6 +168,18 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             Err(error) if error.errno == EINVAL => Ok(()),
             result => result,
         },
+    }
+}
+
+/// Where a volume or a tmpfs comes to lie, made where it is missing. A symlink of the image must not lead it into the
+/// kernel's file systems, where it would cover what is trusted to be the kernel's; a line may name such a path itself.
+fn target(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
+    let target = place::make(root, path, is_directory)?;
+    let is_named = [&b"proc/"[..], b"sys/"].iter().any(|top| path.to_bytes().starts_with(top));
+    let is_kernels = [place::PROC, place::SYSFS].contains(&fs::statfs(target.as_fd())?.kind);
+    match is_kernels && !is_named {
+        true => Err(Error::new("open", ELOOP)),
+        false => Ok(target),
     }
 }
 

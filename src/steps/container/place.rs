@@ -2,7 +2,7 @@
 //! it is missing. The child does that, so nothing here allocates.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_PATH};
-use crate::sys::{Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT};
+use crate::sys::{Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENODEV, ENOENT};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -14,6 +14,43 @@ const LINKS_MAX: usize = 40;
 /// Opens `path` below `root`, wherever the image's own symlinks lead in it.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
+}
+
+/// As [`open`], but `path` has no symlink in it: one that an image has there is an error (ELOOP).
+pub fn open_plain(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS)
+}
+
+/// As [`make`] for a directory, and without symlinks: where the kernel's own file systems are mounted. A mount that
+/// follows an image's link lies somewhere else, and what is written below its path goes to whatever the image has there.
+pub fn make_plain(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    match open_plain(root, path, O_PATH | O_DIRECTORY) {
+        Err(error) if error.errno == ENOENT => {
+            make(root, path, true)?;
+            open_plain(root, path, O_PATH | O_DIRECTORY)
+        }
+        result => result,
+    }
+}
+
+/// Linux, magic.h.
+pub const PROC: u64 = 0x9fa0;
+pub const SYSFS: u64 = 0x6265_6572;
+pub const DEVPTS: u64 = 0x1cd1;
+
+/// An error unless `file` lies in a file system of this kind: nothing is written to what merely has its path
+/// (CVE-2025-52881).
+pub fn expect_kind(file: &OwnedFd, kind: u64) -> Result<()> {
+    match fs::statfs(file.as_fd())?.kind == kind {
+        true => Ok(()),
+        false => Err(Error::new("statfs", ENODEV)),
+    }
+}
+
+/// Whether it is the device that `/dev/null` is everywhere.
+pub fn is_null(file: &OwnedFd) -> Result<bool> {
+    let stat = fs::statat(file.as_fd(), c"")?;
+    Ok(stat.is(fs::S_IFCHR) && fs::device_numbers(stat.rdev) == (1, 3))
 }
 
 /// A path that grows and shrinks where it is.

@@ -7,6 +7,7 @@ use super::inside::Plan;
 use super::mounts::{self, Mounts};
 use super::namespaces::{self, Choice};
 use super::ops::Op;
+use super::own_program;
 use super::rights::{self, Rights};
 use crate::proto::flags::asked::Ulimit;
 use crate::proto::flags::{self, Container};
@@ -74,6 +75,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
         namespaces,
         own_dev,
+        own_program: own_program::id(),
         tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         rights,
@@ -89,7 +91,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
 
 /// Our own program as the container's process 1.
 fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
-    let own = fs::canonicalize("/proc/self/exe");
+    let own = own_program::path();
     let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
     ops.push(mounts::program(&own, init::PATH));
     Ok(())

@@ -9,9 +9,41 @@ use crate::sys::{machine, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDO
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+/// A process of ours, which ends with this value unless it was waited for.
+pub struct Child {
+    pid: Pid,
+    waited: bool,
+}
+
+impl Child {
+    pub fn new(pid: Pid) -> Child {
+        Child { pid, waited: false }
+    }
+
+    /// Its number, which is nobody else's until it was waited for.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    fn wait(&mut self) -> Result<Status> {
+        let status = process::wait(self.pid);
+        self.waited = status.is_ok();
+        status
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.waited {
+            let _ = process::kill(self.pid, signal::SIGKILL);
+            let _ = self.wait();
+        }
+    }
+}
+
 /// What we hold of a running container.
 pub struct Running {
-    pub pid: Pid,
+    pub child: Child,
     /// Its output, and the number of ours that each goes to.
     pub outputs: Vec<(OwnedFd, i32)>,
     /// Its output is a terminal's.
@@ -68,7 +100,7 @@ const INPUT_BUFFER: usize = 1 << 14;
 
 /// Passes everything on until the container has ended.
 pub fn until_end(mut running: Running) -> Result<Ended> {
-    let pidfd = process::pidfd_open(running.pid)?;
+    let pidfd = process::pidfd_open(running.child.pid)?;
     let raw = if running.terminal && running.input.is_some() { tty::set_raw(STDIN).ok() } else { None };
     if let Some(input) = &running.input {
         // A container that does not read must not hold us: its end and our signals come by the same loop.
@@ -84,19 +116,26 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         buffer: vec![0; BUFFER],
         held: [Vec::new(), Vec::new()],
     };
-    while !step(&mut running, &pidfd, &mut state)? {}
+    let ended = pass_all(&mut running, &pidfd, &mut state);
+    if let Some(settings) = raw {
+        tty::restore(STDIN, &settings);
+    }
+    ended?;
+    let status = running.child.wait()?;
+    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped, timed_out: state.timed_out })
+}
+
+/// All of its input and output, to the last line.
+fn pass_all(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<()> {
+    while !step(running, pidfd, state)? {}
     // What has left the container's own processes ends with it: nobody writes any more.
     running.group.as_deref().map(cgroup::kill);
-    drain(&mut running, &mut state);
+    drain(running, state);
     for (held, to) in state.held.iter_mut().zip([STDOUT, STDERR]).filter(|(held, _)| !held.is_empty()) {
         held.push(b'\n');
         write_all(to, held);
     }
-    if let Some(settings) = raw {
-        tty::restore(STDIN, &settings);
-    }
-    let status = process::wait(running.pid)?;
-    Ok(Ended { status, open_line: state.open_line, stopped: state.stopped, timed_out: state.timed_out })
+    Ok(())
 }
 
 struct State {
@@ -132,7 +171,7 @@ fn step(running: &mut Running, pidfd: &OwnedFd, state: &mut State) -> Result<boo
         // It may have ended in the meantime. Where thousands of its processes compete, its first one alone would
         // come to its end, and to ending them, too late.
         running.group.as_deref().map(cgroup::kill);
-        let _ = process::kill(running.pid, signal::SIGKILL);
+        let _ = process::kill(running.child.pid, signal::SIGKILL);
         (state.kill_at_ms, state.end_at_ms) = (None, None);
     }
     if is_ready(1) {
@@ -161,14 +200,14 @@ fn signals(running: &Running, state: &mut State) {
             }
         } else if running.signals_are == Signals::Forwarded {
             // It may have ended in the meantime.
-            let _ = process::kill(running.pid, signal);
+            let _ = process::kill(running.child.pid, signal);
         } else if !state.stopped {
             state.stopped = true;
             if running.signals_are == Signals::End {
                 signal::set_heard();
             }
             state.kill_at_ms = Some(machine::uptime_ms() + running.stop_timeout_ms);
-            let _ = process::kill(running.pid, running.stop_signal);
+            let _ = process::kill(running.child.pid, running.stop_signal);
         }
     }
 }

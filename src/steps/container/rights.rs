@@ -2,7 +2,7 @@
 //! and read-only paths. Planned here, as podman has it; the child assumes it.
 
 use super::ops::{FdPath, Op};
-use super::place::open;
+use super::place::{is_null, open};
 use super::plan::{c_string, relative};
 use super::trouble::{Stage, Trouble};
 use crate::proto::capability::{self, Sets};
@@ -10,18 +10,20 @@ use crate::proto::flags::asked::{self, Seccomp};
 use crate::proto::passwd::Identity;
 use crate::proto::seccomp::{self, Machine};
 use crate::report::{Failure, Outcome};
-use crate::sys::{bpf, capabilities, fs as sysfs, io_text, mount, process, Result, ENOENT, ENOTDIR};
+use crate::steps::regular;
+use crate::sys::{bpf, capabilities, fs as sysfs, mount, process, Error, Result, ENODEV, ENOENT, ENOTDIR};
 use std::ffi::CStr;
-use std::fs::{self, File};
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// A profile is some 15 KB.
 const PROFILE_MAX: u64 = 1 << 20;
 
 /// What is shown of the kernel to nobody (podman-run(1), `--security-opt`, `unmask`).
-const MASKED: [&str; 11] = [
+const MASKED: [&str; 13] = [
     "/proc/acpi",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
@@ -32,7 +34,12 @@ const MASKED: [&str; 11] = [
     "/sys/firmware",
     "/sys/fs/selinux",
     "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
 ];
+/// One a processor: what a load next door does can be seen there, as in `/proc/interrupts` and the powercap files
+/// (CVE-2020-8694; moby and podman mask them since 2024 and 2025).
+const PROCESSORS: &str = "/sys/devices/system/cpu";
+const THERMAL_THROTTLE: &str = "/thermal_throttle";
 /// What nobody may write.
 const READ_ONLY: [&str; 6] = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -73,13 +80,7 @@ fn failure(profile: &str, why: &str) -> Failure {
 }
 
 fn profile(path: &str) -> Outcome<Vec<u8>> {
-    let file = File::open(path).map_err(|error| failure(path, &io_text(&error)))?;
-    let mut bytes = Vec::new();
-    let read = file.take(PROFILE_MAX + 1).read_to_end(&mut bytes).map_err(|error| failure(path, &io_text(&error)))?;
-    match read as u64 > PROFILE_MAX {
-        true => Err(failure(path, "larger than 1 MiB")),
-        false => Ok(bytes),
-    }
+    regular::read(Path::new(path), PROFILE_MAX).map_err(|why| failure(path, &why))
 }
 
 fn machine(sets: &Sets) -> Machine {
@@ -92,12 +93,21 @@ fn machine(sets: &Sets) -> Machine {
 /// Hides and write-protects paths, when everything is mounted.
 pub fn paths(ops: &mut Vec<Op>, asked: &asked::Rights) {
     let is_kept = |path: &&str| !asked.privileged && !is_unmasked(asked, path);
-    for path in MASKED.into_iter().filter(is_kept).chain(asked.mask.iter().map(String::as_str)) {
+    let throttles = if asked.privileged { Vec::new() } else { throttles() };
+    let masked = MASKED.into_iter().chain(throttles.iter().map(String::as_str)).filter(is_kept);
+    for path in masked.chain(asked.mask.iter().map(String::as_str)) {
         ops.push(Op::Mask(c_string(&relative(path))));
     }
     for path in READ_ONLY.into_iter().filter(is_kept) {
         ops.push(Op::Protect(c_string(&relative(path))));
     }
+}
+
+/// Those directories that are there; most machines have none.
+fn throttles() -> Vec<String> {
+    let entries = fs::read_dir(PROCESSORS).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| [PROCESSORS, "/", &entry.file_name().to_string_lossy(), THERMAL_THROTTLE].concat());
+    paths.filter(|path| Path::new(path).is_dir()).collect()
 }
 
 /// Whether the line wants it as the kernel has it.
@@ -129,11 +139,20 @@ pub fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let place = FdPath::new(&place);
     match is_folder {
         true => mount::mount(c"tmpfs", place.as_cstr(), c"tmpfs", 0, c"size=0k"),
-        false => mount::bind(c"/dev/null", place.as_cstr(), false),
+        false => mount::bind(FdPath::new(&null()?).as_cstr(), place.as_cstr(), false),
     }?;
     // A chmod of what hides it would be one of the machine's /dev/null.
     let place = open(root, path, sysfs::O_PATH)?;
     mount::remount(FdPath::new(&place).as_cstr(), mount::MS_RDONLY)
+}
+
+/// The machine's `/dev/null`, if that is what it is everywhere (CVE-2025-31133).
+fn null() -> Result<OwnedFd> {
+    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_PATH, 0)?;
+    match is_null(&null)? {
+        true => Ok(null),
+        false => Err(Error::new("open", ENODEV)),
+    }
 }
 
 /// In the child: what is there stays, and nobody writes to it.

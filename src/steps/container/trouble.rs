@@ -18,7 +18,7 @@ pub enum Stage {
     Pivot,
     Terminal,
     WorkingDir,
-    Descriptors,
+    Keyring,
     /// The index of a limit comes with it.
     Limit,
     OomScore,
@@ -40,7 +40,7 @@ const STAGES: [Stage; 18] = [
     Stage::Pivot,
     Stage::Terminal,
     Stage::WorkingDir,
-    Stage::Descriptors,
+    Stage::Keyring,
     Stage::Limit,
     Stage::OomScore,
     Stage::Identity,

@@ -1,6 +1,7 @@
 //! TCP connections: every address of a name, IPv6 and IPv4 in a race (RFC 8305).
 
 use super::{Error, Kind};
+use crate::proto::auth;
 use crate::steps::resolver::Resolver;
 use crate::sys::{io, io_text, machine, socket};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,9 +12,22 @@ const NEXT_ATTEMPT_MS: u64 = 250;
 /// Attempts at once, which is as many as `poll` takes; a name rarely has more addresses.
 const AT_ONCE: usize = 8;
 
-/// The addresses of `host` in the order of trying.
+const SURROUNDINGS: &str = "nobody may be sent to the machine's own surroundings by a name: where that is meant, \
+                            write the address";
+
+/// The addresses of `host` in the order of trying. Whoever answers for a name could send us, and a password, into
+/// the machine's own surroundings: those addresses are left out, here, where nothing is resolved again. One that is
+/// itself written as an address was looked at when its URL was.
 pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
+    let mut found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
+    let is_name = host.parse::<IpAddr>().is_err();
+    let near = found.iter().copied().find(|address| is_name && auth::is_surroundings(*address));
+    found.retain(|address| !is_name || !auth::is_surroundings(*address));
+    if let (Some(near), true) = (near, found.is_empty()) {
+        let text =
+            [host, ": the name resolves to ", &near.to_string(), ", which is link-local or a cloud's own"].concat();
+        return Err(Error { kind: Kind::Request, text, hint: Some(SURROUNDINGS) });
+    }
     Ok(interleaved(&found).into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }
 

@@ -3,7 +3,7 @@
 use super::connection::Socket;
 use super::{failed, Error, Kind};
 use crate::proto::http::Url;
-use crate::sys::io_text;
+use crate::steps::regular;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 const CA_FILE: &str = "/etc/ocinit/ca.pem";
 /// The same by host, and client certificates: `HOST[:PORT]/*.crt`, `*.cert` with `*.key`.
 pub const CERTS_DIR: &str = "/etc/ocinit/certs.d";
+
+/// The largest of bundles, Mozilla's, has 250 kB.
+const PEM_MAX: u64 = 8 << 20;
 
 /// How servers are met.
 #[derive(Clone)]
@@ -140,7 +143,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|error| unusable(path, &io_text(&error)))
+    regular::read(path, PEM_MAX).map_err(|why| unusable(path, &why))
 }
 
 fn unusable(path: &Path, why: &str) -> Error {

@@ -14,11 +14,12 @@ use crate::steps::archive::Open;
 use crate::steps::inflate;
 use crate::steps::layer::{self, Layer, Stack};
 use crate::steps::registry;
+use crate::steps::regular;
 use crate::steps::remove;
 use crate::steps::source::{Error, Fetched};
 use crate::steps::store::Store;
 use crate::steps::unpack::{Beside, Lower};
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// A folder that goes with this value.
@@ -118,12 +119,9 @@ impl Extra<'_> {
     fn fetch(&self) -> Result<(Fetched, Option<u64>), Error> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
-            // Opening a FIFO would wait for whoever writes to it.
-            let size = match fs::metadata(source).map_err(local)? {
-                meta if meta.is_file() => meta.len(),
-                _ => return Err(Error::refused("is no regular file")),
-            };
-            return Ok((Box::new(File::open(source).map_err(local)?), Some(size)));
+            let file = regular::open(Path::new(source)).map_err(|why| Error::refused(&why))?;
+            let size = file.metadata().map_err(local)?.len();
+            return Ok((Box::new(file), Some(size)));
         }
         Ok(((self.open)(source)?, None))
     }

@@ -3,12 +3,13 @@
 
 use super::pace;
 use crate::proto::auth::{self, Bearer, Challenge};
-use crate::proto::authfile::{self, Credentials};
+use crate::proto::authfile::Credentials;
 use crate::proto::distribution;
 use crate::proto::http::{absolute, origin};
 use crate::proto::http_date;
 use crate::proto::mirror::Mirror;
 use crate::proto::reference::Remote;
+use crate::proto::scrub;
 use crate::steps::http::{self, Client, Kind, Method, Request, Response};
 use crate::steps::resolver::NO_NAMESERVER;
 use crate::steps::source::Error;
@@ -120,7 +121,7 @@ impl Server {
         let mut secrets = self.credentials.as_ref().map(Credentials::secrets).unwrap_or_default();
         let shown = self.lock().authorization.clone();
         secrets.extend(shown.as_deref().and_then(|shown| Some(shown.split_once(' ')?.1.into())));
-        authfile::scrub(text, &secrets)
+        scrub::scrub(text, &secrets)
     }
 
     fn ask_each_way(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
@@ -353,7 +354,7 @@ fn explain(error: http::Error) -> Error {
         Kind::Proxy(status) => status >= 500,
         // Nobody will tell us of one.
         Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
-        Kind::Request => return Error::refused(&error.text),
+        Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };
     Error { retry, hint: error.hint, ..Error::temporary(&error.text) }

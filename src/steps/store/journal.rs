@@ -17,19 +17,22 @@
 //! says whether that process lives.
 
 use super::record::Record;
-use super::{Claim, Store};
+use super::{dir, Claim, Store};
 use crate::proto::digest::Digest;
 use crate::steps::remove;
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{machine, Error};
+use crate::sys::{fs as sysfs, machine, Error, ENOENT};
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pull.";
+/// Two lines of some 80 bytes for each of 500 layers, and room.
+const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The list of one pull. Dropped unsynced it stays, and the store's next opening syncs.
 pub struct Journal {
@@ -44,14 +47,24 @@ impl Journal {
     /// Writes the list in `folder`, for good.
     pub(super) fn begin(folder: &Claim, name: &str, lines: &[String]) -> io::Result<Journal> {
         let path = folder.join([PREFIX, name].concat());
-        let mut file = File::create(&path)?;
-        file.write_all([&boot_id(), "\n", &lines.concat()].concat().as_bytes())?;
-        file.sync_all()?;
+        let file = File::create(&path)?;
+        let journal = Journal { path, file, child: Cell::new(None) };
+        if let Err(error) = journal.write(lines) {
+            // Nothing was changed yet.
+            let _ = fs::remove_file(&journal.path);
+            return Err(error);
+        }
+        Ok(journal)
+    }
+
+    fn write(&self, lines: &[String]) -> io::Result<()> {
+        (&self.file).write_all([&boot_id(), "\n", &lines.concat()].concat().as_bytes())?;
+        self.file.sync_all()?;
         // The names of a file and of its folder are not its own (fsync(2)).
-        for above in path.ancestors().skip(1).take(2) {
+        for above in self.path.ancestors().skip(1).take(2) {
             File::open(above)?.sync_all()?;
         }
-        Ok(Journal { path, file, child: Cell::new(None) })
+        Ok(())
     }
 
     /// Syncs in the background, once; [`Journal::finish`] waits for the end.
@@ -62,7 +75,7 @@ impl Journal {
                 process::close_all_but(&[self.file.as_fd()]);
                 i32::from(self.sync().is_err())
             };
-            self.child.set(process::clone(0, &mut sync).ok());
+            self.child.set(process::fork(&mut sync).ok());
         }
     }
 
@@ -80,33 +93,46 @@ impl Journal {
     }
 }
 
+/// Whether there is a list in `folder`, or may be.
+pub(super) fn is_in(folder: BorrowedFd<'_>) -> bool {
+    dir::names(folder).map_or(true, |names| names.iter().any(|name| is_list(name)))
+}
+
+fn is_list(name: &CStr) -> bool {
+    name.to_bytes().starts_with(PREFIX.as_bytes())
+}
+
 /// What the lists in `folder`, whose process has ended, ask for: after another
-/// boot to undo, in this one to sync.
-pub(super) fn recover(root: &Path, folder: &Path) -> io::Result<()> {
+/// boot to undo, in this one to sync. `root` is the store's.
+pub(super) fn recover(root: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Result<()> {
     let own = boot_id();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            continue;
-        }
-        let file = File::open(entry.path())?;
-        let text = io::read_to_string(&file)?;
+    for name in dir::names(folder)?.iter().filter(|name| is_list(name)) {
+        let text = match dir::read(folder, name, LIST_BYTES_MAX) {
+            // Nobody of ours wrote it.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => continue,
+            result => result?,
+        };
+        let text = String::from_utf8_lossy(&text);
         let Some((boot, lines)) = text.split_once('\n') else { continue };
         if boot != own || own.is_empty() {
-            lines.lines().try_for_each(|line| undo(root, line))?;
+            lines.lines().try_for_each(|line| undo(root, folder, line))?;
         }
         // What is undone is to be gone before the list is.
-        machine::syncfs(file.as_fd()).map_err(|error| io::Error::from_raw_os_error(error.errno))?;
-        fs::remove_file(entry.path())?;
+        machine::syncfs(folder)?;
+        sysfs::unlinkat(folder, name)?;
     }
     Ok(())
 }
 
-/// Undoes one line. One that we would not have written is of a disk that lies: nothing of it is followed.
-fn undo(root: &Path, line: &str) -> io::Result<()> {
+/// Undoes one line, with `scratch` for what is written. One that we would not have written is of a disk that lies:
+/// nothing of it is followed.
+fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result<()> {
     let Some(("image", record)) = line.split_once(' ') else {
         return match line.split_once('/').map(|(folder, digest)| (folder, Digest::parse(digest))) {
-            Some((folder @ ("layers" | "blobs"), Ok(digest))) => remove::tree(&root.join(folder).join(digest.hex())),
+            Some((part @ ("layers" | "blobs"), Ok(digest))) => {
+                let part = dir::make(root, &dir::c_name(&[part]))?;
+                Ok(remove::beneath(part.as_fd(), &dir::c_name(&[&digest.hex()]))?)
+            }
             _ => Ok(()),
         };
     };
@@ -114,12 +140,12 @@ fn undo(root: &Path, line: &str) -> io::Result<()> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return Ok(());
     }
-    let path = root.join("images").join(name);
+    let path = dir::c_name(&["images/", name]);
     match Record::parse(before) {
-        Some(before) => fs::write(path, [&before.text(), "\n"].concat()),
-        None => match fs::remove_file(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+        Some(before) => super::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
+        None => match sysfs::unlinkat(root, &path) {
+            Err(error) if error.errno != ENOENT => Err(error.into()),
+            _ => Ok(()),
         },
     }
 }
@@ -160,6 +186,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::report::Report;
+    use std::path::Path;
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
     const NAME: &str = "example.org/a/b:1";
@@ -246,10 +273,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("images")).unwrap();
+        let opened = dir::at(&root).unwrap();
         fs::write(dir.path().join("outside"), "x").unwrap();
         for line in ["layers/..", "image ../../outside ", "image .. ", "image  ", "images/../../outside", "layers/", ""]
         {
-            undo(&root, line).unwrap();
+            undo(opened.as_fd(), opened.as_fd(), line).unwrap();
         }
         assert!(dir.path().join("outside").exists() && root.join("images").exists());
     }

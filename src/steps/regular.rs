@@ -1,0 +1,91 @@
+//! Files that a line, an image or a stranger's disk names: only regular ones are read, and only so much of them.
+
+use crate::sys::{fs as sysfs, io_text};
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+const OTHER: &str = "is no regular file";
+
+/// Opens a regular file for reading. A FIFO would block until somebody writes to it, and some devices act when they
+/// are opened (a watchdog, a tape): what else stands there is not opened at all.
+pub fn open(path: &Path) -> Result<File, String> {
+    if path.metadata().is_ok_and(|meta| !meta.is_file()) {
+        return Err(OTHER.into());
+    }
+    // Another file may have taken its place since.
+    let file = OpenOptions::new().read(true).custom_flags(sysfs::O_NONBLOCK | sysfs::O_NOCTTY).open(path);
+    let file = file.map_err(|error| io_text(&error))?;
+    match file.metadata() {
+        Ok(meta) if meta.is_file() => Ok(file),
+        Ok(_) => Err(OTHER.into()),
+        Err(error) => Err(io_text(&error)),
+    }
+}
+
+/// The whole of a regular file of at most `max` bytes.
+pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    open(path)?.take(max + 1).read_to_end(&mut bytes).map_err(|error| io_text(&error))?;
+    if bytes.len() as u64 > max {
+        let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
+        return Err(["larger than ", &size.to_string(), unit].concat());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_regular_files_are_read_and_so_much_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), vec![b'x'; 2 << 10]).unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        assert_eq!(read(&at("file"), 2 << 10).unwrap().len(), 2 << 10);
+        assert_eq!(read(&at("link"), 2 << 10).unwrap().len(), 2 << 10);
+        assert_eq!(read(&at("file"), 1 << 10), Err("larger than 1 KiB".into()));
+        assert_eq!(read(&at("none"), 1), Err("no such file or directory".into()));
+        // A file of procfs says that it has no bytes.
+        assert!(!read(Path::new("/proc/self/status"), 1 << 20).unwrap().is_empty());
+        let fifo = std::process::Command::new("mkfifo").arg(at("fifo")).status().unwrap();
+        assert!(fifo.success());
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("fifo", at("to-fifo")).unwrap();
+        for other in [at("fifo"), at("to-fifo"), at("socket"), dir.path().into(), "/dev/zero".into()] {
+            assert_eq!(read(&other, 1 << 20), Err(OTHER.into()), "{}", other.display());
+        }
+    }
+
+    /// The file is looked at again when it is open: a FIFO that took its place blocks nobody.
+    #[test]
+    fn a_file_that_becomes_a_fifo_is_not_waited_for() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let (file, fifo, path) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
+        fs::write(&file, "x").unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for target in [&file, &fifo] {
+                        let made = dir.path().join("new");
+                        std::os::unix::fs::symlink(target, &made).unwrap();
+                        fs::rename(&made, &path).unwrap();
+                    }
+                }
+            });
+            for _ in 0..2000 {
+                let is = read(&path, 8);
+                assert!(is == Ok(b"x".to_vec()) || is == Err(OTHER.into()) || !path.exists(), "{is:?}");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}

@@ -1,0 +1,87 @@
+//! What a command on a host does that runs out of memory or crashes: it says so, and starts a program in its place that
+//! clears up after it. At boot PID 1 does both.
+
+use super::signal;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::{CStr, CString};
+use std::ptr::null;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The program that clears up; null where there is none.
+static SUCCESSOR: AtomicPtr<Successor> = AtomicPtr::new(std::ptr::null_mut());
+
+struct Successor {
+    path: CString,
+    /// Null-terminated, as execve(2) takes them.
+    arguments: Vec<*const libc::c_char>,
+}
+
+/// From now on `path` is started with `arguments` in this process's place, should it run out of memory or crash. Both
+/// stay for as long as the process lives, since then nothing can be made any more.
+pub fn set_successor(path: CString, arguments: Vec<CString>) {
+    let pointers = arguments.leak().iter().map(|word| word.as_ptr()).chain([null()]).collect();
+    let successor = Box::new(Successor { path, arguments: pointers });
+    SUCCESSOR.store(Box::leak(successor), Ordering::Release);
+    signal::catch_crashes();
+}
+
+/// In a child: the end of this process is its parent's to deal with.
+pub fn clear_successor() {
+    SUCCESSOR.store(std::ptr::null_mut(), Ordering::Release);
+}
+
+/// Writes `text` to standard error and ends this process, or has the successor take its place. For a signal handler, too.
+pub(super) fn end(text: &CStr) -> ! {
+    // SAFETY: the text has that length. Losing it is no reason to stop.
+    unsafe { libc::write(2, text.as_ptr().cast(), text.count_bytes()) };
+    start_successor();
+    // SAFETY: takes a number only.
+    unsafe { libc::_exit(125) }
+}
+
+/// Returns where there is no successor, or where it cannot be started.
+pub(super) fn start_successor() {
+    // SAFETY: null, or what `set_successor` has leaked.
+    if let Some(successor) = unsafe { SUCCESSOR.load(Ordering::Acquire).as_ref() } {
+        let environment = [null::<libc::c_char>()];
+        // SAFETY: path and arrays are null-terminated, and live for ever.
+        unsafe { libc::execve(successor.path.as_ptr(), successor.arguments.as_ptr(), environment.as_ptr()) };
+    }
+}
+
+/// The system's allocator; the memory that it does not have is the end. What may fail (`try_reserve`) is not used.
+pub struct Allocator;
+
+fn some(pointer: *mut u8) -> *mut u8 {
+    if pointer.is_null() {
+        end(c"FAIL memory  the system has no more for this program\n           hint     a limit of it (ulimit -v) or of the control group\n");
+    }
+    pointer
+}
+
+// SAFETY: each function is the system allocator's; a null pointer never returns.
+unsafe impl GlobalAlloc for Allocator {
+    // SAFETY: the contract is passed on.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        some(unsafe { System.alloc(layout) })
+    }
+
+    // SAFETY: the contract is passed on.
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    // SAFETY: the contract is passed on.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        some(unsafe { System.alloc_zeroed(layout) })
+    }
+
+    // SAFETY: the contract is passed on.
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        some(unsafe { System.realloc(pointer, layout, size) })
+    }
+}
