@@ -176,6 +176,37 @@ fn promises_have_tests() {
     assert_eq!(broken_promises(sample), ["no such test: tests/docs.rs::root", "no test: | c | |"]);
 }
 
+/// What the table of escapes names and is not there: tests, and rows of the table that they run.
+fn missing_attacks(page: &str, table: &str) -> Vec<String> {
+    let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains("CVE-"));
+    let mut missing = Vec::new();
+    for row in rows {
+        let of_tests = ["| promise | kept by |", &["| a | ", row, " |"].concat()].join("\n");
+        if row.contains(".rs::") {
+            missing.extend(broken_promises(&of_tests));
+        } else if row.contains("| yes") {
+            missing.push(format!("no test: {row}"));
+        }
+    }
+    let named = page.split("(`").skip(1).filter_map(|rest| rest.split(')').next());
+    for name in named.flat_map(|list| list.split(", ")).map(|name| name.trim_matches('`')) {
+        let is_attack = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        if is_attack && !table.contains(&format!("\"{name}\", evil::")) {
+            missing.push(format!("no such attack: {name}"));
+        }
+    }
+    missing
+}
+
+#[test]
+fn escapes_have_tests() {
+    let (page, table) = (read("docs/security.md"), read("tests/escapes/table.rs"));
+    assert_eq!(missing_attacks(&page, &table), Vec::<String>::new());
+    assert!(page.matches("| CVE-").count() > 60, "the table is not found");
+    let sample = "| CVE-1 | a | b | yes | none |\n| CVE-2 | a | b | yes | `tests/docs.rs::root` (`nodes`, `nods`) |";
+    assert_eq!(missing_attacks(sample, &table).len(), 3);
+}
+
 /// The first column of the list of crates in vendor-notes/README.md.
 fn listed_crates(page: &str) -> Vec<String> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));

@@ -42,6 +42,7 @@ mod store;
 #[path = "host/terminal.rs"]
 mod terminal;
 
+use canaries::snapshot;
 use ocinit::host::image::Image;
 use ocinit::host::registry::DockerRegistry;
 use parts::images;
@@ -136,24 +137,4 @@ fn init_flags() -> Vec<String> {
     let libraries = ["/lib", "/lib64", "/usr/lib"].into_iter().filter(|dir| Path::new(dir).exists());
     let mount = |dir: &str| ["-v".to_string(), format!("{dir}:{dir}:ro")];
     ["--init".to_string()].into_iter().chain(libraries.flat_map(mount)).collect()
-}
-
-/// What stands at a path of the host, to be compared later: a hostile image must not change it.
-fn snapshot(path: &Path) -> Vec<String> {
-    use std::os::unix::fs::MetadataExt;
-    let mut lines = Vec::new();
-    let mut pending = vec![path.to_path_buf()];
-    while let Some(path) = pending.pop() {
-        let meta = std::fs::symlink_metadata(&path).unwrap();
-        let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
-        let link = std::fs::read_link(&path).unwrap_or_default();
-        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
-        let times = (meta.mtime(), meta.ctime(), meta.nlink());
-        lines.push(format!("{} {mode:o} {owner:?} {times:?} {link:?} {content:?}", path.display()));
-        if meta.is_dir() {
-            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
-    }
-    lines.sort();
-    lines
 }

@@ -29,6 +29,8 @@ pub enum Kind {
     Hardlink(String),
     /// Major and minor number.
     CharacterDevice(u32, u32),
+    /// Major and minor number.
+    BlockDevice(u32, u32),
     Fifo,
 }
 
@@ -92,6 +94,7 @@ pub fn tar(entries: &[Entry]) -> Vec<u8> {
             Kind::Hardlink(target) => (b'1', target, &[], None),
             Kind::Symlink(target) => (b'2', target, &[], None),
             Kind::CharacterDevice(major, minor) => (b'3', "", &[], Some((*major, *minor))),
+            Kind::BlockDevice(major, minor) => (b'4', "", &[], Some((*major, *minor))),
             Kind::Directory => (b'5', "", &[], None),
             Kind::Fifo => (b'6', "", &[], None),
         };

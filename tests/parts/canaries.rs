@@ -2,6 +2,8 @@
 //! how many there were when all tests have ended.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Once;
 
@@ -18,6 +20,26 @@ pub fn look(before: &[String], now: &[String], what: &str) {
         TOUCHED.fetch_add(1, Relaxed);
         panic!("a canary was touched: {what}\n{before:#?}\n{now:#?}");
     }
+}
+
+/// What stands at a path of the host, to be compared later: a hostile image must not change it.
+#[allow(dead_code)]
+pub fn snapshot(path: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut pending = vec![path.to_path_buf()];
+    while let Some(path) = pending.pop() {
+        let meta = std::fs::symlink_metadata(&path).unwrap();
+        let content = if meta.is_file() { std::fs::read(&path).unwrap() } else { Vec::new() };
+        let link = std::fs::read_link(&path).unwrap_or_default();
+        let (mode, owner) = (meta.mode(), (meta.uid(), meta.gid()));
+        let times = (meta.mtime(), meta.ctime(), meta.nlink());
+        lines.push(format!("{} {mode:o} {owner:?} {times:?} {link:?} {content:?}", path.display()));
+        if meta.is_dir() {
+            pending.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    lines.sort();
+    lines
 }
 
 /// Past the tests' own output, which is not shown where they pass.

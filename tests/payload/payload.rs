@@ -5,6 +5,10 @@
 //! std only, so that one command makes the static binary in seconds:
 //! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
 
+mod attack;
+mod attack_calls;
+mod attack_files;
+mod attack_neighbours;
 mod clock;
 mod look;
 
@@ -15,7 +19,8 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
+const USAGE: &str = "attack NAME … | \
+                     hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
@@ -77,6 +82,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
 fn act(name: &str, rest: &[String]) -> io::Result<u8> {
     let first = rest.first().map_or("", String::as_str);
     match name {
+        "attack" => return attack::run(rest),
         "kill" => return kill(number(first)?),
         "crash" => std::process::abort(),
         "fill" => fill(first)?,

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What boots, unless OCINIT_INIT names another.
-const INIT: &str = "target/ocinit/x86_64/ocinit";
+pub const INIT: &str = "target/ocinit/x86_64/ocinit";
 /// A guest that is still there then hangs.
 const LIMIT: Duration = Duration::from_secs(90);
 /// Guests at a time.

@@ -8,14 +8,19 @@
 #[path = "../parts/skip.rs"]
 mod skip;
 
+#[path = "../escapes/evil.rs"]
+mod evil;
 #[path = "../parts/mod.rs"]
 mod parts;
+#[path = "../escapes/table.rs"]
+mod table;
 
 mod bad;
 mod blobs;
 mod cache;
 mod containers;
 mod ends;
+mod escapes;
 mod filesystems;
 mod golden;
 mod https;
