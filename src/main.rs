@@ -2,7 +2,7 @@
 
 use ocinit::proto::options::Config;
 use ocinit::report::{Outcome, Report};
-use ocinit::steps::container::init;
+use ocinit::steps::container::{init, own_program};
 use ocinit::steps::end::Ending;
 use ocinit::steps::network::{self, Network};
 use ocinit::steps::pipeline::{self, Machine};
@@ -16,6 +16,9 @@ use ocinit::sys::last_words::Allocator;
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ! {
+    if own_program::is_stray() {
+        std::process::exit(126);
+    }
     if init::is_called() {
         std::process::exit(init::main());
     }

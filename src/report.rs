@@ -121,11 +121,11 @@ impl Report {
 
 /// A console that takes nothing for so long is gone.
 const STUCK_MS: i32 = 10_000;
-/// Whether it is: then a line is not waited for again until one passes. A machine has one console, whoever writes to it.
+/// Whether it is: then a line is not waited for again until one passes. A machine has one console, whoever writes.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Writes all of `bytes`, also where writes do not wait, which is so for a machine's own console. What a console that is
-/// gone does not take is lost. Allocates nothing.
+/// Writes all of `bytes`, also where writes do not wait, which is so for a machine's own console. What a console that
+/// is gone does not take is lost. Allocates nothing.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         match io::write(fd, bytes) {
@@ -146,8 +146,8 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     }
 }
 
-/// A machine's console sends again what it was given: a Ctrl-S from the other side of a serial line, and a container that
-/// has the device, can stop it (tcflow(3)).
+/// A machine's console sends again what it was given: a Ctrl-S from the other side of a serial line, and a container
+/// that has the device, can stop it (tcflow(3)).
 pub fn resume_console() {
     tty::resume(STDERR);
 }

@@ -101,6 +101,10 @@ pub fn missing_lines(
     };
     let user_line = missing(user, passwd).map(|uid| {
         let gid = wanted_group.map_or(0, |_| identity.gid);
+        // What would end the field, or the line, would write another one: a user of the image's own making, such as a
+        // second root (CVE-2022-4318).
+        let is_plain = !working_dir.contains(|c: char| c == ':' || c.is_control());
+        let working_dir = if is_plain { working_dir } else { "/" };
         [&uid, ":*:", &uid, ":", &gid.to_string(), ":container user:", working_dir, ":/bin/sh\n"].concat()
     });
     let group_line =
@@ -267,5 +271,14 @@ mod tests {
         // The user is known, the group of that number is not.
         assert_eq!(lines("1000"), ["", "1000:x:1000:1000\n"]);
         assert_eq!(lines("ann:9"), ["", "9:x:9:ann\n"]);
+    }
+
+    #[test]
+    fn a_working_directory_writes_one_line_only() {
+        let identity = Identity { uid: 7, gid: 0, groups: Vec::new(), home: None };
+        for (dir, home) in [("/srv/a b", "/srv/a b"), ("/x\nforged:x:0:0::/:/bin/sh", "/"), ("/a:/bin/false", "/")] {
+            let (line, _) = missing_lines("7", &identity, dir, "", "");
+            assert_eq!(line.unwrap(), format!("7:*:7:0:container user:{home}:/bin/sh\n"));
+        }
     }
 }

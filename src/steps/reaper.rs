@@ -88,8 +88,8 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Collects every child that has ended; the end of `child` is the answer. `goes_on`: nobody is to stop it, as a
-/// container among the machine's processes (`--pid=host`) could, and nothing would go on; where somebody has, it goes on.
+/// Collects every child that has ended; the end of `child` is the answer. `goes_on`: where somebody has stopped it, as
+/// a container among the machine's processes (`--pid=host`) can, it goes on.
 pub fn reap(child: Pid, goes_on: bool) -> Option<Status> {
     let mut end = None;
     while let Ok(Some((pid, status))) = process::reap() {

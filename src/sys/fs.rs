@@ -73,7 +73,11 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
     }
 }
 
-/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6).
+/// Each try is a walk of one path: who renames without a pause cannot hold us for ever.
+const TRIES_MAX: u32 = 10_000;
+
+/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
+/// (EAGAIN) as soon as anybody renames or mounts anything on the whole machine meanwhile: then it is tried again.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is three integers; zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -81,13 +85,16 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32, 
     how.mode = u64::from(mode);
     how.resolve = resolve;
     let size = std::mem::size_of::<libc::open_how>();
+    let mut tries = 0;
     loop {
+        tries += 1;
         // SAFETY: path and struct live through the call; size is the struct's.
         let fd = unsafe { libc::syscall(libc::SYS_openat2, dir.as_raw_fd(), path.as_ptr(), &how, size) };
         match cvt_long("openat2", fd) {
             // SAFETY: a fresh descriptor that nobody else has.
             Ok(fd) => return Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) }),
             Err(Error { errno: libc::EINTR, .. }) => {}
+            Err(Error { errno: libc::EAGAIN, .. }) if tries < TRIES_MAX => {}
             Err(error) => return Err(error),
         }
     }
@@ -401,4 +408,33 @@ pub fn for_each_name<E>(
         rest = &rest[length..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs as stdfs;
+
+    #[test]
+    fn paths_are_found_while_others_rename() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        stdfs::create_dir_all(at("root/a/b/c")).unwrap();
+        stdfs::write(at("x"), "").unwrap();
+        let root: OwnedFd = stdfs::File::open(at("root")).unwrap().into();
+        let find = || openat2(root.as_fd(), c"a/b/c/../../../../../a/b/../b", O_PATH, 0, RESOLVE_IN_ROOT);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let mut failed = None;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    stdfs::rename(at("x"), at("y")).unwrap();
+                    stdfs::rename(at("y"), at("x")).unwrap();
+                }
+            });
+            failed = (0..20_000).find_map(|_| find().err());
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(failed, None);
+    }
 }

@@ -30,7 +30,7 @@ pub fn clear_successor() {
     SUCCESSOR.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Writes `text` to standard error and ends this process, or has the successor take its place. For a signal handler, too.
+/// Writes `text` to standard error and ends this process, or has the successor take its place.
 pub(super) fn end(text: &CStr) -> ! {
     // SAFETY: the text has that length. Losing it is no reason to stop.
     unsafe { libc::write(2, text.as_ptr().cast(), text.count_bytes()) };

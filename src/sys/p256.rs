@@ -69,9 +69,8 @@ mod tests {
         mul(&a[0], &square(&b[2])) == mul(&b[0], &square(&a[2])) && mul(&a[1], &cube(&b[2])) == mul(&b[1], &cube(&a[2]))
     }
 
-    type Multiply = unsafe extern "C" fn(*mut Point, *const Limbs);
-
-    fn multiple(by: Multiply, scalar: &Limbs) -> Point {
+    // SAFETY: a type; each of these functions takes a point and a number.
+    fn multiple(by: unsafe extern "C" fn(*mut Point, *const Limbs), scalar: &Limbs) -> Point {
         let mut point = [[0; 4]; 3];
         // SAFETY: both are ours.
         unsafe { by(&mut point, scalar) };

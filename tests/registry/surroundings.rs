@@ -24,8 +24,7 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) -> bool {
     let thread = std::thread::spawn(move || {
         // SAFETY: changes what this thread sees of the network, and no memory.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            println!("skipped: a network namespace takes root");
-            return false;
+            skip!("a network namespace takes root");
         }
         let ip = |words: &str| {
             let ended = Command::new("ip").args(words.split(' ')).status();

@@ -28,7 +28,12 @@ const KEPT_BYTES: u64 = 16 << 20;
 pub const PREFIX: &str = "ocinit.";
 
 /// A group of a container's own, directly below the root.
-pub struct Cgroup(PathBuf);
+pub struct Cgroup {
+    dir: PathBuf,
+    /// Beside controllers of version 1: one in each of their hierarchies. What it mounts of them, which it can in a
+    /// user namespace, then begins with its own (CVE-2022-0492).
+    v1: Vec<PathBuf>,
+}
 
 impl Cgroup {
     /// The group of a container that this process runs. `kept_bytes` is what of its memory a machine of ours keeps
@@ -40,7 +45,9 @@ impl Cgroup {
         let flag = resources::first_flag(&settings);
         if listed && flag.is_none() && !is_v2(CGROUPS) && is_v2(UNIFIED) {
             report.warn("container", "no limits of its own: the controllers of this host are of cgroup v1");
-            return Ok(Cgroup::named_in(UNIFIED, &name).ok());
+            let mut group = Cgroup::named_in(UNIFIED, &name).map_err(|why| Failure::new("container", why))?;
+            group.add_v1(&name).map_err(|why| Failure::new("container", ["cgroup v1: ", &why].concat()))?;
+            return Ok(Some(group));
         }
         let group = match Cgroup::named(&name) {
             Ok(group) => group,
@@ -56,7 +63,7 @@ impl Cgroup {
         if let Some(bytes) = kept_bytes {
             group.limit_memory(bytes);
         }
-        resources::apply(Path::new(CGROUPS), &group.0, &settings)?;
+        resources::apply(Path::new(CGROUPS), &group.dir, &settings)?;
         Ok(Some(group))
     }
 
@@ -73,15 +80,43 @@ impl Cgroup {
         let mut made = fs::create_dir(&dir);
         if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
             // Of one that is gone: its limits, and its list of devices, are not ours.
-            drop(Cgroup(dir.clone()));
+            drop(Cgroup::at(dir.clone()));
             made = fs::create_dir(&dir);
         }
-        made.map(|()| Cgroup(dir.clone())).map_err(|error| [&dir.to_string_lossy(), ": ", &io_text(&error)].concat())
+        made.map_err(|error| [&dir.to_string_lossy(), ": ", &io_text(&error)].concat())?;
+        Ok(Cgroup::at(dir))
+    }
+
+    fn at(dir: PathBuf) -> Cgroup {
+        Cgroup { dir, v1: Vec::new() }
+    }
+
+    /// A group in each hierarchy of version 1, below the one that this process is in.
+    fn add_v1(&mut self, name: &str) -> Result<(), String> {
+        for parent in own_v1() {
+            let dir = parent.join([PREFIX, name].concat());
+            match fs::create_dir(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err([&dir.to_string_lossy(), ": ", &io_text(&error)].concat());
+                }
+                _ => self.v1.push(dir.clone()),
+            }
+            // A new group of cpuset has neither, and takes no process without; others have no such files.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                let _ = fs::read(parent.join(file)).and_then(|value| fs::write(dir.join(file), value));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a process writes itself into the groups of version 1.
+    pub fn procs_v1(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.v1.iter().map(|dir| dir.join("cgroup.procs"))
     }
 
     /// One of the group's files.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.dir.join(name)
     }
 
     /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going.
@@ -113,7 +148,7 @@ impl Cgroup {
 pub fn filter_devices(group: Option<&Cgroup>, program: &[u64]) -> Outcome<()> {
     let attach = |folder: File| bpf::filter_devices(folder.as_fd(), program).map_err(|error| error.to_string());
     let attached = match group {
-        Some(group) => File::open(&group.0).map_err(|error| io_text(&error)).and_then(attach),
+        Some(group) => File::open(&group.dir).map_err(|error| io_text(&error)).and_then(attach),
         None => Err("no control group of its own".into()),
     };
     attached.map_err(|why| {
@@ -130,13 +165,26 @@ impl Drop for Cgroup {
             let start_ms = machine::uptime_ms();
             while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
                 // Again, for kernels where what forks may outrun it.
-                kill(&self.0);
+                kill(&self.dir);
                 std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
             }
         }
         // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
-        let _ = remove::folders(&self.0).or_else(|_| remove::folders(&self.0));
+        for dir in self.v1.iter().chain([&self.dir]) {
+            let _ = remove::folders(dir).or_else(|_| remove::folders(dir));
+        }
     }
+}
+
+/// The groups of version 1 that this process is in (cgroups(7), `/proc/self/cgroup`).
+fn own_v1() -> Vec<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let of = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let name = controllers.strip_prefix("name=").unwrap_or(controllers);
+        Some([CGROUPS, "/", name, path].concat()).filter(|_| !name.is_empty()).map(PathBuf::from)
+    };
+    text.lines().filter_map(of).filter(|dir| dir.join("cgroup.procs").exists()).collect()
 }
 
 /// What was killed may take so long to be gone.
@@ -166,7 +214,8 @@ pub fn kill(group: &Path) {
 pub fn end_of_process() {
     let name = [PREFIX, &std::process::id().to_string()].concat();
     for parent in [CGROUPS, UNIFIED].iter().filter(|parent| is_v2(parent)) {
-        drop(Cgroup(Path::new(parent).join(&name)));
+        let v1 = own_v1().iter().map(|dir| dir.join(&name)).collect();
+        drop(Cgroup { dir: Path::new(parent).join(&name), v1 });
     }
 }
 

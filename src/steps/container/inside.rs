@@ -32,6 +32,8 @@ pub struct Plan {
     pub hostname: Option<CString>,
     /// `cgroup.procs` of the container's own group, where there is one.
     pub cgroup: Option<CString>,
+    /// Those of its groups in hierarchies of version 1.
+    pub cgroups_v1: Vec<CString>,
     pub namespaces: Choice,
     /// Its `/dev` is its own, and not one that the line mounts.
     pub own_dev: bool,
@@ -95,7 +97,7 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
         process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
     }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(procs, joined, plan.namespaces.own_cgroup).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(plan, procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
     }
     if let Some(hostname) = &plan.hostname {
         machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
@@ -172,11 +174,12 @@ fn raise_loopback() -> Result<()> {
 }
 
 /// What it sees of control groups begins with its own.
-fn own_cgroup(procs: &CStr, joined: bool, own_namespace: bool) -> Result<()> {
+fn own_cgroup(plan: &Plan, procs: &CStr, joined: bool) -> Result<()> {
     if !joined {
         write_file(procs, b"0")?;
     }
-    match own_namespace {
+    plan.cgroups_v1.iter().try_for_each(|procs| write_file(procs, b"0"))?;
+    match plan.namespaces.own_cgroup {
         true => process::unshare(process::CLONE_NEWCGROUP),
         false => Ok(()),
     }

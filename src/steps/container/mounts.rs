@@ -142,9 +142,9 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
     Ok(mounts)
 }
 
-/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do that.
-/// Any other in the kernel's file systems and among the devices is an error: what is written there by its path, or
-/// trusted to be the kernel's, would be the image's.
+/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do
+/// that. Any other in the kernel's file systems and among the devices is an error: what is written there by its path,
+/// or trusted to be the kernel's, would be the image's.
 fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
     let top = target.split('/').next().unwrap_or_default();
     if !matches!(top, "proc" | "sys" | "dev") || target == "dev/shm" {

@@ -103,14 +103,7 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
         }
-        Op::OwnFolder { path, owner } => match open(root, path, fs::O_PATH) {
-            Err(error) if error.errno == ENOENT => {
-                place::make(root, path, true)?;
-                let made = open(root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
-                fs::fchown(made.as_fd(), owner.0, owner.1)
-            }
-            found => found.map(drop),
-        },
+        Op::OwnFolder { path, owner } => own_directory(root, path, *owner),
         Op::File(path) => {
             let (parent, name) = parent(root, path)?;
             exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
@@ -168,6 +161,17 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             Err(error) if error.errno == EINVAL => Ok(()),
             result => result,
         },
+    }
+}
+
+fn own_directory(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<()> {
+    match open(root, path, fs::O_PATH) {
+        Err(error) if error.errno == ENOENT => {
+            place::make(root, path, true)?;
+            let made = open(root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+            fs::fchown(made.as_fd(), owner.0, owner.1)
+        }
+        found => found.map(drop),
     }
 }
 

@@ -95,6 +95,13 @@ pub fn path() -> std::io::Result<PathBuf> {
     }
 }
 
+/// Whether a container has started us after all: the name that we were called by leads to this very file by a link of
+/// `/proc`. A neighbour can put such a link in the place of a program after that was looked at.
+pub fn is_stray() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    CString::new(name.into_vec()).is_ok_and(|name| leads_to(&name, id()))
+}
+
 fn is_sealed() -> bool {
     fs::openat(fs::CWD, OWN, fs::O_RDONLY, 0).and_then(|own| fs::is_sealed(own.as_fd())) == Ok(true)
 }

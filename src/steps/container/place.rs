@@ -22,7 +22,7 @@ pub fn open_plain(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<Owned
 }
 
 /// As [`make`] for a directory, and without symlinks: where the kernel's own file systems are mounted. A mount that
-/// follows an image's link lies somewhere else, and what is written below its path goes to whatever the image has there.
+/// follows an image's link lies somewhere else, and what is written by its path goes to whatever the image has there.
 pub fn make_plain(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     match open_plain(root, path, O_PATH | O_DIRECTORY) {
         Err(error) if error.errno == ENOENT => {

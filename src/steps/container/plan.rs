@@ -73,6 +73,11 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         shares_mounts,
         hostname: namespaces.own_hostname.then(|| c_string(hostname)),
         cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
+        cgroups_v1: cgroup
+            .into_iter()
+            .flat_map(Cgroup::procs_v1)
+            .map(|path| c_string(&path.to_string_lossy()))
+            .collect(),
         namespaces,
         own_dev,
         own_program: own_program::id(),
