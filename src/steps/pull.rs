@@ -5,6 +5,7 @@ mod layers;
 mod pipe;
 mod resolve;
 mod stream;
+mod trust;
 mod workers;
 
 use super::archive::Archive;
@@ -98,9 +99,14 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     let name = line.image.shown();
     let source = source(line, store, access, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
+    let has_keys = !access.keys.is_empty();
     // What lies in the initramfs is trusted as the keys there are.
-    let keys = if line.image.is_local() { &[] } else { access.keys.as_slice() };
-    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, source, store, report, bytes: 0 };
+    let keys = if matches!(line.image, Reference::Registry(_)) { access.keys.as_slice() } else { &[] };
+    let own = has_keys && store.is_durable();
+    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, own, source, store, report, bytes: 0 };
+    if has_keys {
+        trust::check_image(line).map_err(|error| pull.failed(&error))?;
+    }
     let image = match line.pull {
         PullPolicy::Never => pull
             .stored()
@@ -157,6 +163,8 @@ struct Pull<'a> {
     key: String,
     line: &'a Container,
     keys: &'a [Key],
+    /// No layer is used that another process, or another boot, has unpacked.
+    own: bool,
     source: Box<dyn Source>,
     store: &'a Store,
     report: &'a Report,
@@ -190,6 +198,13 @@ fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T
 impl Pull<'_> {
     /// The image that the name stands for now. One that is stored costs a question.
     fn newest(&mut self) -> Outcome<Image> {
+        if self.own {
+            // To know what is stored means to unpack it.
+            if self.store.image(&self.key).is_some() {
+                self.source.hurry();
+            }
+            return self.fetch().or_else(|error| self.fall_back(error));
+        }
         if let Some(stored) = self.stored() {
             self.source.hurry();
             match self.source.current() {
@@ -213,7 +228,7 @@ impl Pull<'_> {
             true => self.begin(&record.config, &wanted)?,
             false => None,
         };
-        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.report);
+        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.own, self.report);
         let fetched = fetched.and_then(|(layers, bytes)| {
             self.bytes = bytes;
             let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
@@ -238,14 +253,21 @@ impl Pull<'_> {
             diff_id,
             chain,
             object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
-            here: self.store.layer(&chain, &diff_id),
+            here: self.layer(&chain, &diff_id),
         });
         wanted.collect()
     }
 
+    fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
+        match self.own {
+            true => self.store.own_layer(chain, diff_id),
+            false => self.store.layer(chain, diff_id),
+        }
+    }
+
     /// Says what will change before it does.
     fn begin(&self, config: &Digest, wanted: &[Wanted]) -> Result<Option<Journal>, Error> {
-        let missing = wanted.iter().filter(|layer| layer.here.is_none());
+        let missing = wanted.iter().filter(|layer| layer.here.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
         let journal = self.store.begin_pull(&self.key, config, &mut missing);
         journal.map_err(|error| Error::refused(&io_text(&error)).of("the store's journal"))
@@ -254,14 +276,32 @@ impl Pull<'_> {
     /// What the store has of the name, if it is whole, and signed where it has to be.
     fn stored(&self) -> Option<Stored> {
         let Record { config: id, manifest, signed } = self.store.image(&self.key)?;
-        if !self.keys.is_empty() && !self.verified_here(&signed?) {
+        let mut descriptors = Vec::new();
+        if !self.keys.is_empty() {
+            let signed = signed.filter(|signed| self.verified_here(signed))?;
+            // The record is only a file of the disk: what it names must be what was signed.
+            let resolved = self.resolve_kept(&signed.digest).filter(|resolved| resolved.config.digest == id)?;
+            descriptors = resolved.layers;
+        } else if self.own {
             return None;
         }
         let bytes = self.store.config(&id).filter(|bytes| hash(bytes) == id)?;
         let config = oci::image_config(&bytes).ok()?;
-        let layers = chain(&config.diff_ids).map(|(diff_id, chain)| self.store.layer(&chain, &diff_id));
-        let layers = layers.collect::<Option<Vec<Layer>>>()?;
+        let layers = match self.own {
+            true => self.unpack_kept(&config, &descriptors)?,
+            false => chain(&config.diff_ids).map(|(id, chain)| self.layer(&chain, &id)).collect::<Option<_>>()?,
+        };
         Some(Stored { image: Image { id, config, layers, journal: None, extra: Vec::new() }, manifest })
+    }
+
+    /// The layers of a stored image, from what was kept of them; what is missing, or damaged, is fetched.
+    fn unpack_kept(&self, config: &ImageConfig, descriptors: &[Descriptor]) -> Option<Vec<Layer>> {
+        if descriptors.len() != config.diff_ids.len() {
+            return None;
+        }
+        let wanted = self.wanted(config, descriptors);
+        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.own, self.report);
+        fetched.ok().map(|(layers, _)| layers)
     }
 
     /// A registry that is away, or goes away in the middle, is no reason not to

@@ -7,7 +7,9 @@
 //!                layers below it (implied parents, hardlinks)
 //! blobs/HEX      one folder a layer that needs no unpacking, named by its
 //!                digest, which is its diff ID: it depends on nothing
-//! configs/HEX    image configurations and what signs images, by digest
+//! compressed/HEX a layer's blob as it came, by its digest: kept where images must be signed, since it is all that can
+//!                be checked again; `tmp/N/layers` and `tmp/N/blobs` then have what was made of it in this boot
+//! configs/HEX    image configurations, what signs images, and the manifests that were signed, by digest
 //! images/NAME    image name → digests of its configuration and manifest
 //! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
 //! containers/N/  upper and work folders of a container that runs
@@ -40,7 +42,7 @@ pub use aside::Aside;
 pub use claim::Claim;
 use record::Record;
 use std::ffi::CStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{symlink, DirBuilderExt};
@@ -59,7 +61,8 @@ pub struct Store {
     tmp: Claim,
 }
 
-const FOLDERS: [&CStr; 8] = [c"layers", c"blobs", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
+const FOLDERS: [&CStr; 9] =
+    [c"layers", c"blobs", c"compressed", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
 /// Those that hold folders with a lock.
 const CLAIMED: [&str; 2] = ["containers", "tmp"];
 /// A record has four digests at most.
@@ -134,6 +137,49 @@ impl Store {
         remove::tree(&path)?;
         fs::create_dir(&path)?;
         Ok(path)
+    }
+
+    /// A layer that this process has made, if it is to trust no other.
+    pub fn own_layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
+        let own =
+            |folder: &str, name: &Digest| Some(self.tmp.join(folder).join(name.hex())).filter(|path| path.is_dir());
+        own("layers", chain).map(Layer::Folder).or_else(|| own("blobs", diff_id).map(Layer::Blob))
+    }
+
+    /// As [`Store::commit_layer`] and [`Store::commit_blob`], for [`Store::own_layer`].
+    pub fn commit_own(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
+        let parent = self.tmp.join(folder);
+        fs::create_dir_all(&parent)?;
+        let path = parent.join(name.hex());
+        match path.is_dir() {
+            true => remove::tree(made)?,
+            false => fs::rename(made, &path)?,
+        }
+        Ok(path)
+    }
+
+    /// A blob that was kept as it came; its digest is to be checked.
+    pub fn compressed(&self, digest: &Digest) -> Option<File> {
+        dir::open_file(self.dir.as_fd(), &dir::c_name(&["compressed/", &digest.hex()])).ok()
+    }
+
+    /// A file for a blob to be kept.
+    pub fn begin_compressed(&self, digest: &Digest) -> io::Result<File> {
+        Ok(dir::create(self.tmp.dir(), &dir::c_name(&[&digest.hex(), ".blob"]))?)
+    }
+
+    /// Keeps the blob of [`Store::begin_compressed`]; one that does not come to be there is fetched again.
+    pub fn commit_compressed(&self, digest: &Digest, complete: bool) {
+        let made = dir::c_name(&[&digest.hex(), ".blob"]);
+        let to = dir::c_name(&["compressed/", &digest.hex()]);
+        if !complete || sysfs::renameat(self.tmp.dir(), &made, self.dir.as_fd(), &to).is_err() {
+            let _ = sysfs::unlinkat(self.tmp.dir(), &made);
+        }
+    }
+
+    /// Gives up a kept blob that is not what it should be.
+    pub fn drop_compressed(&self, digest: &Digest) {
+        let _ = sysfs::unlinkat(self.dir.as_fd(), &dir::c_name(&["compressed/", &digest.hex()]));
     }
 
     /// Makes the folder of [`Store::begin_layer`] a complete layer.

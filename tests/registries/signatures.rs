@@ -1,6 +1,6 @@
 //! `b2c.verify_key` with Debian's registry; keys and signatures are openssl's, in the form that cosign gives them.
 
-use crate::parts::servers;
+use crate::parts::{images, servers};
 use crate::{demo, House};
 use ocinit::host::image::sha256;
 use ocinit::proto::cosign::{self, Key};
@@ -8,6 +8,7 @@ use ocinit::proto::flags;
 use ocinit::proto::mirror::Mirrors;
 use ocinit::proto::proxy::Proxies;
 use ocinit::report::{Failure, Report};
+use ocinit::steps::layer::Layer;
 use ocinit::steps::pull::{self, Access};
 use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
@@ -126,4 +127,141 @@ fn only_what_is_signed_runs() {
     drop(own);
     pull(&house, &[&name], jane.keys()).unwrap();
     refused(&house, &[&name], joe.keys(), "connection refused");
+}
+
+/// As a boot with a disk.
+fn boot(house: &House, words: &[&str], keys: Vec<Key>) -> Result<(Store, pull::Image), Failure> {
+    let words: Vec<String> = ["--tls-verify=false", "--retry=0"].iter().chain(words).map(|w| w.to_string()).collect();
+    let report = Report { quiet: true, ..Report::on_host() };
+    let store = Store::open(&house.client.store(), true, &report).unwrap();
+    let resolver = Resolver::from_host().into();
+    let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
+    let line = flags::parse(&words).unwrap();
+    let mut image = pull::image(&line, &store, &access, &report)?;
+    pull::add_layers(&mut image, &line, &store, &access, &report)?;
+    Ok((store, image))
+}
+
+/// The content of the image's file `/big`, by its layers.
+fn content(image: &pull::Image) -> Vec<String> {
+    let names = |layer: &Layer| match layer {
+        Layer::Folder(folder) => std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>(),
+        Layer::Blob(_) => Vec::new(),
+    };
+    let mut all: Vec<String> =
+        image.layers.iter().flat_map(names).map(|name| name.to_string_lossy().into_owned()).collect();
+    all.sort();
+    all
+}
+
+/// Whoever writes to the disk between two boots has changed all of it but what was signed.
+#[test]
+fn a_disk_that_somebody_else_wrote() {
+    let Some(house) = House::new("disk") else { return };
+    let dir = &house.client.dir;
+    let open = house.registry(&json!({}));
+    let own = servers::registry(dir, &dir.join("own"), &json!({}));
+    let (from, to) = (format!("docker://{}", demo(open.address)), format!("docker://{}", demo(own.address)));
+    let plain = ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    run("skopeo", dir, &[&plain[..], &[&from, &to]].concat());
+    let name = demo(own.address);
+    let raw = run("skopeo", dir, &["inspect", "--raw", "--tls-verify=false", &to]);
+    let digest = format!("sha256:{}", sha256(&raw));
+    let jane = Signer::new(dir, "jane");
+    jane.sign(own.address, &digest, &digest);
+    let compressed = house.client.store().join("compressed");
+    // The signature's own blob is asked for in each boot; the layers' are those that are kept.
+    let blobs = || {
+        let kept = std::fs::read_dir(&compressed).unwrap().map(|entry| entry.unwrap().file_name());
+        let kept: Vec<String> = kept.map(|name| name.to_string_lossy().into_owned()).collect();
+        assert!(!kept.is_empty());
+        own.asked("GET").iter().filter(|ask| kept.iter().any(|digest| ask.contains(digest))).count()
+    };
+    // An earlier boot, which asked for no signature, has left its layers.
+    let (store, image) = boot(&house, &[&name], Vec::new()).unwrap();
+    let good = content(&image);
+    drop((store, image));
+    let layers: Vec<PathBuf> =
+        std::fs::read_dir(house.client.store().join("layers")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!layers.is_empty() && !good.is_empty());
+    for layer in &layers {
+        std::fs::write(layer.join("evil"), "").unwrap();
+    }
+    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
+    assert_eq!(content(&image), good, "what an earlier boot has unpacked is used");
+    drop((store, image));
+    // The next boot fetches no layer: it has them as they came.
+    let before = blobs();
+    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
+    assert_eq!((content(&image), blobs()), (good.clone(), before));
+    drop((store, image));
+    // One that was changed is fetched again.
+    let change = || {
+        for entry in std::fs::read_dir(&compressed).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    };
+    change();
+    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
+    assert!(content(&image) == good && blobs() > before);
+    drop((store, image));
+    // A record that leads to another image's configuration, beside a good signature.
+    let records = house.client.store().join("images");
+    let record = std::fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&record).unwrap();
+    let config = house.client.store().join("configs");
+    let id = text.split(' ').next().unwrap().trim_start_matches("sha256:").to_string();
+    let evil = std::fs::read_to_string(config.join(&id)).unwrap().replacen('{', "{ ", 1);
+    let evil_id = sha256(evil.as_bytes());
+    std::fs::write(config.join(&evil_id), &evil).unwrap();
+    std::fs::write(&record, text.replace(&id, &evil_id)).unwrap();
+    let refusal = boot(&house, &["--pull=never", &name], jane.keys()).err().unwrap();
+    assert!(refusal.what.contains("is not stored"), "{}", refusal.what);
+    std::fs::write(&record, text).unwrap();
+    drop(boot(&house, &["--pull=never", &name], jane.keys()).unwrap());
+    // Without the registry, too; but not what was changed then.
+    drop(own);
+    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
+    assert_eq!(content(&image), good);
+    drop((store, image));
+    change();
+    assert!(boot(&house, &[&name], jane.keys()).is_err());
+}
+
+/// What carries no signature of its own: of the initramfs, or with a digest. Here /dev/shm stands for a disk.
+#[test]
+fn what_cannot_be_signed() {
+    let Some(house) = House::new("unsigned") else { return };
+    let dir = &house.client.dir;
+    let (layout, _) = images::write(dir, "plain", images::payload(b"program"));
+    let disk = tempfile::tempdir_in("/dev/shm").unwrap();
+    run("cp", dir, &["-a", layout.to_str().unwrap(), disk.path().join("plain").to_str().unwrap()]);
+    run("tar", dir, &["-cf", disk.path().join("layer.tar").to_str().unwrap(), "-C", "/", "--files-from=/dev/null"]);
+    let tar = std::fs::read(disk.path().join("layer.tar")).unwrap();
+    std::fs::write(dir.join("layer.tar"), &tar).unwrap();
+    let jane = Signer::new(dir, "jane");
+    let good = format!("oci:{}", layout.display());
+    let bad = format!("oci:{}", disk.path().join("plain").display());
+    let layer = format!("--layer={}", disk.path().join("layer.tar").display());
+    let own_layer = format!("--layer={}", dir.join("layer.tar").display());
+    let with_digest = format!("{layer}#sha256:{}", sha256(&tar));
+    boot(&house, &[&good], jane.keys()).unwrap();
+    boot(&house, &[&own_layer, &good], jane.keys()).unwrap();
+    boot(&house, &[&with_digest, &good], jane.keys()).unwrap();
+    for (words, why) in [
+        (vec![bad.as_str()], "is not of the initramfs"),
+        (vec![layer.as_str(), good.as_str()], "has no digest"),
+        (vec!["--layer=http://127.0.0.1:9/x.tar", good.as_str()], "has no digest"),
+        (vec!["docker-archive:http://127.0.0.1:9/x.tar"], "has no digest"),
+    ] {
+        let failure = boot(&house, &words, jane.keys()).err().unwrap_or_else(|| panic!("{words:?} runs"));
+        assert!(failure.what.contains(why) && failure.hint.is_some(), "{words:?}: {}", failure.what);
+        // Without keys nobody asks for that.
+        let open = boot(&house, &words, Vec::new());
+        assert!(open.err().is_none_or(|failure| !failure.what.contains(why)), "{words:?}");
+    }
 }

@@ -4,7 +4,7 @@
 
 use super::layers::local;
 use super::stream::{self, Blob};
-use super::{again, hash, manner, Access, Image};
+use super::{again, hash, manner, trust, Access, Image};
 use crate::proto::digest::Digest;
 use crate::proto::flags::asked;
 use crate::proto::flags::Container;
@@ -21,6 +21,7 @@ use crate::steps::store::Store;
 use crate::steps::unpack::{Beside, Lower};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that goes with this value.
 pub struct Temporary(PathBuf);
@@ -38,13 +39,16 @@ pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &A
         return Ok(());
     }
     let open = registry::opener(&manner(line, access, report));
+    let has_keys = !access.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;
     for (index, layer) in line.files.layers.iter().enumerate() {
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
         let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
-        let mut extra = Extra { layer, chain, image, store, open: &open, report };
-        let added = again(report, shown(layer), &mut || extra.add());
+        let mut extra = Extra { layer, chain, image, store, has_keys, open: &open, report };
+        let covered = if has_keys { trust::check_layer(layer) } else { Ok(()) };
+        let covered = covered.map_err(|error| error.of(shown(layer)));
+        let added = covered.and_then(|()| again(report, shown(layer), &mut || extra.add()));
         added.map_err(|error| {
             let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
             match error.hint {
@@ -68,21 +72,28 @@ struct Extra<'a> {
     chain: Digest,
     image: &'a mut Image,
     store: &'a Store,
+    /// Then what lies on the disk unpacked is not trusted, and such a layer goes with the container.
+    has_keys: bool,
     open: &'a Open,
     report: &'a Report,
 }
 
 impl Extra<'_> {
     fn add(&mut self) -> Result<(), Error> {
-        let kept = self.layer.digest.and_then(|_| self.store.layer(&self.chain, &self.chain));
+        let is_fleeting = self.layer.digest.is_none() || (self.has_keys && self.store.is_durable());
+        let kept = (!is_fleeting).then(|| self.store.layer(&self.chain, &self.chain)).flatten();
         if let Some(kept) = kept {
             self.image.layers.push(kept);
             return Ok(());
         }
-        let folder = self.store.begin_layer(&self.chain).map_err(local)?;
+        // Another container, which still runs, may have one of the same name.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
+        let name = if is_fleeting { hash([&self.chain.text(), " ", &number].concat().as_bytes()) } else { self.chain };
+        let folder = self.store.begin_layer(&name).map_err(local)?;
         let made = Temporary(folder.clone());
         self.unpack(&folder)?;
-        if self.layer.digest.is_none() {
+        if is_fleeting {
             self.image.extra.push(made);
             self.image.layers.push(Layer::Folder(folder));
             return Ok(());

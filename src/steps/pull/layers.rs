@@ -3,6 +3,7 @@
 //! those, and is settled from the lowest up by whoever completes the next one.
 
 use super::stream::{self, Blob};
+use super::trust::Kept;
 use super::{again, workers};
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
@@ -11,7 +12,7 @@ use crate::proto::superblock;
 use crate::report::Report;
 use crate::steps::inflate;
 use crate::steps::layer::{self, Layer, Stack};
-use crate::steps::source::{Error, Source};
+use crate::steps::source::{Error, Fetched, Source};
 use crate::steps::store::Store;
 use crate::steps::unpack::{Beside, Lower, Unsettled};
 use crate::sys::{io_text, machine, thread};
@@ -49,18 +50,19 @@ pub struct Wanted {
 }
 
 /// Brings what is missing of `wanted` (lowest first) into the store; all of
-/// them, and how many bytes came.
+/// them, and how many bytes came. `own`: from blobs that were kept, where there are some, and for this process alone.
 pub fn fetch(
     wanted: &[Wanted],
     source: &dyn Source,
     store: &Store,
+    own: bool,
     report: &Report,
 ) -> Result<(Vec<Layer>, u64), Error> {
     let missing = || wanted.iter().filter(|layer| layer.here.is_none());
     let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
     let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
     let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
-    let work = Work { wanted, source, store, report, progress, state: Mutex::new(state), changed: Condvar::new() };
+    let work = Work { wanted, source, store, own, report, progress, state: Mutex::new(state), changed: Condvar::new() };
     work.settle();
     let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.another()).collect();
     let shared = &work;
@@ -88,6 +90,7 @@ struct Work<'a> {
     wanted: &'a [Wanted],
     source: &'a dyn Source,
     store: &'a Store,
+    own: bool,
     report: &'a Report,
     progress: Mutex<Progress>,
     state: Mutex<State>,
@@ -191,12 +194,22 @@ impl Work<'_> {
 
     fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
         let come = AtomicU64::new(0);
+        let kept = self.store.compressed(&layer.descriptor.digest).filter(|_| self.own);
+        let is_kept = kept.is_some();
         let tick = |bytes| {
+            if is_kept {
+                return self.lock().failed.is_none();
+            }
             come.fetch_add(bytes, Ordering::Relaxed);
             self.come(bytes)
         };
         let (size, digest) = (layer.descriptor.size, layer.descriptor.digest);
-        let mut blob = Blob::new(source.blob(&layer.descriptor)?, Some(size), Some(digest), &tick);
+        let body: Fetched = match kept {
+            Some(file) => Box::new(file),
+            None if self.own => Box::new(Kept::new(source.blob(&layer.descriptor)?, self.store, &digest)),
+            None => source.blob(&layer.descriptor)?,
+        };
+        let mut blob = Blob::new(body, Some(size), Some(digest), &tick);
         let made = match layer::start_of(&mut blob) {
             Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
             Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
@@ -210,10 +223,15 @@ impl Work<'_> {
                 Err(why) => blob.arrived().and(Err(Error::refused(why))),
             },
         };
+        match (self.own, is_kept) {
+            (true, false) => self.store.commit_compressed(&digest, made.is_ok()),
+            (true, true) if made.is_err() => self.store.drop_compressed(&digest),
+            _ => {}
+        }
         made.map_err(|error| {
             self.progress().take_back(come.into_inner());
             // It may have been stopped by another's failure.
-            let retry = error.retry && self.lock().failed.is_none();
+            let retry = (error.retry || is_kept) && self.lock().failed.is_none();
             Error { retry, ..error }
         })
     }
@@ -248,7 +266,13 @@ impl Work<'_> {
         let written = File::create(made.join(layer::BLOB)).map_err(local);
         let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
         let digest = &layer.descriptor.digest;
-        let complete = written.and_then(|()| Ok(self.store.commit_blob(&made, digest, self.report)?));
+        let complete = written.and_then(|()| match self.own {
+            true => {
+                layer::complete(&made, self.store.scratch(), self.report)?;
+                self.store.commit_own(&made, "blobs", digest).map(Layer::Blob).map_err(local)
+            }
+            false => Ok(self.store.commit_blob(&made, digest, self.report)?),
+        });
         if complete.is_err() {
             self.store.abandon(&made);
         }
@@ -344,7 +368,11 @@ impl Work<'_> {
     fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
         let folder = File::open(made).map_err(local);
         let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
-        let complete = settled.and_then(|()| self.store.commit_layer(made, &layer.chain).map_err(local));
+        let commit = || match self.own {
+            true => self.store.commit_own(made, "layers", &layer.chain).map(Layer::Folder),
+            false => self.store.commit_layer(made, &layer.chain),
+        };
+        let complete = settled.and_then(|()| commit().map_err(local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
@@ -495,7 +523,7 @@ mod tests {
         let read = Arc::new(AtomicU64::new(0));
         let blob = read.clone();
         let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
-        let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, &QUIET).unwrap_err();
+        let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
         assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
         assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
         assert_eq!(folders(dir.path()), 0);
@@ -549,7 +577,7 @@ mod tests {
             1 => Box::new(Opens(gate.clone(), blobs[1].1.clone())),
             n => Box::new(io::Cursor::new(blobs[n].1.clone())),
         }));
-        let (layers, bytes) = fetch(&all, &source, &store, &QUIET).unwrap();
+        let (layers, bytes) = fetch(&all, &source, &store, false, &QUIET).unwrap();
         let folders: Vec<_> = layers
             .iter()
             .map(|layer| match layer {
@@ -584,13 +612,22 @@ mod tests {
             let (_, bytes): &(Digest, Vec<u8>) = blobs.iter().find(|(known, _)| known == digest).unwrap();
             Box::new(io::Cursor::new(bytes.clone()))
         }));
-        assert_eq!(fetch(&all, &source, &store, &QUIET).unwrap().0.len(), WORKERS_MAX);
+        assert_eq!(fetch(&all, &source, &store, false, &QUIET).unwrap().0.len(), WORKERS_MAX);
     }
 
     fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
         let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
         let progress = Mutex::new(Progress::new(0, 0));
-        Work { wanted, source, store, report: &QUIET, progress, state: Mutex::new(state), changed: Condvar::new() }
+        Work {
+            wanted,
+            source,
+            store,
+            own: false,
+            report: &QUIET,
+            progress,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
     }
 
     #[test]
@@ -678,7 +715,7 @@ mod tests {
                 Box::new(io::Cursor::new(blob.clone()))
             }
         }));
-        let error = fetch(&all, &source, &store, &QUIET).unwrap_err();
+        let error = fetch(&all, &source, &store, false, &QUIET).unwrap_err();
         assert_eq!(error.object, "layer 1");
         assert!(error.text.starts_with("has the digest sha256:"), "{}", error.text);
         assert!(read.load(Ordering::Relaxed) < 0xffff_ffff, "the others go on");

@@ -2,7 +2,8 @@
 
 use super::{again, hash, Pull};
 use crate::proto::digest::Digest;
-use crate::proto::oci::{self, Descriptor, Document, ImageConfig};
+use crate::proto::flags::Container;
+use crate::proto::oci::{self, Choice, Descriptor, Document, ImageConfig};
 use crate::steps::source::Error;
 use crate::steps::store::record::Signed;
 use crate::steps::verify;
@@ -17,6 +18,14 @@ pub struct Resolved {
     pub layers: Vec<Descriptor>,
 }
 
+/// The digest of the manifest, or index, that an index has for the line's platform.
+pub fn chosen(choices: &[Choice], line: &Container) -> Result<Digest, Error> {
+    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+    let choice = oci::choose(choices, architecture, variant);
+    let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
+    Ok(choice.descriptor.digest)
+}
+
 impl Pull<'_> {
     /// The manifest for this machine, through an index where there is one.
     pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
@@ -25,16 +34,17 @@ impl Pull<'_> {
         for _ in 0..=oci::INDEX_DEPTH_MAX {
             let bytes = again(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
             digests.push(hash(&bytes));
+            if !self.keys.is_empty() {
+                // What was signed is tied to what is stored by it.
+                self.keep(&hash(&bytes), &bytes)?;
+            }
             let document = oci::document(&bytes);
             let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
             let choices = match document {
                 Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
                 Document::Index(choices) => choices,
             };
-            let (architecture, variant) = self.line.platform(std::env::consts::ARCH);
-            let choice = oci::choose(&choices, architecture, variant);
-            let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
-            wanted = Some(choice.descriptor.digest);
+            wanted = Some(chosen(&choices, self.line)?);
         }
         Err(Error::refused("an index in an index in an index"))
     }

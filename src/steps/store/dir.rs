@@ -91,15 +91,19 @@ pub fn names(dir: BorrowedFd<'_>) -> sys::Result<Vec<CString>> {
     Ok(names)
 }
 
-/// The content of the regular file `name` below `dir`. What is none, or is longer than `max` bytes, is
-/// [`io::ErrorKind::InvalidData`]: it is not opened, since that would wait for the other end of a FIFO.
-pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
+/// Opens the regular file `name` below `dir` for reading.
+pub fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
     if !sysfs::statat(dir, name)?.is(sysfs::S_IFREG) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let file = sysfs::openat2(dir, name, sysfs::O_RDONLY | sysfs::O_NONBLOCK | sysfs::O_NOCTTY, 0, BENEATH)?;
+    Ok(sysfs::openat2(dir, name, sysfs::O_RDONLY | sysfs::O_NONBLOCK | sysfs::O_NOCTTY, 0, BENEATH)?.into())
+}
+
+/// The content of the regular file `name` below `dir`. What is none, or is longer than `max` bytes, is
+/// [`io::ErrorKind::InvalidData`]: it is not opened, since that would wait for the other end of a FIFO.
+pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::from(file).take(max + 1).read_to_end(&mut bytes)?;
+    open_file(dir, name)?.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::ErrorKind::InvalidData.into());
     }
