@@ -5,6 +5,10 @@ FUZZ_LOGS=target/fuzz
 # dev_fuzz [SECONDS], dev_fuzz TARGET [SECONDS]: all targets, which share the seconds, and the stacks; or one target.
 dev_fuzz() {
     local seconds=600 targets=() cores target share status=0
+    if [ "${1:-}" = faults ]; then
+        fuzz_faults
+        return
+    fi
     command -v c++ >/dev/null || install_packages g++
     rustup which --toolchain nightly rustc >/dev/null 2>&1 || die "fuzzing needs: rustup toolchain install nightly"
     command -v cargo-fuzz >/dev/null || cargo install --quiet --locked --root target/tools cargo-fuzz
@@ -49,6 +53,17 @@ fuzz_stacks() {
         >"$FUZZ_LOGS/stacks.log" 2>&1 || status=$?
     printf 'seconds: %s\nstatus: %s\n' "$((SECONDS - start))" "$status" >>"$FUZZ_LOGS/stacks.log"
     grep '^stacks:' "$FUZZ_LOGS/stacks.log" || true
+}
+
+# fuzz_faults: commands and boots of which each system call fails in turn, and a table; ERRNO=… another error than ENOMEM.
+fuzz_faults() {
+    local log=$FUZZ_LOGS/faults.log status=0
+    [ -x target/ocinit/x86_64/ocinit ] || dev_build
+    mkdir -p "$FUZZ_LOGS"
+    say "fuzz: each system call of a run and of a pull fails in turn: $log"
+    FAULTS=all cargo test --features host --test faults --no-fail-fast -- --nocapture >"$log" 2>&1 || status=$?
+    sed -n 's/^faults: //p' "$log"
+    [ "$status" = 0 ] || { tail -n 80 "$log" >&2 && return 1; }
 }
 
 # log_number LOG PATTERN: what stands in the brackets of a sed pattern; 0 where no line has it.

@@ -6,6 +6,7 @@
 //! `rustc --edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto`
 
 mod clock;
+mod inject;
 mod look;
 
 use std::fs;
@@ -20,7 +21,8 @@ const USAGE: &str = "hello | exit N | env [NAME] | cwd | id | caps | hostname | 
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
-                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot";
+                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot | \
+                     inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -78,6 +80,8 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
     let first = rest.first().map_or("", String::as_str);
     match name {
         "kill" => return kill(number(first)?),
+        "inject" => return inject::inject(rest),
+        "inject-boot" => return inject::inject_boot(rest),
         "crash" => std::process::abort(),
         "fill" => fill(first)?,
         "orphan" => return orphan(first),

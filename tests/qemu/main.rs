@@ -16,6 +16,7 @@ mod blobs;
 mod cache;
 mod containers;
 mod ends;
+mod faults;
 mod filesystems;
 mod golden;
 mod https;
