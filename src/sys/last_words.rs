@@ -14,13 +14,18 @@ struct Successor {
     path: CString,
     /// Null-terminated, as execve(2) takes them.
     arguments: Vec<*const libc::c_char>,
+    /// Never touched: it counts where a limit is one of addresses (`ulimit -v`), and the successor has that much more.
+    _reserve: Vec<u8>,
 }
+
+/// More than it takes to open a store and to remove from it.
+const RESERVE_BYTES: usize = 512 << 10;
 
 /// From now on `path` is started with `arguments` in this process's place, should it run out of memory or crash. Both
 /// stay for as long as the process lives, since then nothing can be made any more.
 pub fn set_successor(path: CString, arguments: Vec<CString>) {
     let pointers = arguments.leak().iter().map(|word| word.as_ptr()).chain([null()]).collect();
-    let successor = Box::new(Successor { path, arguments: pointers });
+    let successor = Box::new(Successor { path, arguments: pointers, _reserve: Vec::with_capacity(RESERVE_BYTES) });
     SUCCESSOR.store(Box::leak(successor), Ordering::Release);
 }
 

@@ -148,8 +148,8 @@ pub fn set_heard() {
     }
 }
 
-/// From now on a crash leaves its address in the shared page, and the signal then has its default effect; where there is
-/// none it is the end by [`last_words`].
+/// From now on a crash leaves its address in the shared page, and the signal then has its default effect; where there
+/// is none it is the end by [`last_words`].
 pub fn catch_crashes() {
     for signal in [SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT] {
         // SAFETY: the handler is async-signal-safe: it stores a number. SA_RESETHAND lets the signal kill when the

@@ -3,8 +3,8 @@
 //! does is its own affair. CALL is the kernel's number for it, of x86-64; 0 for N fails none. strace(1) counts for each
 //! process, too, but cannot aim at one: the fault that is meant for a child hits its parent first.
 //!
-//! OUT then has a line `PROCESS CALL COUNT` for each, `pid PID` of the command, `fault` if it was met, `left PID` for each
-//! process that outlives the command, and `exit CODE` or `signal NUMBER`.
+//! OUT then has a line `PROCESS CALL COUNT` for each, `pid PID` of the command, `fault` if it was met, `left PID` for
+//! each process that outlives the command, and `exit CODE` or `signal NUMBER`.
 //!
 //! `inject-boot SEED COUNT GAP` does so to a machine's boot, in a container of the machine's processes: so many times a
 //! system call of it fails with ENOMEM, of its children, too, and each time after at most GAP calls that do not. Behind
@@ -259,6 +259,6 @@ pub fn inject_boot(words: &[String]) -> io::Result<u8> {
         tracer.tracee(thread);
     }
     tracer.run(main);
-    println!("faults: over");
+    println!("no more faults");
     Ok(0)
 }

@@ -36,7 +36,7 @@ fn starts_of_a_boot_whose_calls_fail() {
         let initramfs = lab.build("with-faults", |spec| spec.cmdline = Some(text.into_bytes()));
         let seen = lab.boot(&format!("faults_{seed}"), "", |machine| machine.initrd = initramfs);
         seen.ends(POWER_DOWN);
-        seen.at("faults: over");
+        seen.at("no more faults");
         let met = seen.count("fault: process ");
         let failed = seen.lines().filter(|line| line.contains("] FAIL ")).count();
         let codes: Vec<&str> = seen.lines().filter_map(|line| line.split("exit code ").nth(1)).collect();
