@@ -126,13 +126,15 @@ impl Scenario {
             let made = names(&store.join("tmp").join(claim));
             made.is_empty() || made.iter().any(|name| !name.starts_with("pull."))
         });
+        let aside = names(&store.join("volumes")).into_iter().filter(|name| name.starts_with('.'));
         let containers = names(&store.join("containers")).into_iter().map(|name| format!("containers/{name}"));
         let pid = told.lines().find_map(|line| line.strip_prefix("pid ")).unwrap();
         let groups = ["", "unified/"].map(|root| format!("/sys/fs/cgroup/{root}ocinit.{pid}"));
         let groups = groups.into_iter().filter(|group| Path::new(group).exists());
         let processes = self.processes().into_iter().filter(|pid| !self.others.contains(pid));
         let processes = processes.map(|pid| format!("process {pid}"));
-        let rest = tmp.map(|name| format!("tmp/{name}")).chain(containers).chain(groups).chain(processes);
+        let aside = aside.map(|name| format!("volumes/{name}"));
+        let rest = tmp.map(|name| format!("tmp/{name}")).chain(aside).chain(containers).chain(groups).chain(processes);
         let told = told.lines().filter(|line| line.starts_with("left ")).map(String::from);
         told.chain(mounts).chain(rest).collect()
     }

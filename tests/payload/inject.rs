@@ -28,6 +28,7 @@ const SYSCALL: i64 = 24;
 const SETOPTIONS: i64 = 0x4200;
 const SEIZE: i64 = 0x4206;
 const INTERRUPT: i64 = 0x4207;
+const GETEVENTMSG: i64 = 0x4201;
 const GET_SYSCALL_INFO: i64 = 0x420e;
 /// TRACESYSGOOD, TRACEFORK, TRACEVFORK, TRACECLONE, TRACEEXEC.
 const OPTIONS: i64 = 1 | 2 | 4 | 8 | 16;
@@ -155,9 +156,19 @@ impl Tracer {
         let (signal, event) = (status >> 8 & 0xff, status >> 16);
         let tracee = self.tracee(pid);
         let was_new = std::mem::replace(&mut tracee.is_new, false);
-        if event == EVENT_EXEC && tracee.number > 0 {
-            self.forget(pid);
-            return None;
+        let number = tracee.number;
+        if event == EVENT_EXEC {
+            let mut former = 0u64;
+            // SAFETY: the kernel fills in one number.
+            unsafe { ptrace(GETEVENTMSG, pid, 0, &raw mut former) };
+            // A thread that execs takes the place of the first one, and its own is gone without an end.
+            if former as i32 != pid {
+                self.forget(former as i32);
+            }
+            if number > 0 {
+                self.forget(pid);
+                return None;
+            }
         }
         if signal == SIGTRAP | 0x80 {
             self.call(pid);
