@@ -5,8 +5,8 @@ FUZZ_LOGS=target/fuzz
 # dev_fuzz [SECONDS], dev_fuzz TARGET [SECONDS]: all targets, which share the seconds, and the stacks; or one target.
 dev_fuzz() {
     local seconds=600 targets=() cores target share status=0
-    if [ "${1:-}" = starts ]; then
-        fuzz_starts
+    if [ "${1:-}" = starts ] || [ "${1:-}" = faults ]; then
+        "fuzz_$1"
         return
     fi
     command -v c++ >/dev/null || install_packages g++
@@ -59,6 +59,20 @@ fuzz_stacks() {
 fuzz_starts() {
     say "fuzz: ${STARTS:=20000} starts"
     STARTS=$STARTS cargo test --features host --test host crowd:: -- --nocapture | grep -v '^SEED='
+}
+
+# fuzz_faults: commands of which each system call fails in turn, boots of which some do, and a table. ERRNO=… is another
+# error than ENOMEM.
+fuzz_faults() {
+    local log=$FUZZ_LOGS/faults.log status=0
+    [ -x target/ocinit/x86_64/ocinit ] || dev_build
+    mkdir -p "$FUZZ_LOGS"
+    say "fuzz: each system call of a run and of a pull fails in turn: $log"
+    FAULTS=all cargo test --features host --no-fail-fast --test faults -- --nocapture >"$log" 2>&1 || status=$?
+    say "fuzz: boots of which system calls fail"
+    FAULTS=all cargo test --features host --test qemu faults:: -- --nocapture >>"$log" 2>&1 || status=$?
+    sed -nE 's/^(test .* )?faults: //p' "$log"
+    [ "$status" = 0 ] || { tail -n 80 "$log" >&2 && return 1; }
 }
 
 # log_number LOG PATTERN: what stands in the brackets of a sed pattern; 0 where no line has it.

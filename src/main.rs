@@ -10,12 +10,17 @@ use ocinit::steps::pull::Access;
 use ocinit::steps::resolver::Resolver;
 use ocinit::steps::store::Store;
 use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
-use ocinit::sys::last_words::Allocator;
+use ocinit::sys::last_words::{self, Allocator};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
+#[used]
+#[link_section = ".init_array"]
+static AT_FIRST: extern "C" fn() = last_words::at_first;
+
 fn main() -> ! {
+    last_words::started();
     if own_program::is_stray() {
         std::process::exit(126);
     }

@@ -127,6 +127,7 @@ static STUCK: AtomicBool = AtomicBool::new(false);
 /// Writes all of `bytes`, also where writes do not wait, which is so for a machine's own console. What a console that
 /// is gone does not take is lost. Allocates nothing.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
+    let mut tries = 2;
     while !bytes.is_empty() {
         match io::write(fd, bytes) {
             Ok(count) => {
@@ -141,7 +142,13 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
                     return;
                 }
             }
-            Err(_) => return,
+            Err(_) => {
+                // A kernel that is short of memory may have some the next time.
+                tries -= 1;
+                if tries == 0 {
+                    return;
+                }
+            }
         }
     }
 }

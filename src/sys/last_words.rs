@@ -3,9 +3,9 @@
 
 use super::signal;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::ptr::null;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// The program that clears up; null where there is none.
 static SUCCESSOR: AtomicPtr<Successor> = AtomicPtr::new(std::ptr::null_mut());
@@ -14,15 +14,19 @@ struct Successor {
     path: CString,
     /// Null-terminated, as execve(2) takes them.
     arguments: Vec<*const libc::c_char>,
+    /// Never touched: it counts where a limit is one of addresses (`ulimit -v`), and the successor has that much more.
+    _reserve: Vec<u8>,
 }
+
+/// More than it takes to open a store and to remove from it.
+const RESERVE_BYTES: usize = 512 << 10;
 
 /// From now on `path` is started with `arguments` in this process's place, should it run out of memory or crash. Both
 /// stay for as long as the process lives, since then nothing can be made any more.
 pub fn set_successor(path: CString, arguments: Vec<CString>) {
     let pointers = arguments.leak().iter().map(|word| word.as_ptr()).chain([null()]).collect();
-    let successor = Box::new(Successor { path, arguments: pointers });
+    let successor = Box::new(Successor { path, arguments: pointers, _reserve: Vec::with_capacity(RESERVE_BYTES) });
     SUCCESSOR.store(Box::leak(successor), Ordering::Release);
-    signal::catch_crashes();
 }
 
 /// In a child: the end of this process is its parent's to deal with.
@@ -30,23 +34,50 @@ pub fn clear_successor() {
     SUCCESSOR.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Writes `text` to standard error and ends this process, or has the successor take its place.
-pub(super) fn end(text: &CStr) -> ! {
-    // SAFETY: the text has that length. Losing it is no reason to stop.
-    unsafe { libc::write(2, text.as_ptr().cast(), text.count_bytes()) };
-    start_successor();
-    // SAFETY: takes a number only.
-    unsafe { libc::_exit(125) }
+/// Whether `main` runs.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// Called before `main` (`.init_array`): already there std and the C library end a program by a signal which the system
+/// does not give what each one needs. What PID 1 is sent has no effect unless it is caught.
+pub extern "C" fn at_first() {
+    if std::process::id() != 1 {
+        signal::catch_crashes();
+    }
 }
 
-/// Returns where there is no successor, or where it cannot be started.
-pub(super) fn start_successor() {
+/// `main` runs.
+pub fn started() {
+    STARTED.store(true, Ordering::Relaxed);
+}
+
+/// The end of a crash that no PID 1 tells of. Makes no call that a signal handler may not.
+pub(super) fn crashed(address: usize) -> ! {
+    if !STARTED.load(Ordering::Relaxed) {
+        end(b"FAIL ocinit  cannot start: the system refuses what each program needs; it is short of memory, most likely\n");
+    }
+    let mut text = *b"FAIL ocinit  crashed at 0x0000000000000000: a bug, which ./dev where 0x... turns into its line\n";
+    let digits = text.iter_mut().skip(26).take(16).rev().enumerate();
+    for (at, digit) in digits {
+        *digit = b"0123456789abcdef"[address >> (4 * at) & 15];
+    }
+    end(&text)
+}
+
+/// Writes `text` to standard error and ends this process, or has the successor take its place.
+fn end(text: &[u8]) -> ! {
+    // SAFETY: pointer and length are of one slice. Losing it twice is no reason to stop.
+    let write = || unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+    if write() < 0 {
+        write();
+    }
     // SAFETY: null, or what `set_successor` has leaked.
     if let Some(successor) = unsafe { SUCCESSOR.load(Ordering::Acquire).as_ref() } {
         let environment = [null::<libc::c_char>()];
         // SAFETY: path and arrays are null-terminated, and live for ever.
         unsafe { libc::execve(successor.path.as_ptr(), successor.arguments.as_ptr(), environment.as_ptr()) };
     }
+    // SAFETY: takes a number only.
+    unsafe { libc::_exit(125) }
 }
 
 /// The system's allocator; the memory that it does not have is the end. What may fail (`try_reserve`) is not used.
@@ -54,7 +85,7 @@ pub struct Allocator;
 
 fn some(pointer: *mut u8) -> *mut u8 {
     if pointer.is_null() {
-        end(c"FAIL memory  the system has no more for this program\n           hint     a limit of it (ulimit -v) or of the control group\n");
+        end(b"FAIL memory  the system has no more for this program\n           hint     a limit of it (ulimit -v) or of the control group\n");
     }
     pointer
 }

@@ -148,8 +148,8 @@ pub fn set_heard() {
     }
 }
 
-/// From now on a crash leaves its address in the shared page; where there is none it is told, and the successor of
-/// [`last_words`] starts. Otherwise the signal then has its default effect.
+/// From now on a crash leaves its address in the shared page, and the signal then has its default effect; where there
+/// is none it is the end by [`last_words`].
 pub fn catch_crashes() {
     for signal in [SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT] {
         // SAFETY: the handler is async-signal-safe: it stores a number. SA_RESETHAND lets the signal kill when the
@@ -171,20 +171,8 @@ extern "C" fn on_crash(_signal: libc::c_int, info: *mut libc::siginfo_t, context
             page.address.store(instruction(info, context), Ordering::Relaxed);
             return;
         }
-        tell_crash(instruction(info, context));
+        last_words::crashed(instruction(info, context))
     }
-    last_words::start_successor();
-}
-
-/// Without a page there is no PID 1 that would tell of it. Makes no call that a handler may not.
-fn tell_crash(address: usize) {
-    let mut text = *b"FAIL ocinit  crashed at 0x0000000000000000: a bug, which ./dev where 0x... turns into its line\n";
-    let digits = text.iter_mut().skip(26).take(16).rev().enumerate();
-    for (at, digit) in digits {
-        *digit = b"0123456789abcdef"[address >> (4 * at) & 15];
-    }
-    // SAFETY: pointer and length are of one array. Losing it is no reason to stop.
-    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
 }
 
 /// The instruction pointer at the fault.

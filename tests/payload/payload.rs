@@ -10,6 +10,7 @@ mod attack_calls;
 mod attack_files;
 mod attack_neighbours;
 mod clock;
+mod inject;
 mod look;
 
 use std::fs;
@@ -25,7 +26,8 @@ const USAGE: &str = "attack NAME … | \
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
-                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot";
+                     orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot | \
+                     inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -84,6 +86,8 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
     match name {
         "attack" => return attack::run(rest),
         "kill" => return kill(number(first)?),
+        "inject" => return inject::inject(rest),
+        "inject-boot" => return inject::inject_boot(rest),
         "crash" => std::process::abort(),
         "fill" => fill(first)?,
         "orphan" => return orphan(first),

@@ -21,6 +21,7 @@ mod cache;
 mod containers;
 mod ends;
 mod escapes;
+mod faults;
 mod filesystems;
 mod golden;
 mod https;
