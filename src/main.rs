@@ -1,7 +1,7 @@
 //! PID 1 of an initramfs, or a command line on a host.
 
 use ocinit::proto::options::Config;
-use ocinit::report::{Outcome, Report};
+use ocinit::report::{Failure, Outcome, Report};
 use ocinit::steps::container::{init, own_program};
 use ocinit::steps::end::Ending;
 use ocinit::steps::network::{self, Network};
@@ -22,6 +22,8 @@ static AT_FIRST: extern "C" fn() = last_words::at_first;
 fn main() -> ! {
     last_words::started();
     if own_program::is_stray() {
+        let what = "this program of the host was started by a container's link to it";
+        Report::on_host().fail(&Failure::new("container", what));
         std::process::exit(126);
     }
     if init::is_called() {

@@ -35,7 +35,7 @@ use crate::proto::process::{merge, Environment};
 use crate::proto::signal_name;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{io as sysio, io_text, mount, signal, Error};
+use crate::sys::{io as sysio, io_text, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -101,8 +101,7 @@ pub fn asked_to_stop() -> Option<Exit> {
 pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    // A layer's device nodes are the machine's devices: without privileges only its own /dev has some.
-    let flags = if line.rights.privileged { 0 } else { mount::MS_NODEV };
+    let flags = mounts::root_flags(line.rights.privileged);
     let mounted = rootfs::mount_writable(&image.layers, &dir, flags, around.report);
     let outcome = match mounted {
         Ok(root) => {

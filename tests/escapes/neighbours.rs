@@ -87,7 +87,7 @@ fn a_start_seen_from_another_containers_processes() {
 
 #[test]
 fn a_start_seen_from_the_hosts_processes() {
-    let Some(host) = Host::new("watch-host") else { return };
+    let Some(host) = Host::alone("watch-host") else { return };
     watch_starts(&host, &["--pid=host"], &[]);
     watch_starts(&host, &["--pid=host"], &["--pid=host"]);
 }

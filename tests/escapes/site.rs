@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Devices of the host that every container has a node of its own for.
 const HOST_NODES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/console"];
@@ -35,6 +36,16 @@ pub struct Host {
     before: RefCell<Vec<String>>,
     /// The disk's file is bound for as long as the device is open.
     _disk: Option<File>,
+    _turn: Turn,
+}
+
+/// Tests that watch the host's processes have them to themselves: others start our own program inside containers, where
+/// it may be seen.
+static TURNS: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    Shared(#[allow(dead_code)] RwLockReadGuard<'static, ()>),
+    Alone(#[allow(dead_code)] RwLockWriteGuard<'static, ()>),
 }
 
 /// How a container ended.
@@ -47,6 +58,15 @@ pub struct Ended {
 impl Host {
     /// Containers take root.
     pub fn new(name: &str) -> Option<Host> {
+        Host::in_turn(name, Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The same, when no other test has one.
+    pub fn alone(name: &str) -> Option<Host> {
+        Host::in_turn(name, Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn in_turn(name: &str, turn: Turn) -> Option<Host> {
         // SAFETY: takes nothing, cannot fail.
         if unsafe { libc::geteuid() } != 0 {
             skip!("this takes root");
@@ -60,7 +80,7 @@ impl Host {
         let device = bind(&disk);
         let number = device.as_ref().map_or((7, 255), |file| sysfs::device_numbers(file.metadata().unwrap().rdev()));
         let site = Site { payload, canary: canary.to_string_lossy().into_owned(), disk: number };
-        let host = Host { dir, site, before: RefCell::default(), _disk: device };
+        let host = Host { dir, site, before: RefCell::default(), _disk: device, _turn: turn };
         host.before.replace(host.outside());
         Some(host)
     }

@@ -18,8 +18,8 @@ const STARTS_A_STORE: u64 = 50;
 /// One in so many is killed.
 const KILLED: u64 = 2;
 /// What a directory of a store holds when nobody is at it.
-const NAMES: [&str; 9] =
-    ["blobs", "configs", "containers", "empty", "images", "layers", "ocinit-store", "tmp", "volumes"];
+const NAMES: [&str; 10] =
+    ["blobs", "compressed", "configs", "containers", "empty", "images", "layers", "ocinit-store", "tmp", "volumes"];
 const VOLUMES: u64 = 3;
 
 /// SplitMix64.

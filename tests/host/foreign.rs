@@ -7,8 +7,19 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const PARTS: [&str; 10] =
-    ["layers", "blobs", "configs", "images", "tmp", "containers", "volumes", "empty", "empty/0", "empty/1"];
+const PARTS: [&str; 11] = [
+    "layers",
+    "blobs",
+    "compressed",
+    "configs",
+    "images",
+    "tmp",
+    "containers",
+    "volumes",
+    "empty",
+    "empty/0",
+    "empty/1",
+];
 
 /// The words after `--store`, and whether a command line can be read that has them.
 fn ocinit(command: &str, store: &Path, words: &[&str]) -> Ended {

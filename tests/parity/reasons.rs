@@ -49,6 +49,8 @@ const ZONE: &str = "podman's mount follows a link of the image and covers the zo
 const LONELY: &str = "a container's host name is the machine's unless the line has one; podman's is a random number";
 const ROOTS_OWN: &str =
     "an image without /etc/passwd and /etc/group is given ones that only root can read, which helps nobody";
+const NO_DEVICES: &str = "without privileges a root takes no devices: a node in a layer would be the machine's device";
+const NEW_MASKS: &str = "masked as moby has it: the interrupts tell what others do; podman 4.3 shows them";
 const DEVICE_TOO: &str = "--device counts beside --privileged, as in podman since 5.2";
 
 /// In the order in which they are asked.
@@ -100,5 +102,8 @@ pub const REASONS: &[Reason] = &[
     reason("*", "+ place /etc/hosts file 0644 0:0 writable 66 bytes", LONELY),
     reason("*", "- place /etc/hostname file 0644 0:0 writable 12 bytes", LONELY),
     reason("*", "+ place /etc/hostname file 0644 0:0 writable 6 bytes", LONELY),
+    reason("*", "- mount / overlay - relatime,* private *", NO_DEVICES),
+    reason("*", "+ mount / overlay - nodev,relatime,* private *", NO_DEVICES),
+    reason("*", "+ mount /proc/interrupts devtmpfs /null relatime,ro private *", NEW_MASKS),
     reason("device-privileged", "+ dev /dev/log-of-kernel character 1:11 0644 0:0 writable", DEVICE_TOO),
 ];

@@ -210,8 +210,18 @@ pub fn program(source: &Path, target: &str) -> Op {
 }
 
 /// Makes the container's root unwritable, when everything is in place.
-pub fn seal() -> Op {
-    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
+pub fn seal(privileged: bool) -> Op {
+    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
+}
+
+/// Flags of the root's mount. A layer's device nodes are the machine's devices: without privileges only a container's own
+/// `/dev` has some.
+pub fn root_flags(privileged: bool) -> u64 {
+    if privileged {
+        0
+    } else {
+        mount::MS_NODEV
+    }
 }
 
 fn fail(mount: &Mount, why: &str) -> Failure {

@@ -3,7 +3,7 @@
 
 use crate::proto::process::interpreter;
 use crate::report::{Failure, Outcome};
-use crate::sys::{fs, io_text, process, Result};
+use crate::sys::{fs, io_text, process, Result, ELOOP};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
@@ -61,8 +61,8 @@ pub fn leads_to(path: &CStr, own: FileId) -> bool {
 }
 
 fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Look {
-    let is_plain = fs::openat2(fs::CWD, path, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS).is_ok();
-    if !is_plain && file_id(path) == Ok(own) {
+    let opened = fs::openat2(fs::CWD, path, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS);
+    if opened.is_err_and(|error| error.errno == ELOOP) && file_id(path) == Ok(own) {
         return Look::Own;
     }
     let mut head = [0; FIRST_LINE];

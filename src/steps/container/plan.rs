@@ -61,7 +61,7 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
     }
     rights::paths(&mut ops, &line.rights);
     if line.files.read_only {
-        ops.push(mounts::seal());
+        ops.push(mounts::seal(line.rights.privileged));
     }
     let (candidates, arguments) = match line.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),

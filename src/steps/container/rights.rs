@@ -37,7 +37,7 @@ const MASKED: [&str; 13] = [
     "/sys/devices/virtual/powercap",
 ];
 /// One a processor: what a load next door does can be seen there, as in `/proc/interrupts` and the powercap files
-/// (CVE-2020-8694; moby and podman mask them since 2024 and 2025).
+/// (CVE-2020-8694); moby masks them, too.
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const THERMAL_THROTTLE: &str = "/thermal_throttle";
 /// What nobody may write.
@@ -205,6 +205,8 @@ fn become_user(identity: &Identity) -> Result<()> {
     process::setgroups(&identity.groups)?;
     process::setgid(identity.gid)?;
     process::setuid(identity.uid)?;
+    // A change of user makes it what fs.suid_dumpable says, which may be visible.
+    process::hide()?;
     // Should we be killed, nobody would collect it, nor what it stands on. A
     // change of user, and of capabilities, forgets it.
     process::die_with_parent()

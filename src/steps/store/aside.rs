@@ -21,7 +21,11 @@ impl<'a> Aside<'a> {
     /// Makes it, and removes what a process has left there that was killed.
     pub fn begin(volumes: BorrowedFd<'a>) -> io::Result<Aside<'a>> {
         let dir = dir::make(volumes, NAME)?;
-        mark::own(dir.as_fd()).map_err(|error| io::Error::other(["'.ocinit' ", &error.to_string()].concat()))?;
+        mark::own(dir.as_fd()).map_err(|error| {
+            // If it is ours, it is still empty.
+            let _ = sysfs::rmdirat(volumes, NAME);
+            io::Error::other(["'.ocinit' ", &error.to_string()].concat())
+        })?;
         let aside = Aside { volumes, dir };
         aside.clear()?;
         Ok(aside)
@@ -44,9 +48,15 @@ impl<'a> Aside<'a> {
 
 impl Drop for Aside<'_> {
     fn drop(&mut self) {
-        // What stays goes with the next one: the mark says whose it is until nothing else is there.
-        if self.clear().is_ok() && sysfs::unlinkat(self.dir.as_fd(), mark::MARK).is_ok() {
-            let _ = sysfs::rmdirat(self.volumes, NAME);
+        // What fails once may work the next time. What stays goes with the next one: the mark says whose it is until
+        // nothing else is there.
+        for _ in 0..2 {
+            if self.clear().is_ok() {
+                let _ = sysfs::unlinkat(self.dir.as_fd(), mark::MARK);
+                if sysfs::rmdirat(self.volumes, NAME).is_ok() {
+                    return;
+                }
+            }
         }
     }
 }
