@@ -3,7 +3,10 @@
 use crate::parts::servers::{self, Authority, Daemon};
 use crate::{demo, storage, House};
 use serde_json::{json, Value};
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 /// The registry over https, with a certificate by `authority`.
 pub fn secure(house: &House, authority: &Authority, address: SocketAddr, mut parts: Value) -> Daemon {
@@ -93,4 +96,55 @@ fn https_sends_nobody_to_plain_http() {
     house.client.refused(&[&certs, &demo(registry.address)], "redirects to nowhere that we may follow");
     files.flush();
     assert!(files.said("GET /docker/").is_empty());
+}
+
+/// `openssl s_server` with P-256 alone, for one version of TLS.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(authority: &Authority, version: &str) -> Server {
+        let address = servers::reserved();
+        let (certificate, key) = authority.certify(address);
+        let mut child = Command::new("openssl")
+            .args(["s_server", "-accept", &address.to_string(), "-groups", "P-256", version, "-www", "-cert"])
+            .args([&certificate, Path::new("-key"), &key])
+            .current_dir(&authority.dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "ACCEPT"));
+        Server { child, address }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The release multiplies P-256's base point in its own way (src/sys/p256.rs): an ephemeral key of ours, and the
+/// signatures of server and authority, by another's implementation. What the server then says is no manifest.
+#[test]
+fn the_release_and_openssl_agree_about_p256() {
+    let Some(house) = House::new("p256") else { return };
+    let (authority, other) = (Authority::new(&house.client.dir, "lab"), Authority::new(&house.client.dir, "other"));
+    let release = std::env::var("OCINIT_INIT").unwrap_or_else(|_| "target/ocinit/x86_64/ocinit".into());
+    assert!(Path::new(&release).is_file(), "{release}: ./dev build makes it");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (by, want) in [(&authority, "manifest: not valid JSON"), (&other, "TLS: ")] {
+            let server = Server::start(&authority, version);
+            let mut pull = Command::new(&release);
+            pull.args(["pull", "--store"]).arg(house.client.store()).arg("--retry=0");
+            let output = pull.args([flag("cert-dir", by.cert_dir("certs")), format!("{}/x", server.address)]).output();
+            let text = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+            assert!(text.contains(want), "{version}: {text}");
+        }
+    }
 }
