@@ -230,8 +230,8 @@ impl Scenario {
     }
 }
 
-/// No faults of ours: the C library makes two of these before its program's first instruction, the first execve(2) is the
-/// tracer's, and whoever wakes another by futex(2) does not ask whether that has worked, since it cannot fail.
+/// No faults of ours: the C library makes two of these before its program's first instruction, the first execve(2) is
+/// the tracer's, and whoever wakes another by futex(2) does not ask whether that has worked, since it cannot fail.
 const EXEMPT: [i64; 3] = [libc::SYS_arch_prctl, libc::SYS_set_tid_address, libc::SYS_futex];
 
 fn name(call: u64) -> String {

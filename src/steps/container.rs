@@ -4,6 +4,7 @@
 pub mod cgroup;
 mod devices;
 mod files;
+mod fill;
 pub mod init;
 mod inside;
 mod mounts;

@@ -142,7 +142,7 @@ fn boot(house: &House, words: &[&str], keys: Vec<Key>) -> Result<(Store, pull::I
     Ok((store, image))
 }
 
-/// The content of the image's file `/big`, by its layers.
+/// The names at the top of the image's layers.
 fn content(image: &pull::Image) -> Vec<String> {
     let names = |layer: &Layer| match layer {
         Layer::Folder(folder) => std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>(),
@@ -152,6 +152,11 @@ fn content(image: &pull::Image) -> Vec<String> {
         image.layers.iter().flat_map(names).map(|name| name.to_string_lossy().into_owned()).collect();
     all.sort();
     all
+}
+
+fn content_of_boot(house: &House, name: &str, signer: &Signer) -> Vec<String> {
+    let (_store, image) = boot(house, &[name], signer.keys()).unwrap();
+    content(&image)
 }
 
 /// Whoever writes to the disk between two boots has changed all of it but what was signed.
@@ -187,14 +192,10 @@ fn a_disk_that_somebody_else_wrote() {
     for layer in &layers {
         std::fs::write(layer.join("evil"), "").unwrap();
     }
-    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
-    assert_eq!(content(&image), good, "what an earlier boot has unpacked is used");
-    drop((store, image));
+    assert_eq!(content_of_boot(&house, &name, &jane), good, "what an earlier boot has unpacked is used");
     // The next boot fetches no layer: it has them as they came.
     let before = blobs();
-    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
-    assert_eq!((content(&image), blobs()), (good.clone(), before));
-    drop((store, image));
+    assert_eq!((content_of_boot(&house, &name, &jane), blobs()), (good.clone(), before));
     // One that was changed is fetched again.
     let change = || {
         for entry in std::fs::read_dir(&compressed).unwrap() {
@@ -206,9 +207,7 @@ fn a_disk_that_somebody_else_wrote() {
         }
     };
     change();
-    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
-    assert!(content(&image) == good && blobs() > before);
-    drop((store, image));
+    assert!(content_of_boot(&house, &name, &jane) == good && blobs() > before);
     // A record that leads to another image's configuration, beside a good signature.
     let records = house.client.store().join("images");
     let record = std::fs::read_dir(&records).unwrap().next().unwrap().unwrap().path();
@@ -225,9 +224,7 @@ fn a_disk_that_somebody_else_wrote() {
     drop(boot(&house, &["--pull=never", &name], jane.keys()).unwrap());
     // Without the registry, too; but not what was changed then.
     drop(own);
-    let (store, image) = boot(&house, &[&name], jane.keys()).unwrap();
-    assert_eq!(content(&image), good);
-    drop((store, image));
+    assert_eq!(content_of_boot(&house, &name, &jane), good);
     change();
     assert!(boot(&house, &[&name], jane.keys()).is_err());
 }

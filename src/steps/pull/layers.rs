@@ -3,8 +3,7 @@
 //! those, and is settled from the lowest up by whoever completes the next one.
 
 use super::stream::{self, Blob};
-use super::trust::Kept;
-use super::{again, workers};
+use super::{again, trust, workers};
 use crate::proto::digest::Digest;
 use crate::proto::oci::Descriptor;
 use crate::proto::progress::{size, Progress};
@@ -12,7 +11,7 @@ use crate::proto::superblock;
 use crate::report::Report;
 use crate::steps::inflate;
 use crate::steps::layer::{self, Layer, Stack};
-use crate::steps::source::{Error, Fetched, Source};
+use crate::steps::source::{Error, Source};
 use crate::steps::store::Store;
 use crate::steps::unpack::{Beside, Lower, Unsettled};
 use crate::sys::{io_text, machine, thread};
@@ -204,12 +203,9 @@ impl Work<'_> {
             self.come(bytes)
         };
         let (size, digest) = (layer.descriptor.size, layer.descriptor.digest);
-        let body: Fetched = match kept {
-            Some(file) => Box::new(file),
-            None if self.own => Box::new(Kept::new(source.blob(&layer.descriptor)?, self.store, &digest)),
-            None => source.blob(&layer.descriptor)?,
-        };
-        let mut blob = Blob::new(body, Some(size), Some(digest), &tick);
+        let body = || source.blob(&layer.descriptor);
+        let mut blob =
+            Blob::new(trust::body(kept, self.own, body, &digest, self.store)?, Some(size), Some(digest), &tick);
         let made = match layer::start_of(&mut blob) {
             Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
             Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
@@ -223,10 +219,8 @@ impl Work<'_> {
                 Err(why) => blob.arrived().and(Err(Error::refused(why))),
             },
         };
-        match (self.own, is_kept) {
-            (true, false) => self.store.commit_compressed(&digest, made.is_ok()),
-            (true, true) if made.is_err() => self.store.drop_compressed(&digest),
-            _ => {}
+        if self.own {
+            trust::settle(is_kept, made.is_ok(), &digest, self.store);
         }
         made.map_err(|error| {
             self.progress().take_back(come.into_inner());
@@ -266,13 +260,8 @@ impl Work<'_> {
         let written = File::create(made.join(layer::BLOB)).map_err(local);
         let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
         let digest = &layer.descriptor.digest;
-        let complete = written.and_then(|()| match self.own {
-            true => {
-                layer::complete(&made, self.store.scratch(), self.report)?;
-                self.store.commit_own(&made, "blobs", digest).map(Layer::Blob).map_err(local)
-            }
-            false => Ok(self.store.commit_blob(&made, digest, self.report)?),
-        });
+        let commit = || trust::commit_blob(self.own, &made, digest, self.store, self.report);
+        let complete = written.and_then(|()| commit());
         if complete.is_err() {
             self.store.abandon(&made);
         }
@@ -368,10 +357,7 @@ impl Work<'_> {
     fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
         let folder = File::open(made).map_err(local);
         let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
-        let commit = || match self.own {
-            true => self.store.commit_own(made, "layers", &layer.chain).map(Layer::Folder),
-            false => self.store.commit_layer(made, &layer.chain),
-        };
+        let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
         let complete = settled.and_then(|()| commit().map_err(local));
         complete.map_err(|error| error.of(&layer.object))
     }

@@ -1,7 +1,8 @@
-//! What `b2c.verify_key` covers: with keys, nothing runs that no signature and no digest of the line speaks of, back to
-//! the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are not
-//! used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
+//! What `b2c.verify_key` covers: with keys, nothing runs that no signature and no digest of the line speaks of, back
+//! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
+//! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
 
+use super::layers::local;
 use super::resolve::{chosen, Resolved};
 use super::{hash, Pull};
 use crate::proto::digest::Digest;
@@ -9,6 +10,8 @@ use crate::proto::flags::asked;
 use crate::proto::flags::Container;
 use crate::proto::oci::{self, Document};
 use crate::proto::reference::Reference;
+use crate::report::Report;
+use crate::steps::layer::{self, Layer};
 use crate::steps::source::{Error, Fetched};
 use crate::steps::store::{Store, STORE};
 use std::fs::{self, File};
@@ -52,18 +55,52 @@ pub fn check_layer(layer: &asked::Layer) -> Result<(), Error> {
     }
 }
 
+/// A layer's bytes: those that were `kept`, or those that `fetch` brings, which are kept where layers are only our own.
+pub fn body(
+    kept: Option<File>,
+    own: bool,
+    fetch: impl FnOnce() -> Result<Fetched, Error>,
+    digest: &Digest,
+    store: &Store,
+) -> Result<Fetched, Error> {
+    Ok(match kept {
+        Some(file) => Box::new(file),
+        None if own => Box::new(Kept { inner: fetch()?, file: store.begin_compressed(digest).ok() }),
+        None => fetch()?,
+    })
+}
+
+/// When a layer was read: what came is kept, and what was kept and is damaged is not.
+pub fn settle(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
+    match was_kept {
+        false => store.commit_compressed(digest, is_good),
+        true if !is_good => store.drop_compressed(digest),
+        true => {}
+    }
+}
+
+/// Makes the directory `made` a complete layer, for this process alone or for all.
+pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io::Result<Layer> {
+    match own {
+        true => store.commit_own(made, "layers", chain).map(Layer::Folder),
+        false => store.commit_layer(made, chain),
+    }
+}
+
+/// The same for a layer that stays as it is.
+pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, report: &Report) -> Result<Layer, Error> {
+    if !own {
+        return Ok(store.commit_blob(made, digest, report)?);
+    }
+    layer::complete(made, store.scratch(), report)?;
+    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(local)
+}
+
 /// A blob's bytes on their way, which are kept as they come.
-pub struct Kept {
+struct Kept {
     inner: Fetched,
     /// None where they cannot be kept; then they are fetched again in the next boot.
     file: Option<File>,
-}
-
-impl Kept {
-    /// The bytes of `inner`, kept in `store`.
-    pub fn new(inner: Fetched, store: &Store, digest: &Digest) -> Kept {
-        Kept { inner, file: store.begin_compressed(digest).ok() }
-    }
 }
 
 impl Read for Kept {
