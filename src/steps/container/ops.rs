@@ -121,7 +121,7 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             exists_already(fs::symlinkat(target, parent.as_fd(), name))
         }
         Op::Mount { kind, path, flags, data, .. } => {
-            let target = place::make_plain(root, path)?;
+            let target = plain_directory(root, path)?;
             mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
         }
         Op::Tmpfs { name, path, flags, data } => {
@@ -161,6 +161,20 @@ pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
             Err(error) if error.errno == EINVAL => Ok(()),
             result => result,
         },
+    }
+}
+
+/// Where the kernel's own file systems are mounted, made where it is missing; its parent is there. No symlink of the
+/// image leads to it: what is written below its path would go to whatever the image has there.
+fn plain_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    let open = || place::open_plain(root, path, fs::O_PATH | fs::O_DIRECTORY);
+    match open() {
+        Err(error) if error.errno == ENOENT => {
+            let (parent, name) = parent(root, path)?;
+            fs::mkdirat(parent.as_fd(), name, 0o755)?;
+            open()
+        }
+        result => result,
     }
 }
 

@@ -60,9 +60,13 @@ pub fn leads_to(path: &CStr, own: FileId) -> bool {
     matches!(look, Look::Own)
 }
 
-fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Look {
+fn is_by_link(path: &CStr, own: (u64, u64)) -> bool {
     let opened = fs::openat2(fs::CWD, path, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS);
-    if opened.is_err_and(|error| error.errno == ELOOP) && file_id(path) == Ok(own) {
+    opened.is_err_and(|error| error.errno == ELOOP) && file_id(path) == Ok(own)
+}
+
+fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Look {
+    if is_by_link(path, own) {
         return Look::Own;
     }
     let mut head = [0; FIRST_LINE];
@@ -99,7 +103,9 @@ pub fn path() -> std::io::Result<PathBuf> {
 /// `/proc`. A neighbour can put such a link in the place of a program after that was looked at.
 pub fn is_stray() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
-    CString::new(name.into_vec()).is_ok_and(|name| leads_to(&name, id()))
+    let name = CString::new(name.into_vec()).unwrap_or_default();
+    let opened = fs::openat2(fs::CWD, &name, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS);
+    opened.is_err() && id().is_some_and(|own| is_by_link(&name, own))
 }
 
 fn is_sealed() -> bool {

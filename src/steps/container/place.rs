@@ -21,18 +21,6 @@ pub fn open_plain(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<Owned
     fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS)
 }
 
-/// As [`make`] for a directory, and without symlinks: where the kernel's own file systems are mounted. A mount that
-/// follows an image's link lies somewhere else, and what is written by its path goes to whatever the image has there.
-pub fn make_plain(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
-    match open_plain(root, path, O_PATH | O_DIRECTORY) {
-        Err(error) if error.errno == ENOENT => {
-            make(root, path, true)?;
-            open_plain(root, path, O_PATH | O_DIRECTORY)
-        }
-        result => result,
-    }
-}
-
 /// Linux, magic.h.
 pub const PROC: u64 = 0x9fa0;
 pub const SYSFS: u64 = 0x6265_6572;

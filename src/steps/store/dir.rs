@@ -14,7 +14,7 @@ const BENEATH: u64 =
     sysfs::RESOLVE_BENEATH | sysfs::RESOLVE_NO_SYMLINKS | sysfs::RESOLVE_NO_MAGICLINKS | sysfs::RESOLVE_NO_XDEV;
 const DIRECTORY: i32 = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
 /// Directory entries that are read at a time.
-const ENTRIES_BYTES: usize = 8 << 10;
+const ENTRIES_BYTES: usize = 2 << 10;
 /// Names that one directory of ours holds at most: beyond this it is somebody else's work.
 const NAMES_MAX: usize = 1 << 16;
 
@@ -77,7 +77,8 @@ pub fn mode(dir: BorrowedFd<'_>) -> Result<u32, String> {
 pub fn names(dir: BorrowedFd<'_>) -> sys::Result<Vec<CString>> {
     // A copy of the descriptor would share its place.
     let dir = open(dir, c".")?;
-    let (mut names, mut buffer) = (Vec::new(), vec![0; ENTRIES_BYTES]);
+    // Most are empty, or have a few names: on the stack it costs nothing.
+    let (mut names, mut buffer) = (Vec::new(), [0; ENTRIES_BYTES]);
     while names.len() < NAMES_MAX {
         let length = sysfs::getdents(dir.as_fd(), &mut buffer)?;
         if length == 0 {
@@ -102,8 +103,10 @@ pub fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
 /// The content of the regular file `name` below `dir`. What is none, or is longer than `max` bytes, is
 /// [`io::ErrorKind::InvalidData`]: it is not opened, since that would wait for the other end of a FIFO.
 pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_file(dir, name)?.take(max + 1).read_to_end(&mut bytes)?;
+    let file = open_file(dir, name)?;
+    // As much as it says that it has: to grow takes more calls than to read.
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1);
+    file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::ErrorKind::InvalidData.into());
     }
