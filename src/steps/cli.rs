@@ -47,7 +47,7 @@ pub fn main() -> i32 {
         None => ("help", [].as_slice()),
     };
     let outcome = match command {
-        "run" => run(rest, &report),
+        "run" => seal(rest).and_then(|()| run(rest, &report)),
         "pull" => pull(rest, &report),
         "mount" => mount(rest, &report),
         "sweep" => sweep(rest, &report),
@@ -165,13 +165,19 @@ fn access() -> Outcome<Access> {
     Ok(Access { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
+/// Before anything is opened: an unprivileged container is started by a copy of this program. Nothing else of ours may
+/// be under way in this process, whose place the copy takes.
+fn seal(words: &[String]) -> Outcome<()> {
+    match parse(words)?.container.rights.privileged {
+        true => Ok(()),
+        false => own_program::seal(),
+    }
+}
+
 /// `ocinit run` with these words behind it; the answer is the exit code.
 pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let line = parse(words)?;
     let container = &line.container;
-    if !container.rights.privileged {
-        own_program::seal()?;
-    }
     let quiet = Report { quiet: true, ..*report };
     let access = access()?;
     let store = line.open_store(report)?;
