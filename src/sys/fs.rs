@@ -305,6 +305,7 @@ pub fn pread(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize> 
 
 /// linux/memfd.h: it can be executed, said aloud since Linux 6.3.
 const MFD_EXEC: libc::c_uint = 0x10;
+const SEAL_TRIES_MAX: u32 = 100;
 const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
 /// A file in memory with these bytes, which nobody can change any more (memfd_create(2)).
@@ -319,9 +320,16 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     while at < bytes.len() {
         at += pwrite(file.as_fd(), &bytes[at..], at as u64)?;
     }
-    // SAFETY: takes numbers only.
-    cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
-    Ok(file)
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        // SAFETY: takes numbers only.
+        match cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }) {
+            // The kernel itself holds one of the pages for a moment, and has waited a little.
+            Err(Error { errno: libc::EBUSY, .. }) if tries < SEAL_TRIES_MAX => {}
+            result => return result.map(|_| file),
+        }
+    }
 }
 
 /// Whether it is a file of [`sealed`].
