@@ -6,7 +6,7 @@
 //! leads a mount out of it (CVE-2026-41579).
 
 use super::namespaces::Choice;
-use super::ops::{apply, FdPath, Op};
+use super::ops::{Builder, FdPath, Op};
 use super::own_program::{self, FileId};
 use super::place::{expect_kind, is_null, open, open_plain, DEVPTS};
 use super::rights::{self, Rights};
@@ -111,9 +111,10 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
     part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
     process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
     let root = open_root().map_err(Trouble::at(Stage::Root))?;
+    let mut tree = Builder::new(root.as_fd());
     for (index, op) in plan.ops.iter().enumerate() {
         let skippable = matches!(op, Op::Mount { optional: true, .. });
-        if let Err(error) = apply(root.as_fd(), op) {
+        if let Err(error) = tree.apply(op) {
             let trouble = Trouble { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
             if !skippable {
                 return Err(trouble);

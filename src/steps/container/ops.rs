@@ -96,71 +96,97 @@ impl Op {
     }
 }
 
-/// Makes one change, below `root`.
-pub fn apply(root: BorrowedFd<'_>, op: &Op) -> Result<()> {
-    match op {
-        Op::Folder(path) => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::mkdirat(parent.as_fd(), name, 0o755))
+/// Makes the changes below `root`, in their order.
+pub struct Builder<'a> {
+    root: BorrowedFd<'a>,
+    /// The directory that the last node was made in, and its path: a privileged container has a hundred in `/dev`.
+    last: Option<(&'a [u8], OwnedFd)>,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(root: BorrowedFd<'a>) -> Builder<'a> {
+        Builder { root, last: None }
+    }
+
+    /// Makes one change.
+    pub fn apply(&mut self, op: &'a Op) -> Result<()> {
+        let root = self.root;
+        if !matches!(op, Op::Folder(_) | Op::File(_) | Op::Node { .. } | Op::Symlink { .. }) {
+            // After a mount the same path leads elsewhere.
+            self.last = None;
         }
-        Op::OwnFolder { path, owner } => own_directory(root, path, *owner),
-        Op::File(path) => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::mknodat(parent.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)))
-        }
-        Op::Node { path, mode, device, owner } => {
-            let (parent, name) = parent(root, path)?;
-            let made = fs::mknodat(parent.as_fd(), name, *mode, *device);
-            // It is root's already.
-            let give =
-                |()| if *owner == (0, 0) { Ok(()) } else { fs::fchownat(parent.as_fd(), name, owner.0, owner.1) };
-            exists_already(made.and_then(give))
-        }
-        Op::Symlink { path, target } => {
-            let (parent, name) = parent(root, path)?;
-            exists_already(fs::symlinkat(target, parent.as_fd(), name))
-        }
-        Op::Mount { kind, path, flags, data, .. } => {
-            let target = plain_directory(root, path)?;
-            mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
-        }
-        Op::Tmpfs { name, path, flags, data } => {
-            let target = target(root, path, true)?;
-            mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
-        }
-        Op::Attach { mount, path, flags } => {
-            mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
-            remount(root, path, *flags)
-        }
-        Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
-            let target = target(root, path, *is_folder)?;
-            mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
-            // Opened again: now it is the mount, not what it covers.
-            let target = open(root, path, fs::O_PATH)?;
-            mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
-            match flags {
-                Some(flags) => mount::remount(FdPath::new(&target).as_cstr(), *flags as _),
-                None => Ok(()),
+        match op {
+            Op::Folder(path) => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::mkdirat(parent, name, 0o755))
             }
-        }
-        Op::Write { path, value, optional } => {
-            let write = |file: OwnedFd| {
-                place::expect_kind(&file, place::PROC)?;
-                io::write(file.as_fd(), value.to_bytes()).map(drop)
-            };
-            match place::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
-                Err(_) if *optional => Ok(()),
+            Op::File(path) => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::mknodat(parent, name, fs::S_IFREG | 0o644, (0, 0)))
+            }
+            Op::Node { path, mode, device, owner } => {
+                let (parent, name) = self.parent(path)?;
+                let made = fs::mknodat(parent, name, *mode, *device);
+                // It is root's already.
+                let give = |()| if *owner == (0, 0) { Ok(()) } else { fs::fchownat(parent, name, owner.0, owner.1) };
+                exists_already(made.and_then(give))
+            }
+            Op::Symlink { path, target } => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::symlinkat(target, parent, name))
+            }
+            Op::OwnFolder { path, owner } => own_directory(root, path, *owner),
+            Op::Mount { kind, path, flags, data, .. } => {
+                let target = plain_directory(root, path)?;
+                mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
+            }
+            Op::Tmpfs { name, path, flags, data } => {
+                let target = target(root, path, true)?;
+                mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
+            }
+            Op::Attach { mount, path, flags } => {
+                mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
+                remount(root, path, *flags)
+            }
+            Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
+                let target = target(root, path, *is_folder)?;
+                mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
+                // Opened again: now it is the mount, not what it covers.
+                let target = open(root, path, fs::O_PATH)?;
+                mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
+                flags.map_or(Ok(()), |flags| mount::remount(FdPath::new(&target).as_cstr(), flags as _))
+            }
+            Op::Write { path, value, optional } => {
+                let write = |file: OwnedFd| {
+                    place::expect_kind(&file, place::PROC)?;
+                    io::write(file.as_fd(), value.to_bytes()).map(drop)
+                };
+                match place::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
+                    Err(_) if *optional => Ok(()),
+                    result => result,
+                }
+            }
+            Op::Remount { path, flags } => remount(root, path, *flags),
+            Op::Mask(path) => rights::mask(root, path),
+            Op::Protect(path) => rights::protect(root, path),
+            Op::Seal { path, flags } => match remount(root, path, *flags) {
+                // Left out.
+                Err(error) if error.errno == EINVAL => Ok(()),
                 result => result,
-            }
+            },
         }
-        Op::Remount { path, flags } => remount(root, path, *flags),
-        Op::Mask(path) => rights::mask(root, path),
-        Op::Protect(path) => rights::protect(root, path),
-        Op::Seal { path, flags } => match remount(root, path, *flags) {
-            // Left out.
-            Err(error) if error.errno == EINVAL => Ok(()),
-            result => result,
-        },
+    }
+
+    /// The directory that `path` lies in, opened anew only where it is not that of the change before, and its last
+    /// name.
+    fn parent(&mut self, path: &'a CStr) -> Result<(BorrowedFd<'_>, &'a CStr)> {
+        let (directory, name) = split(path);
+        let opened = match self.last.take() {
+            Some((last, opened)) if last == directory => opened,
+            _ => open_directory(self.root, directory)?,
+        };
+        let last = self.last.insert((directory, opened));
+        Ok((last.1.as_fd(), name))
     }
 }
 
@@ -212,20 +238,28 @@ fn exists_already(result: Result<()>) -> Result<()> {
     }
 }
 
-/// The folder that `path` (`a/b/c`, no slash at either end) lies in, and its
-/// last name.
+/// The directory that `path` (`a/b/c`, no slash at either end) lies in, and its last name.
 fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr)> {
+    let (directory, name) = split(path);
+    Ok((open_directory(root, directory)?, name))
+}
+
+/// The path of the directory, empty for the root, and the last name.
+fn split(path: &CStr) -> (&[u8], &CStr) {
     let bytes = path.to_bytes_with_nul();
-    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else {
-        return Ok((open(root, c".", fs::O_PATH | fs::O_DIRECTORY)?, path));
-    };
+    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else { return (b"", path) };
     let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or(c"");
-    // The parent's path, ended by hand in a buffer of our own.
+    (bytes.get(..slash).unwrap_or_default(), name)
+}
+
+fn open_directory(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    // Ended by hand in a buffer of our own.
     let mut buffer = [0; PATH_MAX];
-    let Some(place) = buffer.get_mut(..slash) else { return Err(Error::new("open", ENAMETOOLONG)) };
-    place.copy_from_slice(bytes.get(..slash).unwrap_or_default());
-    let parent = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
-    Ok((open(root, parent, fs::O_PATH | fs::O_DIRECTORY)?, name))
+    let place = buffer.get_mut(..path.len()).filter(|place| place.len() < PATH_MAX);
+    place.ok_or(Error::new("open", ENAMETOOLONG))?.copy_from_slice(path);
+    let path = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
+    let path = if path.is_empty() { c"." } else { path };
+    open(root, path, fs::O_PATH | fs::O_DIRECTORY)
 }
 
 /// Linux, `PATH_MAX`.
