@@ -12,9 +12,17 @@
 #[path = "../tests/parts/skip.rs"]
 mod skip;
 
+pub mod boot;
+pub mod container;
+pub mod disk;
+pub mod files;
 #[cfg(feature = "host")]
 pub mod host;
-pub mod proto;
+pub mod image;
+pub mod kernel;
+pub mod layer;
+pub mod net;
+pub mod pure;
 pub mod report;
-pub mod steps;
+pub mod store;
 pub mod sys;

@@ -1,15 +1,18 @@
 //! PID 1 of an initramfs, or a command line on a host.
 
-use ocinit::proto::options::Config;
+use ocinit::boot::pipeline::{self, Machine};
+use ocinit::boot::pure::options::Config;
+use ocinit::boot::shutdown::{self, Ending};
+use ocinit::boot::{cli, early_mounts, options, pid1};
+use ocinit::container::{init, own_program};
+use ocinit::disk::cache_device;
+use ocinit::image::pull::Access;
+use ocinit::kernel::coldplug;
+use ocinit::net::dns::Resolver;
+use ocinit::net::links::{self, Network};
+use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report};
-use ocinit::steps::container::{init, own_program};
-use ocinit::steps::end::Ending;
-use ocinit::steps::network::{self, Network};
-use ocinit::steps::pipeline::{self, Machine};
-use ocinit::steps::pull::Access;
-use ocinit::steps::resolver::Resolver;
-use ocinit::steps::store::Store;
-use ocinit::steps::{cache, cli, clock, drivers, early, end, options, reaper};
+use ocinit::store::layers::Store;
 use ocinit::sys::last_words::{self, Allocator};
 
 #[global_allocator]
@@ -30,7 +33,7 @@ fn main() -> ! {
         std::process::exit(init::main());
     }
     if std::process::id() == 1 {
-        reaper::run(machine);
+        pid1::run(machine);
     }
     std::process::exit(cli::main());
 }
@@ -43,13 +46,13 @@ fn machine() -> i32 {
         report.fail(&failure);
         Ending::Failed
     });
-    end::finish(&config, &ending, &report);
-    reaper::HANG
+    shutdown::finish(&config, &ending, &report);
+    pid1::HANG
 }
 
 /// The boot: one list of steps. The order is the dialect's.
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
-    early::mounts(report)?;
+    early_mounts::mounts(report)?;
     options::read(config, report)?;
     report.section("boot", true);
     let ready = prepare(config, report);
@@ -57,24 +60,24 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     let (network, access, store) = ready?;
 
     let status =
-        pipeline::run(&Machine { config, store: &store, access, resolv_conf: network::resolv_conf(&network), report });
+        pipeline::run(&Machine { config, store: &store, access, resolv_conf: links::resolv_conf(&network), report });
     report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
 }
 
 /// Everything that containers need of the machine.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Access, Store)> {
-    drivers::load(&config.insmods, report);
-    clock::floor(report);
-    let network = network::up_within(options::network_limits(config), report)
+    coldplug::load(&config.insmods, report);
+    ntp::floor(report);
+    let network = links::up_within(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
-        clock::set(peer, &resolver, report);
+        ntp::set(peer, &resolver, report);
     }
     let access = Access::at_boot(config, resolver)?;
-    let on_disk = cache::open(config, &access.resolver, report);
+    let on_disk = cache_device::open(config, &access.resolver, report);
     let store = Store::at_boot(on_disk, report)?;
-    early::set_hostname(&config.hostname, report);
+    early_mounts::set_hostname(&config.hostname, report);
     Ok((network, access, store))
 }

@@ -1,6 +1,6 @@
 //! What the console says: step lines, warnings, failures, sections.
 
-use crate::proto::scrub::clean;
+use crate::pure::scrub::clean;
 use crate::sys::io::{self, Poll};
 use crate::sys::{machine, tty, EAGAIN, EINTR, STDERR};
 use std::fmt::Display;

@@ -2,8 +2,8 @@
 //! promises. A page that has become wrong is a failing test.
 #![cfg(feature = "host")]
 
+use ocinit::boot::pure::options;
 use ocinit::host::docs;
-use ocinit::proto::options;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,9 +1,9 @@
 //! The HTTP client against servers that are scripted byte by byte, and its TLS
 //! against openssl's.
 
-use ocinit::proto::proxy::Proxies;
-use ocinit::steps::http::{Client, Error, Kind, Method, Request, Response, Tls};
-use ocinit::steps::resolver::Resolver;
+use ocinit::net::dns::Resolver;
+use ocinit::net::http::{Client, Error, Kind, Method, Request, Response, Tls};
+use ocinit::net::pure::proxy::Proxies;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

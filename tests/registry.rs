@@ -21,14 +21,14 @@ mod secrets;
 #[path = "registry/surroundings.rs"]
 mod surroundings;
 
+use ocinit::container::pure::spec::parse;
 use ocinit::host::image::{self, Entry};
-use ocinit::proto::flags;
-use ocinit::proto::mirror::Mirrors;
-use ocinit::proto::proxy::Proxies;
+use ocinit::image::pull::{self, Access};
+use ocinit::image::pure::mirror::Mirrors;
+use ocinit::net::dns::Resolver;
+use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
-use ocinit::steps::pull::{self, Access};
-use ocinit::steps::resolver::Resolver;
-use ocinit::steps::store::Store;
+use ocinit::store::layers::Store;
 use parts::client::{Client, Pulled};
 use parts::fake::{Blobs, Fake, Fault};
 use parts::relay::{self, Relay};
@@ -128,7 +128,7 @@ impl Lab {
         let report = Report { quiet: true, ..Report::on_host() };
         let store = Store::open(&self.folder.path().join(store), false, &report).unwrap();
         let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
-        let line = flags::parse(&words).unwrap();
+        let line = parse::parse(&words).unwrap();
         let resolver = Arc::new(Resolver::from_host());
         let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
         pull::image(&line, &store, &access, &report)

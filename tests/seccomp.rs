@@ -8,7 +8,7 @@ mod skip;
 #[path = "../fuzz/common/seccomp.rs"]
 mod oracle;
 
-use ocinit::proto::seccomp::{compile, default_filter, Abi, Error, Instruction, Machine};
+use ocinit::container::pure::seccomp::{compile, default_filter, Abi, Error, Instruction, Machine};
 use oracle::{run, samples, Call, Oracle, ABIS};
 use serde_json::{json, Value};
 use std::io::Write;
@@ -233,7 +233,7 @@ fn libseccomp_makes_the_same_of_conditions() {
 fn the_kernels_own_numbers() {
     let check = |names: &[(&str, libc::c_long)]| {
         for (name, number) in names {
-            assert_eq!(ocinit::proto::seccomp::NATIVE.number(name), Some(*number as u32), "{name}");
+            assert_eq!(ocinit::container::pure::seccomp::NATIVE.number(name), Some(*number as u32), "{name}");
         }
     };
     check(&[

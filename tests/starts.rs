@@ -7,9 +7,9 @@ mod skip;
 
 mod parts;
 
+use ocinit::boot::cli;
 use ocinit::host::image::{tar, Entry};
 use ocinit::report::Report;
-use ocinit::steps::cli;
 use parts::images;
 use std::fs::File;
 use std::os::fd::AsRawFd;

@@ -1,7 +1,7 @@
 //! What a filter of system calls must say: the profile's rules read one by one
 //! at each call, and the kernel's machine that runs the program made of them.
 
-use ocinit::proto::seccomp::{Abi, Instruction, Machine};
+use ocinit::container::pure::seccomp::{Abi, Instruction, Machine};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -191,7 +191,7 @@ fn applies(rule: &Value, machine: &Machine) -> bool {
     };
     let has_arch = |word: &String| Some(word.as_str()) == go;
     let has_cap = |word: &String| {
-        let bits = ocinit::proto::capability::parse(word).unwrap_or(1 << 63);
+        let bits = ocinit::container::pure::capability::parse(word).unwrap_or(1 << 63);
         machine.capabilities & bits == bits
     };
     let is_recent = |side: &str| {

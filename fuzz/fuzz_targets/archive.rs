@@ -7,11 +7,11 @@
 mod checksums;
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::archive::{pick, Error, Index, Scan, MEMBERS_MAX, NAMES_BYTES_MAX};
-use ocinit::proto::digest::Digest;
-use ocinit::proto::docker_archive::{images, manifest, LAYER};
-use ocinit::proto::oci::{document, Descriptor, Document, LAYERS_MAX};
-use ocinit::proto::tar::{Event, Kind, Parser};
+use ocinit::image::pure::archive::{pick, Error, Index, Scan, MEMBERS_MAX, NAMES_BYTES_MAX};
+use ocinit::image::pure::docker_archive::{images, manifest, LAYER};
+use ocinit::image::pure::oci::{document, Descriptor, Document, LAYERS_MAX};
+use ocinit::layer::pure::tar::{Event, Kind, Parser};
+use ocinit::pure::digest::Digest;
 
 fuzz_target!(|input: &[u8]| {
     docker(input);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::cmdline::parse;
+use ocinit::boot::pure::cmdline::parse;
 
 fuzz_target!(|line: &[u8]| {
     let Ok(words) = parse(line) else { return };

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::oci::{choose, document, image_config, Descriptor, Document, Error, LAYERS_MAX};
+use ocinit::image::pure::oci::{choose, document, image_config, Descriptor, Document, Error, LAYERS_MAX};
 
 fuzz_target!(|input: &[u8]| {
     let (found, config) = (document(input), image_config(input));

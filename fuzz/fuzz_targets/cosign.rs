@@ -4,10 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::base64;
-use ocinit::proto::cosign::{keys, keys_of_option, signatures, signed_digest, Algorithm, Key, SIGNATURES_MAX};
-use ocinit::proto::digest::Digest;
-use ocinit::steps::verify::check;
+use ocinit::image::pure::cosign::{keys, keys_of_option, signatures, signed_digest, Algorithm, Key, SIGNATURES_MAX};
+use ocinit::image::verify::check;
+use ocinit::pure::base64;
+use ocinit::pure::digest::Digest;
 
 /// Of RFC 8032, section 7.1: a fuzzer that finds the other half has read it.
 const KEY: &str = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";

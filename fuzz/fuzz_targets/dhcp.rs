@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::dhcp::message::{parse, Lease, Reply};
+use ocinit::net::pure::dhcp::message::{parse, Lease, Reply};
 
 const XID: u32 = 0x3903_f326;
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];

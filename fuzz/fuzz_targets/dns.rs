@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::dns::{parse, query, Answer, Error, Family};
+use ocinit::net::pure::dns::{parse, query, Answer, Error, Family};
 
 const NAME: &str = "registry.example";
 

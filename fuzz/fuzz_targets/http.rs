@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::http::{Body, Error, Head, HeadReader, Method};
+use ocinit::net::pure::http::{Body, Error, Head, HeadReader, Method};
 
 /// The head, the body's bytes, how much of the input was the answer's, and whether it is complete.
 type Answer = (Option<Head>, Vec<u8>, usize, bool);

@@ -4,6 +4,9 @@
 #![no_main]
 #![allow(dead_code, reason = "the tests' own modules, of which this takes a part")]
 
+#[macro_use]
+#[path = "../../tests/parts/skip.rs"]
+mod skip;
 #[path = "../../tests/layers/builder.rs"]
 mod builder;
 #[path = "../../tests/parts/canaries.rs"]

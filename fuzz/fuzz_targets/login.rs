@@ -4,9 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::auth::{challenges, Challenge};
-use ocinit::proto::authfile::{lookup, scrub, Error};
-use ocinit::proto::base64;
+use ocinit::image::pure::auth::{challenges, Challenge};
+use ocinit::image::pure::authfile::{lookup, Error};
+use ocinit::pure::base64;
+use ocinit::pure::scrub::scrub;
 
 const HOST: &str = "r.example:5000";
 const PATH: &str = "team/app";

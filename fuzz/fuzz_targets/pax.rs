@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::tar::{Entry, Event, Parser};
+use ocinit::layer::pure::tar::{Entry, Event, Parser};
 
 fuzz_target!(|input: &[u8]| {
     let entry = member(input);

@@ -6,7 +6,7 @@
 mod oracle;
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::seccomp::{compile, Abi, Machine};
+use ocinit::container::pure::seccomp::{compile, Abi, Machine};
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, json)) = input.split_first() else { return };

@@ -6,7 +6,7 @@
 mod checksums;
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::tar::{Entry, Error, Event, Parser};
+use ocinit::layer::pure::tar::{Entry, Error, Event, Parser};
 
 /// What was seen, independent of pieces: a file's data joined.
 #[derive(Debug, PartialEq)]

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::proto::whiteout::{normal, place, Meaning, Place, MAX_NAME_BYTES, MAX_PATH_BYTES};
+use ocinit::layer::pure::whiteout::{normal, place, Meaning, Place, MAX_NAME_BYTES, MAX_PATH_BYTES};
 
 fuzz_target!(|input: &[u8]| {
     let Some((directory, path)) = input.split_first() else { return };

@@ -1,7 +1,8 @@
 //! The pages that say what the tables of the code say: written by it, so that
 //! they cannot say anything else.
 
-use crate::proto::{flags, options};
+use crate::boot::pure::options;
+use crate::container::pure::spec::parse;
 use std::fmt::Write;
 
 /// The pages with a generated part, relative to the repository.
@@ -28,7 +29,7 @@ fn table(name: &str) -> Result<String, String> {
     match name {
         "options" => Ok(options_table(true)),
         "options-not-yet" => Ok(options_table(false)),
-        "flags" => Ok(flags_table(flags::Effect::Done)),
+        "flags" => Ok(flags_table(parse::Effect::Done)),
         "flags-ignored" => Ok(ignored_flags()),
         _ => Err(format!("{name}: no such table")),
     }
@@ -43,24 +44,24 @@ fn options_table(done: bool) -> String {
     out
 }
 
-fn flags_table(effect: flags::Effect) -> String {
+fn flags_table(effect: parse::Effect) -> String {
     let mut out = "| flag | value | meaning |\n|---|---|---|\n".to_string();
-    for row in flags::TABLE.iter().filter(|row| row.effect == effect) {
-        let many = if row.takes == flags::Takes::Many { " (repeatable)" } else { "" };
+    for row in parse::TABLE.iter().filter(|row| row.effect == effect) {
+        let many = if row.takes == parse::Takes::Many { " (repeatable)" } else { "" };
         let _ = writeln!(out, "| {}{many} | {} | {} |", spelling(row), cell(row.value), cell(row.meaning));
     }
     out
 }
 
 fn ignored_flags() -> String {
-    let rows = flags::TABLE.iter().filter(|row| row.effect == flags::Effect::Ignored);
+    let rows = parse::TABLE.iter().filter(|row| row.effect == parse::Effect::Ignored);
     let names: Vec<String> = rows
         .map(|row| if row.meaning.is_empty() { spelling(row) } else { format!("{} ({})", spelling(row), row.meaning) })
         .collect();
     names.join(" · ") + "\n"
 }
 
-fn spelling(row: &flags::Row) -> String {
+fn spelling(row: &parse::Row) -> String {
     match row.short {
         0 => format!("`--{}`", row.long),
         short => format!("`-{}`, `--{}`", char::from(short), row.long),
@@ -84,10 +85,10 @@ mod tests {
             assert!(table.contains(&format!("| `{}`", row.name)), "{}", row.name);
             assert!(!row.meaning.is_empty(), "{}", row.name);
         }
-        for row in flags::TABLE {
-            let table = if row.effect == flags::Effect::Ignored { ignored_flags() } else { flags_table(row.effect) };
+        for row in parse::TABLE {
+            let table = if row.effect == parse::Effect::Ignored { ignored_flags() } else { flags_table(row.effect) };
             assert!(table.contains(&format!("`--{}`", row.long)), "{}", row.long);
-            assert!(row.effect == flags::Effect::Ignored || !row.meaning.is_empty(), "{}", row.long);
+            assert!(row.effect == parse::Effect::Ignored || !row.meaning.is_empty(), "{}", row.long);
         }
     }
 

@@ -2,7 +2,7 @@
 //! input gives the same digests.
 
 use super::compress::gzip;
-use crate::proto::superblock;
+use crate::disk::pure::superblock;
 use ring::digest::{digest, SHA256};
 use serde_json::{json, Value};
 use std::io;

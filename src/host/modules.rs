@@ -10,7 +10,7 @@ pub use profile::Profile;
 
 use super::compress::expand;
 use super::cpio::Archive;
-use crate::proto::modules::{name, same_name, soft};
+use crate::kernel::pure::modules_dep::{name, same_name, soft};
 use profile::in_profile;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -213,7 +213,9 @@ impl Folder {
         }
         let mut found = Vec::new();
         if !self.is_builtin(wanted) && !self.has_builtin_alias(wanted) {
-            crate::proto::modules::for_devices(self.aliases(), &[wanted.to_string()], &mut |name| found.push(name));
+            crate::kernel::pure::modules_dep::for_devices(self.aliases(), &[wanted.to_string()], &mut |name| {
+                found.push(name)
+            });
         }
         for path in found.into_iter().filter_map(|name| self.find(name)) {
             self.take(path, set)?;

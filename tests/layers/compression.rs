@@ -2,7 +2,7 @@
 
 use crate::builder::{Member, Tar};
 use crate::world::{apply, ready, World};
-use ocinit::steps::inflate::Inflate;
+use ocinit::layer::inflate::Inflate;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,7 @@
 //! Cases 26 and 27: what other compressors make is read as it was, in pieces of
 //! any size; what is damaged never passes for something else.
 
-use ocinit::steps::inflate::Inflate;
+use ocinit::layer::inflate::Inflate;
 use std::io::{self, Read, Write};
 use zstd::stream::raw::CParameter;
 

@@ -1,7 +1,7 @@
 //! A place to unpack in, with canaries around it, and trees as lines to compare.
 
 use crate::canaries;
-use ocinit::steps::unpack::{self, Beside, Lower};
+use ocinit::layer::unpack::{self, Beside, Lower};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufReader, Read};

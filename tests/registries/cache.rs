@@ -4,13 +4,13 @@ use crate::parts::relay::{Fault, Relay};
 use crate::parts::servers::{self, Daemon};
 use crate::parts::{table, PATIENCE};
 use crate::{demo, login, House, LARGE, LAYERS};
-use ocinit::proto::flags;
-use ocinit::proto::mirror::Mirrors;
-use ocinit::proto::proxy::Proxies;
+use ocinit::container::pure::spec::parse;
+use ocinit::image::pull::{self, Access};
+use ocinit::image::pure::mirror::Mirrors;
+use ocinit::net::dns::Resolver;
+use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
-use ocinit::steps::pull::{self, Access};
-use ocinit::steps::resolver::Resolver;
-use ocinit::steps::store::Store;
+use ocinit::store::layers::Store;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -105,7 +105,7 @@ fn pull(house: &House, words: &[&str], mirrors: &[String]) -> Result<pull::Image
         known.add(mirror).unwrap_or_else(|error| panic!("{mirror}: {}", error.text()));
     }
     let words: Vec<String> = ["--retry=1"].iter().chain(words).map(|word| word.to_string()).collect();
-    let line = flags::parse(&words).unwrap();
+    let line = parse::parse(&words).unwrap();
     let report = Report { quiet: true, ..Report::on_host() };
     let store = Store::open(&house.client.store(), false, &report).unwrap();
     let resolver = Arc::new(Resolver::from_host());

@@ -2,16 +2,16 @@
 
 use crate::parts::{images, servers};
 use crate::{demo, House};
+use ocinit::container::pure::spec::parse;
 use ocinit::host::image::sha256;
-use ocinit::proto::cosign::{self, Key};
-use ocinit::proto::flags;
-use ocinit::proto::mirror::Mirrors;
-use ocinit::proto::proxy::Proxies;
+use ocinit::image::pull::{self, Access};
+use ocinit::image::pure::cosign::{self, Key};
+use ocinit::image::pure::mirror::Mirrors;
+use ocinit::layer::packed::Layer;
+use ocinit::net::dns::Resolver;
+use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
-use ocinit::steps::layer::Layer;
-use ocinit::steps::pull::{self, Access};
-use ocinit::steps::resolver::Resolver;
-use ocinit::steps::store::Store;
+use ocinit::store::layers::Store;
 use serde_json::{json, Value};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -84,7 +84,7 @@ fn pull(house: &House, words: &[&str], keys: Vec<Key>) -> Result<pull::Image, Fa
     let store = Store::open(&house.client.store(), false, &report).unwrap();
     let resolver = Resolver::from_host().into();
     let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
-    pull::image(&flags::parse(&words).unwrap(), &store, &access, &report)
+    pull::image(&parse::parse(&words).unwrap(), &store, &access, &report)
 }
 
 fn refused(house: &House, words: &[&str], keys: Vec<Key>, why: &str) {
@@ -136,7 +136,7 @@ fn boot(house: &House, words: &[&str], keys: Vec<Key>) -> Result<(Store, pull::I
     let store = Store::open(&house.client.store(), true, &report).unwrap();
     let resolver = Resolver::from_host().into();
     let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
-    let line = flags::parse(&words).unwrap();
+    let line = parse::parse(&words).unwrap();
     let mut image = pull::image(&line, &store, &access, &report)?;
     pull::add_layers(&mut image, &line, &store, &access, &report)?;
     Ok((store, image))

@@ -3,7 +3,7 @@
 use crate::parts::fake::{body, challenge, good, header, redirect, status, Blobs};
 use crate::Lab;
 use ocinit::host::image::{self, sha256, Entry};
-use ocinit::steps::layer::Layer;
+use ocinit::layer::packed::Layer;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -115,7 +115,7 @@ fn case_30_manifests_that_are_refused_in_words() {
 /// An index of one image, for this machine.
 fn index(of: &[u8]) -> Vec<u8> {
     let digest = format!("sha256:{}", sha256(of));
-    let (arch, _) = ocinit::proto::oci::platform(std::env::consts::ARCH);
+    let (arch, _) = ocinit::image::pure::oci::platform(std::env::consts::ARCH);
     let platform = json!({"os": "linux", "architecture": arch});
     let entry = json!({
         "mediaType": "application/vnd.oci.image.index.v1+json", "digest": digest, "size": of.len(), "platform": platform,

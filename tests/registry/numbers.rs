@@ -3,7 +3,7 @@
 use crate::parts::fake::{good, header, status};
 use crate::parts::relay::Fault as Wire;
 use crate::{large, Trial};
-use ocinit::proto::retry::{Failure, Next, Policy, Retry};
+use ocinit::image::pure::retry::{Failure, Next, Policy, Retry};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};

@@ -5,13 +5,13 @@
 use crate::parts::fake::{challenge, redirect, Fake};
 use crate::parts::PATIENCE;
 use crate::small;
-use ocinit::proto::flags;
-use ocinit::proto::mirror::Mirrors;
-use ocinit::proto::proxy::Proxies;
+use ocinit::container::pure::spec::parse;
+use ocinit::image::pull::{self, Access};
+use ocinit::image::pure::mirror::Mirrors;
+use ocinit::net::dns::Resolver;
+use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
-use ocinit::steps::pull::{self, Access};
-use ocinit::steps::resolver::Resolver;
-use ocinit::steps::store::Store;
+use ocinit::store::layers::Store;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ fn pull(name: &str) -> Result<pull::Image, Failure> {
     let words = ["--tls-verify=false", "--retry=0", "--retry-delay=1ms", &creds, name].map(String::from);
     let resolver = Arc::new(Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None));
     let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys: Vec::new() };
-    pull::image(&flags::parse(&words).unwrap(), &store, &access, &report)
+    pull::image(&parse::parse(&words).unwrap(), &store, &access, &report)
 }
 
 /// A registry that wants a login, by the challenge for it, and sends elsewhere for blobs where it says so.

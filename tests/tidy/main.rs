@@ -1,6 +1,7 @@
 //! The house rules as a failing test. A rule that never fired is worth nothing:
 //! each has a bad sample that it must find, beside a good one that it must pass.
 
+mod imports;
 mod repository;
 mod rules;
 mod tokens;
@@ -33,44 +34,79 @@ fn check(samples: &[Sample]) {
     }
 }
 
-#[test]
-fn layers_are_told_apart() {
-    let (proto, sys, steps) = ("src/proto/a.rs", "src/sys/a.rs", "src/steps/a.rs");
-    check(&[
-        (rules::layers, proto, "use crate::sys::Error;", "use crate::proto::tar;"),
-        (rules::layers, proto, "use crate::{proto::tar, report};", "use crate::{proto::tar, proto::gzip};"),
-        (rules::layers, proto, "use super::super::steps;", "use super::tar::steps;"),
-        (rules::layers, proto, "fn f() { g!(\"{}\", crate::steps::x()) }", "#[cfg(test)] mod t { use crate::sys; }"),
-        (rules::layers, "src/proto/mod.rs", "use super::sys;", "use self::tar;"),
-        (rules::layers, sys, "use crate::report::Failure;", "use super::{cvt, Result};"),
-        (rules::layers, steps, "use crate::host::cpio;", "use crate::{proto, sys, report};"),
-        (rules::layers, "src/report.rs", "use crate::steps;", "use crate::sys::machine;"),
-        (rules::no_host, "src/main.rs", "use ocinit::host::cpio;", "use ocinit::{proto, steps};"),
-    ]);
+/// What the rules of imports say of these files.
+fn of_files(files: &[(&str, &str)]) -> Vec<String> {
+    let sources: Vec<Source> = files.iter().map(|(path, text)| Source::parse(path, text).unwrap()).collect();
+    let imports = imports::imports(&sources);
+    [imports::against_the_order(&imports), imports::circles(&imports)].concat()
 }
 
 #[test]
-fn proto_is_pure() {
-    let path = "src/proto/a.rs";
+fn imports_against_the_order_are_found() {
+    let others = [
+        ("src/sys/fs.rs", ""),
+        ("src/pure/digest.rs", ""),
+        ("src/report.rs", ""),
+        ("src/net/dns.rs", ""),
+        ("src/net/pure/dns.rs", ""),
+        ("src/store/layers.rs", ""),
+        ("src/boot/cli.rs", ""),
+    ];
+    let findings = |path: &'static str, text: &'static str| {
+        let others = others.iter().filter(|(other, _)| *other != path).copied();
+        of_files(&others.chain([(path, text)]).collect::<Vec<_>>()).len()
+    };
+    for (path, bad, good) in [
+        ("src/net/dns.rs", "use crate::store::layers::Store;", "use crate::report::Report;"),
+        ("src/net/dns.rs", "use crate::{boot::cli, report};", "use crate::{pure::digest, sys::fs};"),
+        ("src/store/layers.rs", "fn f() { g!(crate::boot::cli::x()) }", "fn f() { g!(crate::net::dns::x()) }"),
+        ("src/store/layers.rs", "use super::super::boot::cli;", "#[cfg(test)] mod t { use crate::boot::cli; }"),
+        ("src/report.rs", "use crate::net::dns;", "use crate::sys::fs;"),
+        ("src/sys/fs.rs", "use crate::pure::digest;", "use super::fs;"),
+        ("src/pure/digest.rs", "use crate::sys::fs;", "use std::fmt;"),
+        ("src/net/pure/dns.rs", "use crate::net::dns::Resolver;", "use crate::pure::digest::Digest;"),
+        ("src/net/pure/dns.rs", "use crate::report;", "use std::fmt;"),
+    ] {
+        assert_eq!(findings(path, bad), 1, "{path}: {bad}");
+        assert_eq!(findings(path, good), 0, "{path}: {good}");
+    }
+}
+
+#[test]
+fn circles_are_found() {
+    let circle = |a, b, c| of_files(&[("src/net/a.rs", a), ("src/net/b.rs", b), ("src/net/b/c.rs", c)]).len();
+    assert_eq!(circle("use super::b::X;", "", ""), 0);
+    assert_eq!(circle("use super::b::X;", "use crate::net::a;", ""), 1);
+    assert_eq!(circle("use super::b::c::X;", "mod c; pub use c::X;", "use crate::net::a::{self, Y};"), 1);
+    assert_eq!(circle("", "mod c; fn f() { c::g() }", ""), 0);
+    assert_eq!(circle("", "mod c; fn f() { c::g() }", "use super::H;"), 1);
+    assert_eq!(circle("", "mod c; fn f() { c::g() }", "#[cfg(test)] mod t { use super::super::H; }"), 0);
+}
+
+#[test]
+fn the_host_tool_stays_outside() {
+    check(&[(rules::no_host, "src/main.rs", "use ocinit::host::cpio;", "use ocinit::{net, boot};")]);
+}
+
+#[test]
+fn pure_is_pure() {
+    let path = "src/net/pure/a.rs";
     check(&[
         (rules::purity, path, "use std::fs::File;", "use std::fmt;"),
-        (rules::purity, path, "use std::{fmt, env};", "use std::{fmt, mem};"),
+        (rules::purity, "src/pure/a.rs", "use std::{fmt, env};", "use std::{fmt, mem};"),
         (rules::purity, path, "use std::time::{Duration, Instant};", "use std::time::Duration;"),
         (rules::purity, path, "use std::net::UdpSocket;", "use std::net::Ipv4Addr;"),
         (rules::purity, path, "const E: i32 = libc::EIO;", "#[cfg(test)] mod t { use std::fs; }"),
     ]);
+    let driver = Source::parse("src/net/a.rs", "use std::fs::File;").unwrap();
+    assert_eq!(rules::purity(&driver), Vec::<String>::new());
 }
 
 #[test]
 fn unsafe_has_its_place_and_reason() {
     let good = "fn f() {\n    // SAFETY: takes nothing.\n    unsafe { g() }\n}";
     check(&[
-        (
-            rules::unsafe_place,
-            "src/steps/a.rs",
-            good,
-            "#![forbid(unsafe_code)]\n// unsafe\nconst A: &str = \"unsafe\";",
-        ),
+        (rules::unsafe_place, "src/net/a.rs", good, "#![forbid(unsafe_code)]\n// unsafe\nconst A: &str = \"unsafe\";"),
         (rules::unsafe_place, "src/main.rs", good, "fn f() {}"),
         (rules::safety_comments, "src/sys/a.rs", "fn f() {\n    // Calls g.\n    unsafe { g() }\n}", good),
     ]);
@@ -91,7 +127,7 @@ fn lengths_are_counted() {
 
 #[test]
 fn tests_and_docs_are_where_they_belong() {
-    let path = "src/steps/a.rs";
+    let path = "src/net/a.rs";
     check(&[
         (
             rules::tests_last,
@@ -107,7 +143,7 @@ fn tests_and_docs_are_where_they_belong() {
 
 #[test]
 fn the_init_cannot_panic_and_tests_cannot_sleep() {
-    let path = "src/steps/a.rs";
+    let path = "src/net/a.rs";
     check(&[
         (rules::no_panic, path, "fn f() { g().unwrap(); }", "fn f() { g().unwrap_or(1); }"),
         (

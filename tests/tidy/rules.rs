@@ -9,8 +9,7 @@ pub const FILE_LINES_MAX: usize = 420;
 pub type Rule = fn(&Source) -> Vec<String>;
 
 /// Every rule, in the order of the house's description.
-pub const RULES: [Rule; 14] = [
-    layers,
+pub const RULES: [Rule; 13] = [
     purity,
     unsafe_place,
     safety_comments,
@@ -30,34 +29,9 @@ fn finding(source: &Source, line: usize, text: &str) -> String {
     format!("{}:{line}: {text}", source.path)
 }
 
-/// proto imports proto, sys imports sys, report both, and steps all of them.
-pub fn layers(source: &Source) -> Vec<String> {
-    let allowed: &[&str] = match source.layer() {
-        "proto" => &["proto"],
-        "sys" => &["sys"],
-        "report" => &["proto", "report", "sys"],
-        "steps" => &["proto", "sys", "report", "steps"],
-        _ => return Vec::new(),
-    };
-    let known = ["proto", "sys", "steps", "report", "host"];
-    let depth = source.path.matches('/').count() - usize::from(source.path.ends_with("/mod.rs"));
-    let mut prefixes = vec![vec!["crate", ":", ":"], vec!["ocinit", ":", ":"]];
-    prefixes.push(["super", ":", ":"].repeat(depth));
-    let mut findings = Vec::new();
-    for prefix in prefixes.iter().filter(|prefix| !prefix.is_empty()) {
-        for name in find(&source.product, prefix).into_iter().flat_map(|at| names_at(&source.product, at)) {
-            if known.contains(&name.text.as_str()) && !allowed.contains(&name.text.as_str()) {
-                let text = format!("{} imports {}", source.layer(), name.text);
-                findings.push(finding(source, name.line, &text));
-            }
-        }
-    }
-    findings
-}
-
-/// proto never sees a file, socket, clock, process, environment or libc.
+/// What lies below a `pure/` never sees a file, socket, clock, process, environment or libc.
 pub fn purity(source: &Source) -> Vec<String> {
-    if source.layer() != "proto" {
+    if !source.is_pure() {
         return Vec::new();
     }
     let tokens = &source.product;
@@ -69,7 +43,7 @@ pub fn purity(source: &Source) -> Vec<String> {
     }
     let types = ["TcpStream", "TcpListener", "UdpSocket", "Instant", "SystemTime", "libc", "rustls"];
     seen.extend(tokens.iter().filter(|token| types.contains(&token.text.as_str())));
-    seen.into_iter().map(|name| finding(source, name.line, &format!("proto uses {}", name.text))).collect()
+    seen.into_iter().map(|name| finding(source, name.line, &format!("pure code uses {}", name.text))).collect()
 }
 
 /// `unsafe` stands in src/sys only; a test in tests/ may have to call the kernel itself.

@@ -12,7 +12,7 @@ pub struct Token {
 }
 
 pub struct Source {
-    /// From the root of the repository: `src/proto/tar.rs`.
+    /// From the root of the repository: `src/layer/pure/tar.rs`.
     pub path: String,
     pub text: String,
     pub items: Vec<syn::Item>,
@@ -36,10 +36,15 @@ impl Source {
         Ok(Source { path: path.into(), text: text.into(), items: file.items, has_inner_doc, product, tests })
     }
 
-    /// `proto` of src/proto/…, `main` of src/main.rs, `tests` of tests/….
+    /// `net` of src/net/…, `main` of src/main.rs, `tests` of tests/….
     pub fn layer(&self) -> &str {
         let path = self.path.strip_prefix("src/").unwrap_or(&self.path);
         path.split(['/', '.']).next().unwrap_or(path)
+    }
+
+    /// Whether it lies below a `pure/`.
+    pub fn is_pure(&self) -> bool {
+        self.path.starts_with("src/") && self.path.split('/').any(|part| part == "pure")
     }
 
     /// Whether it is part of the binary that runs as PID 1.

@@ -1,6 +1,6 @@
 //! Which modules machines of a kind have a use for.
 
-use crate::proto::modules::{name, same_name};
+use crate::kernel::pure::modules_dep::{name, same_name};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {

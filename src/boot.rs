@@ -1,0 +1,13 @@
+//! The boot: PID 1, its options, the pipeline of containers, and the end; and the command line on a host.
+
+#![forbid(unsafe_code)]
+pub mod cli;
+pub mod early_mounts;
+pub mod meminfo;
+pub mod options;
+pub mod pid1;
+pub mod pipeline;
+pub mod prefetch;
+pub mod pure;
+pub mod services;
+pub mod shutdown;

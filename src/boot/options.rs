@@ -1,0 +1,76 @@
+//! The options: read from the kernel's line and the initramfs's own file.
+
+use crate::boot::pure::cmdline::{self, Word};
+use crate::boot::pure::options::{policy, CacheDevice, Config};
+use crate::container::pure::spec::parse;
+use crate::files;
+use crate::net::links::{Limits, Network, LIMITS};
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::signal;
+use std::path::Path;
+
+/// For boards whose boot loader cannot hold a long line (`build --cmdline`).
+const OWN_FILE: &str = "/etc/ocinit/cmdline";
+/// Both are far shorter; a file that is not is none of ours.
+const LENGTH_MAX: u64 = 1 << 20;
+
+/// Reads the options into `config`. The policy of failure and the dress of the
+/// console are set first: they count even where the rest cannot be read.
+pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
+    let kernel = words("/proc/cmdline")?;
+    (config.on_fail, report.sections) = policy(&kernel);
+    signal::set_crash_note(config.on_fail as usize + 1);
+    let own = if Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
+    *config = Config::read(&[kernel, own]).map_err(|error| {
+        Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
+    })?;
+    report.sections = config.sections;
+    signal::set_crash_note(config.on_fail as usize + 1);
+    for warning in &config.warnings {
+        report.warn("options", warning);
+    }
+    if config.run.is_empty() && config.run_service.is_empty() && config.run_post.is_empty() {
+        report.warn("options", "no b2c.run: there is nothing to run");
+    }
+    Ok(())
+}
+
+fn words(path: &str) -> Outcome<Vec<Word>> {
+    let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
+    let line = files::read(Path::new(path), LENGTH_MAX).map_err(|why| fail(&why))?;
+    cmdline::parse(&line).map_err(|quote| {
+        fail(&["a double quote that nothing closes: ", &parse::shown_option(&quote.0)].concat())
+            .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
+    })
+}
+
+/// A machine whose images are all in its initramfs waits less for a cable or a
+/// card, and can do without a network.
+const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
+
+/// How long the network may take.
+pub fn network_limits(config: &Config) -> &'static Limits {
+    if all_local(config) {
+        &LOCAL_LIMITS
+    } else {
+        &LIMITS
+    }
+}
+
+/// A network that failed: a warning where nothing is to be pulled, or where a
+/// cache may hold what an earlier boot pulled.
+pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
+    if all_local(config) || config.cache_device != CacheDevice::None {
+        report.warn("network", &failure.what);
+        return Ok(Network::default());
+    }
+    Err(failure)
+}
+
+fn all_local(config: &Config) -> bool {
+    let is_local = |line: &String| {
+        let parsed = parse::parse_line(line, &|_| None);
+        parsed.is_ok_and(|container| container.image.is_local())
+    };
+    config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
+}

@@ -1,0 +1,561 @@
+//! The options of the dialect: one table, and the configuration they make.
+
+use crate::boot::pure::cmdline::Word;
+use crate::boot::pure::shutdown;
+use crate::container::pure::spec::parse;
+use crate::image::pure::cosign::{self, Key};
+use crate::image::pure::mirror::Mirrors;
+use crate::net::pure::proxy::Proxies;
+use crate::pure::suggest::nearest;
+use crate::store::pure::volume::{self, FileSystem, Volume};
+use std::collections::BTreeSet;
+
+/// How an option takes values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing: being there is its value.
+    Nothing,
+    /// One value; a later one overrides.
+    One,
+    /// A value each time; they accumulate in order.
+    Many,
+}
+
+/// One row of the table of options.
+pub struct Row {
+    pub name: &'static str,
+    pub takes: Takes,
+    /// Whether this build does it; if not, using it is a warning.
+    pub done: bool,
+    #[cfg(feature = "host")]
+    pub value: &'static str,
+    #[cfg(feature = "host")]
+    pub meaning: &'static str,
+}
+
+/// The texts are for the documentation; the init carries none of them.
+#[cfg_attr(not(feature = "host"), allow(unused_variables))]
+const fn row(name: &'static str, takes: Takes, done: bool, value: &'static str, meaning: &'static str) -> Row {
+    Row {
+        name,
+        takes,
+        done,
+        #[cfg(feature = "host")]
+        value,
+        #[cfg(feature = "host")]
+        meaning,
+    }
+}
+
+const YES: bool = true;
+const NOT_YET: bool = false;
+
+/// Every option, in the order of the documentation.
+#[rustfmt::skip]
+pub const TABLE: &[Row] = &[
+    row("b2c.run", Takes::Many, YES, "flags image command", "one container of the pipeline; run in order"),
+    row("b2c.container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run`"),
+    row("b2c.run_post", Takes::Many, YES, "as `b2c.run`", "run after the pipeline, whatever its outcome"),
+    row("b2c.post_container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
+    row("b2c.run_service", Takes::Many, YES, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
+    row("b2c.service", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
+    row("b2c.pipefail", Takes::Nothing, YES, "", "the first failing container ends the pipeline (post containers still run)"),
+    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
+    row("b2c.filesystem", Takes::Many, YES, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
+    row("b2c.volume", Takes::Many, YES, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
+    row("b2c.ntp_peer", Takes::One, YES, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
+    row("b2c.hostname", Takes::One, YES, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.insmods", Takes::One, YES, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
+    row("b2c.poweroff_delay", Takes::One, YES, "seconds", "wait between «safe to turn off» and the shutdown command"),
+    row("b2c.shutdown_cmd", Takes::One, YES, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
+    row("b2c.reboot_cmd", Takes::One, YES, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
+    row("b2c.proxy", Takes::Many, YES, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
+    row("b2c.registry_mirror", Takes::Many, YES, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
+    row("b2c.verify_key", Takes::Many, YES, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
+    row("b2c.onfail", Takes::One, YES, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
+    row("b2c.log", Takes::One, YES, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
+    row("b2c.swap", Takes::One, NOT_YET, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
+    row("b2c.minio", Takes::Many, NOT_YET, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
+    row("b2c.storage", Takes::One, NOT_YET, "`additionalimagestores=FSNAME`", "a read-only image store"),
+    row("b2c.nbd", Takes::Many, NOT_YET, "`/dev/nbdN,host=H,port=P`", "a network block device"),
+    row("b2c.iface", Takes::Many, NOT_YET, "`NAME[,…]`", "network setup by hand"),
+    row("b2c.extra_args_url", Takes::One, NOT_YET, "URL", "more options, fetched after the network is up"),
+    row("b2c.keymap", Takes::One, NOT_YET, "name", "console keymap"),
+];
+
+/// What follows a failure of our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFail {
+    PowerOff,
+    Reboot,
+    Hang,
+}
+
+/// Where images are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheDevice {
+    /// In memory.
+    None,
+    Label(String),
+    /// `/dev/…`
+    Path(String),
+    /// A `b2c.filesystem`.
+    FileSystem(String),
+}
+
+/// Where public keys are that may sign images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyKey {
+    File(String),
+    Keys(Vec<Key>),
+}
+
+/// What the options say, checked.
+pub struct Config {
+    /// Container lines, unexpanded: variables are known when each starts.
+    pub run: Vec<String>,
+    pub run_service: Vec<String>,
+    pub run_post: Vec<String>,
+    pub pipefail: bool,
+    pub filesystems: Vec<FileSystem>,
+    pub volumes: Vec<Volume>,
+    pub cache_device: CacheDevice,
+    /// `None`: the clock is left as it is. `auto` is already resolved.
+    pub ntp_peer: Option<String>,
+    /// As they were given: `http=…`, `https=…`, `no=…`.
+    pub proxy: Vec<String>,
+    pub mirrors: Mirrors,
+    /// Where there is one, every image from a registry must be signed.
+    pub verify_keys: Vec<VerifyKey>,
+    pub hostname: String,
+    pub insmods: Vec<String>,
+    pub poweroff_delay_s: u32,
+    pub shutdown_cmd: String,
+    pub reboot_cmd: String,
+    pub on_fail: OnFail,
+    pub sections: bool,
+    /// What was given and is not heeded.
+    pub warnings: Vec<String>,
+}
+
+/// An option that cannot be read: its name, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error(pub String);
+
+const NTP_AUTO: &str = "pool.ntp.org";
+const CACHE_LABEL: &str = "B2C_CACHE";
+/// A day.
+const DELAY_MAX_S: u32 = 86_400;
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            run: Vec::new(),
+            run_service: Vec::new(),
+            run_post: Vec::new(),
+            pipefail: false,
+            filesystems: Vec::new(),
+            volumes: Vec::new(),
+            cache_device: CacheDevice::None,
+            ntp_peer: None,
+            proxy: Vec::new(),
+            mirrors: Mirrors::default(),
+            verify_keys: Vec::new(),
+            hostname: "boot2container".into(),
+            insmods: Vec::new(),
+            poweroff_delay_s: 0,
+            shutdown_cmd: "poweroff -f".into(),
+            reboot_cmd: "reboot -f".into(),
+            on_fail: OnFail::PowerOff,
+            sections: true,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the sources in order of rank: the kernel's line, then the
+    /// initramfs's own file. A single value of an earlier source stands;
+    /// repeatable ones accumulate.
+    pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
+        let mut config = Config::default();
+        for words in sources.iter().rev() {
+            for word in words.iter().filter(|word| word.key.starts_with("b2c.")) {
+                config.apply_single(word)?;
+            }
+        }
+        for words in sources {
+            for word in words.iter().filter(|word| word.key.starts_with("b2c.")) {
+                config.apply_repeated(word)?;
+            }
+        }
+        Proxies::parse(&config.proxy).map_err(|error| wrong("b2c.proxy", error.text()))?;
+        config.check_names()?;
+        for (name, text) in [("b2c.shutdown_cmd", &config.shutdown_cmd), ("b2c.reboot_cmd", &config.reboot_cmd)] {
+            shutdown::parse(text, &|_| None).map_err(|error| wrong(name, &error.text()))?;
+        }
+        Ok(config)
+    }
+
+    fn apply_repeated(&mut self, word: &Word) -> Result<(), Error> {
+        let value = word.value.clone().unwrap_or_default();
+        let list = match word.key.as_str() {
+            "b2c.run" | "b2c.container" => &mut self.run,
+            "b2c.run_service" | "b2c.service" => &mut self.run_service,
+            "b2c.run_post" | "b2c.post_container" => &mut self.run_post,
+            "b2c.filesystem" => {
+                self.filesystems.push(volume::filesystem(&value).map_err(|error| wrong(&word.key, &error))?);
+                return Ok(());
+            }
+            "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
+            "b2c.proxy" => {
+                self.proxy.push(value);
+                return Ok(());
+            }
+            "b2c.registry_mirror" => {
+                return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
+            }
+            "b2c.verify_key" => {
+                self.verify_keys.push(verify_key(&value).map_err(|error| wrong(&word.key, &error.text()))?);
+                return Ok(());
+            }
+            _ => return Ok(()),
+        };
+        parse::check(&value).map_err(|error| wrong(&word.key, &error))?;
+        list.push(value);
+        Ok(())
+    }
+
+    fn add_volume(&mut self, value: &str) -> Result<(), String> {
+        let mut later = Vec::new();
+        let volume = volume::volume(value, &mut later)?;
+        for key in later {
+            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not there yet: ignored"].concat());
+        }
+        self.volumes.push(volume);
+        Ok(())
+    }
+
+    /// Names of file systems that are used and not given.
+    fn check_names(&mut self) -> Result<(), Error> {
+        let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
+        let unknown = |name: &str| !known.contains(name);
+        for volume in &self.volumes {
+            if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
+                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));
+            }
+        }
+        match &self.cache_device {
+            CacheDevice::FileSystem(name) if unknown(name) => {
+                let why = ": not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem; images are kept in memory";
+                self.warnings.push(["b2c.cache_device=", name, why].concat());
+                self.cache_device = CacheDevice::None;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn apply_single(&mut self, word: &Word) -> Result<(), Error> {
+        let key = word.key.as_str();
+        let Some(row) = TABLE.iter().find(|row| row.name == key) else {
+            self.warnings.push(unknown(key));
+            return Ok(());
+        };
+        if !row.done {
+            self.warnings.push([key, " is not there yet: ignored"].concat());
+            return Ok(());
+        }
+        if row.takes != Takes::Nothing && word.value.is_none() {
+            return Err(wrong(key, "a value is missing: write it after ="));
+        }
+        let value = word.value.as_deref().unwrap_or_default();
+        match key {
+            "b2c.pipefail" => self.pipefail = true,
+            "b2c.cache_device" => match cache_device(value) {
+                Ok(device) => self.cache_device = device,
+                // A machine without its disk still boots.
+                Err(why) => self.warnings.push([key, ": ", why, "; images are kept in memory"].concat()),
+            },
+            "b2c.ntp_peer" => {
+                self.ntp_peer = match value {
+                    "none" | "" => None,
+                    "auto" => Some(NTP_AUTO.into()),
+                    host => Some(host.into()),
+                }
+            }
+            "b2c.hostname" => self.hostname = hostname(value)?,
+            "b2c.insmods" => {
+                self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
+            }
+            "b2c.poweroff_delay" => {
+                let seconds: u32 = value.parse().map_err(|_| wrong(key, "not a number of seconds"))?;
+                self.poweroff_delay_s = seconds.min(DELAY_MAX_S);
+            }
+            "b2c.shutdown_cmd" => self.shutdown_cmd = value.into(),
+            "b2c.reboot_cmd" => self.reboot_cmd = value.into(),
+            "b2c.onfail" => {
+                self.on_fail = match value {
+                    "poweroff" => OnFail::PowerOff,
+                    "reboot" => OnFail::Reboot,
+                    "hang" => OnFail::Hang,
+                    _ => return Err(wrong(key, "not one of poweroff, reboot, hang")),
+                }
+            }
+            "b2c.log" => {
+                self.sections = match value {
+                    "sections" => true,
+                    "plain" => false,
+                    _ => return Err(wrong(key, "not one of sections, plain")),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The failure policy and the dress of the console, for when the rest of the
+/// line cannot be read.
+pub fn policy(words: &[Word]) -> (OnFail, bool) {
+    let mut config = Config::default();
+    for word in words.iter().filter(|word| word.key == "b2c.onfail" || word.key == "b2c.log") {
+        // A faulty one keeps the default: the fault itself is told by `read`.
+        let _ = config.apply_single(word);
+    }
+    (config.on_fail, config.sections)
+}
+
+fn wrong(key: &str, why: &str) -> Error {
+    Error([key, ": ", why].concat())
+}
+
+fn verify_key(value: &str) -> Result<VerifyKey, cosign::Error> {
+    if value.starts_with('/') {
+        return Ok(VerifyKey::File(value.into()));
+    }
+    cosign::keys_of_option(value).map(VerifyKey::Keys)
+}
+
+fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
+    match value {
+        "none" | "" => Ok(CacheDevice::None),
+        "auto" => Ok(CacheDevice::Label(CACHE_LABEL.into())),
+        "reset" => Err("reset is not there yet: write auto for a partition that has the label"),
+        _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
+            (Some(label), _) => Ok(CacheDevice::Label(label.into())),
+            (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
+            (None, false) if volume::is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
+            _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
+        },
+    }
+}
+
+/// Linux, `__NEW_UTS_LEN`.
+const HOSTNAME_MAX: usize = 64;
+
+/// RFC 1123, section 2.1, and what systems use beside it: no white space, no
+/// slash, nothing that could forge a line of `/etc/hosts`.
+pub fn hostname(value: &str) -> Result<String, Error> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if value.is_empty() || value.len() > HOSTNAME_MAX || !value.bytes().all(good) {
+        return Err(wrong("b2c.hostname", "1 to 64 letters, digits and - . _"));
+    }
+    Ok(value.into())
+}
+
+fn unknown(key: &str) -> String {
+    // Behind the name may be a value that was meant: `b2c.minio:…`.
+    let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
+    let key = key.split(name).next().unwrap_or_default();
+    match nearest(TABLE.iter().map(|row| row.name), key) {
+        Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
+        None => [key, " is no option"].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::pure::cmdline;
+
+    fn read(lines: &[&str]) -> Result<Config, Error> {
+        let sources: Vec<_> = lines.iter().map(|line| cmdline::parse(line.as_bytes()).unwrap()).collect();
+        Config::read(&sources)
+    }
+
+    #[test]
+    fn the_line_of_a_lab() {
+        let config = read(&[r#"console=ttyS0,115200 b2c.run="-ti img" b2c.container="x y" b2c.pipefail
+            b2c.ntp_peer=auto b2c.cache_device=/dev/mmcblk0p2 b2c.insmods=a.ko,b.ko b2c.poweroff_delay=15
+            b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; poweroff -f""#])
+        .unwrap();
+        assert_eq!(config.run, ["-ti img", "x y"]);
+        assert!(config.pipefail && config.warnings.is_empty());
+        assert_eq!(config.ntp_peer.as_deref(), Some("pool.ntp.org"));
+        assert_eq!(config.cache_device, CacheDevice::Path("/dev/mmcblk0p2".into()));
+        assert_eq!((config.insmods.len(), config.poweroff_delay_s), (2, 15));
+    }
+
+    #[test]
+    fn the_kernels_line_wins_on_single_values_and_lists_grow() {
+        let config = read(&["b2c.hostname=a b2c.hostname=b b2c.run=one", "b2c.hostname=c b2c.log=plain b2c.run=two"]);
+        let config = config.unwrap();
+        assert_eq!((config.hostname.as_str(), config.sections), ("b", false));
+        assert_eq!(config.run, ["one", "two"]);
+    }
+
+    #[test]
+    fn where_images_come_from_and_who_signs_them() {
+        let key = "MCowBQYDK2VwAyEAAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+        let line = format!("b2c.verify_key=/etc/cosign.pub b2c.proxy=http=http://p:3128 b2c.verify_key={key}");
+        let config =
+            read(&[&line, "b2c.registry_mirror=docker.io=http://m b2c.registry_mirror=*=https://n b2c.proxy=no=a,b"]);
+        let config = config.unwrap();
+        assert_eq!(config.proxy, ["http=http://p:3128", "no=a,b"]);
+        let hosts =
+            |registry| config.mirrors.of(registry).iter().map(|mirror| mirror.host.as_str()).collect::<Vec<_>>();
+        assert_eq!((hosts("docker.io"), hosts("quay.io")), (vec!["m"], vec!["n"]));
+        let [VerifyKey::File(path), VerifyKey::Keys(keys)] = config.verify_keys.as_slice() else { panic!() };
+        assert_eq!((path.as_str(), keys[0].bytes[31]), ("/etc/cosign.pub", 31));
+    }
+
+    /// What holds a secret, well and badly spelled: neither an error nor a warning has it.
+    #[test]
+    fn no_option_tells_a_secret() {
+        for line in [
+            "b2c.minio=a,http://h,key,SECRET",
+            "b2c.minio:a,http://h,key,SECRET",
+            "b2c.mini0=a,http://h,key,SECRET",
+            "b2c.extra_args_url=http://u:SECRET@h/x",
+            "b2c.extra_arg_url:http://u:SECRET@h/x",
+            "b2c.proxy=http=http://u:SECRET@h:x",
+            "b2c.proxy=http=https://u:SECRET@h:1",
+            "b2c.proxy=http://u:SECRET@h:1",
+            "b2c.proxy:http=http://u:SECRET@h:1",
+            "b2c.registry_mirror=docker.io=http://u:SECRET@m",
+            "b2c.registry_mirror=http://u:SECRET@m",
+            "b2c.registry_mirrors=docker.io=http://u:SECRET@m",
+            "b2c.volume=v,fscrypt_key=SECRET",
+            "b2c.volume=v,fscrypt_keys=SECRET",
+            "b2c.volume=v,encrypt_key=SECRET,filesystem=none",
+            "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET,option=x",
+            "b2c.filesystem=c,opts=password=SECRET",
+            "b2c.verify_key=SECRETSECRET",
+            "b2c.run=\"--creds=u:SECRET --nope img\"",
+            "b2c.run=\"-creds=u:SECRET img\"",
+            "b2c.run=\"docker://u:SECRET@h/img\"",
+            "b2c.service=\"--layer=http://u:SECRET@h/x#0 img\"",
+        ] {
+            let told = match read(&[line]) {
+                Ok(config) => config.warnings.join("\n"),
+                Err(error) => error.0,
+            };
+            let told = crate::pure::scrub::clean(&told);
+            assert!(!told.contains("SECRET") && !told.is_empty(), "{line}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_or_not_there_yet_is_named() {
+        let config = read(&["b2c.piepfail b2c.swap=1G b2c.entirely_else=1 quiet"]).unwrap();
+        assert_eq!(
+            config.warnings,
+            [
+                "b2c.piepfail is no option: did you mean b2c.pipefail?",
+                "b2c.swap is not there yet: ignored",
+                "b2c.entirely_else is no option"
+            ]
+        );
+    }
+
+    #[test]
+    fn faulty_values_name_their_option() {
+        for (line, start) in [
+            ("b2c.run", "b2c.run: a value is missing"),
+            ("b2c.run='a", "b2c.run: a single quote"),
+            ("b2c.run=--frobnicate", "b2c.run: "),
+            ("b2c.run_post=docker://http://a/b", "b2c.run_post: "),
+            ("b2c.onfail=explode", "b2c.onfail: "),
+            ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: "),
+            ("b2c.hostname=a/b", "b2c.hostname: "),
+            ("b2c.shutdown_cmd=rm", "b2c.shutdown_cmd: "),
+            ("b2c.registry_mirror=http://a.b", "b2c.registry_mirror: write REGISTRY=URL"),
+            ("b2c.registry_mirror=a.b=http://u:p@c", "b2c.registry_mirror: a mirror's URL holds no user"),
+            ("b2c.registry_mirror", "b2c.registry_mirror: a value is missing"),
+            ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
+            ("b2c.verify_key=", "b2c.verify_key: "),
+        ] {
+            let error = read(&[line]).err().unwrap_or(Error(String::new()));
+            assert!(error.0.starts_with(start), "{line}: {}", error.0);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_had_is_a_warning() {
+        for value in ["reset", "sda", "nfs-share", "/dev/../etc"] {
+            let config = read(&[&["b2c.cache_device=", value].concat()]).unwrap();
+            assert_eq!((config.cache_device, config.warnings.len()), (CacheDevice::None, 1), "{value}");
+        }
+    }
+
+    #[test]
+    fn services_filesystems_and_volumes() {
+        let config = read(&["b2c.service=a b2c.volume=perm,filesystem=share,push_to=x b2c.run_service=b \
+            b2c.filesystem=share,type=9p,src=tag,opts=trans=virtio|ro b2c.cache_device=share"])
+        .unwrap();
+        assert_eq!(config.run_service, ["a", "b"]);
+        assert_eq!(config.cache_device, CacheDevice::FileSystem("share".into()));
+        assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
+        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not there yet: ignored"]);
+        let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
+        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
+        let error = read(&["b2c.filesystem=x"]).err().unwrap();
+        assert!(error.0.starts_with("b2c.filesystem: «x»: write type="), "{}", error.0);
+    }
+
+    #[test]
+    fn the_policy_survives_a_line_that_cannot_be_read() {
+        let words = cmdline::parse(b"b2c.onfail=hang b2c.log=plain b2c.run").unwrap();
+        assert_eq!(policy(&words), (OnFail::Hang, false));
+    }
+
+    #[test]
+    fn every_option_that_is_done_is_read() {
+        for row in TABLE.iter().filter(|row| row.done) {
+            let line = match row.name {
+                "b2c.poweroff_delay" => "b2c.poweroff_delay=1".into(),
+                "b2c.onfail" => "b2c.onfail=reboot".into(),
+                "b2c.log" => "b2c.log=plain".into(),
+                "b2c.cache_device" => "b2c.cache_device=auto".into(),
+                "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
+                "b2c.proxy" => "b2c.proxy=http=http://y".into(),
+                "b2c.verify_key" => "b2c.verify_key=/x".into(),
+                "b2c.filesystem" => "b2c.filesystem=x,type=tmpfs".into(),
+                "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
+                name => [name, "=x"].concat(),
+            };
+            let changed = read(&[&line]).unwrap_or_else(|error| panic!("{line}: {}", error.0));
+            let default = Config::default();
+            let differs = changed.run != default.run
+                || changed.run_service != default.run_service
+                || changed.run_post != default.run_post
+                || changed.filesystems != default.filesystems
+                || changed.volumes != default.volumes
+                || changed.pipefail
+                || changed.cache_device != default.cache_device
+                || changed.ntp_peer.is_some()
+                || !changed.proxy.is_empty()
+                || !changed.mirrors.is_empty()
+                || !changed.verify_keys.is_empty()
+                || changed.hostname != default.hostname
+                || !changed.insmods.is_empty()
+                || changed.poweroff_delay_s != 0
+                || changed.shutdown_cmd != default.shutdown_cmd
+                || changed.reboot_cmd != default.reboot_cmd
+                || changed.on_fail != default.on_fail
+                || !changed.sections;
+            assert!(differs, "{} is said to be done and changes nothing", row.name);
+        }
+    }
+}

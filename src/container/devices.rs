@@ -1,0 +1,164 @@
+//! A container's `/dev`: its nodes and links, and which devices it may use.
+
+use crate::container::ops::Op;
+use crate::container::plan::{c_string, folders, relative};
+use crate::container::pure::device_filter::{self, Kind, Rule};
+use crate::container::pure::spec::{Access, Device, DeviceRule, Rights};
+use crate::report::{Failure, Outcome};
+use crate::sys::{fs as sysfs, io_text};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+const DEVICES_MAX: usize = 4096;
+
+const LINKS: [(&str, &str); 6] = [
+    ("dev/fd", "/proc/self/fd"),
+    ("dev/stdin", "/proc/self/fd/0"),
+    ("dev/stdout", "/proc/self/fd/1"),
+    ("dev/stderr", "/proc/self/fd/2"),
+    ("dev/core", "/proc/kcore"),
+    ("dev/ptmx", "pts/ptmx"),
+];
+
+/// What every container has (OCI runtime spec, config-linux.md, «Default Devices»).
+const NODES: [(&str, (u32, u32)); 6] = [
+    ("dev/null", (1, 3)),
+    ("dev/zero", (1, 5)),
+    ("dev/full", (1, 7)),
+    ("dev/tty", (5, 0)),
+    ("dev/random", (1, 8)),
+    ("dev/urandom", (1, 9)),
+];
+
+/// Fills `/dev`: with every device of the machine where the container is
+/// privileged, else with the default ones; and with those of the line. First
+/// made wins.
+pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
+    for (path, target) in LINKS {
+        ops.push(Op::Symlink { path: c_string(path), target: c_string(target) });
+    }
+    if tty {
+        ops.push(Op::File(c_string("dev/console")));
+    }
+    // The folder that was made last: a machine has a hundred devices, most of them in one.
+    let mut made = String::from("dev");
+    let mut add = |path: &str, meta: &Metadata| {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder != made {
+            folders(ops, folder);
+            made = folder.into();
+        }
+        ops.push(node(path, meta));
+    };
+    for device in &rights.devices {
+        for (path, meta) in named(device)? {
+            add(&place(device, &path), &meta);
+        }
+    }
+    if rights.privileged {
+        for (path, meta) in below(Path::new("/dev")) {
+            add(&relative(&path.to_string_lossy()), &meta);
+        }
+    }
+    for (path, device) in NODES {
+        ops.push(Op::Node { path: c_string(path), mode: sysfs::S_IFCHR | 0o666, device, owner: (0, 0) });
+    }
+    Ok(())
+}
+
+/// What the control group is to allow; `None` where that is everything.
+pub fn filter(rights: &Rights) -> Outcome<Option<Vec<u64>>> {
+    if rights.privileged {
+        return Ok(None);
+    }
+    let mut rules = device_filter::DEFAULT.to_vec();
+    for device in &rights.devices {
+        for (_, meta) in named(device)? {
+            let (major, minor) = sysfs::device_numbers(meta.rdev());
+            let access = access(device.access);
+            rules.push(Rule { kind: Some(kind(&meta)), major: Some(major), minor: Some(minor), access });
+        }
+    }
+    rules.extend(rights.device_rules.iter().map(rule));
+    Ok(Some(device_filter::assemble(&rules)))
+}
+
+fn rule(rule: &DeviceRule) -> Rule {
+    let kind = match rule.kind {
+        'b' => Some(Kind::Block),
+        'c' => Some(Kind::Character),
+        _ => None,
+    };
+    Rule { kind, major: rule.major, minor: rule.minor, access: access(rule.access) }
+}
+
+fn access(asked: Access) -> u32 {
+    let choice = |holds, bit| if holds { bit } else { 0 };
+    choice(asked.read, device_filter::READ)
+        | choice(asked.write, device_filter::WRITE)
+        | choice(asked.mknod, device_filter::MKNOD)
+}
+
+fn kind(meta: &Metadata) -> Kind {
+    if meta.file_type().is_block_device() {
+        Kind::Block
+    } else {
+        Kind::Character
+    }
+}
+
+fn is_device(meta: &Metadata) -> bool {
+    meta.file_type().is_char_device() || meta.file_type().is_block_device()
+}
+
+fn node(path: &str, meta: &Metadata) -> Op {
+    let device = sysfs::device_numbers(meta.rdev());
+    Op::Node { path: c_string(path), mode: meta.mode(), device, owner: (meta.uid(), meta.gid()) }
+}
+
+/// The device that a line names, or all in the folder that it names.
+fn named(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
+    let fail = |why: &str| Failure::new("container", ["--device ", &device.source, ": ", why].concat());
+    let path = PathBuf::from(&device.source);
+    let meta = fs::metadata(&path).map_err(|error| fail(&io_text(&error)))?;
+    let found = match meta.is_dir() {
+        true => below(&path),
+        false if is_device(&meta) => vec![(path, meta)],
+        false => Vec::new(),
+    };
+    match found.is_empty() {
+        true => Err(fail("no device, nor a folder that has some")),
+        false => Ok(found),
+    }
+}
+
+/// Where in the container a device comes to lie that was found at `path`.
+fn place(device: &Device, path: &Path) -> String {
+    let below = path.strip_prefix(&device.source).unwrap_or(Path::new(""));
+    relative(&[&device.target, "/", &below.to_string_lossy()].concat())
+}
+
+/// All devices in a folder and the folders in it, but for what a container has
+/// of its own.
+fn below(folder: &Path) -> Vec<(PathBuf, Metadata)> {
+    let mut found = Vec::new();
+    let mut pending = vec![folder.to_path_buf()];
+    while let Some(dir) = pending.pop() {
+        // A folder that is gone again has no devices.
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let name = relative(&path.to_string_lossy());
+            if matches!(name.as_str(), "dev/pts" | "dev/shm" | "dev/mqueue" | "dev/console" | "dev/ptmx") {
+                continue;
+            }
+            if meta.is_dir() {
+                pending.push(path);
+            } else if is_device(&meta) && found.len() < DEVICES_MAX {
+                found.push((path, meta));
+            }
+        }
+    }
+    found
+}

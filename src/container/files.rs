@@ -1,0 +1,220 @@
+//! Files of the image: what is read of them, and what is put in their place.
+
+use crate::container::pure::passwd::{self, Identity};
+use crate::container::pure::process::Process;
+use crate::container::pure::spec::{Container, Namespace};
+use crate::container::pure::{env_file, etc_files};
+use crate::container::run::Surroundings;
+use crate::files;
+use crate::image::pull::Image;
+use crate::layer::overlay::c_path;
+use crate::report::{Failure, Outcome};
+use crate::sys::{fs as sysfs, io as sysio, io_text, Error, ENOENT};
+use std::ffi::{CStr, CString};
+use std::fs::{File, Permissions};
+use std::io::Read;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
+const IMAGE_FILE_MAX: u64 = 1 << 20;
+/// More than exec(2) takes.
+const ENV_FILE_MAX: u64 = 1 << 20;
+
+/// Opens a file of the image, wherever its own symlinks lead inside it.
+fn open_inside(root: &Path, path: &CStr, flags: i32) -> crate::sys::Result<OwnedFd> {
+    let root = File::open(root).map_err(|error| Error::from_io("open", &error))?;
+    sysfs::openat2(root.as_fd(), path, flags, 0, sysfs::RESOLVE_IN_ROOT | sysfs::RESOLVE_NO_MAGICLINKS)
+}
+
+/// As [`read_inside`], as text.
+fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
+    read_inside(root, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A small regular file of the image; empty where there is none. It is looked
+/// at before it is opened: a FIFO would block, a device would answer.
+fn read_inside(root: &Path, path: &CStr) -> Result<Vec<u8>, String> {
+    let place = match open_inside(root, path, sysfs::O_PATH) {
+        Err(error) if error.errno == ENOENT => return Ok(Vec::new()),
+        result => result.map_err(|error| error.to_string())?,
+    };
+    let stat = sysfs::statat(place.as_fd(), c"").map_err(|error| error.to_string())?;
+    if !stat.is(sysfs::S_IFREG) {
+        return Err("not a regular file".into());
+    }
+    if stat.size > IMAGE_FILE_MAX {
+        return Err("larger than 1 MiB".into());
+    }
+    let file = open_inside(root, path, sysfs::O_RDONLY | sysfs::O_NONBLOCK).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    File::from(file).take(IMAGE_FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// The entries of the files of `--env-file`, in order.
+pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
+    let mut entries = Vec::new();
+    for path in paths {
+        let fail = |why: &str| Failure::new("container", ["--env-file ", path, ": ", why].concat());
+        let bytes = files::read(Path::new(path), ENV_FILE_MAX).map_err(|why| fail(&why))?;
+        let text = String::from_utf8(bytes).map_err(|_| fail("is not UTF-8"))?;
+        entries.extend(env_file::parse(&text).map_err(|why| fail(&why))?);
+    }
+    Ok(entries)
+}
+
+/// Who the image's USER, or the line's, is, with the groups that the line adds.
+/// The image's files count, or what the line mounts in their place; the
+/// former are given the lines that a number without a name lacks.
+pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Identity> {
+    let user = process.user.as_str();
+    let fail = |name: &str, why: &str| {
+        let file = line.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
+        Failure::new("container", ["user «", user, "»: ", &file, ": ", why].concat())
+    };
+    let read = |path: &'static CStr, name: &str| {
+        let text = match line.files.source_at(name) {
+            Some(source) => read_of_machine(source),
+            None => read_text(root, path),
+        };
+        text.map_err(|why| fail(name, &why))
+    };
+    let passwd = read(c"etc/passwd", "/etc/passwd")?;
+    let group = read(c"etc/group", "/etc/group")?;
+    let mut identity = passwd::resolve(user, &passwd, &group)
+        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
+    passwd::add_groups(&mut identity, &line.process.groups, &group)
+        .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
+    let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
+    if user_line.is_some() && line.files.source_at("/etc/passwd").is_none() {
+        identity.home = Some(process.working_dir.clone());
+    }
+    for (path, name, old, line_) in
+        [(c"etc/passwd", "/etc/passwd", &passwd, user_line), (c"etc/group", "/etc/group", &group, group_line)]
+    {
+        // An image without such a file gets none.
+        if let Some(new) = line_.filter(|_| !old.is_empty() && line.files.source_at(name).is_none()) {
+            append(root, path, old, &new).map_err(|error| fail(name, &error.to_string()))?;
+        }
+    }
+    Ok(identity)
+}
+
+/// A small regular file of the machine. That one is not there is told where it is mounted.
+fn read_of_machine(path: &str) -> Result<String, String> {
+    match std::fs::canonicalize(path) {
+        Ok(path) => read_text(Path::new("/"), &c_path(&path).map_err(|error| error.to_string())?),
+        Err(_) => Ok(String::new()),
+    }
+}
+
+/// One line more at the end of a file of the image.
+fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> {
+    let file = open_inside(root, path, sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_NONBLOCK)?;
+    let end = if old.ends_with('\n') { "" } else { "\n" };
+    sysio::write(file.as_fd(), [end, line].concat().as_bytes()).map(drop)
+}
+
+/// `/etc` of the container, made where it is missing.
+fn open_etc(root: &Path) -> Result<OwnedFd, Error> {
+    // Its errors show at the open below.
+    let _ = open_inside(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
+    open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)
+}
+
+/// A new file in `/etc`. Whatever the image has there is replaced and never
+/// followed: it could be a symlink out, a FIFO or a disk.
+fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
+    let write = || -> Result<(), Error> {
+        let etc = open_etc(root)?;
+        match sysfs::unlinkat(etc.as_fd(), name) {
+            Err(error) if error.errno != ENOENT => return Err(error),
+            _ => {}
+        }
+        let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
+        let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
+        sysfs::pwrite(file.as_fd(), bytes, 0).map(drop)
+    };
+    write().map_err(|error| {
+        Failure::new("container", ["/etc/", &name.to_string_lossy(), ": ", &error.to_string()].concat())
+    })
+}
+
+/// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
+/// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
+pub fn own(
+    line: &Container,
+    image: &Image,
+    dir: &Path,
+    network_of: Option<&Path>,
+    hostname: &str,
+    around: &Surroundings,
+) -> Outcome<Vec<(PathBuf, &'static str)>> {
+    let name = line.process.name.as_deref().unwrap_or_default();
+    let is_alone = line.namespaces.network == Namespace::Empty;
+    let mut files = vec![("/etc/hostname", hostname.to_string())];
+    let own_network = network_of.is_none();
+    if !line.files.no_hosts && own_network {
+        let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
+        files.push(("/etc/hosts", etc_files::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
+    }
+    if !line.files.dns.none && !is_alone && own_network {
+        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&around.resolv_conf, &line.files.dns)));
+    }
+    let id = dir.file_name().unwrap_or_default().to_string_lossy();
+    files.push(match line.rights.privileged {
+        true => ("/run/.containerenv", etc_files::container_env(name, &id, &line.image.name(), &image.id.hex())),
+        false => ("/run/.containerenv", String::new()),
+    });
+    let folder = dir.join("own");
+    let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+        let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+        std::fs::write(&path, text)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+        Ok((path, target))
+    };
+    let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
+        .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
+    // In another's network, its names are valid.
+    let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
+        let path = network_of?.join("own").join(target.rsplit('/').next()?);
+        path.exists().then_some((path, target))
+    });
+    let all = written.map(|own| own.into_iter().chain(others).collect());
+    all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+}
+
+/// The machine's address, as it is seen by what is far away. Nothing is sent.
+fn address() -> Option<String> {
+    // A network for documentation (RFC 5737): there is no way to it but the default one.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
+}
+
+/// `/etc/localtime`: of the machine's zones, as podman has it, or else of the
+/// image's, since an initramfs has none.
+pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
+    let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
+    let inside = ["usr/share/zoneinfo/", zone].concat();
+    let on_machine = match zone {
+        "local" => String::from("/etc/localtime"),
+        _ => ["/", &inside].concat(),
+    };
+    let bytes = match files::read(Path::new(&on_machine), IMAGE_FILE_MAX) {
+        Ok(bytes) => bytes,
+        // A machine without a zone is in UTC.
+        Err(_) if zone == "local" => return Ok(()),
+        Err(_) => read_inside(root, &CString::new(inside).unwrap_or_default()).map_err(|why| fail(&why))?,
+    };
+    if !bytes.starts_with(b"TZif") {
+        let hint = "it is looked for in /usr/share/zoneinfo of the machine, then of the image (package tzdata)";
+        return Err(fail("no such time zone").hint(hint));
+    }
+    write_etc(root, c"localtime", &bytes)
+}

@@ -1,0 +1,95 @@
+//! What the image has at a place that a volume or a tmpfs covers, brought there.
+
+use crate::container::in_root;
+use crate::container::mounts::{flags, open_folder, Place, CAREFUL};
+use crate::container::ops::Op;
+use crate::container::plan::c_string;
+use crate::container::pure::spec::Mount;
+use crate::store::copy_tree;
+use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+/// The folder of a volume without a name, filled from the image. It goes with the container.
+pub fn anonymous(mount: &Mount, target: &str, number: usize, place: &Place) -> Result<PathBuf, String> {
+    let folder = place.dir.join("volumes");
+    let io = |error: std::io::Error| io_text(&error);
+    fs::create_dir_all(&folder).map_err(io)?;
+    // By number: a path may be longer than a name.
+    let path = folder.join(number.to_string());
+    fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
+    let folder = open_folder(&path).map_err(|error| error.to_string())?;
+    let filled = fill(target, folder.as_fd(), mount.copy, place);
+    filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
+}
+
+/// Gives a new folder what the image has at `target`: its content, unless the
+/// line forbids that, its owner and mode. Where it has nothing there, the
+/// folder is the container's user's.
+pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, place: &Place) -> sys::Result<()> {
+    let Some(from) = in_image(target, place)? else {
+        return sysfs::fchown(folder, place.identity.uid, place.identity.gid);
+    };
+    if copy != Some(false) {
+        return copy_tree::tree(from.as_fd(), folder);
+    }
+    let stat = sysfs::statat(from.as_fd(), c"")?;
+    sysfs::fchown(folder, stat.uid, stat.gid)?;
+    sysfs::fchmod(folder, stat.mode & 0o7777)
+}
+
+/// The folder that the image has at `target`, wherever its symlinks lead inside.
+fn in_image(target: &str, place: &Place) -> sys::Result<Option<OwnedFd>> {
+    let root = File::open(place.root).map_err(|error| sys::Error::from_io("open", &error))?;
+    let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
+    match in_root::open(root.as_fd(), &c_string(target), flags) {
+        Err(error) if matches!(error.errno, ENOENT | sys::ENOTDIR) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// With the image's own mode, as crun has it. What the image has there comes
+/// along: then the file system is made, and filled, before it is mounted.
+pub fn tmpfs(mount: &Mount, target: &str, data: &str, place: &Place) -> sys::Result<Op> {
+    let from = in_image(target, place)?;
+    let mut options: Vec<String> = data.split(',').filter(|word| !word.is_empty()).map(String::from).collect();
+    let mut default = |key: &str, value: String| {
+        if !options.iter().any(|option| option.starts_with(key)) {
+            options.push([key, &value].concat());
+        }
+    };
+    if let Some(from) = &from {
+        default("mode=", format!("{:o}", sysfs::statat(from.as_fd(), c"")?.mode & 0o7777));
+    }
+    if mount.chown {
+        default("uid=", place.identity.uid.to_string());
+        default("gid=", place.identity.gid.to_string());
+    }
+    let (path, flags) = (c_string(target), flags(mount, CAREFUL));
+    match from.filter(|_| mount.copy != Some(false)) {
+        Some(from) if !copy_tree::is_empty(from.as_fd())? => {
+            let mount = filled(from.as_fd(), &options)?;
+            Ok(Op::Attach { mount, path, flags })
+        }
+        _ => Ok(Op::Tmpfs { name: c"tmpfs", path, flags, data: c_string(&options.join(",")) }),
+    }
+}
+
+fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
+    let context = mount::fs_open(c"tmpfs")?;
+    for option in options {
+        let (key, value) = option.split_once('=').unwrap_or((option, ""));
+        mount::fs_option(context.as_fd(), &c_string(key), Some(c_string(value)).as_deref())?;
+    }
+    mount::fs_option(context.as_fd(), c"source", Some(c"tmpfs"))?;
+    let made = mount::fs_mount(context.as_fd())?;
+    let top = sysfs::statat(made.as_fd(), c"")?;
+    copy_tree::tree(from, made.as_fd())?;
+    // The options speak of the top; what was copied has the image's.
+    let root = sysfs::openat(made.as_fd(), c".", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;
+    sysfs::fchown(root.as_fd(), top.uid, top.gid)?;
+    sysfs::fchmod(root.as_fd(), top.mode & 0o7777)?;
+    Ok(made)
+}

@@ -1,0 +1,344 @@
+//! What a line, its image and podman's habits mount into a container beside
+//! the default file systems. What a mount stands on is made here; where it
+//! comes to lie is a list of [`Op`]s for the child.
+
+use crate::container::fill::{anonymous, fill, tmpfs};
+use crate::container::ops::Op;
+use crate::container::plan::c_string;
+use crate::container::pure::passwd::Identity;
+use crate::container::pure::spec::{
+    below_root, Container, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
+};
+use crate::layer::overlay::{self, c_path};
+use crate::layer::packed;
+use crate::report::{Failure, Outcome, Report};
+use crate::store::copy_tree;
+use crate::store::volumes::Volumes;
+use crate::sys::{self, fs as sysfs, io_text, mount};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What podman gives a volume and a tmpfs, unless the line says otherwise.
+pub(super) const CAREFUL: u64 = mount::MS_NOSUID | mount::MS_NODEV;
+const READ_ONLY: u64 = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+/// Flags of mount(2) that a line may ask for; statfs(2) tells them by the same numbers.
+const CHOICES: u64 = READ_ONLY;
+/// Those of a read-only container that are memory (podman-run(1), `--read-only-tmpfs`).
+const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
+/// podman's 65536k, each of 1000 bytes.
+const SHM_BYTES: u64 = 65_536_000;
+
+/// What a container has around it while its mounts are made.
+pub struct Place<'a> {
+    /// Its mounted root.
+    pub root: &'a Path,
+    /// Its own folder of the store, which is gone with it.
+    pub dir: &'a Path,
+    pub volumes: &'a Volumes<'a>,
+    pub identity: &'a Identity,
+    pub report: &'a Report,
+}
+
+/// Mounts by the place where they come to lie, those that others lie in first.
+#[derive(Default)]
+pub struct Mounts {
+    entries: Vec<(String, Vec<Op>)>,
+    /// The places of all entries.
+    targets: BTreeSet<String>,
+    /// Mounts of the machine's that are to go with the container.
+    made: Vec<PathBuf>,
+    /// What another container may share: source, target, whether it is read-only.
+    pub volumes: Vec<(String, String, bool)>,
+    pub shares: bool,
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        for at in &self.made {
+            // One that stays is unmounted when a store is opened next.
+            let _ = packed::unmount(at);
+        }
+    }
+}
+
+impl Mounts {
+    /// Whether something is mounted at just that path (relative to the root).
+    pub fn has(&self, path: &str) -> bool {
+        self.targets.contains(path)
+    }
+
+    /// What is mounted at just that path, which is then no longer among the rest.
+    pub fn take(&mut self, path: &str) -> Option<Vec<Op>> {
+        if !self.targets.remove(path) {
+            return None;
+        }
+        let at = self.entries.iter().position(|(target, _)| target == path)?;
+        Some(self.entries.remove(at).1)
+    }
+
+    fn put(&mut self, target: String, op: Op) {
+        self.targets.insert(target.clone());
+        self.entries.push((target, vec![op]));
+    }
+
+    /// The rest, in order.
+    pub fn rest(&mut self) -> Vec<Op> {
+        self.targets.clear();
+        self.entries.sort_by_cached_key(|(target, _)| target.matches('/').count());
+        self.entries.drain(..).flat_map(|(_, ops)| ops).collect()
+    }
+
+    /// A file that we made, at `target`; what the line has there wins.
+    pub fn add_file(&mut self, source: &Path, target: &str, files: &Files) {
+        let target = below_root(target);
+        if self.has(&target) {
+            return;
+        }
+        let op = Op::Bind {
+            source: c_string(&source.to_string_lossy()),
+            path: c_string(&target),
+            is_folder: false,
+            recursive: false,
+            flags: files.read_only.then_some(READ_ONLY),
+            propagation: mount::MS_PRIVATE | mount::MS_REC,
+        };
+        self.put(target, op);
+    }
+}
+
+/// An image that declares more paths than that is no image: each is a folder and a mount, and real ones have a few.
+const IMAGE_VOLUMES_MAX: usize = 1024;
+
+/// Makes what the mounts stand on. `image` are the paths that it declares.
+pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &Place) -> Outcome<Mounts> {
+    let mut mounts = Mounts::default();
+    for mount in files.mounts.iter().chain(from_others) {
+        mounts.add(mount, place)?;
+    }
+    let of_image = match files.image_volumes {
+        ImageVolumes::Anonymous => Some(Source::Anonymous),
+        ImageVolumes::Tmpfs => Some(Source::Tmpfs(String::new())),
+        ImageVolumes::Ignored => None,
+    };
+    if image.len() > IMAGE_VOLUMES_MAX && of_image.is_some() {
+        let what = ["the image declares ", &image.len().to_string(), " volumes, and 1024 are the most"].concat();
+        return Err(Failure::new("container", what).hint("--image-volume=ignore makes none of them"));
+    }
+    for target in image.iter().filter(|target| below_root(target) != ".") {
+        if is_kernels(&below_root(target), place.report)? {
+            continue;
+        }
+        if let Some(source) = &of_image {
+            mounts.add(&Mount::plain(source.clone(), target), place)?;
+        }
+    }
+    if files.read_only && !files.no_read_only_tmpfs {
+        for target in WRITABLE {
+            mounts.add(&Mount::plain(Source::Tmpfs(String::new()), target), place)?;
+        }
+    }
+    Ok(mounts)
+}
+
+/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do
+/// that. Any other in the kernel's file systems and among the devices is an error: what is written there by its path,
+/// or trusted to be the kernel's, would be the image's.
+fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
+    let top = target.split('/').next().unwrap_or_default();
+    if !matches!(top, "proc" | "sys" | "dev") || target == "dev/shm" {
+        return Ok(false);
+    }
+    if target == "sys/fs/cgroup" {
+        report.warn("container", "the image's VOLUME '/sys/fs/cgroup' is left out: the container has its own there");
+        return Ok(true);
+    }
+    let what = ["the image's VOLUME '/", target, "' would cover what the kernel has there"].concat();
+    Err(Failure::new("container", what).hint("--image-volume=ignore runs it without its volumes"))
+}
+
+impl Mounts {
+    /// `/dev/shm` as podman has it: memory of its own, or that of whom it
+    /// shares its messages with. One that others may ask for is a mount of the
+    /// machine's. `of` is the folder of the container whose it is.
+    pub fn add_shm(&mut self, line: &Container, of: Option<&Path>, dir: &Path) -> Outcome<()> {
+        let files = &line.files;
+        if self.has("dev/shm") || self.has("dev") || line.namespaces.ipc == Namespace::Empty {
+            return Ok(());
+        }
+        let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
+        let flags = CAREFUL | mount::MS_NOEXEC | read_only;
+        let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
+        let shared = match (&line.namespaces.ipc, of) {
+            (Namespace::Host, _) => Some("/dev/shm".into()),
+            (_, Some(of)) => Some(of.join("shm")),
+            _ if line.process.name.is_some() => {
+                let at = dir.join("shm");
+                let fail = |why: &str| Failure::new("container", ["/dev/shm: ", why].concat());
+                fs::create_dir(&at).map_err(|error| fail(&io_text(&error)))?;
+                c_path(&at)
+                    .and_then(|at| mount::mount(c"shm", &at, c"tmpfs", flags as _, &data))
+                    .map_err(|error| fail(&error.to_string()))?;
+                self.made.push(at.clone());
+                Some(at)
+            }
+            _ => None,
+        };
+        let path = c_string("dev/shm");
+        let op = match shared {
+            None => Op::Tmpfs { name: c"shm", path, flags, data },
+            Some(source) => Op::Bind {
+                source: c_string(&source.to_string_lossy()),
+                path,
+                is_folder: true,
+                recursive: false,
+                flags: Some(flags),
+                propagation: mount::MS_PRIVATE,
+            },
+        };
+        self.put("dev/shm".into(), op);
+        Ok(())
+    }
+}
+
+/// A program of ours, which the container can only run.
+pub fn program(source: &Path, target: &str) -> Op {
+    let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
+    let (source, path) = (c_string(&source.to_string_lossy()), c_string(&below_root(target)));
+    Op::Bind { source, path, is_folder: false, recursive: false, flags, propagation }
+}
+
+/// Makes the container's root unwritable, when everything is in place.
+pub fn seal(privileged: bool) -> Op {
+    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
+}
+
+/// Flags of the root's mount. A layer's device nodes are the machine's devices: without privileges only a container's
+/// own `/dev` has some.
+pub fn root_flags(privileged: bool) -> u64 {
+    if privileged {
+        0
+    } else {
+        mount::MS_NODEV
+    }
+}
+
+fn fail(mount: &Mount, why: &str) -> Failure {
+    let source = match &mount.source {
+        Source::Path(path) => path,
+        Source::Volume(name) => name,
+        Source::Anonymous | Source::Tmpfs(_) => &mount.target,
+    };
+    Failure::new("container", ["volume ", source, ": ", why].concat())
+}
+
+impl Mounts {
+    /// The first at a place is the one that counts.
+    fn add(&mut self, mount: &Mount, place: &Place) -> Outcome<()> {
+        let target = below_root(&mount.target);
+        if self.has(&target) {
+            return Ok(());
+        }
+        let op = match &mount.source {
+            Source::Tmpfs(data) => {
+                tmpfs(mount, &target, data, place).map_err(|error| fail(mount, &error.to_string()))?
+            }
+            source => {
+                let source = match source {
+                    Source::Path(path) => fs::canonicalize(path).map_err(|error| fail(mount, &io_text(&error)))?,
+                    Source::Volume(name) => {
+                        place.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, place))?
+                    }
+                    _ => anonymous(mount, &target, self.volumes.len(), place).map_err(|why| fail(mount, &why))?,
+                };
+                self.bind(mount, &target, source, place)?
+            }
+        };
+        self.put(target, op);
+        Ok(())
+    }
+
+    fn bind(&mut self, mount: &Mount, target: &str, source: PathBuf, place: &Place) -> Outcome<Op> {
+        let source = if mount.overlay { self.overlay(mount, &source, place)? } else { source };
+        let is_folder = source.is_dir();
+        let open = open_source(&source).map_err(|error| fail(mount, &error.to_string()))?;
+        if mount.chown {
+            give(&source, is_folder, place.identity).map_err(|why| fail(mount, &why))?;
+        }
+        let has = sysfs::statfs(open.as_fd()).map_err(|error| fail(mount, &error.to_string()))?.flags & CHOICES;
+        let default = if matches!(mount.source, Source::Path(_)) { has } else { has | CAREFUL };
+        let wanted = flags(mount, default);
+        self.volumes.push((source.to_string_lossy().into_owned(), ["/", target].concat(), mount.read_only));
+        let propagation = mount.propagation.unwrap_or(Propagation { kind: PropagationKind::Private, recursive: true });
+        self.shares |= propagation.kind == PropagationKind::Shared;
+        Ok(Op::Bind {
+            source: c_path(&source).map_err(|error| fail(mount, &error.to_string()))?,
+            path: c_string(target),
+            is_folder,
+            recursive: mount.recursive.unwrap_or(true),
+            flags: (wanted != has).then_some(wanted),
+            propagation: number(propagation),
+        })
+    }
+
+    /// What is written goes with the container.
+    fn overlay(&mut self, mount: &Mount, folder: &Path, place: &Place) -> Outcome<PathBuf> {
+        let number = self.made.len().to_string();
+        let (parts, at) =
+            (place.dir.join(["over.", &number].concat()), place.dir.join(["over-root.", &number].concat()));
+        for folder in [&parts.join("upper"), &parts.join("work"), &at] {
+            fs::create_dir_all(folder).map_err(|error| fail(mount, &io_text(&error)))?;
+        }
+        overlay::mount_over(folder, &parts, &at, place.report).map_err(|error| fail(mount, &error.text))?;
+        self.made.push(at.clone());
+        Ok(at)
+    }
+}
+
+pub(super) fn flags(mount: &Mount, default: u64) -> u64 {
+    let choice = |asked: Option<bool>, flag| match asked {
+        Some(true) => 0,
+        Some(false) => flag,
+        None => default & flag,
+    };
+    let read_only = if mount.read_only { mount::MS_RDONLY } else { default & mount::MS_RDONLY };
+    read_only
+        | choice(mount.suid, mount::MS_NOSUID)
+        | choice(mount.dev, mount::MS_NODEV)
+        | choice(mount.exec, mount::MS_NOEXEC)
+}
+
+fn number(propagation: Propagation) -> u64 {
+    let kind = match propagation.kind {
+        PropagationKind::Shared => mount::MS_SHARED,
+        PropagationKind::Slave => mount::MS_SLAVE,
+        PropagationKind::Private => mount::MS_PRIVATE,
+        PropagationKind::Unbindable => mount::MS_UNBINDABLE,
+    };
+    kind | if propagation.recursive { mount::MS_REC } else { 0 }
+}
+
+fn open_source(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_PATH, 0)
+}
+
+/// Folders of the machine that a slip of the pen must not give away (podman's list).
+const SYSTEM: [&str; 13] =
+    ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
+
+fn give(source: &Path, is_folder: bool, to: &Identity) -> Result<(), String> {
+    if SYSTEM.iter().any(|path| Path::new(path) == source) {
+        return Err("a folder of the system is not given away (U)".into());
+    }
+    // A FIFO or a device is not opened for that.
+    let given = match is_folder {
+        true => open_folder(source).and_then(|folder| copy_tree::chown(folder.as_fd(), to.uid, to.gid)),
+        false => c_path(source).and_then(|path| sysfs::fchownat(sysfs::CWD, &path, to.uid, to.gid)),
+    };
+    given.map_err(|error| error.to_string())
+}
+
+pub(super) fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
+}

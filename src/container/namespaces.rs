@@ -1,0 +1,172 @@
+//! Which namespaces a container has: its own, the machine's, another's; and
+//! what of the kernel's parameters is theirs to set.
+
+use crate::container::pure::spec::{Namespace, Namespaces};
+use crate::container::state::Named;
+use crate::files;
+use crate::report::{Failure, Outcome};
+use crate::sys::process;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// What clone(2) makes, and what is joined.
+#[derive(Default)]
+pub struct Choice {
+    /// `CLONE_NEW…` of what is made.
+    pub new: i32,
+    /// What the child joins.
+    pub joined: Vec<OwnedFd>,
+    /// What only a parent can join for its children.
+    pub pid: Option<OwnedFd>,
+    /// It gets a control group namespace when it is in its group.
+    pub own_cgroup: bool,
+    pub own_hostname: bool,
+    /// A loopback that nobody has raised yet.
+    pub own_network: bool,
+}
+
+/// Finds a container, for a flag, by its name.
+pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<Named> + 'a;
+
+/// Opens what is joined.
+pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<Choice> {
+    let mut choice = Choice { new: process::CLONE_NEWNS, ..Choice::default() };
+    let kinds = [
+        ("--pid", "pid", &asked.pid, process::CLONE_NEWPID),
+        ("--ipc", "ipc", &asked.ipc, process::CLONE_NEWIPC),
+        ("--uts", "uts", &asked.uts, process::CLONE_NEWUTS),
+        ("--network", "net", &asked.network, process::CLONE_NEWNET),
+        ("--cgroupns", "cgroup", &asked.cgroup, 0),
+    ];
+    for (flag, file, namespace, new) in kinds {
+        let path = match namespace {
+            Namespace::Private | Namespace::Empty => {
+                choice.new |= new;
+                choice.own_cgroup |= file == "cgroup";
+                choice.own_hostname |= file == "uts";
+                choice.own_network |= file == "net";
+                continue;
+            }
+            Namespace::Host => continue,
+            Namespace::Container(name) => ["/proc/", &find(flag, name)?.pid.to_string(), "/ns/", file].concat(),
+            Namespace::Path(path) => path.clone(),
+        };
+        let fail = |why: &str| Failure::new("container", [flag, ": ", &path, ": ", why].concat());
+        let opened = files::open(Path::new(&path)).map_err(|why| fail(&why))?;
+        match file {
+            "pid" => choice.pid = Some(opened.into()),
+            _ => choice.joined.push(opened.into()),
+        }
+    }
+    Ok(choice)
+}
+
+/// Parameters of an IPC namespace (Linux, sysctl/kernel.rst).
+const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
+
+/// A parameter's file below `/proc/sys`, if it is the container's own to set:
+/// any other would change the machine.
+pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str> {
+    // As sysctl(8) has it: with a slash first, dots belong to names.
+    let path = match key.find(['.', '/']) {
+        Some(at) if key.as_bytes().get(at) == Some(&b'/') => key.into(),
+        _ => key.split('/').map(|part| part.replace('.', "/")).collect::<Vec<_>>().join("."),
+    };
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("is no parameter");
+    }
+    let is_own = |namespace: &Namespace| !matches!(namespace, Namespace::Host);
+    let (namespace, word) = match path.split_once('/') {
+        Some(("net", _)) => (&asked.network, "the network is the machine's: it takes --network=none"),
+        Some(("kernel", "domainname")) => (&asked.uts, "the UTS namespace is the machine's"),
+        Some(("kernel", "hostname")) => return Err("is what --hostname is for"),
+        Some(("kernel", name)) if IPC.contains(&name) => (&asked.ipc, "the IPC namespace is the machine's"),
+        Some(("fs", name)) if name.starts_with("mqueue/") => (&asked.ipc, "the IPC namespace is the machine's"),
+        _ => return Err("is the machine's, not a container's own"),
+    };
+    match is_own(namespace) {
+        true => Ok(["/proc/sys/", &path].concat()),
+        false => Err(word),
+    }
+}
+
+/// podman's, for a network of the container's own: root's group may send a ping without a raw socket.
+const PING: (&str, &str) = ("/proc/sys/net/ipv4/ping_group_range", "0 0");
+
+/// The file, and what is written to it before what the line asks for.
+pub fn default_sysctl(asked: &Namespaces) -> Option<(&'static str, &'static str)> {
+    (asked.network == Namespace::Empty).then_some(PING)
+}
+
+/// All of the line's, each as the file and what is written to it.
+pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
+    let each = |(key, value): &(String, String)| {
+        let path = sysctl_path(key, asked);
+        let path = path.map_err(|why| Failure::new("container", ["--sysctl ", key, ": ", why].concat()))?;
+        Ok((path, value.clone()))
+    };
+    asked.sysctls.iter().map(each).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none(_: &'static str, _: &str) -> Outcome<Named> {
+        Err(Failure::new("container", "no such container"))
+    }
+
+    #[test]
+    fn own_and_the_machines() {
+        let all = Namespaces { network: Namespace::Empty, ..Namespaces::default() };
+        let choice = choose(&all, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        let own = process::CLONE_NEWNS | process::CLONE_NEWPID | process::CLONE_NEWIPC | process::CLONE_NEWUTS;
+        assert_eq!(choice.new, own | process::CLONE_NEWNET);
+        assert!(choice.own_cgroup && choice.own_hostname && choice.own_network && choice.joined.is_empty());
+        let host = || Namespace::Host;
+        let shared = Namespaces { pid: host(), ipc: host(), uts: host(), cgroup: host(), ..Namespaces::default() };
+        let choice = choose(&shared, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        assert_eq!(choice.new, process::CLONE_NEWNS);
+        assert!(!(choice.own_cgroup || choice.own_hostname || choice.own_network));
+    }
+
+    #[test]
+    fn joined_by_path_and_name() {
+        let path = |path: &str| Namespace::Path(path.into());
+        let asked =
+            Namespaces { pid: path("/proc/self/ns/pid"), uts: path("/proc/self/ns/uts"), ..Namespaces::default() };
+        let choice = choose(&asked, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        assert!(choice.pid.is_some() && choice.joined.len() == 1 && !choice.own_hostname);
+        let asked = Namespaces { ipc: path("/proc/self/ns/none"), ..Namespaces::default() };
+        assert!(
+            choose(&asked, &none).is_err_and(|failure| failure.what.starts_with("--ipc: /proc/self/ns/none: no such"))
+        );
+        let asked = Namespaces { ipc: Namespace::Container("db".into()), ..Namespaces::default() };
+        assert!(choose(&asked, &none).is_err_and(|failure| failure.what == "no such container"));
+        let me = |_: &'static str, _: &str| Ok(Named { dir: "".into(), pid: std::process::id(), volumes: Vec::new() });
+        assert!(choose(&asked, &me).is_ok_and(|choice| choice.joined.len() == 1));
+    }
+
+    #[test]
+    fn parameters_that_are_its_own() {
+        let own = Namespaces { network: Namespace::Empty, ..Namespaces::default() };
+        for (key, path) in [
+            ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward"),
+            ("net/ipv4/conf/eth0.1/forwarding", "/proc/sys/net/ipv4/conf/eth0.1/forwarding"),
+            ("net.ipv4.conf.eth0/1.forwarding", "/proc/sys/net/ipv4/conf/eth0.1/forwarding"),
+            ("kernel.shmmax", "/proc/sys/kernel/shmmax"),
+            ("fs.mqueue.msg_max", "/proc/sys/fs/mqueue/msg_max"),
+            ("kernel.domainname", "/proc/sys/kernel/domainname"),
+        ] {
+            assert_eq!(sysctl_path(key, &own).as_deref(), Ok(path), "{key}");
+        }
+        for key in
+            ["vm.swappiness", "kernel.panic", "kernel.hostname", "fs.file-max", "net/../kernel/panic", "net..x", ""]
+        {
+            assert!(sysctl_path(key, &own).is_err(), "{key}");
+        }
+        let shared = Namespaces { ipc: Namespace::Host, ..Namespaces::default() };
+        assert!(sysctl_path("net.ipv4.ip_forward", &shared).is_err_and(|why| why.contains("--network=none")));
+        assert!(sysctl_path("kernel.shmmax", &shared).is_err());
+    }
+}

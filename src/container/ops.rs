@@ -1,0 +1,298 @@
+//! What is changed in a container's tree, one after the other, by the child:
+//! nothing here allocates.
+
+use crate::container::in_root::{self, open};
+use crate::container::security;
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// One change to the container's tree.
+pub enum Op {
+    /// A folder, made where it is missing; its parent is there.
+    Folder(CString),
+    /// A folder, and each on the way to it, made where it is missing; then it belongs to `owner`.
+    OwnFolder {
+        path: CString,
+        owner: (u32, u32),
+    },
+    /// An empty file, made where nothing is.
+    File(CString),
+    Node {
+        path: CString,
+        mode: u32,
+        device: (u32, u32),
+        owner: (u32, u32),
+    },
+    Symlink {
+        path: CString,
+        target: CString,
+    },
+    /// A new file system; `optional` ones are left out where the kernel refuses.
+    Mount {
+        kind: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: Cow<'static, CStr>,
+        optional: bool,
+    },
+    /// Memory, with the kernel's own options.
+    Tmpfs {
+        /// What the table of mounts calls it.
+        name: &'static CStr,
+        path: CString,
+        flags: u64,
+        data: CString,
+    },
+    /// A mount that is nowhere yet.
+    Attach {
+        mount: OwnedFd,
+        path: CString,
+        flags: u64,
+    },
+    /// A file or folder of the machine.
+    Bind {
+        source: CString,
+        path: CString,
+        is_folder: bool,
+        /// With what is mounted below it.
+        recursive: bool,
+        /// Those of the mount, where they are not the source's.
+        flags: Option<u64>,
+        propagation: u64,
+    },
+    /// A parameter of the kernel, below the container's `/proc`; an `optional` one is left out where it is not there.
+    Write {
+        path: CString,
+        value: CString,
+        optional: bool,
+    },
+    /// Hides what is there, if anything is.
+    Mask(CString),
+    /// Takes it from what is there, if anything is, that it can be written.
+    Protect(CString),
+    /// The flags of an optional mount, if it is there.
+    Seal {
+        path: CString,
+        flags: u64,
+    },
+    /// The flags of what is mounted there.
+    Remount {
+        path: CString,
+        flags: u64,
+    },
+}
+
+impl Op {
+    /// The path that an error names.
+    pub fn path(&self) -> &CStr {
+        match self {
+            Op::Folder(path) | Op::File(path) | Op::Mask(path) | Op::Protect(path) | Op::Seal { path, .. } => path,
+            Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
+            Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
+            Op::OwnFolder { path, .. } => path,
+        }
+    }
+}
+
+/// Makes the changes below `root`, in their order.
+pub struct Builder<'a> {
+    root: BorrowedFd<'a>,
+    /// The directory that the last node was made in, and its path: a privileged container has a hundred in `/dev`.
+    last: Option<(&'a [u8], OwnedFd)>,
+}
+
+impl<'a> Builder<'a> {
+    pub fn new(root: BorrowedFd<'a>) -> Builder<'a> {
+        Builder { root, last: None }
+    }
+
+    /// Makes one change.
+    pub fn apply(&mut self, op: &'a Op) -> Result<()> {
+        let root = self.root;
+        if !matches!(op, Op::Folder(_) | Op::File(_) | Op::Node { .. } | Op::Symlink { .. }) {
+            // After a mount the same path leads elsewhere.
+            self.last = None;
+        }
+        match op {
+            Op::Folder(path) => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::mkdirat(parent, name, 0o755))
+            }
+            Op::File(path) => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::mknodat(parent, name, fs::S_IFREG | 0o644, (0, 0)))
+            }
+            Op::Node { path, mode, device, owner } => {
+                let (parent, name) = self.parent(path)?;
+                let made = fs::mknodat(parent, name, *mode, *device);
+                // It is root's already.
+                let give = |()| if *owner == (0, 0) { Ok(()) } else { fs::fchownat(parent, name, owner.0, owner.1) };
+                exists_already(made.and_then(give))
+            }
+            Op::Symlink { path, target } => {
+                let (parent, name) = self.parent(path)?;
+                exists_already(fs::symlinkat(target, parent, name))
+            }
+            Op::OwnFolder { path, owner } => own_directory(root, path, *owner),
+            Op::Mount { kind, path, flags, data, .. } => {
+                let target = plain_directory(root, path)?;
+                mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
+            }
+            Op::Tmpfs { name, path, flags, data } => {
+                let target = target(root, path, true)?;
+                mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
+            }
+            Op::Attach { mount, path, flags } => {
+                mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
+                remount(root, path, *flags)
+            }
+            Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
+                let target = target(root, path, *is_folder)?;
+                mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
+                // Opened again: now it is the mount, not what it covers.
+                let target = open(root, path, fs::O_PATH)?;
+                mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
+                flags.map_or(Ok(()), |flags| mount::remount(FdPath::new(&target).as_cstr(), flags as _))
+            }
+            Op::Write { path, value, optional } => {
+                let write = |file: OwnedFd| {
+                    in_root::expect_kind(&file, in_root::PROC)?;
+                    io::write(file.as_fd(), value.to_bytes()).map(drop)
+                };
+                match in_root::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
+                    Err(_) if *optional => Ok(()),
+                    result => result,
+                }
+            }
+            Op::Remount { path, flags } => remount(root, path, *flags),
+            Op::Mask(path) => security::mask(root, path),
+            Op::Protect(path) => security::protect(root, path),
+            Op::Seal { path, flags } => match remount(root, path, *flags) {
+                // Left out.
+                Err(error) if error.errno == EINVAL => Ok(()),
+                result => result,
+            },
+        }
+    }
+
+    /// The directory that `path` lies in, opened anew only where it is not that of the change before, and its last
+    /// name.
+    fn parent(&mut self, path: &'a CStr) -> Result<(BorrowedFd<'_>, &'a CStr)> {
+        let (directory, name) = split(path);
+        let opened = match self.last.take() {
+            Some((last, opened)) if last == directory => opened,
+            _ => open_directory(self.root, directory)?,
+        };
+        let last = self.last.insert((directory, opened));
+        Ok((last.1.as_fd(), name))
+    }
+}
+
+/// Where the kernel's own file systems are mounted, made where it is missing; its parent is there. No symlink of the
+/// image leads to it: what is written below its path would go to whatever the image has there.
+fn plain_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
+    let open = || in_root::open_plain(root, path, fs::O_PATH | fs::O_DIRECTORY);
+    match open() {
+        Err(error) if error.errno == ENOENT => {
+            let (parent, name) = parent(root, path)?;
+            fs::mkdirat(parent.as_fd(), name, 0o755)?;
+            open()
+        }
+        result => result,
+    }
+}
+
+fn own_directory(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<()> {
+    match open(root, path, fs::O_PATH) {
+        Err(error) if error.errno == ENOENT => {
+            in_root::make(root, path, true)?;
+            let made = open(root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
+            fs::fchown(made.as_fd(), owner.0, owner.1)
+        }
+        found => found.map(drop),
+    }
+}
+
+/// Where a volume or a tmpfs comes to lie, made where it is missing. A symlink of the image must not lead it into the
+/// kernel's file systems, where it would cover what is trusted to be the kernel's; a line may name such a path itself.
+fn target(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
+    let target = in_root::make(root, path, is_directory)?;
+    let is_named = [&b"proc/"[..], b"sys/"].iter().any(|top| path.to_bytes().starts_with(top));
+    let is_kernels = [in_root::PROC, in_root::SYSFS].contains(&fs::statfs(target.as_fd())?.kind);
+    match is_kernels && !is_named {
+        true => Err(Error::new("open", ELOOP)),
+        false => Ok(target),
+    }
+}
+
+fn remount(root: BorrowedFd<'_>, path: &CStr, flags: u64) -> Result<()> {
+    mount::remount(FdPath::new(&open(root, path, fs::O_PATH)?).as_cstr(), flags as _)
+}
+
+fn exists_already(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.errno == EEXIST => Ok(()),
+        result => result,
+    }
+}
+
+/// The directory that `path` (`a/b/c`, no slash at either end) lies in, and its last name.
+fn parent<'a>(root: BorrowedFd<'_>, path: &'a CStr) -> Result<(OwnedFd, &'a CStr)> {
+    let (directory, name) = split(path);
+    Ok((open_directory(root, directory)?, name))
+}
+
+/// The path of the directory, empty for the root, and the last name.
+fn split(path: &CStr) -> (&[u8], &CStr) {
+    let bytes = path.to_bytes_with_nul();
+    let Some(slash) = bytes.iter().rposition(|b| *b == b'/') else { return (b"", path) };
+    let name = bytes.get(slash + 1..).and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or(c"");
+    (bytes.get(..slash).unwrap_or_default(), name)
+}
+
+fn open_directory(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
+    // Ended by hand in a buffer of our own.
+    let mut buffer = [0; PATH_MAX];
+    let place = buffer.get_mut(..path.len()).filter(|place| place.len() < PATH_MAX);
+    place.ok_or(Error::new("open", ENAMETOOLONG))?.copy_from_slice(path);
+    let path = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
+    let path = if path.is_empty() { c"." } else { path };
+    open(root, path, fs::O_PATH | fs::O_DIRECTORY)
+}
+
+/// Linux, `PATH_MAX`.
+const PATH_MAX: usize = 4096;
+
+/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
+/// its descriptor.
+pub(super) struct FdPath([u8; 32]);
+
+impl FdPath {
+    pub fn new(fd: &OwnedFd) -> FdPath {
+        let mut path = [0; 32];
+        let prefix = b"/proc/self/fd/";
+        let (start, rest) = path.split_at_mut(prefix.len());
+        start.copy_from_slice(prefix);
+        let mut number = fd.as_raw_fd();
+        let mut digits = [0; 10];
+        let mut count = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            count += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
+            *to = *from;
+        }
+        FdPath(path)
+    }
+
+    pub fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}

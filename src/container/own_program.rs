@@ -1,0 +1,166 @@
+//! This very program, as containers must not get hold of it: until exec is done, `/proc/self/exe` of a container's
+//! process is still us, a program of the machine.
+
+use crate::container::pure::process::interpreter;
+use crate::report::{Failure, Outcome};
+use crate::sys::{fs, io_text, process, Result, ELOOP};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+const OWN: &CStr = c"/proc/self/exe";
+
+/// A file by its device and inode number; without one, none.
+pub type FileId = Option<(u64, u64)>;
+
+/// This program's file.
+pub fn id() -> FileId {
+    file_id(OWN).ok()
+}
+
+fn file_id(path: &CStr) -> Result<(u64, u64)> {
+    let file = fs::openat(fs::CWD, path, fs::O_PATH, 0)?;
+    let stat = fs::statat(file.as_fd(), c"")?;
+    Ok((stat.dev, stat.ino))
+}
+
+/// How many interpreters of interpreters the kernel follows, and how much of a script's first line it reads (Linux,
+/// fs/exec.c and binfmts.h).
+const INTERPRETERS_MAX: usize = 5;
+const FIRST_LINE: usize = 256;
+
+/// What is known of a program.
+enum Look {
+    /// It is `own`, by a link of `/proc`.
+    Own,
+    /// It is a script; its interpreter's path has taken the line's place.
+    Script,
+    Other,
+}
+
+/// Whether `path`, or an interpreter that its first line names, is the program `own` by a link of `/proc`. By a path of
+/// its own it may well be: a line can mount it. Allocates nothing.
+pub fn leads_to(path: &CStr, own: FileId) -> bool {
+    let Some(own) = own else { return false };
+    let mut line = [0; FIRST_LINE + 1];
+    let mut look = look_at(path, own, &mut line);
+    for _ in 0..INTERPRETERS_MAX {
+        match look {
+            Look::Own => return true,
+            Look::Other => return false,
+            Look::Script => {
+                let path = line;
+                look = look_at(CStr::from_bytes_until_nul(&path).unwrap_or_default(), own, &mut line);
+            }
+        }
+    }
+    matches!(look, Look::Own)
+}
+
+fn is_by_link(path: &CStr, own: (u64, u64)) -> bool {
+    let opened = fs::openat2(fs::CWD, path, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS);
+    opened.is_err_and(|error| error.errno == ELOOP) && file_id(path) == Ok(own)
+}
+
+fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Look {
+    if is_by_link(path, own) {
+        return Look::Own;
+    }
+    let mut head = [0; FIRST_LINE];
+    let length = fs::openat(fs::CWD, path, fs::O_PATH, 0)
+        // A FIFO or a device is not opened.
+        .and_then(|file| fs::statat(file.as_fd(), c""))
+        .and_then(|stat| if stat.is(fs::S_IFREG) { read(path, &mut head) } else { Ok(0) });
+    let head = head.get(..length.unwrap_or(0)).unwrap_or_default();
+    match (interpreter(head), line.get_mut(..FIRST_LINE)) {
+        (Some(name), Some(line)) => {
+            line.fill(0);
+            line.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+            Look::Script
+        }
+        _ => Look::Other,
+    }
+}
+
+fn read(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    let file = fs::openat(fs::CWD, path, fs::O_RDONLY | fs::O_NONBLOCK, 0)?;
+    fs::pread(file.as_fd(), buffer, 0)
+}
+
+/// Where this program's file is.
+pub fn path() -> std::io::Result<PathBuf> {
+    match is_sealed() {
+        // As `seal` has called it.
+        true => Ok(std::env::args_os().next().unwrap_or_default().into()),
+        false => std::fs::canonicalize("/proc/self/exe"),
+    }
+}
+
+/// Whether a container has started us after all: the name that we were called by leads to this very file by a link of
+/// `/proc`. A neighbour can put such a link in the place of a program after that was looked at.
+pub fn is_stray() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let name = CString::new(name.into_vec()).unwrap_or_default();
+    let opened = fs::openat2(fs::CWD, &name, fs::O_PATH, 0, fs::RESOLVE_NO_MAGICLINKS);
+    opened.is_err() && id().is_some_and(|own| is_by_link(&name, own))
+}
+
+fn is_sealed() -> bool {
+    fs::openat(fs::CWD, OWN, fs::O_RDONLY, 0).and_then(|own| fs::is_sealed(own.as_fd())) == Ok(true)
+}
+
+/// On a host, before an unprivileged container: starts this program again from a copy in memory that nobody can write
+/// to. Its processes may get hold of `/proc/PID/exe` of ours all the same, and outlive us (CVE-2019-5736).
+pub fn seal() -> Outcome<()> {
+    if is_sealed() {
+        return Ok(());
+    }
+    let fail = |why: &str| Failure::new("container", ["a copy of this program: ", why].concat());
+    let path = path().map_err(|error| fail(&io_text(&error)))?;
+    let mut bytes = Vec::new();
+    File::open("/proc/self/exe")
+        .and_then(|mut own| own.read_to_end(&mut bytes))
+        .map_err(|error| fail(&io_text(&error)))?;
+    let copy = fs::sealed(c"ocinit", &bytes).map_err(|error| fail(&error.to_string()))?;
+    let arguments = std::env::args_os().skip(1).map(OsStringExt::into_vec);
+    let arguments = [path.into_os_string().into_vec()].into_iter().chain(arguments);
+    let arguments: Vec<CString> = arguments.filter_map(|word| CString::new(word).ok()).collect();
+    let env = process::environment();
+    let (arguments, env) = (process::Arguments::new(&arguments), process::Arguments::new(&env));
+    let error = process::exec(crate::container::ops::FdPath::new(&copy).as_cstr(), &arguments, &env);
+    Err(fail(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn found_by_links_and_interpreters_and_not_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| CString::new(dir.path().join(name).to_str().unwrap()).unwrap();
+        let script = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        symlink("/proc/self/exe", dir.path().join("link")).unwrap();
+        script("exe", "#!/proc/self/exe\n");
+        script("blanks", "#! \t/proc/thread-self/exe -x\n");
+        script("linked", &format!("#!{}\n", dir.path().join("link").display()));
+        script("nested", &format!("#!{}", dir.path().join("linked").display()));
+        script("shell", "#!/bin/sh\n");
+        script("no-line", "/proc/self/exe");
+        script("self", &format!("#!{}\n", dir.path().join("self").display()));
+        symlink(std::env::current_exe().unwrap(), dir.path().join("named")).unwrap();
+        let found = |path: &CStr| leads_to(path, id());
+        assert!(found(OWN));
+        for name in ["link", "exe", "blanks", "linked", "nested"] {
+            assert!(found(&path(name)), "{name}");
+        }
+        for name in ["shell", "no-line", "self", "named", "none"] {
+            assert!(!found(&path(name)), "{name}");
+        }
+        assert!(!found(c"/") && !found(c"/dev/null") && !leads_to(OWN, None));
+    }
+}

@@ -1,0 +1,218 @@
+//! What a container sees, as data: its mounts, its devices, its process.
+
+use crate::container::cgroup::Cgroup;
+use crate::container::child::Plan;
+use crate::container::mounts::{self, Mounts};
+use crate::container::namespaces::{self, Choice};
+use crate::container::ops::Op;
+use crate::container::pure::passwd::Identity;
+use crate::container::pure::process::Process;
+use crate::container::pure::spec::{self, Container, Ulimit};
+use crate::container::security::{self, Rights};
+use crate::container::{devices, init, own_program};
+use crate::report::{Failure, Outcome};
+use crate::sys::{io_text, mount, tty, STDIN};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::path::Path;
+
+/// podman's, for open files, and for processes where the kernel does not tell how many there can be.
+const LIMIT_DEFAULT: u64 = 1 << 20;
+const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
+/// Linux, asm-generic/resource.h.
+const RLIMIT_NPROC: u32 = 6;
+const RLIMIT_NOFILE: u32 = 7;
+
+/// What was found and made for a container before.
+pub struct Parts<'a> {
+    pub identity: Identity,
+    /// Its mounted root.
+    pub root: &'a Path,
+    pub hostname: &'a str,
+    pub cgroup: Option<&'a Cgroup>,
+    pub namespaces: Choice,
+    pub rights: Rights,
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Plans everything that happens between clone and exec.
+pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+    let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
+    let mut ops = Vec::new();
+    let shares_mounts = mounts.shares;
+    let own_dev = !mounts.has("dev");
+    file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
+    if let Some((path, value)) = namespaces::default_sysctl(&line.namespaces) {
+        ops.push(Op::Write { path: c_string(path), value: c_string(value), optional: true });
+    }
+    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+        ops.push(Op::Write { path: c_string(&path), value: c_string(&value), optional: false });
+    }
+    ops.extend(mounts.rest());
+    if line.process.working_dir.is_none() {
+        working_dir(&mut ops, &process.working_dir, &identity);
+    }
+    if line.process.init {
+        own_init(&mut ops)?;
+    }
+    security::paths(&mut ops, &line.rights);
+    if line.files.read_only {
+        ops.push(mounts::seal(line.rights.privileged));
+    }
+    let (candidates, arguments) = match line.process.init {
+        true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
+        false => (process.candidates(), process.arguments.clone()),
+    };
+    Ok(Plan {
+        root: c_string(&root.to_string_lossy()),
+        ops,
+        shares_mounts,
+        hostname: namespaces.own_hostname.then(|| c_string(hostname)),
+        cgroup: cgroup.map(|cgroup| c_string(&cgroup.file("cgroup.procs").to_string_lossy())),
+        cgroups_v1: cgroup
+            .into_iter()
+            .flat_map(Cgroup::procs_v1)
+            .map(|path| c_string(&path.to_string_lossy()))
+            .collect(),
+        namespaces,
+        own_dev,
+        own_program: own_program::id(),
+        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        identity,
+        rights,
+        working_dir: c_string(&process.working_dir),
+        candidates: candidates.iter().map(|text| c_string(text)).collect(),
+        arguments: arguments.iter().map(|text| c_string(text)).collect(),
+        env: process.env.iter().map(|text| c_string(text)).collect(),
+        limits: limits(&line.process),
+        oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
+        umask: line.process.umask.unwrap_or(0o022),
+    })
+}
+
+/// Our own program as the container's process 1.
+fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
+    let own = own_program::path();
+    let own = own.map_err(|error| Failure::new("container", ["--init: our program: ", &io_text(&error)].concat()))?;
+    ops.push(mounts::program(&own, init::PATH));
+    Ok(())
+}
+
+/// The line's limits, and podman's defaults, which are left out where they
+/// cannot be had. That of processes is the kernel's own as long as the line
+/// has none of any kind: for podman a line's limits replace a configuration's.
+fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
+    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
+        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+            let of_kernel = resource == RLIMIT_NPROC && asked.ulimits.is_empty();
+            let most = of_kernel.then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
+            let most = most.flatten().unwrap_or(LIMIT_DEFAULT);
+            limits.push((Ulimit { resource, soft: most, hard: most }, true));
+        }
+    }
+    limits
+}
+
+/// A text for the kernel; it ends at a NUL, should one be in it.
+pub(super) fn c_string(text: &str) -> CString {
+    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
+}
+
+/// A container's path below its root: `.` is the root itself.
+pub(super) fn relative(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.is_empty() {
+        ".".into()
+    } else {
+        parts.join("/")
+    }
+}
+
+/// Every folder on the way to `path`.
+pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
+    let path = relative(path);
+    for (at, _) in path.match_indices('/') {
+        ops.push(Op::Folder(c_string(path.get(..at).unwrap_or_default())));
+    }
+    if path != "." {
+        ops.push(Op::Folder(c_string(&path)));
+    }
+}
+
+/// The image's: where it is missing it is made, and is whom the container runs as.
+fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
+    let path = relative(path);
+    if path != "." {
+        ops.push(Op::OwnFolder { path: c_string(&path), owner: (identity.uid, identity.gid) });
+    }
+}
+
+const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+
+/// What the container finds mounted, in order (OCI runtime spec,
+/// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
+type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
+const FILE_SYSTEMS: [FileSystem; 5] = [
+    ("proc", c"proc", QUIET, c"", false),
+    ("sys", c"sysfs", QUIET, c"", true),
+    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_NOEXEC | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
+    ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
+    ("dev/mqueue", c"mqueue", QUIET, c"", true),
+];
+
+/// What the line mounts at one of their places takes that place; below a `/dev`
+/// of its own nothing is made.
+fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
+    let own_dev = mounts.has("dev");
+    for (path, kind, flags, data, optional) in FILE_SYSTEMS {
+        if let Some(own) = mounts.take(path) {
+            ops.extend(own);
+        } else if !(own_dev && path.starts_with("dev/")) {
+            let (flags, data) = match path {
+                "proc" if !line.rights.proc_options.is_empty() => proc_options(&line.rights.proc_options),
+                _ => (flags, data.into()),
+            };
+            ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
+            seal(ops, line, path);
+        }
+        if path == "dev" && !own_dev {
+            devices::plan(ops, &line.rights, line.process.tty)?;
+        }
+    }
+    ops.extend(mounts.take("dev/shm").into_iter().flatten());
+    if let Some(own) = mounts.take("sys/fs/cgroup") {
+        ops.extend(own);
+    } else if cgroup {
+        let path = c_string("sys/fs/cgroup");
+        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"".into(), optional: true });
+        seal(ops, line, "sys/fs/cgroup");
+    }
+    Ok(())
+}
+
+/// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
+/// which the line may give it.
+fn seal(ops: &mut Vec<Op>, line: &Container, path: &str) {
+    let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&line.rights, "/sys/fs/cgroup");
+    if !line.rights.privileged && path.starts_with("sys") && !is_group {
+        ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
+    }
+}
+
+/// `--security-opt proc-opts=`: in place of the default ones.
+fn proc_options(options: &[String]) -> (u64, Cow<'static, CStr>) {
+    let (mut flags, mut data) = (0, Vec::new());
+    for option in options {
+        match option.as_str() {
+            "nosuid" => flags |= mount::MS_NOSUID,
+            "nodev" => flags |= mount::MS_NODEV,
+            "noexec" => flags |= mount::MS_NOEXEC,
+            "ro" => flags |= mount::MS_RDONLY,
+            "rw" | "suid" | "dev" | "exec" => {}
+            other => data.push(other),
+        }
+    }
+    (flags, c_string(&data.join(",")).into())
+}

@@ -1,0 +1,324 @@
+//! What runs in a container: the image's configuration, the container line
+//! and the pipeline's variables make one process.
+
+use crate::container::pure::spec::{self, Container};
+use crate::image::pure::oci::ImageConfig;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A process, before its user is looked up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Process {
+    pub arguments: Vec<String>,
+    /// `NAME=value`, each name once.
+    pub env: Vec<String>,
+    pub working_dir: String,
+    /// `USER[:GROUP]`, empty for root.
+    pub user: String,
+    /// Entries of the environment that are none.
+    pub warnings: Vec<String>,
+}
+
+/// Podman's own default.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A PATH of an image may have as many colons as a document has bytes; each becomes a path as long as the command.
+const PATH_DIRS_MAX: usize = 1024;
+
+/// Where execvp(3) looks without a PATH.
+const EXEC_PATH: &str = "/bin:/usr/bin";
+
+/// What of the machine goes into a container's environment.
+pub struct Environment<'a> {
+    /// For every container: the pipeline's variables, proxies.
+    pub extra: &'a [String],
+    /// What the line only names is taken from here.
+    pub own: &'a [String],
+    /// The entries of the files of `--env-file`, in order.
+    pub files: &'a [String],
+    pub hostname: &'a str,
+}
+
+/// Merges what the image, the machine and the line say. `None` where nothing
+/// says what to run.
+pub fn merge(image: &ImageConfig, line: &Container, around: &Environment) -> Option<Process> {
+    let asked = &line.process;
+    let mut arguments: Vec<String> = match &asked.entrypoint {
+        // A new entry point drops the image's command with its entry point.
+        Some(entrypoint) => entrypoint.clone(),
+        None => image.entrypoint.clone(),
+    };
+    if !line.command.is_empty() {
+        arguments.extend(line.command.iter().cloned());
+    } else if asked.entrypoint.is_none() {
+        arguments.extend(image.command.iter().cloned());
+    }
+    if arguments.first().is_none_or(|command| command.is_empty()) {
+        return None;
+    }
+    let env = environment(image, &line.process, around);
+    let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
+    Some(Process {
+        arguments,
+        warnings: env.warnings(),
+        env: env.entries,
+        working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
+        user: asked.user.clone().unwrap_or_else(|| image.user.clone()),
+    })
+}
+
+/// Variables in the order in which their names came, each with its last value.
+#[derive(Default)]
+struct Variables {
+    entries: Vec<String>,
+    /// Where each name stands: an image may have as many as a document holds.
+    places: BTreeMap<String, usize>,
+    /// Entries that are no `NAME=value`, as far as they may be shown.
+    faulty: Vec<String>,
+}
+
+/// How many faulty entries are named, one by one.
+const FAULTY_MAX: usize = 8;
+
+impl Variables {
+    /// Puts `NAME=value` in the place of an older value of that name, or last.
+    fn set(&mut self, entry: &str) {
+        let name = name(entry);
+        if name.is_empty() || name.len() == entry.len() || entry.contains('\0') {
+            // The value may be a secret.
+            self.faulty.push(entry.split_inclusive('=').next().unwrap_or_default().into());
+            return;
+        }
+        match self.places.get(name).and_then(|at| self.entries.get_mut(*at)) {
+            Some(old) => *old = entry.into(),
+            None => {
+                self.places.insert(name.into(), self.entries.len());
+                self.entries.push(entry.into());
+            }
+        }
+    }
+
+    /// Removes all but those that `keeps` wants.
+    fn retain(&mut self, keeps: &dyn Fn(&str) -> bool) {
+        for entry in std::mem::take(self).entries {
+            if keeps(name(&entry)) {
+                self.set(&entry);
+            }
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let named = self.faulty.iter().take(FAULTY_MAX);
+        let mut warnings: Vec<String> =
+            named.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
+        if let Some(more) = self.faulty.len().checked_sub(FAULTY_MAX).filter(|more| *more > 0) {
+            warnings.push(["and ", &more.to_string(), " more entries of the environment like that"].concat());
+        }
+        warnings
+    }
+}
+
+/// Later ones win, in podman's order: defaults, image (both as far as they are
+/// not unset), our own environment, what every container gets, files, line.
+fn environment(image: &ImageConfig, asked: &spec::Process, around: &Environment) -> Variables {
+    let mut env = Variables::default();
+    // podman does not ask whether there is a terminal.
+    for entry in [DEFAULT_PATH, "TERM=xterm", "container=podman"] {
+        env.set(entry);
+    }
+    image.env.iter().for_each(|entry| env.set(entry));
+    let faulty = std::mem::take(&mut env.faulty);
+    if asked.unset_env_all || !asked.unset_env.is_empty() {
+        let unset: BTreeSet<&str> = asked.unset_env.iter().map(String::as_str).collect();
+        env.retain(&|name| !asked.unset_env_all && !unset.contains(name));
+    }
+    env.faulty = faulty;
+    if asked.env_host {
+        around.own.iter().for_each(|entry| env.set(entry));
+    }
+    around.extra.iter().for_each(|entry| env.set(entry));
+    let own: BTreeMap<&str, &String> = around.own.iter().map(|entry| (name(entry), entry)).collect();
+    for entry in around.files.iter().chain(&asked.env) {
+        match (entry.contains('='), entry.strip_suffix('*')) {
+            (true, _) => env.set(entry),
+            // `NAME` and `NAME*` are our own that are called so.
+            (false, None) => own.get(entry.as_str()).into_iter().for_each(|entry| env.set(entry)),
+            (false, Some(start)) => {
+                let alike = own.range(start..).take_while(|(name, _)| name.starts_with(start));
+                alike.for_each(|(_, entry)| env.set(entry));
+            }
+        }
+    }
+    if !env.places.contains_key("HOSTNAME") {
+        env.set(&["HOSTNAME=", around.hostname].concat());
+    }
+    env
+}
+
+fn name(entry: &str) -> &str {
+    entry.split('=').next().unwrap_or_default()
+}
+
+impl Process {
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// HOME is the user's, where that is known, unless somebody said otherwise.
+    pub fn set_home(&mut self, home: Option<&str>) {
+        if let Some(home) = home.filter(|_| self.value("HOME").is_none()) {
+            self.env.push(["HOME=", home].concat());
+        }
+    }
+
+    /// The files that exec tries, in order: as execvp(3) finds them.
+    pub fn candidates(&self) -> Vec<String> {
+        self.arguments.first().map(|command| candidates(command, self.value("PATH"))).unwrap_or_default()
+    }
+}
+
+/// The files that exec tries for `command`, with the value of PATH.
+pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
+    if command.contains('/') {
+        return vec![command.into()];
+    }
+    let dirs = path.unwrap_or(EXEC_PATH).split(':').take(PATH_DIRS_MAX);
+    dirs.map(|dir| [if dir.is_empty() { "." } else { dir }, "/", command].concat()).collect()
+}
+
+/// The path that a script's first line names, as the kernel reads it (Linux, fs/binfmt_script.c). `head` is the file's
+/// beginning.
+pub fn interpreter(head: &[u8]) -> Option<&[u8]> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let line = head.strip_prefix(b"#!")?;
+    let start = line.iter().position(|byte| !is_blank(byte))?;
+    let path = line.get(start..)?.split(|byte| is_blank(byte) || matches!(byte, b'\n' | 0)).next()?;
+    (!path.is_empty()).then_some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::pure::spec::parse;
+
+    fn image() -> ImageConfig {
+        ImageConfig {
+            env: vec!["PATH=/bin".into(), "A=1".into(), "broken".into(), "A=2".into()],
+            entrypoint: vec!["/entry".into(), "-x".into()],
+            command: vec!["serve".into()],
+            user: "ann".into(),
+            working_dir: "/srv".into(),
+            stop_signal: String::new(),
+            ..ImageConfig::default()
+        }
+    }
+
+    fn merged(line: &str) -> Process {
+        with_files(line, &[])
+    }
+
+    fn with_files(line: &str, files: &[&str]) -> Process {
+        let line = parse::parse_line(line, &|_| None).unwrap();
+        let text = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        let (extra, own, files) = (text(&["B2C=0"]), text(&["CODE=7", "CORE=8", "A=own"]), text(files));
+        merge(&image(), &line, &Environment { extra: &extra, own: &own, files: &files, hostname: "box" }).unwrap()
+    }
+
+    #[test]
+    fn entry_point_and_command() {
+        assert_eq!(merged("img").arguments, ["/entry", "-x", "serve"]);
+        assert_eq!(merged("img check").arguments, ["/entry", "-x", "check"]);
+        assert_eq!(merged("--entrypoint sh img").arguments, ["sh"]);
+        assert_eq!(merged("--entrypoint sh img -c x").arguments, ["sh", "-c", "x"]);
+        assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
+        assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
+        let nothing = parse::parse_line("--entrypoint= img", &|_| None).unwrap();
+        let around = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        assert_eq!(merge(&image(), &nothing, &around), None);
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_wins() {
+        let mut process = merged("-t -e A=3 -e HOSTNAME=mine img");
+        assert_eq!(process.env, ["PATH=/bin", "TERM=xterm", "container=podman", "A=3", "B2C=0", "HOSTNAME=mine"]);
+        assert_eq!(process.warnings.len(), 1);
+        process.set_home(None);
+        assert_eq!(process.value("HOME"), None);
+        process.set_home(Some("/home/ann"));
+        process.set_home(Some("/other"));
+        assert_eq!(process.value("HOME"), Some("/home/ann"));
+    }
+
+    #[test]
+    fn values_that_the_line_only_names() {
+        assert_eq!(merged("-e CODE -e UNSET img").value("CODE"), Some("7"));
+        assert_eq!(merged("-e UNSET -e CO img").env.len(), merged("img").env.len());
+        assert_eq!(merged("-e 'CO*' img").env[5..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
+    }
+
+    #[test]
+    fn files_unset_and_the_hosts_own() {
+        let files = ["A=file", "B2C=file", "CODE", "NONE"];
+        assert_eq!(
+            with_files("--env-file f -e B2C=line img", &files).env,
+            ["PATH=/bin", "TERM=xterm", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
+        );
+        assert_eq!(merged("--env-host img").value("A"), Some("own"));
+        let rest = ["TERM=xterm", "container=podman", "B2C=0", "HOSTNAME=box"];
+        assert_eq!(merged("--unsetenv A --unsetenv PATH img").env, rest);
+        assert_eq!(merged("--unsetenv A -e A img").value("A"), Some("own"));
+        assert_eq!(merged("--unsetenv-all --env-host img").env[..2], ["CODE=7", "CORE=8"]);
+    }
+
+    /// A scan of all names for each would take minutes.
+    #[test]
+    fn many_variables_are_merged_in_one_pass() {
+        const MANY: usize = 100_000;
+        let entries = |from: usize| (from..from + MANY).map(|n| format!("N{n}={n}")).collect::<Vec<_>>();
+        let (mut image, own) = (image(), entries(2 * MANY));
+        image.env = entries(0).into_iter().chain(entries(MANY / 2)).chain(vec!["faulty".into(); MANY]).collect();
+        let mut files: Vec<String> = (2 * MANY..3 * MANY).map(|n| format!("N{n}")).collect();
+        files.extend(["N1*".into(), "UNSET".into()]);
+        let line = (0..MANY / 2).map(|n| format!("--unsetenv=N{n}")).chain(["img".into()]).collect::<Vec<_>>();
+        let around = Environment { extra: &[], own: &own, files: &files, hostname: "box" };
+        let process = merge(&image, &parse::parse(&line).unwrap(), &around).unwrap();
+        // The image's own without those that are unset, three defaults, the machine's, and the host's name.
+        assert_eq!(process.env.len(), MANY + 3 + MANY + 1);
+        assert_eq!(process.env[3], format!("N{0}={0}", MANY / 2));
+        assert_eq!(process.warnings.len(), FAULTY_MAX + 1);
+        assert_eq!(process.warnings[FAULTY_MAX], "and 99992 more entries of the environment like that");
+    }
+
+    #[test]
+    fn a_path_of_colons_does_not_fill_the_memory() {
+        let found = candidates(&"x".repeat(1 << 20), Some(&":".repeat(4 << 20)));
+        assert!(found.len() == PATH_DIRS_MAX && found[0].starts_with("./xx"));
+    }
+
+    #[test]
+    fn where_a_command_is_looked_for() {
+        assert_eq!(merged("-e PATH=/a::/b img").candidates(), ["/entry"]);
+        assert_eq!(merged("-e PATH=/a::/b --entrypoint x img").candidates(), ["/a/x", "./x", "/b/x"]);
+        assert_eq!(merged("--unsetenv PATH --entrypoint x img").candidates(), ["/bin/x", "/usr/bin/x"]);
+    }
+
+    #[test]
+    fn flags_override_user_and_working_directory() {
+        let process = merged("-u 7 -w /w img");
+        assert_eq!((process.user.as_str(), process.working_dir.as_str()), ("7", "/w"));
+        assert_eq!(merged("img").working_dir, "/srv");
+    }
+
+    #[test]
+    fn interpreters() {
+        for (head, want) in [
+            ("#!/bin/sh", Some("/bin/sh")),
+            ("#! \t/bin/sh\t-e\nrest", Some("/bin/sh")),
+            ("#!/bin/sh\0-e", Some("/bin/sh")),
+            ("#!\n/bin/sh", None),
+            ("#!", None),
+            (" #!/bin/sh", None),
+        ] {
+            assert_eq!(interpreter(head.as_bytes()), want.map(str::as_bytes), "{head:?}");
+        }
+    }
+}

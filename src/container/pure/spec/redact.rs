@@ -1,0 +1,261 @@
+//! A line as it may be shown: without what `--creds` is given, without the
+//! passwords of URLs and names, and without the values of flags that are not there.
+
+use crate::container::pure::spec::table::{Takes, TABLE};
+use crate::image::pure::authfile::Credentials;
+use crate::pure::scrub::{scrub, urls, MASK};
+
+/// `line` as it may be shown, to people and to the containers behind it, whether
+/// it can be read or not.
+pub fn shown(line: &str) -> String {
+    let raw = raw_words(line);
+    let bare: Vec<String> = raw.iter().map(|word| word.replace(['\'', '"', '\\'], "")).collect();
+    let (secrets, unknown) = (secrets(&bare), unknown_values(&bare));
+    if secrets.is_empty() && unknown.iter().all(Option::is_none) {
+        return urls(line);
+    }
+    let mut out = Vec::new();
+    let mut is_value = false;
+    for ((raw, bare), unknown) in raw.iter().zip(&bare).zip(unknown) {
+        out.push(match (bare.split_once("--creds="), unknown) {
+            _ if is_value => MASK.into(),
+            (Some((before, _)), _) => [before, "--creds=", MASK].concat(),
+            (None, Some(start)) => [bare.get(..start).unwrap_or_default(), MASK].concat(),
+            (None, None) => scrub(raw, &secrets),
+        });
+        is_value = !is_value && bare.ends_with("--creds");
+    }
+    out.join(" ")
+}
+
+/// A word of the kernel's line as it may be shown: of options other than container lines, the name alone.
+pub fn shown_option(word: &str) -> String {
+    match word.split_once('=') {
+        Some((key, line)) if ["run", "container", "service"].iter().any(|of_a_line| key.contains(of_a_line)) => {
+            [key, "=", &shown(line)].concat()
+        }
+        Some((key, _)) => [key, "="].concat(),
+        None => shown(word),
+    }
+}
+
+/// The words of `line` as they stand there, with their quotes; the last takes
+/// the rest where a quote is not closed.
+fn raw_words(line: &str) -> Vec<&str> {
+    let (mut quote, mut escaped) = (None, false);
+    let is_end = |c: char| {
+        match (c, quote) {
+            _ if escaped => escaped = false,
+            ('\\', None | Some('"')) => escaped = true,
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            (c, None) => return c.is_ascii_whitespace(),
+            _ => {}
+        }
+        false
+    };
+    line.split(is_end).filter(|word| !word.is_empty()).collect()
+}
+
+/// What of words must not be told, in lines too that cannot be read: what `--creds` is given, also where it is
+/// misspelled, and `USER:PASSWORD` before an `@`.
+pub(super) fn secrets(words: &[String]) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        // Not only at its start: a line that cannot be read may be no list of words.
+        let value = match word.split_once("-creds").or_else(|| Some(("", word.strip_prefix("creds=")?))) {
+            Some((_, "")) => words.get(index + 1).map(String::as_str),
+            Some((_, rest)) => Some(rest.trim_start_matches(['=', ':'])).filter(|_| !rest.starts_with('-')),
+            None => None,
+        };
+        if let Some((login, password)) = login(word) {
+            // An error may hold a piece of the word. A short one is in too many words that are none.
+            secrets.push(login.into());
+            secrets.extend(Some(password.into()).filter(|_| password.len() > 3));
+        }
+        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+        match Credentials::parse(value) {
+            Some(credentials) => secrets.extend(credentials.secrets()),
+            None => secrets.push(value.into()),
+        }
+    }
+    secrets
+}
+
+/// `USER:PASSWORD` of an image's name or a URL, whether it has a scheme or not, and the password.
+fn login(word: &str) -> Option<(&str, &str)> {
+    let start = word.rfind("//").map(|at| at + 2).or_else(|| word.find('=').map(|at| at + 1)).unwrap_or_default();
+    let word = word.get(start..)?;
+    let (at, _) =
+        word.rmatch_indices('@').find(|(at, _)| !word.get(*at..).is_some_and(|tail| tail.starts_with("@sha")))?;
+    let login = word.get(..at)?;
+    // No path of `oci:` or of a volume, and no number of an image in an archive.
+    let (user, password) = login.split_once(':')?;
+    let is_path = ["oci", "oci-archive", "docker-archive"].contains(&user) || user.contains('/');
+    (!is_path && !user.is_empty() && !password.is_empty() && !password.starts_with('/')).then_some((login, password))
+}
+
+/// A flag's name as far as it can be one: what follows may be a value that was meant.
+pub(super) fn name_of(flag: &str) -> &str {
+    const NAME_MAX: usize = 24;
+    let end = flag.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(flag.len());
+    flag.get(..end.min(NAME_MAX)).unwrap_or_default()
+}
+
+/// For each word: how much of it may be shown where it is, or has, the value of a flag that is not there. Nobody
+/// knows what that is: a password where `-creds` or `--cred` is written.
+fn unknown_values(words: &[String]) -> Vec<Option<usize>> {
+    let mut all = vec![None; words.len()];
+    let (mut at, mut is_odd) = (0, false);
+    while let Some(word) = words.get(at) {
+        at += 1;
+        let Some(flag) = word.strip_prefix('-').filter(|flag| !matches!(*flag, "" | "-")) else {
+            // The image. Its command is not ours to read, but behind a flag that is not there it may be a value.
+            match is_odd {
+                true => continue,
+                false => break,
+            }
+        };
+        let (shown, takes_next) = flag.strip_prefix('-').map_or_else(|| of_short(flag), of_long);
+        is_odd |= shown.is_some();
+        if let Some(slot) = all.get_mut(at - 1) {
+            *slot = shown.filter(|shown| *shown < word.len());
+        }
+        if takes_next && (shown.is_none() || words.get(at).is_some_and(|next| !next.starts_with('-'))) {
+            if let Some(slot) = all.get_mut(at) {
+                *slot = shown.map(|_| 0);
+            }
+            at += 1;
+        }
+    }
+    all
+}
+
+/// How much of an unknown flag may be shown, with its dashes; whether the next word is the flag's value.
+fn of_long(long: &str) -> (Option<usize>, bool) {
+    let (name, has_value) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
+    match TABLE.iter().find(|row| row.long == name) {
+        Some(row) => (None, !has_value && row.takes != Takes::Truth),
+        None if has_value && name == name_of(name) => (Some(name.len() + 3), false),
+        None => (Some(name_of(long).len() + 2), !has_value),
+    }
+}
+
+/// The same of short flags in one word.
+fn of_short(flags: &str) -> (Option<usize>, bool) {
+    for (index, letter) in flags.char_indices() {
+        let end = index + letter.len_utf8();
+        match TABLE.iter().find(|row| row.short != 0 && char::from(row.short) == letter) {
+            None => return (Some(end + 1), end == flags.len()),
+            Some(row) if row.takes == Takes::Truth && !flags.get(end..).is_some_and(|rest| rest.starts_with('=')) => {}
+            Some(row) => return (None, row.takes != Takes::Truth && end == flags.len()),
+        }
+    }
+    (None, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::pure::spec::parse::{parse, parse_line};
+    use crate::pure::scrub::clean;
+
+    /// Lines that hold a secret where one may stand, each well and badly spelled.
+    const LINES: [&str; 34] = [
+        "--creds=u:SECRET img",
+        "--creds u:SECRET img",
+        "--creds=SECRET img",
+        "--creds u:SECRET --nope img",
+        "--creds:u:SECRET img",
+        "--credsu:SECRET img",
+        "--credsSECRET img",
+        "--credsSECRET=x img",
+        "--cred u:SECRET img",
+        "--cred=u:SECRET img",
+        "--Creds=SECRET img",
+        "--password SECRET img",
+        "--password=SECRET --creds img",
+        "-creds=u:SECRET img",
+        "-creds u:SECRET img",
+        "creds=u:SECRET img",
+        "-xSECRET img",
+        "-x=SECRET img",
+        "-x SECRET img",
+        "-tiSECRET img",
+        "-tixSECRET img",
+        "--layer=http://u:SECRET@h/x img",
+        "--layer http://u:SECRET@h/x#0 img",
+        "--layer=http://u:p/SECRET@h/x img",
+        "--layer=ftp://u:SECRET@h/x img",
+        "--layer=u:SECRET@h/x img",
+        "--layer=http://h/x?sig=SECRET#sha256:0 img",
+        "docker://u:SECRET@h/img",
+        "docker://u:SECRET@h/img@sha256:0",
+        "u:SECRET@h/img",
+        "https://u:SECRET@h/img",
+        "oci-archive:http://u:SECRET@h/a.tar:x",
+        "docker-archive:https://h/a.tar?x=SECRET:@x",
+        "-v http://u:SECRET@h:/x img",
+    ];
+
+    #[test]
+    fn no_spelling_brings_a_secret_out() {
+        for line in LINES {
+            assert!(!shown(line).contains("SECRET"), "{line}: {}", shown(line));
+            let later = [line, " $X"].concat();
+            assert!(!shown(&later).contains("SECRET"), "{later}: {}", shown(&later));
+            let quoted = ["--env A=b \"", line].concat();
+            if line.contains("creds") || line.contains("//") {
+                assert!(!shown(&quoted).contains("SECRET"), "{quoted}: {}", shown(&quoted));
+            }
+            let words: Vec<String> = line.split(' ').map(String::from).collect();
+            for error in [parse_line(line, &|_| None).err(), parse(&words).err()].into_iter().flatten() {
+                assert!(!clean(&error).contains("SECRET"), "{line}: {}", clean(&error));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_shown_instead() {
+        for (line, text) in [
+            ("-xSECRET  img", "-x*** img"),
+            ("-creds=u:SECRET img", "-creds=*** img"),
+            ("-xcreds=u:SECRET img", "-x*** img"),
+            ("--cred u:SECRET img", "--cred *** img"),
+            ("--cred=u:SECRET img", "--cred=*** img"),
+            ("--layer 'http://u:p@h/x?y#sha256:0'  img", "--layer 'http://***@h/x?***#sha256:0' img"),
+            ("u:p@h/img", "***@h/img"),
+        ] {
+            assert_eq!(shown(line), text);
+        }
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_read_shows_its_name() {
+        for (word, text) in [
+            ("b2c.minio=a,http://h,key,SECRET", "b2c.minio="),
+            ("b2c.filesystem=//u:SECRET@h/x", "b2c.filesystem="),
+            ("b2c.run=--creds=u:SECRET img", "b2c.run=--creds=*** img"),
+            ("b2c.post_container=-xSECRET img", "b2c.post_container=-x*** img"),
+            ("b2c.run_service=-ti img", "b2c.run_service=-ti img"),
+            ("quiet", "quiet"),
+        ] {
+            assert_eq!(shown_option(word), text);
+        }
+    }
+
+    #[test]
+    fn lines_without_a_secret_are_shown_as_they_are() {
+        for line in [
+            "-ti  --env A=b -eC=d -v /a:/b@c -v data:/x@y:ro --mount type=tmpfs,dst=/x  img  sh -c 'x -y SECRET'",
+            "docker://h:5000/a/b:c@sha256:00 --creds-file x --password=y -xz a@b",
+            "oci:/images/a:@2",
+            "oci-archive:a.tar:name@x run",
+            "--tls-verify=false -e MAIL=a@b img ssh me@host",
+            "-t=false -i=true -h name img",
+            "-- img --foo=bar",
+        ] {
+            assert_eq!(shown(line), line);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What went wrong in the child, in words, and the exit code that it stands for.
+
+use crate::container::child::Plan;
+use crate::container::ops::Op;
+use crate::container::pure::spec::Container;
+use crate::container::setup_error::{Stage, Trouble};
+use crate::image::pure::reference::Reference;
+use crate::report::{Failure, Report};
+use crate::sys::{Error, E2BIG, EACCES, ELOOP, ENOENT, EPERM};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+/// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
+pub const NOT_TO_BE_RUN: i32 = 126;
+
+/// Reads what the child tells until exec closes the pipe. A trouble that ends
+/// it comes with an exit code where that is the container's, not ours.
+pub fn troubles(pipe: OwnedFd, plan: &Plan, line: &Container, report: &Report) -> Option<(Failure, Option<i32>)> {
+    let mut pipe = File::from(pipe);
+    let mut bytes = [0; Trouble::LENGTH];
+    while pipe.read_exact(&mut bytes).is_ok() {
+        let Some(trouble) = Trouble::parse(bytes) else { continue };
+        let error = Error::new("", trouble.errno).to_string();
+        let why = error.trim_start_matches([':', ' ']);
+        if trouble.skipped {
+            report.warn("container", format_args!("left out: {}: {why}", object(trouble, plan)));
+            continue;
+        }
+        let failure = Failure::new("container", [&object(trouble, plan), ": ", why].concat());
+        return Some(match (trouble.stage, trouble.errno) {
+            (Stage::Exec, ENOENT) => {
+                (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
+            }
+            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &line.image)), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, ELOOP) => {
+                (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
+            }
+            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec | Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Op, ELOOP) => (failure.hint("a symbolic link of the image leads there"), None),
+            (_, EPERM) => (failure.hint("containers take root"), None),
+            _ => (failure, None),
+        });
+    }
+    None
+}
+
+/// Whether it is about the folder of the image's, which was to be made.
+fn is_working_dir(trouble: Trouble, plan: &Plan) -> bool {
+    matches!(plan.ops.get(usize::from(trouble.index)), Some(Op::OwnFolder { .. }))
+}
+
+/// What a trouble is about, in words.
+fn object(trouble: Trouble, plan: &Plan) -> String {
+    let text = |text: &CStr| text.to_string_lossy().into_owned();
+    match trouble.stage {
+        Stage::Session => "session".into(),
+        Stage::Namespace => "another's namespace".into(),
+        Stage::Cgroup => "control group".into(),
+        Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
+        Stage::Loopback => "loopback interface".into(),
+        Stage::Propagation => "mount namespace".into(),
+        Stage::Root => ["root ", &text(&plan.root)].concat(),
+        Stage::Op => {
+            let path = plan.ops.get(usize::from(trouble.index)).map(|op| text(op.path()));
+            path.map_or("mount".into(), |path| ["/", path.trim_start_matches('/')].concat())
+        }
+        Stage::Pivot => "pivot_root".into(),
+        Stage::Terminal => "standard streams".into(),
+        Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
+        Stage::Keyring => "session keyring".into(),
+        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
+            ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
+        }),
+        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
+        Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
+        Stage::Capabilities => "capabilities".into(),
+        Stage::Seccomp => "filter of system calls".into(),
+        Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
+    }
+}
+
+/// Why exec(2) takes no more, which is the kernel's to say: its limits depend on those of the stack and on pages.
+fn too_long(plan: &Plan, image: &Reference) -> String {
+    let size = |texts: &[CString]| texts.iter().map(|text| text.as_bytes().len() + 1).sum::<usize>().to_string();
+    let count = |texts: &[CString]| texts.len().to_string();
+    [
+        &image.shown(),
+        ": its environment and the line's have ",
+        &size(&plan.env),
+        " bytes in ",
+        &count(&plan.env),
+        " variables, its arguments ",
+        &size(&plan.arguments),
+        " in ",
+        &count(&plan.arguments),
+        ": most kernels take 2 MiB in all, and 128 KiB each",
+    ]
+    .concat()
+}

@@ -1,0 +1,76 @@
+//! Containers by their `--name`: what others may share with one while it runs
+//! is written into its folder of the store, and gone with that.
+
+use crate::container::pure::spec::{Mount, Source, VolumesFrom};
+use crate::report::{Failure, Outcome};
+use crate::store::layers::Store;
+use crate::sys::io_text;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "named";
+
+/// What is known of a container that runs.
+pub struct Named {
+    /// Its folder of the store.
+    pub dir: PathBuf,
+    pub pid: u32,
+    /// Its volumes, each as a path of the machine.
+    pub volumes: Vec<Mount>,
+}
+
+/// Writes down what others may ask for; `volumes` are source, target, and
+/// whether it is read-only there.
+pub fn record(dir: &Path, name: &str, pid: i32, volumes: &[(String, String, bool)]) -> Outcome<()> {
+    let mut fields = vec![name.to_string(), pid.to_string()];
+    for (source, target, read_only) in volumes {
+        fields.extend([source.clone(), target.clone(), if *read_only { "ro" } else { "rw" }.into()]);
+    }
+    // A path may hold anything but a NUL.
+    let made = dir.join("named.new");
+    let written = fs::write(&made, fields.join("\0")).and_then(|()| fs::rename(&made, dir.join(FILE)));
+    written.map_err(|error| Failure::new("container", ["--name ", name, ": ", &io_text(&error)].concat()))
+}
+
+/// The container of that name, if one runs.
+pub fn find(store: &Store, name: &str) -> Option<Named> {
+    let entries = fs::read_dir(store.containers()).into_iter().flatten().flatten();
+    entries.filter_map(|entry| read(entry.path(), name)).next()
+}
+
+/// As [`find`], for a flag that takes one.
+pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<Named> {
+    find(store, name).ok_or_else(|| {
+        let failure = Failure::new("container", [flag, ": no container has the name «", name, "» and runs"].concat());
+        failure.hint("give one its --name, and start it before: b2c.run_service=")
+    })
+}
+
+fn read(dir: PathBuf, name: &str) -> Option<Named> {
+    let text = fs::read_to_string(dir.join(FILE)).ok()?;
+    let mut fields = text.split('\0');
+    if fields.next()? != name {
+        return None;
+    }
+    let pid: u32 = fields.next()?.parse().ok()?;
+    // One whose program was killed may have left its folder.
+    if !Path::new("/proc").join(pid.to_string()).exists() {
+        return None;
+    }
+    let mut volumes = Vec::new();
+    while let (Some(source), Some(target), Some(mode)) = (fields.next(), fields.next(), fields.next()) {
+        let read_only = mode == "ro";
+        volumes.push(Mount { read_only, ..Mount::plain(Source::Path(source.into()), target) });
+    }
+    Some(Named { dir, pid, volumes })
+}
+
+/// The volumes of others, as the line wants to see them.
+pub fn volumes_from(store: &Store, asked: &[VolumesFrom]) -> Outcome<Vec<Mount>> {
+    let mut all = Vec::new();
+    for VolumesFrom { container, read_only } in asked {
+        let volumes = expect(store, "--volumes-from", container)?.volumes;
+        all.extend(volumes.into_iter().map(|mount| Mount { read_only: read_only.unwrap_or(mount.read_only), ..mount }));
+    }
+    Ok(all)
+}

@@ -1,0 +1,3 @@
+//! Formats on block devices.
+
+pub mod superblock;

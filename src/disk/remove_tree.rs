@@ -1,0 +1,254 @@
+//! Removes a tree, however deep: std holds one descriptor a level, and a
+//! container can nest folders deeper than any limit of those or of a path.
+
+use crate::sys::fs::{self, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
+use crate::sys::{self, Error, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// Directory entries that are read at a time.
+const ENTRIES_BYTES: usize = 32 << 10;
+/// Opens a folder, and nothing through a symlink.
+const FOLDER: i32 = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+
+/// Removes `path` and all below it; none there is no error. Symlinks are not
+/// followed, and what is mounted there or below stays, with an error.
+pub fn tree(path: &Path) -> io::Result<()> {
+    let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(to_io(Error::new("open", EINVAL)));
+    };
+    let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+    let (above, name) = (
+        crate::layer::overlay::c_path(above).map_err(to_io)?,
+        crate::layer::overlay::c_path(name.as_ref()).map_err(to_io)?,
+    );
+    match fs::openat(fs::CWD, &above, fs::O_PATH | O_DIRECTORY, 0) {
+        Err(error) if error.errno == ENOENT => Ok(()),
+        above => above.and_then(|above| beneath(above.as_fd(), &name)).map_err(to_io),
+    }
+}
+
+/// As [`tree`], for what has this name in `above`.
+pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
+    match fs::openat2(above, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH) {
+        Ok(top) => opened(above, name, top.as_fd()),
+        Err(error) if error.errno == ENOENT => Ok(()),
+        Err(error) if error.errno == ENOTDIR => fs::unlinkat(above, name),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
+/// a container may nest deeper than a path can be.
+pub fn folders(path: &Path) -> io::Result<()> {
+    let path = crate::layer::overlay::c_path(path).map_err(to_io)?;
+    match fs::rmdirat(fs::CWD, &path) {
+        // All but a few have none below.
+        Ok(()) => Ok(()),
+        Err(_) => inner_folders(&path).and_then(|()| fs::rmdirat(fs::CWD, &path)).map_err(to_io),
+    }
+}
+
+fn inner_folders(path: &CStr) -> sys::Result<()> {
+    let mut here = fs::openat(fs::CWD, path, FOLDER, 0)?;
+    let mut names = Vec::new();
+    loop {
+        if let Some((name, inner)) = first_folder(&here)? {
+            names.push(name);
+            here = inner;
+        } else if let Some(name) = names.pop() {
+            here = fs::openat(here.as_fd(), c"..", FOLDER, 0)?;
+            fs::rmdirat(here.as_fd(), &name)?;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn first_folder(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
+    let mut buffer = vec![0; ENTRIES_BYTES];
+    let mut found = None;
+    while found.is_none() {
+        let length = fs::getdents(dir.as_fd(), &mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        fs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| -> Result<(), Error> {
+            if found.is_none() {
+                found = fs::openat(dir.as_fd(), name, FOLDER, 0).ok().map(|inner| (name.to_owned(), inner));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(found)
+}
+
+fn to_io(error: Error) -> io::Error {
+    error.into()
+}
+
+/// Removes all that is in the folder `top`, and then `top`, whose name in `above` is this.
+pub fn opened(above: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> sys::Result<()> {
+    let mut removal = Removal { top, next: 0, progress: true, error: None };
+    while removal.progress {
+        removal.progress = false;
+        // Opened anew, a folder is read from its start.
+        let top = removal.open(c".")?;
+        removal.each(&top, &mut |removal, name| {
+            let unlinked = unlink(removal.top, name);
+            match unlinked {
+                Err(error) if is_full(error) => removal.flatten(name),
+                result => result,
+            }
+        })?;
+    }
+    match fs::rmdirat(above, name) {
+        // What could not be removed explains it better.
+        Err(error) if is_full(error) => Err(removal.error.unwrap_or(error)),
+        result => result,
+    }
+}
+
+/// A file, or a folder without names.
+fn unlink(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
+    match fs::unlinkat(dir, name) {
+        Err(error) if error.errno == EISDIR => fs::rmdirat(dir, name),
+        result => result,
+    }
+}
+
+fn is_full(error: Error) -> bool {
+    error.errno == ENOTEMPTY || error.errno == EEXIST
+}
+
+/// The tree's top is the only place where folders are kept: those that hold
+/// something move up to it from theirs, so that no path is longer than two.
+struct Removal<'a> {
+    top: BorrowedFd<'a>,
+    /// For a name that is free in the top.
+    next: u64,
+    /// Something went, or moved up, since this was last looked at.
+    progress: bool,
+    error: Option<Error>,
+}
+
+impl Removal<'_> {
+    fn open(&self, name: &CStr) -> sys::Result<OwnedFd> {
+        fs::openat2(self.top, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
+    }
+
+    /// Empties the folder `name` of the top, and removes it.
+    fn flatten(&mut self, name: &CStr) -> sys::Result<()> {
+        let dir = self.open(name)?;
+        self.each(&dir, &mut |removal, child| match unlink(dir.as_fd(), child) {
+            Err(error) if is_full(error) => removal.move_up(dir.as_fd(), child),
+            result => result,
+        })?;
+        fs::rmdirat(self.top, name)
+    }
+
+    fn move_up(&mut self, dir: BorrowedFd<'_>, child: &CStr) -> sys::Result<()> {
+        loop {
+            let name = CString::new(self.next.to_string()).unwrap_or_default();
+            self.next += 1;
+            match fs::renameat(dir, child, self.top, &name) {
+                // A name of the tree's own; one that is an empty folder is replaced.
+                Err(error) if is_full(error) || error.errno == ENOTDIR => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Calls `step` with each name in `dir`; the first error is kept, the rest
+    /// goes on.
+    fn each(&mut self, dir: &OwnedFd, step: &mut dyn FnMut(&mut Self, &CStr) -> sys::Result<()>) -> sys::Result<()> {
+        let mut buffer = vec![0; ENTRIES_BYTES];
+        loop {
+            let length = fs::getdents(dir.as_fd(), &mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            fs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| -> Result<(), Error> {
+                match step(self, name) {
+                    Ok(()) => self.progress = true,
+                    Err(error) => {
+                        self.error.get_or_insert(error);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs as stdfs;
+    use std::os::unix::fs::symlink;
+
+    /// `depth` folders in one another, made from the innermost out: longer
+    /// than a path may be.
+    fn deep(top: &Path, depth: u32) {
+        stdfs::create_dir_all(top.join("made")).unwrap();
+        for _ in 0..depth {
+            stdfs::create_dir(top.join("outer")).unwrap();
+            stdfs::rename(top.join("made"), top.join("outer/a-folder")).unwrap();
+            stdfs::write(top.join("outer/file"), "x").unwrap();
+            stdfs::rename(top.join("outer"), top.join("made")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_tree_deeper_than_descriptors_and_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        // As many as make std::fs::remove_dir_all run out of descriptors, and
+        // names that the removal itself would choose.
+        deep(&top, 1500);
+        stdfs::create_dir_all(top.join("0/x/y")).unwrap();
+        stdfs::write(top.join("1"), "x").unwrap();
+        let outside = dir.path().join("outside");
+        stdfs::create_dir_all(outside.join("kept")).unwrap();
+        symlink(&outside, top.join("link")).unwrap();
+        symlink(&outside, top.join("0/x/link")).unwrap();
+        tree(&top).unwrap();
+        assert!(!top.exists());
+        assert!(outside.join("kept").exists());
+    }
+
+    #[test]
+    fn folders_deeper_than_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("top");
+        let made = |outer: &Path, depth| {
+            stdfs::create_dir_all(outer.join("made")).unwrap();
+            for _ in 0..depth {
+                stdfs::create_dir(outer.join("outer")).unwrap();
+                stdfs::rename(outer.join("made"), outer.join("outer/a-folder")).unwrap();
+                stdfs::rename(outer.join("outer"), outer.join("made")).unwrap();
+            }
+        };
+        made(&top, 1500);
+        made(&top.join("beside"), 3);
+        folders(&top).unwrap();
+        assert!(!top.exists());
+        // What is in the way is told, and no endless work.
+        stdfs::create_dir_all(top.join("a/b")).unwrap();
+        stdfs::write(top.join("a/file"), "x").unwrap();
+        assert_eq!(folders(&top).unwrap_err().raw_os_error(), Some(ENOTEMPTY));
+        assert_eq!(folders(&dir.path().join("none")).unwrap_err().raw_os_error(), Some(ENOENT));
+    }
+
+    #[test]
+    fn what_is_no_folder_and_what_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        stdfs::create_dir(dir.path().join("kept")).unwrap();
+        symlink("kept", dir.path().join("link")).unwrap();
+        tree(&dir.path().join("link")).unwrap();
+        tree(&dir.path().join("none")).unwrap();
+        assert!(dir.path().join("kept").exists() && !dir.path().join("link").exists());
+    }
+}

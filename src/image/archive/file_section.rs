@@ -1,0 +1,62 @@
+//! Bytes on their way: out of an archive, and into one.
+
+use crate::image::pure::archive::Body;
+use crate::image::source::Fetched;
+use crate::sys::io_text;
+use ring::digest::{Context, SHA256};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// A file's bytes where they lie in the archive, whose descriptor and its
+/// position all readers share.
+pub struct Part {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+}
+
+impl Part {
+    pub fn new(file: &Arc<File>, body: Body) -> Part {
+        Part { file: file.clone(), at: body.at, left: body.size }
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.file.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        self.at += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// Bytes as they come, hashed.
+pub struct Arriving {
+    inner: Fetched,
+    pub context: Context,
+    /// The source's own first error, as opposed to what is done with its bytes.
+    pub error: Option<String>,
+}
+
+impl Arriving {
+    pub fn new(inner: Fetched) -> Arriving {
+        Arriving { inner, context: Context::new(&SHA256), error: None }
+    }
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match self.inner.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.error.get_or_insert_with(|| io_text(&error));
+                return Err(error);
+            }
+            result => result?,
+        };
+        self.context.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}

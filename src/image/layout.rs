@@ -1,0 +1,93 @@
+//! OCI image layouts in a folder: `oci:DIR[:TAG]` (OCI image spec, image-layout.md).
+
+use crate::files;
+use crate::image::pure::archive;
+use crate::image::pure::oci::{self, Descriptor, Document};
+use crate::image::source::{Error, Fetched, Source};
+use crate::pure::digest::Digest;
+use crate::sys::io_text;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The list of the layout's images.
+pub(super) const INDEX: &str = "index.json";
+
+/// An image layout in a folder.
+#[derive(Clone)]
+pub struct Layout {
+    dir: PathBuf,
+    tag: Option<String>,
+}
+
+impl Layout {
+    pub fn new(dir: &str, tag: Option<&str>) -> Layout {
+        Layout { dir: dir.into(), tag: tag.map(String::from) }
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<File, Error> {
+        open(&self.dir.join(blob_name(digest)))
+    }
+
+    /// The digest of the image that is meant.
+    fn root(&self) -> Result<Digest, Error> {
+        let index = read_limited(&mut open(&self.dir.join(INDEX))?)?;
+        chosen(&index, self.tag.as_deref()).map_err(|error| error.of(INDEX))
+    }
+}
+
+impl Source for Layout {
+    fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
+        let digest = digest.map_or_else(|| self.root(), |digest| Ok(*digest))?;
+        read_limited(&mut self.open_blob(&digest)?)
+    }
+
+    /// What the folder's index says.
+    fn wanted(&self) -> Option<Digest> {
+        self.root().ok()
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        read_limited(&mut self.open_blob(&descriptor.digest)?)
+    }
+
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+        Ok(Box::new(self.open_blob(&descriptor.digest)?))
+    }
+
+    fn another(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
+    }
+}
+
+/// A blob's name in the layout.
+pub(super) fn blob_name(digest: &Digest) -> String {
+    ["blobs/sha256/", &digest.hex()].concat()
+}
+
+/// The image that is meant of those in an image layout's index.
+pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error> {
+    let choices = match oci::document(index) {
+        Ok(Document::Index(choices)) => choices,
+        Ok(_) => return Err(Error::refused("is no OCI index")),
+        Err(error) => return Err(Error::refused(&error.text())),
+    };
+    let names: Vec<Vec<String>> = choices.iter().map(|choice| choice.ref_name.iter().cloned().collect()).collect();
+    let at = archive::pick(&names, image).map_err(|why| Error::refused(&why))?;
+    let choice = choices.get(at).ok_or_else(|| Error::refused("holds no image"))?;
+    Ok(choice.descriptor.digest)
+}
+
+pub(super) fn open(path: &Path) -> Result<File, Error> {
+    files::open(path).map_err(|why| Error::refused(&[&path.to_string_lossy(), ": ", &why].concat()))
+}
+
+/// A whole document.
+pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    source.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&io_text(&error)))?;
+    if bytes.len() as u64 > oci::DOCUMENT_MAX {
+        return Err(Error::refused("the document is larger than 4 MiB"));
+    }
+    Ok(bytes)
+}

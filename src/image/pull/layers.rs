@@ -1,0 +1,710 @@
+//! Which layer is fetched when. Workers take the layers from the lowest up and
+//! read them side by side; only what depends on the layers below waits for
+//! those, and is settled from the lowest up by whoever completes the next one.
+
+use crate::disk::pure::superblock;
+use crate::image::pull::stream::{self, Blob};
+use crate::image::pull::{again, trust, workers};
+use crate::image::pure::oci::Descriptor;
+use crate::image::pure::progress::{size, Progress};
+use crate::image::source::{Error, Source};
+use crate::layer::inflate;
+use crate::layer::packed::{self, Layer, Stack};
+use crate::layer::unpack::{Beside, Lower, Unsettled};
+use crate::pure::digest::Digest;
+use crate::report::Report;
+use crate::store::layers::Store;
+use crate::sys::{io_text, machine, thread};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How often the link is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Directories and whiteouts of layers that were read and wait for those below,
+/// or are being read: beyond this no worker takes another layer.
+const WAITING_BYTES: usize = 2 << 20;
+/// Beyond this those that are being read stop, but for the lowest layer that is
+/// not complete. It alone may have the 64 MiB that are any layer's limit, so
+/// that all of them never hold more than 72 MiB.
+const LATE_BYTES: usize = 8 << 20;
+
+/// What the windows of zstd frames take together; the lowest layer that is not
+/// complete may always have its own, up to the limit.
+const WINDOWS_BYTES: u64 = 10 << 20;
+
+/// A layer of the image.
+pub struct Wanted {
+    pub descriptor: Descriptor,
+    pub diff_id: Digest,
+    /// Its name in the store.
+    pub chain: Digest,
+    /// For people: `layer 4/5 sha256:77aa…`.
+    pub object: String,
+    /// Where the store has it already.
+    pub here: Option<Layer>,
+}
+
+/// Brings what is missing of `wanted` (lowest first) into the store; all of
+/// them, and how many bytes came. `own`: from blobs that were kept, where there are some, and for this process alone.
+pub fn fetch(
+    wanted: &[Wanted],
+    source: &dyn Source,
+    store: &Store,
+    own: bool,
+    report: &Report,
+) -> Result<(Vec<Layer>, u64), Error> {
+    let missing = || wanted.iter().filter(|layer| layer.here.is_none());
+    let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
+    let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
+    let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
+    let work = Work { wanted, source, store, own, report, progress, state: Mutex::new(state), changed: Condvar::new() };
+    work.settle();
+    let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.another()).collect();
+    let shared = &work;
+    let hands = sources.iter_mut().enumerate();
+    let mut hands: Vec<_> = hands.map(|(number, source)| move || shared.run(number, &mut **source)).collect();
+    let mut hands: Vec<_> = hands.iter_mut().map(|hand| hand as &mut (dyn FnMut() + Send)).collect();
+    if let Some((here, others)) = hands.split_first_mut() {
+        // Fewer hands are no reason to fail.
+        if thread::beside(others, here).is_err() {
+            here();
+        }
+    }
+    let Work { state, progress, .. } = work;
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for made in state.read.iter().flatten() {
+        made.abandon(store);
+    }
+    match state.failed {
+        Some(error) => Err(error),
+        None => Ok((state.complete.layers, progress.into_inner().unwrap_or_else(PoisonError::into_inner).done())),
+    }
+}
+
+struct Work<'a> {
+    wanted: &'a [Wanted],
+    source: &'a dyn Source,
+    store: &'a Store,
+    own: bool,
+    report: &'a Report,
+    progress: Mutex<Progress>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// The lowest layer that nobody has taken.
+    next: usize,
+    /// The complete layers: the lowest ones.
+    complete: Stack,
+    /// Layers that were read and wait for those below, by number.
+    read: Vec<Option<Made>>,
+    /// Bytes of zstd windows.
+    windows: u64,
+    /// Bytes of what waits for layers below, in layers that are not complete.
+    late: usize,
+    /// Somebody settles the next layer.
+    settling: bool,
+    failed: Option<Error>,
+}
+
+/// A layer that was read.
+enum Made {
+    /// Unpacked into a folder, but for what depends on the layers below.
+    Folder(PathBuf, Unsettled),
+    /// Kept as it is.
+    Blob(Layer),
+}
+
+impl Made {
+    fn abandon(&self, store: &Store) {
+        if let Made::Folder(folder, _) = self {
+            store.abandon(folder);
+        }
+    }
+}
+
+impl Work<'_> {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part of worker `number`: takes layers until none is left or one has failed.
+    fn run(&self, number: usize, source: &mut dyn Source) {
+        if number >= workers::prompt() {
+            self.wait_for_a_slow_link();
+        }
+        while let Some((index, layer)) = self.take() {
+            match self.read(index, layer, source) {
+                Ok(made) => self.put(index, made),
+                Err(error) => self.fail(error.of(&layer.object)),
+            }
+            self.settle();
+        }
+    }
+
+    /// More connections help a link that is slow, and cost processors that are.
+    fn wait_for_a_slow_link(&self) {
+        let mut state = self.lock();
+        while state.failed.is_none() && self.untaken(&state).is_some() && !self.progress().is_slow(machine::uptime_ms())
+        {
+            let woken = self.changed.wait_timeout(state, LOOK_AGAIN);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The lowest layer that is to be read and that nobody has taken.
+    fn untaken(&self, state: &State) -> Option<(usize, &Wanted)> {
+        self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.here.is_none())
+    }
+
+    fn take(&self) -> Option<(usize, &Wanted)> {
+        let mut state = self.lock();
+        // A worker that has much waiting comes back when that is settled.
+        while state.failed.is_none() && state.late > WAITING_BYTES {
+            state = self.wait(state);
+        }
+        if state.failed.is_some() {
+            return None;
+        }
+        let found = self.untaken(&state)?;
+        state.next = found.0 + 1;
+        Some(found)
+    }
+
+    /// From the registry into a folder or file of its own.
+    fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
+        let start_ms = machine::uptime_ms();
+        let made = again(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
+        let took_ms = machine::uptime_ms() - start_ms;
+        let bytes = size(layer.descriptor.size);
+        self.report.line("pull", format_args!("{}: {bytes} in {took_ms} ms", layer.object));
+        Ok(made)
+    }
+
+    fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
+        let come = AtomicU64::new(0);
+        let kept = self.store.compressed(&layer.descriptor.digest).filter(|_| self.own);
+        let is_kept = kept.is_some();
+        let tick = |bytes| {
+            if is_kept {
+                return self.lock().failed.is_none();
+            }
+            come.fetch_add(bytes, Ordering::Relaxed);
+            self.come(bytes)
+        };
+        let (size, digest) = (layer.descriptor.size, layer.descriptor.digest);
+        let body = || source.blob(&layer.descriptor);
+        let mut blob =
+            Blob::new(trust::body(kept, self.own, body, &digest, self.store)?, Some(size), Some(digest), &tick);
+        let made = match packed::start_of(&mut blob) {
+            Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
+            Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
+                Ok(None) => self.unpack(index, layer, &mut blob, &start),
+                // As stacker writes it: what is not packed once more is its own diff ID.
+                Ok(Some(_)) if layer.descriptor.digest != layer.diff_id => {
+                    Err(Error::refused("its digest is not its diff ID"))
+                }
+                Ok(Some(_)) => self.keep(layer, &mut blob, &start),
+                // What is damaged is not what the media type speaks of.
+                Err(why) => blob.arrived().and(Err(Error::refused(why))),
+            },
+        };
+        if self.own {
+            trust::settle(is_kept, made.is_ok(), &digest, self.store);
+        }
+        made.map_err(|error| {
+            self.progress().take_back(come.into_inner());
+            // It may have been stopped by another's failure.
+            let retry = (error.retry || is_kept) && self.lock().failed.is_none();
+            Error { retry, ..error }
+        })
+    }
+
+    fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+        let folder = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
+        let mut held = 0;
+        let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
+        let mut seat = Seat { work: self, index, held: 0 };
+        let read = File::open(&folder).map_err(local).and_then(|open| {
+            stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut seat, &mut warn)
+        });
+        let mut state = self.lock();
+        state.windows -= held;
+        // What was read keeps its room until it is settled.
+        state.late -= if read.is_err() { seat.held } else { 0 };
+        drop(state);
+        self.changed.notify_all();
+        match read {
+            Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
+            Err(error) => {
+                self.store.abandon(&folder);
+                Err(error)
+            }
+        }
+    }
+
+    fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+        // By its chain ID: an image may hold the same blob twice.
+        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let written = File::create(made.join(packed::BLOB)).map_err(local);
+        let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
+        let digest = &layer.descriptor.digest;
+        let commit = || trust::commit_blob(self.own, &made, digest, self.store, self.report);
+        let complete = written.and_then(|()| commit());
+        if complete.is_err() {
+            self.store.abandon(&made);
+        }
+        complete.map(Made::Blob)
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many bytes more; false where somebody has failed.
+    fn come(&self, bytes: u64) -> bool {
+        let line = self.progress().add(machine::uptime_ms(), bytes);
+        if let Some(line) = line {
+            self.report.line("pull", line);
+        }
+        self.lock().failed.is_none()
+    }
+
+    /// Memory for a zstd window of a layer, which has `held` so much already;
+    /// waits for other layers' unless all those below are complete.
+    fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
+        inflate::check_window(bytes)?;
+        let mut state = self.lock();
+        let lowest = |state: &State| state.complete.layers.len() >= index;
+        while state.failed.is_none() && !lowest(&state) && state.windows - *held + bytes > WINDOWS_BYTES {
+            state = self.wait(state);
+        }
+        state.windows += bytes - *held;
+        *held = bytes;
+        Ok(())
+    }
+
+    /// The layers below, topmost first, when they are complete.
+    fn below(&self, index: usize) -> Option<Vec<Lower>> {
+        let mut state = self.lock();
+        while state.failed.is_none() && state.complete.layers.len() < index {
+            state = self.wait(state);
+        }
+        state.lowers(self)
+    }
+
+    fn put(&self, index: usize, made: Made) {
+        if let Some(place) = self.lock().read.get_mut(index) {
+            *place = Some(made);
+        }
+    }
+
+    /// The first failure is the one that is told: what others say is its consequence.
+    fn fail(&self, error: Error) {
+        self.lock().failed.get_or_insert(error);
+        self.changed.notify_all();
+        self.source.give_up();
+    }
+
+    /// Completes layers from the lowest up as far as they were read. One does
+    /// that at a time; whoever comes meanwhile leaves it to them.
+    fn settle(&self) {
+        let mut state = self.lock();
+        if state.settling {
+            return;
+        }
+        state.settling = true;
+        while let Some(layer) = self.wanted.get(state.complete.layers.len()).filter(|_| state.failed.is_none()) {
+            let index = state.complete.layers.len();
+            let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
+                (Some(here), _) => here.clone(),
+                (None, Some(Made::Blob(blob))) => blob,
+                (None, Some(Made::Folder(made, unsettled))) => {
+                    let (lowers, bytes) = (state.lowers(self), unsettled.bytes());
+                    drop(state);
+                    let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
+                    state = self.lock();
+                    state.late -= bytes;
+                    match complete {
+                        Some(Ok(complete)) => complete,
+                        failed => {
+                            self.store.abandon(&made);
+                            failed.and_then(Result::err).map(|error| state.failed.get_or_insert(error));
+                            break;
+                        }
+                    }
+                }
+                (None, None) => break,
+            };
+            state.complete.layers.push(complete);
+            self.changed.notify_all();
+        }
+        state.settling = false;
+        self.changed.notify_all();
+    }
+
+    fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
+        let folder = File::open(made).map_err(local);
+        let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
+        let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
+        let complete = settled.and_then(|()| commit().map_err(local));
+        complete.map_err(|error| error.of(&layer.object))
+    }
+}
+
+/// A layer that is being read, among the others.
+struct Seat<'w> {
+    work: &'w Work<'w>,
+    index: usize,
+    /// Its part of [`State::late`].
+    held: usize,
+}
+
+impl Seat<'_> {
+    /// Whether it may hold `bytes` now: the lowest layer that is not complete
+    /// always may, or all would wait for it forever.
+    fn may_hold(&self, state: &State, bytes: usize) -> bool {
+        state.complete.layers.len() >= self.index || state.late - self.held + bytes <= LATE_BYTES
+    }
+}
+
+impl Beside for Seat<'_> {
+    fn below(&mut self) -> Option<Vec<Lower>> {
+        self.work.below(self.index)
+    }
+
+    fn room(&mut self, bytes: usize) -> bool {
+        let mut state = self.work.lock();
+        while state.failed.is_none() && !self.may_hold(&state, bytes) {
+            state = self.work.wait(state);
+        }
+        if state.failed.is_some() {
+            return false;
+        }
+        state.late = state.late - self.held + bytes;
+        self.held = bytes;
+        true
+    }
+}
+
+impl State {
+    /// The roots of the complete layers, topmost first; none where something has failed.
+    fn lowers(&mut self, work: &Work<'_>) -> Option<Vec<Lower>> {
+        if self.failed.is_some() {
+            return None;
+        }
+        match self.complete.open(work.store, work.report) {
+            Ok(roots) => Some(roots.iter().rev().cloned().collect()),
+            Err(error) => {
+                self.failed = Some(error.into());
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn local(error: io::Error) -> Error {
+    Error::refused(&io_text(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::pull::hash;
+    use crate::image::pull::workers::WORKERS_MAX;
+    use crate::image::source::Fetched;
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+
+    /// Opens the blob of a digest.
+    type Open = dyn Fn(&Digest) -> Fetched + Send + Sync;
+
+    #[derive(Clone)]
+    struct Fake(Arc<Open>);
+
+    impl Source for Fake {
+        fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn wanted(&self) -> Option<Digest> {
+            None
+        }
+        fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
+            Err(Error::refused("none"))
+        }
+        fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+            Ok((self.0)(&descriptor.digest))
+        }
+        fn another(&self) -> Box<dyn Source> {
+            Box::new(self.clone())
+        }
+    }
+
+    fn member(name: &str, kind: u8, link: &str, size: &[u8; 12]) -> Vec<u8> {
+        let mut header = vec![0; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..107].copy_from_slice(b"0000644");
+        header[124..136].copy_from_slice(size);
+        header[148..156].fill(b' ');
+        header[156] = kind;
+        header[157..157 + link.len()].copy_from_slice(link.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        header
+    }
+
+    const EMPTY: &[u8; 12] = b"00000000000\0";
+
+    fn wanted(number: u8, digest: Digest, size: u64) -> Wanted {
+        let descriptor = Descriptor { digest, size, media_type: String::new() };
+        let (object, chain) = (format!("layer {number}"), Digest([number; 32]));
+        Wanted { descriptor, diff_id: digest, chain, object, here: None }
+    }
+
+    fn folders(store: &std::path::Path) -> usize {
+        let count = |name: &str| store.join(name).read_dir().unwrap().count();
+        count("layers") + count("tmp/0")
+    }
+
+    /// A tar of one file that no disk has room for, and all its zeros.
+    struct Endless(Arc<AtomicU64>, Vec<u8>);
+
+    impl Endless {
+        fn new(read: &Arc<AtomicU64>) -> Endless {
+            // Base 256: 1 PiB.
+            Endless(read.clone(), member("huge", b'0', "", b"\x80\0\0\0\0\x04\0\0\0\0\0\0"))
+        }
+    }
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = if self.1.is_empty() { buffer.len() } else { self.1.len().min(buffer.len()) };
+            buffer[..count].fill(0);
+            let header: Vec<u8> = self.1.drain(..count.min(self.1.len())).collect();
+            buffer[..header.len()].copy_from_slice(&header);
+            assert!(self.0.fetch_add(count as u64, Ordering::Relaxed) < 64 << 20, "the download goes on");
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_full_store_ends_the_download() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let blob = read.clone();
+        let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
+        let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
+        assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
+        assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
+        assert_eq!(folders(dir.path()), 0);
+    }
+
+    /// Gives nothing before `open` says so.
+    struct Gate(Arc<(Mutex<bool>, Condvar)>, Vec<u8>);
+
+    impl Read for Gate {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let mut open = self.0 .0.lock().unwrap();
+            while !*open {
+                open = self.0 .1.wait(open).unwrap();
+            }
+            let count = (&self.1[..]).read(buffer)?;
+            self.1.drain(..count);
+            Ok(count)
+        }
+    }
+
+    /// Opens a gate when it has been read to its end.
+    struct Opens(Arc<(Mutex<bool>, Condvar)>, Vec<u8>);
+
+    impl Read for Opens {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = (&self.1[..]).read(buffer)?;
+            self.1.drain(..count);
+            if count == 0 {
+                *self.0 .0.lock().unwrap() = true;
+                self.0 .1.notify_all();
+            }
+            Ok(count)
+        }
+    }
+
+    /// The lowest layer comes last, and those above want its file and its folder's looks.
+    #[test]
+    fn layers_wait_only_for_what_they_need_of_those_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let end = vec![0; 1024];
+        let below = [member("d/", b'5', "", EMPTY), member("d/file", b'0', "", EMPTY), end.clone()].concat();
+        let link = [member("link", b'1', "d/file", EMPTY), end.clone()].concat();
+        let implied = [member("d/other", b'0', "", EMPTY), end].concat();
+        let blobs = [below, link, implied].map(|blob| (hash(&blob), blob));
+        let all: Vec<_> = (0..).zip(&blobs).map(|(n, (digest, blob))| wanted(n, *digest, blob.len() as u64)).collect();
+        let gate = Arc::new((Mutex::new(false), Condvar::new()));
+        let source = Fake(Arc::new(move |digest| match blobs.iter().position(|(known, _)| known == digest).unwrap() {
+            0 => Box::new(Gate(gate.clone(), blobs[0].1.clone())),
+            // The link's own archive is read to its end while it waits.
+            1 => Box::new(Opens(gate.clone(), blobs[1].1.clone())),
+            n => Box::new(io::Cursor::new(blobs[n].1.clone())),
+        }));
+        let (layers, bytes) = fetch(&all, &source, &store, false, &QUIET).unwrap();
+        let folders: Vec<_> = layers
+            .iter()
+            .map(|layer| match layer {
+                Layer::Folder(folder) => folder,
+                Layer::Blob(blob) => panic!("{} was kept", blob.display()),
+            })
+            .collect();
+        assert_eq!(bytes, all.iter().map(|layer| layer.descriptor.size).sum::<u64>());
+        assert!(folders[1].join("link").is_file() && folders[1].join("d/file").is_file());
+        assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    }
+
+    /// A registry that sends nothing before all layers are asked for: those beyond the first few begin since
+    /// nothing comes.
+    #[test]
+    fn a_slow_link_gets_more_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let blob = |n: u8| [member(&["file", &n.to_string()].concat(), b'0', "", EMPTY), vec![0; 1024]].concat();
+        let blobs: Vec<_> = (0..WORKERS_MAX as u8).map(blob).map(|blob| (hash(&blob), blob)).collect();
+        let numbered = blobs.iter().zip(0..);
+        let all: Vec<_> = numbered.map(|((digest, blob), number)| wanted(number, *digest, blob.len() as u64)).collect();
+        let opened = Arc::new((Mutex::new(0), Condvar::new()));
+        let source = Fake(Arc::new(move |digest: &Digest| {
+            let (count, changed) = &*opened;
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            changed.notify_all();
+            let enough = |count: &mut usize| *count < WORKERS_MAX;
+            let (count, waited) = changed.wait_timeout_while(count, Duration::from_secs(30), enough).unwrap();
+            assert!(!waited.timed_out(), "only {count} layers were asked for");
+            let (_, bytes): &(Digest, Vec<u8>) = blobs.iter().find(|(known, _)| known == digest).unwrap();
+            Box::new(io::Cursor::new(bytes.clone()))
+        }));
+        assert_eq!(fetch(&all, &source, &store, false, &QUIET).unwrap().0.len(), WORKERS_MAX);
+    }
+
+    fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
+        let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
+        let progress = Mutex::new(Progress::new(0, 0));
+        Work {
+            wanted,
+            source,
+            store,
+            own: false,
+            report: &QUIET,
+            progress,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    #[test]
+    fn all_layers_share_one_room_and_the_lowest_has_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&[], &source, &store);
+        let mut seats: Vec<_> = (0..6).map(|index| Seat { work: &work, index, held: 0 }).collect();
+        let one = LATE_BYTES / 3;
+        for seat in &mut seats[1..] {
+            while seat.held < one && seat.may_hold(&work.lock(), seat.held + 4096) {
+                let bytes = seat.held + 4096;
+                assert!(seat.room(bytes));
+            }
+        }
+        let late = work.lock().late;
+        assert_eq!(late, seats.iter().map(|seat| seat.held).sum::<usize>());
+        assert!(late <= LATE_BYTES && late > LATE_BYTES - 4096 && seats[5].held == 0, "{late}");
+        assert!(seats[0].room(64 << 20));
+        assert_eq!(work.lock().late, late + (64 << 20));
+        // The last one goes on when it is the lowest, whoever still holds what.
+        let mut last = seats.remove(5);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| last.room(4096) && work.lock().complete.layers.len() == 5);
+            let mut state = work.lock();
+            state.complete.layers = vec![Layer::Blob(PathBuf::new()); 5];
+            work.changed.notify_all();
+            drop(state);
+            assert!(waiting.join().unwrap());
+        });
+        work.fail(Error::refused("x"));
+        assert!(!seats[1].room(1), "nobody waits once somebody has failed");
+    }
+
+    /// Each has more whiteouts than its part of the room.
+    #[test]
+    fn layers_with_many_whiteouts_make_room_for_one_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let blob: Vec<u8> =
+            (0..10_000).flat_map(|i| member(&format!(".wh.{}{i}", "x".repeat(80)), b'0', "", EMPTY)).collect();
+        let digest = hash(&blob);
+        let all: Vec<_> = (0..6).map(|n| wanted(n, digest, blob.len() as u64)).collect();
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let work = work(&all, &source, &store);
+        let source = Fake(Arc::new(move |_| Box::new(io::Cursor::new(blob.clone()))));
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(0, &mut *source.another())))));
+        let state = work.lock();
+        assert!(state.failed.is_none());
+        assert_eq!((state.complete.layers.len(), state.late), (6, 0));
+    }
+
+    /// Zeros behind an archive's end, which would go on for gigabytes.
+    struct Zeros(Arc<AtomicU64>);
+
+    impl Read for Zeros {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(0);
+            match self.0.fetch_add(buffer.len() as u64, Ordering::Relaxed) {
+                0..=0xffff_ffff => Ok(buffer.len()),
+                _ => Ok(0),
+            }
+        }
+    }
+
+    #[test]
+    fn one_failure_ends_them_all_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), false, &QUIET).unwrap();
+        let read = Arc::new(AtomicU64::new(0));
+        let zeros = read.clone();
+        let blob = vec![0; 1024];
+        let all =
+            [wanted(0, Digest([0; 32]), u64::MAX - 1), wanted(1, hash(b"other"), 1024), wanted(2, hash(&blob), 1024)];
+        let (good, endless) = (all[2].descriptor.digest, all[0].descriptor.digest);
+        let source = Fake(Arc::new(move |digest| match digest {
+            digest if *digest == endless => Box::new(Zeros(zeros.clone())),
+            digest if *digest == good => Box::new(io::Cursor::new(blob.clone())),
+            // Once the other one is on its way: what has another digest than it should.
+            _ => {
+                while zeros.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                Box::new(io::Cursor::new(blob.clone()))
+            }
+        }));
+        let error = fetch(&all, &source, &store, false, &QUIET).unwrap_err();
+        assert_eq!(error.object, "layer 1");
+        assert!(error.text.starts_with("has the digest sha256:"), "{}", error.text);
+        assert!(read.load(Ordering::Relaxed) < 0xffff_ffff, "the others go on");
+        assert_eq!(folders(dir.path()), 0);
+    }
+}

@@ -1,0 +1,138 @@
+//! From a name to what it stands for: manifest, signatures, configuration.
+
+use crate::container::pure::spec::Container;
+use crate::image::pull::{again, hash, Pull};
+use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
+use crate::image::source::Error;
+use crate::image::verify;
+use crate::pure::digest::Digest;
+use crate::store::record::Signed;
+use crate::sys::io_text;
+
+/// What a name stands for on this machine.
+pub struct Resolved {
+    /// Of the documents on the way: the index, if there is one, and the manifest.
+    pub digests: Vec<Digest>,
+    pub config: Descriptor,
+    /// Lowest first.
+    pub layers: Vec<Descriptor>,
+}
+
+/// The digest of the manifest, or index, that an index has for the line's platform.
+pub fn chosen(choices: &[Choice], line: &Container) -> Result<Digest, Error> {
+    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+    let choice = oci::choose(choices, architecture, variant);
+    let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
+    Ok(choice.descriptor.digest)
+}
+
+impl Pull<'_> {
+    /// The manifest for this machine, through an index where there is one.
+    pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
+        let mut wanted = self.source.wanted();
+        let mut digests = Vec::new();
+        for _ in 0..=oci::INDEX_DEPTH_MAX {
+            let bytes = again(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
+            digests.push(hash(&bytes));
+            if !self.keys.is_empty() {
+                // What was signed is tied to what is stored by it.
+                self.keep(&hash(&bytes), &bytes)?;
+            }
+            let document = oci::document(&bytes);
+            let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
+            let choices = match document {
+                Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
+                Document::Index(choices) => choices,
+            };
+            wanted = Some(chosen(&choices, self.line)?);
+        }
+        Err(Error::refused("an index in an index in an index"))
+    }
+
+    fn manifest(&mut self, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
+        let bytes = self.source.manifest(wanted)?;
+        match hash(&bytes) {
+            got if wanted.is_some_and(|wanted| *wanted != got) => {
+                Err(Error::damaged(&["manifest: has the digest ", &got.text()].concat()))
+            }
+            _ => Ok(bytes),
+        }
+    }
+
+    pub(super) fn config(&mut self, resolved: &Resolved) -> Result<ImageConfig, Error> {
+        let config = &resolved.config;
+        let object = ["configuration ", &config.digest.short()].concat();
+        let refused = |why: &str| Error::refused(why).of(&object);
+        let bytes = match self.store.config(&config.digest) {
+            Some(bytes) if hash(&bytes) == config.digest => bytes,
+            _ => {
+                let bytes = again(self.report, &object, &mut || self.document(config))?;
+                self.keep(&config.digest, &bytes)?;
+                bytes
+            }
+        };
+        let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
+        if parsed.diff_ids.len() != resolved.layers.len() {
+            return Err(refused("names another number of layers than the manifest"));
+        }
+        Ok(parsed)
+    }
+
+    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
+        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        if descriptor.size > oci::DOCUMENT_MAX {
+            return Err(Error::refused("larger than 4 MiB"));
+        }
+        let bytes = self.source.document(descriptor)?;
+        match hash(&bytes) {
+            got if got == descriptor.digest => Ok(bytes),
+            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+        }
+    }
+
+    /// Whether one of our keys has signed it: what was signed, and by what. That
+    /// is kept, and the stored image is checked by it.
+    pub(super) fn verified(&mut self, digests: &[Digest]) -> Result<Option<Signed>, Error> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut refusal = verify::refusal(&[]);
+        for digest in digests {
+            match self.verified_as(digest) {
+                Ok(signed) => return Ok(Some(signed)),
+                // A network that fails says nothing about signatures, and a good one may come yet.
+                Err(error) if refusal.unreachable && !error.unreachable => {}
+                Err(error) if error.status == Some(404) => {}
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn verified_as(&mut self, digest: &Digest) -> Result<Signed, Error> {
+        let missing = || Error { status: Some(404), ..verify::refusal(&[]) };
+        let manifest = self.source.signatures(digest)?.ok_or_else(missing)?;
+        let mut kept = vec![(hash(&manifest), manifest.clone())];
+        verify::image(self.keys, &[*digest], &manifest, &mut |payload| {
+            let bytes = self.source.document(payload)?;
+            // What is not what it is called is nobody's signature.
+            if hash(&bytes) == payload.digest {
+                kept.push((payload.digest, bytes.clone()));
+            }
+            Ok(bytes)
+        })?;
+        kept.iter().try_for_each(|(digest, bytes)| self.keep(digest, bytes))?;
+        Ok(Signed { digest: *digest, signatures: hash(&manifest) })
+    }
+
+    /// The same by what the store has.
+    pub(super) fn verified_here(&self, signed: &Signed) -> bool {
+        let stored = |digest: &Digest| self.store.config(digest).filter(|bytes| hash(bytes) == *digest);
+        let fetch = &mut |payload: &Descriptor| stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"));
+        let manifest = stored(&signed.signatures);
+        manifest.is_some_and(|bytes| verify::image(self.keys, &[signed.digest], &bytes, fetch).is_ok())
+    }
+}

@@ -1,0 +1,145 @@
+//! What `b2c.verify_key` covers: with keys, nothing runs that no signature and no digest of the line speaks of, back
+//! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
+//! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
+
+use crate::container::pure::spec::{self, Container};
+use crate::image::pull::layers::local;
+use crate::image::pull::resolve::{chosen, Resolved};
+use crate::image::pull::{hash, Pull};
+use crate::image::pure::oci::{self, Document};
+use crate::image::pure::reference::Reference;
+use crate::image::source::{Error, Fetched};
+use crate::layer::packed::{self, Layer};
+use crate::pure::digest::Digest;
+use crate::report::Report;
+use crate::store::layers::{Store, STORE};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+const HINT: &str = "with b2c.verify_key= only what is signed, has a digest or lies in the initramfs is run";
+
+/// Whether `path` is a file or directory of the initramfs: no disk, no share, and nothing that containers have written.
+fn is_of_initramfs(path: &str) -> bool {
+    let Ok(path) = Path::new(path).canonicalize() else { return false };
+    let device = |path: &Path| fs::metadata(path).ok().map(|meta| meta.dev());
+    let is_in_store = Path::new(STORE).canonicalize().is_ok_and(|store| path.starts_with(store));
+    device(&path).is_some() && device(&path) == device(Path::new("/")) && !is_in_store
+}
+
+fn not_covered(what: &str) -> Error {
+    Error { hint: Some(HINT), ..Error::refused(what) }
+}
+
+/// Whether an image that carries no signatures of its own may run where images must be signed.
+pub fn check_image(line: &Container) -> Result<(), Error> {
+    match &line.image {
+        Reference::Registry(_) => Ok(()),
+        Reference::Archive(archive) if archive.digest.is_some() => Ok(()),
+        Reference::Archive(archive) if archive.is_remote() => {
+            Err(not_covered("has no digest: write #sha256:... behind it"))
+        }
+        Reference::Archive(archive) if is_of_initramfs(&archive.place) => Ok(()),
+        Reference::Layout { dir, .. } if is_of_initramfs(dir) => Ok(()),
+        _ => Err(not_covered("is not of the initramfs, and nobody has signed it")),
+    }
+}
+
+/// The same for a line's `--layer`.
+pub fn check_layer(layer: &spec::Layer) -> Result<(), Error> {
+    match layer.digest.is_some() || is_of_initramfs(&layer.source) {
+        true => Ok(()),
+        false => Err(not_covered("has no digest: write #sha256:... behind it")),
+    }
+}
+
+/// A layer's bytes: those that were `kept`, or those that `fetch` brings, which are kept where layers are only our own.
+pub fn body(
+    kept: Option<File>,
+    own: bool,
+    fetch: impl FnOnce() -> Result<Fetched, Error>,
+    digest: &Digest,
+    store: &Store,
+) -> Result<Fetched, Error> {
+    Ok(match kept {
+        Some(file) => Box::new(file),
+        None if own => Box::new(Kept { inner: fetch()?, file: store.begin_compressed(digest).ok() }),
+        None => fetch()?,
+    })
+}
+
+/// When a layer was read: what came is kept, and what was kept and is damaged is not.
+pub fn settle(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
+    match was_kept {
+        false => store.commit_compressed(digest, is_good),
+        true if !is_good => store.drop_compressed(digest),
+        true => {}
+    }
+}
+
+/// Makes the directory `made` a complete layer, for this process alone or for all.
+pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io::Result<Layer> {
+    match own {
+        true => store.commit_own(made, "layers", chain).map(Layer::Folder),
+        false => store.commit_layer(made, chain),
+    }
+}
+
+/// The same for a layer that stays as it is.
+pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, report: &Report) -> Result<Layer, Error> {
+    if !own {
+        return Ok(store.commit_blob(made, digest, report)?);
+    }
+    packed::complete(made, store.scratch(), report)?;
+    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(local)
+}
+
+/// A blob's bytes on their way, which are kept as they come.
+struct Kept {
+    inner: Fetched,
+    /// None where they cannot be kept; then they are fetched again in the next boot.
+    file: Option<File>,
+}
+
+impl Read for Kept {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let read = buffer.get(..count).unwrap_or_default();
+        if self.file.as_mut().is_some_and(|file| file.write_all(read).is_err()) {
+            self.file = None;
+        }
+        Ok(count)
+    }
+}
+
+impl Pull<'_> {
+    /// What `signed`, a digest that a signature covers, leads to, by the documents that were kept.
+    pub(super) fn resolve_kept(&self, signed: &Digest) -> Option<Resolved> {
+        let mut digest = *signed;
+        let mut digests = Vec::new();
+        for _ in 0..=oci::INDEX_DEPTH_MAX {
+            let bytes = self.store.config(&digest).filter(|bytes| hash(bytes) == digest)?;
+            digests.push(digest);
+            match oci::document(&bytes).ok()? {
+                Document::Manifest { config, layers } => return Some(Resolved { digests, config, layers }),
+                Document::Index(choices) => digest = chosen(&choices, self.line).ok()?,
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_the_initramfs() {
+        // Here the machine's root stands for the initramfs.
+        assert!(is_of_initramfs("/") && is_of_initramfs("/usr/../usr"));
+        for path in ["/proc/self/status", "/proc/self/root/proc/version", "/sys", "/none"] {
+            assert!(!is_of_initramfs(path), "{path}");
+        }
+    }
+}

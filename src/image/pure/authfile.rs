@@ -1,0 +1,253 @@
+//! Who we are to a registry: `auth.json` as podman and docker write it
+//! (containers-auth.json(5)).
+
+use crate::image::pure::oci;
+use crate::pure::base64;
+use core::fmt;
+use serde_json::{Map, Value};
+
+/// What a registry, or its token server, is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    Basic {
+        user: String,
+        password: String,
+    },
+    /// A refresh token (RFC 6749, section 1.5), which buys tokens.
+    IdentityToken(String),
+}
+
+/// Never what is inside: a test's message is printed as well.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        out.write_str("Credentials(***)")
+    }
+}
+
+impl Credentials {
+    /// `USER:PASSWORD`; a password may hold colons, and may be empty. `None`
+    /// where there is no user, or no colon: nobody can be asked for a password.
+    pub fn parse(text: &str) -> Option<Credentials> {
+        let (user, password) = text.split_once(':').filter(|(user, _)| !user.is_empty())?;
+        Some(Credentials::Basic { user: user.into(), password: password.into() })
+    }
+
+    /// The value of an `Authorization` header (RFC 7617, section 2); an identity
+    /// token has none, it is posted.
+    pub fn basic(&self) -> Option<String> {
+        match self {
+            Credentials::Basic { user, password } => {
+                Some(["Basic ", &base64::encode([user, ":", password].concat().as_bytes())].concat())
+            }
+            Credentials::IdentityToken(_) => None,
+        }
+    }
+
+    /// What [`crate::pure::scrub`] is to take out.
+    pub fn secrets(&self) -> Vec<String> {
+        match self {
+            Credentials::Basic { user, password } => vec![[user, ":", password].concat(), password.clone()],
+            Credentials::IdentityToken(token) => vec![token.clone()],
+        }
+    }
+}
+
+/// What a file knows of a repository.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    pub credentials: Option<Credentials>,
+    pub warning: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Error {
+    TooLarge,
+    Document(oci::Error),
+    /// The entry of that key cannot be read.
+    Entry(String),
+}
+
+impl Error {
+    /// Never what the file holds beside its keys.
+    pub fn text(&self) -> String {
+        match self {
+            Error::TooLarge => "larger than 1 MiB, which no file of credentials is".into(),
+            Error::Document(error) => error.text(),
+            Error::Entry(key) => ["the entry «", key, "» has no «auth» that is the base64 of USER:PASSWORD"].concat(),
+        }
+    }
+}
+
+pub const FILE_MAX: usize = 1 << 20;
+
+/// What the file `bytes` has for the repository `path` of `host`. Keys may have
+/// paths; the longest that holds the repository wins.
+pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
+    if bytes.len() > FILE_MAX {
+        return Err(Error::TooLarge);
+    }
+    let file = oci::json(bytes).map_err(Error::Document)?;
+    let auths = match file.get("auths") {
+        None | Some(Value::Null) => &Map::new(),
+        Some(auths) => auths.as_object().ok_or(Error::Document(oci::Error::Member("auths")))?,
+    };
+    let ranked = auths.iter().filter_map(|(key, entry)| Some((rank(key, host, path)?, key, entry)));
+    let credentials = match ranked.max_by_key(|(rank, ..)| *rank) {
+        Some((_, key, entry)) => credentials(entry).ok_or_else(|| Error::Entry(key.clone()))?,
+        None => None,
+    };
+    let warning = helper(&file, host).filter(|_| credentials.is_none());
+    Ok(Found { credentials, warning })
+}
+
+/// How well `key` fits; `None` where it does not. docker's old keys are URLs,
+/// whose path is the API's and no repository's.
+fn rank(key: &str, host: &str, path: &str) -> Option<(usize, bool)> {
+    let address = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let (key_host, scope) = address.unwrap_or(key).split_once('/').unwrap_or((address.unwrap_or(key), ""));
+    let scope = if address.is_some() { "" } else { scope.trim_end_matches('/') };
+    let holds = match path.strip_prefix(scope) {
+        Some(rest) => scope.is_empty() || rest.is_empty() || rest.starts_with('/'),
+        None => false,
+    };
+    (canonical(key_host) == canonical(host) && holds).then_some((scope.len(), address.is_none() && key_host == host))
+}
+
+/// Docker Hub's three names are one registry.
+fn canonical(host: &str) -> &str {
+    match host {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io",
+        other => other,
+    }
+}
+
+/// An empty entry is what a credential helper leaves: nobody's, and no fault.
+fn credentials(entry: &Value) -> Option<Option<Credentials>> {
+    let text = |name| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(token) = text("identitytoken") {
+        return Some(Some(Credentials::IdentityToken(token.into())));
+    }
+    if let Some(auth) = text("auth") {
+        let decoded = String::from_utf8(base64::decode(auth)?).ok()?;
+        // docker once filled the password up with NUL.
+        return Credentials::parse(decoded.trim_end_matches('\0')).map(Some);
+    }
+    let Some(user) = text("username") else { return Some(None) };
+    let password = text("password").unwrap_or_default().into();
+    Some(Some(Credentials::Basic { user: user.into(), password }))
+}
+
+/// The program that has this host's credentials instead of the file.
+fn helper(file: &Value, host: &str) -> Option<String> {
+    let of_host = file.get("credHelpers").and_then(Value::as_object).and_then(|all| {
+        all.iter().find(|(key, _)| canonical(key) == canonical(host)).and_then(|(_, name)| name.as_str())
+    });
+    let name = of_host.or_else(|| file.get("credsStore").and_then(Value::as_str)).filter(|name| !name.is_empty())?;
+    let what = [
+        "the credentials of ",
+        host,
+        " are with the program docker-credential-",
+        name,
+        ", which cannot run here: write them to a file (podman login --authfile)",
+    ];
+    Some(what.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(user: &str, password: &str) -> Credentials {
+        Credentials::Basic { user: user.into(), password: password.into() }
+    }
+
+    fn find(file: &str, host: &str, path: &str) -> Option<Credentials> {
+        lookup(file.as_bytes(), host, path).unwrap().credentials
+    }
+
+    #[test]
+    fn the_longest_path_wins_by_whole_components() {
+        let file = r#"{"auths": {
+            "r.x:5000": {"username": "host", "password": "p"},
+            "r.x:5000/team": {"username": "team", "password": "p"},
+            "r.x:5000/team/app/": {"username": "app", "password": "p"},
+            "r.x": {"username": "other port", "password": "p"}}}"#;
+        for (path, user) in [
+            ("team/app", "app"),
+            ("team/app/deep", "app"),
+            ("team/apple", "team"),
+            ("team", "team"),
+            ("teams/app", "host"),
+            ("x", "host"),
+        ] {
+            assert!(find(file, "r.x:5000", path) == Some(basic(user, "p")), "{path}");
+        }
+        assert_eq!(find(file, "r.x", "team/app"), Some(basic("other port", "p")));
+        assert_eq!(find(file, "r.y", "team/app"), None);
+    }
+
+    #[test]
+    fn a_file_of_skopeo_login() {
+        let entry = |key: &str| format!("\t\t{key:?}: {{\n\t\t\t\"auth\": \"YW5uOnBhOnNz\"\n\t\t}}");
+        let file = [entry("127.0.0.1:5971"), entry("127.0.0.1:5971/team/app")].join(",\n");
+        let file = format!("{{\n\t\"auths\": {{\n{file}\n\t}}\n}}");
+        assert_eq!(find(&file, "127.0.0.1:5971", "team/app"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1:5971", "other"), Some(basic("ann", "pa:ss")));
+        assert_eq!(find(&file, "127.0.0.1", "team/app"), None);
+    }
+
+    #[test]
+    fn the_forms_of_an_entry() {
+        for (entry, found) in [
+            (r#"{"auth": "dXNlcjpwYTpzcw=="}"#, Some(basic("user", "pa:ss"))),
+            (r#"{"auth": "dXNlcjo="}"#, Some(basic("user", ""))),
+            (r#"{"auth": "dXNlcjpwYQAA"}"#, Some(basic("user", "pa"))),
+            (r#"{"username": "u", "password": "p"}"#, Some(basic("u", "p"))),
+            (r#"{"auth": "", "username": "u", "password": "p"}"#, Some(basic("u", "p"))),
+            (r#"{"auth": "dTpw", "identitytoken": "t"}"#, Some(Credentials::IdentityToken("t".into()))),
+            ("{}", None),
+        ] {
+            let file = [r#"{"auths": {"a.b": "#, entry, "}}"].concat();
+            assert!(find(&file, "a.b", "c") == found, "{entry}");
+        }
+    }
+
+    #[test]
+    fn docker_hub_by_all_its_names() {
+        for key in ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "https://registry-1.docker.io/v2/"] {
+            let file = [r#"{"auths": {"#, "\"", key, r#"": {"auth": "dTpw"}}}"#].concat();
+            assert_eq!(find(&file, "docker.io", "library/alpine"), Some(basic("u", "p")), "{key}");
+            assert_eq!(find(&file, "quay.io", "library/alpine"), None, "{key}");
+        }
+        let file = r#"{"auths": {"https://a.b/v1/": {"username": "old"}, "a.b": {"username": "new"}}}"#;
+        assert_eq!(find(file, "a.b", "c"), Some(basic("new", "")));
+        // Without a scheme it is a path, as the manual has it.
+        assert_eq!(find(r#"{"auths": {"a.b/v1": {"username": "x"}}}"#, "a.b", "c"), None);
+    }
+
+    #[test]
+    fn helpers_are_named_where_they_are_missed() {
+        let file =
+            r#"{"auths": {"a.b": {}, "c.d": {"auth": "dTpw"}}, "credHelpers": {"a.b": "pass"}, "credsStore": "x"}"#;
+        let warning = |host| lookup(file.as_bytes(), host, "p").unwrap().warning.unwrap_or_default();
+        assert!(warning("a.b").contains("docker-credential-pass,"));
+        assert!(warning("e.f").contains("docker-credential-x,"));
+        assert_eq!(warning("c.d"), "");
+    }
+
+    #[test]
+    fn files_that_cannot_be_read() {
+        let of = |text: &str| lookup(text.as_bytes(), "a.b", "c").unwrap_err();
+        assert_eq!(of("{"), Error::Document(oci::Error::Json));
+        assert_eq!(of(r#"{"auths": []}"#), Error::Document(oci::Error::Member("auths")));
+        assert_eq!(of(&" ".repeat(FILE_MAX + 1)), Error::TooLarge);
+        for auth in ["dXNlcg==", "not base64", "OnB3", "/w=="] {
+            let error = of(&[r#"{"auths": {"a.b": {"auth": ""#, auth, r#""}}}"#].concat());
+            assert_eq!(error, Error::Entry("a.b".into()), "{auth}");
+            assert!(!error.text().contains(auth));
+        }
+        // Another registry's entry is none of our business.
+        assert_eq!(find(r#"{"auths": {"x.y": {"auth": "!"}}}"#, "a.b", "c"), None);
+        assert_eq!(find("{}", "a.b", "c"), None);
+    }
+}

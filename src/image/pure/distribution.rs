@@ -1,0 +1,58 @@
+//! What the distribution spec adds to HTTP: reasons of refusals, and parts of blobs.
+
+use crate::image::pure::oci;
+use serde_json::Value;
+
+/// How much of a reason is shown, in characters.
+const REASON_MAX: usize = 200;
+
+/// The first reason in the body of a refusal (spec, «Error Codes»): `DENIED: requested access is denied`.
+pub fn refusal(body: &[u8]) -> Option<String> {
+    let body = oci::json(body).ok()?;
+    let first = body.get("errors")?.get(0)?;
+    let text = |name| first.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let reason = match (text("code"), text("message")) {
+        (Some(code), Some(message)) => [code, ": ", message].concat(),
+        (code, message) => code.or(message)?.into(),
+    };
+    // A stranger's text is to stay on its line of the console.
+    Some(reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect())
+}
+
+/// The first byte and the length of the whole in a `Content-Range` (RFC 9110,
+/// section 14.4): `bytes 5-9/10`. The length may be unknown.
+pub fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = value.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    let total = if total == "*" { None } else { Some(total.parse().ok()?) };
+    (first <= last && total.is_none_or(|total| last < total)).then_some((first, total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_of_refusals() {
+        let body = br#"{"errors":[{"code":"DENIED","message":"no\r\n\u001b[2Jway","detail":null},{"code":"X"}]}"#;
+        assert_eq!(refusal(body).as_deref(), Some("DENIED: no   [2Jway"));
+        assert_eq!(refusal(br#"{"errors":[{"message":"x"}]}"#).as_deref(), Some("x"));
+        let long = ["{\"errors\":[{\"code\":\"", &"x".repeat(999), "\"}]}"].concat();
+        assert_eq!(refusal(long.as_bytes()).unwrap().len(), REASON_MAX);
+        for other in
+            ["", "<html>", "{}", "[]", r#"{"errors":[]}"#, r#"{"errors":{"0":1}}"#, r#"{"errors":[{"code":5}]}"#]
+        {
+            assert_eq!(refusal(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn parts_of_blobs() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 0-0/*"), Some((0, None)));
+        for other in ["bytes 5-9", "bytes */10", "bytes 9-5/10", "bytes 5-10/10", "items 0-1/2", "bytes a-b/c", ""] {
+            assert_eq!(content_range(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Mirrors of registries (`b2c.registry_mirror=`): who is asked before the
+//! registry itself, and by which URL. As containerd's hosts do it (hosts.md), so
+//! that the caches which were made for it work.
+
+use crate::image::pure::auth;
+use std::collections::BTreeMap;
+
+/// A server that has what a registry has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    pub scheme: &'static str,
+    /// With its port, where it has one of its own.
+    pub host: String,
+    /// What stands before `/v2/`: empty, or `/…` without a slash at its end.
+    pub prefix: String,
+}
+
+impl Mirror {
+    /// The URL of `what` (`manifests/latest`) in the repository `path` of
+    /// `registry`, which `ns` names: one mirror may serve several.
+    pub fn url(&self, registry: &str, path: &str, what: &str) -> String {
+        let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", path, "/", what, "?ns="].concat();
+        auth::percent_encode(registry, &mut url);
+        url
+    }
+}
+
+/// All mirrors, by registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirrors(BTreeMap<String, Vec<Mirror>>);
+
+/// Why a value of the option cannot be read; never the value: it may have a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    Form,
+    Registry,
+    Scheme,
+    UserInfo,
+    Url,
+}
+
+impl Error {
+    pub fn text(self) -> &'static str {
+        match self {
+            Error::Form => "write REGISTRY=URL[,URL…]",
+            Error::Registry => "the registry is not HOST, HOST:PORT or _default",
+            Error::Scheme => "a mirror's URL begins with http:// or https://",
+            Error::UserInfo => "a mirror's URL holds no user and password: they belong into /etc/ocinit/auth.json",
+            Error::Url => "a mirror's URL is http(s)://HOST[:PORT][/PREFIX]",
+        }
+    }
+}
+
+/// For registries that have no mirrors of their own; containerd's word.
+const DEFAULT: &str = "_default";
+
+impl Mirrors {
+    /// Adds a value of the option, `REGISTRY=URL[,URL…]`, behind what is there.
+    pub fn add(&mut self, value: &str) -> Result<(), Error> {
+        let (registry, urls) = value.split_once('=').ok_or(Error::Form)?;
+        let registry = match registry {
+            "*" => DEFAULT,
+            "index.docker.io" => "docker.io",
+            other if other == DEFAULT || is_authority(other) => other,
+            _ => return Err(Error::Registry),
+        };
+        let urls = urls.split(',').map(mirror).collect::<Result<Vec<Mirror>, Error>>()?;
+        self.0.entry(registry.into()).or_default().extend(urls);
+        Ok(())
+    }
+
+    /// The mirrors of the registry `host`, in the order of asking.
+    pub fn of(&self, host: &str) -> &[Mirror] {
+        self.0.get(host).or_else(|| self.0.get(DEFAULT)).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn mirror(url: &str) -> Result<Mirror, Error> {
+    let (scheme, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+        (Some(rest), _) => ("https", rest),
+        (None, Some(rest)) => ("http", rest),
+        _ => return Err(Error::Scheme),
+    };
+    let (host, prefix) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if host.contains('@') {
+        return Err(Error::UserInfo);
+    }
+    let prefix = prefix.trim_end_matches('/');
+    let good = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b);
+    if !is_authority(host) || !prefix.bytes().all(good) {
+        return Err(Error::Url);
+    }
+    // As containerd: who writes the API's own path means the same.
+    let prefix = prefix.strip_suffix("/v2").unwrap_or(prefix);
+    Ok(Mirror { scheme, host: host.into(), prefix: prefix.into() })
+}
+
+/// `HOST`, `HOST:PORT`, `[ADDRESS]:PORT`.
+fn is_authority(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) if host.parse::<core::net::Ipv6Addr>().is_ok() => ("v6", rest),
+        Some(_) => return false,
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let right_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0);
+    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    !host.is_empty() && host.bytes().all(good) && (port.is_empty() || port.strip_prefix(':').is_some_and(right_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&str]) -> Mirrors {
+        let mut mirrors = Mirrors::default();
+        values.iter().for_each(|value| mirrors.add(value).unwrap_or_else(|error| panic!("{value}: {}", error.text())));
+        mirrors
+    }
+
+    #[test]
+    fn mirrors_in_their_order_and_the_wildcard_where_there_is_none() {
+        let mirrors = read(&[
+            "docker.io=https://a.b,http://10.0.0.1:5000/hub/",
+            "_default=http://peer:30020",
+            "quay.io:443=https://q/v2",
+            "index.docker.io=https://last",
+        ]);
+        let urls = |host: &str| -> Vec<String> {
+            mirrors.of(host).iter().map(|mirror| mirror.url(host, "p/q", "manifests/latest")).collect()
+        };
+        assert_eq!(
+            urls("docker.io"),
+            [
+                "https://a.b/v2/p/q/manifests/latest?ns=docker.io",
+                "http://10.0.0.1:5000/hub/v2/p/q/manifests/latest?ns=docker.io",
+                "https://last/v2/p/q/manifests/latest?ns=docker.io",
+            ]
+        );
+        assert_eq!(urls("quay.io:443"), ["https://q/v2/p/q/manifests/latest?ns=quay.io%3A443"]);
+        assert_eq!(urls("quay.io"), ["http://peer:30020/v2/p/q/manifests/latest?ns=quay.io"]);
+        assert!(read(&["a.b=http://[fd00::1]:80"]).of("c.d").is_empty() && !mirrors.is_empty());
+        assert_eq!(read(&["*=http://x"]), read(&["_default=http://x"]));
+    }
+
+    #[test]
+    fn values_that_cannot_be_read() {
+        for (value, error) in [
+            ("http://a.b", Error::Form),
+            ("=http://a.b", Error::Registry),
+            ("a.b/c=http://d", Error::Registry),
+            ("https://a.b=http://d", Error::Registry),
+            ("a.b:x=http://d", Error::Registry),
+            ("a.b=", Error::Scheme),
+            ("a.b=c.d", Error::Scheme),
+            ("a.b=http://c,ftp://d", Error::Scheme),
+            ("a.b=http://u:p@c", Error::UserInfo),
+            ("a.b=http://", Error::Url),
+            ("a.b=http:///x", Error::Url),
+            ("a.b=http://c:0", Error::Url),
+            ("a.b=http://c:+80", Error::Url),
+            ("a.b=http://[::g]", Error::Url),
+            ("a.b=http://c?x=y", Error::Url),
+            ("a.b=http://c/x y", Error::Url),
+            ("a.b=http://c/x#y", Error::Url),
+        ] {
+            assert_eq!(Mirrors::default().add(value), Err(error), "{value}");
+        }
+    }
+}

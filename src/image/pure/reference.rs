@@ -1,0 +1,431 @@
+//! Image names, as podman reads them (the grammar of the distribution spec's
+//! references), and the transports that need no registry.
+
+use crate::pure::digest::{self, Digest};
+
+/// Where an image is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    Registry(Remote),
+    /// An OCI image layout in a folder; without a tag (or `@N`), its only image.
+    Layout {
+        dir: String,
+        tag: Option<String>,
+    },
+    Archive(Archive),
+}
+
+/// Images in one tar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    pub form: Form,
+    /// A path, or a URL with http or https.
+    pub place: String,
+    /// Which image: a tag, a name in full, or `@N`; none: the only one.
+    pub image: Option<String>,
+    /// What the file that the URL names must hash to.
+    pub digest: Option<Digest>,
+}
+
+/// What an archive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An OCI image layout.
+    Oci,
+    /// What `docker save` writes.
+    Docker,
+}
+
+/// An image in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// `docker.io`, `10.42.0.1:8002`.
+    pub host: String,
+    /// `library/alpine`.
+    pub path: String,
+    pub tag: String,
+    /// Wins over the tag.
+    pub digest: Option<Digest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    Empty,
+    /// `docker://http://…`
+    Scheme,
+    Host,
+    Path,
+    Tag,
+    Digest(digest::Error),
+    /// Of an archive.
+    Url,
+    /// Which of a layout's or an archive's images.
+    Image,
+}
+
+impl Error {
+    pub fn text(self) -> &'static str {
+        match self {
+            Error::Empty => "no image is named",
+            Error::Scheme => "no http:// or https:// belongs here: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
+            Error::Host => "the host's name is not HOST or HOST:PORT",
+            Error::Path => "the path may hold a-z, 0-9, and . _ - between them",
+            Error::Tag => "a tag may hold letters, digits and . _ -, up to 128",
+            Error::Digest(error) => error.text(),
+            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:…], in ASCII and without a password; a colon in PATH is %3A",
+            Error::Image => "behind the colon stands the image's tag or name, or @N for the one at N, counted from 0",
+        }
+    }
+}
+
+const TAG_MAX: usize = 128;
+const NAME_MAX: usize = 255;
+const DEFAULT_HOST: &str = "docker.io";
+
+impl Reference {
+    /// Reads `docker://HOST[:PORT]/PATH[:TAG][@sha256:…]`, the same without
+    /// `docker://`, a short name (of docker.io), `oci:DIR[:TAG]`, or
+    /// `oci-archive:` or `docker-archive:` before FILE[:IMAGE] or URL[:IMAGE][#sha256:…].
+    pub fn parse(text: &str) -> Result<Reference, Error> {
+        if let Some(layout) = text.strip_prefix("oci:") {
+            let (dir, tag) = path_and_image(layout, Form::Oci)?;
+            return Ok(Reference::Layout { dir, tag });
+        }
+        for form in [Form::Oci, Form::Docker] {
+            if let Some(archive) = text.strip_prefix(form.prefix()) {
+                return Archive::parse(form, archive).map(Reference::Archive);
+            }
+        }
+        Remote::parse(text.strip_prefix("docker://").unwrap_or(text)).map(Reference::Registry)
+    }
+
+    /// Whether no network is needed for it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Reference::Registry(_) => false,
+            Reference::Layout { .. } => true,
+            Reference::Archive(archive) => !archive.is_remote(),
+        }
+    }
+
+    /// The name for people: a URL's query may hold a secret (that of an S3 server does).
+    pub fn shown(&self) -> String {
+        match self {
+            Reference::Archive(archive) => {
+                let place = archive.place.split('?').next().unwrap_or_default().into();
+                Archive { place, ..archive.clone() }.name()
+            }
+            other => other.name(),
+        }
+    }
+
+    /// The name in full: the key of an image in the store.
+    pub fn name(&self) -> String {
+        match self {
+            Reference::Registry(remote) => remote.name(),
+            Reference::Layout { dir, tag: Some(tag) } => ["oci:", dir, ":", tag].concat(),
+            Reference::Layout { dir, tag: None } => ["oci:", dir].concat(),
+            Reference::Archive(archive) => archive.name(),
+        }
+    }
+}
+
+impl Form {
+    fn prefix(self) -> &'static str {
+        match self {
+            Form::Oci => "oci-archive:",
+            Form::Docker => "docker-archive:",
+        }
+    }
+}
+
+impl Archive {
+    fn parse(form: Form, text: &str) -> Result<Archive, Error> {
+        if !is_url(text) {
+            let (place, image) = path_and_image(text, form)?;
+            return Ok(Archive { form, place, image, digest: None });
+        }
+        let (text, digest) = match text.split_once('#') {
+            Some((text, digest)) => (text, Some(Digest::parse(digest).map_err(Error::Digest)?)),
+            None => (text, None),
+        };
+        let (scheme, rest) = text.split_once("://").ok_or(Error::Url)?;
+        let (host, path) = rest.split_once('/').ok_or(Error::Url)?;
+        let (path, image) = match path.split_once(':') {
+            Some((path, image)) => (path, Some(image_in(image, form)?)),
+            None => (path, None),
+        };
+        if path.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) || host.contains('@') {
+            return Err(Error::Url);
+        }
+        check_host(host)?;
+        Ok(Archive { form, place: [scheme, "://", host, "/", path].concat(), image, digest })
+    }
+
+    /// Whether it is to be fetched from a server.
+    pub fn is_remote(&self) -> bool {
+        is_url(&self.place)
+    }
+
+    fn name(&self) -> String {
+        let mut name = [self.form.prefix(), &self.place].concat();
+        if let Some(image) = &self.image {
+            name = [&name, ":", image].concat();
+        }
+        match &self.digest {
+            Some(digest) => [&name, "#", &digest.text()].concat(),
+            None => name,
+        }
+    }
+}
+
+impl Remote {
+    fn parse(text: &str) -> Result<Remote, Error> {
+        if text.starts_with("http:/") || text.starts_with("https:/") {
+            return Err(Error::Scheme);
+        }
+        let (text, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(Digest::parse(digest).map_err(Error::Digest)?)),
+            None => (text, None),
+        };
+        let (host, rest) = match text.split_once('/') {
+            Some((host, rest)) if is_host(host) => (host, rest),
+            _ => (DEFAULT_HOST, text),
+        };
+        let (path, tag) = match rest.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, tag),
+            _ => (rest, "latest"),
+        };
+        if path.is_empty() {
+            return Err(Error::Empty);
+        }
+        check_host(host)?;
+        check_tag(tag)?;
+        let host = if host == "index.docker.io" { DEFAULT_HOST } else { host };
+        let path = if host == DEFAULT_HOST && !path.contains('/') { ["library/", path].concat() } else { path.into() };
+        check_path(&path)?;
+        Ok(Remote { host: host.into(), path, tag: tag.into(), digest })
+    }
+
+    /// The server that answers for [`Remote::host`].
+    pub fn server(&self) -> &str {
+        if self.host == DEFAULT_HOST {
+            "registry-1.docker.io"
+        } else {
+            &self.host
+        }
+    }
+
+    /// What a manifest is asked by: the digest where there is one, else the tag.
+    pub fn version(&self) -> String {
+        self.digest.as_ref().map_or_else(|| self.tag.clone(), Digest::text)
+    }
+
+    pub fn name(&self) -> String {
+        match &self.digest {
+            Some(digest) => [&self.host, "/", &self.path, "@", &digest.text()].concat(),
+            None => [&self.host, "/", &self.path, ":", &self.tag].concat(),
+        }
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// `PATH[:IMAGE]`, which podman parts at the first colon (containers-transports(5)).
+fn path_and_image(text: &str, form: Form) -> Result<(String, Option<String>), Error> {
+    let (path, image) = match text.split_once(':') {
+        Some((path, image)) => (path, Some(image_in(image, form)?)),
+        None => (text, None),
+    };
+    if path.is_empty() {
+        return Err(Error::Empty);
+    }
+    // One name for one path, as far as a look at it can tell.
+    let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    let path = match (path.starts_with('/'), parts.join("/")) {
+        (true, path) => ["/", &path].concat(),
+        (false, path) if path.is_empty() => ".".into(),
+        (false, path) => path,
+    };
+    Ok((path, image))
+}
+
+/// Which image: `@N`, or what the archive's own index calls it. OCI leaves that
+/// open but for its letters (image spec, annotations.md, `ref.name`), and podman
+/// writes whole names there; docker's are names as a registry's.
+fn image_in(text: &str, form: Form) -> Result<String, Error> {
+    if let Some(number) = text.strip_prefix('@') {
+        let number = number.parse::<u16>().map_err(|_| Error::Image)?;
+        return Ok(["@", &number.to_string()].concat());
+    }
+    let letter = |b: u8| b.is_ascii_alphanumeric() || b"-._:@/+".contains(&b);
+    match form {
+        Form::Docker if text.contains('@') => Err(Error::Image),
+        Form::Docker => Remote::parse(text).map(|remote| remote.name()),
+        Form::Oci if text.is_empty() || text.len() > NAME_MAX || !text.bytes().all(letter) => Err(Error::Image),
+        Form::Oci => Ok(text.into()),
+    }
+}
+
+/// A name of docker's in full: `alpine:3` is `docker.io/library/alpine:3`. What is no name stays.
+pub(super) fn full_name(text: &str) -> String {
+    Remote::parse(text).map_or_else(|_| text.into(), |remote| remote.name())
+}
+
+/// The first component is a host if it could not be a folder of docker.io.
+fn is_host(component: &str) -> bool {
+    component.contains(['.', ':']) || component == "localhost"
+}
+
+fn check_host(host: &str) -> Result<(), Error> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !host.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let bracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let good = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'),
+    };
+    match port {
+        Some(port) if port.parse::<u16>().is_err() => Err(Error::Host),
+        _ if !good => Err(Error::Host),
+        _ => Ok(()),
+    }
+}
+
+fn check_path(path: &str) -> Result<(), Error> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let good = |part: &str| edge(part.bytes().next()) && edge(part.bytes().last()) && part.bytes().all(inner);
+    if path.len() <= NAME_MAX && path.split('/').all(good) {
+        Ok(())
+    } else {
+        Err(Error::Path)
+    }
+}
+
+fn check_tag(tag: &str) -> Result<(), Error> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let good = tag.len() <= TAG_MAX
+        && tag.bytes().next().is_some_and(word)
+        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-');
+    if good {
+        Ok(())
+    } else {
+        Err(Error::Tag)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn named(text: &str, name: &str) {
+        assert_eq!(Reference::parse(text).unwrap().name(), name, "{text}");
+    }
+
+    #[test]
+    fn names_of_labs() {
+        named("alpine", "docker.io/library/alpine:latest");
+        named("docker.io/library/alpine:latest", "docker.io/library/alpine:latest");
+        named("docker.io/alpine", "docker.io/library/alpine:latest");
+        named("index.docker.io/alpine", "docker.io/library/alpine:latest");
+        named("user/image:1", "docker.io/user/image:1");
+        named(
+            "docker://10.42.0.1:8001/infra/machine-registration:latest",
+            "10.42.0.1:8001/infra/machine-registration:latest",
+        );
+        named("10.42.0.1:8002/tests/mesa:12345", "10.42.0.1:8002/tests/mesa:12345");
+        named("docker://10.0.2.2:8088/x", "10.0.2.2:8088/x:latest");
+        named("localhost/a/b", "localhost/a/b:latest");
+        named("localhost:5000/a", "localhost:5000/a:latest");
+        named("[::1]:5000/a", "[::1]:5000/a:latest");
+        named("oci:/images/demo", "oci:/images/demo");
+        named("oci:demo:v1", "oci:demo:v1");
+    }
+
+    #[test]
+    fn one_path_has_one_name() {
+        named("oci:./images//demo/", "oci:images/demo");
+        named("oci:.", "oci:.");
+        named("oci:/", "oci:/");
+        named("oci:../demo:@2", "oci:../demo:@2");
+        named(
+            "oci-archive:/images/./a.tar:docker.io/library/alpine:3",
+            "oci-archive:/images/a.tar:docker.io/library/alpine:3",
+        );
+        named("docker-archive:a.tar", "docker-archive:a.tar");
+        named("docker-archive:a.tar:@01", "docker-archive:a.tar:@1");
+        named("docker-archive:a.tar:alpine", "docker-archive:a.tar:docker.io/library/alpine:latest");
+        named("docker-archive:a#b.tar:localhost/x:1", "docker-archive:a#b.tar:localhost/x:1");
+    }
+
+    #[test]
+    fn archives_on_servers() {
+        let digest = ["#sha256:", &"ab".repeat(32)].concat();
+        let text = ["oci-archive:http://10.0.0.1:80/a//b.tar?c=d:v1", &digest].concat();
+        named(&text, &text);
+        let Ok(Reference::Archive(archive)) = Reference::parse(&text) else { panic!() };
+        assert_eq!((archive.place.as_str(), archive.image.as_deref()), ("http://10.0.0.1:80/a//b.tar?c=d", Some("v1")));
+        assert!(archive.is_remote() && archive.digest.is_some());
+        let shown = Reference::parse(&text).unwrap().shown();
+        assert_eq!(shown, ["oci-archive:http://10.0.0.1:80/a//b.tar:v1", &digest].concat());
+        named(
+            "docker-archive:https://[::1]:8443/x.tar:alpine:3",
+            "docker-archive:https://[::1]:8443/x.tar:docker.io/library/alpine:3",
+        );
+        named("docker-archive:https://a.b/x.tar", "docker-archive:https://a.b/x.tar");
+        for (text, error) in [
+            ("oci-archive:http://a.b", Error::Url),
+            ("oci-archive:http://a.b/", Error::Url),
+            ("oci-archive:http://a.b/x y.tar", Error::Url),
+            ("oci-archive:http://user:word@a.b/x.tar", Error::Url),
+            ("oci-archive:http:///x.tar", Error::Host),
+            ("oci-archive:http://a.b/x.tar#sha512:00", Error::Digest(digest::Error::Algorithm)),
+            ("oci-archive:http://a.b/x.tar:", Error::Image),
+        ] {
+            assert_eq!(Reference::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_digest_wins_over_the_tag() {
+        let digest = ["sha256:", &"ab".repeat(32)].concat();
+        let Reference::Registry(remote) = Reference::parse(&["a.b/c:tag@", &digest].concat()).unwrap() else {
+            panic!()
+        };
+        assert_eq!((remote.tag.as_str(), remote.version()), ("tag", digest));
+    }
+
+    #[test]
+    fn what_is_no_name_says_why() {
+        for (text, error) in [
+            ("", Error::Empty),
+            ("docker://", Error::Empty),
+            ("docker://http://10.0.0.1/x", Error::Scheme),
+            ("https://a.b/c", Error::Scheme),
+            ("a.b:port/x", Error::Host),
+            ("a.b/UPPER", Error::Path),
+            ("a.b/../x", Error::Path),
+            ("a.b/x//y", Error::Path),
+            ("a.b/x:t@g", Error::Digest(digest::Error::Algorithm)),
+            ("a.b/x:", Error::Tag),
+            ("a.b/x:-t", Error::Tag),
+            ("oci:", Error::Empty),
+            ("oci::v1", Error::Empty),
+            ("oci:x:", Error::Image),
+            ("oci:x:@", Error::Image),
+            ("oci-archive:", Error::Empty),
+            ("oci-archive:x.tar:a b", Error::Image),
+            ("docker-archive:x.tar:@-1", Error::Image),
+            ("docker-archive:x.tar:UPPER", Error::Path),
+            ("docker-archive:x.tar:a@sha256:0", Error::Image),
+        ] {
+            assert_eq!(Reference::parse(text), Err(error), "{text}");
+        }
+    }
+}

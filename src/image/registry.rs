@@ -1,0 +1,344 @@
+//! A registry over HTTP (OCI distribution spec 1.1), and the mirrors that are
+//! asked before it.
+
+mod download;
+mod min_rate;
+mod server;
+
+use crate::files;
+use crate::image::archive;
+use crate::image::pure::authfile::{self, Credentials};
+use crate::image::pure::mirror::Mirrors;
+use crate::image::pure::oci::{self, Descriptor};
+use crate::image::pure::reference::Remote;
+use crate::image::pure::retry::{self, Next, Policy, Retry};
+use crate::image::registry::download::Download;
+use crate::image::registry::server::{Ask, Server};
+use crate::image::source::{Error, Fetched, Source};
+use crate::net::cancel::Halt;
+use crate::net::dns::Resolver;
+use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
+use crate::net::pure::proxy::Proxies;
+use crate::pure::digest::Digest;
+use crate::report::Report;
+use crate::sys::machine;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The machine's own credentials, as podman login and docker login write them.
+const AUTH_FILE: &str = "/etc/ocinit/auth.json";
+
+/// How registries are met, whatever the image.
+pub struct Manner<'a> {
+    pub resolver: Arc<Resolver>,
+    pub proxies: Proxies,
+    pub mirrors: &'a Mirrors,
+    pub tls_verify: bool,
+    pub cert_dir: Option<&'a str>,
+    pub creds: Option<&'a Credentials>,
+    pub authfile: Option<&'a str>,
+    pub retry: Policy,
+    pub report: &'a Report,
+}
+
+impl Manner<'_> {
+    fn client(&self, home: &str) -> Client {
+        let dirs = self.cert_dir.into_iter().chain([CERTS_DIR]).map(Into::into).collect();
+        let tls = Tls { verify: self.tls_verify, cert_dirs: dirs, home: home.into() };
+        Client::new(self.resolver.clone(), self.proxies.clone(), tls)
+    }
+
+    /// What the files know of a repository.
+    fn credentials(&self, host: &str, path: &str) -> Result<Option<Credentials>, Error> {
+        let file = self.authfile.unwrap_or(AUTH_FILE);
+        let failed = |why: &str| Error::refused(&[file, ": ", why].concat());
+        if self.authfile.is_none() && !Path::new(file).exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(Path::new(file), authfile::FILE_MAX as u64).map_err(|why| failed(&why))?;
+        let found = authfile::lookup(&bytes, host, path).map_err(|error| failed(&error.text()))?;
+        if let Some(warning) = found.warning {
+            self.report.warn("pull", [file, ": ", &warning].concat());
+        }
+        Ok(found.credentials)
+    }
+}
+
+/// How long failures are borne with, and who says that it is enough.
+#[derive(Clone)]
+pub struct Patience {
+    retry: Retry,
+    halt: Halt,
+    report: Report,
+}
+
+impl Patience {
+    fn progress(&mut self) {
+        self.retry.progress();
+    }
+
+    /// Waits before the next try; where there is none, the error is the last.
+    fn wait(&mut self, error: Error) -> Result<(), Error> {
+        if self.halt.is_raised() {
+            return Err(given_up());
+        }
+        let failure = retry::Failure { retry_after_s: error.retry_after_s };
+        let next = match error.retry {
+            true => self.retry.next(machine::uptime_ms(), &failure, random()),
+            false => Next::GiveUp,
+        };
+        let Next::Wait { ms } = next else {
+            // Whoever asked us need not try again.
+            return Err(Error { retry: false, ..error });
+        };
+        let seconds = (ms + 500) / 1000;
+        self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
+        match self.halt.wait(ms) {
+            true => Ok(()),
+            false => Err(given_up()),
+        }
+    }
+}
+
+/// Whoever wanted it does so no more.
+fn given_up() -> Error {
+    Error { retry: false, ..Error::refused("given up") }
+}
+
+/// Machines that were started together should not ask again together.
+fn random() -> u8 {
+    let mut byte = [0; 1];
+    // Early in a boot there may be no random bytes: the clock's last digits do.
+    match machine::random(&mut byte) {
+        Ok(()) => byte[0],
+        Err(_) => machine::uptime_ms() as u8,
+    }
+}
+
+/// One image's registry. Clones share all they learn.
+#[derive(Clone)]
+pub struct Registry(Arc<Shared>);
+
+struct Shared {
+    remote: Remote,
+    client: Client,
+    /// The mirrors, and last the registry itself.
+    servers: Vec<Server>,
+    policy: Policy,
+    /// Something of the image has come.
+    reached: AtomicBool,
+    /// The image is stored.
+    hurried: AtomicBool,
+    /// What was asked for.
+    asked: Mutex<Vec<String>>,
+    report: Report,
+}
+
+impl Registry {
+    pub fn new(remote: &Remote, manner: &Manner) -> Result<Registry, Error> {
+        let mut servers = Vec::new();
+        for mirror in manner.mirrors.of(&remote.host) {
+            // Its own: those of the registry are none of its business.
+            let credentials = manner.credentials(&mirror.host, &remote.path)?;
+            servers.push(Server::mirror(remote, mirror, credentials));
+        }
+        let credentials = match manner.creds {
+            Some(creds) => Some(creds.clone()),
+            None => manner.credentials(&remote.host, &remote.path)?,
+        };
+        servers.push(Server::registry(remote, manner.tls_verify, credentials));
+        Ok(Registry(Arc::new(Shared {
+            remote: remote.clone(),
+            client: manner.client(remote.server()),
+            servers,
+            policy: manner.retry,
+            reached: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
+            asked: Mutex::default(),
+            report: *manner.report,
+        })))
+    }
+
+    /// A document in whole: one that is cut is asked for again.
+    fn whole(&self, what: &str, accept: &str) -> Result<Vec<u8>, Error> {
+        let shared = &self.0;
+        let (mut patience, again) = (shared.patience(), shared.is_again(what));
+        loop {
+            let read = shared.ask(&Ask::get(what, accept), again).and_then(|(answer, index)| {
+                let read = server::read_limited(answer, oci::DOCUMENT_MAX);
+                if read.is_err() {
+                    shared.put_down(index);
+                }
+                read.map_err(|error| Error { text: [what, ": ", &error.text].concat(), ..error })
+            });
+            match read {
+                Ok(document) => {
+                    shared.reached.store(true, Ordering::Relaxed);
+                    return Ok(document);
+                }
+                Err(error) => patience.wait(error)?,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn patience(&self) -> Patience {
+        let mut retry = Retry::new(self.policy);
+        if self.hurried.load(Ordering::Relaxed) {
+            retry.hurry();
+        }
+        if self.reached.load(Ordering::Relaxed) {
+            retry.progress();
+        }
+        Patience { retry, halt: self.client.halt().clone(), report: self.report }
+    }
+
+    /// Asks one after the other until one answers with what was asked for: the
+    /// answer, and who gave it. What the registry itself says is what counts,
+    /// but for a mirror that may say otherwise the next time.
+    fn ask(&self, ask: &Ask, again: bool) -> Result<(Response, usize), Error> {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        // What came last from a mirror was wrong.
+        if again {
+            order.reverse();
+        }
+        let mut answer = Err(Error::refused("nobody to ask"));
+        let mut hope = false;
+        for index in order {
+            if self.client.halt().is_raised() {
+                return Err(given_up());
+            }
+            let Some(server) = self.servers.get(index) else { continue };
+            let mirror = server.mirror_name();
+            if mirror.is_some() && server.is_down() {
+                hope = true;
+                continue;
+            }
+            let error = match server.ask(&self.client, ask) {
+                Ok(response) => return Ok((response, index)),
+                Err(error) => error,
+            };
+            let Some(name) = mirror else {
+                answer = Err(error);
+                continue;
+            };
+            if error.unreachable {
+                server.put_down();
+            }
+            hope |= error.retry;
+            self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
+        }
+        answer.map_err(|error| Error { retry: error.retry || hope, unreachable: error.unreachable || hope, ..error })
+    }
+
+    /// A mirror whose answer broke off is not asked for the rest.
+    fn put_down(&self, index: usize) {
+        if let Some(server) = self.servers.get(index).filter(|server| server.mirror_name().is_some()) {
+            server.put_down();
+        }
+    }
+
+    /// Whether that was asked for before: what came then was not what it should be.
+    fn is_again(&self, what: &str) -> bool {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = asked.iter().any(|known| known == what);
+        if !again {
+            asked.push(what.into());
+        }
+        again
+    }
+}
+
+impl Source for Registry {
+    fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
+        let version = digest.map_or_else(|| self.0.remote.version(), Digest::text);
+        self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
+    }
+
+    fn wanted(&self) -> Option<Digest> {
+        self.0.remote.digest
+    }
+
+    /// One HEAD request; none where the name itself says it.
+    fn current(&mut self) -> Result<Option<Digest>, Error> {
+        if let Some(digest) = self.0.remote.digest {
+            return Ok(Some(digest));
+        }
+        let what = ["manifests/", &self.0.remote.version()].concat();
+        let ask = Ask { method: Method::Head, ..Ask::get(&what, oci::ACCEPT) };
+        let mut patience = self.0.patience();
+        loop {
+            match self.0.ask(&ask, false) {
+                Ok((answer, _)) => {
+                    let digest = answer.headers.get("docker-content-digest");
+                    return Ok(digest.and_then(|text| Digest::parse(text).ok()));
+                }
+                // Some servers cannot do HEAD: GET tells whether it is that.
+                Err(error) if error.status.is_some() => return Ok(None),
+                Err(error) => patience.wait(error)?,
+            }
+        }
+    }
+
+    fn signatures(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
+        match self.whole(&tag, oci::ACCEPT) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error) if error.status == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+        self.whole(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
+    }
+
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+        let (shared, what) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
+        let (patience, again) = (shared.patience(), shared.is_again(&what));
+        let mut last = None;
+        let open = move |from: u64, progress: bool| {
+            if let Some(index) = last.filter(|_| !progress) {
+                shared.put_down(index);
+            }
+            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&what, "*/*") }, again)?;
+            last = Some(index);
+            Ok(response)
+        };
+        Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), patience)?))
+    }
+
+    fn another(&self) -> Box<dyn Source> {
+        Box::new(self.clone())
+    }
+
+    fn hurry(&mut self) {
+        self.0.hurried.store(true, Ordering::Relaxed);
+    }
+
+    fn give_up(&self) {
+        self.0.client.halt().raise();
+    }
+}
+
+/// Opens what a URL names, which is no registry's.
+pub fn opener(manner: &Manner) -> archive::Open {
+    let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
+    Arc::new(move |url| {
+        let (client, url) = (client.clone(), url.to_string());
+        let patience = Patience { retry: Retry::new(policy), halt: client.halt().clone(), report };
+        let mut version = None;
+        let open = move |from, _| {
+            let response = server::fetch(&client, &url, from)?;
+            let tag = |name| response.headers.get(name).map(String::from);
+            let is = tag("etag").or_else(|| tag("last-modified"));
+            match version.replace(is.clone()) {
+                Some(was) if was != is => Err(Error::refused("has changed while it was downloaded")),
+                _ => Ok(response),
+            }
+        };
+        Ok(Box::new(Download::start(Box::new(open), None, patience)?))
+    })
+}

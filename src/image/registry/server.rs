@@ -1,0 +1,379 @@
+//! One server that may have the image, the registry itself or a mirror: its
+//! scheme, its tokens, its redirects and refusals.
+
+use crate::image::pure::auth::{self, Bearer, Challenge};
+use crate::image::pure::authfile::Credentials;
+use crate::image::pure::distribution;
+use crate::image::pure::mirror::Mirror;
+use crate::image::pure::reference::Remote;
+use crate::image::registry::min_rate;
+use crate::image::source::Error;
+use crate::net::dns::NO_NAMESERVER;
+use crate::net::http::{self, Client, Kind, Method, Request, Response};
+use crate::net::pure::http::{absolute, origin, retry_after};
+use crate::pure::scrub;
+use crate::sys::{io_text, machine};
+use std::io::{self, Read};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const REDIRECTS_MAX: usize = 5;
+const TOKEN_ANSWER_MAX: u64 = 1 << 20;
+
+/// How long a mirror that failed is passed over.
+const DOWN_MS: u64 = 30_000;
+
+/// What is asked for.
+pub struct Ask<'a> {
+    pub method: Method,
+    /// Below the repository: `manifests/latest`.
+    pub what: &'a str,
+    pub accept: &'a str,
+    /// From this byte on, where it is not the first.
+    pub from: u64,
+}
+
+impl Ask<'_> {
+    pub fn get<'a>(what: &'a str, accept: &'a str) -> Ask<'a> {
+        Ask { method: Method::Get, what, accept, from: 0 }
+    }
+
+    fn verb(&self) -> &'static str {
+        match self.method {
+            Method::Head => "HEAD ",
+            _ => "GET ",
+        }
+    }
+}
+
+/// A server, and what was learned of it.
+pub struct Server {
+    remote: Remote,
+    mirror: Option<Mirror>,
+    credentials: Option<Credentials>,
+    state: Mutex<State>,
+    /// One asks for a token, and the others wait for that one.
+    login: Mutex<()>,
+}
+
+struct State {
+    /// What to try, in order; one is left after the first answer.
+    schemes: Vec<&'static str>,
+    /// The value of `Authorization`.
+    authorization: Option<String>,
+    /// It failed: others are asked until then.
+    down_until_ms: u64,
+}
+
+impl Server {
+    pub fn registry(remote: &Remote, tls_verify: bool, credentials: Option<Credentials>) -> Server {
+        Server::new(remote, None, schemes(&remote.host, tls_verify), credentials)
+    }
+
+    pub fn mirror(remote: &Remote, mirror: &Mirror, credentials: Option<Credentials>) -> Server {
+        Server::new(remote, Some(mirror.clone()), vec![mirror.scheme], credentials)
+    }
+
+    fn new(
+        remote: &Remote,
+        mirror: Option<Mirror>,
+        schemes: Vec<&'static str>,
+        credentials: Option<Credentials>,
+    ) -> Server {
+        let state = Mutex::new(State { schemes, authorization: None, down_until_ms: 0 });
+        Server { remote: remote.clone(), mirror, credentials, state, login: Mutex::new(()) }
+    }
+
+    /// A mirror's name; the registry itself has none.
+    pub fn mirror_name(&self) -> Option<String> {
+        self.mirror.as_ref().map(|mirror| [mirror.scheme, "://", &mirror.host, &mirror.prefix].concat())
+    }
+
+    pub fn is_down(&self) -> bool {
+        machine::uptime_ms() < self.lock().down_until_ms
+    }
+
+    /// Others are asked for a while.
+    pub fn put_down(&self) {
+        self.lock().down_until_ms = machine::uptime_ms() + DOWN_MS;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn url(&self, scheme: &str, what: &str) -> String {
+        let (server, path) = (self.remote.server(), &self.remote.path);
+        match &self.mirror {
+            // containerd's name for Docker Hub, whose API has another.
+            Some(mirror) => mirror.url(&self.remote.host, path, what),
+            None => [scheme, "://", server, "/v2/", path, "/", what].concat(),
+        }
+    }
+
+    /// Asks; an answer that is not what was asked for is an error.
+    pub fn ask(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
+        self.ask_each_way(client, ask).map_err(|error| Error { text: self.scrubbed(&error.text), ..error })
+    }
+
+    /// A server may repeat what it was shown, and its words are printed.
+    fn scrubbed(&self, text: &str) -> String {
+        let mut secrets = self.credentials.as_ref().map(Credentials::secrets).unwrap_or_default();
+        let shown = self.lock().authorization.clone();
+        secrets.extend(shown.as_deref().and_then(|shown| Some(shown.split_once(' ')?.1.into())));
+        scrub::scrub(text, &secrets)
+    }
+
+    fn ask_each_way(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
+        let schemes = self.lock().schemes.clone();
+        let mut first_error = None;
+        for scheme in &schemes {
+            let url = self.url(scheme, ask.what);
+            match self.authorized(client, scheme, &url, ask) {
+                // What a TLS server says to plain text (nginx, Go's net/http), or an answer.
+                Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
+                    first_error = self.checked(response, ask).err().map(|error| named(error, ask, &url));
+                }
+                Ok(response) => {
+                    self.lock().schemes = vec![scheme];
+                    return self.checked(response, ask).map_err(|error| named(error, ask, &url));
+                }
+                // Whoever refuses speaks that scheme.
+                Err(error) if !error.unreachable => return Err(named(error, ask, &url)),
+                Err(error) => {
+                    first_error.get_or_insert(named(error, ask, &url));
+                }
+            }
+        }
+        Err(first_error.unwrap_or_else(|| Error::refused("there is no way to ask it")))
+    }
+
+    fn checked(&self, response: Response, ask: &Ask) -> Result<Response, Error> {
+        checked(response, ask.from > 0, self.credentials.is_some())
+    }
+
+    /// One request, and once more where a token is wanted or has expired.
+    fn authorized(&self, client: &Client, scheme: &str, url: &str, ask: &Ask) -> Result<Response, Error> {
+        let before = self.lock().authorization.clone();
+        let response = following(client, url, ask, before.as_deref())?;
+        if response.status != 401 {
+            return Ok(response);
+        }
+        let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.lock().authorization.clone();
+        let authorization = match now {
+            // Another thread was faster.
+            Some(now) if before.as_ref() != Some(&now) => now,
+            _ => self.log_in(client, scheme, url, &response)?,
+        };
+        response.body.discard();
+        self.lock().authorization = Some(authorization.clone());
+        drop(_one);
+        following(client, url, ask, Some(&authorization))
+    }
+
+    /// The value of `Authorization` by the challenges of a 401; tokens first, as podman does.
+    fn log_in(&self, client: &Client, scheme: &str, url: &str, response: &Response) -> Result<String, Error> {
+        let headers: Vec<&str> = response.headers.get_all("www-authenticate").collect();
+        let mut basic = false;
+        for challenge in auth::challenges(&headers) {
+            match challenge {
+                Challenge::Bearer(bearer) => return self.token(client, scheme, url, &bearer),
+                Challenge::Basic { .. } => basic = true,
+                Challenge::Other(_) => {}
+            }
+        }
+        let value = self.credentials.as_ref().filter(|_| basic).and_then(Credentials::basic);
+        value.ok_or_else(|| unauthorized(self.credentials.is_some()))
+    }
+
+    fn token(&self, client: &Client, scheme: &str, url: &str, bearer: &Bearer) -> Result<String, Error> {
+        let realm = bearer.realm.split('?').next().unwrap_or_default();
+        let host = origin(url).map_or("", |(_, host)| host);
+        if !bearer.may_follow(scheme, host) {
+            return Err(Error::refused(&["sends us for a token to ", realm, ", which is not safe"].concat()));
+        }
+        let accept = ("accept", "application/json");
+        let basic = self.credentials.as_ref().and_then(Credentials::basic);
+        let response = match (&self.credentials, &basic) {
+            (Some(Credentials::IdentityToken(token)), _) => {
+                let form = bearer.refresh_form(&self.remote.path, token, "ocinit");
+                let kind = ("content-type", "application/x-www-form-urlencoded");
+                client.post(&bearer.realm, &[accept, kind], form.as_bytes()).map_err(explain)
+            }
+            (_, basic) => {
+                let ask = Ask::get("", "application/json");
+                following(client, &bearer.token_url(&self.remote.path), &ask, basic.as_deref())
+            }
+        };
+        let named = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
+        let response = response.and_then(|response| checked(response, false, self.credentials.is_some()));
+        let answer = read_limited(response.map_err(named)?, TOKEN_ANSWER_MAX).map_err(named)?;
+        let token = auth::token(&answer).ok_or_else(|| named(Error::refused("the answer holds no token")))?;
+        Ok(["Bearer ", &token].concat())
+    }
+}
+
+/// Says which request it was; what a query holds may be a secret.
+fn named(error: Error, ask: &Ask, url: &str) -> Error {
+    let url = url.split('?').next().unwrap_or_default();
+    Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
+}
+
+const UNAUTHORIZED: &str = "there may be no image of that name; otherwise --creds=USER:PASSWORD or --authfile=FILE, \
+                            or /etc/ocinit/auth.json in the initramfs";
+
+fn unauthorized(asked_with: bool) -> Error {
+    let text = match asked_with {
+        true => "does not take the user and the password (401)",
+        false => "wants a user and a password (401)",
+    };
+    Error { hint: Some(UNAUTHORIZED), status: Some(401), ..Error::refused(text) }
+}
+
+/// Follows redirects ourselves: never from https to http, and what authorizes
+/// stays with the server's own scheme, host and port.
+fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>) -> Result<Response, Error> {
+    let mut target = url.to_string();
+    let range = ["bytes=", &ask.from.to_string(), "-"].concat();
+    for _ in 0..=REDIRECTS_MAX {
+        let at_home = origin(&target) == origin(url);
+        let mut headers = vec![("accept", ask.accept)];
+        headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
+        headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
+        // Where we were sent has its own troubles.
+        let away = |error: Error| match at_home {
+            true => error,
+            false => {
+                let host = origin(&target).map_or("", |(_, host)| host);
+                Error { text: ["redirects to ", host, ", which ", &error.text].concat(), ..error }
+            }
+        };
+        let response = send(client, ask.method, &target, &headers).map_err(away)?;
+        match response.status {
+            301 | 302 | 303 | 307 | 308 => {}
+            // A challenge of another server is not one that ours is asked with.
+            400.. if !at_home => return checked(response, ask.from > 0, false).map_err(away),
+            _ => return Ok(response),
+        }
+        let next = response.headers.get("location").and_then(|next| absolute(&target, next));
+        response.body.discard();
+        target = next
+            .filter(|next| is_safe(url, next))
+            .ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
+    }
+    Err(Error::refused("redirects more than 5 times"))
+}
+
+/// What a URL names, from a byte on.
+pub fn fetch(client: &Client, url: &str, from: u64) -> Result<Response, Error> {
+    let ask = Ask { from, ..Ask::get("", "*/*") };
+    let response = following(client, url, &ask, None);
+    response.and_then(|response| checked(response, from > 0, false)).map_err(|error| named(error, &ask, url))
+}
+
+/// Whether a registry may send us there: not into the machine's own surroundings, unless it is there itself.
+fn is_safe(home: &str, target: &str) -> bool {
+    let host = |url| origin(url).map_or("", |(_, host)| host);
+    host(home) == host(target) || !auth::is_link_local(host(target))
+}
+
+fn send(client: &Client, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Response, Error> {
+    client.send(&Request { method, url, headers }).map_err(explain)
+}
+
+/// With verification, https and nothing else. Without, both are tried, as
+/// podman does; a port of its own is a plain http server in most labs, so that
+/// comes first there.
+fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
+    let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        _ if tls_verify => vec!["https"],
+        Some(port) if port != 443 => vec!["http", "https"],
+        _ => vec!["https", "http"],
+    }
+}
+
+/// An answer that is not what was asked for, in words.
+fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Response, Error> {
+    let status = response.status;
+    let (reason, hint) = match status {
+        200 => return Ok(response),
+        206 | 416 if is_part => return Ok(response),
+        401 if asked_with => ("does not take the user and the password", Some(UNAUTHORIZED)),
+        401 => ("wants a user and a password", Some(UNAUTHORIZED)),
+        403 => ("refuses access", Some("the user may not pull this image, or there is none of that name")),
+        404 => ("has no such image or tag", None),
+        429 => (
+            "says that we ask too often",
+            Some("a user has more pulls than nobody (--creds), and a mirror asks once (b2c.registry_mirror)"),
+        ),
+        500..=599 => ("has an error of its own", None),
+        _ => ("gives an answer that we do not understand", None),
+    };
+    let retry_after_s =
+        response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
+    let mut text = [reason, " (", &status.to_string(), ")"].concat();
+    if let Some(why) = distribution::refusal(&response.body.refusal()) {
+        text.push_str(": ");
+        text.push_str(&why);
+    }
+    // Not 501: that one will not learn it.
+    let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
+    Err(Error { retry: busy, unreachable: busy, retry_after_s, status: Some(status), hint, ..Error::refused(&text) })
+}
+
+/// A document in whole.
+pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let mut pace = min_rate::DOCUMENT;
+    let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
+    let read = (&mut paced).take(max + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Error::temporary(&io_text(&error)))?;
+    if bytes.len() as u64 > max {
+        return Err(Error::refused(&["the document is larger than ", &(max >> 20).to_string(), " MiB"].concat()));
+    }
+    Ok(bytes)
+}
+
+struct Paced<'a> {
+    pace: &'a mut min_rate::Pace,
+    inner: &'a mut dyn Read,
+}
+
+impl Read for Paced<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.pace.read(self.inner, buffer)
+    }
+}
+
+fn explain(error: http::Error) -> Error {
+    // The clock, a certificate, a password: asking again is in vain, what is here already is good.
+    let retry = match error.kind {
+        Kind::Tls { .. } => false,
+        Kind::Proxy(status) => status >= 500,
+        // Nobody will tell us of one.
+        Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
+        Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
+        _ => true,
+    };
+    Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_never_falls_back_where_it_is_verified() {
+        assert_eq!(schemes("a.b:5000", true), ["https"]);
+        assert_eq!(schemes("a.b:5000", false), ["http", "https"]);
+        assert_eq!(schemes("a.b", false), ["https", "http"]);
+        assert_eq!(schemes("[::1]:443", false), ["https", "http"]);
+    }
+
+    #[test]
+    fn nobody_sends_us_into_the_machines_own_surroundings() {
+        assert!(is_safe("https://a/x", "https://b/x") && is_safe("http://169.254.1.1:80/x", "http://169.254.1.1:80/y"));
+        assert!(!is_safe("http://a/x", "http://169.254.169.254/latest") && !is_safe("http://a/", "http://[fe80::1]/"));
+    }
+}

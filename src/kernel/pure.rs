@@ -1,0 +1,3 @@
+//! Formats of the kernel's module files.
+
+pub mod modules_dep;

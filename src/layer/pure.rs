@@ -1,0 +1,5 @@
+//! Formats of layers.
+
+pub mod gzip;
+pub mod tar;
+pub mod whiteout;

@@ -1,0 +1,127 @@
+//! What the layers below show at a path, read without overlayfs: whiteouts
+//! and opaque marks are honoured, symlinks never followed.
+
+use crate::layer::unpack::lower_lookup::Looks;
+use crate::layer::unpack::resolve::{open_real, proc_path, split};
+use crate::layer::unpack::{c_string, Step};
+use crate::sys::fs::{self, Stat};
+use crate::sys::{self, Error};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
+const XATTR_BYTES: usize = 64 << 10;
+const PATH_MAX: usize = 4096;
+
+/// A directory with this attribute (value `y`) hides those below it.
+pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
+
+/// The root of a layer below.
+pub type Lower = Arc<OwnedFd>;
+
+/// A file of a lower layer.
+pub struct Found {
+    dir: OwnedFd,
+    name: CString,
+    pub stat: Stat,
+}
+
+impl Found {
+    /// Opens a regular file for reading.
+    pub fn open(&self) -> sys::Result<OwnedFd> {
+        let flags = fs::O_RDONLY | fs::O_NOFOLLOW | fs::O_NONBLOCK;
+        fs::openat(self.dir.as_fd(), &self.name, flags, 0)
+    }
+
+    /// A symlink's target.
+    pub fn link(&self) -> sys::Result<Vec<u8>> {
+        let mut target = vec![0; PATH_MAX];
+        let n = fs::readlinkat(self.dir.as_fd(), &self.name, &mut target)?;
+        target.truncate(n);
+        Ok(target)
+    }
+
+    /// Calls `each` with the name and value of every attribute but overlayfs's.
+    /// Attributes that the target cannot hold are left out: it is on the same
+    /// file system, so that is about rights, and met before.
+    pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
+        // By path: a device or a symlink cannot be opened to be asked.
+        let path = proc_path(self.dir.as_fd(), &self.name)?;
+        let mut names = vec![0; XATTR_BYTES];
+        let n = match fs::llistxattr(&path, &mut names) {
+            Ok(n) => n,
+            Err(Error { errno: libc::EOPNOTSUPP, .. }) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        let mut value = vec![0; if n > 0 { XATTR_BYTES } else { 0 }];
+        let mut rest = names.get(..n).unwrap_or(b"");
+        while let Ok(name) = CStr::from_bytes_until_nul(rest) {
+            rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
+            if is_overlay_mark(name.to_bytes()) {
+                continue;
+            }
+            let n = fs::lgetxattr(&path, name, &mut value)?;
+            match each(name, value.get(..n).unwrap_or(b"")) {
+                Err(Error { errno: libc::EOPNOTSUPP | libc::EPERM, .. }) => {}
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What `lower` itself has at `path` (normal, empty for the root).
+pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
+    let (parent, name) = split(path);
+    let dir = open_real(lower.as_fd(), parent, fs::O_RDONLY | fs::O_DIRECTORY)?;
+    let name = c_string(if name.is_empty() { b"." } else { name })?;
+    let stat = fs::statat(dir.as_fd(), &name)?;
+    Ok(Found { dir, name, stat })
+}
+
+/// What is visible at `path` (normal, not the root's) in `lowers`, topmost first.
+pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Found>> {
+    for lower in lowers {
+        let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
+        let mut opaque = is_opaque(dir.as_fd())?;
+        let mut names = path.split(|b| *b == b'/').peekable();
+        while let Some(name) = names.next() {
+            looks.add(1)?;
+            let name = c_string(name)?;
+            let stat = match fs::statat(dir.as_fd(), &name) {
+                Ok(stat) if stat.is_whiteout() => return Ok(None),
+                Ok(stat) => stat,
+                Err(Error { errno: libc::ENOENT, .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            if names.peek().is_none() {
+                return Ok(Some(Found { dir, name, stat }));
+            }
+            if !stat.is(fs::S_IFDIR) {
+                return Ok(None);
+            }
+            dir = fs::openat(dir.as_fd(), &name, fs::O_RDONLY | fs::O_DIRECTORY | fs::O_NOFOLLOW, 0)?;
+            opaque |= is_opaque(dir.as_fd())?;
+        }
+        if opaque {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether overlayfs takes `dir` for opaque.
+pub fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
+    let mut value = [0];
+    match fs::fgetxattr(dir, OPAQUE, &mut value) {
+        Ok(n) => Ok(n == 1 && value == *b"y"),
+        Err(Error { errno: libc::ENODATA | libc::EOPNOTSUPP | libc::ERANGE, .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether overlayfs would read an attribute of this name as its own.
+pub fn is_overlay_mark(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}

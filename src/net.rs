@@ -1,0 +1,11 @@
+//! The network: links, addresses, names, time, HTTP and TLS.
+
+#![forbid(unsafe_code)]
+pub mod cancel;
+pub mod dhcp;
+pub mod dns;
+pub mod http;
+pub mod links;
+pub mod ntp;
+pub mod pure;
+pub mod rtnetlink;

@@ -1,0 +1,203 @@
+//! DHCP on all wired interfaces at once: the first that is bound ends the wait.
+
+use crate::net::links::{failed, random, Limits, STEP};
+use crate::net::pure::dhcp::{Action, Client, Lease};
+use crate::net::pure::netlink::{self, Link};
+use crate::net::rtnetlink::{wired, Kernel};
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::machine::uptime_ms;
+use crate::sys::socket;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const BROADCAST: [u8; 6] = [0xff; 6];
+/// A wait that is longer is told on the console.
+const PATIENCE_MS: u64 = 3_000;
+/// An Ethernet frame's payload, and more for large frames' sake.
+const PACKET_BYTES: usize = 2048;
+/// Packets read before timers are looked at again: a busy wire must not starve them.
+const MAX_PACKETS: usize = 64;
+
+/// The lease that came first.
+pub struct Won {
+    pub port: Link,
+    pub lease: Lease,
+    /// DISCOVERs that it took.
+    pub tries: u32,
+    /// The other wired interfaces.
+    pub others: Vec<Link>,
+}
+
+/// A wired interface; its client runs while it has a carrier.
+struct Port {
+    link: Link,
+    client: Option<Client>,
+    /// Why the last packet could not be sent.
+    error: Option<crate::sys::Error>,
+}
+
+/// Raises every wired interface, now and as they appear, and waits for the first lease; says so when that takes long.
+pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<Won> {
+    let packets = socket::packet_ipv4().map_err(|error| {
+        failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
+    })?;
+    let mut ports = raise(kernel)?;
+    let started_ms = uptime_ms();
+    let mut tell_ms = started_ms + PATIENCE_MS;
+    let mut buffer = vec![0; PACKET_BYTES];
+    loop {
+        let now_ms = uptime_ms();
+        for at in 0..ports.len() {
+            if let Some(lease) = ports.get_mut(at).and_then(|port| drive(port, now_ms, packets.as_fd())) {
+                return Ok(won(ports, at, lease));
+            }
+        }
+        let carrier = ports.iter().any(|port| port.link.carrier);
+        let limit_ms = if carrier { limits.lease_ms } else { limits.carrier_ms };
+        let end_ms = started_ms + limit_ms;
+        if now_ms >= end_ms {
+            return Err(silence(&ports, limit_ms));
+        }
+        if now_ms >= tell_ms {
+            report.line(STEP, ["still without a lease; ", &seen(&ports)].concat());
+            tell_ms = u64::MAX;
+        }
+        let wake_ms =
+            ports.iter().filter_map(|port| port.client.as_ref()?.next_wake()).fold(end_ms.min(tell_ms), u64::min);
+        let timeout_ms = wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32;
+        let [packet, event] = socket::poll_readable([packets.as_fd(), kernel.events()], timeout_ms)
+            .map_err(|error| failed("DHCP", error))?;
+        if packet {
+            receive(&mut ports, &packets, &mut buffer);
+        }
+        if event {
+            follow(kernel, &mut ports).map_err(|error| failed("rtnetlink", error))?;
+        }
+    }
+}
+
+/// All wired interfaces, raised, as they are after it.
+fn raise(kernel: &mut Kernel) -> Outcome<Vec<Port>> {
+    let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
+    for link in links.iter().filter(|link| wired(link)) {
+        kernel
+            .request(|sequence| netlink::link_up(sequence, link.index))
+            .map_err(|error| failed(&[&link.name, ": link up"].concat(), error))?;
+    }
+    let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
+    Ok(links.into_iter().filter(wired).map(|link| Port { link, client: None, error: None }).collect())
+}
+
+/// Lets the port's client do what is due.
+fn drive(port: &mut Port, now_ms: u64, packets: BorrowedFd<'_>) -> Option<Lease> {
+    if !port.link.carrier {
+        return None;
+    }
+    let mac = port.link.mac;
+    let client = port.client.get_or_insert_with(|| {
+        let mix = mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte));
+        Client::new(now_ms, mac, random(mix) as u32)
+    });
+    match client.poll(now_ms) {
+        Action::Bound(lease) => return Some(lease),
+        // A packet that could not be sent is as good as lost: it is sent again.
+        Action::Broadcast(packet) => {
+            port.error = socket::packet_send(packets, port.link.index, BROADCAST, &packet).err();
+        }
+        // Renewal begins after the first lease, which ends this.
+        Action::Idle | Action::Unicast(..) | Action::Lost => {}
+    }
+    None
+}
+
+/// Hands the packets that are there to their ports' clients.
+fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
+    for _ in 0..MAX_PACKETS {
+        // EAGAIN, mostly; ENETDOWN when a link goes. There is nothing to do about either.
+        let Ok((length, index)) = socket::packet_receive(packets.as_fd(), buffer) else { return };
+        let port = ports.iter_mut().find(|port| port.link.index == index);
+        if let Some(client) = port.and_then(|port| port.client.as_mut()) {
+            client.handle(uptime_ms(), buffer.get(..length).unwrap_or_default());
+        }
+    }
+}
+
+/// Follows the links: carriers that come and go, interfaces that appear late (USB) or leave.
+fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> {
+    let (links, gone) = kernel.changes()?;
+    for link in links {
+        match ports.iter_mut().find(|port| port.link.index == link.index) {
+            Some(port) => {
+                if !link.carrier {
+                    // Behind the next carrier there may be another network.
+                    port.client = None;
+                } else if link.running && !port.link.running {
+                    if let Some(client) = &mut port.client {
+                        client.hurry(uptime_ms());
+                    }
+                }
+                port.link = link;
+            }
+            None if wired(&link) => {
+                if !link.up {
+                    kernel.request(|sequence| netlink::link_up(sequence, link.index))?;
+                }
+                ports.push(Port { link, client: None, error: None });
+            }
+            None => {}
+        }
+    }
+    ports.retain(|port| !gone.contains(&port.link.index));
+    Ok(())
+}
+
+fn won(mut ports: Vec<Port>, at: usize, lease: Lease) -> Won {
+    let port = ports.remove(at);
+    Won {
+        tries: port.client.map_or(0, |client| client.discovers()),
+        port: port.link,
+        lease,
+        others: ports.into_iter().map(|port| port.link).collect(),
+    }
+}
+
+/// Why there is no lease, interface by interface.
+fn silence(ports: &[Port], limit_ms: u64) -> Failure {
+    let within = format!(" in {} s", limit_ms / 1000);
+    if ports.is_empty() {
+        return Failure::new(STEP, ["no wired network interface", &within].concat())
+            .hint("is the network card's driver in the kernel, or among the initramfs' modules?");
+    }
+    if ports.iter().all(|port| !port.link.carrier) {
+        let names: Vec<&str> = ports.iter().map(|port| port.link.name.as_str()).collect();
+        return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
+            .hint("is the cable in, and its other end's machine on?");
+    }
+    Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen(ports)].concat())
+        .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
+}
+
+/// `eth0: discovers sent: 2, offers: 0; eth1: no carrier`
+fn seen(ports: &[Port]) -> String {
+    if ports.is_empty() {
+        return "no wired network interface yet".into();
+    }
+    let each: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port)].concat()).collect();
+    each.join("; ")
+}
+
+/// `discovers sent: 18, offers: 0, dropped: 3 another transaction`
+fn port_text(port: &Port) -> String {
+    let Some(client) = &port.client else { return "no carrier".into() };
+    let mut text = format!("discovers sent: {}, offers: {}", client.discovers(), client.offers());
+    if client.naks() > 0 {
+        text.extend([", refusals: ", &client.naks().to_string()]);
+    }
+    let drops = client.drops().text();
+    if !drops.is_empty() {
+        text.extend([", dropped: ", &drops]);
+    }
+    if let Some(error) = port.error {
+        text.extend([", ", &error.to_string()]);
+    }
+    text
+}

@@ -1,0 +1,288 @@
+//! An HTTP/1.1 client: one request, one answer, over connections that are kept.
+//! Redirects, authorization and retries are its caller's.
+
+mod body;
+mod connect;
+mod connection;
+mod tls;
+
+use crate::net::cancel::Halt;
+use crate::net::dns::Resolver;
+use crate::net::http::connection::{Connection, Socket, Traffic};
+use crate::net::pure::http::{self, Head, HeadReader, Headers, Target, Url};
+use crate::net::pure::proxy::{Proxies, Proxy};
+use crate::sys::{io_text, machine};
+use std::io::{ErrorKind, Read};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use crate::net::http::body::Body;
+pub use crate::net::http::tls::{Tls, CERTS_DIR};
+pub use crate::net::pure::http::Method;
+
+/// For the connection, with every address of the name and TLS.
+const CONNECT_MS: u64 = 10_000;
+/// For the head of an answer, a proxy's too, who has to connect himself.
+const ANSWER_MS: u64 = 30_000;
+/// A server that sends nothing of a body for this long has failed.
+const SILENCE_MS: u64 = 30_000;
+/// Connections that wait for the next request.
+const IDLE_MAX: usize = 8;
+/// What is read of an answer before its body.
+const HEAD_BUFFER: usize = 4 << 10;
+const USER_AGENT: &str = concat!("ocinit/", env!("CARGO_PKG_VERSION"));
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request itself is wrong: it was not sent.
+    Request,
+    Resolve,
+    Connect,
+    /// `plain`: it looks like a server that speaks no TLS.
+    Tls {
+        plain: bool,
+    },
+    /// The proxy answered with that status in the server's place.
+    Proxy(u16),
+    Timeout,
+    /// An answer that is no HTTP, or a broken one.
+    Protocol,
+    /// The connection ended before the answer began.
+    Closed,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Error {
+    pub kind: Kind,
+    pub text: String,
+    pub hint: Option<&'static str>,
+}
+
+impl Error {
+    fn new(kind: Kind, text: String) -> Error {
+        Error { kind, text, hint: None }
+    }
+
+    fn protocol(error: http::Error) -> Error {
+        Error::new(Kind::Protocol, error.text())
+    }
+}
+
+/// What is asked. `host`, `user-agent` and what a proxy wants are added.
+pub struct Request<'a> {
+    pub method: Method,
+    pub url: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+}
+
+/// What is answered. A body that is read to its end leaves its connection for
+/// the next request.
+pub struct Response {
+    pub status: u16,
+    pub headers: Headers,
+    pub body: Body,
+}
+
+/// Asks servers. Clones are cheap and share their connections.
+#[derive(Clone)]
+pub struct Client {
+    resolver: Arc<Resolver>,
+    proxies: Arc<Proxies>,
+    configs: Arc<tls::Configs>,
+    pool: Arc<Pool>,
+    halt: Halt,
+}
+
+/// Connections without a request, the last used last.
+#[derive(Default)]
+struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    traffic: Arc<Traffic>,
+}
+
+impl Client {
+    pub fn new(resolver: Arc<Resolver>, proxies: Proxies, tls: Tls) -> Client {
+        let configs = Arc::new(tls::Configs::new(tls));
+        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), halt: Halt::default() }
+    }
+
+    /// What ends requests that wait.
+    pub fn halt(&self) -> &Halt {
+        &self.halt
+    }
+
+    /// One request, one answer, of whatever status.
+    pub fn send(&self, request: &Request) -> Result<Response, Error> {
+        self.send_with(request, &[])
+    }
+
+    /// The same with a body, of a POST.
+    pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, Error> {
+        let length = body.len().to_string();
+        let headers: Vec<_> = headers.iter().copied().chain([("content-length", length.as_str())]).collect();
+        self.send_with(&Request { method: Method::Post, url, headers: &headers }, body)
+    }
+
+    fn send_with(&self, request: &Request, body: &[u8]) -> Result<Response, Error> {
+        let refused = |error: http::Error| Error::new(Kind::Request, error.text());
+        let url = Url::parse(request.url).map_err(refused)?;
+        let proxy = self.proxies.of(&url);
+        let target = if proxy.is_some() && !url.https { Target::Absolute } else { Target::Origin };
+        let mut headers = vec![("user-agent", USER_AGENT)];
+        headers.extend_from_slice(request.headers);
+        headers.extend(proxy.filter(|_| !url.https).and_then(authorization));
+        let mut bytes = http::request(request.method, target, &url, &headers).map_err(refused)?;
+        bytes.extend_from_slice(body);
+        let route = route(&url, proxy);
+        // RFC 9112, section 9.3.1: a server may close what it kept at any time,
+        // also while we ask; that says nothing about the request.
+        let kept = self.pool.take(&route).map(|connection| self.exchange(connection, request.method, &bytes));
+        let response = match kept {
+            Some(Err(Error { kind: Kind::Closed, .. })) | None => {
+                self.exchange(self.open(&url, proxy, route)?, request.method, &bytes)?
+            }
+            Some(outcome) => outcome?,
+        };
+        match proxy {
+            Some(proxy) if response.status == 407 => Err(refused_by(proxy, 407, "")),
+            _ => Ok(response),
+        }
+    }
+
+    fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String) -> Result<Connection, Error> {
+        let (host, port) = proxy.map_or((url.host, url.port), |proxy| (&proxy.host, proxy.port));
+        let named = |error: Error| match proxy {
+            Some(proxy) => Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error },
+            None => error,
+        };
+        let addresses = connect::addresses(&self.resolver, host, port).map_err(named)?;
+        let end_ms = machine::uptime_ms() + CONNECT_MS;
+        let stream = connect::race(&addresses, end_ms).map_err(named)?;
+        let socket = Socket::new(stream, self.pool.traffic.clone(), self.halt.clone());
+        let mut connection = Connection { socket, tls: None, route };
+        if url.https {
+            connection.socket.end_by(end_ms);
+            if let Some(proxy) = proxy {
+                connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
+                tunnel(&mut connection, url, proxy)?;
+                connection.socket.end_by(machine::uptime_ms() + CONNECT_MS);
+            }
+            connection.tls = Some(self.configs.connect(url, &mut connection.socket)?);
+        }
+        Ok(connection)
+    }
+
+    fn exchange(&self, mut connection: Connection, method: Method, request: &[u8]) -> Result<Response, Error> {
+        connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
+        let sent = connection.send(request);
+        let (head, rest) = match (read_head(&mut connection), sent) {
+            // A server may refuse before it has read all: only without its word the sending's failure counts.
+            (Err(Error { kind: Kind::Closed, .. }), Err(error)) => return Err(failed(&error)),
+            (outcome, _) => outcome?,
+        };
+        let framing = head.framing(method).map_err(Error::protocol)?;
+        let pool = head.keeps_alive().then(|| self.pool.clone());
+        Ok(Response { status: head.status, headers: head.headers, body: Body::new(framing, rest, connection, pool) })
+    }
+
+    /// Bytes on the wire so far: sent, received.
+    pub fn bytes(&self) -> (u64, u64) {
+        let traffic = &self.pool.traffic;
+        (traffic.sent.load(Ordering::Relaxed), traffic.received.load(Ordering::Relaxed))
+    }
+}
+
+impl Pool {
+    /// A connection along `route` that still seems to stand.
+    fn take(&self, route: &str) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(at) = idle.iter().rposition(|connection| connection.route == route) {
+            let connection = idle.remove(at);
+            if connection.is_quiet() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn put(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() == IDLE_MAX {
+            idle.remove(0);
+        }
+        idle.push(connection);
+    }
+}
+
+/// What a connection leads to, and by which way.
+fn route(url: &Url, proxy: Option<&Proxy>) -> String {
+    let host = url.host.to_ascii_lowercase();
+    let proxy = proxy.map(Proxy::name).unwrap_or_default();
+    [url.scheme(), " ", &host, " ", &url.port.to_string(), " ", &proxy].concat()
+}
+
+fn authorization(proxy: &Proxy) -> Option<(&str, &str)> {
+    proxy.authorization.as_ref().map(|value| ("proxy-authorization", value.as_str()))
+}
+
+/// Asks the proxy for a connection to the server of `url` (RFC 9110, section 9.3.6).
+fn tunnel(connection: &mut Connection, url: &Url, proxy: &Proxy) -> Result<(), Error> {
+    let mut headers = vec![("user-agent", USER_AGENT)];
+    headers.extend(authorization(proxy));
+    let request = http::request(Method::Get, Target::Connect, url, &headers).map_err(Error::protocol)?;
+    connection.send(&request).map_err(|error| failed(&error))?;
+    let (head, rest) = read_head(connection)
+        .map_err(|error| Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error })?;
+    match head.status {
+        // A server of TLS waits for us: what comes before is none of its.
+        200..=299 if rest.is_empty() => Ok(()),
+        200..=299 => Err(Error::protocol(http::Error::NotHttp)),
+        status => Err(refused_by(proxy, status, url.host)),
+    }
+}
+
+fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
+    let what = match (status, &proxy.authorization) {
+        (407, None) => " wants a user and a password".into(),
+        (407, Some(_)) => " does not take the user and the password".into(),
+        _ => [" makes no connection to ", host].concat(),
+    };
+    let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
+    let hint = "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST says whom to ask how, and whom to ask directly";
+    Error { kind: Kind::Proxy(status), text, hint: Some(hint) }
+}
+
+/// The head of the answer, and what came of the body with it.
+fn read_head(connection: &mut Connection) -> Result<(Head, Vec<u8>), Error> {
+    let mut reader = HeadReader::default();
+    let mut buffer = [0; HEAD_BUFFER];
+    loop {
+        let count = match connection.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+            outcome => outcome.map_err(|error| failed(&error))?,
+        };
+        let input = buffer.get(..count).unwrap_or_default();
+        if input.is_empty() {
+            return Err(match reader.is_empty() {
+                true => Error::new(Kind::Closed, "closed the connection without an answer".into()),
+                false => Error::protocol(http::Error::HeadEnded),
+            });
+        }
+        if let (consumed, Some(head)) = reader.feed(input).map_err(Error::protocol)? {
+            return Ok((head, input.get(consumed..).unwrap_or_default().to_vec()));
+        }
+    }
+}
+
+/// A failure of the connection before the body, in words.
+fn failed(error: &std::io::Error) -> Error {
+    if let Some(reason) = connection::tls_reason(error) {
+        return tls::said(reason);
+    }
+    match error.kind() {
+        ErrorKind::TimedOut => Error::new(Kind::Timeout, "no answer in time".into()),
+        _ => Error::new(Kind::Closed, io_text(error)),
+    }
+}

@@ -1,0 +1,206 @@
+//! TLS: whom we trust, and what we show of ourselves, host by host.
+
+use crate::files;
+use crate::net::http::connection::Socket;
+use crate::net::http::{failed, Error, Kind};
+use crate::net::pure::http::Url;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A lab's own certificate authorities, put there by `ocinit-host build --ca`.
+const CA_FILE: &str = "/etc/ocinit/ca.pem";
+/// The same by host, and client certificates: `HOST[:PORT]/*.crt`, `*.cert` with `*.key`.
+pub const CERTS_DIR: &str = "/etc/ocinit/certs.d";
+
+/// The largest of bundles, Mozilla's, has 250 kB.
+const PEM_MAX: u64 = 8 << 20;
+
+/// How servers are met.
+#[derive(Clone)]
+pub struct Tls {
+    /// Without it any certificate will do.
+    pub verify: bool,
+    /// As containers' certs.d(5) has them: what lies in `DIR` itself is for every
+    /// host, what lies in `DIR/HOST` or `DIR/HOST:PORT` for that one. `*.crt` are
+    /// more authorities, `NAME.cert` and `NAME.key` a client certificate.
+    pub cert_dirs: Vec<PathBuf>,
+    /// The server, `HOST[:PORT]`, that a client certificate in `DIR` itself is for: nobody else need know who we are.
+    pub home: String,
+}
+
+/// Configurations, each made once for the files that it is made of.
+pub struct Configs {
+    tls: Tls,
+    made: Mutex<Vec<(Vec<PathBuf>, Arc<ClientConfig>)>>,
+}
+
+impl Configs {
+    pub fn new(tls: Tls) -> Configs {
+        Configs { tls, made: Mutex::new(Vec::new()) }
+    }
+
+    /// A session with the server of `url`, its handshake done.
+    pub fn connect(&self, url: &Url, socket: &mut Socket) -> Result<Box<ClientConnection>, Error> {
+        let name = ServerName::try_from(url.host.to_string())
+            .map_err(|_| tls_error([url.host, ": no certificate can be for such a name"].concat()))?;
+        let session = ClientConnection::new(self.config(url)?, name).map_err(|error| said(&error))?;
+        let mut session = Box::new(session);
+        while session.is_handshaking() {
+            session.complete_io(socket).map_err(|error| failed(&error))?;
+        }
+        Ok(session)
+    }
+
+    fn config(&self, url: &Url) -> Result<Arc<ClientConfig>, Error> {
+        let files = self.files(url);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, config)) = made.iter().find(|(of, _)| *of == files) {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(self.make(&files)?);
+        made.push((files, config.clone()));
+        Ok(config)
+    }
+
+    /// The certificates' files that are for the server of `url`: a host's own
+    /// before those of all, in each folder by name.
+    fn files(&self, url: &Url) -> Vec<PathBuf> {
+        let with_port = [url.host, ":", &url.port.to_string()].concat();
+        let mut files = Vec::new();
+        for dir in &self.tls.cert_dirs {
+            // A host is a name in a URL; no path starts with what that may hold, but for dots.
+            let own = [with_port.as_str(), url.host].into_iter().filter(|name| !name.starts_with('.'));
+            for name in own {
+                list(&dir.join(name), &["crt", "cert"], &mut files);
+            }
+            let kinds = if url.authority == self.tls.home { ["crt", "cert"].as_slice() } else { &["crt"] };
+            list(dir, kinds, &mut files);
+        }
+        files
+    }
+
+    fn make(&self, files: &[PathBuf]) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(default_provider());
+        let schemes = provider.signature_verification_algorithms.supported_schemes();
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| said(&error))?;
+        let builder = if self.tls.verify {
+            builder.with_root_certificates(roots(files)?)
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(schemes)))
+        };
+        match files.iter().find(|path| has_extension(path, "cert")) {
+            None => Ok(builder.with_no_client_auth()),
+            Some(path) => {
+                let key_path = path.with_extension("key");
+                let key = PrivateKeyDer::from_pem_slice(&read(&key_path)?)
+                    .map_err(|_| unusable(&key_path, "holds no private key in PEM"))?;
+                let chain = certificates(path)?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| unusable(path, &error.to_string()))
+            }
+        }
+    }
+}
+
+fn list(dir: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        entries.filter(|path| extensions.iter().any(|extension| has_extension(path, extension))).collect();
+    found.sort_unstable();
+    files.append(&mut found);
+}
+
+fn has_extension(path: &Path, wanted: &str) -> bool {
+    path.extension().is_some_and(|extension| extension == wanted)
+}
+
+/// The public authorities, the lab's, and the host's.
+fn roots(files: &[PathBuf]) -> Result<RootCertStore, Error> {
+    let mut store = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let lab = Path::new(CA_FILE);
+    let lab = lab.exists().then_some(lab);
+    let own = files.iter().map(PathBuf::as_path).filter(|path| has_extension(path, "crt"));
+    for path in lab.into_iter().chain(own) {
+        // One of a bundle that is no authority does not take the others away.
+        store.add_parsable_certificates(certificates(path)?);
+    }
+    Ok(store)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let pem = read(path)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok).collect();
+    if certificates.is_empty() {
+        return Err(unusable(path, "holds no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    files::read(path, PEM_MAX).map_err(|why| unusable(path, &why))
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error { hint: None, ..tls_error([&path.to_string_lossy(), ": ", why].concat()) }
+}
+
+fn tls_error(text: String) -> Error {
+    Error::new(Kind::Tls { plain: false }, ["TLS: ", &text].concat())
+}
+
+/// TLS' own failures in words.
+pub fn said(error: &rustls::Error) -> Error {
+    let plain = matches!(error, rustls::Error::InvalidMessage(_));
+    let hint = if plain {
+        "most likely a server of plain http: --tls-verify=false allows that"
+    } else {
+        "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
+         initramfs with --ca; --tls-verify=false trusts anybody"
+    };
+    Error { kind: Kind::Tls { plain }, hint: Some(hint), ..tls_error(error.to_string()) }
+}
+
+/// Trusts whoever answers: `--tls-verify=false`.
+#[derive(Debug)]
+struct Anybody(Vec<SignatureScheme>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,304 @@
+//! Links up, DHCP on every wired interface, address, route.
+
+use crate::net::pure::dhcp::message::INFINITE;
+use crate::net::pure::dhcp::{self, Lease};
+use crate::net::pure::dns::parse_resolv_conf;
+use crate::net::pure::netlink::{self, Address, Reply, Route};
+use crate::net::rtnetlink::{wired, Kernel};
+use crate::report::{Failure, Outcome, Report};
+use crate::sys::{self, machine};
+use std::net::{IpAddr, Ipv4Addr};
+
+pub(super) const STEP: &str = "network";
+/// Where the kernel's own `ip=` leaves the servers it was told of.
+const KERNEL_DNS: &str = "/proc/net/pnp";
+
+/// How long to wait, from the first link's raising.
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub lease_ms: u64,
+    /// While no interface has a carrier.
+    pub carrier_ms: u64,
+}
+
+/// A switch port under spanning tree forwards after 30 s; a link is up after 5 s at most.
+pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 15_000 };
+
+/// What the machine is on, and what it was told there.
+#[derive(Debug, Default)]
+pub struct Network {
+    /// The wired interfaces; the ones with an address come first.
+    pub interfaces: Vec<Interface>,
+    pub nameservers: Vec<Ipv4Addr>,
+    pub domain: Option<String>,
+    pub hostname: Option<String>,
+    pub ntp: Vec<Ipv4Addr>,
+}
+
+/// A wired interface.
+#[derive(Debug)]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+    pub mac: [u8; 6],
+    /// None: up, and no more.
+    pub address: Option<Ipv4Addr>,
+    pub prefix: u8,
+    pub gateway: Option<Ipv4Addr>,
+    /// None as well where the kernel's own `ip=` set the address.
+    pub lease: Option<Lease>,
+}
+
+/// Raises the loopback and every wired interface, and gives the first that gets a lease its address and routes.
+/// An address that the kernel's own `ip=` has set is left as it is.
+pub fn up(report: &Report) -> Outcome<Network> {
+    up_within(&LIMITS, report)
+}
+
+/// As [`up`], with other limits.
+pub fn up_within(limits: &Limits, report: &Report) -> Outcome<Network> {
+    let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
+    raise_loopback(&mut kernel, report)?;
+    if let Some(network) = by_kernel(&mut kernel).map_err(|error| failed("rtnetlink", error))? {
+        tell(&network, ", by the kernel's ip=", report);
+        return Ok(network);
+    }
+    let won = super::dhcp::first(&mut kernel, limits, report)?;
+    apply(&mut kernel, won.port.index, &won.port.name, &won.lease, report)?;
+    let port = |port: &netlink::Link| Interface {
+        index: port.index,
+        name: port.name.clone(),
+        mac: port.mac,
+        address: None,
+        prefix: 0,
+        gateway: None,
+        lease: None,
+    };
+    let gateway = won.lease.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
+    let first = Interface { address: Some(won.lease.address), prefix: won.lease.prefix, gateway, ..port(&won.port) };
+    let mut network = Network {
+        interfaces: vec![first],
+        nameservers: won.lease.nameservers.clone(),
+        domain: won.lease.domain.clone(),
+        hostname: won.lease.hostname.clone(),
+        ntp: won.lease.ntp.clone(),
+    };
+    network.interfaces.extend(won.others.iter().map(port));
+    tell(&network, &lease_text(&won.lease, won.tries), report);
+    if let Some(first) = network.interfaces.first_mut() {
+        first.lease = Some(won.lease);
+    }
+    for other in won.others {
+        let why = if other.carrier { "no lease yet" } else { "no carrier" };
+        report.line(STEP, format_args!("{} up without address: {why}", other.name));
+    }
+    Ok(network)
+}
+
+/// The text of an `/etc/resolv.conf` that says what the network told.
+pub fn resolv_conf(network: &Network) -> String {
+    let mut text = String::new();
+    if let Some(domain) = &network.domain {
+        text.extend(["search ", domain, "\n"]);
+    }
+    for server in &network.nameservers {
+        text.extend(["nameserver ", &server.to_string(), "\n"]);
+    }
+    text
+}
+
+/// `52:54:00:12:34:56`
+pub fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// 64 bits from the kernel's random source; early in a boot that has none ready, then from the clocks and `mix`, which
+/// no secret may rest upon.
+pub(super) fn random(mix: u64) -> u64 {
+    let mut bytes = [0; 8];
+    if machine::random(&mut bytes).is_ok() {
+        return u64::from_ne_bytes(bytes);
+    }
+    let (seconds, nanoseconds) = machine::realtime();
+    let mut state = mix ^ (seconds as u64) << 32 ^ u64::from(nanoseconds) ^ machine::uptime_ms().rotate_left(48);
+    // splitmix64's finish: near seeds, far results.
+    state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ state >> 31
+}
+
+pub(super) fn failed(object: &str, error: sys::Error) -> Failure {
+    Failure::new(STEP, format!("{object}: {error}"))
+}
+
+/// The kernel gives it 127.0.0.1/8 when it is raised.
+fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
+    let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
+    let Some(lo) = links.iter().find(|link| link.name == "lo") else {
+        report.warn(STEP, "lo: there is no loopback interface");
+        return Ok(());
+    };
+    kernel.request(|sequence| netlink::link_up(sequence, lo.index)).map_err(|error| failed("lo", error))
+}
+
+/// What `ip=` on the kernel's command line has set up, if it has.
+fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
+    let addresses: Vec<Address> =
+        kernel.dump(netlink::get_addresses, |reply| if let Reply::Address(a) = reply { Some(a) } else { None })?;
+    let mut interfaces: Vec<Interface> = Vec::new();
+    for link in kernel.links()?.into_iter().filter(wired) {
+        let own = addresses.iter().find(|address| address.index == link.index);
+        interfaces.push(Interface {
+            index: link.index,
+            name: link.name,
+            mac: link.mac,
+            address: own.map(|own| own.address),
+            prefix: own.map_or(0, |own| own.prefix),
+            gateway: None,
+            lease: None,
+        });
+    }
+    let (mut interfaces, others): (Vec<Interface>, Vec<Interface>) =
+        interfaces.into_iter().partition(|interface| interface.address.is_some());
+    if interfaces.is_empty() {
+        return Ok(None);
+    }
+    interfaces.extend(others);
+    let routes: Vec<Route> =
+        kernel.dump(netlink::get_routes, |reply| if let Reply::Route(r) = reply { Some(r) } else { None })?;
+    for interface in &mut interfaces {
+        let default = routes.iter().find(|route| route.prefix == 0 && route.index == interface.index);
+        interface.gateway = default.and_then(|route| route.gateway);
+    }
+    let told = parse_resolv_conf(&std::fs::read_to_string(KERNEL_DNS).unwrap_or_default());
+    let v4 = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
+    Ok(Some(Network {
+        interfaces,
+        nameservers: told.nameservers.iter().filter_map(v4).collect(),
+        domain: told.search.into_iter().next(),
+        ..Network::default()
+    }))
+}
+
+/// Gives the interface what the lease says. Without the address there is no network; without one of its routes, or with
+/// another MTU, there may well be.
+fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
+    if let Some(mtu) = lease.mtu {
+        if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
+            report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
+        }
+    }
+    let address = Address { index, address: lease.address, prefix: lease.prefix };
+    let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
+    kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
+    for route in routes(index, lease) {
+        if let Err(error) = kernel.request(|sequence| netlink::set_route(sequence, &route)) {
+            report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
+        }
+    }
+    Ok(())
+}
+
+/// The lease's routes in the order in which the kernel takes them: those on the link first, since gateways may be
+/// reached by them. A gateway that no address of ours reaches is on the link by the server's word (RFC 3442: /32
+/// leases).
+fn routes(index: u32, lease: &Lease) -> Vec<Route> {
+    let near = |gateway: Ipv4Addr| {
+        let shift = 32 - u32::from(lease.prefix);
+        (gateway.to_bits() ^ lease.address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+    };
+    let route = |route: &dhcp::Route| Route {
+        index,
+        destination: route.destination,
+        prefix: route.prefix,
+        gateway: route.gateway,
+        source: Some(lease.address),
+        onlink: route.gateway.is_some_and(|gateway| !near(gateway)),
+    };
+    let (mut routes, by_gateway): (Vec<Route>, Vec<Route>) =
+        lease.routes.iter().map(route).partition(|route| route.gateway.is_none());
+    routes.extend(by_gateway);
+    routes
+}
+
+/// `, lease 86400 s, 1 try`
+fn lease_text(lease: &Lease, tries: u32) -> String {
+    let lasts = match lease.lease_s {
+        INFINITE => "for ever".to_string(),
+        seconds => format!("{seconds} s"),
+    };
+    format!(", lease {lasts}, {tries} {}", if tries == 1 { "try" } else { "tries" })
+}
+
+/// `eth0 10.0.2.15/24 gw 10.0.2.2 dns 10.0.2.3`, and `end`.
+fn tell(network: &Network, end: &str, report: &Report) {
+    let mut text = String::new();
+    for interface in &network.interfaces {
+        let Some(address) = interface.address else { continue };
+        let comma = if text.is_empty() { "" } else { ", " };
+        text.extend([comma, &interface.name, " ", &address.to_string(), "/", &interface.prefix.to_string()]);
+        if let Some(gateway) = interface.gateway {
+            text.extend([" gw ", &gateway.to_string()]);
+        }
+    }
+    if !network.nameservers.is_empty() {
+        text.push_str(" dns");
+    }
+    for server in &network.nameservers {
+        text.extend([" ", &server.to_string()]);
+    }
+    report.line(STEP, [&text, end].concat());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(prefix: u8, routes: &[dhcp::Route]) -> Lease {
+        Lease {
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            prefix,
+            server: Ipv4Addr::new(10, 0, 2, 2),
+            lease_s: 86400,
+            renew_s: 43200,
+            rebind_s: 75600,
+            routes: routes.to_vec(),
+            nameservers: vec![],
+            ntp: vec![],
+            domain: None,
+            hostname: None,
+            mtu: None,
+        }
+    }
+
+    fn via(destination: [u8; 4], prefix: u8, gateway: Option<[u8; 4]>) -> dhcp::Route {
+        dhcp::Route { destination: destination.into(), prefix, gateway: gateway.map(Ipv4Addr::from) }
+    }
+
+    #[test]
+    fn on_link_routes_come_first_and_far_gateways_are_said_to_be_near() {
+        let default = via([0; 4], 0, Some([10, 0, 2, 2]));
+        let on_link = via([192, 168, 7, 0], 24, None);
+        let shape = |prefix| -> Vec<(u8, bool)> {
+            routes(1, &lease(prefix, &[default, on_link])).iter().map(|route| (route.prefix, route.onlink)).collect()
+        };
+        assert_eq!(shape(24), [(24, false), (0, false)]);
+        assert_eq!(shape(32), [(24, false), (0, true)]);
+        assert_eq!(shape(29), [(24, false), (0, true)], "10.0.2.8/29 does not hold 10.0.2.2");
+        assert_eq!(shape(28), [(24, false), (0, false)]);
+    }
+
+    #[test]
+    fn texts() {
+        let network = Network {
+            nameservers: vec![Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)],
+            domain: Some("lab".into()),
+            ..Network::default()
+        };
+        assert_eq!(resolv_conf(&network), "search lab\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n");
+        assert_eq!(resolv_conf(&Network::default()), "");
+        assert_eq!(mac_text([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "52:54:00:12:34:56");
+        assert_eq!(lease_text(&lease(24, &[]), 1), ", lease 86400 s, 1 try");
+        assert_eq!(lease_text(&Lease { lease_s: INFINITE, ..lease(24, &[]) }, 2), ", lease for ever, 2 tries");
+    }
+}

@@ -1,0 +1,8 @@
+//! Protocols of the network: bytes in, values and actions out.
+
+pub mod dhcp;
+pub mod dns;
+pub mod http;
+pub mod netlink;
+pub mod proxy;
+pub mod sntp;

@@ -1,0 +1,578 @@
+//! DHCP messages: what the client sends, and what it takes from a reply (RFC 2131, 2132, 3396, 3442).
+
+use crate::net::pure::dhcp::Drop;
+use core::net::Ipv4Addr;
+
+/// The largest message we take (option 57), IP and UDP headers included: an Ethernet frame's.
+pub const MESSAGE_BYTES: u16 = 1500;
+/// `lease_s` of a lease that never ends.
+pub const INFINITE: u32 = u32::MAX;
+
+/// What a server that tells no lease time gets: long enough for a boot, short enough to ask again.
+const DEFAULT_LEASE_S: u32 = 3600;
+/// A shorter lease would keep the client renewing all day.
+const MIN_LEASE_S: u32 = 60;
+const MAX_ROUTES: usize = 64;
+const MAX_SERVERS: usize = 8;
+/// Linux' own limit for a host name.
+const MAX_HOST_NAME: usize = 64;
+const MAX_DOMAIN: usize = 253;
+/// RFC 791: every host takes packets of this size; a smaller MTU is a server's mistake.
+const MIN_MTU: u16 = 576;
+
+const FIXED: usize = 236;
+const SNAME: core::ops::Range<usize> = 44..108;
+const FILE: core::ops::Range<usize> = 108..236;
+const MAGIC: [u8; 4] = [99, 130, 83, 99];
+/// BOOTP relays may drop what is shorter (RFC 1542 section 2.1).
+const MIN_MESSAGE: usize = 300;
+
+const PAD: u8 = 0;
+const MASK: u8 = 1;
+const ROUTER: u8 = 3;
+const DNS: u8 = 6;
+const HOST_NAME: u8 = 12;
+const DOMAIN: u8 = 15;
+const MTU: u8 = 26;
+const NTP: u8 = 42;
+const REQUESTED: u8 = 50;
+const LEASE_TIME: u8 = 51;
+const OVERLOAD: u8 = 52;
+const MESSAGE_TYPE: u8 = 53;
+const SERVER: u8 = 54;
+const PARAMETERS: u8 = 55;
+const MAX_SIZE: u8 = 57;
+const T1: u8 = 58;
+const T2: u8 = 59;
+const VENDOR_CLASS: u8 = 60;
+const CLIENT_ID: u8 = 61;
+const CLASSLESS: u8 = 121;
+const END: u8 = 255;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Discover = 1,
+    Offer = 2,
+    Request = 3,
+    Ack = 5,
+    Nak = 6,
+}
+
+/// A route of options 3, 33 or 121.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub destination: Ipv4Addr,
+    pub prefix: u8,
+    /// None: the destination is on the link (RFC 3442's router 0.0.0.0).
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// What the server lends, checked: times in order, addresses that can be hosts, names of harmless letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+    pub server: Ipv4Addr,
+    /// [`INFINITE`] for ever.
+    pub lease_s: u32,
+    pub renew_s: u32,
+    pub rebind_s: u32,
+    /// From option 121, else the default route of option 3, in the server's order.
+    pub routes: Vec<Route>,
+    pub nameservers: Vec<Ipv4Addr>,
+    pub ntp: Vec<Ipv4Addr>,
+    pub domain: Option<String>,
+    pub hostname: Option<String>,
+    pub mtu: Option<u16>,
+}
+
+/// A reply for this client.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    Offer(Lease),
+    Ack(Lease),
+    /// The server's identifier, where it gave one.
+    Nak(Option<Ipv4Addr>),
+}
+
+/// What differs between the messages that a client sends.
+pub struct Outgoing {
+    pub kind: Kind,
+    pub xid: u32,
+    pub secs: u16,
+    pub mac: [u8; 6],
+    /// The address in use (renewing), else 0.0.0.0.
+    pub ciaddr: Ipv4Addr,
+    /// Options 50 and 54: what was offered, and by whom.
+    pub requested: Option<(Ipv4Addr, Ipv4Addr)>,
+}
+
+/// A message to a server. The broadcast flag stays clear: a packet socket hears unicast
+/// before there is an address, and some switches carry it better.
+pub fn emit(out: &Outgoing) -> Vec<u8> {
+    let mut bytes = vec![1, 1, 6, 0];
+    bytes.extend_from_slice(&out.xid.to_be_bytes());
+    bytes.extend_from_slice(&out.secs.to_be_bytes());
+    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&out.ciaddr.octets());
+    bytes.resize(28, 0);
+    bytes.extend_from_slice(&out.mac);
+    bytes.resize(FIXED, 0);
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&[MESSAGE_TYPE, 1, out.kind as u8, CLIENT_ID, 7, 1]);
+    bytes.extend_from_slice(&out.mac);
+    if let Some((address, server)) = out.requested {
+        bytes.extend_from_slice(&[REQUESTED, 4]);
+        bytes.extend_from_slice(&address.octets());
+        bytes.extend_from_slice(&[SERVER, 4]);
+        bytes.extend_from_slice(&server.octets());
+    }
+    let [size_high, size_low] = MESSAGE_BYTES.to_be_bytes();
+    bytes.extend_from_slice(&[MAX_SIZE, 2, size_high, size_low, VENDOR_CLASS, 6]);
+    bytes.extend_from_slice(b"ocinit");
+    // RFC 3442: 121 is asked for before 3.
+    let wanted = [MASK, CLASSLESS, ROUTER, DNS, HOST_NAME, DOMAIN, MTU, NTP, LEASE_TIME, SERVER, T1, T2];
+    bytes.extend_from_slice(&[PARAMETERS, wanted.len() as u8]);
+    bytes.extend_from_slice(&wanted);
+    bytes.push(END);
+    bytes.resize(bytes.len().max(MIN_MESSAGE), 0);
+    bytes
+}
+
+/// A server's message for the transaction `xid` of the station `mac`.
+pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
+    let fixed = bytes.get(..FIXED).ok_or(Drop::Cut)?;
+    let at = |range: core::ops::Range<usize>| fixed.get(range).unwrap_or_default();
+    match at(0..3) {
+        [2, 1, 6] => {}
+        [2, ..] => return Err(Drop::NotEthernet),
+        _ => return Err(Drop::NotReply),
+    }
+    if at(4..8) != xid.to_be_bytes() {
+        return Err(Drop::OtherTransaction);
+    }
+    if at(28..34) != mac {
+        return Err(Drop::OtherHardware);
+    }
+    if bytes.get(FIXED..FIXED + 4) != Some(&MAGIC) {
+        return Err(Drop::Magic);
+    }
+    let mut options = Options::default();
+    options.read(bytes.get(FIXED + 4..).unwrap_or_default())?;
+    // RFC 3396 section 5: options, then file, then sname. What they say of overloading is not looked at again.
+    let overload = options.overload.unwrap_or(0);
+    if overload & 1 != 0 {
+        options.read(at(FILE))?;
+    }
+    if overload & 2 != 0 {
+        options.read(at(SNAME))?;
+    }
+    let yiaddr = address(at(16..20)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let server = options.server.filter(|server| is_host(*server));
+    match options.kind.ok_or(Drop::NoMessageType)? {
+        2 => Ok(Reply::Offer(options.lease(yiaddr, server.ok_or(Drop::NoServer)?)?)),
+        5 => Ok(Reply::Ack(options.lease(yiaddr, server.ok_or(Drop::NoServer)?)?)),
+        6 => Ok(Reply::Nak(server)),
+        _ => Err(Drop::Unexpected),
+    }
+}
+
+/// The options as they stand in a message. A fixed-length option counts where it first has the right length; a list or
+/// text that comes in pieces is put together (RFC 3396).
+#[derive(Default)]
+struct Options {
+    kind: Option<u8>,
+    overload: Option<u8>,
+    server: Option<Ipv4Addr>,
+    mask: Option<Ipv4Addr>,
+    lease_s: Option<u32>,
+    renew_s: Option<u32>,
+    rebind_s: Option<u32>,
+    mtu: Option<u16>,
+    routers: Vec<u8>,
+    nameservers: Vec<u8>,
+    ntp: Vec<u8>,
+    hostname: Vec<u8>,
+    domain: Vec<u8>,
+    classless: Vec<u8>,
+}
+
+impl Options {
+    /// No END is forgiven (the field's end is one); an option that runs past the field is not: its sender is broken.
+    fn read(&mut self, mut field: &[u8]) -> Result<(), Drop> {
+        loop {
+            field = match field {
+                [] | [END, ..] => return Ok(()),
+                [PAD, rest @ ..] => rest,
+                [_] => return Err(Drop::OptionPastEnd),
+                [code, length, rest @ ..] => {
+                    let value = rest.get(..usize::from(*length)).ok_or(Drop::OptionPastEnd)?;
+                    self.set(*code, value);
+                    rest.get(value.len()..).unwrap_or_default()
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, code: u8, value: &[u8]) {
+        match code {
+            MESSAGE_TYPE => self.kind = self.kind.or(byte(value)),
+            OVERLOAD => self.overload = self.overload.or(byte(value)),
+            SERVER => self.server = self.server.or(address(value)),
+            MASK => self.mask = self.mask.or(address(value)),
+            LEASE_TIME => self.lease_s = self.lease_s.or(number(value)),
+            T1 => self.renew_s = self.renew_s.or(number(value)),
+            T2 => self.rebind_s = self.rebind_s.or(number(value)),
+            MTU => self.mtu = self.mtu.or(value.try_into().ok().map(u16::from_be_bytes)),
+            ROUTER => self.routers.extend_from_slice(value),
+            DNS => self.nameservers.extend_from_slice(value),
+            NTP => self.ntp.extend_from_slice(value),
+            HOST_NAME => self.hostname.extend_from_slice(value),
+            DOMAIN => self.domain.extend_from_slice(value),
+            CLASSLESS => self.classless.extend_from_slice(value),
+            _ => {}
+        }
+    }
+
+    fn lease(self, yiaddr: Ipv4Addr, server: Ipv4Addr) -> Result<Lease, Drop> {
+        let prefix = self.mask.and_then(prefix_of).unwrap_or_else(|| class_prefix(yiaddr));
+        let host_bits = u32::MAX >> prefix.min(31);
+        let host = yiaddr.to_bits() & host_bits;
+        if !is_host(yiaddr) || (prefix < 31 && (host == 0 || host == host_bits)) {
+            return Err(Drop::BadAddress);
+        }
+        let lease_s = self.lease_s.unwrap_or(DEFAULT_LEASE_S).max(MIN_LEASE_S);
+        let (renew_s, rebind_s) = match (self.renew_s, self.rebind_s) {
+            _ if lease_s == INFINITE => (INFINITE, INFINITE),
+            (Some(renew), Some(rebind)) if 0 < renew && renew < rebind && rebind < lease_s => (renew, rebind),
+            // RFC 2131 section 4.4.5's defaults, also for times that are out of order.
+            _ => (lease_s / 2, (u64::from(lease_s) * 7 / 8) as u32),
+        };
+        let routes = classless_routes(&self.classless).unwrap_or_else(|| {
+            let router = hosts(&self.routers).into_iter().find(|router| *router != yiaddr);
+            let default = |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) };
+            router.map(default).into_iter().collect()
+        });
+        Ok(Lease {
+            address: yiaddr,
+            prefix,
+            server,
+            lease_s,
+            renew_s,
+            rebind_s,
+            routes,
+            nameservers: hosts(&self.nameservers),
+            ntp: hosts(&self.ntp),
+            domain: name(&self.domain, MAX_DOMAIN),
+            hostname: name(&self.hostname, MAX_HOST_NAME),
+            mtu: self.mtu.filter(|mtu| *mtu >= MIN_MTU),
+        })
+    }
+}
+
+/// RFC 3442's list. None when it is empty or malformed: then option 3 counts.
+fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
+    let mut routes = Vec::new();
+    while let [prefix, rest @ ..] = bytes {
+        let prefix = (*prefix <= 32).then_some(*prefix)?;
+        let significant = usize::from(prefix.div_ceil(8));
+        let mut octets = [0; 4];
+        octets.get_mut(..significant)?.copy_from_slice(rest.get(..significant)?);
+        let router = address(rest.get(significant..significant + 4)?)?;
+        bytes = rest.get(significant + 4..)?;
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+        let destination = Ipv4Addr::from_bits(u32::from_be_bytes(octets) & mask);
+        let gateway = (!router.is_unspecified()).then_some(router);
+        // A router that cannot be a host spoils its own route only.
+        if routes.len() < MAX_ROUTES && gateway.is_none_or(is_host) {
+            routes.push(Route { destination, prefix, gateway });
+        }
+    }
+    (!routes.is_empty()).then_some(routes)
+}
+
+/// Whether `address` can be another machine's: not 0/8, not loopback, not multicast, reserved or broadcast.
+fn is_host(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first != 0 && first != 127 && first < 224
+}
+
+fn hosts(bytes: &[u8]) -> Vec<Ipv4Addr> {
+    bytes.chunks_exact(4).filter_map(address).filter(|host| is_host(*host)).take(MAX_SERVERS).collect()
+}
+
+/// A host or domain name of letters, digits, `-`, `_` and `.`; servers end it with NULs at times (RFC 2132 section 2).
+fn name(bytes: &[u8], limit: usize) -> Option<String> {
+    let end = bytes.iter().rposition(|b| *b != 0)? + 1;
+    let name = core::str::from_utf8(bytes.get(..end)?).ok()?.trim_end_matches('.');
+    let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let first = name.bytes().next()?;
+    (name.len() <= limit && first != b'-' && first != b'.' && name.bytes().all(harmless)).then(|| name.into())
+}
+
+/// None for a mask with holes, and for 0.0.0.0, which would put the whole world on the link.
+fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+    let bits = mask.to_bits();
+    let prefix = bits.leading_ones();
+    (prefix > 0 && prefix == bits.count_ones()).then_some(prefix as u8)
+}
+
+/// RFC 1122's classes, for servers that send no mask.
+fn class_prefix(address: Ipv4Addr) -> u8 {
+    match address.octets()[0] {
+        0..=127 => 8,
+        128..=191 => 16,
+        _ => 24,
+    }
+}
+
+fn byte(value: &[u8]) -> Option<u8> {
+    <[u8; 1]>::try_from(value).ok().map(|[byte]| byte)
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_be_bytes)
+}
+
+fn address(value: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+    pub const XID: u32 = 0x3903_f326;
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+
+    /// A server's message with these options after its message type; no END, no padding.
+    pub fn reply(kind: u8, xid: u32, yiaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![2, 1, 6, 0];
+        bytes.extend(xid.to_be_bytes());
+        bytes.resize(16, 0);
+        bytes.extend(yiaddr.octets());
+        bytes.resize(28, 0);
+        bytes.extend(MAC);
+        bytes.resize(FIXED, 0);
+        bytes.extend(MAGIC);
+        bytes.extend([MESSAGE_TYPE, 1, kind]);
+        for (code, value) in options {
+            bytes.extend([*code, value.len() as u8]);
+            bytes.extend(*value);
+        }
+        bytes
+    }
+
+    fn with(options: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut all: Vec<(u8, &[u8])> = vec![(SERVER, &[10, 0, 2, 2]), (MASK, &[255, 255, 255, 0])];
+        all.extend(options);
+        reply(5, XID, ADDRESS, &all)
+    }
+
+    fn lease(bytes: &[u8]) -> Lease {
+        match parse(bytes, XID, MAC) {
+            Ok(Reply::Ack(lease)) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn route(destination: [u8; 4], prefix: u8, gateway: Option<[u8; 4]>) -> Route {
+        Route { destination: destination.into(), prefix, gateway: gateway.map(Ipv4Addr::from) }
+    }
+
+    #[test]
+    fn a_usual_lease_is_read_whole() {
+        let mut bytes = with(&[
+            (ROUTER, &[10, 0, 2, 2, 10, 0, 2, 3]),
+            (DNS, &[10, 0, 2, 3, 0, 0, 0, 0, 127, 0, 0, 1, 255, 255, 255, 255]),
+            (NTP, &[10, 0, 2, 4]),
+            (LEASE_TIME, &86400u32.to_be_bytes()),
+            (HOST_NAME, b"dut-7\0"),
+            (DOMAIN, b"lab.example.org."),
+            (MTU, &1400u16.to_be_bytes()),
+        ]);
+        bytes.extend([END, ROUTER, 200]);
+        let expected = Lease {
+            address: ADDRESS,
+            prefix: 24,
+            server: Ipv4Addr::new(10, 0, 2, 2),
+            lease_s: 86400,
+            renew_s: 43200,
+            rebind_s: 75600,
+            routes: vec![route([0; 4], 0, Some([10, 0, 2, 2]))],
+            nameservers: vec![Ipv4Addr::new(10, 0, 2, 3)],
+            ntp: vec![Ipv4Addr::new(10, 0, 2, 4)],
+            domain: Some("lab.example.org".into()),
+            hostname: Some("dut-7".into()),
+            mtu: Some(1400),
+        };
+        assert_eq!(lease(&bytes), expected);
+    }
+
+    #[test]
+    fn what_we_send_has_what_servers_look_for() {
+        let requested = Some((ADDRESS, Ipv4Addr::new(10, 0, 2, 2)));
+        let bytes = emit(&Outgoing {
+            kind: Kind::Request,
+            xid: XID,
+            secs: 3,
+            mac: MAC,
+            ciaddr: Ipv4Addr::UNSPECIFIED,
+            requested,
+        });
+        assert_eq!(bytes.len(), MIN_MESSAGE);
+        assert_eq!(bytes[..12], [1, 1, 6, 0, 0x39, 3, 0xf3, 0x26, 0, 3, 0, 0]);
+        assert_eq!(bytes[28..34], MAC);
+        let options = &bytes[FIXED + 4..];
+        assert_eq!(options[..3], [53, 1, 3]);
+        assert_eq!(options[3..12], [61, 7, 1, 0x52, 0x54, 0, 0x12, 0x34, 0x56]);
+        assert_eq!(options[12..24], [50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]);
+        assert_eq!(options[24..36], [57, 2, 5, 220, 60, 6, b'o', b'c', b'i', b'n', b'i', b't']);
+    }
+
+    #[test]
+    fn messages_that_are_not_for_us_are_dropped_by_reason() {
+        let good = with(&[]);
+        let change = |at: usize, value: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            parse(&bytes, XID, MAC).err()
+        };
+        assert_eq!(change(0, 1), Some(Drop::NotReply));
+        assert_eq!(change(1, 6), Some(Drop::NotEthernet));
+        assert_eq!(change(4, 0), Some(Drop::OtherTransaction));
+        assert_eq!(change(33, 0), Some(Drop::OtherHardware));
+        assert_eq!(change(FIXED, 0), Some(Drop::Magic));
+        assert_eq!(change(FIXED + 5, 2), Some(Drop::OptionPastEnd));
+        assert_eq!(change(FIXED + 6, 9), Some(Drop::Unexpected));
+        for length in 0..good.len() {
+            assert!(parse(&good[..length], XID, MAC).is_err() || length >= FIXED + 13, "cut at {length}");
+        }
+        assert_eq!(parse(&good[..FIXED], XID, MAC), Err(Drop::Magic));
+        assert_eq!(parse(&good[..FIXED - 1], XID, MAC), Err(Drop::Cut));
+        assert_eq!(parse(&good[..FIXED + 4], XID, MAC), Err(Drop::NoMessageType));
+        assert_eq!(parse(&good[..FIXED + 7], XID, MAC), Err(Drop::NoServer));
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_hosts_are_refused() {
+        let refused = |address: [u8; 4], mask: [u8; 4]| {
+            let options: [(u8, &[u8]); 2] = [(SERVER, &[10, 0, 2, 2]), (MASK, &mask)];
+            parse(&reply(2, XID, address.into(), &options), XID, MAC) == Err(Drop::BadAddress)
+        };
+        for address in [[0; 4], [127, 0, 0, 1], [255; 4], [224, 0, 0, 1], [10, 0, 2, 255], [10, 0, 2, 0]] {
+            assert!(refused(address, [255, 255, 255, 0]), "{address:?}");
+        }
+        assert!(!refused([10, 0, 2, 1], [255, 255, 255, 0]));
+        assert!(!refused([10, 0, 2, 0], [255, 255, 255, 254]), "both hosts of a /31 are hosts");
+        assert!(!refused([10, 0, 2, 255], [255; 4]));
+    }
+
+    #[test]
+    fn masks_with_holes_and_of_zero_are_replaced_by_the_class() {
+        let prefix = |mask: &[u8]| {
+            let bytes = reply(5, XID, ADDRESS, &[(SERVER, &[10, 0, 2, 2]), (MASK, mask)]);
+            lease(&bytes).prefix
+        };
+        assert_eq!(prefix(&[255, 255, 255, 0]), 24);
+        assert_eq!(prefix(&[255; 4]), 32);
+        assert_eq!(prefix(&[255, 255, 0, 255]), 8, "not 16");
+        assert_eq!(prefix(&[0; 4]), 8);
+        assert_eq!(prefix(&[255, 255, 255]), 8);
+    }
+
+    #[test]
+    fn times_out_of_order_get_the_defaults_and_infinity_stays() {
+        let times = |lease_s: u32, t1: u32, t2: u32| {
+            let (lease_s, t1, t2) = (lease_s.to_be_bytes(), t1.to_be_bytes(), t2.to_be_bytes());
+            let lease = lease(&with(&[(LEASE_TIME, &lease_s), (T1, &t1), (T2, &t2)]));
+            (lease.lease_s, lease.renew_s, lease.rebind_s)
+        };
+        assert_eq!(times(800, 100, 200), (800, 100, 200));
+        assert_eq!(times(800, 200, 100), (800, 400, 700));
+        assert_eq!(times(800, 100, 900), (800, 400, 700));
+        assert_eq!(times(800, 0, 700), (800, 400, 700));
+        assert_eq!(times(0, 0, 0), (60, 30, 52));
+        assert_eq!(times(INFINITE, 5, 6), (INFINITE, INFINITE, INFINITE));
+        assert_eq!(lease(&with(&[(LEASE_TIME, &[1, 2, 3])])).lease_s, DEFAULT_LEASE_S);
+        assert_eq!(lease(&with(&[])).lease_s, DEFAULT_LEASE_S);
+    }
+
+    #[test]
+    fn overloaded_fields_are_read_once_and_do_not_nest() {
+        let overloaded = |how: u8, file: &[u8], sname: &[u8]| {
+            let mut bytes = with(&[(OVERLOAD, &[how])]);
+            bytes[FILE.start..FILE.start + file.len()].copy_from_slice(file);
+            bytes[SNAME.start..SNAME.start + sname.len()].copy_from_slice(sname);
+            parse(&bytes, XID, MAC)
+        };
+        let (file, sname) = ([HOST_NAME, 2, b'f', b'i'], [HOST_NAME, 2, b's', b'n']);
+        let name = |how: u8| match overloaded(how, &file, &sname) {
+            Ok(Reply::Ack(lease)) => lease.hostname,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name(1).as_deref(), Some("fi"));
+        assert_eq!(name(2).as_deref(), Some("sn"));
+        assert_eq!(name(3).as_deref(), Some("fisn"), "pieces of one option are put together, file before sname");
+        assert_eq!(name(4), None);
+        let nested = [OVERLOAD, 1, 3, END];
+        let Ok(Reply::Ack(lease)) = overloaded(1, &nested, &sname) else { panic!() };
+        assert_eq!(lease.hostname, None, "overload inside file opens nothing");
+        assert_eq!(overloaded(1, &[HOST_NAME, 200], &[]), Err(Drop::OptionPastEnd));
+    }
+
+    #[test]
+    fn a_repeated_option_counts_where_it_first_has_its_length() {
+        let mut repeated = with(&[(LEASE_TIME, &[1]), (LEASE_TIME, &[0, 0, 2, 88]), (LEASE_TIME, &[0, 0, 9, 9])]);
+        repeated.extend([MESSAGE_TYPE, 1, 6, SERVER, 4, 10, 0, 2, 99, MASK, 4, 255, 0, 0, 0]);
+        let lease = lease(&repeated);
+        assert_eq!((lease.lease_s, lease.prefix, lease.server), (600, 24, Ipv4Addr::new(10, 0, 2, 2)));
+    }
+
+    #[test]
+    fn classless_routes_win_over_the_router_unless_they_are_malformed() {
+        let routes = |classless: &[u8]| lease(&with(&[(ROUTER, &[10, 0, 2, 2]), (CLASSLESS, classless)])).routes;
+        assert_eq!(
+            routes(&[
+                0, 10, 0, 2, 1, 24, 192, 168, 7, 10, 0, 2, 9, 32, 10, 1, 1, 1, 0, 0, 0, 0, 12, 172, 31, 10, 0, 2, 8
+            ]),
+            [
+                route([0; 4], 0, Some([10, 0, 2, 1])),
+                route([192, 168, 7, 0], 24, Some([10, 0, 2, 9])),
+                route([10, 1, 1, 1], 32, None),
+                route([172, 16, 0, 0], 12, Some([10, 0, 2, 8])),
+            ]
+        );
+        let by_router = [route([0; 4], 0, Some([10, 0, 2, 2]))];
+        assert_eq!(routes(&[33, 10, 0, 2, 1, 1, 10, 0, 2, 1]), by_router);
+        assert_eq!(routes(&[0, 10, 0, 2]), by_router);
+        assert_eq!(routes(&[]), by_router);
+        assert_eq!(
+            routes(&[24, 192, 168, 7, 0, 0, 0, 0]),
+            [route([192, 168, 7, 0], 24, None)],
+            "121 alone: no default"
+        );
+        // In two pieces (RFC 3396), cut in the middle of an address.
+        let two = lease(&with(&[(CLASSLESS, &[0, 10, 0]), (CLASSLESS, &[2, 1])])).routes;
+        assert_eq!(two, [route([0; 4], 0, Some([10, 0, 2, 1]))]);
+        let own = lease(&with(&[(ROUTER, &[10, 0, 2, 15, 0, 0, 0, 0])])).routes;
+        assert_eq!(own, [], "the client is not its own router");
+    }
+
+    #[test]
+    fn names_with_shell_characters_are_not_taken() {
+        let host = |value: &[u8]| lease(&with(&[(HOST_NAME, value)])).hostname;
+        assert_eq!(host(b"dut_7.lab").as_deref(), Some("dut_7.lab"));
+        assert_eq!(host(b"$(reboot)"), None);
+        assert_eq!(host(b"-rf"), None);
+        assert_eq!(host(b"a b"), None);
+        assert_eq!(host(b"a\nb"), None);
+        assert_eq!(host(&[b'a'; 65]), None);
+        assert_eq!(host(&[b'a'; 64]), Some("a".repeat(64)));
+        assert_eq!(host(&[b';'; 255]), None);
+        assert_eq!(host(&[0, 0]), None);
+        assert_eq!(host(&[0xff, 0xfe]), None);
+        assert_eq!(lease(&with(&[(MTU, &[0, 68])])).mtu, None);
+    }
+}

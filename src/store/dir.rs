@@ -1,0 +1,133 @@
+//! Directories and files of the store, by descriptor. A disk may come from another machine: nothing in a store leads
+//! out of it, and what is no plain directory or file is refused.
+
+use crate::layer::overlay::c_path;
+use crate::sys::{self, fs as sysfs, process, EEXIST, ELOOP, ENOENT, ENOTDIR, EXDEV};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// A symbolic link, a mount point or `..` on the way is an error.
+const BENEATH: u64 =
+    sysfs::RESOLVE_BENEATH | sysfs::RESOLVE_NO_SYMLINKS | sysfs::RESOLVE_NO_MAGICLINKS | sysfs::RESOLVE_NO_XDEV;
+const DIRECTORY: i32 = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
+/// Directory entries that are read at a time.
+const ENTRIES_BYTES: usize = 2 << 10;
+/// Names that one directory of ours holds at most: beyond this it is somebody else's work.
+const NAMES_MAX: usize = 1 << 16;
+
+/// Opens the directory `name` below `dir`.
+pub fn open(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<OwnedFd> {
+    sysfs::openat2(dir, name, DIRECTORY, 0, BENEATH)
+}
+
+/// Opens the directory at `path`, which the user has named: links in it are followed.
+pub fn at(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, DIRECTORY, 0)
+}
+
+/// The directory `name` of `dir`, made where it is missing, if nobody but us can write to it.
+pub fn make(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
+    let opened = match open(dir, name) {
+        Err(error) if error.errno == ENOENT => match sysfs::mkdirat(dir, name, 0o755) {
+            Err(error) if error.errno != EEXIST => Err(error),
+            _ => open(dir, name),
+        },
+        result => result,
+    };
+    let opened = opened.map_err(|error| refused(name, error))?;
+    is_ours(opened.as_fd()).map_err(|why| about(name, &why))?;
+    Ok(opened)
+}
+
+/// Says what stands in the place of a directory.
+pub fn refused(name: &CStr, error: sys::Error) -> io::Error {
+    match error.errno {
+        ELOOP => about(name, "is a symbolic link, which is not followed"),
+        ENOTDIR => about(name, "is no directory"),
+        EXDEV => about(name, "is a mount point"),
+        _ => error.into(),
+    }
+}
+
+fn about(name: &CStr, why: &str) -> io::Error {
+    io::Error::other(["'", &name.to_string_lossy(), "' ", why].concat())
+}
+
+/// Whether a directory belongs to root or to us, and others cannot write to it.
+pub fn is_ours(dir: BorrowedFd<'_>) -> Result<(), String> {
+    if mode(dir)? & 0o022 != 0 {
+        return Err("can be written to by others than its owner: chmod 700 ends that".into());
+    }
+    Ok(())
+}
+
+/// The mode of a directory, if that belongs to root or to us.
+pub fn mode(dir: BorrowedFd<'_>) -> Result<u32, String> {
+    let stat = sysfs::statat(dir, c"").map_err(|error| error.to_string())?;
+    if stat.uid != 0 && stat.uid != process::effective_user() {
+        return Err(["belongs to user ", &stat.uid.to_string(), ", not to root"].concat());
+    }
+    Ok(stat.mode & 0o7777)
+}
+
+/// The names in a directory, but for `.` and `..`.
+pub fn names(dir: BorrowedFd<'_>) -> sys::Result<Vec<CString>> {
+    // A copy of the descriptor would share its place.
+    let dir = open(dir, c".")?;
+    // Most are empty, or have a few names: on the stack it costs nothing.
+    let (mut names, mut buffer) = (Vec::new(), [0; ENTRIES_BYTES]);
+    while names.len() < NAMES_MAX {
+        let length = sysfs::getdents(dir.as_fd(), &mut buffer)?;
+        if length == 0 {
+            break;
+        }
+        sysfs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| {
+            names.push(name.to_owned());
+            Ok::<(), sys::Error>(())
+        })?;
+    }
+    Ok(names)
+}
+
+/// Opens the regular file `name` below `dir` for reading.
+pub fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
+    if !sysfs::statat(dir, name)?.is(sysfs::S_IFREG) {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(sysfs::openat2(dir, name, sysfs::O_RDONLY | sysfs::O_NONBLOCK | sysfs::O_NOCTTY, 0, BENEATH)?.into())
+}
+
+/// The content of the regular file `name` below `dir`. What is none, or is longer than `max` bytes, is
+/// [`io::ErrorKind::InvalidData`]: it is not opened, since that would wait for the other end of a FIFO.
+pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
+    let file = open_file(dir, name)?;
+    // As much as it says that it has: to grow takes more calls than to read.
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1);
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(bytes)
+}
+
+/// Makes the file `name` in `dir`, empty.
+pub fn create(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<File> {
+    let flags = sysfs::O_WRONLY | sysfs::O_CREAT | sysfs::O_TRUNC;
+    sysfs::openat2(dir, name, flags, 0o644, BENEATH).map(File::from)
+}
+
+/// The exclusive lock of a directory, until the answer is dropped; waits for whoever has it.
+pub fn lock(dir: BorrowedFd<'_>) -> sys::Result<OwnedFd> {
+    // The lock is the open file's: others in this process are to wait, too.
+    let lock = open(dir, c".")?;
+    sysfs::lock_exclusive(lock.as_fd())?;
+    Ok(lock)
+}
+
+/// A name of ours as the kernel takes it; one that has a NUL in it is nobody's.
+pub fn c_name(parts: &[&str]) -> CString {
+    CString::new(parts.concat()).unwrap_or_default()
+}

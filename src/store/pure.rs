@@ -1,0 +1,3 @@
+//! Names and rules of the store.
+
+pub mod volume;

@@ -1,0 +1,61 @@
+//! What the store knows of an image's name: `CONFIG MANIFEST [SIGNED SIGNATURES]`, digests.
+
+use crate::pure::digest::Digest;
+
+/// An image as it was last pulled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Of the image's configuration: its ID.
+    pub config: Digest,
+    /// Of what the name led to: a manifest, or an index.
+    pub manifest: Option<Digest>,
+    /// Where signatures were checked.
+    pub signed: Option<Signed>,
+}
+
+/// What one of the keys has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The index, or the manifest that it led to.
+    pub digest: Digest,
+    /// The manifest of its signatures.
+    pub signatures: Digest,
+}
+
+impl Record {
+    pub fn parse(text: &str) -> Option<Record> {
+        let mut digests = text.split_whitespace().map(|word| Digest::parse(word).ok());
+        let mut next = || digests.next().flatten();
+        let (config, manifest) = (next()?, next());
+        let signed = next().zip(next()).map(|(digest, signatures)| Signed { digest, signatures });
+        Some(Record { config, manifest, signed })
+    }
+
+    pub fn text(&self) -> String {
+        let signed = self.signed.filter(|_| self.manifest.is_some());
+        let signed = [signed.map(|signed| signed.digest), signed.map(|signed| signed.signatures)];
+        let digests = [Some(self.config), self.manifest].into_iter().chain(signed).flatten();
+        digests.map(|digest| digest.text()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_as_they_were_written() {
+        let [config, manifest, digest, signatures] = [1, 2, 3, 4].map(|byte| Digest([byte; 32]));
+        for record in [
+            Record { config, manifest: None, signed: None },
+            Record { config, manifest: Some(manifest), signed: None },
+            Record { config, manifest: Some(manifest), signed: Some(Signed { digest, signatures }) },
+        ] {
+            assert_eq!(Record::parse(&record.text()), Some(record));
+            assert_eq!(Record::parse(&(record.text() + "\n")), Some(record));
+        }
+        assert_eq!(Record::parse(""), None);
+        // A power cut on a disk without a journal.
+        assert_eq!(Record::parse(&"\0".repeat(72)), None);
+    }
+}

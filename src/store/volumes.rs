@@ -1,0 +1,180 @@
+//! Named volumes: folders that outlive their containers, with the images in the
+//! store or on a named file system.
+
+use crate::disk::{filesystems, remove_tree};
+use crate::net::dns::Resolver;
+use crate::report::{Failure, Outcome, Report};
+use crate::store::dir::{self, c_name};
+use crate::store::layers::Aside;
+use crate::store::pure::volume::{self, FileSystem, Volume};
+use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT, EXDEV};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::{fs, io};
+
+/// Where volumes are, and what the options say of them.
+pub struct Volumes<'a> {
+    /// The store's own folder of volumes.
+    pub folder: PathBuf,
+    pub declared: &'a [Volume],
+    pub filesystems: &'a [FileSystem],
+    pub resolver: &'a Resolver,
+    pub report: &'a Report,
+}
+
+impl Volumes<'_> {
+    /// The folder of the volume `name`. One that is new is made, and first filled by `fill` (podman's copy-up).
+    pub fn filled(&self, name: &str, fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>) -> Outcome<PathBuf> {
+        let parent = self.parent(name)?;
+        let c_name = c_name(&[name]);
+        let fail = |error: io::Error| failure(name, &io_text(&error));
+        fs::create_dir_all(&parent).map_err(fail)?;
+        let volumes = dir::at(&parent).map_err(|error| fail(error.into()))?;
+        if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
+            // One at a time, over all processes; a file system without locks is one machine's own affair.
+            let _lock = dir::lock(volumes.as_fd());
+            if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
+                make(volumes.as_fd(), &c_name, fill).map_err(|why| failure(name, &why))?;
+            }
+        }
+        Ok(parent.join(name))
+    }
+
+    /// At the pipeline's end: removes those that are not to stay.
+    pub fn expire(&self) {
+        for volume in self.declared.iter().filter(|volume| volume.expires) {
+            let name = &volume.name;
+            let removed = self.parent(name).and_then(|parent| {
+                remove_tree::tree(&parent.join(name)).map_err(|error| failure(name, &io_text(&error)))
+            });
+            if let Err(failure) = removed {
+                self.report.warn(failure.step, [&failure.what, ": it stays"].concat());
+            }
+        }
+    }
+
+    /// The folder that a volume of this name is in. One that nobody has declared is as with
+    /// podman: it is made where it is first named.
+    fn parent(&self, name: &str) -> Outcome<PathBuf> {
+        if !volume::is_name(name) {
+            return Err(failure(name, "no name of a volume"));
+        }
+        let declared = self.declared.iter().rev().find(|volume| volume.name == name);
+        let wanted = declared.and_then(|volume| volume.filesystem.as_deref());
+        let wanted = self.filesystems.iter().rev().find(|filesystem| Some(filesystem.name.as_str()) == wanted);
+        match wanted {
+            Some(filesystem) => filesystems::path(filesystem, self.resolver, self.report),
+            None => Ok(self.folder.clone()),
+        }
+    }
+}
+
+/// Whether there is a volume of this name. A disk may come from another machine: what is no folder is none, and a
+/// link is not followed. It may be a mount point: that is of this machine.
+fn is_there(volumes: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    match dir::open(volumes, name) {
+        Err(error) if error.errno == ENOENT => Ok(false),
+        Err(error) if error.errno != EXDEV => Err(dir::refused(name, error)),
+        _ => Ok(true),
+    }
+}
+
+/// Makes a volume aside, and gives it its name when it is whole.
+fn make(
+    volumes: BorrowedFd<'_>,
+    name: &CStr,
+    fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>,
+) -> Result<(), String> {
+    let aside = Aside::begin(volumes).map_err(|error| io_text(&error))?;
+    let made = (|| {
+        sysfs::mkdirat(aside.dir(), name, 0o755)?;
+        dir::open(aside.dir(), name)
+    })();
+    let folder = made.map_err(|error| error.to_string())?;
+    fill(folder.as_fd()).map_err(|error| ["what the image has there: ", &error.to_string()].concat())?;
+    // It is filled once: a power cut must not leave the name without the content.
+    let named = machine::syncfs(folder.as_fd());
+    let named = named.and_then(|()| sysfs::renameat(aside.dir(), name, volumes, name));
+    named.map_err(|error| error.to_string())
+}
+
+fn failure(name: &str, why: &str) -> Failure {
+    Failure::new("volume", [name, ": ", why].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::{Error, EINVAL};
+
+    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+
+    #[test]
+    fn filled_once_and_removed_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("volumes");
+        let declared =
+            ["kept", "gone,expiration=pipeline_end"].map(|text| volume::volume(text, &mut Vec::new()).unwrap());
+        let resolver = Resolver::default();
+        let volumes = Volumes { folder, declared: &declared, filesystems: &[], resolver: &resolver, report: &QUIET };
+        let mut image = |folder: BorrowedFd<'_>| sysfs::mkdirat(folder, c"in", 0o755);
+        let kept = volumes.filled("kept", &mut image).unwrap();
+        assert!(kept.join("in").is_dir());
+        // A container has emptied it: it stays so.
+        fs::remove_dir(kept.join("in")).unwrap();
+        assert_eq!(fs::read_dir(volumes.filled("kept", &mut image).unwrap()).unwrap().count(), 0);
+        assert!(volumes.filled("gone", &mut image).unwrap().join("in").is_dir());
+        // What could be filled by half only is not there.
+        let mut torn = |folder: BorrowedFd<'_>| {
+            sysfs::mkdirat(folder, c"half", 0o755)?;
+            Err(Error::new("mkdir", EINVAL))
+        };
+        let failed = volumes.filled("torn", &mut torn).unwrap_err();
+        assert_eq!(failed.what, "torn: what the image has there: mkdir: invalid argument");
+        // Two that are the first at once: one fills, the other finds.
+        let fills = std::sync::atomic::AtomicUsize::new(0);
+        let both = std::sync::Barrier::new(2);
+        let first = || {
+            both.wait();
+            let mut fill = |folder: BorrowedFd<'_>| {
+                fills.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                sysfs::mkdirat(folder, c"in", 0o755)
+            };
+            assert!(volumes.filled("kept-too", &mut fill).unwrap().join("in").is_dir());
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(first);
+            scope.spawn(first);
+        });
+        assert_eq!(fills.into_inner(), 1);
+        volumes.expire();
+        let mut left: Vec<_> = fs::read_dir(&volumes.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["kept", "kept-too"]);
+        assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: no name of a volume");
+    }
+
+    /// A file system of a lab's has names of its own, and may be another machine's.
+    #[test]
+    fn hidden_directories_of_a_lab_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("volumes");
+        fs::create_dir_all(folder.join(".config/kept")).unwrap();
+        fs::create_dir_all(folder.join(".ocinit/config/kept")).unwrap();
+        std::os::unix::fs::symlink("/", folder.join("link")).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        let resolver = Resolver::default();
+        let volumes =
+            Volumes { folder: folder.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
+        let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
+        assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
+        assert_eq!(told("link"), "link: 'link' is a symbolic link, which is not followed");
+        assert_eq!(told("file"), "file: 'file' is no directory");
+        assert!(folder.join(".ocinit/config/kept").exists());
+        // What a process has left that was killed is ours.
+        fs::write(folder.join(".ocinit/ocinit-store"), "1\n").unwrap();
+        assert!(volumes.filled("config", &mut |_| Ok(())).unwrap().is_dir());
+        assert!(folder.join(".config/kept").exists() && !folder.join(".ocinit").exists());
+    }
+}
