@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 pub mod cli;
 pub mod early_mounts;
-pub mod meminfo;
 pub mod options;
 pub mod pid1;
 pub mod pipeline;

@@ -1,5 +1,6 @@
-//! The kernel's modules: which ones this machine needs, and loading them.
+//! What the kernel has and says: its modules, and how much memory there is.
 
 #![forbid(unsafe_code)]
 pub mod coldplug;
+pub mod meminfo;
 pub mod pure;

@@ -1,7 +1,7 @@
 //! Early mounts, the console, and the move onto a tmpfs of our own.
 
-use crate::layer::overlay::c_path;
 use crate::report::{Outcome, Report};
+use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, machine, mount, process, Error, Result, EBUSY};
 use std::ffi::{CStr, CString};
 use std::fs;

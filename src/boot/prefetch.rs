@@ -2,10 +2,10 @@
 //! works when nobody else wants to, says nothing, and whose failures are nobody's:
 //! the real pull says what is wrong, and finds what is there already.
 
-use crate::boot::meminfo;
 use crate::container::cgroup::Cgroup;
 use crate::container::pure::spec::{Container, PullPolicy};
 use crate::image::pull::{self, Access};
+use crate::kernel::meminfo;
 use crate::report::Report;
 use crate::store::layers::Store;
 use crate::sys::process::{self, Pid};

@@ -5,6 +5,7 @@ use crate::boot::pure::shutdown::{self, Command};
 use crate::container::cgroup;
 use crate::report::{resume_console, Report};
 use crate::sys::machine::{self, Reboot};
+use crate::sys::path::PATH_MAX;
 use crate::sys::{fs as sysfs, io, mount, process, signal, tty, Error, Result, EINVAL, ENOENT, STDERR};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -139,8 +140,6 @@ fn others_run() -> bool {
 
 /// The list of mounts is read up to here; a container's own are gone by now.
 const MOUNTS_MAX: usize = 1 << 16;
-/// Linux, `PATH_MAX`.
-const PATH_MAX: usize = 4096;
 
 /// Unmounts every file system that holds somebody's data, last first, and
 /// syncs. What stays is made read-only where it can be; `left` is told why it

@@ -1,9 +1,9 @@
 //! A container's control group, version 2.
 
-use crate::boot::meminfo;
 use crate::container::pure::spec::Resources;
 use crate::container::resources;
 use crate::disk::remove_tree;
+use crate::kernel::meminfo;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{bpf, io_text, machine, process, signal};
 use std::fs::{self, File};

@@ -7,12 +7,13 @@
 
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
 use crate::container::namespaces::Choice;
-use crate::container::ops::{Builder, FdPath, Op};
+use crate::container::ops::{Builder, Op};
 use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
 use crate::container::pure::spec::Ulimit;
 use crate::container::security::{self, Rights};
 use crate::container::setup_error::{Stage, Trouble};
+use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
 use crate::sys::{
     fs, io, last_words, machine, mount, signal, socket, tty, Error, Result, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR,

@@ -2,12 +2,11 @@
 //! it is missing. The child does that, so nothing here allocates.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_PATH};
+use crate::sys::path::PATH_MAX;
 use crate::sys::{Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENODEV, ENOENT};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The longest path (Linux, limits.h: PATH_MAX, its NUL with it).
-const PATH_MAX: usize = 4096;
 /// Symlinks in a path, as the kernel counts them (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 

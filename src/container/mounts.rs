@@ -9,11 +9,11 @@ use crate::container::pure::passwd::Identity;
 use crate::container::pure::spec::{
     below_root, Container, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
 };
-use crate::layer::overlay::{self, c_path};
-use crate::layer::packed;
+use crate::layer::{overlay, packed};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::copy_tree;
 use crate::store::volumes::Volumes;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount};
 use std::collections::BTreeSet;
 use std::fs;

@@ -3,10 +3,11 @@
 
 use crate::container::in_root::{self, open};
 use crate::container::security;
+use crate::sys::path::{FdPath, PATH_MAX};
 use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One change to the container's tree.
 pub enum Op {
@@ -260,39 +261,4 @@ fn open_directory(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     let path = CStr::from_bytes_until_nul(&buffer).unwrap_or(c"");
     let path = if path.is_empty() { c"." } else { path };
     open(root, path, fs::O_PATH | fs::O_DIRECTORY)
-}
-
-/// Linux, `PATH_MAX`.
-const PATH_MAX: usize = 4096;
-
-/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
-/// its descriptor.
-pub(super) struct FdPath([u8; 32]);
-
-impl FdPath {
-    pub fn new(fd: &OwnedFd) -> FdPath {
-        let mut path = [0; 32];
-        let prefix = b"/proc/self/fd/";
-        let (start, rest) = path.split_at_mut(prefix.len());
-        start.copy_from_slice(prefix);
-        let mut number = fd.as_raw_fd();
-        let mut digits = [0; 10];
-        let mut count = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (number % 10) as u8;
-            number /= 10;
-            count += 1;
-            if number == 0 {
-                break;
-            }
-        }
-        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
-            *to = *from;
-        }
-        FdPath(path)
-    }
-
-    pub fn as_cstr(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
-    }
 }

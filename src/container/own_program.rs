@@ -130,7 +130,7 @@ pub fn seal() -> Outcome<()> {
     let arguments: Vec<CString> = arguments.filter_map(|word| CString::new(word).ok()).collect();
     let env = process::environment();
     let (arguments, env) = (process::Arguments::new(&arguments), process::Arguments::new(&env));
-    let error = process::exec(crate::container::ops::FdPath::new(&copy).as_cstr(), &arguments, &env);
+    let error = process::exec(crate::sys::path::FdPath::new(&copy).as_cstr(), &arguments, &env);
     Err(fail(&error.to_string()))
 }
 

@@ -2,7 +2,7 @@
 //! and read-only paths. Planned here, as podman has it; the child assumes it.
 
 use crate::container::in_root::{is_null, open};
-use crate::container::ops::{FdPath, Op};
+use crate::container::ops::Op;
 use crate::container::plan::{c_string, relative};
 use crate::container::pure::capability::{self, Sets};
 use crate::container::pure::passwd::Identity;
@@ -11,6 +11,7 @@ use crate::container::pure::spec::{self, Seccomp};
 use crate::container::setup_error::{Stage, Trouble};
 use crate::files;
 use crate::report::{Failure, Outcome};
+use crate::sys::path::FdPath;
 use crate::sys::{bpf, capabilities, fs as sysfs, mount, process, Error, Result, ENODEV, ENOENT, ENOTDIR};
 use std::ffi::CStr;
 use std::fs;

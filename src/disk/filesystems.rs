@@ -4,10 +4,10 @@
 use crate::boot::pure::options::CacheDevice;
 use crate::disk::cache_device;
 use crate::kernel::coldplug;
-use crate::layer::overlay::c_path;
 use crate::net::dns::Resolver;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::pure::volume::FileSystem;
+use crate::sys::path::c_path;
 use crate::sys::{
     mount, Error, EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ENOENT, EPERM, EPROTONOSUPPORT,
     ETIMEDOUT,

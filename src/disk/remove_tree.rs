@@ -20,10 +20,8 @@ pub fn tree(path: &Path) -> io::Result<()> {
         return Err(to_io(Error::new("open", EINVAL)));
     };
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    let (above, name) = (
-        crate::layer::overlay::c_path(above).map_err(to_io)?,
-        crate::layer::overlay::c_path(name.as_ref()).map_err(to_io)?,
-    );
+    let (above, name) =
+        (crate::sys::path::c_path(above).map_err(to_io)?, crate::sys::path::c_path(name.as_ref()).map_err(to_io)?);
     match fs::openat(fs::CWD, &above, fs::O_PATH | O_DIRECTORY, 0) {
         Err(error) if error.errno == ENOENT => Ok(()),
         above => above.and_then(|above| beneath(above.as_fd(), &name)).map_err(to_io),
@@ -43,7 +41,7 @@ pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
 /// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
 /// a container may nest deeper than a path can be.
 pub fn folders(path: &Path) -> io::Result<()> {
-    let path = crate::layer::overlay::c_path(path).map_err(to_io)?;
+    let path = crate::sys::path::c_path(path).map_err(to_io)?;
     match fs::rmdirat(fs::CWD, &path) {
         // All but a few have none below.
         Ok(()) => Ok(()),

@@ -1,7 +1,7 @@
 //! A layer's bytes, decompressed as they come: gzip, zstd or plain, told by
 //! their magic, since media types lie.
 
-use crate::boot::meminfo;
+use crate::kernel::meminfo;
 use crate::layer::pure::gzip::{self, Framing};
 use crate::sys::crc32;
 use decompress::deflate::{Inflater, Status, WINDOW_BYTES};

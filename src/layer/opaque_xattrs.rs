@@ -5,8 +5,8 @@
 //! one that is marked: a layer of nothing but the same folders, marked as ours
 //! are and stacked right below, hides the same.
 
-use crate::layer::overlay::c_path;
 use crate::layer::packed::Error;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;

@@ -9,11 +9,11 @@
 
 use crate::layer::packed::{self, Error, Layer};
 use crate::report::Report;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, machine, mount, process, EBUSY, EINVAL, ENODEV, EPERM};
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -207,9 +207,4 @@ pub fn unmount(root: &Path) -> sys::Result<()> {
             Ok(()) => return Ok(()),
         }
     }
-}
-
-/// A path as the kernel takes it.
-pub fn c_path(path: &Path) -> sys::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| sys::Error::new("open", EINVAL))
 }

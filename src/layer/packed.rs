@@ -9,10 +9,10 @@
 use crate::disk::pure::superblock::{self, Packed};
 use crate::kernel::coldplug;
 use crate::layer::opaque_xattrs;
-use crate::layer::overlay::c_path;
 use crate::layer::unpack::Lower;
 use crate::report::Report;
 use crate::store::layers::Store;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{c_ulong, CStr, CString};
 use std::fs::{self, File, Permissions};

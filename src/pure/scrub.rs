@@ -1,7 +1,6 @@
 //! Keeps secrets out of what is printed, and a stranger's text on its line.
 
-use crate::image::pure::auth::percent_encode;
-use crate::pure::base64;
+use crate::pure::{base64, percent};
 
 /// What stands where a secret was.
 pub const MASK: &str = "***";
@@ -17,7 +16,7 @@ pub fn scrub(text: &str, secrets: &[String]) -> String {
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         let base64 = base64::encode(secret.as_bytes());
         let mut escaped = String::new();
-        percent_encode(secret, &mut escaped);
+        percent::encode(secret, &mut escaped);
         forms.extend([secret.clone(), base64.trim_end_matches('=').into(), base64, escaped]);
     }
     // Of two that begin alike, the longer leaves nothing over.

@@ -1,7 +1,7 @@
 //! Directories and files of the store, by descriptor. A disk may come from another machine: nothing in a store leads
 //! out of it, and what is no plain directory or file is refused.
 
-use crate::layer::overlay::c_path;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, process, EEXIST, ELOOP, ENOENT, ENOTDIR, EXDEV};
 use std::ffi::{CStr, CString};
 use std::fs::File;

@@ -26,7 +26,6 @@
 
 use crate::disk::remove_tree;
 use crate::image::pure::oci;
-use crate::layer::overlay::c_path;
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
@@ -34,6 +33,7 @@ pub use crate::store::aside::Aside;
 pub use crate::store::claim::Claim;
 use crate::store::record::Record;
 use crate::store::{aside, claim, dir, mark};
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, machine, mount};
 use std::ffi::CStr;
 use std::fs::{self, File};

@@ -21,6 +21,7 @@ pub mod machine;
 pub mod mount;
 #[cfg(target_arch = "x86_64")]
 mod p256;
+pub mod path;
 pub mod process;
 pub mod signal;
 pub mod socket;

@@ -3,8 +3,8 @@
 use super::store::tree;
 use super::{images, Ended, Host};
 use ocinit::host::image::{sha256, tar, Entry, Image};
-use ocinit::layer::overlay;
 use ocinit::sys;
+use ocinit::sys::path::c_path;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -161,7 +161,7 @@ fn opaque_folders_of_a_build_without_root() {
     std::fs::create_dir_all(folder.join("a/b")).unwrap();
     std::fs::write(folder.join("a/b/own"), "middle").unwrap();
     let mark = |folder: &Path| {
-        let path = overlay::c_path(folder).unwrap();
+        let path = c_path(folder).unwrap();
         sys::fs::lsetxattr(&path, c"user.overlay.opaque", b"y").unwrap();
     };
     mark(&folder.join("a/b"));

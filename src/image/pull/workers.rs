@@ -1,6 +1,6 @@
 //! How many layers are read at a time.
 
-use crate::boot::meminfo;
+use crate::kernel::meminfo;
 use crate::sys::machine;
 
 /// Layers at a time, at most: podman's number; more helps no link.

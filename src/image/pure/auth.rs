@@ -2,6 +2,7 @@
 //! spec's token authentication) and token answers.
 
 use crate::image::pure::oci;
+use crate::pure::percent::encode;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
@@ -200,21 +201,7 @@ pub fn is_surroundings(address: IpAddr) -> bool {
 fn pair(key: &str, value: &str, out: &mut String) {
     out.push_str(key);
     out.push('=');
-    percent_encode(value, out);
-}
-
-/// RFC 3986, section 2.1: all but the unreserved characters.
-pub fn percent_encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte.into());
-        } else {
-            let digits = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(digits[usize::from(byte >> 4)].into());
-            out.push(digits[usize::from(byte & 15)].into());
-        }
-    }
+    encode(value, out);
 }
 
 /// The token in a token server's answer. How long it is good is not heeded: a

@@ -2,7 +2,7 @@
 //! registry itself, and by which URL. As containerd's hosts do it (hosts.md), so
 //! that the caches which were made for it work.
 
-use crate::image::pure::auth;
+use crate::pure::percent;
 use std::collections::BTreeMap;
 
 /// A server that has what a registry has.
@@ -20,7 +20,7 @@ impl Mirror {
     /// `registry`, which `ns` names: one mirror may serve several.
     pub fn url(&self, registry: &str, path: &str, what: &str) -> String {
         let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", path, "/", what, "?ns="].concat();
-        auth::percent_encode(registry, &mut url);
+        percent::encode(registry, &mut url);
         url
     }
 }

@@ -5,6 +5,7 @@ use crate::layer::unpack::lower_lookup::Looks;
 use crate::layer::unpack::resolve::{open_real, proc_path, split};
 use crate::layer::unpack::{c_string, Step};
 use crate::sys::fs::{self, Stat};
+use crate::sys::path::PATH_MAX;
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,6 @@ use std::sync::Arc;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
 const XATTR_BYTES: usize = 64 << 10;
-const PATH_MAX: usize = 4096;
 
 /// A directory with this attribute (value `y`) hides those below it.
 pub const OPAQUE: &CStr = c"trusted.overlay.opaque";

@@ -1,0 +1,47 @@
+//! Paths and texts as system calls take them.
+
+use super::{Error, Result, EINVAL};
+use std::ffi::{CStr, CString};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The longest path, its NUL with it (Linux, limits.h).
+pub const PATH_MAX: usize = 4096;
+
+/// A path for the kernel. One with a NUL in it is EINVAL.
+pub fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("open", EINVAL))
+}
+
+/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
+/// its descriptor.
+pub struct FdPath([u8; 32]);
+
+impl FdPath {
+    pub fn new(fd: &impl AsRawFd) -> FdPath {
+        let mut path = [0; 32];
+        let prefix = b"/proc/self/fd/";
+        let (start, rest) = path.split_at_mut(prefix.len());
+        start.copy_from_slice(prefix);
+        let mut number = fd.as_raw_fd();
+        let mut digits = [0; 10];
+        let mut count = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+            count += 1;
+            if number == 0 {
+                break;
+            }
+        }
+        for (to, from) in rest.iter_mut().zip(digits.iter().skip(10 - count)) {
+            *to = *from;
+        }
+        FdPath(path)
+    }
+
+    pub fn as_cstr(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or(c"")
+    }
+}
