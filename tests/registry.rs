@@ -23,7 +23,7 @@ mod surroundings;
 
 use ocinit::container::pure::spec::parse;
 use ocinit::host::image::{self, Entry};
-use ocinit::image::pull::{self, Access};
+use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::mirror::Mirrors;
 use ocinit::net::dns::Resolver;
 use ocinit::net::pure::proxy::Proxies;
@@ -130,8 +130,8 @@ impl Lab {
         let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
         let line = parse::parse(&words).unwrap();
         let resolver = Arc::new(Resolver::from_host());
-        let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
-        pull::image(&line, &store, &access, &report)
+        let context = PullContext { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
+        pull::image(&line.pull, &store, &context, &report)
     }
 
     /// What the store holds of layers, complete or half done.

@@ -3,8 +3,9 @@
 //! the real pull says what is wrong, and finds what is there already.
 
 use crate::container::cgroup::Cgroup;
-use crate::container::pure::spec::{Container, PullPolicy};
-use crate::image::pull::{self, Access};
+use crate::container::pure::spec::Container;
+use crate::image::pull::{self, PullContext};
+use crate::image::pure::pull_options::PullPolicy;
 use crate::kernel::meminfo;
 use crate::report::Report;
 use crate::store::layers::Store;
@@ -46,7 +47,7 @@ impl Ahead {
     pub fn start(
         lines: &[Option<Container>],
         store: &Store,
-        access: &Access,
+        context: &PullContext,
         bytes: u64,
         report: &Report,
     ) -> Option<Ahead> {
@@ -67,7 +68,7 @@ impl Ahead {
             let _ = fs::write("/proc/self/oom_score_adj", "1000");
             let limited = procs.as_ref().is_some_and(|procs| fs::write(procs, "0").is_ok());
             if low.is_ok() && limited {
-                pull_all(lines, store, access, to.as_fd(), report);
+                pull_all(lines, store, context, to.as_fd(), report);
             }
             0
         });
@@ -111,13 +112,13 @@ impl Ahead {
     }
 }
 
-fn pull_all(lines: &[Option<Container>], store: &Store, access: &Access, words: BorrowedFd<'_>, report: &Report) {
+fn pull_all(lines: &[Option<Container>], store: &Store, context: &PullContext, words: BorrowedFd<'_>, report: &Report) {
     // Nothing of ours reaches the console, whoever writes it.
     let Ok(nowhere) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
     let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(nowhere.as_fd(), number).is_ok());
     let Some(store) = store.another(report).ok().filter(|_| silent) else { return };
     for line in lines {
-        if let Some(image) = line.as_ref().and_then(|line| pull::image(line, &store, access, report).ok()) {
+        if let Some(image) = line.as_ref().and_then(|line| pull::image(&line.pull, &store, context, report).ok()) {
             image.sync();
             image.synced(report);
         }
@@ -130,13 +131,13 @@ fn pull_all(lines: &[Option<Container>], store: &Store, access: &Access, words: 
 /// The lines whose images are to be pulled, each once: none in the place of one
 /// that needs no pull. `running` is what the container of now is made of.
 pub fn wanted(mut lines: Vec<Option<Container>>, running: &Container) -> Vec<Option<Container>> {
-    let key = |line: &Container| pull::key(&line.image.name(), line);
+    let key = |line: &Container| pull::key(&line.pull);
     let mut seen = vec![key(running)];
     for place in &mut lines {
         let Some(line) = place else { continue };
         // The real pull is patient: this one is not to be waited for.
-        line.retry.retries = Some(0);
-        if line.pull == PullPolicy::Never || seen.contains(&key(line)) {
+        line.pull.retry.retries = Some(0);
+        if line.pull.policy == PullPolicy::Never || seen.contains(&key(line)) {
             *place = None;
         } else {
             seen.push(key(line));

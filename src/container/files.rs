@@ -167,7 +167,7 @@ pub fn own(
     }
     let id = dir.file_name().unwrap_or_default().to_string_lossy();
     files.push(match line.rights.privileged {
-        true => ("/run/.containerenv", etc_files::container_env(name, &id, &line.image.name(), &image.id.hex())),
+        true => ("/run/.containerenv", etc_files::container_env(name, &id, &line.pull.image.name(), &image.id.hex())),
         false => ("/run/.containerenv", String::new()),
     });
     let folder = dir.join("own");

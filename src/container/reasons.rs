@@ -34,7 +34,7 @@ pub fn troubles(pipe: OwnedFd, plan: &Plan, line: &Container, report: &Report) -
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
             (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &line.image)), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &line.pull.image)), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, ELOOP) => {
                 (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
             }

@@ -2,9 +2,10 @@
 
 use crate::boot::pure::options;
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Dns, Namespace, PullPolicy};
+use crate::container::pure::spec::{Dns, Namespace};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
+use crate::image::pure::pull_options::PullPolicy;
 use serde_json::Value;
 use std::net::IpAddr;
 
