@@ -2,7 +2,7 @@
 //! other side. Each test runs itself again inside the client's namespace, where it checks what came of the step.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use ocinit::net::dns::Resolver;

@@ -2,9 +2,9 @@
 //! (the registry's own name, a realm, a redirect) and whatever the server of names answers, and when. In a network
 //! namespace of the test's own, with a server of names there, and a canary at the addresses that must not be asked.
 
-use crate::parts::fake::{challenge, redirect, Fake};
-use crate::parts::PATIENCE;
 use crate::small;
+use crate::support::fake::{challenge, redirect, Fake};
+use crate::support::PATIENCE;
 use ocinit::container::pure::spec::parse;
 use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::mirror::Mirrors;

@@ -1,24 +1,24 @@
 //! The registry client against servers and connections that misbehave, each
-//! fault on demand. Real registries are in tests/registries.rs, tests/host.rs
+//! fault on demand. Real registries are in tests/registry_real.rs, tests/cli.rs
 //! and tests/qemu. At the end, a table tells how the scenarios went.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
-#[path = "registry/all_faults.rs"]
+#[path = "registry_faults/all_faults.rs"]
 mod all_faults;
-#[path = "registry/answers.rs"]
+#[path = "registry_faults/answers.rs"]
 mod answers;
-#[path = "registry/cases.rs"]
-mod cases;
-#[path = "registry/numbers.rs"]
+#[path = "registry_faults/hostile.rs"]
+mod hostile;
+#[path = "registry_faults/numbers.rs"]
 mod numbers;
-#[path = "registry/secrets.rs"]
+#[path = "registry_faults/secrets.rs"]
 mod secrets;
-#[path = "registry/surroundings.rs"]
+#[path = "registry_faults/surroundings.rs"]
 mod surroundings;
 
 use ocinit::container::pure::spec::parse;
@@ -29,11 +29,11 @@ use ocinit::net::dns::Resolver;
 use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
 use ocinit::store::layers::Store;
-use parts::client::{Client, Pulled};
-use parts::fake::{Blobs, Fake, Fault};
-use parts::relay::{self, Relay};
-use parts::table;
 use std::sync::Arc;
+use support::client::{Client, Pulled};
+use support::fake::{Blobs, Fake, Fault};
+use support::relay::{self, Relay};
+use support::table;
 
 /// An image of one small layer.
 fn small() -> Blobs {

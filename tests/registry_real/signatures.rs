@@ -1,6 +1,6 @@
 //! `b2c.verify_key` with Debian's registry; keys and signatures are openssl's, in the form that cosign gives them.
 
-use crate::parts::{images, servers};
+use crate::support::{images, servers};
 use crate::{demo, House};
 use ocinit::container::pure::spec::parse;
 use ocinit::host::image::sha256;

@@ -1,8 +1,8 @@
 //! Pull-through caches: Debian's registry in proxy mode and nginx, by name and as mirrors.
 
-use crate::parts::relay::{Fault, Relay};
-use crate::parts::servers::{self, Daemon};
-use crate::parts::{table, PATIENCE};
+use crate::support::relay::{Fault, Relay};
+use crate::support::servers::{self, Daemon};
+use crate::support::{table, PATIENCE};
 use crate::{demo, login, House, LARGE, LAYERS};
 use ocinit::container::pure::spec::parse;
 use ocinit::image::pull::{self, PullContext};
