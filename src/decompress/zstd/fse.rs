@@ -1,7 +1,7 @@
 //! Finite state entropy (RFC 8878, 4.1): how its tables are sent, and what they decode to.
 
 use super::bits::Bits;
-use super::Error;
+use super::error::Error;
 
 /// A state of a table: what it stands for, and how to get to the next one.
 #[derive(Clone, Copy, Default)]

@@ -2,7 +2,8 @@
 
 use super::bits::Bits;
 use super::fse::{self, Table};
-use super::{Error, BLOCK_MAX};
+use super::error::Error;
+use super::window::BLOCK_MAX;
 use alloc::boxed::Box;
 use alloc::vec;
 

@@ -4,7 +4,7 @@ use super::bits::Bits;
 use super::fse::{self, Table};
 use super::literals::Literals;
 use super::window::Window;
-use super::Error;
+use super::error::Error;
 
 /// How the codes of one of the three kinds are sent, and what they stand for.
 struct Kind {
