@@ -13,6 +13,7 @@ use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report};
 use ocinit::store::layers::Store;
+use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
 
 #[global_allocator]
@@ -20,7 +21,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 #[used]
 #[link_section = ".init_array"]
-static AT_FIRST: extern "C" fn() = last_words::at_first;
+static AT_FIRST: extern "C" fn() = crash::at_first;
 
 fn main() -> ! {
     last_words::started();
