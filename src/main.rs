@@ -70,7 +70,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Access, Store)> {
     coldplug::load(&config.insmods, report);
     ntp::floor(report);
-    let network = links::up_within(options::network_limits(config), report)
+    let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
