@@ -2,7 +2,7 @@
 
 use crate::image::pure::auth;
 use crate::net::dns::Resolver;
-use crate::net::http::{Error, Kind};
+use crate::net::http::error::{Error, Kind};
 use crate::sys::{io, io_text, machine, socket};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
