@@ -17,7 +17,7 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use crate::store::volumes::Volumes;
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{io as sysio, io_text, signal, Error};
+use crate::sys::{crash, io as sysio, io_text, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -75,7 +75,7 @@ pub const SIGNALS: [i32; 7] = [
 pub fn asked_to_stop() -> Option<Exit> {
     let signals = signal::descriptor(&[signal::SIGTERM, signal::SIGINT]).ok()?;
     let signal = signal::next(signals.as_fd())?;
-    signal::set_heard();
+    crash::set_heard();
     Some(Exit { code: 128 + signal, reboot: None, stopped: true })
 }
 

@@ -12,6 +12,7 @@ pub use libc::{
 
 pub mod bpf;
 pub mod capabilities;
+pub mod crash;
 pub mod crc32;
 pub mod fs;
 pub mod io;
