@@ -1,7 +1,7 @@
 //! The command line on a host: run, pull, mount, sweep. The same code as at boot.
 
 use crate::container::own_program;
-use crate::container::pure::spec::{parse, Container};
+use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::run::{self, Surroundings};
 use crate::image::pull::{self, Access};
 use crate::image::pure::mirror::Mirrors;
@@ -82,7 +82,7 @@ fn print(text: &str) {
 struct Line<'a> {
     store: &'a str,
     sync: bool,
-    container: Container,
+    container: ContainerSpec,
 }
 
 /// The last word of a command that takes the place of another one, which ran out of memory or crashed.

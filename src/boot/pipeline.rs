@@ -5,7 +5,7 @@ use crate::boot::prefetch::{self, Ahead};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
-use crate::container::pure::spec::{parse, Container};
+use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::run::{self, Asked, Exit, Surroundings};
 use crate::image::pull::{self, Access, Image};
 use crate::report::{Failure, Outcome, Report};
@@ -130,7 +130,7 @@ struct Run<'a> {
 
 /// A container line, read, with its image.
 struct Ready {
-    container: Container,
+    container: ContainerSpec,
     image: Image,
     /// The pipeline's variables, and what else every container gets.
     env: Vec<String>,
@@ -260,7 +260,7 @@ impl Run<'_> {
 
     /// While a container `running` runs: begins to pull the images of `next`,
     /// the first of which has the number `first`.
-    fn pull_ahead(&self, running: &Container, next: &[&String], first: usize, bytes: u64) {
+    fn pull_ahead(&self, running: &ContainerSpec, next: &[&String], first: usize, bytes: u64) {
         if self.ahead.borrow().is_some() {
             return;
         }
@@ -316,7 +316,7 @@ impl Run<'_> {
     }
 }
 
-fn parse(line: &str, env: &[String]) -> Result<Container, String> {
+fn parse(line: &str, env: &[String]) -> Result<ContainerSpec, String> {
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
     parse::parse_line(line, &variable)
 }

@@ -7,7 +7,7 @@ use crate::container::ops::Op;
 use crate::container::plan::c_string;
 use crate::container::pure::passwd::Identity;
 use crate::container::pure::spec::{
-    below_root, Container, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
+    below_root, ContainerSpec, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
 };
 use crate::layer::{overlay, packed};
 use crate::report::{Failure, Outcome, Report};
@@ -162,18 +162,18 @@ impl Mounts {
     /// `/dev/shm` as podman has it: memory of its own, or that of whom it
     /// shares its messages with. One that others may ask for is a mount of the
     /// machine's. `of` is the folder of the container whose it is.
-    pub fn add_shm(&mut self, line: &Container, of: Option<&Path>, dir: &Path) -> Outcome<()> {
-        let files = &line.files;
-        if self.has("dev/shm") || self.has("dev") || line.namespaces.ipc == Namespace::Empty {
+    pub fn add_shm(&mut self, spec: &ContainerSpec, of: Option<&Path>, dir: &Path) -> Outcome<()> {
+        let files = &spec.files;
+        if self.has("dev/shm") || self.has("dev") || spec.namespaces.ipc == Namespace::Empty {
             return Ok(());
         }
         let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
         let flags = CAREFUL | mount::MS_NOEXEC | read_only;
         let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
-        let shared = match (&line.namespaces.ipc, of) {
+        let shared = match (&spec.namespaces.ipc, of) {
             (Namespace::Host, _) => Some("/dev/shm".into()),
             (_, Some(of)) => Some(of.join("shm")),
-            _ if line.process.name.is_some() => {
+            _ if spec.process.name.is_some() => {
                 let at = dir.join("shm");
                 let fail = |why: &str| Failure::new("container", ["/dev/shm: ", why].concat());
                 fs::create_dir(&at).map_err(|error| fail(&io_text(&error)))?;

@@ -7,7 +7,7 @@ use crate::container::namespaces::{self, Choice};
 use crate::container::ops::Op;
 use crate::container::pure::passwd::Identity;
 use crate::container::pure::process::Process;
-use crate::container::pure::spec::{self, Container, Ulimit};
+use crate::container::pure::spec::{self, ContainerSpec, Ulimit};
 use crate::container::security::{self, Rights};
 use crate::container::{devices, init, own_program};
 use crate::report::{Failure, Outcome};
@@ -37,30 +37,30 @@ pub struct Parts<'a> {
 }
 
 /// Plans everything that happens between clone and exec.
-pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+pub fn make(spec: &ContainerSpec, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
     let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     let own_dev = !mounts.has("dev");
-    file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
-    if let Some((path, value)) = namespaces::default_sysctl(&line.namespaces) {
+    file_systems(&mut ops, spec, cgroup.is_some(), mounts)?;
+    if let Some((path, value)) = namespaces::default_sysctl(&spec.namespaces) {
         ops.push(Op::Write { path: c_string(path), value: c_string(value), optional: true });
     }
-    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+    for (path, value) in namespaces::sysctls(&spec.namespaces)? {
         ops.push(Op::Write { path: c_string(&path), value: c_string(&value), optional: false });
     }
     ops.extend(mounts.rest());
-    if line.process.working_dir.is_none() {
+    if spec.process.working_dir.is_none() {
         working_dir(&mut ops, &process.working_dir, &identity);
     }
-    if line.process.init {
+    if spec.process.init {
         own_init(&mut ops)?;
     }
-    security::paths(&mut ops, &line.rights);
-    if line.files.read_only {
-        ops.push(mounts::seal(line.rights.privileged));
+    security::paths(&mut ops, &spec.rights);
+    if spec.files.read_only {
+        ops.push(mounts::seal(spec.rights.privileged));
     }
-    let (candidates, arguments) = match line.process.init {
+    let (candidates, arguments) = match spec.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
         false => (process.candidates(), process.arguments.clone()),
     };
@@ -78,16 +78,16 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         namespaces,
         own_dev,
         own_program: own_program::id(),
-        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        tty: spec.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         rights,
         working_dir: c_string(&process.working_dir),
         candidates: candidates.iter().map(|text| c_string(text)).collect(),
         arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        limits: limits(&line.process),
+        limits: limits(&spec.process),
         oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
-        umask: line.process.umask.unwrap_or(0o022),
+        umask: spec.process.umask.unwrap_or(0o022),
     })
 }
 
@@ -164,21 +164,21 @@ const FILE_SYSTEMS: [FileSystem; 5] = [
 
 /// What the line mounts at one of their places takes that place; below a `/dev`
 /// of its own nothing is made.
-fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
+fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
     let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
         if let Some(own) = mounts.take(path) {
             ops.extend(own);
         } else if !(own_dev && path.starts_with("dev/")) {
             let (flags, data) = match path {
-                "proc" if !line.rights.proc_options.is_empty() => proc_options(&line.rights.proc_options),
+                "proc" if !spec.rights.proc_options.is_empty() => proc_options(&spec.rights.proc_options),
                 _ => (flags, data.into()),
             };
             ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
-            seal(ops, line, path);
+            seal(ops, spec, path);
         }
         if path == "dev" && !own_dev {
-            devices::plan(ops, &line.rights, line.process.tty)?;
+            devices::plan(ops, &spec.rights, spec.process.tty)?;
         }
     }
     ops.extend(mounts.take("dev/shm").into_iter().flatten());
@@ -187,16 +187,16 @@ fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut 
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"".into(), optional: true });
-        seal(ops, line, "sys/fs/cgroup");
+        seal(ops, spec, "sys/fs/cgroup");
     }
     Ok(())
 }
 
 /// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
 /// which the line may give it.
-fn seal(ops: &mut Vec<Op>, line: &Container, path: &str) {
-    let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&line.rights, "/sys/fs/cgroup");
-    if !line.rights.privileged && path.starts_with("sys") && !is_group {
+fn seal(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
+    let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
+    if !spec.rights.privileged && path.starts_with("sys") && !is_group {
         ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
     }
 }

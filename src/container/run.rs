@@ -7,7 +7,7 @@ use crate::container::mounts::{self, Place};
 use crate::container::plan::{self, Parts};
 use crate::container::pure::process::{merge, Environment};
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Container, Mount, Namespace};
+use crate::container::pure::spec::{ContainerSpec, Mount, Namespace};
 use crate::container::reasons::{troubles, NOT_TO_BE_RUN};
 use crate::container::relay::{self, Child, Ended, Running, Signals};
 use crate::container::{devices, files, namespaces, security, state};
@@ -80,14 +80,14 @@ pub fn asked_to_stop() -> Option<Exit> {
 }
 
 /// Runs one container to its end.
-pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
+pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let flags = mounts::root_flags(line.rights.privileged);
+    let flags = mounts::root_flags(spec.rights.privileged);
     let mounted = overlay::mount_writable(&image.layers, &dir, flags, around.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(line, image, &root, &dir, store, around);
+            let outcome = run_in(spec, image, &root, &dir, store, around);
             if let Err(error) = overlay::unmount(&root) {
                 around.report.warn("container", format_args!("root: {error}"));
             }
@@ -105,24 +105,24 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
 }
 
 fn run_in(
-    line: &Container,
+    spec: &ContainerSpec,
     image: &Image,
     root: &Path,
     dir: &Path,
     store: &Store,
     around: &Surroundings,
 ) -> Outcome<Exit> {
-    let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
-    let env_files = files::env_files(&line.process.env_files)?;
+    let hostname = spec.process.hostname.as_deref().unwrap_or(around.hostname);
+    let env_files = files::env_files(&spec.process.env_files)?;
     let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
-    let merged = merge(&image.config, line, &env);
+    let merged = merge(&image.config, spec, &env);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
-    for warning in line.warnings.iter().chain(&process.warnings) {
+    for warning in spec.warnings.iter().chain(&process.warnings) {
         around.report.warn("container", warning);
     }
-    let identity = match files::identity(root, &process, line) {
+    let identity = match files::identity(root, &process, spec) {
         Ok(identity) => identity,
         Err(failure) => {
             around.report.fail(&failure);
@@ -130,40 +130,40 @@ fn run_in(
         }
     };
     process.set_home(identity.home.as_deref());
-    if let Some(zone) = &line.process.time_zone {
+    if let Some(zone) = &spec.process.time_zone {
         files::write_localtime(root, zone)?;
     }
-    let others = Others::of(line, store)?;
+    let others = Others::of(spec, store)?;
     let place = Place { root, dir, volumes: around.volumes, identity: &identity, report: around.report };
-    let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &others.volumes, &place)?;
-    mounts.add_shm(line, others.ipc.as_deref(), dir)?;
-    for (source, target) in files::own(line, image, dir, others.network.as_deref(), hostname, around)? {
-        mounts.add_file(&source, target, &line.files);
+    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &others.volumes, &place)?;
+    mounts.add_shm(spec, others.ipc.as_deref(), dir)?;
+    for (source, target) in files::own(spec, image, dir, others.network.as_deref(), hostname, around)? {
+        mounts.add_file(&source, target, &spec.files);
     }
-    let namespaces = namespaces::choose(&line.namespaces, &|flag, name| state::expect(store, flag, name))?;
-    let rights = security::plan(&line.rights, &identity)?;
-    let allowed = devices::filter(&line.rights)?;
+    let namespaces = namespaces::choose(&spec.namespaces, &|flag, name| state::expect(store, flag, name))?;
+    let rights = security::plan(&spec.rights, &identity)?;
+    let allowed = devices::filter(&spec.rights)?;
     let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
-    let cgroup = Cgroup::make(&line.resources, kept_bytes, allowed.is_some(), around.report)?;
+    let cgroup = Cgroup::make(&spec.resources, kept_bytes, allowed.is_some(), around.report)?;
     if let Some(program) = &allowed {
         cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
-    let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
+    let oom_score_adj = spec.process.oom_score_adj.or((!around.forward_signals).then_some(0));
     let plan = plan::make(
-        line,
+        spec,
         &process,
         Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, oom_score_adj, rights },
         &mut mounts,
     );
     let started = |pid| {
-        let name = line.process.name.as_deref();
+        let name = spec.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| state::record(dir, name, pid, &mounts.volumes)) {
             around.report.warn("container", failure.what);
         }
         (around.started)();
     };
-    let outcome = plan.and_then(|plan| spawn(line, stop_signal(line, image, around.report), &plan, &started, around));
+    let outcome = plan.and_then(|plan| spawn(spec, stop_signal(spec, image, around.report), &plan, &started, around));
     if let Some(cgroup) = cgroup {
         cgroup.end(around.report);
     }
@@ -178,8 +178,8 @@ struct Others {
 }
 
 impl Others {
-    fn of(line: &Container, store: &Store) -> Outcome<Others> {
-        if let Some(name) = line.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
+    fn of(spec: &ContainerSpec, store: &Store) -> Outcome<Others> {
+        if let Some(name) = spec.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
             let what = ["--name: «", name, "» is the name of a container that runs"].concat();
             return Err(Failure::new("container", what));
         }
@@ -188,9 +188,9 @@ impl Others {
             _ => Ok(None),
         };
         Ok(Others {
-            ipc: folder("--ipc", &line.namespaces.ipc)?,
-            network: folder("--network", &line.namespaces.network)?,
-            volumes: state::volumes_from(store, &line.files.volumes_from)?,
+            ipc: folder("--ipc", &spec.namespaces.ipc)?,
+            network: folder("--network", &spec.namespaces.network)?,
+            volumes: state::volumes_from(store, &spec.files.volumes_from)?,
         })
     }
 }
@@ -225,7 +225,7 @@ fn group_of(procs: &CStr) -> Option<PathBuf> {
 
 /// Clones, relays and waits.
 fn spawn(
-    line: &Container,
+    spec: &ContainerSpec,
     stop_signal: i32,
     plan: &Plan,
     started: &dyn Fn(Pid),
@@ -236,14 +236,14 @@ fn spawn(
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let interactive = line.process.interactive && !around.service;
-    let (stdin, feed) = standard_input(interactive && !line.process.tty).map_err(fail)?;
+    let interactive = spec.process.interactive && !around.service;
+    let (stdin, feed) = standard_input(interactive && !spec.process.tty).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, line, around.report) {
+    if let Some((trouble, code)) = troubles(report_in, plan, spec, around.report) {
         return match code {
             None => Err(trouble),
             Some(code) => {
@@ -253,18 +253,18 @@ fn spawn(
         };
     }
     started(child.pid());
-    let outputs: Vec<(OwnedFd, i32)> = match line.process.tty {
+    let outputs: Vec<(OwnedFd, i32)> = match spec.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
     };
-    let input = match outputs.first().filter(|_| interactive && line.process.tty) {
+    let input = match outputs.first().filter(|_| interactive && spec.process.tty) {
         Some((master, _)) => Some(master.try_clone().map_err(|error| fail(Error::from_io("dup", &error)))?),
         None => feed,
     };
     let ended = relay::until_end(Running {
         child,
         outputs,
-        terminal: line.process.tty,
+        terminal: spec.process.tty,
         input,
         signals,
         signals_are: match (around.forward_signals, around.service) {
@@ -273,8 +273,8 @@ fn spawn(
             (false, false) => Signals::End,
         },
         stop_signal,
-        stop_timeout_ms: stop_timeout_ms(line),
-        timeout_ms: Some(u64::from(line.process.timeout_s) * 1000).filter(|ms| *ms > 0),
+        stop_timeout_ms: stop_timeout_ms(spec),
+        timeout_ms: Some(u64::from(spec.process.timeout_s) * 1000).filter(|ms| *ms > 0),
         group: plan.cgroup.as_deref().and_then(group_of),
         whole_lines: around.service,
     });
@@ -284,7 +284,7 @@ fn spawn(
         around.report.exact("");
     }
     if ended.timed_out {
-        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", line.process.timeout_s));
+        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", spec.process.timeout_s));
         return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
     }
     Ok(exit(ended, plan.namespaces.new & sysprocess::CLONE_NEWPID != 0))
@@ -293,21 +293,21 @@ fn spawn(
 /// From the stop signal to SIGKILL; podman's number.
 const STOP_TIMEOUT_S: u32 = 10;
 /// How long a container that was asked to end may take.
-pub fn stop_timeout_ms(line: &Container) -> u64 {
-    u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
+pub fn stop_timeout_ms(spec: &ContainerSpec) -> u64 {
+    u64::from(spec.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
 }
 
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
 /// The line's, the image's, or SIGTERM.
-fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
+fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     let of_image = &image.config.stop_signal;
     let parsed = signal_name::parse(of_image);
     if parsed.is_none() && !of_image.is_empty() {
         report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
     }
-    line.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
+    spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
 /// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it

@@ -9,7 +9,7 @@ mod trust;
 mod workers;
 
 use crate::boot::pure::options::Config;
-use crate::container::pure::spec::{Container, PullPolicy};
+use crate::container::pure::spec::{ContainerSpec, PullPolicy};
 use crate::image::archive::Archive;
 use crate::image::layout::Layout;
 pub use crate::image::pull::extra_layers::add_layers;
@@ -94,20 +94,20 @@ const TRIES: u32 = 3;
 /// Brings the image of `line` into the store, as its `--pull` says. Where its
 /// registry cannot be reached and the store has the image from an earlier pull,
 /// that one is taken.
-pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
+pub fn image(spec: &ContainerSpec, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let name = line.image.shown();
-    let source = source(line, store, access, report);
+    let name = spec.image.shown();
+    let source = source(spec, store, access, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
     let has_keys = !access.keys.is_empty();
     // What lies in the initramfs is trusted as the keys there are.
-    let keys = if matches!(line.image, Reference::Registry(_)) { access.keys.as_slice() } else { &[] };
+    let keys = if matches!(spec.image, Reference::Registry(_)) { access.keys.as_slice() } else { &[] };
     let own = has_keys && store.is_durable();
-    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, own, source, store, report, bytes: 0 };
+    let mut pull = Pull { key: key(&spec.image.name(), spec), name, spec, keys, own, source, store, report, bytes: 0 };
     if has_keys {
-        trust::check_image(line).map_err(|error| pull.failed(&error))?;
+        trust::check_image(spec).map_err(|error| pull.failed(&error))?;
     }
-    let image = match line.pull {
+    let image = match spec.pull {
         PullPolicy::Never => pull
             .stored()
             .map(|stored| stored.image)
@@ -128,23 +128,23 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     Ok(image)
 }
 
-fn manner<'a>(line: &'a Container, access: &'a Access, report: &'a Report) -> Manner<'a> {
+fn manner<'a>(spec: &'a ContainerSpec, access: &'a Access, report: &'a Report) -> Manner<'a> {
     Manner {
         resolver: access.resolver.clone(),
         proxies: access.proxies.clone(),
         mirrors: &access.mirrors,
-        tls_verify: line.tls_verify,
-        cert_dir: line.cert_dir.as_deref(),
-        creds: line.creds.as_ref(),
-        authfile: line.authfile.as_deref(),
-        retry: line.retry,
+        tls_verify: spec.tls_verify,
+        cert_dir: spec.cert_dir.as_deref(),
+        creds: spec.creds.as_ref(),
+        authfile: spec.authfile.as_deref(),
+        retry: spec.retry,
         report,
     }
 }
 
-fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
-    let manner = manner(line, access, report);
-    Ok(match &line.image {
+fn source(spec: &ContainerSpec, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
+    let manner = manner(spec, access, report);
+    Ok(match &spec.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
         Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
@@ -152,8 +152,8 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
 }
 
 /// The image's name in the store: one name is another image on another machine, and a disk may serve both.
-pub fn key(name: &str, line: &Container) -> String {
-    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+pub fn key(name: &str, spec: &ContainerSpec) -> String {
+    let (architecture, variant) = spec.platform(std::env::consts::ARCH);
     [name, "+", architecture, "+", variant].concat()
 }
 
@@ -161,7 +161,7 @@ struct Pull<'a> {
     name: String,
     /// Its name in the store.
     key: String,
-    line: &'a Container,
+    spec: &'a ContainerSpec,
     keys: &'a [Key],
     /// No layer is used that another process, or another boot, has unpacked.
     own: bool,
@@ -307,7 +307,7 @@ impl Pull<'_> {
     /// A registry that is away, or goes away in the middle, is no reason not to
     /// boot; one that refuses is, unless only something newer was wanted.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let may = error.unreachable || self.line.pull == PullPolicy::Newer;
+        let may = error.unreachable || self.spec.pull == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));

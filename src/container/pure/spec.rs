@@ -1,5 +1,5 @@
 //! What a container line asks for, in groups: plain values, checked where they
-//! stand. What they mean together is checked in [`Container::conflict`].
+//! stand. What they mean together is checked in [`ContainerSpec::conflict`].
 
 pub mod files;
 pub mod mounts;
@@ -28,7 +28,7 @@ pub enum PullPolicy {
 
 /// What one container line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Container {
+pub struct ContainerSpec {
     pub process: Process,
     pub files: Files,
     pub namespaces: Namespaces,

@@ -2,7 +2,7 @@
 //! as an image's own layers are. One with a digest is kept in the store, named
 //! by that and by what it lies on; one without is gone with the container.
 
-use crate::container::pure::spec::{self, Container};
+use crate::container::pure::spec::{self, ContainerSpec};
 use crate::disk::pure::superblock;
 use crate::disk::remove_tree;
 use crate::files;
@@ -33,15 +33,21 @@ impl Drop for Temporary {
 }
 
 /// Puts the line's layers over the image.
-pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<()> {
-    if line.files.layers.is_empty() {
+pub fn add_layers(
+    image: &mut Image,
+    spec: &ContainerSpec,
+    store: &Store,
+    access: &Access,
+    report: &Report,
+) -> Outcome<()> {
+    if spec.files.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(line, access, report));
+    let open = registry::opener(&manner(spec, access, report));
     let has_keys = !access.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;
-    for (index, layer) in line.files.layers.iter().enumerate() {
+    for (index, layer) in spec.files.layers.iter().enumerate() {
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
         let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
         let mut extra = Extra { layer, chain, image, store, has_keys, open: &open, report };
