@@ -5,8 +5,9 @@ use crate::boot::prefetch::{self, Ahead};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
+use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
-use crate::container::run::{self, Asked, Exit, Surroundings};
+use crate::container::run::{self, Asked, Exit};
 use crate::image::pull::{self, Access, Image};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
@@ -236,15 +237,15 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &Surroundings { kept_bytes, ..self.surroundings(ready, false, &started) },
+            &HostContext { kept_bytes, ..self.surroundings(ready, false, &started) },
         );
         early_mounts::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> Surroundings<'s> {
-        Surroundings {
+    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
+        HostContext {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
             env: ready.env.clone(),

@@ -1,10 +1,10 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
+use crate::container::host_context::HostContext;
 use crate::container::pure::passwd::{self, Identity};
 use crate::container::pure::process::Process;
 use crate::container::pure::spec::{ContainerSpec, Namespace};
 use crate::container::pure::{env_file, etc_files};
-use crate::container::run::Surroundings;
 use crate::files;
 use crate::image::pull::Image;
 use crate::report::{Failure, Outcome};
@@ -151,7 +151,7 @@ pub fn own(
     dir: &Path,
     network_of: Option<&Path>,
     hostname: &str,
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
     let name = spec.process.name.as_deref().unwrap_or_default();
     let is_alone = spec.namespaces.network == Namespace::Empty;
@@ -163,7 +163,7 @@ pub fn own(
         files.push(("/etc/hosts", etc_files::hosts(&machine, &spec.files.hosts, address().as_deref(), &names)));
     }
     if !spec.files.dns.none && !is_alone && own_network {
-        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&around.resolv_conf, &spec.files.dns)));
+        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&host.resolv_conf, &spec.files.dns)));
     }
     let id = dir.file_name().unwrap_or_default().to_string_lossy();
     files.push(match spec.rights.privileged {

@@ -1,15 +1,17 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use crate::container::cgroup::Cgroup;
-use crate::container::child::Plan;
+use crate::container::mount_flags::NOSUID_NODEV_NOEXEC;
 use crate::container::mounts::{self, Mounts};
 use crate::container::namespaces::{self, Choice};
 use crate::container::ops::Op;
+use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
+use crate::container::pure::paths::{c_string, relative};
 use crate::container::pure::process::Process;
 use crate::container::pure::spec::{self, ContainerSpec, Ulimit};
 use crate::container::security::{self, Rights};
-use crate::container::{devices, init, own_program};
+use crate::container::{devices, init};
 use crate::report::{Failure, Outcome};
 use crate::sys::{io_text, mount, tty, STDIN};
 use std::borrow::Cow;
@@ -23,6 +25,37 @@ const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
 /// Linux, asm-generic/resource.h.
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
+
+/// All that the child needs.
+pub struct Plan {
+    /// The mounted root.
+    pub root: CString,
+    pub ops: Vec<Op>,
+    /// What is mounted below one of its volumes is to reach the machine.
+    pub shares_mounts: bool,
+    /// None where the machine's own is to be seen and set.
+    pub hostname: Option<CString>,
+    /// `cgroup.procs` of the container's own group, where there is one.
+    pub cgroup: Option<CString>,
+    /// Those of its groups in hierarchies of version 1.
+    pub cgroups_v1: Vec<CString>,
+    pub namespaces: Choice,
+    /// Its `/dev` is its own, and not one that the line mounts.
+    pub own_dev: bool,
+    pub own_program: FileId,
+    pub tty: Option<tty::Size>,
+    pub identity: Identity,
+    pub rights: Rights,
+    pub working_dir: CString,
+    pub candidates: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub env: Vec<CString>,
+    /// Limits, and whether one that cannot be had is left out.
+    pub limits: Vec<(Ulimit, bool)>,
+    /// As `/proc` takes it.
+    pub oom_score_adj: Option<CString>,
+    pub umask: u32,
+}
 
 /// What was found and made for a container before.
 pub struct Parts<'a> {
@@ -115,32 +148,6 @@ fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     limits
 }
 
-/// A text for the kernel; it ends at a NUL, should one be in it.
-pub(super) fn c_string(text: &str) -> CString {
-    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
-}
-
-/// A container's path below its root: `.` is the root itself.
-pub(super) fn relative(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.is_empty() {
-        ".".into()
-    } else {
-        parts.join("/")
-    }
-}
-
-/// Every folder on the way to `path`.
-pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
-    let path = relative(path);
-    for (at, _) in path.match_indices('/') {
-        ops.push(Op::Folder(c_string(path.get(..at).unwrap_or_default())));
-    }
-    if path != "." {
-        ops.push(Op::Folder(c_string(&path)));
-    }
-}
-
 /// The image's: where it is missing it is made, and is whom the container runs as.
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
@@ -149,17 +156,15 @@ fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     }
 }
 
-const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
-
 /// What the container finds mounted, in order (OCI runtime spec,
 /// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
-    ("proc", c"proc", QUIET, c"", false),
-    ("sys", c"sysfs", QUIET, c"", true),
+    ("proc", c"proc", NOSUID_NODEV_NOEXEC, c"", false),
+    ("sys", c"sysfs", NOSUID_NODEV_NOEXEC, c"", true),
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_NOEXEC | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
-    ("dev/mqueue", c"mqueue", QUIET, c"", true),
+    ("dev/mqueue", c"mqueue", NOSUID_NODEV_NOEXEC, c"", true),
 ];
 
 /// What the line mounts at one of their places takes that place; below a `/dev`
@@ -186,7 +191,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
         ops.extend(own);
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
-        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"".into(), optional: true });
+        ops.push(Op::Mount { kind: c"cgroup2", path, flags: NOSUID_NODEV_NOEXEC, data: c"".into(), optional: true });
         seal(ops, spec, "sys/fs/cgroup");
     }
     Ok(())
@@ -197,7 +202,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
 fn seal(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {
-        ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
+        ops.push(Op::Seal { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
     }
 }
 

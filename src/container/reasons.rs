@@ -1,7 +1,7 @@
 //! What went wrong in the child, in words, and the exit code that it stands for.
 
-use crate::container::child::Plan;
 use crate::container::ops::Op;
+use crate::container::plan::Plan;
 use crate::container::pure::spec::ContainerSpec;
 use crate::container::setup_error::{Stage, Trouble};
 use crate::image::pure::reference::Reference;

@@ -2,9 +2,12 @@
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
 use crate::container::cgroup::{self, Cgroup};
-use crate::container::child::{self, Ends, Plan};
-use crate::container::mounts::{self, Place};
-use crate::container::plan::{self, Parts};
+use crate::container::child::{self, Ends};
+use crate::container::host_context::HostContext;
+use crate::container::mount_flags::root_flags;
+use crate::container::mount_target::MountTarget;
+use crate::container::mounts;
+use crate::container::plan::{self, Parts, Plan};
 use crate::container::pure::process::{merge, Environment};
 use crate::container::pure::signal_name;
 use crate::container::pure::spec::{ContainerSpec, Mount, Namespace};
@@ -15,34 +18,12 @@ use crate::image::pull::Image;
 use crate::layer::overlay;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
-use crate::store::volumes::Volumes;
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
 use crate::sys::{io as sysio, io_text, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// The machine around a container.
-pub struct Surroundings<'a> {
-    pub hostname: &'a str,
-    /// The text of `/etc/resolv.conf`.
-    pub resolv_conf: String,
-    /// `NAME=value` for every container.
-    pub env: Vec<String>,
-    /// What `--env NAME` takes its value from: the pipeline's variables; on a host the environment.
-    pub own_env: Vec<String>,
-    /// On a host's command line signals go to the container; at boot they end it.
-    pub forward_signals: bool,
-    /// It runs beside the pipeline, whose the console's input is.
-    pub service: bool,
-    /// Memory that the machine keeps for itself while it runs.
-    pub kept_bytes: u64,
-    pub volumes: &'a Volumes<'a>,
-    /// Called when the container's own program runs.
-    pub started: &'a dyn Fn(),
-    pub report: &'a Report,
-}
 
 /// How a container ended.
 pub struct Exit {
@@ -80,16 +61,16 @@ pub fn asked_to_stop() -> Option<Exit> {
 }
 
 /// Runs one container to its end.
-pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
+pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let flags = mounts::root_flags(spec.rights.privileged);
-    let mounted = overlay::mount_writable(&image.layers, &dir, flags, around.report);
+    let flags = root_flags(spec.rights.privileged);
+    let mounted = overlay::mount_writable(&image.layers, &dir, flags, host.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(spec, image, &root, &dir, store, around);
+            let outcome = run_in(spec, image, &root, &dir, store, host);
             if let Err(error) = overlay::unmount(&root) {
-                around.report.warn("container", format_args!("root: {error}"));
+                host.report.warn("container", format_args!("root: {error}"));
             }
             outcome
         }
@@ -99,7 +80,7 @@ pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, around: &Surround
         }),
     };
     if let Err(why) = dir.end() {
-        around.report.warn("container", why);
+        host.report.warn("container", why);
     }
     outcome
 }
@@ -110,22 +91,22 @@ fn run_in(
     root: &Path,
     dir: &Path,
     store: &Store,
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Exit> {
-    let hostname = spec.process.hostname.as_deref().unwrap_or(around.hostname);
+    let hostname = spec.process.hostname.as_deref().unwrap_or(host.hostname);
     let env_files = files::env_files(&spec.process.env_files)?;
-    let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
+    let env = Environment { extra: &host.env, own: &host.own_env, files: &env_files, hostname };
     let merged = merge(&image.config, spec, &env);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
     for warning in spec.warnings.iter().chain(&process.warnings) {
-        around.report.warn("container", warning);
+        host.report.warn("container", warning);
     }
     let identity = match files::identity(root, &process, spec) {
         Ok(identity) => identity,
         Err(failure) => {
-            around.report.fail(&failure);
+            host.report.fail(&failure);
             return Ok(Exit { code: NOT_TO_BE_RUN, reboot: None, stopped: false });
         }
     };
@@ -134,22 +115,22 @@ fn run_in(
         files::write_localtime(root, zone)?;
     }
     let others = Others::of(spec, store)?;
-    let place = Place { root, dir, volumes: around.volumes, identity: &identity, report: around.report };
-    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &others.volumes, &place)?;
+    let target = MountTarget { root, dir, volumes: host.volumes, identity: &identity, report: host.report };
+    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &others.volumes, &target)?;
     mounts.add_shm(spec, others.ipc.as_deref(), dir)?;
-    for (source, target) in files::own(spec, image, dir, others.network.as_deref(), hostname, around)? {
+    for (source, target) in files::own(spec, image, dir, others.network.as_deref(), hostname, host)? {
         mounts.add_file(&source, target, &spec.files);
     }
     let namespaces = namespaces::choose(&spec.namespaces, &|flag, name| state::expect(store, flag, name))?;
     let rights = security::plan(&spec.rights, &identity)?;
     let allowed = devices::filter(&spec.rights)?;
-    let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
-    let cgroup = Cgroup::make(&spec.resources, kept_bytes, allowed.is_some(), around.report)?;
+    let kept_bytes = (!host.forward_signals).then_some(host.kept_bytes);
+    let cgroup = Cgroup::make(&spec.resources, kept_bytes, allowed.is_some(), host.report)?;
     if let Some(program) = &allowed {
         cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
-    let oom_score_adj = spec.process.oom_score_adj.or((!around.forward_signals).then_some(0));
+    let oom_score_adj = spec.process.oom_score_adj.or((!host.forward_signals).then_some(0));
     let plan = plan::make(
         spec,
         &process,
@@ -159,13 +140,13 @@ fn run_in(
     let started = |pid| {
         let name = spec.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| state::record(dir, name, pid, &mounts.volumes)) {
-            around.report.warn("container", failure.what);
+            host.report.warn("container", failure.what);
         }
-        (around.started)();
+        (host.started)();
     };
-    let outcome = plan.and_then(|plan| spawn(spec, stop_signal(spec, image, around.report), &plan, &started, around));
+    let outcome = plan.and_then(|plan| spawn(spec, stop_signal(spec, image, host.report), &plan, &started, host));
     if let Some(cgroup) = cgroup {
-        cgroup.end(around.report);
+        cgroup.end(host.report);
     }
     outcome
 }
@@ -229,25 +210,25 @@ fn spawn(
     stop_signal: i32,
     plan: &Plan,
     started: &dyn Fn(Pid),
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let interactive = spec.process.interactive && !around.service;
+    let interactive = spec.process.interactive && !host.service;
     let (stdin, feed) = standard_input(interactive && !spec.process.tty).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, spec, around.report) {
+    if let Some((trouble, code)) = troubles(report_in, plan, spec, host.report) {
         return match code {
             None => Err(trouble),
             Some(code) => {
-                around.report.fail(&trouble);
+                host.report.fail(&trouble);
                 Ok(Exit { code, reboot: None, stopped: false })
             }
         };
@@ -267,7 +248,7 @@ fn spawn(
         terminal: spec.process.tty,
         input,
         signals,
-        signals_are: match (around.forward_signals, around.service) {
+        signals_are: match (host.forward_signals, host.service) {
             (true, _) => Signals::Forwarded,
             (false, true) => Signals::EndService,
             (false, false) => Signals::End,
@@ -276,15 +257,15 @@ fn spawn(
         stop_timeout_ms: stop_timeout_ms(spec),
         timeout_ms: Some(u64::from(spec.process.timeout_s) * 1000).filter(|ms| *ms > 0),
         group: plan.cgroup.as_deref().and_then(group_of),
-        whole_lines: around.service,
+        whole_lines: host.service,
     });
     let ended = ended.map_err(fail)?;
-    if ended.open_line && !around.forward_signals {
+    if ended.open_line && !host.forward_signals {
         // The next line is ours, and must stand alone.
-        around.report.exact("");
+        host.report.exact("");
     }
     if ended.timed_out {
-        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", spec.process.timeout_s));
+        host.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", spec.process.timeout_s));
         return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
     }
     Ok(exit(ended, plan.namespaces.new & sysprocess::CLONE_NEWPID != 0))

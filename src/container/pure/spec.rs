@@ -9,9 +9,7 @@ pub mod resources;
 pub mod table;
 pub mod values;
 
-pub use files::{
-    below_root, Dns, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
-};
+pub use files::{Dns, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom};
 
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::reference::Reference;

@@ -1,10 +1,10 @@
 //! What is mounted into a container, in podman's three spellings, and its devices.
 
+use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
 use crate::container::pure::spec::values::truth;
 use crate::container::pure::spec::{
-    below_root, Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source,
-    VolumesFrom,
+    Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
 use crate::pure::digest::Digest;
 use crate::store::pure::volume::is_name;
