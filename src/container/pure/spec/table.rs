@@ -1,7 +1,7 @@
 //! Every flag: how it is spelled, and where it lands.
 
 use crate::container::pure::capability;
-use crate::container::pure::spec::{mounts, resources, values, Container, LimitKind, Seccomp};
+use crate::container::pure::spec::{mounts, resources, values, ContainerSpec, LimitKind, Seccomp};
 use crate::net::pure::dns;
 
 /// How a flag takes values.
@@ -25,7 +25,7 @@ pub enum Effect {
 }
 
 /// Puts a value where it belongs; a flag without one has `true`.
-pub type Set = fn(&mut Container, &str) -> Result<(), String>;
+pub type Set = fn(&mut ContainerSpec, &str) -> Result<(), String>;
 
 /// One row of the table of flags.
 pub struct Row {
@@ -277,14 +277,14 @@ fn add_bits(bits: &mut u64, names: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn platform(c: &mut Container, value: &str) -> Result<(), String> {
+fn platform(c: &mut ContainerSpec, value: &str) -> Result<(), String> {
     let (architecture, variant) = values::platform(value)?;
     (c.pull.architecture, c.pull.variant) = (Some(architecture), variant);
     Ok(())
 }
 
 /// One of `--security-opt`.
-fn security(c: &mut Container, option: &str) -> Result<(), String> {
+fn security(c: &mut ContainerSpec, option: &str) -> Result<(), String> {
     let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
     let list = || value.split(':').filter(|path| !path.is_empty()).map(String::from);
     let rights = &mut c.rights;
