@@ -8,7 +8,7 @@ use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::{trust, workers};
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
-use crate::image::source::{Error, Source};
+use crate::image::source::{Error, Kind, Source};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{Beside, Lower, Unsettled};
@@ -226,8 +226,12 @@ impl Work<'_> {
         made.map_err(|error| {
             self.progress().take_back(come.into_inner());
             // It may have been stopped by another's failure.
-            let retry = (error.retry || is_kept) && self.lock().failed.is_none();
-            Error { retry, ..error }
+            let again = (error.may_heal() || is_kept) && self.lock().failed.is_none();
+            match again {
+                true if error.may_heal() => error,
+                true => Error { kind: Kind::Damaged, ..error },
+                false => error.last(),
+            }
         })
     }
 
@@ -508,7 +512,7 @@ mod tests {
         let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
         let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
         assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
-        assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
+        assert!(!error.may_heal() && !error.is_unreachable() && read.load(Ordering::Relaxed) < 1 << 20);
         assert_eq!(folders(dir.path()), 0);
     }
 

@@ -2,7 +2,7 @@
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{Error, Fetched, Kind};
 use crate::layer::inflate::{Inflate, Reserve};
 use crate::layer::unpack::{self, Beside, Unsettled};
 use crate::pure::digest::{hash_of, Digest};
@@ -64,7 +64,10 @@ pub fn unpack(
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
     let written = file.write_all(start).and_then(|()| io::copy(blob, file));
     match written.as_ref().err().filter(|_| blob.error.is_none()) {
-        Some(error) => Err(Error::refused(&["write: ", &io_text(error)].concat())),
+        Some(error) => {
+            let kind = Kind::Local(error.raw_os_error().unwrap_or(0));
+            Err(Error::new(kind, &["write: ", &io_text(error)].concat()))
+        }
         None => blob.arrived(),
     }
 }
