@@ -85,7 +85,7 @@ impl Archive {
         let mut start = [0; 4];
         let count = file.read_at(&mut start, 0).map_err(|error| Error::refused(&io_text(&error)))?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
-            true => self.unpack(&mut file).map_err(|error| Error::refused(&error)),
+            true => self.unpack(&mut file),
             false => Ok(file),
         }
     }
@@ -98,7 +98,7 @@ impl Archive {
         if let Some(error) = body.error {
             return Err(Error::temporary(&error));
         }
-        let file = unpacked.map_err(|error| Error::refused(&error))?;
+        let file = unpacked?;
         match (hash_of(body.context), self.reference.digest) {
             (got, Some(wanted)) if got != wanted => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
             _ => Ok(file),
@@ -107,10 +107,13 @@ impl Archive {
 
     /// The raw bytes of `source` in a file that goes when it is closed; the
     /// store's free space is their limit.
-    fn unpack(&self, source: &mut dyn Read) -> Result<File, String> {
-        let mut file = nameless(&self.scratch).map_err(|error| ["scratch file: ", &io_text(&error)].concat())?;
+    fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
+        let mut file = nameless(&self.scratch).map_err(|error| {
+            let text = ["scratch file: ", &io_text(&error)].concat();
+            Error { text, ..Error::file(&error) }
+        })?;
         let mut window = inflate::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(|error| io_text(&error))?;
+        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(|error| Error::file(&error))?;
         Ok(file)
     }
 }

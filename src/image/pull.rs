@@ -31,7 +31,7 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::journal::Journal;
 use crate::store::layers::Store;
 use crate::store::record::Record;
-use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
+use crate::sys::{machine, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{digest, Context, SHA256};
 use std::sync::Arc;
 
@@ -232,7 +232,7 @@ impl Pull<'_> {
         let fetched = fetched.and_then(|(layers, bytes)| {
             self.bytes = bytes;
             let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
-            recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
+            recorded.map(|()| layers).map_err(|error| Error::file(&error).of("image record"))
         });
         match fetched {
             Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
@@ -270,7 +270,7 @@ impl Pull<'_> {
         let missing = wanted.iter().filter(|layer| layer.here.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
         let journal = self.store.begin_pull(&self.key, config, &mut missing);
-        journal.map_err(|error| Error::refused(&io_text(&error)).of("the store's journal"))
+        journal.map_err(|error| Error::file(&error).of("the store's journal"))
     }
 
     /// What the store has of the name, if it is whole, and signed where it has to be.
@@ -316,7 +316,8 @@ impl Pull<'_> {
 
     fn failed(&self, error: &Error) -> Failure {
         let failure = self.failure(&error.object, &error.text);
-        match error.hint {
+        let full = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
+        match error.hint.or((error.errno == Some(ENOSPC)).then_some(full)) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
@@ -324,11 +325,7 @@ impl Pull<'_> {
 
     fn failure(&self, object: &str, why: &str) -> Failure {
         let separator = if object.is_empty() { "" } else { " " };
-        let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
-        if why.contains("no space left on device") {
-            return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
-        }
-        failure
+        Failure::new("pull", [&self.name, separator, object, ": ", why].concat())
     }
 }
 
@@ -360,6 +357,6 @@ fn to_digest(digest: ring::digest::Digest) -> Digest {
 }
 
 /// Whether unpacking failed where files are kept, whatever the layer holds.
-fn is_of_the_store(why: &str) -> bool {
-    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
+fn is_of_the_store(errno: i32) -> bool {
+    [ENOSPC, EDQUOT, EROFS, EIO].contains(&errno)
 }

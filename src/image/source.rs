@@ -1,7 +1,7 @@
 //! Where an image comes from: what a registry and a folder have in common.
 
 use crate::image::pure::oci::Descriptor;
-use crate::layer::packed;
+use crate::layer::{error, unpack};
 use crate::pure::digest::Digest;
 use crate::sys::io_text;
 use std::fmt;
@@ -22,6 +22,8 @@ pub struct Error {
     pub retry_after_s: Option<u64>,
     /// What an HTTP server answered.
     pub status: Option<u16>,
+    /// What a system call answered that keeps the image's files here.
+    pub errno: Option<i32>,
     /// What of the image it is about; empty for the image itself.
     pub object: String,
     pub text: String,
@@ -32,7 +34,21 @@ impl Error {
     /// An answer, and a final one.
     pub fn refused(text: &str) -> Error {
         let (object, text) = (String::new(), text.into());
-        Error { retry: false, unreachable: false, retry_after_s: None, status: None, object, text, hint: None }
+        Error {
+            retry: false,
+            unreachable: false,
+            retry_after_s: None,
+            status: None,
+            errno: None,
+            object,
+            text,
+            hint: None,
+        }
+    }
+
+    /// A file of ours that cannot be read or written.
+    pub fn file(error: &io::Error) -> Error {
+        Error { errno: error.raw_os_error(), ..Error::refused(&io_text(error)) }
     }
 
     /// No answer, or none that says anything about the image.
@@ -76,9 +92,15 @@ impl Error {
     }
 }
 
-impl From<packed::Error> for Error {
-    fn from(error: packed::Error) -> Error {
-        Error { hint: error.hint, ..Error::refused(&error.text) }
+impl From<error::Error> for Error {
+    fn from(error: error::Error) -> Error {
+        Error { hint: error.hint, errno: error.errno, ..Error::refused(&error.text) }
+    }
+}
+
+impl From<unpack::Error> for Error {
+    fn from(error: unpack::Error) -> Error {
+        Error { errno: error.errno(), ..Error::refused(&error.to_string()) }
     }
 }
 

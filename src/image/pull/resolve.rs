@@ -7,7 +7,6 @@ use crate::image::source::Error;
 use crate::image::verify;
 use crate::pure::digest::Digest;
 use crate::store::record::Signed;
-use crate::sys::io_text;
 
 /// What a name stands for on this machine.
 pub struct Resolved {
@@ -79,7 +78,7 @@ impl Pull<'_> {
     }
 
     fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
+        self.store.put_config(digest, bytes).map_err(|error| Error::file(&error).of(&digest.short()))
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
