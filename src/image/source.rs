@@ -6,9 +6,14 @@ use crate::pure::digest::Digest;
 use crate::sys::io_text;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// A blob's bytes as they come, neither counted nor checked yet.
 pub type Fetched = Box<dyn Read + Send>;
+
+/// Fetches what an http(s) URL names: one answer's body, which ends with an error
+/// where it is shorter than the server said.
+pub type OpenUrl = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
 
 /// Why something could not be fetched.
 #[derive(Debug, Clone)]
@@ -46,11 +51,6 @@ impl Error {
         }
     }
 
-    /// A file of ours that cannot be read or written.
-    pub fn file(error: &io::Error) -> Error {
-        Error { errno: error.raw_os_error(), ..Error::refused(&io_text(error)) }
-    }
-
     /// No answer, or none that says anything about the image.
     pub fn temporary(text: &str) -> Error {
         Error { retry: true, unreachable: true, ..Error::refused(text) }
@@ -59,6 +59,11 @@ impl Error {
     /// Bytes that are not those that were asked for: perhaps they are the next time.
     pub fn damaged(text: &str) -> Error {
         Error { retry: true, ..Error::refused(text) }
+    }
+
+    /// A file of our own that cannot be read or written.
+    pub fn local(error: io::Error) -> Error {
+        Error { errno: error.raw_os_error(), ..Error::refused(&io_text(&error)) }
     }
 
     /// Says what of the image it is about.

@@ -1,7 +1,8 @@
-//! Why a layer, or a root made of several layers, cannot be used.
+//! What all that uses layers fails with.
 
 use crate::sys;
 
+/// Why a layer, or a root made of several layers, cannot be used.
 pub struct Error {
     pub text: String,
     /// What a system call answered, where that is the reason.

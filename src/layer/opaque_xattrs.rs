@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 /// What the paths of all directories may take: in a damaged or hostile file system they may have no end.
 const PATHS_BYTES_MAX: usize = 64 << 20;
 
-/// Makes in the directory `marks` all directories of the file system at `top` that have the mark; `marks` itself only if
-/// there are any. Nothing at `top` changes: what was seen to be a directory stays one, so no path here has a symlink in
-/// it.
+/// Makes in the directory `marks` all directories of the file system at `top` that have the mark; `marks` itself only
+/// if there are any. Nothing at `top` changes: what was seen to be a directory stays one, so no path here has a
+/// symlink in it.
 pub fn collect(top: &Path, marks: &Path) -> Result<(), Error> {
     let mut pending = vec![PathBuf::new()];
     let mut bytes = 0;

@@ -2,8 +2,8 @@
 //! mounted where it is needed.
 //!
 //! No such mount stays: overlayfs keeps what it stacks (it makes a mount of its own of each lower layer), and an open
-//! directory keeps its file system. So each is unmounted as soon as its user has it. `LO_FLAGS_AUTOCLEAR` frees the loop
-//! device with its last user, even if this process is killed.
+//! directory keeps its file system. So each is unmounted as soon as its user has it. `LO_FLAGS_AUTOCLEAR` frees the
+//! loop device with its last user, even if this process is killed.
 
 use crate::disk::pure::superblock::{self, Packed};
 use crate::kernel::coldplug;
@@ -65,8 +65,8 @@ impl Stack {
     }
 }
 
-/// The directory to be stacked right below the layer in the directory `blob`, if there is one: it has the layer's opaque
-/// directories (see [`opaque_xattrs`]).
+/// The directory to be stacked right below the layer in the directory `blob`, if there is one: it has the layer's
+/// opaque directories (see [`opaque_xattrs`]).
 pub fn opaque_marks(blob: &Path) -> Option<PathBuf> {
     let is_dir = |marks: &PathBuf| fs::symlink_metadata(marks).is_ok_and(|meta| meta.is_dir());
     Some(blob.join(OPAQUE_MARKS)).filter(is_dir)

@@ -25,8 +25,8 @@ use crate::layer::unpack::tree::Tree;
 use std::io::{BufRead, ErrorKind};
 use std::os::fd::OwnedFd;
 
-/// Unpacks the tar stream `source` into the empty directory `layer` (open for reading, not `O_PATH`), and reads `source`
-/// to its end, so that its digest covers every byte. What depends on the layers below is left to
+/// Unpacks the tar stream `source` into the empty directory `layer` (open for reading, not `O_PATH`), and reads
+/// `source` to its end, so that its digest covers every byte. What depends on the layers below is left to
 /// [`PendingLayer::finalize`], except for hardlinks to their files.
 ///
 /// After an error the directory is to be removed. Needs `/proc`, and the rights to make device nodes and to set

@@ -2,12 +2,11 @@
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
-use crate::image::pull::{hash_of, is_of_the_store};
 use crate::image::source::{Error, Fetched};
 use crate::layer::inflate::{Inflate, Reserve};
 use crate::layer::unpack::{self, LayerQueue, PendingLayer};
-use crate::pure::digest::Digest;
-use crate::sys::{io_text, thread};
+use crate::pure::digest::{hash_of, Digest};
+use crate::sys::{io_text, thread, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -67,10 +66,10 @@ pub fn unpack(
 /// Reads the blob, which begins with `start`, to its end into `file` as it is.
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
     let written = file.write_all(start).and_then(|()| io::copy(blob, file));
-    match written.as_ref().err().filter(|_| blob.error.is_none()) {
+    match written.err().filter(|_| blob.error.is_none()) {
         Some(error) => {
-            let text = ["write: ", &io_text(error)].concat();
-            Err(Error { text, ..Error::file(error) })
+            let text = ["write: ", &io_text(&error)].concat();
+            Err(Error { text, ..Error::local(error) })
         }
         None => blob.arrived(),
     }
@@ -198,4 +197,9 @@ impl Read for Raw<'_> {
         self.consume(count);
         Ok(count)
     }
+}
+
+/// Whether unpacking failed where files are kept, whatever the layer holds.
+fn is_of_the_store(errno: i32) -> bool {
+    [ENOSPC, EDQUOT, EROFS, EIO].contains(&errno)
 }
