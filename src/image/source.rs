@@ -1,7 +1,7 @@
 //! Where an image comes from: what a registry and a folder have in common.
 
 use crate::image::pure::oci::Descriptor;
-use crate::layer::packed;
+use crate::layer::{error, unpack};
 use crate::pure::digest::Digest;
 use crate::sys::io_text;
 use std::fmt;
@@ -22,13 +22,20 @@ pub enum Kind {
     Refused,
     /// A final answer of an HTTP server, by its status.
     Status(u16),
-    /// A file of our own, by its errno; 0 where there is none.
+    /// A file of our own, by its errno.
     Local(i32),
     /// Bytes that are not those that were asked for: perhaps they are the next time.
     Damaged,
     /// No answer, or none that says anything about the image, so that what an earlier pull left may be taken. `again`:
     /// the source may answer better if it is asked once more.
     Unreachable { again: bool, status: Option<u16> },
+}
+
+impl Kind {
+    /// That of a failure where files are kept, if it has an errno.
+    fn of(errno: Option<i32>) -> Kind {
+        errno.map_or(Kind::Refused, Kind::Local)
+    }
 }
 
 /// Why something could not be fetched.
@@ -65,7 +72,7 @@ impl Error {
 
     /// A file of our own that cannot be read or written.
     pub fn local(error: io::Error) -> Error {
-        Error::new(Kind::Local(error.raw_os_error().unwrap_or(0)), &io_text(&error))
+        Error::new(Kind::of(error.raw_os_error()), &io_text(&error))
     }
 
     /// Whether the source may answer better if it is asked again.
@@ -128,9 +135,15 @@ impl Error {
     }
 }
 
-impl From<packed::Error> for Error {
-    fn from(error: packed::Error) -> Error {
-        Error { hint: error.hint, ..Error::refused(&error.text) }
+impl From<error::Error> for Error {
+    fn from(error: error::Error) -> Error {
+        Error { hint: error.hint, ..Error::new(Kind::of(error.errno), &error.text) }
+    }
+}
+
+impl From<unpack::Error> for Error {
+    fn from(error: unpack::Error) -> Error {
+        Error::new(Kind::of(error.errno()), &error.to_string())
     }
 }
 
