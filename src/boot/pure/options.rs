@@ -6,6 +6,7 @@ use crate::container::pure::spec::parse;
 use crate::image::pure::cosign::{self, Key};
 use crate::image::pure::mirror::Mirrors;
 use crate::net::pure::proxy::Proxies;
+use crate::pure::hostname::{self, is_hostname};
 use crate::pure::suggest::nearest;
 use crate::store::pure::volume::{self, FileSystem, Volume};
 use std::collections::BTreeSet;
@@ -284,7 +285,10 @@ impl Config {
                     host => Some(host.into()),
                 }
             }
-            "b2c.hostname" => self.hostname = hostname(value)?,
+            "b2c.hostname" => match is_hostname(value) {
+                true => self.hostname = value.into(),
+                false => return Err(wrong(key, hostname::RULE)),
+            },
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -349,19 +353,6 @@ fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
             _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
         },
     }
-}
-
-/// Linux, `__NEW_UTS_LEN`.
-const HOSTNAME_MAX: usize = 64;
-
-/// RFC 1123, section 2.1, and what systems use beside it: no white space, no
-/// slash, nothing that could forge a line of `/etc/hosts`.
-pub fn hostname(value: &str) -> Result<String, Error> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    if value.is_empty() || value.len() > HOSTNAME_MAX || !value.bytes().all(good) {
-        return Err(wrong("b2c.hostname", "1 to 64 letters, digits and - . _"));
-    }
-    Ok(value.into())
 }
 
 fn unknown(key: &str) -> String {

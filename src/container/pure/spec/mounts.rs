@@ -2,12 +2,11 @@
 
 use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
-use crate::container::pure::spec::values::truth;
+use crate::container::pure::spec::values::{mode, name, truth};
 use crate::container::pure::spec::{
     Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
 use crate::pure::digest::Digest;
-use crate::store::pure::volume::is_name;
 
 impl Mount {
     fn new(source: Source, target: &str) -> Result<Mount, String> {
@@ -81,14 +80,6 @@ fn source(text: &str) -> Result<Source, String> {
     match name(text) {
         Ok(name) => Ok(Source::Volume(name)),
         Err(_) => Err(["«", text, "» is neither a path (/… or ./…) nor a volume's name"].concat()),
-    }
-}
-
-/// A container's or volume's name: letters, digits, and inside it `_`, `.` and `-`.
-pub(super) fn name(text: &str) -> Result<String, String> {
-    match is_name(text) {
-        true => Ok(text.into()),
-        false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
     }
 }
 
@@ -190,12 +181,6 @@ fn tmpfs_word(mount: &mut Mount, word: &str) -> Result<(), String> {
         None => return Err(wrong()),
     }
     Ok(())
-}
-
-/// Octal: `22`, `0022`, `1777`.
-pub(super) fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
-    mode.ok_or_else(|| ["«", text, "» is not an octal number up to 7777"].concat())
 }
 
 /// `HOST[:CONTAINER][:rwm]`.

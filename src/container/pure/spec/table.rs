@@ -1,6 +1,5 @@
 //! Every flag: how it is spelled, and where it lands.
 
-use crate::boot::pure::options;
 use crate::container::pure::capability;
 use crate::container::pure::spec::{mounts, resources, values, ContainerSpec, LimitKind, Seccomp};
 
@@ -111,9 +110,9 @@ pub const TABLE: &[Row] = &[
         "seconds", "the longest that the container may run; then it is killed, and its code is 255"),
     row("tz", 0, One, DONE, |c, v| put_some(&mut c.process.time_zone, values::time_zone(v)),
         "`Area/City`, `local`", "the container's `/etc/localtime`, of the machine's `/usr/share/zoneinfo` or else the image's; `local` is the machine's own"),
-    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, options::hostname(v).map_err(|_| "1 to 64 letters, digits and - . _".into())),
+    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, values::hostname(v)),
         "name", "the container's host name; otherwise the machine's"),
-    row("name", 0, One, DONE, |c, v| put_some(&mut c.process.name, mounts::name(v)),
+    row("name", 0, One, DONE, |c, v| put_some(&mut c.process.name, values::name(v)),
         "name", "what other containers call it"),
     // File systems.
     row("volume", b'v', Many, DONE, |c, v| mounts::volume(&mut c.files, v),

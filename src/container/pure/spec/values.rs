@@ -1,10 +1,11 @@
 //! The values of flags.
 
-use crate::boot::pure::options;
 use crate::container::pure::signal_name;
 use crate::container::pure::spec::{Dns, Namespace, PullPolicy};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
+use crate::pure::hostname::{self, is_hostname};
+use crate::store::pure::volume::is_name;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -54,8 +55,14 @@ pub(super) fn group(text: &str) -> Result<String, String> {
     }
 }
 
+/// Octal: `22`, `0022`, `1777`.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
+    mode.ok_or_else(|| ["«", text, "» is not an octal number up to 7777"].concat())
+}
+
 pub(super) fn umask(text: &str) -> Result<u32, String> {
-    crate::container::pure::spec::mounts::mode(text)
+    mode(text)
         .ok()
         .filter(|mask| *mask <= 0o777)
         .ok_or_else(|| ["«", text, "» is not an octal number up to 777"].concat())
@@ -103,10 +110,17 @@ pub(super) fn word(text: &str) -> Result<String, String> {
     }
 }
 
+pub(super) fn hostname(text: &str) -> Result<String, String> {
+    match is_hostname(text) {
+        true => Ok(text.into()),
+        false => Err(hostname::RULE.into()),
+    }
+}
+
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    match options::hostname(text) {
-        Ok(name) => Ok(name),
-        Err(_) => Err(["«", text, "» is no domain"].concat()),
+    match is_hostname(text) {
+        true => Ok(text.into()),
+        false => Err(["«", text, "» is no domain"].concat()),
     }
 }
 
@@ -127,6 +141,14 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A container's or volume's name: letters, digits, and inside it `_`, `.` and `-`.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
+    }
+}
+
 fn one_of(text: &str, all: &str) -> String {
     ["«", text, "» is not one of ", all].concat()
 }
@@ -135,9 +157,7 @@ pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
     match text.split_once(':') {
         None if matches!(text, "private" | "") => Ok(Namespace::Private),
         None if text == "host" => Ok(Namespace::Host),
-        Some(("container", container)) => {
-            crate::container::pure::spec::mounts::name(container).map(Namespace::Container)
-        }
+        Some(("container", container)) => name(container).map(Namespace::Container),
         Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(path.into())),
         _ => Err(one_of(text, "private, host, container:NAME, ns:PATH")),
     }
