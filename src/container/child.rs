@@ -19,8 +19,8 @@ use crate::sys::{
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The child's ends of what connects it to us.
-pub struct Ends {
+/// The child's ends of the pipes that connect it to us.
+pub struct ChildFds {
     /// Where trouble is told; closed by a successful exec.
     pub report: OwnedFd,
     /// Takes the terminal's master.
@@ -33,31 +33,31 @@ pub struct Ends {
 
 /// The child: returns only when it fails, with its exit code. `joined`: it was
 /// made in its control group.
-pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+pub fn run(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, fds: &ChildFds) -> i32 {
     last_words::clear_successor();
     // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
     // it holds (CVE-2016-9962).
     if let Err(error) = process::hide() {
-        tell(ends, Trouble::at(Stage::Capabilities)(error));
+        tell(fds, Trouble::at(Stage::Capabilities)(error));
         return 125;
     }
     process::umask(0);
     // Said again at the end: a change of user forgets it. Until then nobody else would end us.
     let _ = process::die_with_parent();
-    let trouble = match prepare(plan, joined, ends) {
+    let trouble = match prepare(plan, joined, fds) {
         Ok(()) => execute(&plan.candidates, arguments, env),
         Err(trouble) => trouble,
     };
-    tell(ends, trouble);
+    tell(fds, trouble);
     125
 }
 
 /// Losing the pipe is no reason to do anything else: we end anyway.
-fn tell(ends: &Ends, trouble: Trouble) {
-    let _ = io::write(ends.report.as_fd(), &trouble.emit());
+fn tell(fds: &ChildFds, trouble: Trouble) {
+    let _ = io::write(fds.report.as_fd(), &trouble.emit());
 }
 
-fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
+fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(), Trouble> {
     process::setsid().map_err(Trouble::at(Stage::Session))?;
     own_keyring().map_err(Trouble::at(Stage::Keyring))?;
     for namespace in &plan.namespaces.joined {
@@ -86,34 +86,34 @@ fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Tr
             if !skippable {
                 return Err(trouble);
             }
-            tell(ends, trouble);
+            tell(fds, trouble);
         }
     }
     // By descriptors, and by the machine's /proc: after the pivot both /proc and /dev are what the image made of them.
-    standard_streams(root.as_fd(), plan, ends).map_err(Trouble::at(Stage::Terminal))?;
+    standard_streams(root.as_fd(), plan, fds).map_err(Trouble::at(Stage::Terminal))?;
     if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
-        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
+        tell(fds, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
     }
     drop(root);
     // From here on no directory is open: by /proc/self/fd it would be a way out for the entry point, for PATH, for a
     // script's interpreter and for the working directory (CVE-2024-21626).
-    process::close_all_but(&[ends.report.as_fd()]);
+    process::close_all_but(&[fds.report.as_fd()]);
     enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
-    set_limits(plan, ends)?;
+    set_limits(plan, fds)?;
     process::umask(plan.umask);
     signal::reset();
     check_candidates(plan)?;
     security::assume(&plan.rights, &plan.identity)
 }
 
-fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+fn set_limits(plan: &Plan, fds: &ChildFds) -> std::result::Result<(), Trouble> {
     for (index, (limit, skippable)) in plan.limits.iter().enumerate() {
         if let Err(error) = process::set_limit(limit.resource, limit.soft, limit.hard) {
             let trouble = Trouble { index: index as u16, skipped: *skippable, ..Trouble::at(Stage::Limit)(error) };
             if !skippable {
                 return Err(trouble);
             }
-            tell(ends, trouble);
+            tell(fds, trouble);
         }
     }
     Ok(())
@@ -204,14 +204,14 @@ fn part_mounts(plan: &Plan) -> Result<()> {
     }
 }
 
-fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, ends: &Ends) -> Result<()> {
+fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result<()> {
     let Some(size) = plan.tty else {
-        match &ends.stdin {
+        match &fds.stdin {
             Some(stdin) => process::dup_onto(stdin.as_fd(), 0)?,
             None => process::dup_onto(nothing_to_read(root)?.as_fd(), 0)?,
         }
-        process::dup_onto(ends.stdout.as_fd(), 1)?;
-        return process::dup_onto(ends.stderr.as_fd(), 2);
+        process::dup_onto(fds.stdout.as_fd(), 1)?;
+        return process::dup_onto(fds.stderr.as_fd(), 2);
     };
     let ptmx = open(root, c"dev/pts/ptmx", fs::O_PATH)?;
     expect_kind(&ptmx, DEVPTS)?;
@@ -219,7 +219,7 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, ends: &Ends) -> Result<()
     let slave = tty::open_slave(master.as_fd())?;
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
-    io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
+    io::send_fd(fds.terminal.as_fd(), master.as_fd())?;
     if plan.own_dev {
         let console = open_plain(root, c"dev/console", fs::O_PATH)?;
         mount::bind(FdPath::new(&slave).as_cstr(), FdPath::new(&console).as_cstr(), false)?;

@@ -9,7 +9,7 @@ use crate::container::pure::spec::Mount;
 use crate::store::copy_tree;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -44,9 +44,8 @@ pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, to: &Mount
 
 /// The folder that the image has at `target`, wherever its symlinks lead inside.
 fn in_image(target: &str, to: &MountTarget) -> sys::Result<Option<OwnedFd>> {
-    let root = File::open(to.root).map_err(|error| sys::Error::from_io("open", &error))?;
     let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
-    match in_root::open(root.as_fd(), &c_string(target), flags) {
+    match in_root::open_below(to.root, &c_string(target), flags) {
         Err(error) if matches!(error.errno, ENOENT | sys::ENOTDIR) => Ok(None),
         result => result.map(Some),
     }

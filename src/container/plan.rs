@@ -3,7 +3,7 @@
 use crate::container::cgroup::Cgroup;
 use crate::container::mount_flags::NOSUID_NODEV_NOEXEC;
 use crate::container::mounts::{self, Mounts};
-use crate::container::namespaces::{self, Choice};
+use crate::container::namespaces::{self, NamespaceSetup};
 use crate::container::ops::Op;
 use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
@@ -39,7 +39,7 @@ pub struct Plan {
     pub cgroup: Option<CString>,
     /// Those of its groups in hierarchies of version 1.
     pub cgroups_v1: Vec<CString>,
-    pub namespaces: Choice,
+    pub namespaces: NamespaceSetup,
     /// Its `/dev` is its own, and not one that the line mounts.
     pub own_dev: bool,
     pub own_program: FileId,
@@ -57,21 +57,25 @@ pub struct Plan {
     pub umask: u32,
 }
 
-/// What was found and made for a container before.
-pub struct Parts<'a> {
+/// What a plan is made from.
+pub struct PlanInputs<'a> {
+    pub spec: &'a ContainerSpec,
+    pub process: &'a Process,
     pub identity: Identity,
-    /// Its mounted root.
+    /// The container's mounted root.
     pub root: &'a Path,
     pub hostname: &'a str,
     pub cgroup: Option<&'a Cgroup>,
-    pub namespaces: Choice,
+    pub namespaces: NamespaceSetup,
     pub rights: Rights,
     pub oom_score_adj: Option<i32>,
+    pub mounts: &'a mut Mounts,
 }
 
 /// Plans everything that happens between clone and exec.
-pub fn make(spec: &ContainerSpec, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
-    let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
+pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
+    let PlanInputs { spec, process, identity, root, hostname, cgroup, namespaces, rights, oom_score_adj, mounts } =
+        inputs;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     let own_dev = !mounts.has("dev");

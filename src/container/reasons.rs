@@ -17,7 +17,12 @@ pub const NOT_TO_BE_RUN: i32 = 126;
 
 /// Reads what the child tells until exec closes the pipe. A trouble that ends
 /// it comes with an exit code where that is the container's, not ours.
-pub fn troubles(pipe: OwnedFd, plan: &Plan, spec: &ContainerSpec, report: &Report) -> Option<(Failure, Option<i32>)> {
+pub fn setup_errors(
+    pipe: OwnedFd,
+    plan: &Plan,
+    spec: &ContainerSpec,
+    report: &Report,
+) -> Option<(Failure, Option<i32>)> {
     let mut pipe = File::from(pipe);
     let mut bytes = [0; Trouble::LENGTH];
     while pipe.read_exact(&mut bytes).is_ok() {
