@@ -10,7 +10,7 @@ use crate::container::ops::{Builder, Op};
 use crate::container::own_program;
 use crate::container::plan::Plan;
 use crate::container::security;
-use crate::container::setup_error::{Stage, Trouble};
+use crate::container::setup_error::{SetupError, Stage};
 use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
 use crate::sys::{
@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The child's ends of the pipes that connect it to us.
 pub struct ChildFds {
-    /// Where trouble is told; closed by a successful exec.
+    /// Takes each [`SetupError`]; closed by a successful exec.
     pub report: OwnedFd,
     /// Takes the terminal's master.
     pub terminal: OwnedFd,
@@ -38,67 +38,67 @@ pub fn run(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, fd
     // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
     // it holds (CVE-2016-9962).
     if let Err(error) = process::hide() {
-        tell(fds, Trouble::at(Stage::Capabilities)(error));
+        tell(fds, SetupError::at(Stage::Capabilities)(error));
         return 125;
     }
     process::umask(0);
     // Said again at the end: a change of user forgets it. Until then nobody else would end us.
     let _ = process::die_with_parent();
-    let trouble = match prepare(plan, joined, fds) {
+    let failed = match prepare(plan, joined, fds) {
         Ok(()) => execute(&plan.candidates, arguments, env),
-        Err(trouble) => trouble,
+        Err(error) => error,
     };
-    tell(fds, trouble);
+    tell(fds, failed);
     125
 }
 
 /// Losing the pipe is no reason to do anything else: we end anyway.
-fn tell(fds: &ChildFds, trouble: Trouble) {
-    let _ = io::write(fds.report.as_fd(), &trouble.emit());
+fn tell(fds: &ChildFds, error: SetupError) {
+    let _ = io::write(fds.report.as_fd(), &error.emit());
 }
 
-fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(), Trouble> {
-    process::setsid().map_err(Trouble::at(Stage::Session))?;
-    own_keyring().map_err(Trouble::at(Stage::Keyring))?;
+fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(), SetupError> {
+    process::setsid().map_err(SetupError::at(Stage::Session))?;
+    own_keyring().map_err(SetupError::at(Stage::Keyring))?;
     for namespace in &plan.namespaces.joined {
-        process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
+        process::setns(namespace.as_fd()).map_err(SetupError::at(Stage::Namespace))?;
     }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(plan, procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(plan, procs, joined).map_err(SetupError::at(Stage::Cgroup))?;
     }
     if let Some(hostname) = &plan.hostname {
-        machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+        machine::sethostname(hostname.to_bytes()).map_err(SetupError::at(Stage::Hostname))?;
     }
     if let Some(score) = &plan.oom_score_adj {
-        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
+        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(SetupError::at(Stage::OomScore))?;
     }
     if plan.namespaces.own_network {
-        raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
+        raise_loopback().map_err(SetupError::at(Stage::Loopback))?;
     }
-    part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
-    process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
-    let root = open_root().map_err(Trouble::at(Stage::Root))?;
+    part_mounts(plan).map_err(SetupError::at(Stage::Propagation))?;
+    process::chdir(&plan.root).map_err(SetupError::at(Stage::Root))?;
+    let root = open_root().map_err(SetupError::at(Stage::Root))?;
     let mut tree = Builder::new(root.as_fd());
     for (index, op) in plan.ops.iter().enumerate() {
         let skippable = matches!(op, Op::Mount { optional: true, .. });
         if let Err(error) = tree.apply(op) {
-            let trouble = Trouble { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
+            let failed = SetupError { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
             if !skippable {
-                return Err(trouble);
+                return Err(failed);
             }
-            tell(fds, trouble);
+            tell(fds, failed);
         }
     }
     // By descriptors, and by the machine's /proc: after the pivot both /proc and /dev are what the image made of them.
-    standard_streams(root.as_fd(), plan, fds).map_err(Trouble::at(Stage::Terminal))?;
-    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
-        tell(fds, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
+    standard_streams(root.as_fd(), plan, fds).map_err(SetupError::at(Stage::Terminal))?;
+    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(SetupError::at(Stage::Pivot))? {
+        tell(fds, SetupError { skipped: true, ..SetupError::at(Stage::Pivot)(error) });
     }
     drop(root);
     // From here on no directory is open: by /proc/self/fd it would be a way out for the entry point, for PATH, for a
     // script's interpreter and for the working directory (CVE-2024-21626).
     process::close_all_but(&[fds.report.as_fd()]);
-    enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
+    enter_working_dir(&plan.working_dir).map_err(SetupError::at(Stage::WorkingDir))?;
     set_limits(plan, fds)?;
     process::umask(plan.umask);
     signal::reset();
@@ -106,14 +106,14 @@ fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(),
     security::assume(&plan.rights, &plan.identity)
 }
 
-fn set_limits(plan: &Plan, fds: &ChildFds) -> std::result::Result<(), Trouble> {
+fn set_limits(plan: &Plan, fds: &ChildFds) -> std::result::Result<(), SetupError> {
     for (index, (limit, skippable)) in plan.limits.iter().enumerate() {
         if let Err(error) = process::set_limit(limit.resource, limit.soft, limit.hard) {
-            let trouble = Trouble { index: index as u16, skipped: *skippable, ..Trouble::at(Stage::Limit)(error) };
+            let failed = SetupError { index: index as u16, skipped: *skippable, ..SetupError::at(Stage::Limit)(error) };
             if !skippable {
-                return Err(trouble);
+                return Err(failed);
             }
-            tell(fds, trouble);
+            tell(fds, failed);
         }
     }
     Ok(())
@@ -261,16 +261,16 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
 
 /// No candidate is this program itself; checked with the rights that are still there, since a script can be executed
 /// where it cannot be read.
-fn check_candidates(plan: &Plan) -> std::result::Result<(), Trouble> {
+fn check_candidates(plan: &Plan) -> std::result::Result<(), SetupError> {
     match plan.candidates.iter().any(|candidate| own_program::leads_to(candidate, plan.own_program)) {
-        true => Err(Trouble::at(Stage::Exec)(Error::new("exec", ELOOP))),
+        true => Err(SetupError::at(Stage::Exec)(Error::new("exec", ELOOP))),
         false => Ok(()),
     }
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is
 /// remembered, one that is not there is passed over.
-fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Trouble {
+fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> SetupError {
     let mut worst = Error::new("exec", ENOENT);
     for candidate in candidates {
         let error = process::exec(candidate, arguments, env);
@@ -278,5 +278,5 @@ fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Tr
             worst = error;
         }
     }
-    Trouble::at(Stage::Exec)(worst)
+    SetupError::at(Stage::Exec)(worst)
 }

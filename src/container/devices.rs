@@ -46,7 +46,7 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     let mut add = |path: &str, meta: &Metadata| {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         if folder != made {
-            ops.extend(directories(folder).into_iter().map(Op::Folder));
+            ops.extend(directories(folder).into_iter().map(Op::Directory));
             made = folder.into();
         }
         ops.push(node(path, meta));

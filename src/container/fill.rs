@@ -22,7 +22,7 @@ pub fn anonymous(mount: &Mount, target: &str, number: usize, to: &MountTarget) -
     // By number: a path may be longer than a name.
     let path = folder.join(number.to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
-    let folder = open_folder(&path).map_err(|error| error.to_string())?;
+    let folder = open_directory(&path).map_err(|error| error.to_string())?;
     let filled = fill(target, folder.as_fd(), mount.copy, to);
     filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
 }
@@ -96,6 +96,6 @@ fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
 }
 
 /// Opens a directory of the host.
-pub fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+pub fn open_directory(path: &Path) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
 }

@@ -95,7 +95,7 @@ pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
     }
     security::paths(&mut ops, &spec.rights);
     if spec.files.read_only {
-        ops.push(mounts::seal(spec.rights.privileged));
+        ops.push(mounts::readonly_root(spec.rights.privileged));
     }
     let (candidates, arguments) = match spec.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
@@ -156,7 +156,7 @@ fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
     if path != "." {
-        ops.push(Op::OwnFolder { path: c_string(&path), owner: (identity.uid, identity.gid) });
+        ops.push(Op::MkdirChown { path: c_string(&path), owner: (identity.uid, identity.gid) });
     }
 }
 
@@ -184,7 +184,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
                 _ => (flags, data.into()),
             };
             ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
-            seal(ops, spec, path);
+            remount_readonly(ops, spec, path);
         }
         if path == "dev" && !own_dev {
             devices::plan(ops, &spec.rights, spec.process.tty)?;
@@ -196,17 +196,17 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: NOSUID_NODEV_NOEXEC, data: c"".into(), optional: true });
-        seal(ops, spec, "sys/fs/cgroup");
+        remount_readonly(ops, spec, "sys/fs/cgroup");
     }
     Ok(())
 }
 
 /// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
 /// which the line may give it.
-fn seal(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
+fn remount_readonly(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {
-        ops.push(Op::Seal { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
+        ops.push(Op::RemountOptional { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
     }
 }
 
