@@ -237,14 +237,14 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &HostContext { kept_bytes, ..self.surroundings(ready, false, &started) },
+            &HostContext { kept_bytes, ..self.host_context(ready, false, &started) },
         );
         early_mounts::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
+    fn host_context<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
         HostContext {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
@@ -299,8 +299,8 @@ impl Run<'_> {
         let name = ready.container.image.shown();
         let mut services = std::mem::take(&mut self.services);
         let started = services.start(name, self.machine.report, &mut |started| {
-            let surroundings = self.surroundings(&ready, true, started);
-            run::run(&ready.container, &ready.image, self.machine.store, &surroundings)
+            let host = self.host_context(&ready, true, started);
+            run::run(&ready.container, &ready.image, self.machine.store, &host)
         });
         self.services = services;
         self.stop_ms = self.stop_ms.max(run::stop_timeout_ms(&ready.container));

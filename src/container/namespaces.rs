@@ -2,7 +2,7 @@
 //! what of the kernel's parameters is theirs to set.
 
 use crate::container::pure::spec::{Namespace, Namespaces};
-use crate::container::state::Named;
+use crate::container::state::State;
 use crate::files;
 use crate::report::{Failure, Outcome};
 use crate::sys::process;
@@ -26,7 +26,7 @@ pub struct NamespaceSetup {
 }
 
 /// Finds a container, for a flag, by its name.
-pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<Named> + 'a;
+pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<State> + 'a;
 
 /// Opens what is joined.
 pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<NamespaceSetup> {
@@ -112,7 +112,7 @@ pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
 mod tests {
     use super::*;
 
-    fn none(_: &'static str, _: &str) -> Outcome<Named> {
+    fn none(_: &'static str, _: &str) -> Outcome<State> {
         Err(Failure::new("container", "no such container"))
     }
 
@@ -143,7 +143,7 @@ mod tests {
         );
         let asked = Namespaces { ipc: Namespace::Container("db".into()), ..Namespaces::default() };
         assert!(choose(&asked, &none).is_err_and(|failure| failure.what == "no such container"));
-        let me = |_: &'static str, _: &str| Ok(Named { dir: "".into(), pid: std::process::id(), volumes: Vec::new() });
+        let me = |_: &'static str, _: &str| Ok(State { dir: "".into(), pid: std::process::id(), volumes: Vec::new() });
         assert!(choose(&asked, &me).is_ok_and(|setup| setup.joined.len() == 1));
     }
 
