@@ -2,7 +2,7 @@
 
 use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
-use crate::container::pure::spec::values::{mode, name, truth};
+use crate::container::pure::spec::values::{boolean, mode, name};
 use crate::container::pure::spec::{
     Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
@@ -125,14 +125,14 @@ pub(super) fn mount(files: &mut Files, text: &str) -> Result<(), String> {
 
 fn mount_word(mount: &mut Mount, kind: &str, word: &str) -> Result<(), String> {
     let (key, value) = word.split_once('=').unwrap_or((word, ""));
-    let truth = || truth(if word.contains('=') { value } else { "true" });
+    let is_true = || boolean(if word.contains('=') { value } else { "true" });
     match (key, kind) {
         ("type" | "dst" | "destination" | "target" | "consistency" | "relabel", _) => {}
         ("src" | "source", "bind" | "volume") => {}
-        ("ro" | "readonly", _) => mount.read_only = truth()?,
-        ("rw" | "readwrite", _) => mount.read_only = !truth()?,
-        ("U" | "chown", _) => mount.chown = truth()?,
-        ("bind-nonrecursive", "bind") => mount.recursive = Some(!truth()?),
+        ("ro" | "readonly", _) => mount.read_only = is_true()?,
+        ("rw" | "readwrite", _) => mount.read_only = !is_true()?,
+        ("U" | "chown", _) => mount.chown = is_true()?,
+        ("bind-nonrecursive", "bind") => mount.recursive = Some(!is_true()?),
         ("bind-propagation", "bind") => {
             let found = propagation(value);
             mount.propagation = Some(found.ok_or_else(|| ["«", value, "» is no propagation"].concat())?);

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 /// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
-pub(super) fn truth(value: &str) -> Result<bool, String> {
+pub(super) fn boolean(value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
