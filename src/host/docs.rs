@@ -35,9 +35,9 @@ fn table(name: &str) -> Result<String, String> {
     }
 }
 
-fn options_table(done: bool) -> String {
+fn options_table(supported: bool) -> String {
     let mut out = "| option | value | meaning |\n|---|---|---|\n".to_string();
-    for row in options::TABLE.iter().filter(|row| row.done == done) {
+    for row in options::TABLE.iter().filter(|row| row.supported == supported) {
         let many = if row.takes == options::Takes::Many { " (repeatable)" } else { "" };
         let _ = writeln!(out, "| `{}`{many} | {} | {} |", row.name, cell(row.value), cell(row.meaning));
     }
@@ -81,7 +81,7 @@ mod tests {
     fn every_option_and_flag_has_a_row_and_a_meaning() {
         let (there, not_yet) = (options_table(true), options_table(false));
         for row in options::TABLE {
-            let table = if row.done { &there } else { &not_yet };
+            let table = if row.supported { &there } else { &not_yet };
             assert!(table.contains(&format!("| `{}`", row.name)), "{}", row.name);
             assert!(!row.meaning.is_empty(), "{}", row.name);
         }
