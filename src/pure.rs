@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 pub mod base64;
 pub mod digest;
-pub mod hostname;
 pub mod percent;
 pub mod scrub;
 pub mod shell_words;

@@ -7,10 +7,9 @@
 
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
 use crate::container::ops::{Builder, Op};
-use crate::container::own_program;
 use crate::container::plan::Plan;
-use crate::container::security;
 use crate::container::setup_error::{SetupError, Stage};
+use crate::container::{own_program, security};
 use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
 use crate::sys::{

@@ -188,7 +188,9 @@ impl OwnFiles<'_> {
         }
         let id = dir.file_name().unwrap_or_default().to_string_lossy();
         files.push(match spec.rights.privileged {
-            true => ("/run/.containerenv", etc_files::container_env(name, &id, &spec.image.name(), &image.id.hex())),
+            true => {
+                ("/run/.containerenv", etc_files::container_env(name, &id, &spec.pull.image.name(), &image.id.hex()))
+            }
             false => ("/run/.containerenv", String::new()),
         });
         files

@@ -39,7 +39,7 @@ pub fn setup_errors(
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
             (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.image)), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.pull.image)), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, ELOOP) => {
                 (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
             }

@@ -22,7 +22,7 @@ use crate::layer::overlay;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use crate::sys::process::{self as sysprocess, Pid, Status};
-use crate::sys::{io_text, signal};
+use crate::sys::{crash, io_text, signal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub enum RebootRequest {
 pub fn asked_to_stop() -> Option<Exit> {
     let signals = signal::descriptor(&[signal::SIGTERM, signal::SIGINT]).ok()?;
     let signal = signal::next(signals.as_fd())?;
-    signal::set_heard();
+    crash::set_heard();
     Some(Exit { code: 128 + signal, reboot: None, stopped: true })
 }
 

@@ -4,8 +4,9 @@ use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
 use crate::container::pure::spec::values::{boolean, mode, name};
 use crate::container::pure::spec::{
-    Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
+    Access, Device, DeviceRule, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
+use crate::image::pure::pull_options::ExtraLayer;
 use crate::pure::digest::Digest;
 
 impl Mount {
@@ -243,7 +244,7 @@ pub(super) fn volumes_from(text: &str) -> Result<VolumesFrom, String> {
 }
 
 /// `URL|FILE[#sha256:…]`.
-pub(super) fn layer(text: &str) -> Result<Layer, String> {
+pub(super) fn layer(text: &str) -> Result<ExtraLayer, String> {
     let (source, digest) = match text.rsplit_once('#') {
         Some((source, digest)) => {
             (source, Some(Digest::parse(digest).map_err(|error| ["«", digest, "»: ", error.text()].concat())?))
@@ -254,7 +255,7 @@ pub(super) fn layer(text: &str) -> Result<Layer, String> {
     if !(is_url || source.starts_with(['/', '.'])) {
         return Err(["«", source, "» is neither http(s)://… nor a path (/… or ./…)"].concat());
     }
-    Ok(Layer { source: source.into(), digest })
+    Ok(ExtraLayer { source: source.into(), digest })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The values of flags.
 
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Dns, Namespace, PullPolicy};
+use crate::container::pure::spec::{Dns, Namespace};
+use crate::disk::pure::filesystem::is_name;
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
-use crate::pure::hostname::{self, is_hostname};
-use crate::store::pure::volume::is_name;
+use crate::image::pure::pull_options::PullPolicy;
+use crate::net::pure::dns;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -110,18 +111,8 @@ pub(super) fn word(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn hostname(text: &str) -> Result<String, String> {
-    match is_hostname(text) {
-        true => Ok(text.into()),
-        false => Err(hostname::RULE.into()),
-    }
-}
-
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    match is_hostname(text) {
-        true => Ok(text.into()),
-        false => Err(["«", text, "» is no domain"].concat()),
-    }
+    dns::hostname(text).map_err(|_| ["«", text, "» is no domain"].concat())
 }
 
 /// `NAME:ADDRESS`; an address of IPv6 has colons, too. podman's `host-gateway` needs a bridge.
