@@ -1,7 +1,7 @@
 //! The HTTP client against servers that are scripted byte by byte, and its TLS
 //! against openssl's.
 
-use ocinit::net::dns::Resolver;
+use ocinit::net::dns::{self, Resolver};
 use ocinit::net::http::{Client, Error, Kind, Method, Request, Response, Tls};
 use ocinit::net::pure::proxy::Proxies;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -233,7 +233,7 @@ fn what_cannot_be_asked_is_not_sent() {
     let request = Request { method: Method::Get, url: &url, headers: &header };
     assert_eq!(failed(plain().send(&request)).kind, Kind::Request);
     assert_eq!(failed(get(&plain(), "ftp://127.0.0.5/")).kind, Kind::Request);
-    assert_eq!(failed(get(&plain(), "http://a..b/")).kind, Kind::Resolve);
+    assert_eq!(failed(get(&plain(), "http://a..b/")).kind, Kind::Resolve(dns::Kind::InvalidName));
     assert_eq!(server.lines(), Vec::<String>::new());
 }
 

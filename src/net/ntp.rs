@@ -3,16 +3,14 @@
 use crate::net::dns::Resolver;
 use crate::net::pure::sntp::{self, Time};
 use crate::net::random::random;
+use crate::net::udp;
 use crate::report::Report;
 use crate::sys::machine::{realtime, set_realtime};
-use crate::sys::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const TRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What `b2c.ntp_peer=auto` asks.
-const POOL: &str = "pool.ntp.org";
 /// 2026-11-18: for builds that do not say when they were made.
 const SOME_BUILD_S: i64 = 1_795_000_000;
 /// A clock this near to the build's date was most likely never set.
@@ -50,11 +48,8 @@ pub fn floor(report: &Report) {
     }
 }
 
-/// Sets the clock by `peer` (`none`, `auto`, `HOST[:PORT]`). Failing is told and no more: not everything needs a clock.
+/// Sets the clock by `peer` (`HOST[:PORT]`). Failing is told and no more: not everything needs a clock.
 pub fn set(peer: &str, resolver: &Resolver, report: &Report) {
-    if peer == "none" || peer.is_empty() {
-        return;
-    }
     let failed = match ask(peer, resolver) {
         Ok(answer) => {
             let (before, time) = (now(), answer.now());
@@ -75,10 +70,10 @@ pub fn set(peer: &str, resolver: &Resolver, report: &Report) {
     report.warn("clock", format_args!("{failed}; the clock says {}{unset}", date(now)));
 }
 
-/// Asks `peer` (`auto`, `HOST[:PORT]`) for the time: three tries, over all of its addresses. Sets nothing.
+/// Asks `peer` (`HOST[:PORT]`) for the time: three tries, over all of its addresses. Sets nothing.
 pub fn ask(peer: &str, resolver: &Resolver) -> Result<Answer, String> {
-    let (host, port) = if peer == "auto" { (POOL, sntp::PORT) } else { split_port(peer)? };
-    let addresses = resolver.resolve(host)?;
+    let (host, port) = split_port(peer)?;
+    let addresses = resolver.resolve(host).map_err(|error| error.text)?;
     let mut last = String::new();
     for address in addresses.iter().cycle().take(TRIES) {
         match ask_once(SocketAddr::from((*address, port)), TIMEOUT) {
@@ -92,33 +87,19 @@ pub fn ask(peer: &str, resolver: &Resolver) -> Result<Answer, String> {
 
 /// None: there was no answer in time.
 fn ask_once(server: SocketAddr, timeout: Duration) -> Result<Answer, Option<String>> {
-    let said = |call| move |error: std::io::Error| Some(Error::from_io(call, &error).to_string());
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).map_err(said("bind"))?;
-    // Connected, so that the kernel drops what others send and tells an ICMP error.
-    socket.connect(server).map_err(said("connect"))?;
     let cookie = random(u64::from(server.port())).max(1);
-    let sent = Instant::now();
-    socket.send(&sntp::query(cookie)).map_err(said("send"))?;
-    let mut buffer = [0; sntp::PACKET_BYTES];
-    loop {
-        let left = timeout.saturating_sub(sent.elapsed());
-        if left.is_zero() {
-            return Err(None);
-        }
-        socket.set_read_timeout(Some(left)).map_err(said("setsockopt"))?;
-        let length = match socket.recv(&mut buffer) {
-            Ok(length) => length,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(None),
-            Err(error) => return Err(said("recv")(error)),
+    let mut outcome = Err(None);
+    let mut take = |packet: &[u8], elapsed: Duration| {
+        let at = Instant::now();
+        outcome = match sntp::parse(packet, cookie, elapsed.as_millis() as u64, BUILD_S) {
+            Ok(time) => Ok(Answer { time, server, at }),
+            Err(sntp::Error::Unrelated) => return false,
+            Err(error) => Err(Some(error.text().into())),
         };
-        let (at, elapsed_ms) = (Instant::now(), sent.elapsed().as_millis() as u64);
-        match sntp::parse(buffer.get(..length).unwrap_or_default(), cookie, elapsed_ms, BUILD_S) {
-            Ok(time) => return Ok(Answer { time, server, at }),
-            Err(sntp::Error::Unrelated) => {}
-            Err(error) => return Err(Some(error.text().into())),
-        }
-    }
+        true
+    };
+    udp::exchange(server, &sntp::query(cookie), timeout, &mut take).map_err(|error| Some(error.to_string()))?;
+    outcome
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]:PORT`, `V6`.
@@ -165,6 +146,7 @@ const fn decimal(digits: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
     use std::thread;
 
     /// Answers one question with what `reply` makes of it.

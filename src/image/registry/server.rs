@@ -8,7 +8,7 @@ use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
 use crate::image::registry::min_rate;
 use crate::image::source::Error;
-use crate::net::dns::NO_NAMESERVER;
+use crate::net::dns;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
 use crate::net::pure::http::{absolute, origin, retry_after};
 use crate::net::pure::restricted::is_restricted_host;
@@ -353,8 +353,8 @@ fn explain(error: http::Error) -> Error {
     let retry = match error.kind {
         Kind::Tls { .. } => false,
         Kind::Proxy(status) => status >= 500,
-        // Nobody will tell us of one.
-        Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
+        // Asking again makes no server known.
+        Kind::Resolve(dns::Kind::NoNameserver) => false,
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };

@@ -19,7 +19,7 @@ const RESTRICTED_HINT: &str = "a name must not lead to a link-local address or a
 /// link-local address or a cloud's metadata service: those are left out here, after the last time that the name is
 /// resolved. A host that is written as an address was checked with its URL.
 pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let mut found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
+    let mut found = resolver.resolve(host).map_err(|error| Error::new(Kind::Resolve(error.kind), error.text))?;
     let is_name = host.parse::<IpAddr>().is_err();
     let restricted = found.iter().copied().find(|address| is_name && is_restricted(*address));
     found.retain(|address| !is_name || !is_restricted(*address));

@@ -1,5 +1,6 @@
 //! Why there is no answer.
 
+use crate::net::dns;
 use crate::net::pure::http;
 use crate::sys::io_text;
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use std::io::ErrorKind;
 pub enum Kind {
     /// The request itself is wrong: it was not sent.
     Request,
-    Resolve,
+    Resolve(dns::Kind),
     Connect,
     /// `plain`: it looks like a server that speaks no TLS.
     Tls {

@@ -2,9 +2,6 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What we take by UDP; without EDNS a server sends 512 at most.
-pub const UDP_BYTES: usize = 2048;
-
 const MAX_NAME: usize = 255;
 const MAX_LABEL: usize = 63;
 /// CNAMEs followed in one answer.
