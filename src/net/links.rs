@@ -92,11 +92,6 @@ pub fn resolv_conf(network: &Network) -> String {
     text
 }
 
-/// `52:54:00:12:34:56`
-pub fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
 /// The kernel gives it 127.0.0.1/8 when it is raised.
 fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
     let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
@@ -263,7 +258,6 @@ mod tests {
         };
         assert_eq!(resolv_conf(&network), "search lab\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n");
         assert_eq!(resolv_conf(&Network::default()), "");
-        assert_eq!(mac_text([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "52:54:00:12:34:56");
         assert_eq!(lease_text(&lease(24, &[]), 1), ", lease 86400 s, 1 try");
         assert_eq!(lease_text(&Lease { lease_s: INFINITE, ..lease(24, &[]) }, 2), ", lease for ever, 2 tries");
     }

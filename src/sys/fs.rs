@@ -40,14 +40,11 @@ impl Stat {
     }
 }
 
-/// Space of a file system, in bytes, and its free inodes (0 of 0 where it does
-/// not count them).
+/// Space of a file system, in bytes, its type and its mount flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
     pub total_bytes: u64,
-    pub free_inodes: u64,
-    pub total_inodes: u64,
     /// The file system's magic number (`statfs(2)`).
     pub kind: u64,
     /// How it is mounted here: `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV`, `MS_NOEXEC`, and others.
@@ -267,16 +264,6 @@ pub fn ftruncate(file: BorrowedFd<'_>, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Makes a hole of `bytes` at `at`; the file keeps its size.
-pub fn punch_hole(file: BorrowedFd<'_>, at: u64, bytes: u64) -> Result<()> {
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let big = |n: u64| libc::off64_t::try_from(n).map_err(|_| Error::new("fallocate", libc::EFBIG));
-    let (at, bytes) = (big(at)?, big(bytes)?);
-    // SAFETY: the descriptor is borrowed for the call.
-    cvt("fallocate", unsafe { libc::fallocate64(file.as_raw_fd(), mode, at, bytes) })?;
-    Ok(())
-}
-
 /// Writes at an offset; may write less than all of `bytes`.
 pub fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<usize> {
     let at = libc::off64_t::try_from(at).map_err(|_| Error::new("write", libc::EFBIG))?;
@@ -372,8 +359,6 @@ pub fn statfs(file: BorrowedFd<'_>) -> Result<Space> {
     Ok(Space {
         free_bytes: (stat.f_bavail as u64).saturating_mul(block),
         total_bytes: (stat.f_blocks as u64).saturating_mul(block),
-        free_inodes: stat.f_ffree as u64,
-        total_inodes: stat.f_files as u64,
         kind: stat.f_type as u64,
         flags: stat.f_flags as u64,
     })
