@@ -1,8 +1,9 @@
-//! Files that a line, an image or a stranger's disk names: only regular ones are read, and only so much of them.
+//! Bounded reading. Of the files that an option, an image or a foreign disk names only regular ones are read, and only
+//! up to a limit.
 
 use crate::sys::{fs as sysfs, io_text};
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -29,12 +30,27 @@ pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let file = open(path)?;
     // As much as it says that it has: to grow takes more calls than to read.
     let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |meta| meta.len().min(max)) as usize + 1);
-    file.take(max + 1).read_to_end(&mut bytes).map_err(|error| io_text(&error))?;
-    if bytes.len() as u64 > max {
-        let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
-        return Err(["larger than ", &size.to_string(), unit].concat());
+    match append(&mut &file, max, &mut bytes).map_err(|error| io_text(&error))? {
+        true => Ok(bytes),
+        false => Err(too_large(max)),
     }
-    Ok(bytes)
+}
+
+/// All that `source` has; `None` where that is more than `max` bytes.
+pub fn read_all(source: &mut dyn Read, max: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    Ok(append(source, max, &mut bytes)?.then_some(bytes))
+}
+
+/// `larger than 4 MiB`
+pub fn too_large(max: u64) -> String {
+    let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
+    ["larger than ", &size.to_string(), unit].concat()
+}
+
+/// Whether `source` has at most `max` bytes, which are then in `bytes`.
+fn append(source: &mut dyn Read, max: u64, bytes: &mut Vec<u8>) -> io::Result<bool> {
+    Ok(source.take(max + 1).read_to_end(bytes)? as u64 <= max)
 }
 
 #[cfg(test)]

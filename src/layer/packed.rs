@@ -8,12 +8,13 @@
 
 use crate::disk::pure::superblock::{self, Packed};
 use crate::kernel::coldplug;
+use crate::kernel::version::version;
 use crate::layer::opaque_xattrs;
 use crate::layer::unpack::Lower;
 use crate::report::Report;
 use crate::store::layers::Store;
 use crate::sys::path::c_path;
-use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
+use crate::sys::{self, fs as sysfs, loopdev, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{c_ulong, CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -189,9 +190,7 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
 /// Since Linux 6.12 erofs needs no loop device for a file. Before, a try leaves
 /// an error on the console, so it is the number that decides.
 fn takes_files() -> bool {
-    let release = machine::kernel_release().unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(12))
+    version() >= (6, 12)
 }
 
 fn not_in_kernel(packed: Packed) -> Error {

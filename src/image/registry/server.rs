@@ -1,6 +1,7 @@
 //! One server that may have the image, the registry itself or a mirror: its
 //! scheme, its tokens, its redirects and refusals.
 
+use crate::files;
 use crate::image::pure::auth::{self, Bearer, Challenge};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::distribution;
@@ -326,15 +327,10 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
 
 /// A document in whole.
 pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
     let mut pace = min_rate::DOCUMENT;
     let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
-    let read = (&mut paced).take(max + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::temporary(&io_text(&error)))?;
-    if bytes.len() as u64 > max {
-        return Err(Error::refused(&["the document is larger than ", &(max >> 20).to_string(), " MiB"].concat()));
-    }
-    Ok(bytes)
+    let read = files::read_all(&mut paced, max).map_err(|error| Error::temporary(&io_text(&error)))?;
+    read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(max)].concat()))
 }
 
 struct Paced<'a> {
