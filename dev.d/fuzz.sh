@@ -58,7 +58,7 @@ fuzz_stacks() {
 # fuzz_starts: processes on one store, killed at random moments; STARTS=… for another number, SEED=… for others.
 fuzz_starts() {
     say "fuzz: ${STARTS:=20000} starts"
-    STARTS=$STARTS cargo test --features host --test host crowd:: -- --nocapture | grep -v '^SEED='
+    STARTS=$STARTS cargo test --features host --test cli crowd:: -- --nocapture | grep -v '^SEED='
 }
 
 # fuzz_faults: commands of which each system call fails in turn, boots of which some do, and a table. ERRNO=… is another

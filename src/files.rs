@@ -27,19 +27,20 @@ pub fn open(path: &Path) -> Result<File, String> {
 
 /// The whole of a regular file of at most `max` bytes.
 pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let file = open(path)?;
-    // As much as it says that it has: to grow takes more calls than to read.
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |meta| meta.len().min(max)) as usize + 1);
-    match append(&mut &file, max, &mut bytes).map_err(|error| io_text(&error))? {
-        true => Ok(bytes),
-        false => Err(too_large(max)),
-    }
+    let bytes = read_all(&open(path)?, max).map_err(|error| io_text(&error))?;
+    bytes.ok_or_else(|| too_large(max))
 }
 
-/// All that `source` has; `None` where that is more than `max` bytes.
-pub fn read_all(source: &mut dyn Read, max: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    Ok(append(source, max, &mut bytes)?.then_some(bytes))
+/// The rest of an open file of at most `max` bytes; none if it has more.
+pub fn read_all(file: &File, max: u64) -> io::Result<Option<Vec<u8>>> {
+    // Room for the size that the file has: growing the buffer takes more system calls than reading. A file of procfs
+    // has no size.
+    append(&mut &*file, max, Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1))
+}
+
+/// The rest of a stream of at most `max` bytes; none if it has more.
+pub fn read_stream(source: &mut dyn Read, max: u64) -> io::Result<Option<Vec<u8>>> {
+    append(source, max, Vec::new())
 }
 
 /// `larger than 4 MiB`
@@ -48,9 +49,9 @@ pub fn too_large(max: u64) -> String {
     ["larger than ", &size.to_string(), unit].concat()
 }
 
-/// Whether `source` has at most `max` bytes, which are then in `bytes`.
-fn append(source: &mut dyn Read, max: u64, bytes: &mut Vec<u8>) -> io::Result<bool> {
-    Ok(source.take(max + 1).read_to_end(bytes)? as u64 <= max)
+fn append(source: &mut dyn Read, max: u64, mut bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    source.take(max + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= max))
 }
 
 #[cfg(test)]

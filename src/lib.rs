@@ -9,7 +9,7 @@
 // What skips a test, for those in here, too.
 #[cfg(test)]
 #[macro_use]
-#[path = "../tests/parts/skip.rs"]
+#[path = "../tests/support/skip.rs"]
 mod skip;
 
 pub mod boot;

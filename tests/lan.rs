@@ -2,13 +2,12 @@
 //! other side. Each test runs itself again inside the client's namespace, where it checks what came of the step.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use ocinit::net::dns::Resolver;
-use ocinit::net::links;
-use ocinit::net::ntp;
 use ocinit::net::step::{Limits, LIMITS};
+use ocinit::net::{links, ntp};
 use ocinit::report::Report;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,10 +1,15 @@
 //! The options: read from the kernel's line and the initramfs's own file.
 
 use crate::boot::pure::cmdline::{self, Word};
-use crate::boot::pure::options::{policy, CacheDevice, Config};
+use crate::boot::pure::options::{policy, Config};
 use crate::container::pure::spec::parse;
+use crate::disk::pure::cache_device::CacheDevice;
 use crate::files;
+use crate::image::pull::PullContext;
+use crate::image::verify;
+use crate::net::dns::Resolver;
 use crate::net::links::Network;
+use crate::net::pure::proxy::Proxies;
 use crate::net::step::{Limits, LIMITS};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::crash;
@@ -45,6 +50,14 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
     })
 }
 
+/// What pulls are to know of the options.
+pub fn pull_context(config: &Config, resolver: Resolver) -> Outcome<PullContext> {
+    let proxies = Proxies::parse(&config.proxy);
+    let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
+    let keys = verify::keys(&config.verify_keys)?;
+    Ok(PullContext { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
+}
+
 /// A machine whose images are all in its initramfs waits less for a cable or a
 /// card, and can do without a network.
 const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
@@ -71,7 +84,7 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
 fn all_local(config: &Config) -> bool {
     let is_local = |line: &String| {
         let parsed = parse::parse_line(line, &|_| None);
-        parsed.is_ok_and(|container| container.image.is_local())
+        parsed.is_ok_and(|container| container.pull.image.is_local())
     };
     config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
 }

@@ -58,7 +58,7 @@ fn watch(child: Pid) -> bool {
         };
         let late = asked_at_ms.is_some_and(|at| machine::uptime_ms() >= at + HEAR_MS) && !crash::was_heard();
         match signal {
-            Some(signal::SIGCHLD) => match reap(child, true) {
+            Some(signal::SIGCHLD) => match process::reap_all(child, &|| go_on(child)) {
                 None => {}
                 // It hangs by policy: its number may be another's by now.
                 Some(Status::Exited(HANG)) => {
@@ -88,20 +88,10 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Collects every child that has ended; the end of `child` is the answer. `goes_on`: where somebody has stopped it, as
-/// a container among the machine's processes (`--pid=host`) can, it goes on.
-pub fn reap(child: Pid, goes_on: bool) -> Option<Status> {
-    let mut end = None;
-    while let Ok(Some((pid, status))) = process::reap() {
-        if pid == child && status.is_none() && goes_on {
-            tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
-            // It was not waited for: the number is its own.
-            let _ = process::kill(child, signal::SIGCONT);
-        } else if pid == child {
-            end = status.or(end);
-        }
-    }
-    end
+/// Continues a boot that somebody has stopped, as a container among the machine's processes (`--pid=host`) can.
+fn go_on(boot: Pid) {
+    tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
+    let _ = process::kill(boot, signal::SIGCONT);
 }
 
 /// The machine stays as it is until somebody asks for its end.

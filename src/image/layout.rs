@@ -84,6 +84,6 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
 
 /// A whole document.
 pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
-    let read = files::read_all(source, oci::DOCUMENT_MAX).map_err(|error| Error::refused(&io_text(&error)))?;
+    let read = files::read_stream(source, oci::DOCUMENT_MAX).map_err(|error| Error::refused(&io_text(&error)))?;
     read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(oci::DOCUMENT_MAX)].concat()))
 }

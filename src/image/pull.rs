@@ -8,8 +8,6 @@ mod stream;
 mod trust;
 mod workers;
 
-use crate::boot::pure::options::Config;
-use crate::container::pure::spec::{Container, PullPolicy};
 use crate::image::archive::Archive;
 use crate::image::layout::Layout;
 pub use crate::image::pull::extra_layers::add_layers;
@@ -19,10 +17,10 @@ use crate::image::pure::cosign::Key;
 use crate::image::pure::mirror::Mirrors;
 use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
+use crate::image::pure::pull_options::{PullOptions, PullPolicy};
 use crate::image::pure::reference::Reference;
 use crate::image::registry::{self, Manner, Registry};
 use crate::image::source::{Error, Source};
-use crate::image::verify;
 use crate::layer::packed::Layer;
 use crate::net::dns::Resolver;
 use crate::net::pure::proxy::Proxies;
@@ -69,23 +67,13 @@ fn finish(journal: Option<&Journal>, report: &Report) {
     }
 }
 
-/// What pulling needs to know beside the container's line.
-pub struct Access {
+/// What pulling needs to know beside the container's options.
+pub struct PullContext {
     pub resolver: Arc<Resolver>,
     pub proxies: Proxies,
     pub mirrors: Mirrors,
     /// An image must be signed by one of them, where there are any.
     pub keys: Vec<Key>,
-}
-
-impl Access {
-    /// What the options say.
-    pub fn at_boot(config: &Config, resolver: Resolver) -> Outcome<Access> {
-        let proxies = Proxies::parse(&config.proxy);
-        let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
-        let keys = verify::keys(&config.verify_keys)?;
-        Ok(Access { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
-    }
 }
 
 /// How often what arrives damaged is asked for.
@@ -94,20 +82,20 @@ const TRIES: u32 = 3;
 /// Brings the image of `line` into the store, as its `--pull` says. Where its
 /// registry cannot be reached and the store has the image from an earlier pull,
 /// that one is taken.
-pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
+pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let name = line.image.shown();
-    let source = source(line, store, access, report);
+    let name = options.image.shown();
+    let source = source(options, store, context, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
-    let has_keys = !access.keys.is_empty();
+    let has_keys = !context.keys.is_empty();
     // What lies in the initramfs is trusted as the keys there are.
-    let keys = if matches!(line.image, Reference::Registry(_)) { access.keys.as_slice() } else { &[] };
+    let keys = if matches!(options.image, Reference::Registry(_)) { context.keys.as_slice() } else { &[] };
     let own = has_keys && store.is_durable();
-    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, own, source, store, report, bytes: 0 };
+    let mut pull = Pull { key: key(options), name, options, keys, own, source, store, report, bytes: 0 };
     if has_keys {
-        trust::check_image(line).map_err(|error| pull.failed(&error))?;
+        trust::check_image(options).map_err(|error| pull.failed(&error))?;
     }
-    let image = match line.pull {
+    let image = match options.policy {
         PullPolicy::Never => pull
             .stored()
             .map(|stored| stored.image)
@@ -128,23 +116,28 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     Ok(image)
 }
 
-fn manner<'a>(line: &'a Container, access: &'a Access, report: &'a Report) -> Manner<'a> {
+fn manner<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> Manner<'a> {
     Manner {
-        resolver: access.resolver.clone(),
-        proxies: access.proxies.clone(),
-        mirrors: &access.mirrors,
-        tls_verify: line.tls_verify,
-        cert_dir: line.cert_dir.as_deref(),
-        creds: line.creds.as_ref(),
-        authfile: line.authfile.as_deref(),
-        retry: line.retry,
+        resolver: context.resolver.clone(),
+        proxies: context.proxies.clone(),
+        mirrors: &context.mirrors,
+        tls_verify: options.tls_verify,
+        cert_dir: options.cert_dir.as_deref(),
+        creds: options.creds.as_ref(),
+        authfile: options.authfile.as_deref(),
+        retry: options.retry,
         report,
     }
 }
 
-fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
-    let manner = manner(line, access, report);
-    Ok(match &line.image {
+fn source(
+    options: &PullOptions,
+    store: &Store,
+    context: &PullContext,
+    report: &Report,
+) -> Result<Box<dyn Source>, Error> {
+    let manner = manner(options, context, report);
+    Ok(match &options.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
         Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
@@ -152,16 +145,16 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
 }
 
 /// The image's name in the store: one name is another image on another machine, and a disk may serve both.
-pub fn key(name: &str, line: &Container) -> String {
-    let (architecture, variant) = line.platform(std::env::consts::ARCH);
-    [name, "+", architecture, "+", variant].concat()
+pub fn key(options: &PullOptions) -> String {
+    let (architecture, variant) = options.platform(std::env::consts::ARCH);
+    [&options.image.name(), "+", architecture, "+", variant].concat()
 }
 
 struct Pull<'a> {
     name: String,
     /// Its name in the store.
     key: String,
-    line: &'a Container,
+    options: &'a PullOptions,
     keys: &'a [Key],
     /// No layer is used that another process, or another boot, has unpacked.
     own: bool,
@@ -307,7 +300,7 @@ impl Pull<'_> {
     /// A registry that is away, or goes away in the middle, is no reason not to
     /// boot; one that refuses is, unless only something newer was wanted.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let may = error.unreachable || self.line.pull == PullPolicy::Newer;
+        let may = error.unreachable || self.options.policy == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));

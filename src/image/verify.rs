@@ -1,8 +1,7 @@
 //! Whether an image carries a signature by one of our keys (`b2c.verify_key=`).
 
-use crate::boot::pure::options::VerifyKey;
 use crate::files;
-use crate::image::pure::cosign::{self, Algorithm, Key, Signature, KEYS_MAX, PAYLOAD_MAX};
+use crate::image::pure::cosign::{self, Algorithm, Key, Signature, VerifyKey, KEYS_MAX, PAYLOAD_MAX};
 use crate::image::pure::oci::Descriptor;
 use crate::image::source::Error;
 use crate::pure::base64;

@@ -10,7 +10,7 @@ pub use libc::{
     S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
 };
 
-/// The current folder, where a descriptor of a folder is wanted.
+/// The current directory, where a descriptor of a directory is wanted.
 // SAFETY: AT_FDCWD is no descriptor that anybody could close.
 pub const CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
 
@@ -70,7 +70,7 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
     }
 }
 
-/// Each try is a walk of one path: who renames without a pause cannot hold us for ever.
+/// Each try walks one path. The limit ends the loop where another process renames without a pause.
 const TRIES_MAX: u32 = 10_000;
 
 /// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
@@ -146,8 +146,8 @@ pub fn renameat(old_dir: BorrowedFd<'_>, old: &CStr, new_dir: BorrowedFd<'_>, ne
     Ok(())
 }
 
-/// `flock(2)`: takes the exclusive lock of an open file or folder, until the
-/// last copy of the descriptor is closed; waits for whoever has it.
+/// `flock(2)`: takes the exclusive lock of an open file or directory, until the
+/// last copy of the descriptor is closed; waits for a process that has it.
 pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
     loop {
         // SAFETY: the descriptor is borrowed for the call.

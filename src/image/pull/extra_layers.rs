@@ -2,14 +2,14 @@
 //! as an image's own layers are. One with a digest is kept in the store, named
 //! by that and by what it lies on; one without is gone with the container.
 
-use crate::container::pure::spec::{self, Container};
 use crate::disk::pure::superblock;
 use crate::disk::remove_tree;
 use crate::files;
 use crate::image::archive::Open;
 use crate::image::pull::layers::local;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, hash, manner, trust, Access, Image};
+use crate::image::pull::{again, hash, manner, trust, Image, PullContext};
+use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
 use crate::image::source::{Error, Fetched};
 use crate::layer::inflate;
@@ -33,15 +33,21 @@ impl Drop for Temporary {
 }
 
 /// Puts the line's layers over the image.
-pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<()> {
-    if line.files.layers.is_empty() {
+pub fn add_layers(
+    image: &mut Image,
+    options: &PullOptions,
+    store: &Store,
+    context: &PullContext,
+    report: &Report,
+) -> Outcome<()> {
+    if options.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(line, access, report));
-    let has_keys = !access.keys.is_empty();
+    let open = registry::opener(&manner(options, context, report));
+    let has_keys = !context.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;
-    for (index, layer) in line.files.layers.iter().enumerate() {
+    for (index, layer) in options.layers.iter().enumerate() {
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
         let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
         let mut extra = Extra { layer, chain, image, store, has_keys, open: &open, report };
@@ -61,12 +67,12 @@ pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &A
 }
 
 /// For people: a URL's query may hold a secret.
-fn shown(layer: &spec::Layer) -> &str {
+fn shown(layer: &ExtraLayer) -> &str {
     layer.source.split('?').next().unwrap_or_default()
 }
 
 struct Extra<'a> {
-    layer: &'a spec::Layer,
+    layer: &'a ExtraLayer,
     /// Its name in the store.
     chain: Digest,
     image: &'a mut Image,

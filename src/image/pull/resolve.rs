@@ -1,8 +1,8 @@
 //! From a name to what it stands for: manifest, signatures, configuration.
 
-use crate::container::pure::spec::Container;
 use crate::image::pull::{again, hash, Pull};
 use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
+use crate::image::pure::pull_options::PullOptions;
 use crate::image::source::Error;
 use crate::image::verify;
 use crate::pure::digest::Digest;
@@ -19,8 +19,8 @@ pub struct Resolved {
 }
 
 /// The digest of the manifest, or index, that an index has for the line's platform.
-pub fn chosen(choices: &[Choice], line: &Container) -> Result<Digest, Error> {
-    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error> {
+    let (architecture, variant) = options.platform(std::env::consts::ARCH);
     let choice = oci::choose(choices, architecture, variant);
     let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
     Ok(choice.descriptor.digest)
@@ -44,7 +44,7 @@ impl Pull<'_> {
                 Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
                 Document::Index(choices) => choices,
             };
-            wanted = Some(chosen(&choices, self.line)?);
+            wanted = Some(chosen(&choices, self.options)?);
         }
         Err(Error::refused("an index in an index in an index"))
     }

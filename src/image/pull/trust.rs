@@ -2,11 +2,11 @@
 //! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
 //! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
 
-use crate::container::pure::spec::{self, Container};
 use crate::image::pull::layers::local;
 use crate::image::pull::resolve::{chosen, Resolved};
 use crate::image::pull::{hash, Pull};
 use crate::image::pure::oci::{self, Document};
+use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::pure::reference::Reference;
 use crate::image::source::{Error, Fetched};
 use crate::layer::packed::{self, Layer};
@@ -33,8 +33,8 @@ fn not_covered(what: &str) -> Error {
 }
 
 /// Whether an image that carries no signatures of its own may run where images must be signed.
-pub fn check_image(line: &Container) -> Result<(), Error> {
-    match &line.image {
+pub fn check_image(options: &PullOptions) -> Result<(), Error> {
+    match &options.image {
         Reference::Registry(_) => Ok(()),
         Reference::Archive(archive) if archive.digest.is_some() => Ok(()),
         Reference::Archive(archive) if archive.is_remote() => {
@@ -47,7 +47,7 @@ pub fn check_image(line: &Container) -> Result<(), Error> {
 }
 
 /// The same for a line's `--layer`.
-pub fn check_layer(layer: &spec::Layer) -> Result<(), Error> {
+pub fn check_layer(layer: &ExtraLayer) -> Result<(), Error> {
     match layer.digest.is_some() || is_of_initramfs(&layer.source) {
         true => Ok(()),
         false => Err(not_covered("has no digest: write #sha256:... behind it")),
@@ -123,7 +123,7 @@ impl Pull<'_> {
             digests.push(digest);
             match oci::document(&bytes).ok()? {
                 Document::Manifest { config, layers } => return Some(Resolved { digests, config, layers }),
-                Document::Index(choices) => digest = chosen(&choices, self.line).ok()?,
+                Document::Index(choices) => digest = chosen(&choices, self.options).ok()?,
             }
         }
         None

@@ -329,7 +329,7 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
 pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
     let mut pace = min_rate::DOCUMENT;
     let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
-    let read = files::read_all(&mut paced, max).map_err(|error| Error::temporary(&io_text(&error)))?;
+    let read = files::read_stream(&mut paced, max).map_err(|error| Error::temporary(&io_text(&error)))?;
     read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(max)].concat()))
 }
 

@@ -1,9 +1,10 @@
 //! The values of flags.
 
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Dns, Namespace, PullPolicy};
+use crate::container::pure::spec::{Dns, Namespace};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
+use crate::image::pure::pull_options::PullPolicy;
 use crate::net::pure::dns;
 use serde_json::Value;
 use std::net::IpAddr;

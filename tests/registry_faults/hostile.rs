@@ -1,7 +1,7 @@
 //! The cases 29 to 33 of the list of hostile and odd inputs, by their numbers.
 
-use crate::parts::fake::{body, challenge, good, header, part, redirect, status, stream, Blobs, Fake};
-use crate::parts::relay::Fault as Wire;
+use crate::support::fake::{body, challenge, good, header, part, redirect, status, stream, Blobs, Fake};
+use crate::support::relay::Fault as Wire;
 use crate::{large, small, Trial};
 use ocinit::host::image::{sha256, tar, Entry};
 use serde_json::{json, Value};

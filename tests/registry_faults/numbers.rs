@@ -1,7 +1,7 @@
 //! What is promised in numbers: bytes, requests, waits.
 
-use crate::parts::fake::{good, header, status};
-use crate::parts::relay::Fault as Wire;
+use crate::support::fake::{good, header, status};
+use crate::support::relay::Fault as Wire;
 use crate::{large, Trial};
 use ocinit::image::pure::retry::{Failure, Next, Policy, Retry};
 use std::io::{BufRead, BufReader};

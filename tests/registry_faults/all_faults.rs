@@ -1,7 +1,7 @@
 //! The table of faults: what goes wrong, how often, and how the pull must end.
 
-use crate::parts::fake::{body, challenge, header, redirect, status, stream, Ask, Blobs};
-use crate::parts::relay::Fault as Wire;
+use crate::support::fake::{body, challenge, header, redirect, status, stream, Ask, Blobs};
+use crate::support::relay::Fault as Wire;
 use crate::{large, Trial};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! Files that a line, a layout or a host's name leads to: one that is no regular file is refused in words, and waited
 //! for by nobody. A FIFO without a writer is the worst of them: `open(2)` itself does not return.
 
-use super::parts::servers::openssl;
+use super::support::servers::openssl;
 use super::{images, Host};
 use std::path::Path;
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! Passwords: on the line, in files that skopeo writes, and nowhere else.
 
-use crate::parts::servers;
+use crate::support::servers;
 use crate::{demo, storage, House};
 use serde_json::{json, Value};
 use std::path::Path;

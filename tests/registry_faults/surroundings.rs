@@ -2,11 +2,11 @@
 //! (the registry's own name, a realm, a redirect) and whatever the server of names answers, and when. In a network
 //! namespace of the test's own, with a server of names there, and a canary at the addresses that must not be asked.
 
-use crate::parts::fake::{challenge, redirect, Fake};
-use crate::parts::PATIENCE;
 use crate::small;
+use crate::support::fake::{challenge, redirect, Fake};
+use crate::support::PATIENCE;
 use ocinit::container::pure::spec::parse;
-use ocinit::image::pull::{self, Access};
+use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::mirror::Mirrors;
 use ocinit::net::dns::Resolver;
 use ocinit::net::pure::proxy::Proxies;
@@ -116,8 +116,8 @@ fn pull(name: &str) -> Result<pull::Image, Failure> {
     let creds = format!("--creds=jane:{PASSWORD}");
     let words = ["--tls-verify=false", "--retry=0", "--retry-delay=1ms", &creds, name].map(String::from);
     let resolver = Arc::new(Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None));
-    let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys: Vec::new() };
-    pull::image(&parse::parse(&words).unwrap(), &store, &access, &report)
+    let context = PullContext { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys: Vec::new() };
+    pull::image(&parse::parse(&words).unwrap().pull, &store, &context, &report)
 }
 
 /// A registry that wants a login, by the challenge for it, and sends elsewhere for blobs where it says so.

@@ -1,8 +1,8 @@
 //! Debian's registry with a token server: one of the test's own, whose tokens openssl signs.
 
 use crate::login::{CREDS, PASSWORD, USER};
-use crate::parts::fake::{body, challenge, Ask};
-use crate::parts::servers::{openssl, Authority, Daemon};
+use crate::support::fake::{body, challenge, Ask};
+use crate::support::servers::{openssl, Authority, Daemon};
 use crate::{demo, servers, storage, tls, House};
 use serde_json::{json, Value};
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ impl TokenServer {
         let words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=tokens"];
         openssl(&dir, &[&words[..], &["-keyout", "key.pem", "-out", "cert.pem"]].concat());
         openssl(&dir, &["x509", "-in", "cert.pem", "-outform", "DER", "-out", "cert.der"]);
-        let server = Arc::new(Server::http((crate::parts::loopback(), 0)).unwrap());
+        let server = Arc::new(Server::http((crate::support::loopback(), 0)).unwrap());
         let (address, seen) = (server.server_addr().to_ip().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let started = TokenServer { address, server: server.clone(), seen: seen.clone(), bundle: dir.join("cert.pem") };
         std::thread::spawn(move || {

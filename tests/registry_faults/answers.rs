@@ -1,6 +1,6 @@
 //! Answers that are wrong, late, or another server's, one by one.
 
-use crate::parts::fake::{body, challenge, good, header, redirect, status, Blobs};
+use crate::support::fake::{body, challenge, good, header, redirect, status, Blobs};
 use crate::Lab;
 use ocinit::host::image::{self, sha256, Entry};
 use ocinit::layer::packed::Layer;

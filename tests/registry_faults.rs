@@ -1,39 +1,39 @@
 //! The registry client against servers and connections that misbehave, each
-//! fault on demand. Real registries are in tests/registries.rs, tests/host.rs
+//! fault on demand. Real registries are in tests/registry_real.rs, tests/cli.rs
 //! and tests/qemu. At the end, a table tells how the scenarios went.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
-#[path = "registry/all_faults.rs"]
+#[path = "registry_faults/all_faults.rs"]
 mod all_faults;
-#[path = "registry/answers.rs"]
+#[path = "registry_faults/answers.rs"]
 mod answers;
-#[path = "registry/cases.rs"]
-mod cases;
-#[path = "registry/numbers.rs"]
+#[path = "registry_faults/hostile.rs"]
+mod hostile;
+#[path = "registry_faults/numbers.rs"]
 mod numbers;
-#[path = "registry/secrets.rs"]
+#[path = "registry_faults/secrets.rs"]
 mod secrets;
-#[path = "registry/surroundings.rs"]
+#[path = "registry_faults/surroundings.rs"]
 mod surroundings;
 
 use ocinit::container::pure::spec::parse;
 use ocinit::host::image::{self, Entry};
-use ocinit::image::pull::{self, Access};
+use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::mirror::Mirrors;
 use ocinit::net::dns::Resolver;
 use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::{Failure, Report};
 use ocinit::store::layers::Store;
-use parts::client::{Client, Pulled};
-use parts::fake::{Blobs, Fake, Fault};
-use parts::relay::{self, Relay};
-use parts::table;
 use std::sync::Arc;
+use support::client::{Client, Pulled};
+use support::fake::{Blobs, Fake, Fault};
+use support::relay::{self, Relay};
+use support::table;
 
 /// An image of one small layer.
 fn small() -> Blobs {
@@ -130,8 +130,8 @@ impl Lab {
         let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
         let line = parse::parse(&words).unwrap();
         let resolver = Arc::new(Resolver::from_host());
-        let access = Access { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
-        pull::image(&line, &store, &access, &report)
+        let context = PullContext { resolver, proxies: Proxies::none(), mirrors, keys: Vec::new() };
+        pull::image(&line.pull, &store, &context, &report)
     }
 
     /// What the store holds of layers, complete or half done.

@@ -1,6 +1,6 @@
 //! TLS: a lab's own authority, nobody's certificate, and certificates of clients.
 
-use crate::parts::servers::{self, Authority, Daemon};
+use crate::support::servers::{self, Authority, Daemon};
 use crate::{demo, storage, House};
 use serde_json::{json, Value};
 use std::io::{BufRead, BufReader};

@@ -1,7 +1,7 @@
 //! Real servers over links that break: their parts are those that the protocol means.
 
-use crate::parts::relay::{Fault, Relay};
-use crate::parts::{servers, table};
+use crate::support::relay::{Fault, Relay};
+use crate::support::{servers, table};
 use crate::{demo, storage, House, LARGE, LAYERS};
 use serde_json::json;
 

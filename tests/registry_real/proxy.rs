@@ -1,6 +1,6 @@
 //! Through tinyproxy: plain requests in absolute form, https by CONNECT, and who goes without.
 
-use crate::parts::servers::{self, Authority};
+use crate::support::servers::{self, Authority};
 use crate::{demo, tls, House};
 use serde_json::json;
 

@@ -1,39 +1,39 @@
 //! `ocinit pull` and real servers: Debian's registry open, behind passwords,
 //! tokens and TLS, as a pull-through cache; nginx before it and beside it; a
-//! proxy. Servers that misbehave on demand are in tests/registry.rs.
+//! proxy. Servers that misbehave on demand are in tests/registry_faults.rs.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
-#[path = "registries/cache.rs"]
+#[path = "registry_real/cache.rs"]
 mod cache;
-#[path = "registries/links.rs"]
+#[path = "registry_real/links.rs"]
 mod links;
-#[path = "registries/login.rs"]
+#[path = "registry_real/login.rs"]
 mod login;
-#[path = "registries/policy.rs"]
+#[path = "registry_real/policy.rs"]
 mod policy;
-#[path = "registries/proxy.rs"]
+#[path = "registry_real/proxy.rs"]
 mod proxy;
-#[path = "registries/signatures.rs"]
+#[path = "registry_real/signatures.rs"]
 mod signatures;
-#[path = "registries/tls.rs"]
+#[path = "registry_real/tls.rs"]
 mod tls;
-#[path = "registries/tokens.rs"]
+#[path = "registry_real/tokens.rs"]
 mod tokens;
 
 use ocinit::host::image::{tar, Entry, Image};
 use ocinit::host::registry::DockerRegistry;
-use parts::client::Client;
-use parts::images;
-use parts::servers::{self, Daemon};
 use serde_json::{json, Value};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use support::client::Client;
+use support::images;
+use support::servers::{self, Daemon};
 
 /// Layers of the image `demo`; the last is of 3 MiB, and cannot be packed smaller.
 const LAYERS: usize = 3;
@@ -43,7 +43,7 @@ const LARGE: usize = 3 << 20;
 fn storage() -> PathBuf {
     static STORAGE: OnceLock<PathBuf> = OnceLock::new();
     let make = || {
-        let dir = parts::scratch("registries");
+        let dir = support::scratch("registries");
         let registry = DockerRegistry::start(&dir.join("storage")).expect("docker-registry (./dev setup brings it)");
         let file = |name: &str, content: Vec<u8>| tar(&[Entry::file(name, 0o644, content)]);
         let mut noise = vec![0; LARGE];

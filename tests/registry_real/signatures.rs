@@ -1,10 +1,10 @@
 //! `b2c.verify_key` with Debian's registry; keys and signatures are openssl's, in the form that cosign gives them.
 
-use crate::parts::{images, servers};
+use crate::support::{images, servers};
 use crate::{demo, House};
 use ocinit::container::pure::spec::parse;
 use ocinit::host::image::sha256;
-use ocinit::image::pull::{self, Access};
+use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::cosign::{self, Key};
 use ocinit::image::pure::mirror::Mirrors;
 use ocinit::layer::packed::Layer;
@@ -83,8 +83,8 @@ fn pull(house: &House, words: &[&str], keys: Vec<Key>) -> Result<pull::Image, Fa
     let report = Report { quiet: true, ..Report::on_host() };
     let store = Store::open(&house.client.store(), false, &report).unwrap();
     let resolver = Resolver::from_host().into();
-    let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
-    pull::image(&parse::parse(&words).unwrap(), &store, &access, &report)
+    let context = PullContext { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
+    pull::image(&parse::parse(&words).unwrap().pull, &store, &context, &report)
 }
 
 fn refused(house: &House, words: &[&str], keys: Vec<Key>, why: &str) {
@@ -135,10 +135,10 @@ fn boot(house: &House, words: &[&str], keys: Vec<Key>) -> Result<(Store, pull::I
     let report = Report { quiet: true, ..Report::on_host() };
     let store = Store::open(&house.client.store(), true, &report).unwrap();
     let resolver = Resolver::from_host().into();
-    let access = Access { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
+    let context = PullContext { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys };
     let line = parse::parse(&words).unwrap();
-    let mut image = pull::image(&line, &store, &access, &report)?;
-    pull::add_layers(&mut image, &line, &store, &access, &report)?;
+    let mut image = pull::image(&line.pull, &store, &context, &report)?;
+    pull::add_layers(&mut image, &line.pull, &store, &context, &report)?;
     Ok((store, image))
 }
 

@@ -1,6 +1,6 @@
 //! `--pull`: when the registry is asked, and what its being away means.
 
-use crate::parts::servers::{self, Daemon};
+use crate::support::servers::{self, Daemon};
 use crate::{demo, storage, House};
 use serde_json::json;
 

@@ -1,11 +1,11 @@
 //! Pull-through caches: Debian's registry in proxy mode and nginx, by name and as mirrors.
 
-use crate::parts::relay::{Fault, Relay};
-use crate::parts::servers::{self, Daemon};
-use crate::parts::{table, PATIENCE};
+use crate::support::relay::{Fault, Relay};
+use crate::support::servers::{self, Daemon};
+use crate::support::{table, PATIENCE};
 use crate::{demo, login, House, LARGE, LAYERS};
 use ocinit::container::pure::spec::parse;
-use ocinit::image::pull::{self, Access};
+use ocinit::image::pull::{self, PullContext};
 use ocinit::image::pure::mirror::Mirrors;
 use ocinit::net::dns::Resolver;
 use ocinit::net::pure::proxy::Proxies;
@@ -109,8 +109,8 @@ fn pull(house: &House, words: &[&str], mirrors: &[String]) -> Result<pull::Image
     let report = Report { quiet: true, ..Report::on_host() };
     let store = Store::open(&house.client.store(), false, &report).unwrap();
     let resolver = Arc::new(Resolver::from_host());
-    let access = Access { resolver, proxies: Proxies::none(), mirrors: known, keys: Vec::new() };
-    pull::image(&line, &store, &access, &report)
+    let context = PullContext { resolver, proxies: Proxies::none(), mirrors: known, keys: Vec::new() };
+    pull::image(&line.pull, &store, &context, &report)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Who sees credentials and tokens: the registry and its realm, nobody else.
 
-use crate::parts::fake::{body, challenge, redirect, Ask, Blobs, Fake};
+use crate::support::fake::{body, challenge, redirect, Ask, Blobs, Fake};
 use crate::{small, Trial};
 use tiny_http::ResponseBox;
 

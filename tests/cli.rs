@@ -2,53 +2,53 @@
 //! the same code as at boot, so tests reach the real path without a machine.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
-#[path = "host/archives.rs"]
+#[path = "cli/archives.rs"]
 mod archives;
-#[path = "host/blobs.rs"]
+#[path = "cli/blobs.rs"]
 mod blobs;
-#[path = "parts/canaries.rs"]
+#[path = "support/canaries.rs"]
 mod canaries;
-#[path = "host/codes.rs"]
+#[path = "cli/codes.rs"]
 mod codes;
-#[path = "host/crowd.rs"]
+#[path = "cli/crowd.rs"]
 mod crowd;
-#[path = "host/extra.rs"]
+#[path = "cli/extra.rs"]
 mod extra;
-#[path = "host/foreign.rs"]
+#[path = "cli/foreign.rs"]
 mod foreign;
-#[path = "host/hostile.rs"]
+#[path = "cli/hostile.rs"]
 mod hostile;
-#[path = "host/layers.rs"]
+#[path = "cli/layers.rs"]
 mod layers;
-#[path = "host/many.rs"]
+#[path = "cli/many.rs"]
 mod many;
-#[path = "host/mounts.rs"]
+#[path = "cli/mounts.rs"]
 mod mounts;
-#[path = "host/named_files.rs"]
+#[path = "cli/named_files.rs"]
 mod named_files;
-#[path = "host/namespaces.rs"]
+#[path = "cli/namespaces.rs"]
 mod namespaces;
-#[path = "host/rights.rs"]
+#[path = "cli/rights.rs"]
 mod rights;
-#[path = "host/run.rs"]
+#[path = "cli/run.rs"]
 mod run;
-#[path = "host/store.rs"]
+#[path = "cli/store.rs"]
 mod store;
-#[path = "host/terminal.rs"]
+#[path = "cli/terminal.rs"]
 mod terminal;
 
 use canaries::snapshot;
 use ocinit::host::image::Image;
 use ocinit::host::registry::DockerRegistry;
-use parts::images;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
+use support::images;
 
 /// Nothing here may take longer; a busy machine is given some room.
 const PATIENCE_S: u64 = 20;
@@ -74,7 +74,7 @@ impl Host {
         if unsafe { libc::geteuid() } != 0 {
             skip!("this takes root");
         }
-        Some(Host { dir: parts::scratch(&format!("host-{name}")), payload: parts::payload() })
+        Some(Host { dir: support::scratch(&format!("host-{name}")), payload: support::payload() })
     }
 
     fn store(&self) -> PathBuf {
