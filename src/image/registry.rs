@@ -15,7 +15,7 @@ use crate::image::pure::retry::{self, Next, Policy, Retry};
 use crate::image::registry::download::Download;
 use crate::image::registry::server::{Ask, Server};
 use crate::image::source::{Error, Fetched, Source};
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
@@ -69,7 +69,7 @@ impl Manner<'_> {
 #[derive(Clone)]
 pub struct Patience {
     retry: Retry,
-    halt: Halt,
+    cancel: CancelToken,
     report: Report,
 }
 
@@ -80,7 +80,7 @@ impl Patience {
 
     /// Waits before the next try; where there is none, the error is the last.
     fn wait(&mut self, error: Error) -> Result<(), Error> {
-        if self.halt.is_raised() {
+        if self.cancel.is_cancelled() {
             return Err(given_up());
         }
         let failure = retry::Failure { retry_after_s: error.retry_after_s };
@@ -94,7 +94,7 @@ impl Patience {
         };
         let seconds = (ms + 500) / 1000;
         self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
-        match self.halt.wait(ms) {
+        match self.cancel.wait(ms) {
             true => Ok(()),
             false => Err(given_up()),
         }
@@ -192,7 +192,7 @@ impl Shared {
         if self.reached.load(Ordering::Relaxed) {
             retry.progress();
         }
-        Patience { retry, halt: self.client.halt().clone(), report: self.report }
+        Patience { retry, cancel: self.client.cancel_token().clone(), report: self.report }
     }
 
     /// Asks one after the other until one answers with what was asked for: the
@@ -207,7 +207,7 @@ impl Shared {
         let mut answer = Err(Error::refused("nobody to ask"));
         let mut hope = false;
         for index in order {
-            if self.client.halt().is_raised() {
+            if self.client.cancel_token().is_cancelled() {
                 return Err(given_up());
             }
             let Some(server) = self.servers.get(index) else { continue };
@@ -319,7 +319,7 @@ impl Source for Registry {
     }
 
     fn give_up(&self) {
-        self.0.client.halt().raise();
+        self.0.client.cancel_token().cancel();
     }
 }
 
@@ -328,7 +328,7 @@ pub fn opener(manner: &Manner) -> archive::Open {
     let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());
-        let patience = Patience { retry: Retry::new(policy), halt: client.halt().clone(), report };
+        let patience = Patience { retry: Retry::new(policy), cancel: client.cancel_token().clone(), report };
         let mut version = None;
         let open = move |from, _| {
             let response = server::fetch(&client, &url, from)?;

@@ -8,7 +8,7 @@ mod error;
 mod pool;
 mod tls;
 
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::net::dns::Resolver;
 use crate::net::http::connection::{Connection, Socket};
 use crate::net::http::error::failed;
@@ -55,18 +55,18 @@ pub struct Client {
     proxies: Arc<Proxies>,
     configs: Arc<tls::Configs>,
     pool: Arc<Pool>,
-    halt: Halt,
+    cancel: CancelToken,
 }
 
 impl Client {
     pub fn new(resolver: Arc<Resolver>, proxies: Proxies, tls: Tls) -> Client {
         let configs = Arc::new(tls::Configs::new(tls));
-        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), halt: Halt::default() }
+        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), cancel: CancelToken::default() }
     }
 
-    /// What ends requests that wait.
-    pub fn halt(&self) -> &Halt {
-        &self.halt
+    /// Cancels the requests of this client and of its clones.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// One request, one answer, of whatever status.
@@ -116,7 +116,7 @@ impl Client {
         let addresses = connect::addresses(&self.resolver, host, port).map_err(named)?;
         let end_ms = machine::uptime_ms() + CONNECT_MS;
         let stream = connect::race(&addresses, end_ms).map_err(named)?;
-        let socket = Socket::new(stream, self.pool.traffic.clone(), self.halt.clone());
+        let socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
         let mut connection = Connection { socket, tls: None, route };
         if url.https {
             connection.socket.end_by(end_ms);

@@ -1,6 +1,6 @@
 //! One connection: a socket with deadlines, and TLS on it where that is wanted.
 
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::sys::{io as sys_io, machine};
 use rustls::{ClientConnection, Stream};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -21,18 +21,18 @@ pub struct Traffic {
 pub struct Socket {
     stream: TcpStream,
     traffic: Arc<Traffic>,
-    halt: Halt,
+    cancel: CancelToken,
     /// When the call that runs has to be done, by the machine's uptime.
     end_ms: u64,
     /// What the kernel was last told.
     limit_ms: u64,
 }
-/// How often a call that waits looks whether it is still wanted.
-const LOOK_MS: u64 = 1000;
+/// How often a call that waits checks whether it is cancelled.
+const CHECK_MS: u64 = 1000;
 
 impl Socket {
-    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, halt: Halt) -> Socket {
-        Socket { stream, traffic, halt, end_ms: 0, limit_ms: 0 }
+    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, cancel: CancelToken) -> Socket {
+        Socket { stream, traffic, cancel, end_ms: 0, limit_ms: 0 }
     }
 
     /// What comes now has to be done by `end_ms`, however it drips.
@@ -45,7 +45,7 @@ impl Socket {
         if left_ms == 0 {
             return Err(ErrorKind::TimedOut.into());
         }
-        let limit_ms = left_ms.min(LOOK_MS);
+        let limit_ms = left_ms.min(CHECK_MS);
         if limit_ms != self.limit_ms {
             let time = Some(Duration::from_millis(limit_ms));
             self.stream.set_read_timeout(time)?;
@@ -55,14 +55,14 @@ impl Socket {
         Ok(())
     }
 
-    /// Does `call` again where only a signal, or the time for a look, ended it.
+    /// Does `call` again where only a signal, or the time for a check, ended it.
     fn call(&mut self, call: &mut dyn FnMut(&mut TcpStream) -> Result<usize>) -> Result<usize> {
         loop {
             self.wait()?;
             match call(&mut self.stream) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.halt.is_raised() {
+                    if self.cancel.is_cancelled() {
                         return Err(Error::other("given up"));
                     }
                 }
@@ -138,14 +138,14 @@ mod tests {
 
     /// A server that says nothing, and an hour to wait for it.
     #[test]
-    fn who_waits_is_called_off() {
+    fn a_read_ends_when_it_is_cancelled() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let halt = Halt::default();
-        let mut socket = Socket::new(stream, Arc::default(), halt.clone());
+        let cancel = CancelToken::default();
+        let mut socket = Socket::new(stream, Arc::default(), cancel.clone());
         socket.end_by(machine::uptime_ms() + 3_600_000);
         let reading = std::thread::spawn(move || socket.read(&mut [0; 8]).unwrap_err().to_string());
-        halt.raise();
+        cancel.cancel();
         assert_eq!(reading.join().unwrap(), "given up");
     }
 }
