@@ -70,7 +70,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
 /// Everything that containers need of the machine.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
-    ntp::floor(report);
+    ntp::raise_to_build_time(report);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());

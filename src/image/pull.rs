@@ -19,7 +19,7 @@ use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
 use crate::image::pure::pull_options::{PullOptions, PullPolicy};
 use crate::image::pure::reference::Reference;
-use crate::image::registry::{self, Manner, Registry};
+use crate::image::registry::{self, ClientConfig, Registry};
 use crate::image::source::{Error, Source};
 use crate::layer::packed::Layer;
 use crate::net::dns::Resolver;
@@ -116,8 +116,8 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
     Ok(image)
 }
 
-fn manner<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> Manner<'a> {
-    Manner {
+fn client_config<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> ClientConfig<'a> {
+    ClientConfig {
         resolver: context.resolver.clone(),
         proxies: context.proxies.clone(),
         mirrors: &context.mirrors,
@@ -136,11 +136,11 @@ fn source(
     context: &PullContext,
     report: &Report,
 ) -> Result<Box<dyn Source>, Error> {
-    let manner = manner(options, context, report);
+    let config = client_config(options, context, report);
     Ok(match &options.image {
-        Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
+        Reference::Registry(remote) => Box::new(Registry::new(remote, &config)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
-        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
+        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&config))),
     })
 }
 
@@ -194,12 +194,12 @@ impl Pull<'_> {
         if self.own {
             // To know what is stored means to unpack it.
             if self.store.image(&self.key).is_some() {
-                self.source.hurry();
+                self.source.prefer_cached();
             }
             return self.fetch().or_else(|error| self.fall_back(error));
         }
         if let Some(stored) = self.stored() {
-            self.source.hurry();
+            self.source.prefer_cached();
             match self.source.current() {
                 Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
                 Err(error) => return self.fall_back(error),

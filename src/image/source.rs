@@ -99,8 +99,8 @@ pub trait Source: Send + Sync {
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
-    /// The image is stored already: there is no reason for much patience.
-    fn hurry(&mut self) {}
+    /// The image is stored already: a source that fails is not waited for.
+    fn prefer_cached(&mut self) {}
     /// The same source for another thread.
     fn another(&self) -> Box<dyn Source>;
     /// Nothing is wanted any more, by nobody who has this source: who waits in it returns.

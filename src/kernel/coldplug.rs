@@ -45,16 +45,6 @@ pub fn load(named: &[String], report: &Report) {
     done.tell(report);
 }
 
-/// Once more, for devices that took their time (USB, MMC); true when something was loaded.
-pub fn again(report: &Report) -> bool {
-    let mut done = Loaded::default();
-    if let Some(tree) = Tree::open() {
-        tree.coldplug(&mut done, report);
-    }
-    done.tell(report);
-    done.count > 0
-}
-
 /// Loads the module `name` (or what has it as its alias: `fs-ext4`), if the
 /// initramfs has one: nothing to do, and no error, where it is built in.
 pub fn ensure(name: &str, report: &Report) {

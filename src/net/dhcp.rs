@@ -133,7 +133,7 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> 
                     port.client = None;
                 } else if link.running && !port.link.running {
                     if let Some(client) = &mut port.client {
-                        client.hurry(uptime_ms());
+                        client.resend_now(uptime_ms());
                     }
                 }
                 port.link = link;

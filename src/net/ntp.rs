@@ -37,8 +37,9 @@ impl Answer {
     }
 }
 
-/// Boards without a battery start in 1970, where no certificate is valid yet: at least the build's date it is.
-pub fn floor(report: &Report) {
+/// Sets a clock that is before this program's build to the time of the build: a board without a battery starts in 1970,
+/// when no certificate is valid yet.
+pub fn raise_to_build_time(report: &Report) {
     if realtime().0 >= BUILD_S {
         return;
     }

@@ -8,7 +8,7 @@ use crate::files;
 use crate::image::archive::Open;
 use crate::image::pull::layers::local;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, hash, manner, trust, Image, PullContext};
+use crate::image::pull::{again, client_config, hash, trust, Image, PullContext};
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
 use crate::image::source::{Error, Fetched};
@@ -43,7 +43,7 @@ pub fn add_layers(
     if options.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(options, context, report));
+    let open = registry::opener(&client_config(options, context, report));
     let has_keys = !context.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;

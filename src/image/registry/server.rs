@@ -28,15 +28,15 @@ const DOWN_MS: u64 = 30_000;
 pub struct Ask<'a> {
     pub method: Method,
     /// Below the repository: `manifests/latest`.
-    pub what: &'a str,
+    pub path: &'a str,
     pub accept: &'a str,
     /// From this byte on, where it is not the first.
     pub from: u64,
 }
 
 impl Ask<'_> {
-    pub fn get<'a>(what: &'a str, accept: &'a str) -> Ask<'a> {
-        Ask { method: Method::Get, what, accept, from: 0 }
+    pub fn get<'a>(path: &'a str, accept: &'a str) -> Ask<'a> {
+        Ask { method: Method::Get, path, accept, from: 0 }
     }
 
     fn verb(&self) -> &'static str {
@@ -94,8 +94,8 @@ impl Server {
         machine::uptime_ms() < self.lock().down_until_ms
     }
 
-    /// Others are asked for a while.
-    pub fn put_down(&self) {
+    /// Others are asked in its place for a while.
+    pub fn mark_down(&self) {
         self.lock().down_until_ms = machine::uptime_ms() + DOWN_MS;
     }
 
@@ -129,7 +129,7 @@ impl Server {
         let schemes = self.lock().schemes.clone();
         let mut first_error = None;
         for scheme in &schemes {
-            let url = self.url(scheme, ask.what);
+            let url = self.url(scheme, ask.path);
             match self.authorized(client, scheme, &url, ask) {
                 // What a TLS server says to plain text (nginx, Go's net/http), or an answer.
                 Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {

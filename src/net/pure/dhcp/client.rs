@@ -128,8 +128,8 @@ impl Client {
         }
     }
 
-    /// Sends again what waits for an answer, now: for when the last message was probably lost on our own side.
-    pub fn hurry(&mut self, now_ms: u64) {
+    /// Sends again what waits for an answer, now: the last message was probably lost on our own side.
+    pub fn resend_now(&mut self, now_ms: u64) {
         if matches!(self.state, State::Selecting | State::Requesting(_)) {
             self.wake_ms = now_ms;
         }
@@ -351,12 +351,12 @@ mod tests {
     fn queues_that_begin_to_run_are_used_at_once() {
         let mut client = client();
         client.poll(0);
-        client.hurry(3);
+        client.resend_now(3);
         assert_eq!(sent(&client.poll(3)).0, 1);
         assert_eq!(client.poll(3), Action::Idle);
         let mut bound = bound(600);
         let before = bound.next_wake();
-        bound.hurry(4);
+        bound.resend_now(4);
         assert_eq!(bound.next_wake(), before, "a lease is not asked for again");
     }
 
