@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const OTHER: &str = "is no regular file";
+const OTHER: &str = "is not a regular file";
 
 /// Opens a regular file for reading. A FIFO would block until somebody writes to it, and some devices act when they
 /// are opened (a watchdog, a tape): what else stands there is not opened at all.

@@ -279,7 +279,7 @@ fn no_server() {
     }
     let Some(lan) = Lan::new("no_server") else { return };
     let console = lan.enter("no_server");
-    assert!(console.contains("network    still without a lease; eth0: discovers sent: "), "{console}");
+    assert!(console.contains("network    no lease yet; eth0: discovers sent: "), "{console}");
 }
 
 /// The cable comes after the boot began, on the second of two interfaces.

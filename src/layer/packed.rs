@@ -157,7 +157,7 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let flags = sysfs::O_RDONLY | sysfs::O_NOFOLLOW | sysfs::O_NONBLOCK;
     let file = File::from(sysfs::openat(sysfs::CWD, &c_path(&blob)?, flags, 0)?);
     if !sysfs::statat(file.as_fd(), c"")?.is(sysfs::S_IFREG) {
-        return Err(Error { text: "is no regular file".into(), hint: None });
+        return Err(Error { text: "is not a regular file".into(), hint: None });
     }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {

@@ -59,7 +59,7 @@ pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<W
             return Err(silence(&ports, limit_ms));
         }
         if now_ms >= tell_ms {
-            report.line(STEP, ["still without a lease; ", &seen(&ports)].concat());
+            report.line(STEP, ["no lease yet; ", &seen(&ports)].concat());
             tell_ms = u64::MAX;
         }
         let wake_ms =
@@ -171,7 +171,7 @@ fn silence(ports: &[Port], limit_ms: u64) -> Failure {
     if ports.iter().all(|port| !port.link.carrier) {
         let names: Vec<&str> = ports.iter().map(|port| port.link.name.as_str()).collect();
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
-            .hint("is the cable in, and its other end's machine on?");
+            .hint("is the cable plugged in, and the machine at its other end on?");
     }
     Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen(ports)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")

@@ -179,12 +179,12 @@ fn tunnel(connection: &mut Connection, url: &Url, proxy: &Proxy) -> Result<(), E
 
 fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
     let what = match (status, &proxy.authorization) {
-        (407, None) => " wants a user and a password".into(),
-        (407, Some(_)) => " does not take the user and the password".into(),
-        _ => [" makes no connection to ", host].concat(),
+        (407, None) => " requires authentication".into(),
+        (407, Some(_)) => " rejects the user or the password".into(),
+        _ => [" refuses to connect to ", host].concat(),
     };
     let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
-    let hint = "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST says whom to ask how, and whom to ask directly";
+    let hint = "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST says which proxy to use, and which hosts to ask directly";
     Error { kind: Kind::Proxy(status), text, hint: Some(hint) }
 }
 

@@ -10,7 +10,7 @@ pub enum Error {
     TrailingBackslash,
     /// `$(…)` or a backquote.
     Substitution,
-    /// `${NAME:-x}` and its kin, or `${` that nothing closes.
+    /// `${NAME:-x}` and other forms, or a `${` without its `}`.
     Parameter,
     /// An unquoted `*`, `?` or `[`.
     Glob,
@@ -21,10 +21,12 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> &'static str {
         match self {
-            Error::UnmatchedSingleQuote => "a single quote that nothing closes",
-            Error::UnmatchedDoubleQuote => "a double quote that nothing closes",
+            Error::UnmatchedSingleQuote => "an unmatched single quote",
+            Error::UnmatchedDoubleQuote => "an unmatched double quote",
             Error::TrailingBackslash => "a backslash at the end",
-            Error::Substitution => "$(…) and backquotes are not executed here: quote them for a shell in the container",
+            Error::Substitution => {
+                "$(...) and backquotes are not executed here: quote them for a shell in the container"
+            }
             Error::Parameter => "only $NAME and ${NAME} are expanded here",
             Error::Glob => "an unquoted *, ? or [: there are no file names to match here, so quote it",
             Error::Operator => "an unquoted ;, &, |, <, >, ( or ): there is no shell here, so quote it",

@@ -44,7 +44,7 @@ impl RetryState {
 
 /// The error of a request that was cancelled.
 pub fn given_up() -> Error {
-    Error { retry: false, ..Error::refused("given up") }
+    Error { retry: false, ..Error::refused("cancelled") }
 }
 
 /// Machines that were started together should not ask again together.

@@ -65,7 +65,7 @@ impl Body {
         match connection.read(buffer) {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 let seconds = (SILENCE_MS / 1000).to_string();
-                Err(Error::new(ErrorKind::TimedOut, ["nothing came for ", &seconds, " s"].concat()))
+                Err(Error::new(ErrorKind::TimedOut, ["no data for ", &seconds, " s"].concat()))
             }
             // The count of what is missing says more, where it is known.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => self.decoder.end().map_err(said).and(Err(error)),

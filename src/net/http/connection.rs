@@ -63,7 +63,7 @@ impl Socket {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     if self.cancel.is_cancelled() {
-                        return Err(Error::other("given up"));
+                        return Err(Error::other("cancelled"));
                     }
                 }
                 other => return other,
@@ -146,6 +146,6 @@ mod tests {
         socket.end_by(machine::uptime_ms() + 3_600_000);
         let reading = std::thread::spawn(move || socket.read(&mut [0; 8]).unwrap_err().to_string());
         cancel.cancel();
-        assert_eq!(reading.join().unwrap(), "given up");
+        assert_eq!(reading.join().unwrap(), "cancelled");
     }
 }

@@ -48,7 +48,7 @@ impl Configs {
     /// A session with the server of `url`, its handshake done.
     pub fn connect(&self, url: &Url, socket: &mut Socket) -> Result<Box<ClientConnection>, Error> {
         let name = ServerName::try_from(url.host.to_string())
-            .map_err(|_| tls_error([url.host, ": no certificate can be for such a name"].concat()))?;
+            .map_err(|_| tls_error([url.host, ": not a name that a certificate can have"].concat()))?;
         let session = ClientConnection::new(self.config(url)?, name).map_err(|error| of_tls(&error))?;
         let mut session = Box::new(session);
         while session.is_handshaking() {

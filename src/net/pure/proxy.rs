@@ -36,7 +36,7 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Key => "not http=URL, https=URL or no=LIST",
-            Error::Scheme => "a proxy is http://[USER:PASSWORD@]HOST:PORT: neither https nor socks is there",
+            Error::Scheme => "a proxy is http://[USER:PASSWORD@]HOST:PORT: https and socks are not supported",
             Error::Url => "not a proxy's URL: http://[USER:PASSWORD@]HOST:PORT",
         }
     }

@@ -32,14 +32,14 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> String {
         match self {
-            Error::Url => "not a URL of http or https".into(),
-            Error::UserInfo => "a URL with a user in it is not followed".into(),
+            Error::Url => "not an http or https URL".into(),
+            Error::UserInfo => "a URL with user information is not followed".into(),
             Error::Request => "a header holds control characters".into(),
             Error::NotHttp => "does not answer in HTTP/1".into(),
             Error::HeadTooLong => "the answer's head is longer than 32 KiB".into(),
             Error::Header => "the answer's head is malformed".into(),
-            Error::Upgrade => "wants to switch protocols, which nobody asked for".into(),
-            Error::Length => "the answer's Content-Length is no single number".into(),
+            Error::Upgrade => "the answer switches protocols, which was not requested".into(),
+            Error::Length => "the answer's Content-Length is not one number".into(),
             Error::LengthAndCoding => "the answer has both Content-Length and Transfer-Encoding".into(),
             Error::Coding => "the answer has a Transfer-Encoding other than chunked".into(),
             Error::Chunk => "a malformed chunk in the answer's body".into(),
