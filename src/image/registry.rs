@@ -7,7 +7,6 @@ mod retry_state;
 mod server;
 
 use crate::files;
-use crate::image::archive;
 use crate::image::pure::authfile::{self, Credentials};
 use crate::image::pure::mirror::Mirrors;
 use crate::image::pure::oci::{self, Descriptor};
@@ -16,7 +15,7 @@ use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
 use crate::image::registry::retry_state::{given_up, RetryState};
 use crate::image::registry::server::{Ask, Server};
-use crate::image::source::{Error, Fetched, Source};
+use crate::image::source::{Error, Fetched, OpenUrl, Source};
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
@@ -273,7 +272,7 @@ impl Source for Registry {
 }
 
 /// Opens what a URL names, which is no registry's.
-pub fn opener(config: &ClientConfig) -> archive::Open {
+pub fn opener(config: &ClientConfig) -> OpenUrl {
     let (client, policy, report) = (config.client(""), config.retry, *config.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());

@@ -15,6 +15,7 @@ pub struct RetryState {
 }
 
 impl RetryState {
+    /// Something has come: the waits begin anew.
     pub fn progress(&mut self) {
         self.retry.progress();
     }
