@@ -1,4 +1,4 @@
-//! Names to addresses: numbers, hosts, the lease's servers.
+//! Resolves names: by `/etc/hosts`, and by the servers that the lease or `/etc/resolv.conf` gives.
 
 use crate::files;
 use crate::net::pure::dns::{self, Answer, Family};
@@ -11,13 +11,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
-/// For one question to one server.
+/// For one query to one server.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How often each server is asked.
+/// How often each server is asked for a name.
 const ROUNDS: usize = 2;
-/// Answers that only name another name.
+/// Answers in a row that only give another name (CNAME).
 const MAX_ALIASES: usize = 8;
-/// Of `/etc/hosts` and `/etc/resolv.conf`.
+/// The largest `/etc/hosts` and `/etc/resolv.conf` that are read.
 const MAX_FILE: u64 = 1 << 20;
 
 /// What kept a name from being resolved.
@@ -51,7 +51,7 @@ impl Error {
     }
 }
 
-/// Knows whom to ask; usable from any thread, and before the network is up (for what needs no server).
+/// Resolves names from any thread. Without a server it resolves addresses and what `/etc/hosts` has.
 #[derive(Debug, Clone, Default)]
 pub struct Resolver {
     nameservers: Vec<SocketAddr>,
@@ -60,7 +60,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Asks the lease's servers; single-label names are looked for in `domain` first.
+    /// Asks the lease's servers; names of a single label are looked up in `domain` first.
     pub fn from_lease(nameservers: &[Ipv4Addr], domain: Option<&str>) -> Resolver {
         let nameservers = nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
         Resolver {
@@ -70,7 +70,7 @@ impl Resolver {
         }
     }
 
-    /// As the host's own programs resolve: `/etc/resolv.conf`, `/etc/hosts`.
+    /// Resolves as the host's own programs do, by `/etc/resolv.conf` and `/etc/hosts`.
     pub fn from_host() -> Resolver {
         let conf = dns::parse_resolv_conf(&small_file("/etc/resolv.conf"));
         let nameservers = conf.nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
@@ -115,7 +115,7 @@ impl Resolver {
         match self.of_family(name, Family::V6) {
             Ok((more, _)) if is_enough || !more.is_empty() => addresses.extend(more),
             Ok((_, server)) => return Err(absent("no address", server)),
-            // Some servers fail at the question for IPv6 alone.
+            // Some servers fail at queries for IPv6 only.
             Err(_) if is_enough => {}
             Err(error) => return Err(error),
         }
@@ -185,8 +185,7 @@ fn absent(reason: &str, server: IpAddr) -> Error {
     Error::new(Kind::NoSuchName, [reason, " (asked ", &server.to_string(), ")"].concat())
 }
 
-/// Whether the kernel knows a way to IPv6 beyond the link: to connect a
-/// datagram socket sends nothing.
+/// Whether the kernel has a route to IPv6 addresses beyond the link. To connect a datagram socket sends nothing.
 fn is_v6_routed() -> bool {
     const ANYWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
     UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok_and(|socket| socket.connect((ANYWHERE, PORT)).is_ok())
@@ -199,7 +198,7 @@ fn is_localhost(name: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// One question to one server, by UDP, and by TCP when the answer does not fit.
+/// One query to one server, by UDP, and by TCP when the answer does not fit.
 fn ask(server: SocketAddr, name: &str, family: Family) -> Result<Answer, ServerError> {
     let id = random(u64::from(server.port())) as u16;
     let query = dns::query(id, name, family).map_err(ServerError::Message)?;
@@ -268,7 +267,7 @@ fn failed(call: &'static str) -> impl Fn(io::Error) -> ServerError {
     }
 }
 
-/// Empty where there is none: then what it would say is not known.
+/// The text of a file; empty where it cannot be read.
 fn small_file(path: &str) -> String {
     String::from_utf8_lossy(&files::read(Path::new(path), MAX_FILE).unwrap_or_default()).into_owned()
 }

@@ -1,4 +1,4 @@
-//! The wall clock: never before the build, set by SNTP before anything is downloaded.
+//! The wall clock: at least the time of the build, and set by SNTP before anything is downloaded.
 
 use crate::net::dns::Resolver;
 use crate::net::pure::sntp::{self, Time};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 const TRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// 2026-11-18: for builds that do not say when they were made.
+/// 2026-11-18, for builds without SOURCE_DATE_EPOCH.
 const SOME_BUILD_S: i64 = 1_795_000_000;
 /// A clock this near to the build's date was most likely never set.
 const UNSET_S: i64 = 86_400;
 
-/// Seconds since 1970 when this program was built; no clock is right that is earlier.
+/// Seconds since 1970 when this program was built; a clock that is earlier is wrong.
 pub const BUILD_S: i64 = match option_env!("SOURCE_DATE_EPOCH") {
     Some(text) => decimal(text.as_bytes()),
     None => SOME_BUILD_S,
@@ -49,7 +49,7 @@ pub fn raise_to_build_time(report: &Report) {
     }
 }
 
-/// Sets the clock by `peer` (`HOST[:PORT]`). Failing is told and no more: not everything needs a clock.
+/// Sets the clock by `peer` (`HOST[:PORT]`). A failure is only a warning: not everything needs a clock.
 pub fn set(peer: &str, resolver: &Resolver, report: &Report) {
     let failed = match ask(peer, resolver) {
         Ok(answer) => {
@@ -86,7 +86,7 @@ pub fn ask(peer: &str, resolver: &Resolver) -> Result<Answer, String> {
     Err([&last, &TRIES.to_string(), " tries"].concat())
 }
 
-/// None: there was no answer in time.
+/// One request to one address; the error is `None` where no answer came in time.
 fn ask_once(server: SocketAddr, timeout: Duration) -> Result<Answer, Option<String>> {
     let cookie = random(u64::from(server.port())).max(1);
     let mut outcome = Err(None);

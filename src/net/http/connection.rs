@@ -1,4 +1,4 @@
-//! One connection: a socket with deadlines, and TLS on it where that is wanted.
+//! One connection: a socket with deadlines, with or without TLS.
 
 use crate::net::cancel::CancelToken;
 use crate::sys::{io as sys_io, machine};
@@ -17,14 +17,14 @@ pub struct Traffic {
     pub received: AtomicU64,
 }
 
-/// A socket that counts, and waits no longer than it may.
+/// A socket that counts its bytes and waits no longer than its deadline.
 pub struct Socket {
     stream: TcpStream,
     traffic: Arc<Traffic>,
     cancel: CancelToken,
-    /// When the call that runs has to be done, by the machine's uptime.
+    /// The deadline, by the machine's uptime.
     end_ms: u64,
-    /// What the kernel was last told.
+    /// The timeout that the kernel was last given.
     limit_ms: u64,
 }
 /// How often a call that waits checks whether it is cancelled.
@@ -35,7 +35,7 @@ impl Socket {
         Socket { stream, traffic, cancel, end_ms: 0, limit_ms: 0 }
     }
 
-    /// What comes now has to be done by `end_ms`, however it drips.
+    /// Sets the deadline of the reads and writes that follow, however few bytes each brings.
     pub fn end_by(&mut self, end_ms: u64) {
         self.end_ms = end_ms;
     }
@@ -92,17 +92,17 @@ impl Write for Socket {
     }
 }
 
-/// What requests go over.
+/// A connection to a server.
 pub struct Connection {
     pub socket: Socket,
     pub tls: Option<Box<ClientConnection>>,
-    /// What it leads to; only requests to the same may use it again.
+    /// The server that it leads to, and its proxy; only requests of the same route may use it again.
     pub route: String,
 }
 
 impl Connection {
-    /// Whether nothing has come since the last answer: bytes that nobody asked
-    /// for, or the connection's end, make it useless.
+    /// Whether nothing has come since the last answer: with bytes that were not
+    /// requested, or at its end, the connection cannot be used again.
     pub fn is_quiet(&self) -> bool {
         let wanted = [sys_io::Poll { fd: self.socket.stream.as_fd(), write: false }];
         // TLS may have taken more off the socket than the answer was.
@@ -122,7 +122,7 @@ impl Connection {
 }
 
 impl Read for Connection {
-    /// A TLS connection that is cut is an error (`UnexpectedEof`), and no end.
+    /// A TLS connection that is cut is an error (`UnexpectedEof`), not an end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match &mut self.tls {
             None => self.socket.read(buffer),
