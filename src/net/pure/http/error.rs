@@ -4,25 +4,25 @@
 pub enum Error {
     /// Not `http://HOST[:PORT]…` or `https://…`, or with characters that a URL cannot have.
     Url,
-    /// `https://USER@HOST`: it would show up in logs.
+    /// `https://USER@HOST`: the user information would appear in logs.
     UserInfo,
-    /// A header of ours that would end its line early.
+    /// A header of the request holds control characters.
     Request,
     NotHttp,
     HeadTooLong,
     /// A line of the head that is no header, a folded one, or one with control characters.
     Header,
-    /// An answer that ends the use of HTTP on this connection.
+    /// An answer that switches to another protocol (101).
     Upgrade,
     Length,
-    /// Content-Length beside Transfer-Encoding: how requests are smuggled.
+    /// Content-Length beside Transfer-Encoding, as in request smuggling.
     LengthAndCoding,
-    /// A transfer coding that nobody asked for.
+    /// A transfer coding other than chunked.
     Coding,
     Chunk,
-    /// The connection's end in the middle of the head.
+    /// The connection ended in the middle of the head.
     HeadEnded,
-    /// The connection's end in the middle of the body.
+    /// The connection ended in the middle of the body.
     BodyEnded {
         received: u64,
         total: Option<u64>,
