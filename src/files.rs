@@ -9,13 +9,13 @@ use std::path::Path;
 
 const OTHER: &str = "is not a regular file";
 
-/// Opens a regular file for reading. A FIFO would block until somebody writes to it, and some devices act when they
-/// are opened (a watchdog, a tape): what else stands there is not opened at all.
+/// Opens a regular file for reading, and no other: a FIFO would block until it is written to, and some devices act when
+/// they are opened (a watchdog, a tape).
 pub fn open(path: &Path) -> Result<File, String> {
     if path.metadata().is_ok_and(|meta| !meta.is_file()) {
         return Err(OTHER.into());
     }
-    // Another file may have taken its place since.
+    // Another file may have replaced it since.
     let file = OpenOptions::new().read(true).custom_flags(sysfs::O_NONBLOCK | sysfs::O_NOCTTY).open(path);
     let file = file.map_err(|error| io_text(&error))?;
     match file.metadata() {
@@ -81,7 +81,7 @@ mod tests {
         }
     }
 
-    /// The file is looked at again when it is open: a FIFO that took its place blocks nobody.
+    /// The open file is checked again: a FIFO that has replaced it does not block.
     #[test]
     fn a_file_that_becomes_a_fifo_is_not_waited_for() {
         use std::sync::atomic::{AtomicBool, Ordering};

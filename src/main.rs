@@ -52,7 +52,7 @@ fn machine() -> i32 {
     pid1::HANG
 }
 
-/// The boot: one list of steps. The order is the dialect's.
+/// The boot: one list of steps, in the order of boot2container.
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     options::read(config, report)?;
@@ -67,7 +67,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     Ok(status.ending(config))
 }
 
-/// Everything that containers need of the machine.
+/// Everything that containers need: modules, clock, network, store and host name.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
     ntp::raise_to_build_time(report);

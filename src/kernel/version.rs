@@ -1,4 +1,4 @@
-//! The kernel's version, where what it can do cannot be tried.
+//! The kernel's version, for features that cannot be found by trying.
 
 use crate::sys::machine;
 

@@ -184,7 +184,8 @@ fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
         _ => [" refuses to connect to ", host].concat(),
     };
     let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
-    let hint = "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST says which proxy to use, and which hosts to ask directly";
+    let hint =
+        "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST sets the proxy, and the hosts that are asked directly";
     Error { kind: Kind::Proxy(status), text, hint: Some(hint) }
 }
 

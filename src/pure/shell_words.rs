@@ -1,8 +1,8 @@
-//! Words as a POSIX shell reads them (XCU 2.2, 2.6.2, 2.6.5), without
+//! Splits a text into words as a POSIX shell does (XCU 2.2, 2.6.2, 2.6.5), without
 //! executing anything: single and double quotes, backslash, `$NAME` and
 //! `${NAME}`. What a shell would execute or expand further is an error.
 
-/// Why a line cannot be read.
+/// Why a text cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     UnmatchedSingleQuote,
@@ -50,7 +50,7 @@ pub fn commands(text: &str, variable: Lookup) -> Result<Vec<Vec<String>>, Error>
     Ok(commands)
 }
 
-/// The word that grows; `None` between words (an empty quoted word is one).
+/// What has been read; `word` is `None` between words (an empty quoted word is one).
 #[derive(Default)]
 struct Reader {
     commands: Vec<Vec<String>>,
@@ -124,7 +124,7 @@ fn double_quoted(reader: &mut Reader, rest: &mut std::str::Chars, variable: Look
     loop {
         match rest.next().ok_or(Error::UnmatchedDoubleQuote)? {
             '"' => return Ok(()),
-            // XCU 2.2.3: a backslash is one only before these.
+            // XCU 2.2.3: in double quotes a backslash escapes only these.
             '\\' => match rest.next().ok_or(Error::UnmatchedDoubleQuote)? {
                 '\n' => {}
                 c @ ('$' | '`' | '"' | '\\') => word.push(c),

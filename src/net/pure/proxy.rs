@@ -68,7 +68,7 @@ impl Proxies {
         Ok(proxies)
     }
 
-    /// `NAME=value` for programs, in both cases: curl reads only the lower-case `http_proxy`, others the upper-case one.
+    /// `NAME=value` for programs, in both cases: curl reads only the lower-case `http_proxy`, others the other.
     pub fn env(&self) -> Vec<String> {
         let url = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| proxy.url.clone());
         let no = Some(self.no.join(",")).filter(|list| !list.is_empty());
@@ -117,7 +117,7 @@ impl Proxy {
     }
 }
 
-/// Whether `host` is this machine itself: to a proxy the name would mean the proxy's machine (Go has the same exception).
+/// Whether `host` is this machine itself: to a proxy the name would mean the proxy's machine. Go has the same exception.
 fn is_this_machine(host: &str) -> bool {
     let host = host.trim_end_matches('.');
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "::1")
