@@ -40,7 +40,7 @@ impl Stat {
     }
 }
 
-/// Space of a file system, in bytes.
+/// Space of a file system, in bytes, its type and its mount flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
