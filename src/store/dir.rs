@@ -6,7 +6,7 @@ use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, process, EEXIST, ELOOP, ENOENT, ENOTDIR, EXDEV};
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -111,6 +111,18 @@ pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
 pub fn create(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<File> {
     let flags = sysfs::O_WRONLY | sysfs::O_CREAT | sysfs::O_TRUNC;
     sysfs::openat2(dir, name, flags, 0o644, BENEATH).map(File::from)
+}
+
+/// Gives the file `path` below `dir` this content, by way of one in `scratch`.
+pub fn replace(dir: BorrowedFd<'_>, path: &CStr, scratch: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let name = path.to_bytes_with_nul().rsplit(|byte| *byte == b'/').next();
+    let name = name.and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or_default();
+    let written = create(scratch, name).map_err(Into::into).and_then(|mut file| file.write_all(bytes));
+    let renamed = written.and_then(|()| Ok(sysfs::renameat(scratch, name, dir, path)?));
+    if renamed.is_err() {
+        let _ = sysfs::unlinkat(scratch, name);
+    }
+    renamed
 }
 
 /// The exclusive lock of a directory, until the answer is dropped; waits for whoever has it.

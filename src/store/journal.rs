@@ -19,7 +19,6 @@
 use crate::disk::remove_tree;
 use crate::pure::digest::Digest;
 use crate::store::dir;
-use crate::store::layers::{Claim, Store};
 use crate::store::record::Record;
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{fs as sysfs, machine, Error, ENOENT};
@@ -28,7 +27,6 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pull.";
 /// Two lines of some 80 bytes for each of 500 layers, and room.
@@ -47,10 +45,10 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Writes the list in `folder`, for good.
-    pub(super) fn begin(folder: &Claim, name: &str, lines: &[String]) -> io::Result<Journal> {
+    /// Writes the list into the claimed directory `claim`, and flushes it to the disk.
+    pub(super) fn begin(claim: BorrowedFd<'_>, name: &str, lines: &[String]) -> io::Result<Journal> {
         // Opened anew: a process that syncs must not hold the lock.
-        let dir = dir::open(folder.dir(), c".")?;
+        let dir = dir::open(claim, c".")?;
         let name = dir::c_name(&[PREFIX, name]);
         let file = dir::create(dir.as_fd(), &name)?;
         let journal = Journal { dir, name, file, child: Cell::new(None) };
@@ -155,7 +153,7 @@ fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result
     }
     let path = dir::c_name(&["images/", name]);
     match Record::parse(before) {
-        Some(before) => crate::store::layers::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
+        Some(before) => dir::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
         None => Ok(remove(root, &path)?),
     }
 }
@@ -164,38 +162,11 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim_end().into()).unwrap_or_default()
 }
 
-impl Store {
-    /// Writes down what a pull of the image `name` is about to change: its
-    /// record, and the `missing` layers (chain ID and diff ID). Nothing where
-    /// the store is in memory.
-    pub fn begin_pull(
-        &self,
-        name: &str,
-        config: &Digest,
-        missing: &mut dyn Iterator<Item = (Digest, Digest)>,
-    ) -> io::Result<Option<Journal>> {
-        if !self.durable {
-            return Ok(None);
-        }
-        let mut lines = Vec::new();
-        if let Some(file) = crate::store::layers::file_name(name) {
-            let before = self.image(name).map(|record| record.text()).unwrap_or_default();
-            lines.push(["image ", &file, " ", &before, "\n"].concat());
-        }
-        for (chain, diff_id) in missing {
-            lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
-        }
-        // One of the same image may not be on the disk yet.
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
-        Journal::begin(&self.tmp, &[&config.hex(), ".", &number].concat(), &lines).map(Some)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::Report;
+    use crate::store::layers::Store;
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
 

@@ -29,18 +29,19 @@ use crate::layer::error::Error as LayerError;
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
-pub use crate::store::aside::Aside;
-pub use crate::store::claim::Claim;
-use crate::store::record::Record;
+use crate::store::claim::Claim;
+use crate::store::journal::Journal;
+use crate::store::record::{self, Record};
 use crate::store::{aside, claim, dir, mark};
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, machine, mount};
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a machine's own is, in memory or on the disk.
 pub const STORE: &str = "/var/lib/ocinit";
@@ -51,8 +52,8 @@ pub struct Store {
     /// The directory `root`.
     dir: OwnedFd,
     /// On a disk: what is complete is to outlive a power cut, or to be gone after it.
-    pub(super) durable: bool,
-    pub(super) tmp: Claim,
+    durable: bool,
+    tmp: Claim,
 }
 
 const FOLDERS: [&CStr; 9] =
@@ -249,14 +250,40 @@ impl Store {
 
     /// What was last pulled by `name`.
     pub fn image(&self, name: &str) -> Option<Record> {
-        let name = dir::c_name(&["images/", &file_name(name)?]);
+        let name = dir::c_name(&["images/", &record::file_name(name)?]);
         let text = dir::read(self.dir.as_fd(), &name, RECORD_BYTES_MAX).ok()?;
         Record::parse(std::str::from_utf8(&text).ok()?)
     }
 
     pub fn put_image(&self, name: &str, record: &Record) -> io::Result<()> {
-        let Some(file) = file_name(name) else { return Ok(()) };
+        let Some(file) = record::file_name(name) else { return Ok(()) };
         self.write("images/", &file, [&record.text(), "\n"].concat().as_bytes())
+    }
+
+    /// Writes down what a pull of the image `name` is about to change: its
+    /// record, and the `missing` layers (chain ID and diff ID). Nothing where
+    /// the store is in memory.
+    pub fn begin_pull(
+        &self,
+        name: &str,
+        config: &Digest,
+        missing: &mut dyn Iterator<Item = (Digest, Digest)>,
+    ) -> io::Result<Option<Journal>> {
+        if !self.durable {
+            return Ok(None);
+        }
+        let mut lines = Vec::new();
+        if let Some(file) = record::file_name(name) {
+            let before = self.image(name).map(|record| record.text()).unwrap_or_default();
+            lines.push(["image ", &file, " ", &before, "\n"].concat());
+        }
+        for (chain, diff_id) in missing {
+            lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
+        }
+        // One of the same image may not be on the disk yet.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
+        Journal::begin(self.tmp.dir(), &[&config.hex(), ".", &number].concat(), &lines).map(Some)
     }
 
     /// An empty folder for a container that runs, with `upper` and `work` in it: until [`Claim::end`].
@@ -276,7 +303,7 @@ impl Store {
 
     /// Whole or not at all.
     fn write(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        replace(self.dir.as_fd(), &dir::c_name(&[folder, name]), self.tmp.dir(), bytes)
+        dir::replace(self.dir.as_fd(), &dir::c_name(&[folder, name]), self.tmp.dir(), bytes)
     }
 }
 
@@ -293,25 +320,6 @@ fn make(root: &Path) -> io::Result<()> {
 
 fn claim(dir: BorrowedFd<'_>, root: &Path, name: &str) -> io::Result<Claim> {
     Claim::new(dir::make(dir, &dir::c_name(&[name]))?, &root.join(name))
-}
-
-/// Gives the file `path` below `dir` this content, by way of one in `scratch`.
-pub(super) fn replace(dir: BorrowedFd<'_>, path: &CStr, scratch: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    let name = path.to_bytes_with_nul().rsplit(|byte| *byte == b'/').next();
-    let name = name.and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or_default();
-    let written = dir::create(scratch, name).map_err(Into::into).and_then(|mut file| file.write_all(bytes));
-    let renamed = written.and_then(|()| Ok(sysfs::renameat(scratch, name, dir, path)?));
-    if renamed.is_err() {
-        let _ = sysfs::unlinkat(scratch, name);
-    }
-    renamed
-}
-
-/// An image's name as a file's: slashes have no place there. Names that are
-/// too long for one are not recorded: such an image is pulled each time.
-pub(super) fn file_name(name: &str) -> Option<String> {
-    let file = name.replace('%', "%25").replace('/', "%2F");
-    (file.len() <= 200 && !file.starts_with('.')).then_some(file)
 }
 
 #[cfg(test)]

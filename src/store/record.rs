@@ -39,6 +39,13 @@ impl Record {
     }
 }
 
+/// An image's name as a file's: slashes have no place there. Names that are
+/// too long for one are not recorded: such an image is pulled each time.
+pub fn file_name(name: &str) -> Option<String> {
+    let file = name.replace('%', "%25").replace('/', "%2F");
+    (file.len() <= 200 && !file.starts_with('.')).then_some(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
