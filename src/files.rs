@@ -1,4 +1,4 @@
-//! Files that a line, an image or a stranger's disk names: only regular ones are read, and only so much of them.
+//! Files that a container's line, an image or somebody else's disk names: only regular ones are read, up to a limit.
 
 use crate::sys::{fs as sysfs, io_text};
 use std::fs::{File, OpenOptions};
@@ -6,15 +6,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const OTHER: &str = "is no regular file";
+const OTHER: &str = "is not a regular file";
 
-/// Opens a regular file for reading. A FIFO would block until somebody writes to it, and some devices act when they
-/// are opened (a watchdog, a tape): what else stands there is not opened at all.
+/// Opens a regular file for reading. Anything else is not opened: a FIFO would block until a process writes to it, and
+/// some devices act when they are opened (a watchdog, a tape).
 pub fn open(path: &Path) -> Result<File, String> {
     if path.metadata().is_ok_and(|meta| !meta.is_file()) {
         return Err(OTHER.into());
     }
-    // Another file may have taken its place since.
+    // Another file may have replaced it since.
     let file = OpenOptions::new().read(true).custom_flags(sysfs::O_NONBLOCK | sysfs::O_NOCTTY).open(path);
     let file = file.map_err(|error| io_text(&error))?;
     match file.metadata() {
@@ -69,7 +69,7 @@ mod tests {
         }
     }
 
-    /// The file is looked at again when it is open: a FIFO that took its place blocks nobody.
+    /// The type is checked again when the file is open: a FIFO that has replaced it does not block.
     #[test]
     fn a_file_that_becomes_a_fifo_is_not_waited_for() {
         use std::sync::atomic::{AtomicBool, Ordering};

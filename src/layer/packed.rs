@@ -143,11 +143,11 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let flags = sysfs::O_RDONLY | sysfs::O_NOFOLLOW | sysfs::O_NONBLOCK;
     let file = File::from(sysfs::openat(sysfs::CWD, &c_path(&blob)?, flags, 0)?);
     if !sysfs::statat(file.as_fd(), c"")?.is(sysfs::S_IFREG) {
-        return Err(Error::new("is no regular file"));
+        return Err(Error::new("is not a regular file"));
     }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
-        return Err(Error::new("is no squashfs and no erofs any more"));
+        return Err(Error::new("is not a squashfs or erofs any more"));
     };
     let at = c_path(at)?;
     let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), FLAGS, c"");
