@@ -31,8 +31,8 @@ const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The list of one pull. If it is dropped before the sync, it stays, and the next opening of the store syncs.
 pub struct Journal {
-    /// Its directory, by descriptor: a process that syncs may outlive this one, and must not remove the list of the next
-    /// process that has the directory's number.
+    /// Its directory, by descriptor: a process that syncs may outlive this one, and must not remove the list of the
+    /// next process that has the directory's number.
     dir: OwnedFd,
     name: CString,
     /// Open on the file system that is to be synced.
@@ -132,8 +132,8 @@ pub(super) fn recover(root: BorrowedFd<'_>, claim: BorrowedFd<'_>) -> io::Result
     Ok(())
 }
 
-/// Undoes one line, with `scratch` for what is written. A line that we would not have written does nothing: the disk may
-/// come from somebody else.
+/// Undoes one line, with `scratch` for what is written. A line that we would not have written does nothing: the disk
+/// may come from somebody else.
 fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result<()> {
     let Some(("image", record)) = line.split_once(' ') else {
         return match line.split_once('/').map(|(part, digest)| (part, Digest::parse(digest))) {

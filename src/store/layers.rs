@@ -65,8 +65,8 @@ pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 const RECORD_BYTES_MAX: u64 = 512;
 
 impl Store {
-    /// Opens the store in `root`, makes what is missing and removes what no process has claimed any more. What cannot be
-    /// removed stays, with a warning. A directory that is not ours is an error, and does not change.
+    /// Opens the store in `root`, makes what is missing and removes what no process has claimed any more. What cannot
+    /// be removed stays, with a warning. A directory that is not ours is an error, and does not change.
     pub fn open(root: &Path, durable: bool, report: &Report) -> io::Result<Store> {
         if !root.is_dir() {
             make(root)?;
@@ -96,8 +96,8 @@ impl Store {
         Ok(Store { root, dir, durable, tmp })
     }
 
-    /// Opens the machine's own store. If the disk has none and none can be made on it, it is unmounted, and the store is
-    /// in memory.
+    /// Opens the machine's own store. If the disk has none and none can be made on it, it is unmounted, and the store
+    /// is in memory.
     pub fn at_boot(on_disk: bool, report: &Report) -> Outcome<Store> {
         let root = Path::new(STORE);
         let failure = |error: io::Error| Failure::new("store", [STORE, ": ", &io_text(&error)].concat());
@@ -257,8 +257,8 @@ impl Store {
         self.write("images/", &file, [&record.text(), "\n"].concat().as_bytes())
     }
 
-    /// Begins a pull of the image `name` by a journal of what it will change: the image's record, and the `missing` layers
-    /// (chain ID and diff ID). No journal where the store is in memory.
+    /// Begins a pull of the image `name` by a journal of what it will change: the image's record, and the `missing`
+    /// layers (chain ID and diff ID). No journal where the store is in memory.
     pub fn begin_pull(
         &self,
         name: &str,

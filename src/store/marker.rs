@@ -1,5 +1,5 @@
-//! The marker: a file that makes a directory a store's. Other programs use names such as `tmp`, too, so a directory that
-//! is not empty and has no such file does not change, whatever is in it, and even at /var/lib/ocinit.
+//! The marker: a file that makes a directory a store's. Other programs use names such as `tmp`, too, so a directory
+//! that is not empty and has no such file does not change, whatever is in it, and even at /var/lib/ocinit.
 
 use crate::store::dir;
 use crate::sys::fs as sysfs;

@@ -48,8 +48,8 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // A second try may succeed. What stays is removed by the next user: the marker goes last, so the directory stays
-        // known as ours.
+        // A second try may succeed. What stays is removed by the next user: the marker goes last, so the directory
+        // stays known as ours.
         for _ in 0..2 {
             if self.clear().is_ok() {
                 let _ = sysfs::unlinkat(self.dir.as_fd(), marker::MARKER);

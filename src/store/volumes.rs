@@ -54,7 +54,8 @@ impl Volumes<'_> {
         }
     }
 
-    /// The directory that a volume of this name is in. A volume that no option declares is in the store, as with podman.
+    /// The directory that a volume of this name is in. A volume that no option declares is in the store, as with
+    /// podman.
     fn parent(&self, name: &str) -> Outcome<PathBuf> {
         if !is_name(name) {
             return Err(failure(name, "not a volume name"));
