@@ -3,11 +3,13 @@
 use crate::image::pure::cosign::Key;
 use crate::image::pure::oci;
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::source::{Error, Source};
+use crate::image::source::{Error, Kind, Source};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Report};
 use crate::store::layers::{Store, DOCUMENT_BYTES_MAX};
-use crate::sys::ENOSPC;
+use crate::sys::{EDQUOT, ENOSPC};
+
+const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
 
 // What is fetched can be kept.
 const _: () = assert!(oci::DOCUMENT_MAX <= DOCUMENT_BYTES_MAX);
@@ -37,10 +39,10 @@ impl Pull<'_> {
     /// The pull's failure by `error`.
     pub fn failed(&self, error: &Error) -> Failure {
         let failure = self.failure(&error.object, &error.text);
-        let full = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
-        match error.hint.or((error.errno == Some(ENOSPC)).then_some(full)) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+        match (error.hint, error.kind) {
+            (Some(hint), _) => failure.hint(hint),
+            (None, Kind::Local(ENOSPC | EDQUOT)) => failure.hint(STORE_IS_FULL),
+            _ => failure,
         }
     }
 
