@@ -148,7 +148,7 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
-        return Err(Error::new("is no squashfs and no erofs any more"));
+        return Err(Error::new("is not a squashfs or erofs any more"));
     };
     let at = c_path(at)?;
     let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), FLAGS, c"");

@@ -457,7 +457,7 @@ mod tests {
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
         assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
-        assert!(error.0.starts_with("b2c.filesystem: «x»: write type="), "{}", error.0);
+        assert!(error.0.starts_with("b2c.filesystem: 'x': write type="), "{}", error.0);
     }
 
     #[test]
