@@ -43,6 +43,7 @@ mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;
 
+    /// Promise: regular-files-only
     #[test]
     fn only_regular_files_are_read_and_so_much_of_them() {
         let dir = tempfile::tempdir().unwrap();
@@ -65,6 +66,7 @@ mod tests {
     }
 
     /// The file is looked at again when it is open: a FIFO that took its place blocks nobody.
+    /// Promise: regular-files-only
     #[test]
     fn a_file_that_becomes_a_fifo_is_not_waited_for() {
         use std::sync::atomic::{AtomicBool, Ordering};

@@ -293,6 +293,7 @@ mod tests {
         assert_eq!(resolver.resolve("example.org"), Err("example.org: no nameserver is known".into()));
     }
 
+    /// Promise: forged-dns
     #[test]
     fn forged_answers_are_waited_past() {
         let server = serve(|query| {
@@ -333,6 +334,7 @@ mod tests {
         assert_eq!(resolver.resolve("cache"), Err("cache: no such name (asked 127.0.0.1)".into()));
     }
 
+    /// Input: dns-answers
     #[test]
     fn what_does_not_fit_comes_by_tcp_in_any_pieces() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -193,6 +193,7 @@ mod tests {
         bytes
     }
 
+    /// Promise: clock
     #[test]
     fn a_forged_answer_is_waited_past() {
         let server = serve(|query| {

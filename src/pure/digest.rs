@@ -70,6 +70,8 @@ fn nibble(digit: u8) -> Result<u8, Error> {
 mod tests {
     use super::*;
 
+    /// Promise: sha256-only
+    /// Input: digests
     #[test]
     fn only_sha256_in_lower_case_is_a_digest() {
         let hex = "0123456789abcdef".repeat(4);

@@ -111,6 +111,7 @@ mod tests {
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 
+    /// Promise: named-volumes, volume-names, volume-race
     #[test]
     fn filled_once_and_removed_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
@@ -157,6 +158,7 @@ mod tests {
     }
 
     /// A file system of a lab's has names of its own, and may be another machine's.
+    /// Promise: foreign-directories
     #[test]
     fn hidden_directories_of_a_lab_stay() {
         let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use tokens::Source;
 /// A rule, the path of a sample, a text it must refuse and one it must pass.
 type Sample = (Rule, &'static str, &'static str, &'static str);
 
+/// Promise: no-panic-in-code
 #[test]
 fn the_sources_keep_the_rules() {
     let mut findings = Vec::new();
@@ -102,6 +103,7 @@ fn pure_is_pure() {
     assert_eq!(rules::purity(&driver), Vec::<String>::new());
 }
 
+/// Promise: no-panic-in-code
 #[test]
 fn unsafe_has_its_place_and_reason() {
     let good = "fn f() {\n    // SAFETY: takes nothing.\n    unsafe { g() }\n}";
@@ -141,6 +143,7 @@ fn tests_and_docs_are_where_they_belong() {
     ]);
 }
 
+/// Promise: no-panic-in-code, skips
 #[test]
 fn the_init_cannot_panic_and_tests_cannot_sleep() {
     let path = "src/net/a.rs";

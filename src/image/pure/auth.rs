@@ -239,6 +239,7 @@ mod tests {
         );
     }
 
+    /// Input: challenges
     #[test]
     fn a_challenge_among_others() {
         for list in [
@@ -251,6 +252,8 @@ mod tests {
         assert!(bearer(HEADER).is_some());
     }
 
+    /// Promise: challenges
+    /// Input: challenges
     #[test]
     fn all_challenges_of_all_headers() {
         let basic = |realm: &str| Challenge::Basic { realm: realm.into() };
@@ -277,6 +280,7 @@ mod tests {
         }
     }
 
+    /// Promise: challenges
     #[test]
     fn what_a_token_is_asked_for() {
         let ask = |scope: Option<&str>| Bearer {
@@ -307,6 +311,8 @@ mod tests {
         assert_eq!(bearer("Bearer realm=\"unclosed"), None);
     }
 
+    /// Promise: token-realms
+    /// Input: token-realms
     #[test]
     fn a_realm_may_not_weaken_what_was_asked() {
         let realm = |realm: &str| Bearer { realm: realm.into(), service: None, scope: None };
@@ -327,6 +333,7 @@ mod tests {
         assert!(!realm("https://reg.example.org@evil.example/").may_follow("https", "reg.example.org"));
     }
 
+    /// Promise: no-link-local-names
     #[test]
     fn addresses_of_the_machines_surroundings() {
         for near in [

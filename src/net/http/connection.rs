@@ -142,6 +142,7 @@ mod tests {
     use std::net::TcpListener;
 
     /// A server that says nothing, and an hour to wait for it.
+    /// Promise: refused-pull-ends
     #[test]
     fn who_waits_is_called_off() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

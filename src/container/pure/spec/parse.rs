@@ -188,6 +188,7 @@ mod tests {
         super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
+    /// Promise: lab-lines
     #[test]
     fn lines_of_labs() {
         let c = read("-ti --tls-verify=false docker://10.42.0.1:8001/infra/machine-registration:latest check");
@@ -322,6 +323,7 @@ mod tests {
         assert_eq!((r.mask.len(), r.unmask, r.proc_options.len()), (2, vec!["ALL".into()], 2));
     }
 
+    /// Promise: lab-lines
     #[test]
     fn errors_name_the_flag() {
         for (line, want) in [
@@ -415,6 +417,7 @@ mod tests {
         }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn credentials_are_in_no_error() {
         for text in [
