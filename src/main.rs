@@ -14,6 +14,7 @@ use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report};
 use ocinit::store::cache;
 use ocinit::store::layers::Store;
+use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
 
 #[global_allocator]
@@ -21,7 +22,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 #[used]
 #[link_section = ".init_array"]
-static AT_FIRST: extern "C" fn() = last_words::at_first;
+static AT_FIRST: extern "C" fn() = crash::at_first;
 
 fn main() -> ! {
     last_words::started();
@@ -70,7 +71,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
     ntp::floor(report);
-    let network = links::up_within(options::network_limits(config), report)
+    let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {

@@ -1,8 +1,8 @@
 //! The command line on a host: run, pull, mount, sweep. The same code as at boot.
 
-use crate::container::own_program;
-use crate::container::pure::spec::{parse, Container};
-use crate::container::run::{self, Surroundings};
+use crate::container::host_context::HostContext;
+use crate::container::pure::spec::{parse, ContainerSpec};
+use crate::container::{own_program, run};
 use crate::image::pull::{self, PullContext};
 use crate::image::pure::mirror::Mirrors;
 use crate::layer::overlay;
@@ -82,7 +82,7 @@ fn print(text: &str) {
 struct Line<'a> {
     store: &'a str,
     sync: bool,
-    container: Container,
+    container: ContainerSpec,
 }
 
 /// The last word of a command that takes the place of another one, which ran out of memory or crashed.
@@ -187,7 +187,7 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
-    let surroundings = Surroundings {
+    let surroundings = HostContext {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),

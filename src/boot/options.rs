@@ -8,10 +8,11 @@ use crate::files;
 use crate::image::pull::PullContext;
 use crate::image::verify;
 use crate::net::dns::Resolver;
-use crate::net::links::{Limits, Network, LIMITS};
+use crate::net::links::Network;
 use crate::net::pure::proxy::Proxies;
+use crate::net::step::{Limits, LIMITS};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::signal;
+use crate::sys::crash;
 use std::path::Path;
 
 /// For boards whose boot loader cannot hold a long line (`build --cmdline`).
@@ -24,13 +25,13 @@ const LENGTH_MAX: u64 = 1 << 20;
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let kernel = words("/proc/cmdline")?;
     (config.on_fail, report.sections) = policy(&kernel);
-    signal::set_crash_note(config.on_fail as usize + 1);
+    crash::set_note(config.on_fail as usize + 1);
     let own = if Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
     *config = Config::read(&[kernel, own]).map_err(|error| {
         Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
     })?;
     report.sections = config.sections;
-    signal::set_crash_note(config.on_fail as usize + 1);
+    crash::set_note(config.on_fail as usize + 1);
     for warning in &config.warnings {
         report.warn("options", warning);
     }

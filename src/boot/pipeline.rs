@@ -5,8 +5,9 @@ use crate::boot::prefetch::{self, Ahead};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
-use crate::container::pure::spec::{parse, Container};
-use crate::container::run::{self, Asked, Exit, Surroundings};
+use crate::container::host_context::HostContext;
+use crate::container::pure::spec::{parse, ContainerSpec};
+use crate::container::run::{self, Asked, Exit};
 use crate::image::pull::{self, Image, PullContext};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
@@ -130,7 +131,7 @@ struct Run<'a> {
 
 /// A container line, read, with its image.
 struct Ready {
-    container: Container,
+    container: ContainerSpec,
     image: Image,
     /// The pipeline's variables, and what else every container gets.
     env: Vec<String>,
@@ -236,15 +237,15 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &Surroundings { kept_bytes, ..self.surroundings(ready, false, &started) },
+            &HostContext { kept_bytes, ..self.surroundings(ready, false, &started) },
         );
         early_mounts::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> Surroundings<'s> {
-        Surroundings {
+    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
+        HostContext {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
             env: ready.env.clone(),
@@ -260,7 +261,7 @@ impl Run<'_> {
 
     /// While a container `running` runs: begins to pull the images of `next`,
     /// the first of which has the number `first`.
-    fn pull_ahead(&self, running: &Container, next: &[&String], first: usize, bytes: u64) {
+    fn pull_ahead(&self, running: &ContainerSpec, next: &[&String], first: usize, bytes: u64) {
         if self.ahead.borrow().is_some() {
             return;
         }
@@ -316,7 +317,7 @@ impl Run<'_> {
     }
 }
 
-fn parse(line: &str, env: &[String]) -> Result<Container, String> {
+fn parse(line: &str, env: &[String]) -> Result<ContainerSpec, String> {
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
     parse::parse_line(line, &variable)
 }

@@ -3,7 +3,7 @@
 //! the real pull says what is wrong, and finds what is there already.
 
 use crate::container::cgroup::Cgroup;
-use crate::container::pure::spec::Container;
+use crate::container::pure::spec::ContainerSpec;
 use crate::image::pull::{self, PullContext};
 use crate::image::pure::pull_options::PullPolicy;
 use crate::kernel::meminfo;
@@ -42,10 +42,10 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Pulls the images of `lines` in their order, with `bytes` of memory. None
+    /// Pulls the images of `specs` in their order, with `bytes` of memory. None
     /// where no process can be had.
     pub fn start(
-        lines: &[Option<Container>],
+        specs: &[Option<ContainerSpec>],
         store: &Store,
         context: &PullContext,
         bytes: u64,
@@ -68,14 +68,14 @@ impl Ahead {
             let _ = fs::write("/proc/self/oom_score_adj", "1000");
             let limited = procs.as_ref().is_some_and(|procs| fs::write(procs, "0").is_ok());
             if low.is_ok() && limited {
-                pull_all(lines, store, context, to.as_fd(), report);
+                pull_all(specs, store, context, to.as_fd(), report);
             }
             0
         });
         Some(Ahead { pid: pid.ok()?, words, done: 0, cgroup })
     }
 
-    /// Returns when number `index` of the lines is done with, in one way or another.
+    /// Returns when number `index` of the specs is done with, in one way or another.
     pub fn wait_for(&mut self, index: usize, report: &Report) {
         let mut told = false;
         let mut word = [0];
@@ -112,13 +112,19 @@ impl Ahead {
     }
 }
 
-fn pull_all(lines: &[Option<Container>], store: &Store, context: &PullContext, words: BorrowedFd<'_>, report: &Report) {
+fn pull_all(
+    specs: &[Option<ContainerSpec>],
+    store: &Store,
+    context: &PullContext,
+    words: BorrowedFd<'_>,
+    report: &Report,
+) {
     // Nothing of ours reaches the console, whoever writes it.
     let Ok(nowhere) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
     let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(nowhere.as_fd(), number).is_ok());
     let Some(store) = store.another(report).ok().filter(|_| silent) else { return };
-    for line in lines {
-        if let Some(image) = line.as_ref().and_then(|line| pull::image(&line.pull, &store, context, report).ok()) {
+    for spec in specs {
+        if let Some(image) = spec.as_ref().and_then(|spec| pull::image(&spec.pull, &store, context, report).ok()) {
             image.sync();
             image.synced(report);
         }
@@ -128,20 +134,20 @@ fn pull_all(lines: &[Option<Container>], store: &Store, context: &PullContext, w
     }
 }
 
-/// The lines whose images are to be pulled, each once: none in the place of one
+/// The specs whose images are to be pulled, each once: none in the place of one
 /// that needs no pull. `running` is what the container of now is made of.
-pub fn wanted(mut lines: Vec<Option<Container>>, running: &Container) -> Vec<Option<Container>> {
-    let key = |line: &Container| pull::key(&line.pull);
+pub fn wanted(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
+    let key = |spec: &ContainerSpec| pull::key(&spec.pull);
     let mut seen = vec![key(running)];
-    for place in &mut lines {
-        let Some(line) = place else { continue };
+    for place in &mut specs {
+        let Some(spec) = place else { continue };
         // The real pull is patient: this one is not to be waited for.
-        line.pull.retry.retries = Some(0);
-        if line.pull.policy == PullPolicy::Never || seen.contains(&key(line)) {
+        spec.pull.retry.retries = Some(0);
+        if spec.pull.policy == PullPolicy::Never || seen.contains(&key(spec)) {
             *place = None;
         } else {
-            seen.push(key(line));
+            seen.push(key(spec));
         }
     }
-    lines
+    specs
 }

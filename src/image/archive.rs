@@ -6,15 +6,14 @@ mod file_section;
 use crate::files;
 use crate::image::archive::file_section::{Arriving, Part};
 use crate::image::layout::{self, read_limited};
-use crate::image::pull::{hash, hash_of};
 use crate::image::pure::archive::{self, Body, Index, Scan};
 use crate::image::pure::docker_archive as docker;
 use crate::image::pure::docker_archive::MANIFEST;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::{self, Form};
-use crate::image::source::{Error, Fetched, Source};
+use crate::image::source::{Error, Fetched, OpenUrl, Source};
 use crate::layer::inflate::{self, Inflate};
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, hash_of, Digest};
 use crate::sys::io_text;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -29,16 +28,12 @@ const SCAN_BYTES: usize = 8 << 10;
 /// How much of a member's name an error shows.
 const NAME_CHARS: usize = 100;
 
-/// Fetches what an http(s) URL names: one answer's body, which ends with an error
-/// where it is shorter than the server said.
-pub type Open = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
-
 /// An archive. It is fetched and read when its manifest is asked for.
 #[derive(Clone)]
 pub struct Archive {
     reference: reference::Archive,
     scratch: PathBuf,
-    open: Open,
+    open: OpenUrl,
     contents: Option<Arc<Contents>>,
 }
 
@@ -54,7 +49,7 @@ struct Contents {
 
 impl Archive {
     /// What must be fetched or unpacked is kept in a nameless file in `scratch`.
-    pub fn new(reference: &reference::Archive, scratch: &Path, open: Open) -> Archive {
+    pub fn new(reference: &reference::Archive, scratch: &Path, open: OpenUrl) -> Archive {
         Archive { reference: reference.clone(), scratch: scratch.into(), open, contents: None }
     }
 
@@ -304,7 +299,7 @@ mod tests {
             .concat()
     }
 
-    fn archive(name: &str, scratch: &Path, open: Open) -> Archive {
+    fn archive(name: &str, scratch: &Path, open: OpenUrl) -> Archive {
         let Ok(Reference::Archive(reference)) = Reference::parse(name) else { panic!("{name}") };
         Archive::new(&reference, scratch, open)
     }
@@ -328,7 +323,7 @@ mod tests {
         let (body, asked) = (docker_archive(), Arc::new(AtomicU32::new(0)));
         let digest = hash(&body).text();
         let count = asked.clone();
-        let open: Open = Arc::new(move |url| {
+        let open: OpenUrl = Arc::new(move |url| {
             assert_eq!(url, "https://a.b/x.tar");
             count.fetch_add(1, Ordering::Relaxed);
             Ok(Box::new(io::Cursor::new(body.clone())))
@@ -350,10 +345,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let body = docker_archive();
         let whole = body.clone();
-        let good: Open = Arc::new(move |_| Ok(Box::new(io::Cursor::new(whole.clone()))));
-        let cut: Open = Arc::new(move |_| Ok(Box::new(Cut(io::Cursor::new(body[..900].to_vec())))));
-        let away: Open = Arc::new(|_| Err(Error::temporary("away")));
-        let try_it = |name: &str, open: &Open| {
+        let good: OpenUrl = Arc::new(move |_| Ok(Box::new(io::Cursor::new(whole.clone()))));
+        let cut: OpenUrl = Arc::new(move |_| Ok(Box::new(Cut(io::Cursor::new(body[..900].to_vec())))));
+        let away: OpenUrl = Arc::new(|_| Err(Error::temporary("away")));
+        let try_it = |name: &str, open: &OpenUrl| {
             let error = archive(name, dir.path(), open.clone()).manifest(None).unwrap_err();
             (error.text, error.unreachable)
         };
@@ -371,7 +366,7 @@ mod tests {
     #[test]
     fn a_store_that_takes_nothing_is_no_fault_of_the_server() {
         let dir = tempfile::tempdir().unwrap();
-        let open: Open = Arc::new(|_| Ok(Box::new(io::repeat(0))));
+        let open: OpenUrl = Arc::new(|_| Ok(Box::new(io::repeat(0))));
         let missing = dir.path().join("missing");
         let error = archive("oci-archive:http://a.b/x.tar", &missing, open).manifest(None).unwrap_err();
         assert_eq!((error.text.as_str(), error.unreachable), ("scratch file: no such file or directory", false));

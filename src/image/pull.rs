@@ -1,83 +1,40 @@
 //! From an image's name to complete layers in the store.
 
+mod context;
 mod extra_layers;
+mod job;
 mod layers;
 mod pipe;
+mod pulled;
 mod resolve;
+mod retry;
 mod stream;
 mod trust;
 mod workers;
 
 use crate::image::archive::Archive;
 use crate::image::layout::Layout;
+pub use crate::image::pull::context::PullContext;
 pub use crate::image::pull::extra_layers::add_layers;
-use crate::image::pull::extra_layers::Temporary;
+pub use crate::image::pull::pulled::Image;
+
+use crate::image::pull::context::manner;
+use crate::image::pull::job::Pull;
 use crate::image::pull::layers::Wanted;
-use crate::image::pure::cosign::Key;
-use crate::image::pure::mirror::Mirrors;
+use crate::image::pull::pulled::finish;
 use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
 use crate::image::pure::pull_options::{PullOptions, PullPolicy};
 use crate::image::pure::reference::Reference;
-use crate::image::registry::{self, Manner, Registry};
+use crate::image::registry::{self, Registry};
 use crate::image::source::{Error, Source};
 use crate::layer::packed::Layer;
-use crate::net::dns::Resolver;
-use crate::net::pure::proxy::Proxies;
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::journal::Journal;
 use crate::store::layers::Store;
 use crate::store::record::Record;
-use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
-use ring::digest::{digest, Context, SHA256};
-use std::sync::Arc;
-
-/// An image that is complete in the store.
-pub struct Image {
-    /// The digest of its configuration.
-    pub id: Digest,
-    pub config: ImageConfig,
-    /// Lowest first.
-    pub layers: Vec<Layer>,
-    /// Where the store is on a disk and has changed: what is not safe there yet.
-    journal: Option<Journal>,
-    /// Folders of layers that no digest names: they go with this value.
-    extra: Vec<Temporary>,
-}
-
-impl Image {
-    /// Begins to bring the image to the disk, while other things go on.
-    pub fn sync(&self) {
-        if let Some(journal) = &self.journal {
-            journal.start();
-        }
-    }
-
-    /// Returns when it is there.
-    pub fn synced(&self, report: &Report) {
-        finish(self.journal.as_ref(), report);
-    }
-}
-
-fn finish(journal: Option<&Journal>, report: &Report) {
-    if let Some(Err(error)) = journal.map(Journal::finish) {
-        let what = "the image may not be on the disk, and is fetched again after a power cut";
-        report.warn("store", format_args!("{error}: {what}"));
-    }
-}
-
-/// What pulling needs to know beside the container's options.
-pub struct PullContext {
-    pub resolver: Arc<Resolver>,
-    pub proxies: Proxies,
-    pub mirrors: Mirrors,
-    /// An image must be signed by one of them, where there are any.
-    pub keys: Vec<Key>,
-}
-
-/// How often what arrives damaged is asked for.
-const TRIES: u32 = 3;
+use crate::sys::{io_text, machine};
 
 /// Brings the image of `line` into the store, as its `--pull` says. Where its
 /// registry cannot be reached and the store has the image from an earlier pull,
@@ -116,20 +73,6 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
     Ok(image)
 }
 
-fn manner<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> Manner<'a> {
-    Manner {
-        resolver: context.resolver.clone(),
-        proxies: context.proxies.clone(),
-        mirrors: &context.mirrors,
-        tls_verify: options.tls_verify,
-        cert_dir: options.cert_dir.as_deref(),
-        creds: options.creds.as_ref(),
-        authfile: options.authfile.as_deref(),
-        retry: options.retry,
-        report,
-    }
-}
-
 fn source(
     options: &PullOptions,
     store: &Store,
@@ -150,42 +93,10 @@ pub fn key(options: &PullOptions) -> String {
     [&options.image.name(), "+", architecture, "+", variant].concat()
 }
 
-struct Pull<'a> {
-    name: String,
-    /// Its name in the store.
-    key: String,
-    options: &'a PullOptions,
-    keys: &'a [Key],
-    /// No layer is used that another process, or another boot, has unpacked.
-    own: bool,
-    source: Box<dyn Source>,
-    store: &'a Store,
-    report: &'a Report,
-    /// Compressed bytes of layers that were fetched.
-    bytes: u64,
-}
-
 /// An image of an earlier pull.
 struct Stored {
     image: Image,
     manifest: Option<Digest>,
-}
-
-/// Does `attempt` until it works or is refused, a few times at most.
-fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    let mut tries = 1;
-    loop {
-        let error = match attempt() {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        if !error.retry || tries == TRIES {
-            return Err(if object.is_empty() { error } else { error.of(object) });
-        }
-        let colon = if object.is_empty() { "" } else { ": " };
-        report.warn("pull", format_args!("{object}{colon}{}; try {tries} of {TRIES}", error.text));
-        tries += 1;
-    }
 }
 
 impl Pull<'_> {
@@ -306,23 +217,6 @@ impl Pull<'_> {
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
         Ok(stored.image)
     }
-
-    fn failed(&self, error: &Error) -> Failure {
-        let failure = self.failure(&error.object, &error.text);
-        match error.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
-
-    fn failure(&self, object: &str, why: &str) -> Failure {
-        let separator = if object.is_empty() { "" } else { " " };
-        let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
-        if why.contains("no space left on device") {
-            return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
-        }
-        failure
-    }
 }
 
 /// The diff ID and the chain ID of each layer, lowest first (OCI image spec,
@@ -336,23 +230,4 @@ fn chain(diff_ids: &[Digest]) -> impl Iterator<Item = (Digest, Digest)> + '_ {
         *below = Some(next);
         Some((*diff_id, next))
     })
-}
-
-pub(super) fn hash(bytes: &[u8]) -> Digest {
-    to_digest(digest(&SHA256, bytes))
-}
-
-pub(super) fn hash_of(context: Context) -> Digest {
-    to_digest(context.finish())
-}
-
-fn to_digest(digest: ring::digest::Digest) -> Digest {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    Digest(bytes)
-}
-
-/// Whether unpacking failed where files are kept, whatever the layer holds.
-fn is_of_the_store(why: &str) -> bool {
-    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
 }

@@ -6,9 +6,14 @@ use crate::pure::digest::Digest;
 use crate::sys::io_text;
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// A blob's bytes as they come, neither counted nor checked yet.
 pub type Fetched = Box<dyn Read + Send>;
+
+/// Fetches what an http(s) URL names: one answer's body, which ends with an error
+/// where it is shorter than the server said.
+pub type OpenUrl = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
 
 /// Why something could not be fetched.
 #[derive(Debug, Clone)]
@@ -43,6 +48,11 @@ impl Error {
     /// Bytes that are not those that were asked for: perhaps they are the next time.
     pub fn damaged(text: &str) -> Error {
         Error { retry: true, ..Error::refused(text) }
+    }
+
+    /// A file of our own that cannot be read or written.
+    pub fn local(error: io::Error) -> Error {
+        Error::refused(&io_text(&error))
     }
 
     /// Says what of the image it is about.

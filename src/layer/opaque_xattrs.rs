@@ -7,7 +7,7 @@
 
 use crate::layer::packed::Error;
 use crate::sys::path::c_path;
-use crate::sys::{self, fs as sysfs};
+use crate::sys::{self, overlayfs};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -28,9 +28,7 @@ pub fn collect(top: &Path, below: &Path) -> Result<(), Error> {
         if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir()) {
             continue;
         }
-        let mut value = [0];
-        let length = sysfs::lgetxattr(&c_path(&folder)?, c"user.overlay.opaque", &mut value);
-        if length == Ok(1) && value == *b"y" {
+        if overlayfs::has_mark(&c_path(&folder)?, overlayfs::USER_OPAQUE) == Ok(true) {
             mark(&below.join(&path))?;
         }
         let failed = |error| sys::Error::from_io("readdir", &error);
@@ -52,5 +50,5 @@ pub fn collect(top: &Path, below: &Path) -> Result<(), Error> {
 
 fn mark(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|error| sys::Error::from_io("mkdir", &error))?;
-    Ok(sysfs::lsetxattr(&c_path(folder)?, c"trusted.overlay.opaque", b"y")?)
+    Ok(overlayfs::set_opaque_at(&c_path(folder)?)?)
 }

@@ -10,7 +10,7 @@
 use crate::layer::packed::{self, Error, Layer};
 use crate::report::Report;
 use crate::sys::path::c_path;
-use crate::sys::{self, fs as sysfs, machine, mount, process, EBUSY, EINVAL, ENODEV, EPERM};
+use crate::sys::{self, fs as sysfs, machine, mount, overlayfs, process, EBUSY, EINVAL, ENODEV, EPERM};
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::AsFd;
@@ -167,11 +167,8 @@ fn as_the_topmost(dir: &Path) -> Result<(), Error> {
 /// Whether a layer's own root is opaque: overlayfs heeds the mark in folders
 /// below the root only, so the layers below such a one are left out.
 fn hides_all_below(layer: &Path) -> bool {
-    let mut value = [0; 1];
     // With a dot, so that a link to a folder is followed.
-    let length =
-        c_path(&layer.join(".")).and_then(|path| sysfs::lgetxattr(&path, c"trusted.overlay.opaque", &mut value));
-    length == Ok(1) && value == *b"y"
+    c_path(&layer.join(".")).and_then(|path| overlayfs::has_mark(&path, overlayfs::OPAQUE)) == Ok(true)
 }
 
 /// Mounts from within `dir`; relative paths of the command line still mean

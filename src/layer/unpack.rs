@@ -17,8 +17,9 @@ use crate::layer::pure::whiteout::{self, Meaning};
 use crate::layer::unpack::deferred::Lates;
 pub use crate::layer::unpack::lower::Lower;
 use crate::layer::unpack::tree::{Birth, Tree};
-use crate::sys::{self, fs, io_text, Error};
-use std::ffi::{CStr, CString};
+use crate::sys::path::{c_string, proc_path};
+use crate::sys::{self, fs, io_text, overlayfs, Error};
+use std::ffi::CStr;
 use std::io::{BufRead, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -314,7 +315,7 @@ impl Unpack<'_> {
         if xattrs.is_empty() {
             return Ok(());
         }
-        let path = resolve::proc_path(self.tree.parent(), name)?;
+        let path = proc_path(self.tree.parent(), name);
         self.xattrs(xattrs, &mut |name, value| fs::lsetxattr(&path, name, value))
     }
 
@@ -322,7 +323,7 @@ impl Unpack<'_> {
         for (name, value) in xattrs {
             // overlayfs's own marks are ours to set: one in a layer could name
             // another layer's file.
-            if lower::is_overlay_mark(name) {
+            if overlayfs::is_mark(name) {
                 continue;
             }
             match set(&c_string(name)?, value) {
@@ -340,10 +341,6 @@ impl Unpack<'_> {
 
 fn time(entry: &Entry) -> (i64, u32) {
     (entry.mtime.seconds, entry.mtime.nanoseconds)
-}
-
-fn c_string(name: &[u8]) -> Step<CString> {
-    CString::new(name).map_err(|_| Reason::Text("a name with a NUL"))
 }
 
 fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Step<()> {

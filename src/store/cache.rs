@@ -2,12 +2,11 @@
 
 use crate::disk::cache_device::{self, CacheDisk, MOUNTED_AT};
 use crate::disk::remove_tree;
-use crate::layer::unpack::lower::OPAQUE;
 use crate::report::Report;
 use crate::store::layers::STORE;
 use crate::store::{dir, mark};
 use crate::sys::path::c_path;
-use crate::sys::{self, fs as sysfs, io_text, mount};
+use crate::sys::{self, fs as sysfs, io_text, mount, overlayfs};
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -75,7 +74,7 @@ fn try_out(ours: &Path) -> sys::Result<()> {
         }
         let (upper, merged) = (c_path(&dir.join("upper"))?, c_path(&dir.join("merged"))?);
         sysfs::mknodat(sysfs::CWD, &c_path(&dir.join("upper/gone"))?, sysfs::S_IFCHR, (0, 0))?;
-        sysfs::lsetxattr(&upper, OPAQUE, b"y")?;
+        overlayfs::set_opaque_at(&upper)?;
         let path = dir.to_string_lossy();
         let folders = ["lowerdir=", &path, "/lower,upperdir=", &path, "/upper,workdir=", &path, "/work"].concat();
         mount::mount(c"overlay", &merged, c"overlay", 0, &c_path(Path::new(&folders))?)?;

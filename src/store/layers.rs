@@ -25,7 +25,6 @@
 //! leads elsewhere, and what is read has a limit.
 
 use crate::disk::remove_tree;
-use crate::image::pure::oci;
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
@@ -59,6 +58,8 @@ const FOLDERS: [&CStr; 9] =
     [c"layers", c"blobs", c"compressed", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
 /// Those that hold folders with a lock.
 const CLAIMED: [&str; 2] = ["containers", "tmp"];
+/// The largest document that is kept: what a registry may send of a manifest or a configuration (OCI distribution spec).
+pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// A record has four digests at most.
 const RECORD_BYTES_MAX: u64 = 512;
 
@@ -237,7 +238,7 @@ impl Store {
 
     /// Its digest is to be checked: a power cut may have cut it short.
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
-        dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), oci::DOCUMENT_MAX).ok()
+        dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), DOCUMENT_BYTES_MAX).ok()
     }
 
     pub fn put_config(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {

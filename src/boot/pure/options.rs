@@ -7,6 +7,7 @@ use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
 use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
+use crate::net::pure::dns;
 use crate::net::pure::proxy::Proxies;
 use crate::pure::suggest::nearest;
 use crate::store::pure::volume::{self, Volume};
@@ -266,7 +267,7 @@ impl Config {
                     host => Some(host.into()),
                 }
             }
-            "b2c.hostname" => self.hostname = hostname(value)?,
+            "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -310,19 +311,6 @@ pub fn policy(words: &[Word]) -> (OnFail, bool) {
 
 fn wrong(key: &str, why: &str) -> Error {
     Error([key, ": ", why].concat())
-}
-
-/// Linux, `__NEW_UTS_LEN`.
-const HOSTNAME_MAX: usize = 64;
-
-/// RFC 1123, section 2.1, and what systems use beside it: no white space, no
-/// slash, nothing that could forge a line of `/etc/hosts`.
-pub fn hostname(value: &str) -> Result<String, Error> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    if value.is_empty() || value.len() > HOSTNAME_MAX || !value.bytes().all(good) {
-        return Err(wrong("b2c.hostname", "1 to 64 letters, digits and - . _"));
-    }
-    Ok(value.into())
 }
 
 fn unknown(key: &str) -> String {

@@ -1,5 +1,5 @@
 //! What a container line asks for, in groups: plain values, checked where they
-//! stand. What they mean together is checked in [`Container::conflict`].
+//! stand. What they mean together is checked in [`ContainerSpec::conflict`].
 
 pub mod files;
 pub mod mounts;
@@ -10,11 +10,11 @@ pub mod table;
 pub mod values;
 
 use crate::image::pure::pull_options::PullOptions;
-pub use files::{below_root, Dns, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom};
+pub use files::{Dns, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom};
 
 /// What one container line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Container {
+pub struct ContainerSpec {
     pub process: Process,
     pub files: Files,
     pub namespaces: Namespaces,

@@ -3,34 +3,24 @@
 //! by that and by what it lies on; one without is gone with the container.
 
 use crate::disk::pure::superblock;
-use crate::disk::remove_tree;
 use crate::files;
-use crate::image::archive::Open;
-use crate::image::pull::layers::local;
+use crate::image::pull::context::{manner, PullContext};
+use crate::image::pull::pulled::{Image, Temporary};
+use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, hash, manner, trust, Image, PullContext};
+use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{Error, Fetched, OpenUrl};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{Beside, Lower};
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// A folder that goes with this value.
-pub struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What stays is removed when a store is opened next.
-        let _ = remove_tree::tree(&self.0);
-    }
-}
 
 /// Puts the line's layers over the image.
 pub fn add_layers(
@@ -53,7 +43,7 @@ pub fn add_layers(
         let mut extra = Extra { layer, chain, image, store, has_keys, open: &open, report };
         let covered = if has_keys { trust::check_layer(layer) } else { Ok(()) };
         let covered = covered.map_err(|error| error.of(shown(layer)));
-        let added = covered.and_then(|()| again(report, shown(layer), &mut || extra.add()));
+        let added = covered.and_then(|()| retry(report, shown(layer), &mut || extra.add()));
         added.map_err(|error| {
             let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
             match error.hint {
@@ -79,7 +69,7 @@ struct Extra<'a> {
     store: &'a Store,
     /// Then what lies on the disk unpacked is not trusted, and such a layer goes with the container.
     has_keys: bool,
-    open: &'a Open,
+    open: &'a OpenUrl,
     report: &'a Report,
 }
 
@@ -95,7 +85,7 @@ impl Extra<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
         let name = if is_fleeting { hash([&self.chain.text(), " ", &number].concat().as_bytes()) } else { self.chain };
-        let folder = self.store.begin_layer(&name).map_err(local)?;
+        let folder = self.store.begin_layer(&name).map_err(Error::local)?;
         let made = Temporary(folder.clone());
         self.unpack(&folder)?;
         if is_fleeting {
@@ -104,8 +94,8 @@ impl Extra<'_> {
             return Ok(());
         }
         // No journal names it: it is whole on the disk before it has its name.
-        self.store.flush().map_err(local)?;
-        let kept = self.store.commit_layer(&folder, &self.chain).map_err(local)?;
+        self.store.flush().map_err(Error::local)?;
+        let kept = self.store.commit_layer(&folder, &self.chain).map_err(Error::local)?;
         self.image.layers.push(kept);
         Ok(())
     }
@@ -123,7 +113,7 @@ impl Extra<'_> {
         let mut stack = Stack::default();
         stack.layers.clone_from(&self.image.layers);
         let lowers: Vec<Lower> = stack.open(self.store, self.report)?.iter().rev().cloned().collect();
-        let open = || File::open(folder).map_err(local);
+        let open = || File::open(folder).map_err(Error::local);
         let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
         let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
@@ -136,7 +126,7 @@ impl Extra<'_> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
             let file = files::open(Path::new(source)).map_err(|why| Error::refused(&why))?;
-            let size = file.metadata().map_err(local)?.len();
+            let size = file.metadata().map_err(Error::local)?.len();
             return Ok((Box::new(file), Some(size)));
         }
         Ok(((self.open)(source)?, None))

@@ -3,8 +3,9 @@
 //! those, and is settled from the lowest up by whoever completes the next one.
 
 use crate::disk::pure::superblock;
+use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, trust, workers};
+use crate::image::pull::{trust, workers};
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
 use crate::image::source::{Error, Source};
@@ -14,7 +15,7 @@ use crate::layer::unpack::{Beside, Lower, Unsettled};
 use crate::pure::digest::Digest;
 use crate::report::Report;
 use crate::store::layers::Store;
-use crate::sys::{io_text, machine, thread};
+use crate::sys::{machine, thread};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -184,7 +185,7 @@ impl Work<'_> {
     /// From the registry into a folder or file of its own.
     fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
         let start_ms = machine::uptime_ms();
-        let made = again(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
+        let made = retry(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
         let took_ms = machine::uptime_ms() - start_ms;
         let bytes = size(layer.descriptor.size);
         self.report.line("pull", format_args!("{}: {bytes} in {took_ms} ms", layer.object));
@@ -231,12 +232,12 @@ impl Work<'_> {
     }
 
     fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
-        let folder = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let folder = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
         let mut held = 0;
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
         let mut seat = Seat { work: self, index, held: 0 };
-        let read = File::open(&folder).map_err(local).and_then(|open| {
+        let read = File::open(&folder).map_err(Error::local).and_then(|open| {
             stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut seat, &mut warn)
         });
         let mut state = self.lock();
@@ -256,8 +257,8 @@ impl Work<'_> {
 
     fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
         // By its chain ID: an image may hold the same blob twice.
-        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
-        let written = File::create(made.join(packed::BLOB)).map_err(local);
+        let made = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
+        let written = File::create(made.join(packed::BLOB)).map_err(Error::local);
         let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
         let digest = &layer.descriptor.digest;
         let commit = || trust::commit_blob(self.own, &made, digest, self.store, self.report);
@@ -355,10 +356,10 @@ impl Work<'_> {
     }
 
     fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
-        let folder = File::open(made).map_err(local);
+        let folder = File::open(made).map_err(Error::local);
         let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
         let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
-        let complete = settled.and_then(|()| commit().map_err(local));
+        let complete = settled.and_then(|()| commit().map_err(Error::local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
@@ -414,16 +415,12 @@ impl State {
     }
 }
 
-pub(super) fn local(error: io::Error) -> Error {
-    Error::refused(&io_text(&error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::pull::hash;
     use crate::image::pull::workers::WORKERS_MAX;
     use crate::image::source::Fetched;
+    use crate::pure::digest::hash;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! From a name to what it stands for: manifest, signatures, configuration.
 
-use crate::image::pull::{again, hash, Pull};
+use crate::image::pull::job::Pull;
+use crate::image::pull::retry::retry;
 use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
 use crate::image::pure::pull_options::PullOptions;
 use crate::image::source::Error;
 use crate::image::verify;
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::store::record::Signed;
-use crate::sys::io_text;
 
 /// What a name stands for on this machine.
 pub struct Resolved {
@@ -32,7 +32,7 @@ impl Pull<'_> {
         let mut wanted = self.source.wanted();
         let mut digests = Vec::new();
         for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = again(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
+            let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
             digests.push(hash(&bytes));
             if !self.keys.is_empty() {
                 // What was signed is tied to what is stored by it.
@@ -66,7 +66,7 @@ impl Pull<'_> {
         let bytes = match self.store.config(&config.digest) {
             Some(bytes) if hash(&bytes) == config.digest => bytes,
             _ => {
-                let bytes = again(self.report, &object, &mut || self.document(config))?;
+                let bytes = retry(self.report, &object, &mut || self.document(config))?;
                 self.keep(&config.digest, &bytes)?;
                 bytes
             }
@@ -76,10 +76,6 @@ impl Pull<'_> {
             return Err(refused("names another number of layers than the manifest"));
         }
         Ok(parsed)
-    }
-
-    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {

@@ -2,12 +2,11 @@
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
-use crate::image::pull::{hash_of, is_of_the_store};
 use crate::image::source::{Error, Fetched};
 use crate::layer::inflate::{Inflate, Reserve};
 use crate::layer::unpack::{self, Beside, Unsettled};
-use crate::pure::digest::Digest;
-use crate::sys::{io_text, thread};
+use crate::pure::digest::{hash_of, Digest};
+use crate::sys::{self, io_text, thread, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -192,4 +191,9 @@ impl Read for Raw<'_> {
         self.consume(count);
         Ok(count)
     }
+}
+
+/// Whether unpacking failed where files are kept, whatever the layer holds.
+fn is_of_the_store(why: &str) -> bool {
+    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
 }

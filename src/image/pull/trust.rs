@@ -2,15 +2,14 @@
 //! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
 //! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
 
-use crate::image::pull::layers::local;
+use crate::image::pull::job::Pull;
 use crate::image::pull::resolve::{chosen, Resolved};
-use crate::image::pull::{hash, Pull};
 use crate::image::pure::oci::{self, Document};
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::pure::reference::Reference;
 use crate::image::source::{Error, Fetched};
 use crate::layer::packed::{self, Layer};
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::report::Report;
 use crate::store::layers::{Store, STORE};
 use std::fs::{self, File};
@@ -92,7 +91,7 @@ pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, repor
         return Ok(store.commit_blob(made, digest, report)?);
     }
     packed::complete(made, store.scratch(), report)?;
-    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(local)
+    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(Error::local)
 }
 
 /// A blob's bytes on their way, which are kept as they come.

@@ -3,7 +3,7 @@
 
 use crate::image::pure::distribution::content_range;
 use crate::image::registry::min_rate::{self, Pace};
-use crate::image::registry::Patience;
+use crate::image::registry::retry_state::Patience;
 use crate::image::source::Error;
 use crate::net::http::{Body, Response};
 use crate::sys::io_text;

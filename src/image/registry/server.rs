@@ -11,6 +11,7 @@ use crate::image::source::Error;
 use crate::net::dns::NO_NAMESERVER;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
 use crate::net::pure::http::{absolute, origin, retry_after};
+use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
@@ -271,10 +272,11 @@ pub fn fetch(client: &Client, url: &str, from: u64) -> Result<Response, Error> {
     response.and_then(|response| checked(response, from > 0, false)).map_err(|error| named(error, &ask, url))
 }
 
-/// Whether a registry may send us there: not into the machine's own surroundings, unless it is there itself.
+/// Whether a registry may send us to `target`: not to a link-local address or a cloud's metadata service, unless the
+/// registry itself is there.
 fn is_safe(home: &str, target: &str) -> bool {
     let host = |url| origin(url).map_or("", |(_, host)| host);
-    host(home) == host(target) || !auth::is_link_local(host(target))
+    host(home) == host(target) || !is_restricted_host(host(target))
 }
 
 fn send(client: &Client, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Response, Error> {

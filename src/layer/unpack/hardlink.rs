@@ -2,8 +2,9 @@
 
 use crate::layer::pure::tar::Entry;
 use crate::layer::pure::whiteout::{self, Place};
-use crate::layer::unpack::{c_string, lower, resolve, write_all, Reason, Step, Unpack};
+use crate::layer::unpack::{lower, resolve, write_all, Reason, Step, Unpack};
 use crate::sys::fs::{self, Stat};
+use crate::sys::path::{c_string, proc_path};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
@@ -58,7 +59,7 @@ impl Unpack<'_> {
                 let link = if stat.is(fs::S_IFLNK) { found.link()? } else { Vec::new() };
                 let device = fs::device_numbers(stat.rdev);
                 self.tree.make_node(name, stat.mode, device, &link)?;
-                let to = resolve::proc_path(self.tree.parent(), name)?;
+                let to = proc_path(self.tree.parent(), name);
                 found.each_xattr(&mut |name, value| fs::lsetxattr(&to, name, value))?;
                 self.finish_node(name, stat.mode, (stat.uid, stat.gid), &[], stat.mtime)?;
             }

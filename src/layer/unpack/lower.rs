@@ -2,20 +2,18 @@
 //! and opaque marks are honoured, symlinks never followed.
 
 use crate::layer::unpack::lower_lookup::Looks;
-use crate::layer::unpack::resolve::{open_real, proc_path, split};
-use crate::layer::unpack::{c_string, Step};
+use crate::layer::unpack::resolve::{open_real, split};
+use crate::layer::unpack::Step;
 use crate::sys::fs::{self, Stat};
-use crate::sys::path::PATH_MAX;
+use crate::sys::overlayfs::{self, is_opaque};
+use crate::sys::path::{c_string, proc_path, PATH_MAX};
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
 const XATTR_BYTES: usize = 64 << 10;
-
-/// A directory with this attribute (value `y`) hides those below it.
-pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
 
 /// The root of a layer below.
 pub type Lower = Arc<OwnedFd>;
@@ -47,7 +45,7 @@ impl Found {
     /// file system, so that is about rights, and met before.
     pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
         // By path: a device or a symlink cannot be opened to be asked.
-        let path = proc_path(self.dir.as_fd(), &self.name)?;
+        let path = proc_path(self.dir.as_fd(), &self.name);
         let mut names = vec![0; XATTR_BYTES];
         let n = match fs::llistxattr(&path, &mut names) {
             Ok(n) => n,
@@ -58,7 +56,7 @@ impl Found {
         let mut rest = names.get(..n).unwrap_or(b"");
         while let Ok(name) = CStr::from_bytes_until_nul(rest) {
             rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
-            if is_overlay_mark(name.to_bytes()) {
+            if overlayfs::is_mark(name.to_bytes()) {
                 continue;
             }
             let n = fs::lgetxattr(&path, name, &mut value)?;
@@ -109,19 +107,4 @@ pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Fou
         }
     }
     Ok(None)
-}
-
-/// Whether overlayfs takes `dir` for opaque.
-pub fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
-    let mut value = [0];
-    match fs::fgetxattr(dir, OPAQUE, &mut value) {
-        Ok(n) => Ok(n == 1 && value == *b"y"),
-        Err(Error { errno: libc::ENODATA | libc::EOPNOTSUPP | libc::ERANGE, .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether overlayfs would read an attribute of this name as its own.
-pub fn is_overlay_mark(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }

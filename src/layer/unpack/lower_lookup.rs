@@ -8,9 +8,11 @@
 //! whichever are fewer: the work grows with what is sought and what there is,
 //! not with their product. One descriptor is open at a time.
 
-use crate::layer::unpack::lower::{is_opaque, Lower};
+use crate::layer::unpack::lower::Lower;
 use crate::layer::unpack::resolve::{open_real, DIRENT_BYTES};
-use crate::layer::unpack::{c_string, Reason, Step};
+use crate::layer::unpack::{Reason, Step};
+use crate::sys::overlayfs::is_opaque;
+use crate::sys::path::c_string;
 use crate::sys::{fs, Error};
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -184,7 +186,8 @@ fn look_at<'s, 'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::unpack::lower::{find, OPAQUE};
+    use crate::layer::unpack::lower::find;
+    use crate::sys::overlayfs;
     use std::ffi::CString;
     use std::fs::File;
     use std::os::unix::fs::MetadataExt;
@@ -241,7 +244,7 @@ mod tests {
             }
         }
         if random.below(12) == 0 {
-            fs::fsetxattr(here.as_fd(), OPAQUE, b"y").unwrap();
+            overlayfs::set_opaque(here.as_fd()).unwrap();
         }
     }
 

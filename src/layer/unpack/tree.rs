@@ -6,8 +6,9 @@ use crate::layer::unpack::deferred::{Late, Lates};
 use crate::layer::unpack::lower::{self, Found, Lower};
 use crate::layer::unpack::lower_lookup::{self, Looks};
 use crate::layer::unpack::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve, split};
-use crate::layer::unpack::{c_string, named, Beside, Reason, Step};
-use crate::sys::{self, fs, Error};
+use crate::layer::unpack::{named, Beside, Reason, Step};
+use crate::sys::path::c_string;
+use crate::sys::{self, fs, overlayfs, Error};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -369,7 +370,7 @@ impl<'b> Tree<'b> {
         }
         let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
         if late.opaque {
-            fs::fsetxattr(dir.as_fd(), lower::OPAQUE, b"y")?;
+            overlayfs::set_opaque(dir.as_fd())?;
         }
         match late.time {
             Some(time) => fs::futimens(dir.as_fd(), time),

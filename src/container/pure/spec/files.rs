@@ -1,5 +1,6 @@
 //! The files that a container line asks for: mounts, layers, names.
 
+use crate::container::pure::paths::below_root;
 use std::collections::BTreeSet;
 
 /// The file systems, and the files of `/etc` that are ours.
@@ -94,23 +95,6 @@ impl Mount {
             copy: None,
         }
     }
-}
-
-/// A place of the container's tree as a path below its root, by its words
-/// alone: `.` is the root itself.
-pub fn below_root(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() {
-        return ".".into();
-    }
-    parts.join("/")
 }
 
 /// Where a mount's content is.

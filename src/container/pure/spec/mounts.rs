@@ -1,10 +1,10 @@
 //! What is mounted into a container, in podman's three spellings, and its devices.
 
+use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
 use crate::container::pure::spec::values::truth;
 use crate::container::pure::spec::{
-    below_root, Access, Device, DeviceRule, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source,
-    VolumesFrom,
+    Access, Device, DeviceRule, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
 use crate::disk::pure::filesystem::is_name;
 use crate::image::pure::pull_options::ExtraLayer;

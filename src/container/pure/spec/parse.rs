@@ -4,14 +4,14 @@ pub use crate::container::pure::spec::redact::{shown, shown_option};
 pub use crate::container::pure::spec::table::{Effect, Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
-use crate::container::pure::spec::{Container, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
+use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
 use crate::pure::suggest::nearest;
 use crate::pure::{scrub, shell_words};
 
 /// Reads a container line, variables expanded by `variable`.
-pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<Container, String> {
+pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<ContainerSpec, String> {
     parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
 }
 
@@ -26,13 +26,13 @@ pub fn check(line: &str) -> Result<(), String> {
 }
 
 /// Reads the words of a container line: flags, image, command. An error names no credentials.
-pub fn parse(words: &[String]) -> Result<Container, String> {
+pub fn parse(words: &[String]) -> Result<ContainerSpec, String> {
     read(words).map_err(|error| scrub::scrub(&error, &secrets(words)))
 }
 
 /// As [`parse`]; its errors tell all.
-fn read(words: &[String]) -> Result<Container, String> {
-    let mut container = Container::new();
+fn read(words: &[String]) -> Result<ContainerSpec, String> {
+    let mut spec = ContainerSpec::new();
     let mut rest = words.iter();
     let image = loop {
         let Some(word) = rest.next() else { return Err("no image is named".into()) };
@@ -41,23 +41,23 @@ fn read(words: &[String]) -> Result<Container, String> {
         }
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else { break word };
         match flag.strip_prefix('-') {
-            Some(long) => container.long(long, &mut rest)?,
-            None => container.short(flag, &mut rest)?,
+            Some(long) => spec.long(long, &mut rest)?,
+            None => spec.short(flag, &mut rest)?,
         }
     };
-    container.pull.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
-    container.command = rest.cloned().collect();
-    match container.conflict() {
+    spec.pull.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
+    spec.command = rest.cloned().collect();
+    match spec.conflict() {
         Some(conflict) => Err(conflict.into()),
-        None => Ok(container),
+        None => Ok(spec),
     }
 }
 
 type Rest<'a> = std::slice::Iter<'a, String>;
 
-impl Container {
-    fn new() -> Container {
-        Container {
+impl ContainerSpec {
+    fn new() -> ContainerSpec {
+        ContainerSpec {
             process: Process::default(),
             files: Files::default(),
             namespaces: Namespaces::default(),
@@ -184,7 +184,7 @@ mod tests {
         (name == "CODE").then(|| "7".into())
     }
 
-    fn read(line: &str) -> Container {
+    fn read(line: &str) -> ContainerSpec {
         super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 

@@ -1,8 +1,8 @@
 //! Every flag: how it is spelled, and where it lands.
 
-use crate::boot::pure::options;
 use crate::container::pure::capability;
-use crate::container::pure::spec::{mounts, resources, values, Container, LimitKind, Seccomp};
+use crate::container::pure::spec::{mounts, resources, values, ContainerSpec, LimitKind, Seccomp};
+use crate::net::pure::dns;
 
 /// How a flag takes values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Effect {
 }
 
 /// Puts a value where it belongs; a flag without one has `true`.
-pub type Set = fn(&mut Container, &str) -> Result<(), String>;
+pub type Set = fn(&mut ContainerSpec, &str) -> Result<(), String>;
 
 /// One row of the table of flags.
 pub struct Row {
@@ -111,7 +111,7 @@ pub const TABLE: &[Row] = &[
         "seconds", "the longest that the container may run; then it is killed, and its code is 255"),
     row("tz", 0, One, DONE, |c, v| put_some(&mut c.process.time_zone, values::time_zone(v)),
         "`Area/City`, `local`", "the container's `/etc/localtime`, of the machine's `/usr/share/zoneinfo` or else the image's; `local` is the machine's own"),
-    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, options::hostname(v).map_err(|_| "1 to 64 letters, digits and - . _".into())),
+    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, dns::hostname(v).map_err(Into::into)),
         "name", "the container's host name; otherwise the machine's"),
     row("name", 0, One, DONE, |c, v| put_some(&mut c.process.name, mounts::name(v)),
         "name", "what other containers call it"),
@@ -277,14 +277,14 @@ fn add_bits(bits: &mut u64, names: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn platform(c: &mut Container, value: &str) -> Result<(), String> {
+fn platform(c: &mut ContainerSpec, value: &str) -> Result<(), String> {
     let (architecture, variant) = values::platform(value)?;
     (c.pull.architecture, c.pull.variant) = (Some(architecture), variant);
     Ok(())
 }
 
 /// One of `--security-opt`.
-fn security(c: &mut Container, option: &str) -> Result<(), String> {
+fn security(c: &mut ContainerSpec, option: &str) -> Result<(), String> {
     let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
     let list = || value.split(':').filter(|path| !path.is_empty()).map(String::from);
     let rights = &mut c.rights;

@@ -6,12 +6,13 @@ use std::os::fd::BorrowedFd;
 
 pub use libc::{
     E2BIG, EACCES, EAGAIN, EBUSY, ECONNREFUSED, EDQUOT, EEXIST, EHOSTUNREACH, EINTR, EINVAL, EIO, EISDIR, ELOOP,
-    ENAMETOOLONG, ENETUNREACH, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM, EPROTONOSUPPORT,
-    EROFS, ETIMEDOUT, EXDEV,
+    ENAMETOOLONG, ENETUNREACH, ENODATA, ENODEV, ENOENT, ENOSPC, ENOSYS, ENOTDIR, ENOTEMPTY, EOPNOTSUPP, EPERM,
+    EPROTONOSUPPORT, ERANGE, EROFS, ETIMEDOUT, EXDEV,
 };
 
 pub mod bpf;
 pub mod capabilities;
+pub mod crash;
 pub mod crc32;
 pub mod fs;
 pub mod io;
@@ -19,6 +20,7 @@ pub mod last_words;
 pub mod loopdev;
 pub mod machine;
 pub mod mount;
+pub mod overlayfs;
 #[cfg(target_arch = "x86_64")]
 mod p256;
 pub mod path;

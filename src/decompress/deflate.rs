@@ -1,10 +1,14 @@
 //! Inflating (RFC 1951), in pieces. Symbols are decoded whole or not at all, so
 //! that nothing but a match that ran out of room is ever half done.
 
+mod error;
 mod fast;
+mod huffman;
 
-use crate::copy_match;
-use crate::huffman::{self, put, Table, END, INVALID, LITERAL};
+use crate::bytes::copy_match;
+use huffman::{put, Table, END, INVALID, LITERAL};
+
+pub use error::Error;
 
 /// How far back a match may reach: keep as much before the next output.
 pub const WINDOW_BYTES: usize = 32 << 10;
@@ -12,10 +16,6 @@ pub const WINDOW_BYTES: usize = 32 << 10;
 const MATCH_MAX: usize = 258;
 /// The order in which lengths of the code length code are sent (3.2.7).
 const ORDER: [u8; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-
-/// The stream is no deflate stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bad;
 
 /// Why a call came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Inflater {
     /// must be given again. As long as eight are given it gets on.
     // Inlined into its caller it would be compiled as that is: for size.
     #[inline(never)]
-    pub fn inflate(&mut self, input: &[u8], out: &mut [u8], at: &mut usize) -> Result<(Status, usize), Bad> {
+    pub fn inflate(&mut self, input: &[u8], out: &mut [u8], at: &mut usize) -> Result<(Status, usize), Error> {
         let mut io = Io { input, used: 0, out, at: *at };
         let status = self.run(&mut io);
         // Whole bytes in the bit buffer are of this input, and go back to it.
@@ -110,7 +110,7 @@ impl Inflater {
         Ok((status?, io.used))
     }
 
-    fn run(&mut self, io: &mut Io) -> Result<Status, Bad> {
+    fn run(&mut self, io: &mut Io) -> Result<Status, Error> {
         loop {
             let paused = match self.state {
                 State::End => return Ok(Status::Done),
@@ -158,7 +158,7 @@ impl Inflater {
         self.count -= count;
     }
 
-    fn block(&mut self, io: &mut Io) -> Result<Option<Status>, Bad> {
+    fn block(&mut self, io: &mut Io) -> Result<Option<Status>, Error> {
         if self.last_block {
             self.state = State::End;
             return Ok(None);
@@ -193,25 +193,25 @@ impl Inflater {
             2 => {
                 let (literals, distances) = ((head & 31) + 257, (head >> 5 & 31) + 1);
                 if literals > 286 || distances > 30 {
-                    return Err(Bad);
+                    return Err(Error);
                 }
                 (self.literals, self.total) = (literals, literals + distances);
                 self.lengths = [0; 320];
                 self.state = State::Order(0, (head >> 10 & 15) + 4);
             }
-            _ => return Err(Bad),
+            _ => return Err(Error),
         }
         Ok(None)
     }
 
-    fn stored_length(&mut self, io: &mut Io) -> Result<Option<Status>, Bad> {
+    fn stored_length(&mut self, io: &mut Io) -> Result<Option<Status>, Error> {
         self.refill(io);
         if self.count < 32 {
             return Ok(Some(Status::NeedsInput));
         }
         let (length, check) = (self.bits as u16, (self.bits >> 16) as u16);
         if length != !check {
-            return Err(Bad);
+            return Err(Error);
         }
         self.skip(32);
         // What was read ahead is the block's.
@@ -237,7 +237,7 @@ impl Inflater {
         Some(if count == input.len() { Status::NeedsInput } else { Status::NeedsRoom })
     }
 
-    fn order(&mut self, io: &mut Io, mut i: usize, count: usize) -> Result<Option<Status>, Bad> {
+    fn order(&mut self, io: &mut Io, mut i: usize, count: usize) -> Result<Option<Status>, Error> {
         for at in ORDER.iter().take(count).skip(i) {
             let Some(length) = self.take(io, 3) else {
                 self.state = State::Order(i, count);
@@ -255,12 +255,12 @@ impl Inflater {
         Ok(None)
     }
 
-    fn code_lengths(&mut self, io: &mut Io, mut i: usize) -> Result<Option<Status>, Bad> {
+    fn code_lengths(&mut self, io: &mut Io, mut i: usize) -> Result<Option<Status>, Error> {
         while i < self.total {
             self.refill(io);
             let entry = self.distances.find(self.bits);
             if entry & INVALID != 0 {
-                return if self.count < 7 { Ok(self.pause(i)) } else { Err(Bad) };
+                return if self.count < 7 { Ok(self.pause(i)) } else { Err(Error) };
             }
             // The whole of it has at most 7 + 7 bits: a repeat's count is its extra.
             if self.count < huffman::bits(entry) {
@@ -271,18 +271,18 @@ impl Inflater {
             self.skip(huffman::bits(entry));
             let before = i.checked_sub(1).and_then(|at| self.lengths.get(at)).copied();
             let (length, count) = match symbol {
-                16 => (before.ok_or(Bad)?, 3 + repeat),
+                16 => (before.ok_or(Error)?, 3 + repeat),
                 17 => (0, 3 + repeat),
                 18 => (0, 11 + repeat),
                 length => (length as u8, 1),
             };
             let room = self.lengths.get_mut(i..self.total.min(320)).unwrap_or_default();
-            room.get_mut(..count).ok_or(Bad)?.fill(length);
+            room.get_mut(..count).ok_or(Error)?.fill(length);
             i += count;
         }
         // No block without an end.
         if self.lengths.get(256) == Some(&0) {
-            return Err(Bad);
+            return Err(Error);
         }
         self.tables()?;
         Ok(None)
@@ -293,9 +293,9 @@ impl Inflater {
         Some(Status::NeedsInput)
     }
 
-    fn tables(&mut self) -> Result<(), Bad> {
+    fn tables(&mut self) -> Result<(), Error> {
         let (symbols, rest) = self.lengths.split_at(self.literals.min(288));
-        let distances = rest.get(..self.total - self.literals).ok_or(Bad)?;
+        let distances = rest.get(..self.total - self.literals).ok_or(Error)?;
         self.symbols.build(symbols, true, huffman::symbol)?;
         self.distances.build(distances, true, huffman::distance)?;
         self.state = State::Symbols;
@@ -303,7 +303,7 @@ impl Inflater {
     }
 
     /// Symbols one by one, up to the end of the input or of the room.
-    fn careful(&mut self, io: &mut Io) -> Result<Option<Status>, Bad> {
+    fn careful(&mut self, io: &mut Io) -> Result<Option<Status>, Error> {
         while self.state == State::Symbols {
             self.refill(io);
             let entry = self.symbols.find(self.bits);
@@ -313,7 +313,7 @@ impl Inflater {
                 return Ok(Some(Status::NeedsInput));
             }
             if entry & INVALID != 0 {
-                return Err(Bad);
+                return Err(Error);
             }
             if entry & END != 0 {
                 self.skip(size);
@@ -337,7 +337,7 @@ impl Inflater {
             }
             let distance = huffman::value(entry) + huffman::extra(entry, ahead);
             if entry & INVALID != 0 || distance > io.at {
-                return Err(Bad);
+                return Err(Error);
             }
             self.skip(size);
             copy_match(io.out, io.at, distance, length);

@@ -2,53 +2,27 @@
 //! into the window, which with its 128 KiB for a block is all that a frame takes.
 
 mod bits;
+mod error;
 mod fse;
 mod literals;
 mod sequences;
 mod window;
 mod xxh64;
 
-use crate::chunk;
+use crate::bytes::chunk;
 use literals::Literals;
 use sequences::Sequences;
-use window::Window;
+use window::{Window, BLOCK_MAX};
 use xxh64::Xxh64;
 
-/// The largest block, compressed or not.
-const BLOCK_MAX: usize = 128 << 10;
+pub use error::Error;
+
 /// As much input is always enough to get on.
 pub const INPUT_BYTES: usize = BLOCK_MAX + 3;
 
 const MAGIC: u32 = 0xfd2f_b528;
 /// Of a frame to skip, whose lowest four bits are anyone's.
 const SKIPPABLE: u32 = 0x184d_2a50;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Error {
-    Reserved,
-    Dictionary,
-    Window,
-    Data,
-    Checksum,
-    Size,
-    Garbage,
-    Truncated,
-}
-
-impl Error {
-    pub fn text(self) -> &'static str {
-        match self {
-            Error::Reserved => "zstd: reserved bits are set",
-            Error::Dictionary => "zstd: needs a dictionary",
-            Error::Window => "zstd: the window is too large for this machine",
-            Error::Data => "zstd: bad compressed data",
-            Error::Checksum => "zstd: bad checksum",
-            Error::Size => "zstd: bad content size",
-            Error::Garbage => "zstd: other bytes after the end",
-            Error::Truncated => "zstd: truncated",
-        }
-    }
-}
 
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Deflate's prefix codes as tables of entries: one look finds a symbol, and
 //! how many bits it and its extra bits take.
 
-use crate::deflate::Bad;
+use super::error::Error;
 
 /// What an entry stands for; none of them: a length or a distance.
 pub const LITERAL: u32 = 1 << 31;
@@ -126,7 +126,7 @@ impl<const N: usize, const FIRST: u32> Table<N, FIRST> {
 
     /// The code of these lengths. It must be complete, unless it `may_be_lone`:
     /// of one symbol or none.
-    pub fn build(&mut self, lengths: &[u8], may_be_lone: bool, what: fn(u32) -> u32) -> Result<(), Bad> {
+    pub fn build(&mut self, lengths: &[u8], may_be_lone: bool, what: fn(u32) -> u32) -> Result<(), Error> {
         build(&mut self.entries, FIRST, lengths, may_be_lone, what)
     }
 }
@@ -137,7 +137,7 @@ fn build(
     lengths: &[u8],
     may_be_lone: bool,
     what: fn(u32) -> u32,
-) -> Result<(), Bad> {
+) -> Result<(), Error> {
     let mut counts = [0usize; CODE_BITS_MAX + 1];
     for length in lengths {
         counts[usize::from(*length & 15)] += 1;
@@ -147,7 +147,7 @@ fn build(
     let whole = 1 << CODE_BITS_MAX;
     let lone = space == 0 || space == whole / 2 && counts[1] == 1;
     if space > whole || space < whole && !(lone && may_be_lone) {
-        return Err(Bad);
+        return Err(Error);
     }
     let sorted = sort(lengths, &counts);
     let mut symbols = sorted.iter().take(lengths.len()).skip(unused[0]);
@@ -177,7 +177,7 @@ fn build(
                 first[prefix] = LINK | ((first.len() + free) as u32) << 12 | bits << 8;
                 (linked, free) = (Some(prefix), free + (1 << bits));
             }
-            let table = links.get_mut(free - (1 << code_bits(first[prefix]))..free).ok_or(Bad)?;
+            let table = links.get_mut(free - (1 << code_bits(first[prefix]))..free).ok_or(Error)?;
             let entry = whole_entry(what(*symbol), length);
             table.iter_mut().skip(reversed >> first_bits).step_by(1 << rest_bits).for_each(|to| *to = entry);
             code += 1;
@@ -298,9 +298,9 @@ mod tests {
     fn what_is_no_code() {
         let mut table = Table::<512, 8>::new();
         let build = |table: &mut Table<512, 8>, lengths: &[u8], lone| table.build(lengths, lone, distance);
-        assert_eq!(build(&mut table, &[1, 1, 1], true), Err(Bad));
-        assert_eq!(build(&mut table, &[2, 2, 2], true), Err(Bad));
-        assert_eq!(build(&mut table, &[1, 0], false), Err(Bad));
+        assert_eq!(build(&mut table, &[1, 1, 1], true), Err(Error));
+        assert_eq!(build(&mut table, &[2, 2, 2], true), Err(Error));
+        assert_eq!(build(&mut table, &[1, 0], false), Err(Error));
         assert_eq!(build(&mut table, &[0, 1], true), Ok(()));
         assert_eq!((value(table.find(0)), table.find(1)), (2, INVALID));
         assert_eq!(build(&mut table, &[0, 0], true), Ok(()));
