@@ -58,7 +58,7 @@ fn dev_test(dir: &Path, tests: &str, words: &[&str]) -> (bool, String) {
 const TWO: &str = r#"
 echo 'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured'
 echo 'test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured'
-printf 'host::a\tno root\nhost::b\tno root\nhost::b\tno root\nqemu::a\tno QEMU\nqemu::a\tno disk\n' >>"$OCINIT_SKIPS"
+printf 'cli::a\tno root\ncli::b\tno root\ncli::b\tno root\nqemu::a\tno QEMU\nqemu::a\tno disk\n' >>"$OCINIT_SKIPS"
 "#;
 
 /// Promise: skips
@@ -85,11 +85,11 @@ fn a_test_run_leaves_the_checkout_as_it_was() {
     let good = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; ";
     let dir = checkout();
     let (passed, text) = dev_test(dir.path(), good, &[]);
-    assert!(passed && text.ends_with("\n6 passed, 0 failed, 0 skipped\n"));
+    assert!(passed && text.ends_with("\n8 passed, 0 failed, 0 skipped\n"));
     let spoiled = |what: &str| {
         let (passed, text) = dev_test(dir.path(), &[good, what].concat(), &[]);
         assert!(!passed && text.contains("unchanged files: failed"), "{what}");
-        assert!(text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+        assert!(text.ends_with("\n7 passed, 1 failed, 0 skipped\n"));
     };
     spoiled("echo >new");
     spoiled("echo '# more' >>dev");
@@ -102,7 +102,7 @@ fn a_test_run_leaves_the_checkout_as_it_was() {
     std::fs::remove_dir_all(dir.path().join(".git")).unwrap();
     let (passed, text) = dev_test(dir.path(), good, &[]);
     assert!(passed && text.contains("1 no git checkout: "));
-    assert!(text.ends_with("\n5 passed, 0 failed, 1 skipped\n"));
+    assert!(text.ends_with("\n7 passed, 0 failed, 1 skipped\n"));
 }
 
 fn helper(tolerated: bool) -> Option<u32> {
