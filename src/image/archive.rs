@@ -14,7 +14,6 @@ use crate::image::pure::reference::{self, Form};
 use crate::image::source::{Error, Fetched, OpenUrl, Source};
 use crate::layer::inflate::{self, Inflate};
 use crate::pure::digest::{hash, hash_of, Digest};
-use crate::sys::io_text;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -78,9 +77,9 @@ impl Archive {
         }
         let mut file = files::open(Path::new(place)).map_err(|why| Error::refused(&why))?;
         let mut start = [0; 4];
-        let count = file.read_at(&mut start, 0).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = file.read_at(&mut start, 0).map_err(Error::local)?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
-            true => self.unpack(&mut file).map_err(|error| Error::refused(&error)),
+            true => self.unpack(&mut file),
             false => Ok(file),
         }
     }
@@ -93,7 +92,7 @@ impl Archive {
         if let Some(error) = body.error {
             return Err(Error::temporary(&error));
         }
-        let file = unpacked.map_err(|error| Error::refused(&error))?;
+        let file = unpacked?;
         match (hash_of(body.context), self.reference.digest) {
             (got, Some(wanted)) if got != wanted => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
             _ => Ok(file),
@@ -102,10 +101,13 @@ impl Archive {
 
     /// The raw bytes of `source` in a file that goes when it is closed; the
     /// store's free space is their limit.
-    fn unpack(&self, source: &mut dyn Read) -> Result<File, String> {
-        let mut file = nameless(&self.scratch).map_err(|error| ["scratch file: ", &io_text(&error)].concat())?;
+    fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
+        let mut file = nameless(&self.scratch).map_err(|error| {
+            let error = Error::local(error);
+            Error { text: ["scratch file: ", &error.text].concat(), ..error }
+        })?;
         let mut window = inflate::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(|error| io_text(&error))?;
+        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }
 }
@@ -227,24 +229,23 @@ impl Contents {
         }
         let mut part = self.part(body);
         let mut start = [0; 4];
-        let count = part.read(&mut start).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = part.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);
         }
         let mut whole = Arriving::new(Box::new(self.part(body)));
-        io::copy(&mut whole, &mut io::sink()).map_err(|error| Error::refused(&io_text(&error)))?;
+        io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
 }
 
 /// Finds the archive's members.
 fn scan(file: &File) -> Result<Index, Error> {
-    let refused = |error: &io::Error| Error::refused(&io_text(error));
-    let length = file.metadata().map_err(|error| refused(&error))?.len();
+    let length = file.metadata().map_err(Error::local)?.len();
     let mut scan = Scan::new();
     let mut buffer = vec![0; SCAN_BYTES];
     while scan.at() < length {
-        let count = file.read_at(&mut buffer, scan.at()).map_err(|error| refused(&error))?;
+        let count = file.read_at(&mut buffer, scan.at()).map_err(Error::local)?;
         if count == 0 {
             break;
         }
@@ -350,7 +351,7 @@ mod tests {
         let away: OpenUrl = Arc::new(|_| Err(Error::temporary("away")));
         let try_it = |name: &str, open: &OpenUrl| {
             let error = archive(name, dir.path(), open.clone()).manifest(None).unwrap_err();
-            (error.text, error.unreachable)
+            (error.text.clone(), error.is_unreachable())
         };
         let url = "docker-archive:http://a.b/x.tar";
         assert_eq!(try_it(url, &away), ("away".into(), true));
@@ -369,6 +370,6 @@ mod tests {
         let open: OpenUrl = Arc::new(|_| Ok(Box::new(io::repeat(0))));
         let missing = dir.path().join("missing");
         let error = archive("oci-archive:http://a.b/x.tar", &missing, open).manifest(None).unwrap_err();
-        assert_eq!((error.text.as_str(), error.unreachable), ("scratch file: no such file or directory", false));
+        assert_eq!((error.text.as_str(), error.is_unreachable()), ("scratch file: no such file or directory", false));
     }
 }

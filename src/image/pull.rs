@@ -34,7 +34,7 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::journal::Journal;
 use crate::store::layers::Store;
 use crate::store::record::Record;
-use crate::sys::{io_text, machine};
+use crate::sys::machine;
 
 /// Brings the image of `line` into the store, as its `--pull` says. Where its
 /// registry cannot be reached and the store has the image from an earlier pull,
@@ -136,7 +136,7 @@ impl Pull<'_> {
         let fetched = fetched.and_then(|(layers, bytes)| {
             self.bytes = bytes;
             let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
-            recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
+            recorded.map(|()| layers).map_err(|error| Error::local(error).of("image record"))
         });
         match fetched {
             Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
@@ -174,7 +174,7 @@ impl Pull<'_> {
         let missing = wanted.iter().filter(|layer| layer.here.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
         let journal = self.store.begin_pull(&self.key, config, &mut missing);
-        journal.map_err(|error| Error::refused(&io_text(&error)).of("the store's journal"))
+        journal.map_err(|error| Error::local(error).of("the store's journal"))
     }
 
     /// What the store has of the name, if it is whole, and signed where it has to be.
@@ -211,7 +211,7 @@ impl Pull<'_> {
     /// A registry that is away, or goes away in the middle, is no reason not to
     /// boot; one that refuses is, unless only something newer was wanted.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let may = error.unreachable || self.options.policy == PullPolicy::Newer;
+        let may = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));

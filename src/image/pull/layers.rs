@@ -8,10 +8,10 @@ use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::{trust, workers};
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
-use crate::image::source::{Error, Source};
+use crate::image::source::{Error, Kind, Source};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
-use crate::layer::unpack::{Beside, Lower, Unsettled};
+use crate::layer::unpack::{LayerQueue, Lower, PendingLayer};
 use crate::pure::digest::Digest;
 use crate::report::Report;
 use crate::store::layers::Store;
@@ -117,7 +117,7 @@ struct State {
 /// A layer that was read.
 enum Made {
     /// Unpacked into a folder, but for what depends on the layers below.
-    Folder(PathBuf, Unsettled),
+    Folder(PathBuf, PendingLayer),
     /// Kept as it is.
     Blob(Layer),
 }
@@ -226,8 +226,12 @@ impl Work<'_> {
         made.map_err(|error| {
             self.progress().take_back(come.into_inner());
             // It may have been stopped by another's failure.
-            let retry = (error.retry || is_kept) && self.lock().failed.is_none();
-            Error { retry, ..error }
+            let again = (error.may_heal() || is_kept) && self.lock().failed.is_none();
+            match again {
+                true if error.may_heal() => error,
+                true => Error { kind: Kind::Damaged, ..error },
+                false => error.last(),
+            }
         })
     }
 
@@ -247,7 +251,7 @@ impl Work<'_> {
         drop(state);
         self.changed.notify_all();
         match read {
-            Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
+            Ok(pending) => Ok(Made::Folder(folder, pending)),
             Err(error) => {
                 self.store.abandon(&folder);
                 Err(error)
@@ -331,10 +335,10 @@ impl Work<'_> {
             let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
                 (Some(here), _) => here.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
-                (None, Some(Made::Folder(made, unsettled))) => {
-                    let (lowers, bytes) = (state.lowers(self), unsettled.bytes());
+                (None, Some(Made::Folder(made, pending))) => {
+                    let (lowers, bytes) = (state.lowers(self), pending.bytes());
                     drop(state);
-                    let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
+                    let complete = lowers.map(|lowers| self.complete(layer, &made, pending, lowers));
                     state = self.lock();
                     state.late -= bytes;
                     match complete {
@@ -355,9 +359,9 @@ impl Work<'_> {
         self.changed.notify_all();
     }
 
-    fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
+    fn complete(&self, layer: &Wanted, made: &Path, pending: PendingLayer, lowers: Vec<Lower>) -> Result<Layer, Error> {
         let folder = File::open(made).map_err(Error::local);
-        let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
+        let settled = folder.and_then(|folder| Ok(pending.finalize(folder.into(), lowers)?));
         let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
         let complete = settled.and_then(|()| commit().map_err(Error::local));
         complete.map_err(|error| error.of(&layer.object))
@@ -380,12 +384,12 @@ impl Seat<'_> {
     }
 }
 
-impl Beside for Seat<'_> {
-    fn below(&mut self) -> Option<Vec<Lower>> {
+impl LayerQueue for Seat<'_> {
+    fn lowers(&mut self) -> Option<Vec<Lower>> {
         self.work.below(self.index)
     }
 
-    fn room(&mut self, bytes: usize) -> bool {
+    fn reserve(&mut self, bytes: usize) -> bool {
         let mut state = self.work.lock();
         while state.failed.is_none() && !self.may_hold(&state, bytes) {
             state = self.work.wait(state);
@@ -405,7 +409,7 @@ impl State {
         if self.failed.is_some() {
             return None;
         }
-        match self.complete.open(work.store, work.report) {
+        match self.complete.open(work.store.scratch(), work.report) {
             Ok(roots) => Some(roots.iter().rev().cloned().collect()),
             Err(error) => {
                 self.failed = Some(error.into());
@@ -508,7 +512,7 @@ mod tests {
         let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
         let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
         assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
-        assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
+        assert!(!error.may_heal() && !error.is_unreachable() && read.load(Ordering::Relaxed) < 1 << 20);
         assert_eq!(folders(dir.path()), 0);
     }
 
@@ -565,7 +569,7 @@ mod tests {
         let folders: Vec<_> = layers
             .iter()
             .map(|layer| match layer {
-                Layer::Folder(folder) => folder,
+                Layer::Directory(folder) => folder,
                 Layer::Blob(blob) => panic!("{} was kept", blob.display()),
             })
             .collect();
@@ -626,18 +630,18 @@ mod tests {
         for seat in &mut seats[1..] {
             while seat.held < one && seat.may_hold(&work.lock(), seat.held + 4096) {
                 let bytes = seat.held + 4096;
-                assert!(seat.room(bytes));
+                assert!(seat.reserve(bytes));
             }
         }
         let late = work.lock().late;
         assert_eq!(late, seats.iter().map(|seat| seat.held).sum::<usize>());
         assert!(late <= LATE_BYTES && late > LATE_BYTES - 4096 && seats[5].held == 0, "{late}");
-        assert!(seats[0].room(64 << 20));
+        assert!(seats[0].reserve(64 << 20));
         assert_eq!(work.lock().late, late + (64 << 20));
         // The last one goes on when it is the lowest, whoever still holds what.
         let mut last = seats.remove(5);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| last.room(4096) && work.lock().complete.layers.len() == 5);
+            let waiting = scope.spawn(|| last.reserve(4096) && work.lock().complete.layers.len() == 5);
             let mut state = work.lock();
             state.complete.layers = vec![Layer::Blob(PathBuf::new()); 5];
             work.changed.notify_all();
@@ -645,7 +649,7 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         work.fail(Error::refused("x"));
-        assert!(!seats[1].room(1), "nobody waits once somebody has failed");
+        assert!(!seats[1].reserve(1), "nobody waits once somebody has failed");
     }
 
     /// Each has more whiteouts than its part of the room.

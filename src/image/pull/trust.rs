@@ -80,7 +80,7 @@ pub fn settle(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
 /// Makes the directory `made` a complete layer, for this process alone or for all.
 pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io::Result<Layer> {
     match own {
-        true => store.commit_own(made, "layers", chain).map(Layer::Folder),
+        true => store.commit_own(made, "layers", chain).map(Layer::Directory),
         false => store.commit_layer(made, chain),
     }
 }

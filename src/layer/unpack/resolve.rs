@@ -1,7 +1,7 @@
 //! Names to descriptors, always inside one root.
 
 use crate::layer::pure::whiteout::MAX_PATH_BYTES;
-use crate::layer::unpack::Step;
+use crate::layer::unpack::error::Step;
 use crate::sys::path::c_string;
 use crate::sys::{self, fs, Error};
 use std::ffi::CStr;
