@@ -1,14 +1,19 @@
-//! The report as a page: size-report/latest.md.
+//! The report in Markdown: size-report/latest.md.
 
 use super::elf::{Binary, Share};
-use super::Figures;
 use std::fmt::Write;
+
+/// Totals and their budgets: names and bytes, in the order of the report.
+pub struct Figures {
+    pub totals: Vec<(String, u64)>,
+    pub budget: Vec<(String, u64)>,
+}
 
 /// How many functions the page lists.
 const FUNCTIONS_MAX: usize = 40;
-/// Crates below this are summed up in one line.
+/// Smaller crates are added up in one line.
 const CRATE_MIN_BYTES: u64 = 512;
-/// Longer names are cut: a generic's may fill a screen.
+/// Longer names are cut: that of a generic function may fill a screen.
 const NAME_MAX_CHARS: usize = 96;
 
 /// The page, in Markdown.
