@@ -1,12 +1,12 @@
 //! ocinit: boots a machine straight into a container.
 //!
-//! The folders are the architecture, and data flows one way through them:
-//! `proto` (pure cores: bytes in, values out) and `sys` (the only `unsafe`:
-//! one function, one system call) know nothing of each other; `steps` drives
-//! both; `report` is what the console says. `src/main.rs` is the list of steps.
-//! `host` is the second binary's library and never part of the init.
+//! Each module here is a room, one part of the mission, and imports only the
+//! rooms before it: `sys`, `pure`, `files`, `report`, `kernel`, `net`, `disk`,
+//! `layer`, `store`, `image`, `container`, `boot` (docs/architecture.md).
+//! `src/main.rs` is the boot as a list of steps. `host` is the library of the
+//! host tool, and never part of the init.
 
-// What skips a test, for those in here, too.
+// The macro `skip!`, which unit tests use too.
 #[cfg(test)]
 #[macro_use]
 #[path = "../tests/parts/skip.rs"]
