@@ -43,7 +43,7 @@ fn words_of(key: &str) -> String {
 }
 
 fn crate_table(page: &mut String, crates: &[(String, Share)]) {
-    page.push_str("\n## By crate\n`<T as Trait>::f` counts for T's crate; constants without a name for none.\n");
+    page.push_str("\n## By crate\n`<T as Trait>::f` counts for T's crate; constants without a name count for none.\n");
     page.push_str("\n| crate | code | constants | together |\n|---|--:|--:|--:|\n");
     let row = |page: &mut String, name: &str, share: Share| {
         let (code, data, total) = (grouped(share.code), grouped(share.data), grouped(share.total()));
@@ -73,7 +73,7 @@ fn function_table(page: &mut String, binary: &Binary) {
 
 fn section_table(page: &mut String, binary: &Binary) {
     page.push_str(
-        "\n## By section\nOf the unstripped twin; the release leaves out `.eh_frame`, since nothing unwinds.\n",
+        "\n## By section\nThese are of the unstripped twin; the release has no `.eh_frame`, since nothing unwinds.\n",
     );
     page.push_str("\n| section | bytes |\n|---|--:|\n");
     for (name, bytes) in &binary.sections {
