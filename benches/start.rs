@@ -23,7 +23,7 @@ mod measure;
 #[allow(dead_code)]
 #[path = "common/numbers.rs"]
 mod numbers;
-#[path = "../tests/parts/podman.rs"]
+#[path = "../tests/support/podman.rs"]
 mod podman;
 #[path = "../tests/parity/reasons.rs"]
 mod reasons;

@@ -58,7 +58,7 @@ fuzz_stacks() {
 # fuzz_starts: processes on one store, killed at random times. STARTS=… is their number, SEED=… the seed.
 fuzz_starts() {
     say "fuzz: ${STARTS:=20000} starts"
-    STARTS=$STARTS cargo test --features host --test host crowd:: -- --nocapture | grep -v '^SEED='
+    STARTS=$STARTS cargo test --features host --test cli crowd:: -- --nocapture | grep -v '^SEED='
 }
 
 # fuzz_faults: each system call of some commands fails in turn, and some calls of boots; then prints a table.

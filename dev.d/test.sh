@@ -5,7 +5,7 @@ PASSED=0 FAILED=0 SKIPPED=0
 # dev_test [FILTER]: with a filter, only the cargo tests whose name contains it.
 dev_test() {
     mkdir -p target
-    # A line of `CRATE::TEST<tab>REASON` for each test that could not run (tests/parts/skip.rs).
+    # A line of `CRATE::TEST<tab>REASON` for each test that could not run (tests/support/skip.rs).
     export OCINIT_SKIPS=$ROOT/target/skips
     : >"$OCINIT_SKIPS"
     if [ $# -gt 0 ]; then

@@ -2,7 +2,7 @@
 
 use crate::sys::{fs as sysfs, io_text};
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -26,15 +26,20 @@ pub fn open(path: &Path) -> Result<File, String> {
 
 /// The whole of a regular file of at most `max` bytes.
 pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let file = open(path)?;
-    // As much as it says that it has: to grow takes more calls than to read.
-    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |meta| meta.len().min(max)) as usize + 1);
-    file.take(max + 1).read_to_end(&mut bytes).map_err(|error| io_text(&error))?;
-    if bytes.len() as u64 > max {
+    let bytes = read_all(&open(path)?, max).map_err(|error| io_text(&error))?;
+    bytes.ok_or_else(|| {
         let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
-        return Err(["larger than ", &size.to_string(), unit].concat());
-    }
-    Ok(bytes)
+        ["larger than ", &size.to_string(), unit].concat()
+    })
+}
+
+/// The rest of an open file of at most `max` bytes; none if it has more.
+pub fn read_all(file: &File, max: u64) -> io::Result<Option<Vec<u8>>> {
+    // Room for the size that the file has: growing the buffer takes more system calls than reading. A file of procfs
+    // has no size.
+    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1);
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= max))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 // The macro `skip!`, which unit tests use too.
 #[cfg(test)]
 #[macro_use]
-#[path = "../tests/parts/skip.rs"]
+#[path = "../tests/support/skip.rs"]
 mod skip;
 
 pub mod boot;

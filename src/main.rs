@@ -6,13 +6,15 @@ use ocinit::boot::shutdown::{self, Ending};
 use ocinit::boot::{cli, early_mounts, options, pid1};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
-use ocinit::image::pull::Access;
+use ocinit::image::pull::PullContext;
 use ocinit::kernel::coldplug;
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report};
+use ocinit::store::cache;
 use ocinit::store::layers::Store;
+use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
 
 #[global_allocator]
@@ -20,7 +22,7 @@ static ALLOCATOR: Allocator = Allocator;
 
 #[used]
 #[link_section = ".init_array"]
-static AT_FIRST: extern "C" fn() = last_words::at_first;
+static AT_FIRST: extern "C" fn() = crash::at_first;
 
 fn main() -> ! {
     last_words::started();
@@ -57,27 +59,28 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     report.section("boot", true);
     let ready = prepare(config, report);
     report.end_section("boot");
-    let (network, access, store) = ready?;
+    let (network, context, store) = ready?;
 
     let status =
-        pipeline::run(&Machine { config, store: &store, access, resolv_conf: links::resolv_conf(&network), report });
+        pipeline::run(&Machine { config, store: &store, context, resolv_conf: links::resolv_conf(&network), report });
     report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
 }
 
 /// Everything that containers need of the machine.
-fn prepare(config: &Config, report: &Report) -> Outcome<(Network, Access, Store)> {
+fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
     ntp::floor(report);
-    let network = links::up_within(options::network_limits(config), report)
+    let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
         ntp::set(peer, &resolver, report);
     }
-    let access = Access::at_boot(config, resolver)?;
-    let on_disk = cache_device::open(config, &access.resolver, report);
+    let context = options::pull_context(config, resolver)?;
+    let disk = cache_device::mount(&config.cache_device, &config.filesystems, &context.resolver, report);
+    let on_disk = disk.is_some_and(|disk| cache::bind(&disk, report));
     let store = Store::at_boot(on_disk, report)?;
     early_mounts::set_hostname(&config.hostname, report);
-    Ok((network, access, store))
+    Ok((network, context, store))
 }

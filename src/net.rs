@@ -8,4 +8,6 @@ pub mod http;
 pub mod links;
 pub mod ntp;
 pub mod pure;
+mod random;
 pub mod rtnetlink;
+pub mod step;

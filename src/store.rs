@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 pub mod aside;
+pub mod cache;
 pub mod claim;
 pub mod copy_tree;
 pub mod dir;

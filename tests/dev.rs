@@ -2,7 +2,7 @@
 //! a cargo that tells what the test wants; the report of sizes; and what setup installs.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use ocinit::host::compress::{compress, Compression, Effort};

@@ -2,14 +2,14 @@
 //! them. Canaries on the host tell whether one got out.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
 #[path = "escapes/caller.rs"]
 mod caller;
-#[path = "parts/canaries.rs"]
+#[path = "support/canaries.rs"]
 mod canaries;
 #[path = "escapes/evil.rs"]
 mod evil;

@@ -3,20 +3,20 @@
 //! error than ENOMEM. It is the release that runs, since what a panic does is different there.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
 use ocinit::host::image::{Entry, Image};
 use ocinit::host::registry::DockerRegistry;
-use parts::images;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+use support::images;
 
 /// What runs, unless OCINIT_INIT names another.
 const INIT: &str = "target/ocinit/x86_64/ocinit";
@@ -258,7 +258,7 @@ fn tell(name: &str, counts: &BTreeMap<&str, usize>, took: Duration) {
     );
     let mut rows = ROWS.lock().unwrap();
     if rows.is_empty() {
-        parts::at_exit(|| {
+        support::at_exit(|| {
             println!("faults: {:<44} faults  not met  silent  leftovers  hangs  broken store", "command");
             ROWS.lock().unwrap().iter().for_each(|row| println!("{row}"));
         });
@@ -275,8 +275,8 @@ fn scenario(name: &'static str, command: &'static str, flags: &str, image: Image
     if !cfg!(target_arch = "x86_64") {
         skip!("the tracer knows x86-64 alone");
     }
-    let dir = parts::scratch(&format!("faults-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "")));
-    std::fs::write(dir.join("payload"), parts::payload()).unwrap();
+    let dir = support::scratch(&format!("faults-{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "")));
+    std::fs::write(dir.join("payload"), support::payload()).unwrap();
     std::fs::set_permissions(dir.join("payload"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let (layout, _) = images::write(&dir, "image", image);
     let image = format!("oci:{}:latest", layout.display());
@@ -302,13 +302,13 @@ fn passes(scenario: &Scenario) {
 
 #[test]
 fn a_privileged_run() {
-    let Some(scenario) = scenario("run", "run", "", images::payload(&parts::payload())) else { return };
+    let Some(scenario) = scenario("run", "run", "", images::payload(&support::payload())) else { return };
     passes(&scenario);
 }
 
 #[test]
 fn an_isolated_run_on_a_terminal() {
-    let image = images::payload(&parts::payload());
+    let image = images::payload(&support::payload());
     let Some(scenario) = scenario("run --privileged=false -t", "run", "--privileged=false -t", image) else { return };
     passes(&scenario);
 }
@@ -316,7 +316,7 @@ fn an_isolated_run_on_a_terminal() {
 #[test]
 fn a_run_with_volumes_and_a_name() {
     let extra = [Entry::file("data/one", 0o644, "1"), Entry::file("home/guest/two", 0o600, "2")];
-    let image = images::odd(&parts::payload(), &extra, "", "/");
+    let image = images::odd(&support::payload(), &extra, "", "/");
     let flags = "-v named:/data --tmpfs /home/guest --name faults";
     let Some(scenario) = scenario("run -v named:… --tmpfs … --name …", "run", flags, image) else { return };
     passes(&scenario);
@@ -326,7 +326,7 @@ fn a_run_with_volumes_and_a_name() {
 #[test]
 fn a_run_within_little_memory() {
     use std::os::unix::process::CommandExt;
-    let image = images::payload(&parts::payload());
+    let image = images::payload(&support::payload());
     let Some(scenario) = scenario("memory", "run", "--privileged=false -t", image) else { return };
     assert_eq!(scenario.plain(), None);
     let first = std::fs::metadata(init()).unwrap().len().next_multiple_of(1 << 16) + (1 << 17);
@@ -359,7 +359,7 @@ fn a_run_within_little_memory() {
 
 #[test]
 fn a_pull_from_a_registry() {
-    let image = images::layers(&parts::payload());
+    let image = images::layers(&support::payload());
     let Some(mut scenario) = scenario("pull REGISTRY", "pull", "", image) else { return };
     let Ok(registry) = DockerRegistry::start(&scenario.dir.join("registry")) else {
         skip!("no docker-registry here (./dev setup brings it)");
@@ -374,8 +374,8 @@ fn a_pull_from_a_registry() {
 
 #[test]
 fn a_pull_of_a_layer_that_needs_no_unpacking() {
-    let Some(first) = scenario("pull oci:", "pull", "", images::payload(&parts::payload())) else { return };
-    let Some(image) = images::squashfs(&first.dir, &parts::payload()) else { return };
+    let Some(first) = scenario("pull oci:", "pull", "", images::payload(&support::payload())) else { return };
+    let Some(image) = images::squashfs(&first.dir, &support::payload()) else { return };
     images::write(&first.dir, "image", image);
     passes(&first);
 }

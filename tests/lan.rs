@@ -2,12 +2,12 @@
 //! other side. Each test runs itself again inside the client's namespace, where it checks what came of the step.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 use ocinit::net::dns::Resolver;
-use ocinit::net::links::{self, Limits};
-use ocinit::net::ntp;
+use ocinit::net::step::{Limits, LIMITS};
+use ocinit::net::{links, ntp};
 use ocinit::report::Report;
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr};
@@ -139,7 +139,7 @@ fn shown(args: &[&str]) -> String {
 fn lease() {
     if inside() {
         let started = Instant::now();
-        let network = links::up(&REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
         eprintln!("from the first call to bound: {} us", started.elapsed().as_micros());
         let eth0 = &network.interfaces[0];
         assert_eq!((eth0.name.as_str(), eth0.prefix, eth0.gateway), ("eth0", 24, Some(SERVER)));
@@ -182,7 +182,7 @@ fn mac_of(lan: &Lan) -> String {
 #[test]
 fn classless_routes() {
     if inside() {
-        let network = links::up(&REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
         let eth0 = &network.interfaces[0];
         let address = eth0.address.unwrap();
         assert_eq!((eth0.prefix, eth0.gateway), (32, Some(SERVER)), "not the gateway of option 3");
@@ -213,7 +213,7 @@ fn classless_routes() {
 #[test]
 fn names() {
     if inside() {
-        let network = links::up(&REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
         let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
         assert_eq!(resolver.resolve("registry"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by the search domain");
@@ -242,7 +242,7 @@ fn names() {
 #[test]
 fn no_carrier() {
     if inside() {
-        let failure = links::up_within(&Limits { lease_ms: 30_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
         assert_eq!((failure.step, failure.what.as_str()), ("network", "no carrier on eth0 in 1 s"));
         assert!(failure.hint.is_some());
         return;
@@ -255,7 +255,7 @@ fn no_carrier() {
 #[test]
 fn no_interface() {
     if inside() {
-        let failure = links::up_within(&Limits { lease_ms: 30_000, carrier_ms: 0 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 0 }, &REPORT).unwrap_err();
         assert_eq!(failure.what, "no wired network interface in 0 s");
         return;
     }
@@ -272,7 +272,7 @@ fn no_interface() {
 #[test]
 fn no_server() {
     if inside() {
-        let failure = links::up_within(&Limits { lease_ms: 6_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 6_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
         // At 0, 1 and 3 s, an eighth up or down; the next is due at 7 s.
         assert_eq!(failure.what, "no DHCP lease in 6 s; eth0: discovers sent: 3, offers: 0");
         return;
@@ -286,7 +286,7 @@ fn no_server() {
 #[test]
 fn late_carrier() {
     if inside() {
-        let network = links::up(&REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
         let names: Vec<&str> = network.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         assert_eq!(names, ["eth1", "eth0"], "the one with the address comes first");
         assert_eq!(network.interfaces[1].address, None);
@@ -317,7 +317,7 @@ fn late_carrier() {
 #[test]
 fn set_up_by_the_kernel() {
     if inside() {
-        let network = links::up(&REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
         let eth0 = &network.interfaces[0];
         assert_eq!((eth0.address, eth0.prefix), (Some(Ipv4Addr::new(10, 77, 0, 200)), 24));
         assert_eq!(eth0.gateway, Some(SERVER));
@@ -345,7 +345,7 @@ fn chronyd() -> Option<String> {
 #[test]
 fn time() {
     if inside() {
-        links::up(&REPORT).unwrap();
+        links::up(&LIMITS, &REPORT).unwrap();
         let start = Instant::now();
         // It may take a moment to open its port: refused at once until then.
         let answer = loop {

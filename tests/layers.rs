@@ -3,12 +3,12 @@
 //! whiteouts 21-25, compression 26 and 28 (24 and 27 are in `host/layers.rs`).
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 #[path = "layers/builder.rs"]
 mod builder;
-#[path = "parts/canaries.rs"]
+#[path = "support/canaries.rs"]
 mod canaries;
 #[path = "layers/compression.rs"]
 mod compression;

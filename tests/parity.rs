@@ -4,7 +4,7 @@
 //! says why only one of them boots.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 #[path = "parity/compare.rs"]
@@ -13,19 +13,19 @@ mod compare;
 mod golden;
 #[path = "parity/guest.rs"]
 mod guest;
-mod parts;
 #[path = "parity/reasons.rs"]
 mod reasons;
 #[path = "parity/report.rs"]
 mod report;
+mod support;
 #[path = "parity/table.rs"]
 mod table;
 
 use guest::Side;
-use parts::podman;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use support::podman;
 use table::TABLE;
 
 /// What is compared, unless OCINIT_INIT names another.
@@ -49,7 +49,7 @@ fn ask_podman(names: &str) -> Result<(), String> {
     let all = names == "1";
     let wanted = |name: &&str| all || names.split(',').any(|one| one == *name);
     let names: Vec<&str> = TABLE.iter().map(|row| row.name).filter(wanted).collect();
-    let answers = guest::run(&Side::Podman, &names, &parts::payload(), &parts::scratch("podman"), PODMANS_LIMIT)?;
+    let answers = guest::run(&Side::Podman, &names, &support::payload(), &support::scratch("podman"), PODMANS_LIMIT)?;
     let mut kept = if all { Default::default() } else { golden::read()? };
     kept.extend(answers.normal()?);
     let told = answers.versions.iter().filter(|(name, _)| guest::TOLD.contains(&name.as_str()));
@@ -71,7 +71,7 @@ fn a_container_is_what_podman_would_have_made() {
     assert!(init.is_file(), "{}: ./dev build makes it", init.display());
     let names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
     let ours =
-        guest::run(&Side::Ours(&init), &names, &parts::payload(), &parts::scratch("parity"), OURS_LIMIT).unwrap();
+        guest::run(&Side::Ours(&init), &names, &support::payload(), &support::scratch("parity"), OURS_LIMIT).unwrap();
     let seconds = ours.wall_s;
     let table = report::Table::new(&theirs, &ours.normal().unwrap());
     table.save(Path::new("target/parity.txt")).unwrap();

@@ -2,7 +2,7 @@
 //! by one, against libseccomp's programs, and against the kernel's numbers.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
 #[path = "../fuzz/common/seccomp.rs"]

@@ -2,18 +2,18 @@
 //! A test program of its own: others would open files and start threads meanwhile.
 
 #[macro_use]
-#[path = "parts/skip.rs"]
+#[path = "support/skip.rs"]
 mod skip;
 
-mod parts;
+mod support;
 
 use ocinit::boot::cli;
 use ocinit::host::image::{tar, Entry};
 use ocinit::report::Report;
-use parts::images;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use support::images;
 
 /// Nearly all of their time the kernel waits, at each unmount, for whoever may still look at it.
 const STARTS: usize = 1000;
@@ -118,8 +118,8 @@ fn a_thousand_starts_leave_nothing() {
     if unsafe { libc::geteuid() } != 0 {
         skip!("this takes root");
     }
-    let dir = parts::scratch("starts");
-    let (layout, _) = images::write(&dir, "payload", images::payload(&parts::payload()));
+    let dir = support::scratch("starts");
+    let (layout, _) = images::write(&dir, "payload", images::payload(&support::payload()));
     let store = dir.join("store");
     let variants = variants(&dir);
     let files = ["out", "error"].map(|name| File::create_new(dir.join(name)).unwrap());

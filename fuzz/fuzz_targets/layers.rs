@@ -5,11 +5,11 @@
 #![allow(dead_code, reason = "the tests' own modules, of which this takes a part")]
 
 #[macro_use]
-#[path = "../../tests/parts/skip.rs"]
+#[path = "../../tests/support/skip.rs"]
 mod skip;
 #[path = "../../tests/layers/builder.rs"]
 mod builder;
-#[path = "../../tests/parts/canaries.rs"]
+#[path = "../../tests/support/canaries.rs"]
 mod canaries;
 #[path = "../../tests/layers/generator.rs"]
 mod generator;

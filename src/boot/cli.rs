@@ -1,9 +1,9 @@
 //! The command line on a host: run, pull, mount, sweep. The same code as at boot.
 
-use crate::container::own_program;
-use crate::container::pure::spec::{parse, Container};
-use crate::container::run::{self, Surroundings};
-use crate::image::pull::{self, Access};
+use crate::container::host_context::HostContext;
+use crate::container::pure::spec::{parse, ContainerSpec};
+use crate::container::{own_program, run};
+use crate::image::pull::{self, PullContext};
 use crate::image::pure::mirror::Mirrors;
 use crate::layer::overlay;
 use crate::net::dns::Resolver;
@@ -82,7 +82,7 @@ fn print(text: &str) {
 struct Line<'a> {
     store: &'a str,
     sync: bool,
-    container: Container,
+    container: ContainerSpec,
 }
 
 /// The last word of a command that takes the place of another one, which ran out of memory or crashed.
@@ -151,7 +151,7 @@ fn pair((name, value): (OsString, OsString)) -> Option<String> {
 }
 
 /// As podman does, by the environment's proxies; mirrors and keys are a machine's.
-fn access() -> Outcome<Access> {
+fn context() -> Outcome<PullContext> {
     let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
     let value = |key: &str, names| variable(names).map(|value| [key, &value].concat());
     let values = [
@@ -163,7 +163,7 @@ fn access() -> Outcome<Access> {
     let proxies = Proxies::parse(&values);
     let proxies = proxies.map_err(|error| usage(&["http_proxy, https_proxy or no_proxy: ", error.text()].concat()))?;
     let resolver = Resolver::from_host().into();
-    Ok(Access { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
+    Ok(PullContext { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
 /// Before anything is opened: an unprivileged container is started by a copy of this program. Nothing else of ours may
@@ -180,18 +180,18 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let line = parse(words)?;
     let container = &line.container;
     let quiet = Report { quiet: true, ..*report };
-    let access = access()?;
+    let context = context()?;
     let store = line.open_store(report)?;
-    let mut image = pull::image(container, &store, &access, &quiet)?;
-    pull::add_layers(&mut image, container, &store, &access, &quiet)?;
+    let mut image = pull::image(&container.pull, &store, &context, &quiet)?;
+    pull::add_layers(&mut image, &container.pull, &store, &context, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
-        Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &access.resolver, report };
-    let surroundings = Surroundings {
+        Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
+    let surroundings = HostContext {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        env: if container.http_proxy { access.proxies.env() } else { Vec::new() },
+        env: if container.http_proxy { context.proxies.env() } else { Vec::new() },
         own_env: std::env::vars_os().filter_map(pair).collect(),
         forward_signals: true,
         service: false,
@@ -212,9 +212,9 @@ fn pull(words: &[String], report: &Report) -> Outcome<i32> {
     if !line.container.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
-    let access = access()?;
+    let context = context()?;
     let store = line.open_store(report)?;
-    let image = pull::image(&line.container, &store, &access, report)?;
+    let image = pull::image(&line.container.pull, &store, &context, report)?;
     if line.sync {
         image.synced(report);
     }
@@ -226,9 +226,9 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let [target] = line.container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
-    let access = access()?;
+    let context = context()?;
     let store = line.open_store(report)?;
-    let image = pull::image(&line.container, &store, &access, report)?;
+    let image = pull::image(&line.container.pull, &store, &context, report)?;
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let mounted = overlay::mount_read_only(&image.layers, &dir, &target, report);
     if line.sync {

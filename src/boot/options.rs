@@ -1,12 +1,18 @@
 //! The options: read from the kernel's line and the initramfs's own file.
 
 use crate::boot::pure::cmdline::{self, Word};
-use crate::boot::pure::options::{policy, CacheDevice, Config};
+use crate::boot::pure::options::{policy, Config};
 use crate::container::pure::spec::parse;
+use crate::disk::pure::cache_device::CacheDevice;
 use crate::files;
-use crate::net::links::{Limits, Network, LIMITS};
+use crate::image::pull::PullContext;
+use crate::image::verify;
+use crate::net::dns::Resolver;
+use crate::net::links::Network;
+use crate::net::pure::proxy::Proxies;
+use crate::net::step::{Limits, LIMITS};
 use crate::report::{Failure, Outcome, Report};
-use crate::sys::signal;
+use crate::sys::crash;
 use std::path::Path;
 
 /// For boards whose boot loader cannot hold a long line (`build --cmdline`).
@@ -19,13 +25,13 @@ const LENGTH_MAX: u64 = 1 << 20;
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let kernel = words("/proc/cmdline")?;
     (config.on_fail, report.sections) = policy(&kernel);
-    signal::set_crash_note(config.on_fail as usize + 1);
+    crash::set_note(config.on_fail as usize + 1);
     let own = if Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
     *config = Config::read(&[kernel, own]).map_err(|error| {
         Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
     })?;
     report.sections = config.sections;
-    signal::set_crash_note(config.on_fail as usize + 1);
+    crash::set_note(config.on_fail as usize + 1);
     for warning in &config.warnings {
         report.warn("options", warning);
     }
@@ -42,6 +48,14 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
         fail(&["a double quote that nothing closes: ", &parse::shown_option(&quote.0)].concat())
             .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
     })
+}
+
+/// What pulls are to know of the options.
+pub fn pull_context(config: &Config, resolver: Resolver) -> Outcome<PullContext> {
+    let proxies = Proxies::parse(&config.proxy);
+    let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
+    let keys = verify::keys(&config.verify_keys)?;
+    Ok(PullContext { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
 }
 
 /// A machine whose images are all in its initramfs waits less for a cable or a
@@ -70,7 +84,7 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
 fn all_local(config: &Config) -> bool {
     let is_local = |line: &String| {
         let parsed = parse::parse_line(line, &|_| None);
-        parsed.is_ok_and(|container| container.image.is_local())
+        parsed.is_ok_and(|container| container.pull.image.is_local())
     };
     config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
 }

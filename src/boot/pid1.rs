@@ -9,7 +9,7 @@ use crate::boot::pure::options::OnFail;
 use crate::boot::{early_mounts, shutdown};
 use crate::report::{resume_console, write_all, Report};
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{machine, signal, STDERR};
+use crate::sys::{crash, machine, signal, STDERR};
 
 const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
@@ -30,10 +30,10 @@ pub fn run(boot: fn() -> i32) -> ! {
     }
     // Phase 2: setup. Failing here leaves only the last resort below.
     let _ = machine::catch_ctrl_alt_del();
-    let _ = signal::share_crash_page();
+    let _ = crash::share_page();
     signal::block(&SIGNALS);
     let child = process::fork(&mut || {
-        signal::catch_crashes();
+        crash::catch();
         boot()
     });
     // Phase 3: the boot is running. Nothing may end this loop.
@@ -56,9 +56,9 @@ fn watch(child: Pid) -> bool {
             None => Some(signal::wait(&SIGNALS)),
             Some(_) => signal::wait_for(&SIGNALS, HEAR_MS),
         };
-        let late = asked_at_ms.is_some_and(|at| machine::uptime_ms() >= at + HEAR_MS) && !signal::was_heard();
+        let late = asked_at_ms.is_some_and(|at| machine::uptime_ms() >= at + HEAR_MS) && !crash::was_heard();
         match signal {
-            Some(signal::SIGCHLD) => match reap(child, true) {
+            Some(signal::SIGCHLD) => match process::reap_all(child, &|| go_on(child)) {
                 None => {}
                 // It hangs by policy: its number may be another's by now.
                 Some(Status::Exited(HANG)) => {
@@ -88,20 +88,10 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Collects every child that has ended; the end of `child` is the answer. `goes_on`: where somebody has stopped it, as
-/// a container among the machine's processes (`--pid=host`) can, it goes on.
-pub fn reap(child: Pid, goes_on: bool) -> Option<Status> {
-    let mut end = None;
-    while let Ok(Some((pid, status))) = process::reap() {
-        if pid == child && status.is_none() && goes_on {
-            tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
-            // It was not waited for: the number is its own.
-            let _ = process::kill(child, signal::SIGCONT);
-        } else if pid == child {
-            end = status.or(end);
-        }
-    }
-    end
+/// Continues a boot that somebody has stopped, as a container among the machine's processes (`--pid=host`) can.
+fn go_on(boot: Pid) {
+    tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
+    let _ = process::kill(boot, signal::SIGCONT);
 }
 
 /// The machine stays as it is until somebody asks for its end.
@@ -118,7 +108,7 @@ fn ended(status: Status) {
         Status::Killed(signal::SIGKILL) => tell(&[b"FAIL init  killed: out of memory, most likely\n"]),
         Status::Killed(signal) => {
             let (mut number, mut address) = ([0; 20], [0; 20]);
-            let address = hexadecimal(signal::crash_address(), &mut address);
+            let address = hexadecimal(crash::address(), &mut address);
             tell(&[
                 b"FAIL init  crashed: signal ",
                 decimal(signal as usize, &mut number),
@@ -156,7 +146,7 @@ fn last_resort(asked: bool) -> ! {
         tell(&[b"WARN ", target.to_bytes(), state]);
     });
     tell(&[shutdown::SAFE.as_bytes(), b"\n"]);
-    let note = signal::crash_note();
+    let note = crash::note();
     if note == OnFail::Hang as usize + 1 && !asked {
         hang();
     }

@@ -5,9 +5,10 @@ use crate::boot::prefetch::{self, Ahead};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
-use crate::container::pure::spec::{parse, Container};
-use crate::container::run::{self, Asked, Exit, Surroundings};
-use crate::image::pull::{self, Access, Image};
+use crate::container::host_context::HostContext;
+use crate::container::pure::spec::{parse, ContainerSpec};
+use crate::container::run::{self, Asked, Exit};
+use crate::image::pull::{self, Image, PullContext};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use crate::store::volumes::Volumes;
@@ -76,7 +77,7 @@ const OUR_FAILURE: i32 = 125;
 pub struct Machine<'a> {
     pub config: &'a Config,
     pub store: &'a Store,
-    pub access: Access,
+    pub context: PullContext,
     pub resolv_conf: String,
     pub report: &'a Report,
 }
@@ -89,7 +90,7 @@ pub fn run(machine: &Machine) -> Status {
         folder: machine.store.volumes(),
         declared: &config.volumes,
         filesystems: &config.filesystems,
-        resolver: &machine.access.resolver,
+        resolver: &machine.context.resolver,
         report: machine.report,
     };
     let mut run = Run {
@@ -130,7 +131,7 @@ struct Run<'a> {
 
 /// A container line, read, with its image.
 struct Ready {
-    container: Container,
+    container: ContainerSpec,
     image: Image,
     /// The pipeline's variables, and what else every container gets.
     env: Vec<String>,
@@ -199,19 +200,19 @@ impl Run<'_> {
 
     /// Reads a line of `option`, and pulls its image.
     fn ready(&self, option: &str, line: &str) -> Outcome<Ready> {
-        let Machine { store, access, report, .. } = self.machine;
+        let Machine { store, context, report, .. } = self.machine;
         let own_env = self.status.env();
         let container = parse(line, &own_env);
         let fail = |why: String| Failure::new("container", [option, "=«", &parse::shown(line), "»: ", &why].concat());
         let container = container.map_err(fail)?;
         report.section("pull", true);
-        let image = pull::image(&container, store, access, report);
+        let image = pull::image(&container.pull, store, context, report);
         report.end_section("pull");
         let mut image = image?;
-        pull::add_layers(&mut image, &container, store, access, report)?;
+        pull::add_layers(&mut image, &container.pull, store, context, report)?;
         let mut env = own_env.clone();
         if container.http_proxy {
-            env.extend(access.proxies.env());
+            env.extend(context.proxies.env());
         }
         Ok(Ready { container, image, env, own_env })
     }
@@ -236,15 +237,15 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &Surroundings { kept_bytes, ..self.surroundings(ready, false, &started) },
+            &HostContext { kept_bytes, ..self.surroundings(ready, false, &started) },
         );
         early_mounts::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> Surroundings<'s> {
-        Surroundings {
+    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
+        HostContext {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
             env: ready.env.clone(),
@@ -260,16 +261,16 @@ impl Run<'_> {
 
     /// While a container `running` runs: begins to pull the images of `next`,
     /// the first of which has the number `first`.
-    fn pull_ahead(&self, running: &Container, next: &[&String], first: usize, bytes: u64) {
+    fn pull_ahead(&self, running: &ContainerSpec, next: &[&String], first: usize, bytes: u64) {
         if self.ahead.borrow().is_some() {
             return;
         }
-        let Machine { store, access, report, .. } = self.machine;
+        let Machine { store, context, report, .. } = self.machine;
         let env = self.status.env();
         let lines = prefetch::wanted(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
         if lines.iter().any(Option::is_some) {
             *self.ahead.borrow_mut() =
-                Ahead::start(&lines, store, access, bytes, report).map(|started| (started, first));
+                Ahead::start(&lines, store, context, bytes, report).map(|started| (started, first));
         }
     }
 
@@ -295,7 +296,7 @@ impl Run<'_> {
 
     fn start_service(&mut self, line: &str) -> Outcome<bool> {
         let ready = self.ready("b2c.run_service", line)?;
-        let name = ready.container.image.shown();
+        let name = ready.container.pull.image.shown();
         let mut services = std::mem::take(&mut self.services);
         let started = services.start(name, self.machine.report, &mut |started| {
             let surroundings = self.surroundings(&ready, true, started);
@@ -316,7 +317,7 @@ impl Run<'_> {
     }
 }
 
-fn parse(line: &str, env: &[String]) -> Result<Container, String> {
+fn parse(line: &str, env: &[String]) -> Result<ContainerSpec, String> {
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
     parse::parse_line(line, &variable)
 }

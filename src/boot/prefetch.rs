@@ -3,8 +3,9 @@
 //! the real pull says what is wrong, and finds what is there already.
 
 use crate::container::cgroup::Cgroup;
-use crate::container::pure::spec::{Container, PullPolicy};
-use crate::image::pull::{self, Access};
+use crate::container::pure::spec::ContainerSpec;
+use crate::image::pull::{self, PullContext};
+use crate::image::pure::pull_options::PullPolicy;
 use crate::kernel::meminfo;
 use crate::report::Report;
 use crate::store::layers::Store;
@@ -41,12 +42,12 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Pulls the images of `lines` in their order, with `bytes` of memory. None
+    /// Pulls the images of `specs` in their order, with `bytes` of memory. None
     /// where no process can be had.
     pub fn start(
-        lines: &[Option<Container>],
+        specs: &[Option<ContainerSpec>],
         store: &Store,
-        access: &Access,
+        context: &PullContext,
         bytes: u64,
         report: &Report,
     ) -> Option<Ahead> {
@@ -67,14 +68,14 @@ impl Ahead {
             let _ = fs::write("/proc/self/oom_score_adj", "1000");
             let limited = procs.as_ref().is_some_and(|procs| fs::write(procs, "0").is_ok());
             if low.is_ok() && limited {
-                pull_all(lines, store, access, to.as_fd(), report);
+                pull_all(specs, store, context, to.as_fd(), report);
             }
             0
         });
         Some(Ahead { pid: pid.ok()?, words, done: 0, cgroup })
     }
 
-    /// Returns when number `index` of the lines is done with, in one way or another.
+    /// Returns when number `index` of the specs is done with, in one way or another.
     pub fn wait_for(&mut self, index: usize, report: &Report) {
         let mut told = false;
         let mut word = [0];
@@ -111,13 +112,19 @@ impl Ahead {
     }
 }
 
-fn pull_all(lines: &[Option<Container>], store: &Store, access: &Access, words: BorrowedFd<'_>, report: &Report) {
+fn pull_all(
+    specs: &[Option<ContainerSpec>],
+    store: &Store,
+    context: &PullContext,
+    words: BorrowedFd<'_>,
+    report: &Report,
+) {
     // Nothing of ours reaches the console, whoever writes it.
     let Ok(nowhere) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
     let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(nowhere.as_fd(), number).is_ok());
     let Some(store) = store.another(report).ok().filter(|_| silent) else { return };
-    for line in lines {
-        if let Some(image) = line.as_ref().and_then(|line| pull::image(line, &store, access, report).ok()) {
+    for spec in specs {
+        if let Some(image) = spec.as_ref().and_then(|spec| pull::image(&spec.pull, &store, context, report).ok()) {
             image.sync();
             image.synced(report);
         }
@@ -127,20 +134,20 @@ fn pull_all(lines: &[Option<Container>], store: &Store, access: &Access, words: 
     }
 }
 
-/// The lines whose images are to be pulled, each once: none in the place of one
+/// The specs whose images are to be pulled, each once: none in the place of one
 /// that needs no pull. `running` is what the container of now is made of.
-pub fn wanted(mut lines: Vec<Option<Container>>, running: &Container) -> Vec<Option<Container>> {
-    let key = |line: &Container| pull::key(&line.image.name(), line);
+pub fn wanted(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
+    let key = |spec: &ContainerSpec| pull::key(&spec.pull);
     let mut seen = vec![key(running)];
-    for place in &mut lines {
-        let Some(line) = place else { continue };
+    for place in &mut specs {
+        let Some(spec) = place else { continue };
         // The real pull is patient: this one is not to be waited for.
-        line.retry.retries = Some(0);
-        if line.pull == PullPolicy::Never || seen.contains(&key(line)) {
+        spec.pull.retry.retries = Some(0);
+        if spec.pull.policy == PullPolicy::Never || seen.contains(&key(spec)) {
             *place = None;
         } else {
-            seen.push(key(line));
+            seen.push(key(spec));
         }
     }
-    lines
+    specs
 }

@@ -6,13 +6,10 @@
 //! leads a mount out of it (CVE-2026-41579).
 
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
-use crate::container::namespaces::Choice;
 use crate::container::ops::{Builder, Op};
-use crate::container::own_program::{self, FileId};
-use crate::container::pure::passwd::Identity;
-use crate::container::pure::spec::Ulimit;
-use crate::container::security::{self, Rights};
+use crate::container::plan::Plan;
 use crate::container::setup_error::{Stage, Trouble};
+use crate::container::{own_program, security};
 use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
 use crate::sys::{
@@ -20,37 +17,6 @@ use crate::sys::{
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// All that the child needs.
-pub struct Plan {
-    /// The mounted root.
-    pub root: CString,
-    pub ops: Vec<Op>,
-    /// What is mounted below one of its volumes is to reach the machine.
-    pub shares_mounts: bool,
-    /// None where the machine's own is to be seen and set.
-    pub hostname: Option<CString>,
-    /// `cgroup.procs` of the container's own group, where there is one.
-    pub cgroup: Option<CString>,
-    /// Those of its groups in hierarchies of version 1.
-    pub cgroups_v1: Vec<CString>,
-    pub namespaces: Choice,
-    /// Its `/dev` is its own, and not one that the line mounts.
-    pub own_dev: bool,
-    pub own_program: FileId,
-    pub tty: Option<tty::Size>,
-    pub identity: Identity,
-    pub rights: Rights,
-    pub working_dir: CString,
-    pub candidates: Vec<CString>,
-    pub arguments: Vec<CString>,
-    pub env: Vec<CString>,
-    /// Limits, and whether one that cannot be had is left out.
-    pub limits: Vec<(Ulimit, bool)>,
-    /// As `/proc` takes it.
-    pub oom_score_adj: Option<CString>,
-    pub umask: u32,
-}
 
 /// The child's ends of what connects it to us.
 pub struct Ends {

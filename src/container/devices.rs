@@ -1,8 +1,8 @@
 //! A container's `/dev`: its nodes and links, and which devices it may use.
 
 use crate::container::ops::Op;
-use crate::container::plan::{c_string, folders, relative};
 use crate::container::pure::device_filter::{self, Kind, Rule};
+use crate::container::pure::paths::{c_string, directories, relative};
 use crate::container::pure::spec::{Access, Device, DeviceRule, Rights};
 use crate::report::{Failure, Outcome};
 use crate::sys::{fs as sysfs, io_text};
@@ -46,7 +46,7 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     let mut add = |path: &str, meta: &Metadata| {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         if folder != made {
-            folders(ops, folder);
+            ops.extend(directories(folder).into_iter().map(Op::Folder));
             made = folder.into();
         }
         ops.push(node(path, meta));

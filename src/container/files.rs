@@ -1,10 +1,10 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
+use crate::container::host_context::HostContext;
 use crate::container::pure::passwd::{self, Identity};
 use crate::container::pure::process::Process;
-use crate::container::pure::spec::{Container, Namespace};
+use crate::container::pure::spec::{ContainerSpec, Namespace};
 use crate::container::pure::{env_file, etc_files};
-use crate::container::run::Surroundings;
 use crate::files;
 use crate::image::pull::Image;
 use crate::report::{Failure, Outcome};
@@ -69,14 +69,14 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
 /// Who the image's USER, or the line's, is, with the groups that the line adds.
 /// The image's files count, or what the line mounts in their place; the
 /// former are given the lines that a number without a name lacks.
-pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Identity> {
+pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome<Identity> {
     let user = process.user.as_str();
     let fail = |name: &str, why: &str| {
-        let file = line.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
+        let file = spec.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
         Failure::new("container", ["user «", user, "»: ", &file, ": ", why].concat())
     };
     let read = |path: &'static CStr, name: &str| {
-        let text = match line.files.source_at(name) {
+        let text = match spec.files.source_at(name) {
             Some(source) => read_of_machine(source),
             None => read_text(root, path),
         };
@@ -86,17 +86,17 @@ pub fn identity(root: &Path, process: &Process, line: &Container) -> Outcome<Ide
     let group = read(c"etc/group", "/etc/group")?;
     let mut identity = passwd::resolve(user, &passwd, &group)
         .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
-    passwd::add_groups(&mut identity, &line.process.groups, &group)
+    passwd::add_groups(&mut identity, &spec.process.groups, &group)
         .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
     let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
-    if user_line.is_some() && line.files.source_at("/etc/passwd").is_none() {
+    if user_line.is_some() && spec.files.source_at("/etc/passwd").is_none() {
         identity.home = Some(process.working_dir.clone());
     }
     for (path, name, old, line_) in
         [(c"etc/passwd", "/etc/passwd", &passwd, user_line), (c"etc/group", "/etc/group", &group, group_line)]
     {
         // An image without such a file gets none.
-        if let Some(new) = line_.filter(|_| !old.is_empty() && line.files.source_at(name).is_none()) {
+        if let Some(new) = line_.filter(|_| !old.is_empty() && spec.files.source_at(name).is_none()) {
             append(root, path, old, &new).map_err(|error| fail(name, &error.to_string()))?;
         }
     }
@@ -146,28 +146,28 @@ fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
 /// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
 /// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
 pub fn own(
-    line: &Container,
+    spec: &ContainerSpec,
     image: &Image,
     dir: &Path,
     network_of: Option<&Path>,
     hostname: &str,
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Vec<(PathBuf, &'static str)>> {
-    let name = line.process.name.as_deref().unwrap_or_default();
-    let is_alone = line.namespaces.network == Namespace::Empty;
+    let name = spec.process.name.as_deref().unwrap_or_default();
+    let is_alone = spec.namespaces.network == Namespace::Empty;
     let mut files = vec![("/etc/hostname", hostname.to_string())];
     let own_network = network_of.is_none();
-    if !line.files.no_hosts && own_network {
+    if !spec.files.no_hosts && own_network {
         let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
         let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
-        files.push(("/etc/hosts", etc_files::hosts(&machine, &line.files.hosts, address().as_deref(), &names)));
+        files.push(("/etc/hosts", etc_files::hosts(&machine, &spec.files.hosts, address().as_deref(), &names)));
     }
-    if !line.files.dns.none && !is_alone && own_network {
-        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&around.resolv_conf, &line.files.dns)));
+    if !spec.files.dns.none && !is_alone && own_network {
+        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&host.resolv_conf, &spec.files.dns)));
     }
     let id = dir.file_name().unwrap_or_default().to_string_lossy();
-    files.push(match line.rights.privileged {
-        true => ("/run/.containerenv", etc_files::container_env(name, &id, &line.image.name(), &image.id.hex())),
+    files.push(match spec.rights.privileged {
+        true => ("/run/.containerenv", etc_files::container_env(name, &id, &spec.pull.image.name(), &image.id.hex())),
         false => ("/run/.containerenv", String::new()),
     });
     let folder = dir.join("own");

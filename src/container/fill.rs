@@ -1,36 +1,38 @@
 //! What the image has at a place that a volume or a tmpfs covers, brought there.
 
 use crate::container::in_root;
-use crate::container::mounts::{flags, open_folder, Place, CAREFUL};
+use crate::container::mount_flags::{flags, NOSUID_NODEV};
+use crate::container::mount_target::MountTarget;
 use crate::container::ops::Op;
-use crate::container::plan::c_string;
+use crate::container::pure::paths::c_string;
 use crate::container::pure::spec::Mount;
 use crate::store::copy_tree;
+use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
 use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The folder of a volume without a name, filled from the image. It goes with the container.
-pub fn anonymous(mount: &Mount, target: &str, number: usize, place: &Place) -> Result<PathBuf, String> {
-    let folder = place.dir.join("volumes");
+pub fn anonymous(mount: &Mount, target: &str, number: usize, to: &MountTarget) -> Result<PathBuf, String> {
+    let folder = to.dir.join("volumes");
     let io = |error: std::io::Error| io_text(&error);
     fs::create_dir_all(&folder).map_err(io)?;
     // By number: a path may be longer than a name.
     let path = folder.join(number.to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
     let folder = open_folder(&path).map_err(|error| error.to_string())?;
-    let filled = fill(target, folder.as_fd(), mount.copy, place);
+    let filled = fill(target, folder.as_fd(), mount.copy, to);
     filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
 }
 
 /// Gives a new folder what the image has at `target`: its content, unless the
 /// line forbids that, its owner and mode. Where it has nothing there, the
 /// folder is the container's user's.
-pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, place: &Place) -> sys::Result<()> {
-    let Some(from) = in_image(target, place)? else {
-        return sysfs::fchown(folder, place.identity.uid, place.identity.gid);
+pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, to: &MountTarget) -> sys::Result<()> {
+    let Some(from) = in_image(target, to)? else {
+        return sysfs::fchown(folder, to.identity.uid, to.identity.gid);
     };
     if copy != Some(false) {
         return copy_tree::tree(from.as_fd(), folder);
@@ -41,8 +43,8 @@ pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, place: &Pl
 }
 
 /// The folder that the image has at `target`, wherever its symlinks lead inside.
-fn in_image(target: &str, place: &Place) -> sys::Result<Option<OwnedFd>> {
-    let root = File::open(place.root).map_err(|error| sys::Error::from_io("open", &error))?;
+fn in_image(target: &str, to: &MountTarget) -> sys::Result<Option<OwnedFd>> {
+    let root = File::open(to.root).map_err(|error| sys::Error::from_io("open", &error))?;
     let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
     match in_root::open(root.as_fd(), &c_string(target), flags) {
         Err(error) if matches!(error.errno, ENOENT | sys::ENOTDIR) => Ok(None),
@@ -52,8 +54,8 @@ fn in_image(target: &str, place: &Place) -> sys::Result<Option<OwnedFd>> {
 
 /// With the image's own mode, as crun has it. What the image has there comes
 /// along: then the file system is made, and filled, before it is mounted.
-pub fn tmpfs(mount: &Mount, target: &str, data: &str, place: &Place) -> sys::Result<Op> {
-    let from = in_image(target, place)?;
+pub fn tmpfs(mount: &Mount, target: &str, data: &str, to: &MountTarget) -> sys::Result<Op> {
+    let from = in_image(target, to)?;
     let mut options: Vec<String> = data.split(',').filter(|word| !word.is_empty()).map(String::from).collect();
     let mut default = |key: &str, value: String| {
         if !options.iter().any(|option| option.starts_with(key)) {
@@ -64,10 +66,10 @@ pub fn tmpfs(mount: &Mount, target: &str, data: &str, place: &Place) -> sys::Res
         default("mode=", format!("{:o}", sysfs::statat(from.as_fd(), c"")?.mode & 0o7777));
     }
     if mount.chown {
-        default("uid=", place.identity.uid.to_string());
-        default("gid=", place.identity.gid.to_string());
+        default("uid=", to.identity.uid.to_string());
+        default("gid=", to.identity.gid.to_string());
     }
-    let (path, flags) = (c_string(target), flags(mount, CAREFUL));
+    let (path, flags) = (c_string(target), flags(mount, NOSUID_NODEV));
     match from.filter(|_| mount.copy != Some(false)) {
         Some(from) if !copy_tree::is_empty(from.as_fd())? => {
             let mount = filled(from.as_fd(), &options)?;
@@ -92,4 +94,9 @@ fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
     sysfs::fchown(root.as_fd(), top.uid, top.gid)?;
     sysfs::fchmod(root.as_fd(), top.mode & 0o7777)?;
     Ok(made)
+}
+
+/// Opens a directory of the host.
+pub fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
 }

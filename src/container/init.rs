@@ -1,7 +1,6 @@
 //! `--init`: process 1 of a container, which passes signals on and reaps. It
 //! is this very program, mounted in the container and called by podman's name.
 
-use crate::boot::pid1;
 use crate::container::own_program;
 use crate::container::pure::process::candidates;
 use crate::report::{Failure, Report};
@@ -44,7 +43,7 @@ pub fn main() -> i32 {
     };
     loop {
         match signal::wait(&signals) {
-            signal::SIGCHLD => match pid1::reap(child, false) {
+            signal::SIGCHLD => match process::reap_all(child, &|| {}) {
                 Some(Status::Exited(code)) => return code,
                 Some(Status::Killed(signal)) => return 128 + signal,
                 None => {}

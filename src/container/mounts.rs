@@ -2,17 +2,18 @@
 //! the default file systems. What a mount stands on is made here; where it
 //! comes to lie is a list of [`Op`]s for the child.
 
-use crate::container::fill::{anonymous, fill, tmpfs};
+use crate::container::fill::{anonymous, fill, open_folder, tmpfs};
+use crate::container::mount_flags::{flags, propagation_flags, root_flags, NOSUID_NODEV, NOSUID_NODEV_NOEXEC};
+use crate::container::mount_target::MountTarget;
 use crate::container::ops::Op;
-use crate::container::plan::c_string;
 use crate::container::pure::passwd::Identity;
+use crate::container::pure::paths::{below_root, c_string};
 use crate::container::pure::spec::{
-    below_root, Container, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
+    ContainerSpec, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
 };
 use crate::layer::{overlay, packed};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::copy_tree;
-use crate::store::volumes::Volumes;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount};
 use std::collections::BTreeSet;
@@ -20,26 +21,13 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What podman gives a volume and a tmpfs, unless the line says otherwise.
-pub(super) const CAREFUL: u64 = mount::MS_NOSUID | mount::MS_NODEV;
-const READ_ONLY: u64 = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+const READ_ONLY: u64 = mount::MS_RDONLY | NOSUID_NODEV_NOEXEC;
 /// Flags of mount(2) that a line may ask for; statfs(2) tells them by the same numbers.
 const CHOICES: u64 = READ_ONLY;
 /// Those of a read-only container that are memory (podman-run(1), `--read-only-tmpfs`).
 const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 /// podman's 65536k, each of 1000 bytes.
 const SHM_BYTES: u64 = 65_536_000;
-
-/// What a container has around it while its mounts are made.
-pub struct Place<'a> {
-    /// Its mounted root.
-    pub root: &'a Path,
-    /// Its own folder of the store, which is gone with it.
-    pub dir: &'a Path,
-    pub volumes: &'a Volumes<'a>,
-    pub identity: &'a Identity,
-    pub report: &'a Report,
-}
 
 /// Mounts by the place where they come to lie, those that others lie in first.
 #[derive(Default)]
@@ -112,10 +100,10 @@ impl Mounts {
 const IMAGE_VOLUMES_MAX: usize = 1024;
 
 /// Makes what the mounts stand on. `image` are the paths that it declares.
-pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &Place) -> Outcome<Mounts> {
+pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], to: &MountTarget) -> Outcome<Mounts> {
     let mut mounts = Mounts::default();
     for mount in files.mounts.iter().chain(from_others) {
-        mounts.add(mount, place)?;
+        mounts.add(mount, to)?;
     }
     let of_image = match files.image_volumes {
         ImageVolumes::Anonymous => Some(Source::Anonymous),
@@ -127,16 +115,16 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], place: &P
         return Err(Failure::new("container", what).hint("--image-volume=ignore makes none of them"));
     }
     for target in image.iter().filter(|target| below_root(target) != ".") {
-        if is_kernels(&below_root(target), place.report)? {
+        if is_kernels(&below_root(target), to.report)? {
             continue;
         }
         if let Some(source) = &of_image {
-            mounts.add(&Mount::plain(source.clone(), target), place)?;
+            mounts.add(&Mount::plain(source.clone(), target), to)?;
         }
     }
     if files.read_only && !files.no_read_only_tmpfs {
         for target in WRITABLE {
-            mounts.add(&Mount::plain(Source::Tmpfs(String::new()), target), place)?;
+            mounts.add(&Mount::plain(Source::Tmpfs(String::new()), target), to)?;
         }
     }
     Ok(mounts)
@@ -162,18 +150,18 @@ impl Mounts {
     /// `/dev/shm` as podman has it: memory of its own, or that of whom it
     /// shares its messages with. One that others may ask for is a mount of the
     /// machine's. `of` is the folder of the container whose it is.
-    pub fn add_shm(&mut self, line: &Container, of: Option<&Path>, dir: &Path) -> Outcome<()> {
-        let files = &line.files;
-        if self.has("dev/shm") || self.has("dev") || line.namespaces.ipc == Namespace::Empty {
+    pub fn add_shm(&mut self, spec: &ContainerSpec, of: Option<&Path>, dir: &Path) -> Outcome<()> {
+        let files = &spec.files;
+        if self.has("dev/shm") || self.has("dev") || spec.namespaces.ipc == Namespace::Empty {
             return Ok(());
         }
         let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
-        let flags = CAREFUL | mount::MS_NOEXEC | read_only;
+        let flags = NOSUID_NODEV | mount::MS_NOEXEC | read_only;
         let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
-        let shared = match (&line.namespaces.ipc, of) {
+        let shared = match (&spec.namespaces.ipc, of) {
             (Namespace::Host, _) => Some("/dev/shm".into()),
             (_, Some(of)) => Some(of.join("shm")),
-            _ if line.process.name.is_some() => {
+            _ if spec.process.name.is_some() => {
                 let at = dir.join("shm");
                 let fail = |why: &str| Failure::new("container", ["/dev/shm: ", why].concat());
                 fs::create_dir(&at).map_err(|error| fail(&io_text(&error)))?;
@@ -214,16 +202,6 @@ pub fn seal(privileged: bool) -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
 }
 
-/// Flags of the root's mount. A layer's device nodes are the machine's devices: without privileges only a container's
-/// own `/dev` has some.
-pub fn root_flags(privileged: bool) -> u64 {
-    if privileged {
-        0
-    } else {
-        mount::MS_NODEV
-    }
-}
-
 fn fail(mount: &Mount, why: &str) -> Failure {
     let source = match &mount.source {
         Source::Path(path) => path,
@@ -235,39 +213,37 @@ fn fail(mount: &Mount, why: &str) -> Failure {
 
 impl Mounts {
     /// The first at a place is the one that counts.
-    fn add(&mut self, mount: &Mount, place: &Place) -> Outcome<()> {
+    fn add(&mut self, mount: &Mount, to: &MountTarget) -> Outcome<()> {
         let target = below_root(&mount.target);
         if self.has(&target) {
             return Ok(());
         }
         let op = match &mount.source {
-            Source::Tmpfs(data) => {
-                tmpfs(mount, &target, data, place).map_err(|error| fail(mount, &error.to_string()))?
-            }
+            Source::Tmpfs(data) => tmpfs(mount, &target, data, to).map_err(|error| fail(mount, &error.to_string()))?,
             source => {
                 let source = match source {
                     Source::Path(path) => fs::canonicalize(path).map_err(|error| fail(mount, &io_text(&error)))?,
                     Source::Volume(name) => {
-                        place.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, place))?
+                        to.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, to))?
                     }
-                    _ => anonymous(mount, &target, self.volumes.len(), place).map_err(|why| fail(mount, &why))?,
+                    _ => anonymous(mount, &target, self.volumes.len(), to).map_err(|why| fail(mount, &why))?,
                 };
-                self.bind(mount, &target, source, place)?
+                self.bind(mount, &target, source, to)?
             }
         };
         self.put(target, op);
         Ok(())
     }
 
-    fn bind(&mut self, mount: &Mount, target: &str, source: PathBuf, place: &Place) -> Outcome<Op> {
-        let source = if mount.overlay { self.overlay(mount, &source, place)? } else { source };
+    fn bind(&mut self, mount: &Mount, target: &str, source: PathBuf, to: &MountTarget) -> Outcome<Op> {
+        let source = if mount.overlay { self.overlay(mount, &source, to)? } else { source };
         let is_folder = source.is_dir();
         let open = open_source(&source).map_err(|error| fail(mount, &error.to_string()))?;
         if mount.chown {
-            give(&source, is_folder, place.identity).map_err(|why| fail(mount, &why))?;
+            give(&source, is_folder, to.identity).map_err(|why| fail(mount, &why))?;
         }
         let has = sysfs::statfs(open.as_fd()).map_err(|error| fail(mount, &error.to_string()))?.flags & CHOICES;
-        let default = if matches!(mount.source, Source::Path(_)) { has } else { has | CAREFUL };
+        let default = if matches!(mount.source, Source::Path(_)) { has } else { has | NOSUID_NODEV };
         let wanted = flags(mount, default);
         self.volumes.push((source.to_string_lossy().into_owned(), ["/", target].concat(), mount.read_only));
         let propagation = mount.propagation.unwrap_or(Propagation { kind: PropagationKind::Private, recursive: true });
@@ -278,45 +254,21 @@ impl Mounts {
             is_folder,
             recursive: mount.recursive.unwrap_or(true),
             flags: (wanted != has).then_some(wanted),
-            propagation: number(propagation),
+            propagation: propagation_flags(propagation),
         })
     }
 
     /// What is written goes with the container.
-    fn overlay(&mut self, mount: &Mount, folder: &Path, place: &Place) -> Outcome<PathBuf> {
+    fn overlay(&mut self, mount: &Mount, folder: &Path, to: &MountTarget) -> Outcome<PathBuf> {
         let number = self.made.len().to_string();
-        let (parts, at) =
-            (place.dir.join(["over.", &number].concat()), place.dir.join(["over-root.", &number].concat()));
+        let (parts, at) = (to.dir.join(["over.", &number].concat()), to.dir.join(["over-root.", &number].concat()));
         for folder in [&parts.join("upper"), &parts.join("work"), &at] {
             fs::create_dir_all(folder).map_err(|error| fail(mount, &io_text(&error)))?;
         }
-        overlay::mount_over(folder, &parts, &at, place.report).map_err(|error| fail(mount, &error.text))?;
+        overlay::mount_over(folder, &parts, &at, to.report).map_err(|error| fail(mount, &error.text))?;
         self.made.push(at.clone());
         Ok(at)
     }
-}
-
-pub(super) fn flags(mount: &Mount, default: u64) -> u64 {
-    let choice = |asked: Option<bool>, flag| match asked {
-        Some(true) => 0,
-        Some(false) => flag,
-        None => default & flag,
-    };
-    let read_only = if mount.read_only { mount::MS_RDONLY } else { default & mount::MS_RDONLY };
-    read_only
-        | choice(mount.suid, mount::MS_NOSUID)
-        | choice(mount.dev, mount::MS_NODEV)
-        | choice(mount.exec, mount::MS_NOEXEC)
-}
-
-fn number(propagation: Propagation) -> u64 {
-    let kind = match propagation.kind {
-        PropagationKind::Shared => mount::MS_SHARED,
-        PropagationKind::Slave => mount::MS_SLAVE,
-        PropagationKind::Private => mount::MS_PRIVATE,
-        PropagationKind::Unbindable => mount::MS_UNBINDABLE,
-    };
-    kind | if propagation.recursive { mount::MS_REC } else { 0 }
 }
 
 fn open_source(path: &Path) -> sys::Result<OwnedFd> {
@@ -337,8 +289,4 @@ fn give(source: &Path, is_folder: bool, to: &Identity) -> Result<(), String> {
         false => c_path(source).and_then(|path| sysfs::fchownat(sysfs::CWD, &path, to.uid, to.gid)),
     };
     given.map_err(|error| error.to_string())
-}
-
-pub(super) fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
-    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
 }

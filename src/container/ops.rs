@@ -1,10 +1,9 @@
 //! What is changed in a container's tree, one after the other, by the child:
 //! nothing here allocates.
 
-use crate::container::in_root::{self, open};
-use crate::container::security;
+use crate::container::in_root::{self, is_null, open};
 use crate::sys::path::{FdPath, PATH_MAX};
-use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENOENT};
+use crate::sys::{fs, io, mount, Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENODEV, ENOENT, ENOTDIR};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -168,8 +167,8 @@ impl<'a> Builder<'a> {
                 }
             }
             Op::Remount { path, flags } => remount(root, path, *flags),
-            Op::Mask(path) => security::mask(root, path),
-            Op::Protect(path) => security::protect(root, path),
+            Op::Mask(path) => mask(root, path),
+            Op::Protect(path) => protect(root, path),
             Op::Seal { path, flags } => match remount(root, path, *flags) {
                 // Left out.
                 Err(error) if error.errno == EINVAL => Ok(()),
@@ -230,6 +229,46 @@ fn target(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<Owned
 
 fn remount(root: BorrowedFd<'_>, path: &CStr, flags: u64) -> Result<()> {
     mount::remount(FdPath::new(&open(root, path, fs::O_PATH)?).as_cstr(), flags as _)
+}
+
+/// What is there is there no more.
+fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    let Some(target) = if_there(open(root, path, fs::O_PATH))? else { return Ok(()) };
+    let is_directory = fs::statat(target.as_fd(), c"")?.is(fs::S_IFDIR);
+    let target = FdPath::new(&target);
+    match is_directory {
+        true => mount::mount(c"tmpfs", target.as_cstr(), c"tmpfs", 0, c"size=0k"),
+        false => mount::bind(FdPath::new(&null()?).as_cstr(), target.as_cstr(), false),
+    }?;
+    // A chmod of what hides it would be one of the machine's /dev/null.
+    let target = open(root, path, fs::O_PATH)?;
+    mount::remount(FdPath::new(&target).as_cstr(), mount::MS_RDONLY)
+}
+
+/// The machine's `/dev/null`, if that is what it is everywhere (CVE-2025-31133).
+fn null() -> Result<OwnedFd> {
+    let null = fs::openat(fs::CWD, c"/dev/null", fs::O_PATH, 0)?;
+    match is_null(&null)? {
+        true => Ok(null),
+        false => Err(Error::new("open", ENODEV)),
+    }
+}
+
+/// What is there stays, and nobody writes to it.
+fn protect(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+    let Some(target) = if_there(open(root, path, fs::O_PATH))? else { return Ok(()) };
+    let has = fs::statfs(target.as_fd())?.flags & (mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC);
+    mount::bind(FdPath::new(&target).as_cstr(), FdPath::new(&target).as_cstr(), true)?;
+    // Opened again: now it is the mount, not what it covers.
+    let target = open(root, path, fs::O_PATH)?;
+    mount::remount(FdPath::new(&target).as_cstr(), has | mount::MS_RDONLY)
+}
+
+fn if_there<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if matches!(error.errno, ENOENT | ENOTDIR) => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 fn exists_already(result: Result<()>) -> Result<()> {

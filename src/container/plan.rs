@@ -1,15 +1,17 @@
 //! What a container sees, as data: its mounts, its devices, its process.
 
 use crate::container::cgroup::Cgroup;
-use crate::container::child::Plan;
+use crate::container::mount_flags::NOSUID_NODEV_NOEXEC;
 use crate::container::mounts::{self, Mounts};
 use crate::container::namespaces::{self, Choice};
 use crate::container::ops::Op;
+use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
+use crate::container::pure::paths::{c_string, relative};
 use crate::container::pure::process::Process;
-use crate::container::pure::spec::{self, Container, Ulimit};
+use crate::container::pure::spec::{self, ContainerSpec, Ulimit};
 use crate::container::security::{self, Rights};
-use crate::container::{devices, init, own_program};
+use crate::container::{devices, init};
 use crate::report::{Failure, Outcome};
 use crate::sys::{io_text, mount, tty, STDIN};
 use std::borrow::Cow;
@@ -24,6 +26,37 @@ const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
 
+/// All that the child needs.
+pub struct Plan {
+    /// The mounted root.
+    pub root: CString,
+    pub ops: Vec<Op>,
+    /// What is mounted below one of its volumes is to reach the machine.
+    pub shares_mounts: bool,
+    /// None where the machine's own is to be seen and set.
+    pub hostname: Option<CString>,
+    /// `cgroup.procs` of the container's own group, where there is one.
+    pub cgroup: Option<CString>,
+    /// Those of its groups in hierarchies of version 1.
+    pub cgroups_v1: Vec<CString>,
+    pub namespaces: Choice,
+    /// Its `/dev` is its own, and not one that the line mounts.
+    pub own_dev: bool,
+    pub own_program: FileId,
+    pub tty: Option<tty::Size>,
+    pub identity: Identity,
+    pub rights: Rights,
+    pub working_dir: CString,
+    pub candidates: Vec<CString>,
+    pub arguments: Vec<CString>,
+    pub env: Vec<CString>,
+    /// Limits, and whether one that cannot be had is left out.
+    pub limits: Vec<(Ulimit, bool)>,
+    /// As `/proc` takes it.
+    pub oom_score_adj: Option<CString>,
+    pub umask: u32,
+}
+
 /// What was found and made for a container before.
 pub struct Parts<'a> {
     pub identity: Identity,
@@ -37,30 +70,30 @@ pub struct Parts<'a> {
 }
 
 /// Plans everything that happens between clone and exec.
-pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
+pub fn make(spec: &ContainerSpec, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
     let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     let own_dev = !mounts.has("dev");
-    file_systems(&mut ops, line, cgroup.is_some(), mounts)?;
-    if let Some((path, value)) = namespaces::default_sysctl(&line.namespaces) {
+    file_systems(&mut ops, spec, cgroup.is_some(), mounts)?;
+    if let Some((path, value)) = namespaces::default_sysctl(&spec.namespaces) {
         ops.push(Op::Write { path: c_string(path), value: c_string(value), optional: true });
     }
-    for (path, value) in namespaces::sysctls(&line.namespaces)? {
+    for (path, value) in namespaces::sysctls(&spec.namespaces)? {
         ops.push(Op::Write { path: c_string(&path), value: c_string(&value), optional: false });
     }
     ops.extend(mounts.rest());
-    if line.process.working_dir.is_none() {
+    if spec.process.working_dir.is_none() {
         working_dir(&mut ops, &process.working_dir, &identity);
     }
-    if line.process.init {
+    if spec.process.init {
         own_init(&mut ops)?;
     }
-    security::paths(&mut ops, &line.rights);
-    if line.files.read_only {
-        ops.push(mounts::seal(line.rights.privileged));
+    security::paths(&mut ops, &spec.rights);
+    if spec.files.read_only {
+        ops.push(mounts::seal(spec.rights.privileged));
     }
-    let (candidates, arguments) = match line.process.init {
+    let (candidates, arguments) = match spec.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
         false => (process.candidates(), process.arguments.clone()),
     };
@@ -78,16 +111,16 @@ pub fn make(line: &Container, process: &Process, parts: Parts, mounts: &mut Moun
         namespaces,
         own_dev,
         own_program: own_program::id(),
-        tty: line.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
+        tty: spec.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
         rights,
         working_dir: c_string(&process.working_dir),
         candidates: candidates.iter().map(|text| c_string(text)).collect(),
         arguments: arguments.iter().map(|text| c_string(text)).collect(),
         env: process.env.iter().map(|text| c_string(text)).collect(),
-        limits: limits(&line.process),
+        limits: limits(&spec.process),
         oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
-        umask: line.process.umask.unwrap_or(0o022),
+        umask: spec.process.umask.unwrap_or(0o022),
     })
 }
 
@@ -115,32 +148,6 @@ fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     limits
 }
 
-/// A text for the kernel; it ends at a NUL, should one be in it.
-pub(super) fn c_string(text: &str) -> CString {
-    CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
-}
-
-/// A container's path below its root: `.` is the root itself.
-pub(super) fn relative(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.is_empty() {
-        ".".into()
-    } else {
-        parts.join("/")
-    }
-}
-
-/// Every folder on the way to `path`.
-pub(super) fn folders(ops: &mut Vec<Op>, path: &str) {
-    let path = relative(path);
-    for (at, _) in path.match_indices('/') {
-        ops.push(Op::Folder(c_string(path.get(..at).unwrap_or_default())));
-    }
-    if path != "." {
-        ops.push(Op::Folder(c_string(&path)));
-    }
-}
-
 /// The image's: where it is missing it is made, and is whom the container runs as.
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
@@ -149,36 +156,34 @@ fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     }
 }
 
-const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
-
 /// What the container finds mounted, in order (OCI runtime spec,
 /// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
-    ("proc", c"proc", QUIET, c"", false),
-    ("sys", c"sysfs", QUIET, c"", true),
+    ("proc", c"proc", NOSUID_NODEV_NOEXEC, c"", false),
+    ("sys", c"sysfs", NOSUID_NODEV_NOEXEC, c"", true),
     ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_NOEXEC | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
-    ("dev/mqueue", c"mqueue", QUIET, c"", true),
+    ("dev/mqueue", c"mqueue", NOSUID_NODEV_NOEXEC, c"", true),
 ];
 
 /// What the line mounts at one of their places takes that place; below a `/dev`
 /// of its own nothing is made.
-fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
+fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
     let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
         if let Some(own) = mounts.take(path) {
             ops.extend(own);
         } else if !(own_dev && path.starts_with("dev/")) {
             let (flags, data) = match path {
-                "proc" if !line.rights.proc_options.is_empty() => proc_options(&line.rights.proc_options),
+                "proc" if !spec.rights.proc_options.is_empty() => proc_options(&spec.rights.proc_options),
                 _ => (flags, data.into()),
             };
             ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
-            seal(ops, line, path);
+            seal(ops, spec, path);
         }
         if path == "dev" && !own_dev {
-            devices::plan(ops, &line.rights, line.process.tty)?;
+            devices::plan(ops, &spec.rights, spec.process.tty)?;
         }
     }
     ops.extend(mounts.take("dev/shm").into_iter().flatten());
@@ -186,18 +191,18 @@ fn file_systems(ops: &mut Vec<Op>, line: &Container, cgroup: bool, mounts: &mut 
         ops.extend(own);
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
-        ops.push(Op::Mount { kind: c"cgroup2", path, flags: QUIET, data: c"".into(), optional: true });
-        seal(ops, line, "sys/fs/cgroup");
+        ops.push(Op::Mount { kind: c"cgroup2", path, flags: NOSUID_NODEV_NOEXEC, data: c"".into(), optional: true });
+        seal(ops, spec, "sys/fs/cgroup");
     }
     Ok(())
 }
 
 /// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
 /// which the line may give it.
-fn seal(ops: &mut Vec<Op>, line: &Container, path: &str) {
-    let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&line.rights, "/sys/fs/cgroup");
-    if !line.rights.privileged && path.starts_with("sys") && !is_group {
-        ops.push(Op::Seal { path: c_string(path), flags: QUIET | mount::MS_RDONLY });
+fn seal(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
+    let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
+    if !spec.rights.privileged && path.starts_with("sys") && !is_group {
+        ops.push(Op::Seal { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
     }
 }
 

@@ -5,6 +5,7 @@ pub mod device_filter;
 pub mod env_file;
 pub mod etc_files;
 pub mod passwd;
+pub mod paths;
 pub mod process;
 pub mod seccomp;
 pub mod signal_name;

@@ -1,8 +1,8 @@
 //! What went wrong in the child, in words, and the exit code that it stands for.
 
-use crate::container::child::Plan;
 use crate::container::ops::Op;
-use crate::container::pure::spec::Container;
+use crate::container::plan::Plan;
+use crate::container::pure::spec::ContainerSpec;
 use crate::container::setup_error::{Stage, Trouble};
 use crate::image::pure::reference::Reference;
 use crate::report::{Failure, Report};
@@ -17,7 +17,7 @@ pub const NOT_TO_BE_RUN: i32 = 126;
 
 /// Reads what the child tells until exec closes the pipe. A trouble that ends
 /// it comes with an exit code where that is the container's, not ours.
-pub fn troubles(pipe: OwnedFd, plan: &Plan, line: &Container, report: &Report) -> Option<(Failure, Option<i32>)> {
+pub fn troubles(pipe: OwnedFd, plan: &Plan, spec: &ContainerSpec, report: &Report) -> Option<(Failure, Option<i32>)> {
     let mut pipe = File::from(pipe);
     let mut bytes = [0; Trouble::LENGTH];
     while pipe.read_exact(&mut bytes).is_ok() {
@@ -34,7 +34,7 @@ pub fn troubles(pipe: OwnedFd, plan: &Plan, line: &Container, report: &Report) -
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
             (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
-            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &line.image)), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.pull.image)), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, ELOOP) => {
                 (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
             }

@@ -4,7 +4,7 @@ use crate::container::cgroup;
 use crate::report::write_all;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{machine, signal, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
+use crate::sys::{crash, machine, signal, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -203,7 +203,7 @@ fn signals(running: &Running, state: &mut State) {
         } else if !state.stopped {
             state.stopped = true;
             if running.signals_are == Signals::End {
-                signal::set_heard();
+                crash::set_heard();
             }
             state.kill_at_ms = Some(machine::uptime_ms() + running.stop_timeout_ms);
             let _ = process::kill(running.child.pid, running.stop_signal);

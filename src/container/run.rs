@@ -2,47 +2,27 @@
 //! has it with `--privileged --network=host`; then clone, relay, exit code.
 
 use crate::container::cgroup::{self, Cgroup};
-use crate::container::child::{self, Ends, Plan};
-use crate::container::mounts::{self, Place};
-use crate::container::plan::{self, Parts};
+use crate::container::child::{self, Ends};
+use crate::container::host_context::HostContext;
+use crate::container::mount_flags::root_flags;
+use crate::container::mount_target::MountTarget;
+use crate::container::plan::{self, Parts, Plan};
 use crate::container::pure::process::{merge, Environment};
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Container, Mount, Namespace};
+use crate::container::pure::spec::{ContainerSpec, Mount, Namespace};
 use crate::container::reasons::{troubles, NOT_TO_BE_RUN};
 use crate::container::relay::{self, Child, Ended, Running, Signals};
-use crate::container::{devices, files, namespaces, security, state};
+use crate::container::{devices, files, mounts, namespaces, security, state};
 use crate::image::pull::Image;
 use crate::layer::overlay;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
-use crate::store::volumes::Volumes;
 use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{io as sysio, io_text, signal, Error};
+use crate::sys::{crash, io as sysio, io_text, signal, Error};
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-
-/// The machine around a container.
-pub struct Surroundings<'a> {
-    pub hostname: &'a str,
-    /// The text of `/etc/resolv.conf`.
-    pub resolv_conf: String,
-    /// `NAME=value` for every container.
-    pub env: Vec<String>,
-    /// What `--env NAME` takes its value from: the pipeline's variables; on a host the environment.
-    pub own_env: Vec<String>,
-    /// On a host's command line signals go to the container; at boot they end it.
-    pub forward_signals: bool,
-    /// It runs beside the pipeline, whose the console's input is.
-    pub service: bool,
-    /// Memory that the machine keeps for itself while it runs.
-    pub kept_bytes: u64,
-    pub volumes: &'a Volumes<'a>,
-    /// Called when the container's own program runs.
-    pub started: &'a dyn Fn(),
-    pub report: &'a Report,
-}
 
 /// How a container ended.
 pub struct Exit {
@@ -75,21 +55,21 @@ pub const SIGNALS: [i32; 7] = [
 pub fn asked_to_stop() -> Option<Exit> {
     let signals = signal::descriptor(&[signal::SIGTERM, signal::SIGINT]).ok()?;
     let signal = signal::next(signals.as_fd())?;
-    signal::set_heard();
+    crash::set_heard();
     Some(Exit { code: 128 + signal, reboot: None, stopped: true })
 }
 
 /// Runs one container to its end.
-pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings) -> Outcome<Exit> {
+pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
-    let flags = mounts::root_flags(line.rights.privileged);
-    let mounted = overlay::mount_writable(&image.layers, &dir, flags, around.report);
+    let flags = root_flags(spec.rights.privileged);
+    let mounted = overlay::mount_writable(&image.layers, &dir, flags, host.report);
     let outcome = match mounted {
         Ok(root) => {
-            let outcome = run_in(line, image, &root, &dir, store, around);
+            let outcome = run_in(spec, image, &root, &dir, store, host);
             if let Err(error) = overlay::unmount(&root) {
-                around.report.warn("container", format_args!("root: {error}"));
+                host.report.warn("container", format_args!("root: {error}"));
             }
             outcome
         }
@@ -99,73 +79,73 @@ pub fn run(line: &Container, image: &Image, store: &Store, around: &Surroundings
         }),
     };
     if let Err(why) = dir.end() {
-        around.report.warn("container", why);
+        host.report.warn("container", why);
     }
     outcome
 }
 
 fn run_in(
-    line: &Container,
+    spec: &ContainerSpec,
     image: &Image,
     root: &Path,
     dir: &Path,
     store: &Store,
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Exit> {
-    let hostname = line.process.hostname.as_deref().unwrap_or(around.hostname);
-    let env_files = files::env_files(&line.process.env_files)?;
-    let env = Environment { extra: &around.env, own: &around.own_env, files: &env_files, hostname };
-    let merged = merge(&image.config, line, &env);
+    let hostname = spec.process.hostname.as_deref().unwrap_or(host.hostname);
+    let env_files = files::env_files(&spec.process.env_files)?;
+    let env = Environment { extra: &host.env, own: &host.own_env, files: &env_files, hostname };
+    let merged = merge(&image.config, spec, &env);
     let mut process = merged.ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
-    for warning in line.warnings.iter().chain(&process.warnings) {
-        around.report.warn("container", warning);
+    for warning in spec.warnings.iter().chain(&process.warnings) {
+        host.report.warn("container", warning);
     }
-    let identity = match files::identity(root, &process, line) {
+    let identity = match files::identity(root, &process, spec) {
         Ok(identity) => identity,
         Err(failure) => {
-            around.report.fail(&failure);
+            host.report.fail(&failure);
             return Ok(Exit { code: NOT_TO_BE_RUN, reboot: None, stopped: false });
         }
     };
     process.set_home(identity.home.as_deref());
-    if let Some(zone) = &line.process.time_zone {
+    if let Some(zone) = &spec.process.time_zone {
         files::write_localtime(root, zone)?;
     }
-    let others = Others::of(line, store)?;
-    let place = Place { root, dir, volumes: around.volumes, identity: &identity, report: around.report };
-    let mut mounts = mounts::prepare(&line.files, &image.config.volumes, &others.volumes, &place)?;
-    mounts.add_shm(line, others.ipc.as_deref(), dir)?;
-    for (source, target) in files::own(line, image, dir, others.network.as_deref(), hostname, around)? {
-        mounts.add_file(&source, target, &line.files);
+    let others = Others::of(spec, store)?;
+    let target = MountTarget { root, dir, volumes: host.volumes, identity: &identity, report: host.report };
+    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &others.volumes, &target)?;
+    mounts.add_shm(spec, others.ipc.as_deref(), dir)?;
+    for (source, target) in files::own(spec, image, dir, others.network.as_deref(), hostname, host)? {
+        mounts.add_file(&source, target, &spec.files);
     }
-    let namespaces = namespaces::choose(&line.namespaces, &|flag, name| state::expect(store, flag, name))?;
-    let rights = security::plan(&line.rights, &identity)?;
-    let allowed = devices::filter(&line.rights)?;
-    let kept_bytes = (!around.forward_signals).then_some(around.kept_bytes);
-    let cgroup = Cgroup::make(&line.resources, kept_bytes, allowed.is_some(), around.report)?;
+    let namespaces = namespaces::choose(&spec.namespaces, &|flag, name| state::expect(store, flag, name))?;
+    let rights = security::plan(&spec.rights, &identity)?;
+    let allowed = devices::filter(&spec.rights)?;
+    let kept_bytes = (!host.forward_signals).then_some(host.kept_bytes);
+    let cgroup = Cgroup::make(&spec.resources, kept_bytes, allowed.is_some(), host.report)?;
     if let Some(program) = &allowed {
         cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
     // At boot we are not to be killed for want of memory (early::protect), and the container is.
-    let oom_score_adj = line.process.oom_score_adj.or((!around.forward_signals).then_some(0));
+    let oom_score_adj = spec.process.oom_score_adj.or((!host.forward_signals).then_some(0));
     let plan = plan::make(
-        line,
+        spec,
         &process,
         Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, oom_score_adj, rights },
         &mut mounts,
     );
     let started = |pid| {
-        let name = line.process.name.as_deref();
+        let name = spec.process.name.as_deref();
         if let Some(Err(failure)) = name.map(|name| state::record(dir, name, pid, &mounts.volumes)) {
-            around.report.warn("container", failure.what);
+            host.report.warn("container", failure.what);
         }
-        (around.started)();
+        (host.started)();
     };
-    let outcome = plan.and_then(|plan| spawn(line, stop_signal(line, image, around.report), &plan, &started, around));
+    let outcome = plan.and_then(|plan| spawn(spec, stop_signal(spec, image, host.report), &plan, &started, host));
     if let Some(cgroup) = cgroup {
-        cgroup.end(around.report);
+        cgroup.end(host.report);
     }
     outcome
 }
@@ -178,8 +158,8 @@ struct Others {
 }
 
 impl Others {
-    fn of(line: &Container, store: &Store) -> Outcome<Others> {
-        if let Some(name) = line.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
+    fn of(spec: &ContainerSpec, store: &Store) -> Outcome<Others> {
+        if let Some(name) = spec.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
             let what = ["--name: «", name, "» is the name of a container that runs"].concat();
             return Err(Failure::new("container", what));
         }
@@ -188,9 +168,9 @@ impl Others {
             _ => Ok(None),
         };
         Ok(Others {
-            ipc: folder("--ipc", &line.namespaces.ipc)?,
-            network: folder("--network", &line.namespaces.network)?,
-            volumes: state::volumes_from(store, &line.files.volumes_from)?,
+            ipc: folder("--ipc", &spec.namespaces.ipc)?,
+            network: folder("--network", &spec.namespaces.network)?,
+            volumes: state::volumes_from(store, &spec.files.volumes_from)?,
         })
     }
 }
@@ -225,66 +205,66 @@ fn group_of(procs: &CStr) -> Option<PathBuf> {
 
 /// Clones, relays and waits.
 fn spawn(
-    line: &Container,
+    spec: &ContainerSpec,
     stop_signal: i32,
     plan: &Plan,
     started: &dyn Fn(Pid),
-    around: &Surroundings,
+    host: &HostContext,
 ) -> Outcome<Exit> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
     let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
     let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let interactive = line.process.interactive && !around.service;
-    let (stdin, feed) = standard_input(interactive && !line.process.tty).map_err(fail)?;
+    let interactive = spec.process.interactive && !host.service;
+    let (stdin, feed) = standard_input(interactive && !spec.process.tty).map_err(fail)?;
     let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
     signal::block(&SIGNALS);
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let child = Child::new(clone(plan, &ends).map_err(fail)?);
     drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, line, around.report) {
+    if let Some((trouble, code)) = troubles(report_in, plan, spec, host.report) {
         return match code {
             None => Err(trouble),
             Some(code) => {
-                around.report.fail(&trouble);
+                host.report.fail(&trouble);
                 Ok(Exit { code, reboot: None, stopped: false })
             }
         };
     }
     started(child.pid());
-    let outputs: Vec<(OwnedFd, i32)> = match line.process.tty {
+    let outputs: Vec<(OwnedFd, i32)> = match spec.process.tty {
         true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
         false => vec![(stdout_in, 1), (stderr_in, 2)],
     };
-    let input = match outputs.first().filter(|_| interactive && line.process.tty) {
+    let input = match outputs.first().filter(|_| interactive && spec.process.tty) {
         Some((master, _)) => Some(master.try_clone().map_err(|error| fail(Error::from_io("dup", &error)))?),
         None => feed,
     };
     let ended = relay::until_end(Running {
         child,
         outputs,
-        terminal: line.process.tty,
+        terminal: spec.process.tty,
         input,
         signals,
-        signals_are: match (around.forward_signals, around.service) {
+        signals_are: match (host.forward_signals, host.service) {
             (true, _) => Signals::Forwarded,
             (false, true) => Signals::EndService,
             (false, false) => Signals::End,
         },
         stop_signal,
-        stop_timeout_ms: stop_timeout_ms(line),
-        timeout_ms: Some(u64::from(line.process.timeout_s) * 1000).filter(|ms| *ms > 0),
+        stop_timeout_ms: stop_timeout_ms(spec),
+        timeout_ms: Some(u64::from(spec.process.timeout_s) * 1000).filter(|ms| *ms > 0),
         group: plan.cgroup.as_deref().and_then(group_of),
-        whole_lines: around.service,
+        whole_lines: host.service,
     });
     let ended = ended.map_err(fail)?;
-    if ended.open_line && !around.forward_signals {
+    if ended.open_line && !host.forward_signals {
         // The next line is ours, and must stand alone.
-        around.report.exact("");
+        host.report.exact("");
     }
     if ended.timed_out {
-        around.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", line.process.timeout_s));
+        host.report.warn("container", format_args!("killed: it ran for {} s (--timeout)", spec.process.timeout_s));
         return Ok(Exit { code: TIMED_OUT, reboot: None, stopped: ended.stopped });
     }
     Ok(exit(ended, plan.namespaces.new & sysprocess::CLONE_NEWPID != 0))
@@ -293,21 +273,21 @@ fn spawn(
 /// From the stop signal to SIGKILL; podman's number.
 const STOP_TIMEOUT_S: u32 = 10;
 /// How long a container that was asked to end may take.
-pub fn stop_timeout_ms(line: &Container) -> u64 {
-    u64::from(line.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
+pub fn stop_timeout_ms(spec: &ContainerSpec) -> u64 {
+    u64::from(spec.process.stop_timeout_s.unwrap_or(STOP_TIMEOUT_S)) * 1000
 }
 
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
 /// The line's, the image's, or SIGTERM.
-fn stop_signal(line: &Container, image: &Image, report: &Report) -> i32 {
+fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     let of_image = &image.config.stop_signal;
     let parsed = signal_name::parse(of_image);
     if parsed.is_none() && !of_image.is_empty() {
         report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
     }
-    line.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
+    spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
 /// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it

@@ -1,21 +1,17 @@
 //! What a container may do: capabilities, the filter of system calls, masked
 //! and read-only paths. Planned here, as podman has it; the child assumes it.
 
-use crate::container::in_root::{is_null, open};
 use crate::container::ops::Op;
-use crate::container::plan::{c_string, relative};
 use crate::container::pure::capability::{self, Sets};
 use crate::container::pure::passwd::Identity;
+use crate::container::pure::paths::{c_string, relative};
 use crate::container::pure::seccomp::{self, Machine};
 use crate::container::pure::spec::{self, Seccomp};
 use crate::container::setup_error::{Stage, Trouble};
 use crate::files;
 use crate::report::{Failure, Outcome};
-use crate::sys::path::FdPath;
-use crate::sys::{bpf, capabilities, fs as sysfs, mount, process, Error, Result, ENODEV, ENOENT, ENOTDIR};
-use std::ffi::CStr;
+use crate::sys::{bpf, capabilities, process, Result};
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// A profile is some 15 KB.
@@ -131,46 +127,6 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
         ([b'?', rest @ ..], [c, after @ ..]) if *c != b'/' => glob(rest, after),
         ([p, rest @ ..], [c, after @ ..]) if p == c => glob(rest, after),
         _ => false,
-    }
-}
-
-/// In the child: what is there is there no more.
-pub fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
-    let Some(place) = found(open(root, path, sysfs::O_PATH))? else { return Ok(()) };
-    let is_folder = sysfs::statat(place.as_fd(), c"")?.is(sysfs::S_IFDIR);
-    let place = FdPath::new(&place);
-    match is_folder {
-        true => mount::mount(c"tmpfs", place.as_cstr(), c"tmpfs", 0, c"size=0k"),
-        false => mount::bind(FdPath::new(&null()?).as_cstr(), place.as_cstr(), false),
-    }?;
-    // A chmod of what hides it would be one of the machine's /dev/null.
-    let place = open(root, path, sysfs::O_PATH)?;
-    mount::remount(FdPath::new(&place).as_cstr(), mount::MS_RDONLY)
-}
-
-/// The machine's `/dev/null`, if that is what it is everywhere (CVE-2025-31133).
-fn null() -> Result<OwnedFd> {
-    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_PATH, 0)?;
-    match is_null(&null)? {
-        true => Ok(null),
-        false => Err(Error::new("open", ENODEV)),
-    }
-}
-
-/// In the child: what is there stays, and nobody writes to it.
-pub fn protect(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
-    let Some(place) = found(open(root, path, sysfs::O_PATH))? else { return Ok(()) };
-    let has = sysfs::statfs(place.as_fd())?.flags & (mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC);
-    mount::bind(FdPath::new(&place).as_cstr(), FdPath::new(&place).as_cstr(), true)?;
-    // Opened again: now it is the mount, not what it covers.
-    let place = open(root, path, sysfs::O_PATH)?;
-    mount::remount(FdPath::new(&place).as_cstr(), has | mount::MS_RDONLY)
-}
-
-fn found<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Err(error) if matches!(error.errno, ENOENT | ENOTDIR) => Ok(None),
-        result => result.map(Some),
     }
 }
 

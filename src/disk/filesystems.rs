@@ -1,12 +1,12 @@
 //! Named file systems (`b2c.filesystem`): what the kernel mounts, each when it
 //! is first needed. They are unmounted with all others at the machine's end.
 
-use crate::boot::pure::options::CacheDevice;
-use crate::disk::cache_device;
+use crate::disk::block_device;
+use crate::disk::pure::cache_device::CacheDevice;
+use crate::disk::pure::filesystem::FileSystem;
 use crate::kernel::coldplug;
 use crate::net::dns::Resolver;
 use crate::report::{Failure, Outcome, Report};
-use crate::store::pure::volume::FileSystem;
 use crate::sys::path::c_path;
 use crate::sys::{
     mount, Error, EACCES, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ENOENT, EPERM, EPROTONOSUPPORT,
@@ -136,7 +136,7 @@ fn source(wanted: &FileSystem) -> Option<String> {
         None if wanted.source.starts_with("/dev/") => CacheDevice::Path(wanted.source.clone()),
         None => return Some(wanted.source.clone()),
     };
-    Some(cache_device::wait_for(&device)?.to_string_lossy().into_owned())
+    Some(block_device::wait_for(&device)?.to_string_lossy().into_owned())
 }
 
 /// The options, with the server's address where the type wants one.
@@ -173,7 +173,6 @@ fn is_mounted(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::pure::volume;
 
     #[test]
     fn versions_where_none_is_named() {
@@ -193,7 +192,7 @@ mod tests {
 
     #[test]
     fn servers_get_their_address() {
-        let options = |value: &str| data(&volume::filesystem(value).unwrap(), &Resolver::default());
+        let options = |value: &str| data(&FileSystem::parse(value).unwrap(), &Resolver::default());
         assert_eq!(options("a,type=nfs,src=10.0.0.1:/x,opts=vers=3|nolock").unwrap(), "vers=3,nolock,addr=10.0.0.1");
         assert_eq!(options("a,type=nfs4,src=[fd00::1]:/x").unwrap(), "addr=fd00::1");
         assert_eq!(options("a,type=nfs,src=no.such:/x,opts=addr=10.0.0.2").unwrap(), "addr=10.0.0.2");

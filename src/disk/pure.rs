@@ -1,3 +1,5 @@
 //! Formats on block devices.
 
+pub mod cache_device;
+pub mod filesystem;
 pub mod superblock;

@@ -2,6 +2,7 @@
 //! container can nest folders deeper than any limit of those or of a path.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
+use crate::sys::path::c_path;
 use crate::sys::{self, Error, EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
 use std::ffi::{CStr, CString};
 use std::io;
@@ -20,8 +21,7 @@ pub fn tree(path: &Path) -> io::Result<()> {
         return Err(to_io(Error::new("open", EINVAL)));
     };
     let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-    let (above, name) =
-        (crate::sys::path::c_path(above).map_err(to_io)?, crate::sys::path::c_path(name.as_ref()).map_err(to_io)?);
+    let (above, name) = (c_path(above).map_err(to_io)?, c_path(name.as_ref()).map_err(to_io)?);
     match fs::openat(fs::CWD, &above, fs::O_PATH | O_DIRECTORY, 0) {
         Err(error) if error.errno == ENOENT => Ok(()),
         above => above.and_then(|above| beneath(above.as_fd(), &name)).map_err(to_io),
@@ -41,7 +41,7 @@ pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
 /// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
 /// a container may nest deeper than a path can be.
 pub fn folders(path: &Path) -> io::Result<()> {
-    let path = crate::sys::path::c_path(path).map_err(to_io)?;
+    let path = c_path(path).map_err(to_io)?;
     match fs::rmdirat(fs::CWD, &path) {
         // All but a few have none below.
         Ok(()) => Ok(()),

@@ -6,16 +6,14 @@ mod file_section;
 use crate::files;
 use crate::image::archive::file_section::{Arriving, Part};
 use crate::image::layout::{self, read_limited};
-use crate::image::pull::{hash, hash_of};
 use crate::image::pure::archive::{self, Body, Index, Scan};
 use crate::image::pure::docker_archive as docker;
 use crate::image::pure::docker_archive::MANIFEST;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::{self, Form};
-use crate::image::source::{Error, Fetched, Source};
+use crate::image::source::{Error, Fetched, OpenUrl, Source};
 use crate::layer::inflate::{self, Inflate};
-use crate::pure::digest::Digest;
-use crate::sys::io_text;
+use crate::pure::digest::{hash, hash_of, Digest};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -29,16 +27,12 @@ const SCAN_BYTES: usize = 8 << 10;
 /// How much of a member's name an error shows.
 const NAME_CHARS: usize = 100;
 
-/// Fetches what an http(s) URL names: one answer's body, which ends with an error
-/// where it is shorter than the server said.
-pub type Open = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
-
 /// An archive. It is fetched and read when its manifest is asked for.
 #[derive(Clone)]
 pub struct Archive {
     reference: reference::Archive,
     scratch: PathBuf,
-    open: Open,
+    open: OpenUrl,
     contents: Option<Arc<Contents>>,
 }
 
@@ -54,7 +48,7 @@ struct Contents {
 
 impl Archive {
     /// What must be fetched or unpacked is kept in a nameless file in `scratch`.
-    pub fn new(reference: &reference::Archive, scratch: &Path, open: Open) -> Archive {
+    pub fn new(reference: &reference::Archive, scratch: &Path, open: OpenUrl) -> Archive {
         Archive { reference: reference.clone(), scratch: scratch.into(), open, contents: None }
     }
 
@@ -83,9 +77,9 @@ impl Archive {
         }
         let mut file = files::open(Path::new(place)).map_err(|why| Error::refused(&why))?;
         let mut start = [0; 4];
-        let count = file.read_at(&mut start, 0).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = file.read_at(&mut start, 0).map_err(Error::local)?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
-            true => self.unpack(&mut file).map_err(|error| Error::refused(&error)),
+            true => self.unpack(&mut file),
             false => Ok(file),
         }
     }
@@ -98,7 +92,7 @@ impl Archive {
         if let Some(error) = body.error {
             return Err(Error::temporary(&error));
         }
-        let file = unpacked.map_err(|error| Error::refused(&error))?;
+        let file = unpacked?;
         match (hash_of(body.context), self.reference.digest) {
             (got, Some(wanted)) if got != wanted => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
             _ => Ok(file),
@@ -107,10 +101,13 @@ impl Archive {
 
     /// The raw bytes of `source` in a file that goes when it is closed; the
     /// store's free space is their limit.
-    fn unpack(&self, source: &mut dyn Read) -> Result<File, String> {
-        let mut file = nameless(&self.scratch).map_err(|error| ["scratch file: ", &io_text(&error)].concat())?;
+    fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
+        let mut file = nameless(&self.scratch).map_err(|error| {
+            let error = Error::local(error);
+            Error { text: ["scratch file: ", &error.text].concat(), ..error }
+        })?;
         let mut window = inflate::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(|error| io_text(&error))?;
+        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }
 }
@@ -232,24 +229,23 @@ impl Contents {
         }
         let mut part = self.part(body);
         let mut start = [0; 4];
-        let count = part.read(&mut start).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = part.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);
         }
         let mut whole = Arriving::new(Box::new(self.part(body)));
-        io::copy(&mut whole, &mut io::sink()).map_err(|error| Error::refused(&io_text(&error)))?;
+        io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
 }
 
 /// Finds the archive's members.
 fn scan(file: &File) -> Result<Index, Error> {
-    let refused = |error: &io::Error| Error::refused(&io_text(error));
-    let length = file.metadata().map_err(|error| refused(&error))?.len();
+    let length = file.metadata().map_err(Error::local)?.len();
     let mut scan = Scan::new();
     let mut buffer = vec![0; SCAN_BYTES];
     while scan.at() < length {
-        let count = file.read_at(&mut buffer, scan.at()).map_err(|error| refused(&error))?;
+        let count = file.read_at(&mut buffer, scan.at()).map_err(Error::local)?;
         if count == 0 {
             break;
         }
@@ -304,7 +300,7 @@ mod tests {
             .concat()
     }
 
-    fn archive(name: &str, scratch: &Path, open: Open) -> Archive {
+    fn archive(name: &str, scratch: &Path, open: OpenUrl) -> Archive {
         let Ok(Reference::Archive(reference)) = Reference::parse(name) else { panic!("{name}") };
         Archive::new(&reference, scratch, open)
     }
@@ -327,7 +323,7 @@ mod tests {
         let (body, asked) = (docker_archive(), Arc::new(AtomicU32::new(0)));
         let digest = hash(&body).text();
         let count = asked.clone();
-        let open: Open = Arc::new(move |url| {
+        let open: OpenUrl = Arc::new(move |url| {
             assert_eq!(url, "https://a.b/x.tar");
             count.fetch_add(1, Ordering::Relaxed);
             Ok(Box::new(io::Cursor::new(body.clone())))
@@ -349,12 +345,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let body = docker_archive();
         let whole = body.clone();
-        let good: Open = Arc::new(move |_| Ok(Box::new(io::Cursor::new(whole.clone()))));
-        let cut: Open = Arc::new(move |_| Ok(Box::new(Cut(io::Cursor::new(body[..900].to_vec())))));
-        let away: Open = Arc::new(|_| Err(Error::temporary("away")));
-        let try_it = |name: &str, open: &Open| {
+        let good: OpenUrl = Arc::new(move |_| Ok(Box::new(io::Cursor::new(whole.clone()))));
+        let cut: OpenUrl = Arc::new(move |_| Ok(Box::new(Cut(io::Cursor::new(body[..900].to_vec())))));
+        let away: OpenUrl = Arc::new(|_| Err(Error::temporary("away")));
+        let try_it = |name: &str, open: &OpenUrl| {
             let error = archive(name, dir.path(), open.clone()).manifest(None).unwrap_err();
-            (error.text, error.unreachable)
+            (error.text.clone(), error.is_unreachable())
         };
         let url = "docker-archive:http://a.b/x.tar";
         assert_eq!(try_it(url, &away), ("away".into(), true));
@@ -370,9 +366,9 @@ mod tests {
     #[test]
     fn a_store_that_takes_nothing_is_no_fault_of_the_server() {
         let dir = tempfile::tempdir().unwrap();
-        let open: Open = Arc::new(|_| Ok(Box::new(io::repeat(0))));
+        let open: OpenUrl = Arc::new(|_| Ok(Box::new(io::repeat(0))));
         let missing = dir.path().join("missing");
         let error = archive("oci-archive:http://a.b/x.tar", &missing, open).manifest(None).unwrap_err();
-        assert_eq!((error.text.as_str(), error.unreachable), ("scratch file: no such file or directory", false));
+        assert_eq!((error.text.as_str(), error.is_unreachable()), ("scratch file: no such file or directory", false));
     }
 }

@@ -5,7 +5,6 @@ use crate::image::pure::archive;
 use crate::image::pure::oci::{self, Descriptor, Document};
 use crate::image::source::{Error, Fetched, Source};
 use crate::pure::digest::Digest;
-use crate::sys::io_text;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -85,7 +84,7 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
 /// A whole document.
 pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    source.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(|error| Error::refused(&io_text(&error)))?;
+    source.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(Error::local)?;
     if bytes.len() as u64 > oci::DOCUMENT_MAX {
         return Err(Error::refused("the document is larger than 4 MiB"));
     }

@@ -1,113 +1,58 @@
 //! From an image's name to complete layers in the store.
 
+mod context;
 mod extra_layers;
+mod job;
 mod layers;
 mod pipe;
+mod pulled;
 mod resolve;
+mod retry;
 mod stream;
 mod trust;
 mod workers;
 
-use crate::boot::pure::options::Config;
-use crate::container::pure::spec::{Container, PullPolicy};
 use crate::image::archive::Archive;
 use crate::image::layout::Layout;
+pub use crate::image::pull::context::PullContext;
 pub use crate::image::pull::extra_layers::add_layers;
-use crate::image::pull::extra_layers::Temporary;
+pub use crate::image::pull::pulled::Image;
+
+use crate::image::pull::context::manner;
+use crate::image::pull::job::Pull;
 use crate::image::pull::layers::Wanted;
-use crate::image::pure::cosign::Key;
-use crate::image::pure::mirror::Mirrors;
+use crate::image::pull::pulled::finish;
 use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
+use crate::image::pure::pull_options::{PullOptions, PullPolicy};
 use crate::image::pure::reference::Reference;
-use crate::image::registry::{self, Manner, Registry};
+use crate::image::registry::{self, Registry};
 use crate::image::source::{Error, Source};
-use crate::image::verify;
 use crate::layer::packed::Layer;
-use crate::net::dns::Resolver;
-use crate::net::pure::proxy::Proxies;
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::journal::Journal;
 use crate::store::layers::Store;
 use crate::store::record::Record;
-use crate::sys::{self, io_text, machine, EDQUOT, EIO, ENOSPC, EROFS};
-use ring::digest::{digest, Context, SHA256};
-use std::sync::Arc;
-
-/// An image that is complete in the store.
-pub struct Image {
-    /// The digest of its configuration.
-    pub id: Digest,
-    pub config: ImageConfig,
-    /// Lowest first.
-    pub layers: Vec<Layer>,
-    /// Where the store is on a disk and has changed: what is not safe there yet.
-    journal: Option<Journal>,
-    /// Folders of layers that no digest names: they go with this value.
-    extra: Vec<Temporary>,
-}
-
-impl Image {
-    /// Begins to bring the image to the disk, while other things go on.
-    pub fn sync(&self) {
-        if let Some(journal) = &self.journal {
-            journal.start();
-        }
-    }
-
-    /// Returns when it is there.
-    pub fn synced(&self, report: &Report) {
-        finish(self.journal.as_ref(), report);
-    }
-}
-
-fn finish(journal: Option<&Journal>, report: &Report) {
-    if let Some(Err(error)) = journal.map(Journal::finish) {
-        let what = "the image may not be on the disk, and is fetched again after a power cut";
-        report.warn("store", format_args!("{error}: {what}"));
-    }
-}
-
-/// What pulling needs to know beside the container's line.
-pub struct Access {
-    pub resolver: Arc<Resolver>,
-    pub proxies: Proxies,
-    pub mirrors: Mirrors,
-    /// An image must be signed by one of them, where there are any.
-    pub keys: Vec<Key>,
-}
-
-impl Access {
-    /// What the options say.
-    pub fn at_boot(config: &Config, resolver: Resolver) -> Outcome<Access> {
-        let proxies = Proxies::parse(&config.proxy);
-        let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
-        let keys = verify::keys(&config.verify_keys)?;
-        Ok(Access { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
-    }
-}
-
-/// How often what arrives damaged is asked for.
-const TRIES: u32 = 3;
+use crate::sys::machine;
 
 /// Brings the image of `line` into the store, as its `--pull` says. Where its
 /// registry cannot be reached and the store has the image from an earlier pull,
 /// that one is taken.
-pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<Image> {
+pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
-    let name = line.image.shown();
-    let source = source(line, store, access, report);
+    let name = options.image.shown();
+    let source = source(options, store, context, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
-    let has_keys = !access.keys.is_empty();
+    let has_keys = !context.keys.is_empty();
     // What lies in the initramfs is trusted as the keys there are.
-    let keys = if matches!(line.image, Reference::Registry(_)) { access.keys.as_slice() } else { &[] };
+    let keys = if matches!(options.image, Reference::Registry(_)) { context.keys.as_slice() } else { &[] };
     let own = has_keys && store.is_durable();
-    let mut pull = Pull { key: key(&line.image.name(), line), name, line, keys, own, source, store, report, bytes: 0 };
+    let mut pull = Pull { key: key(options), name, options, keys, own, source, store, report, bytes: 0 };
     if has_keys {
-        trust::check_image(line).map_err(|error| pull.failed(&error))?;
+        trust::check_image(options).map_err(|error| pull.failed(&error))?;
     }
-    let image = match line.pull {
+    let image = match options.policy {
         PullPolicy::Never => pull
             .stored()
             .map(|stored| stored.image)
@@ -128,23 +73,14 @@ pub fn image(line: &Container, store: &Store, access: &Access, report: &Report) 
     Ok(image)
 }
 
-fn manner<'a>(line: &'a Container, access: &'a Access, report: &'a Report) -> Manner<'a> {
-    Manner {
-        resolver: access.resolver.clone(),
-        proxies: access.proxies.clone(),
-        mirrors: &access.mirrors,
-        tls_verify: line.tls_verify,
-        cert_dir: line.cert_dir.as_deref(),
-        creds: line.creds.as_ref(),
-        authfile: line.authfile.as_deref(),
-        retry: line.retry,
-        report,
-    }
-}
-
-fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> Result<Box<dyn Source>, Error> {
-    let manner = manner(line, access, report);
-    Ok(match &line.image {
+fn source(
+    options: &PullOptions,
+    store: &Store,
+    context: &PullContext,
+    report: &Report,
+) -> Result<Box<dyn Source>, Error> {
+    let manner = manner(options, context, report);
+    Ok(match &options.image {
         Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
         Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
@@ -152,47 +88,15 @@ fn source(line: &Container, store: &Store, access: &Access, report: &Report) -> 
 }
 
 /// The image's name in the store: one name is another image on another machine, and a disk may serve both.
-pub fn key(name: &str, line: &Container) -> String {
-    let (architecture, variant) = line.platform(std::env::consts::ARCH);
-    [name, "+", architecture, "+", variant].concat()
-}
-
-struct Pull<'a> {
-    name: String,
-    /// Its name in the store.
-    key: String,
-    line: &'a Container,
-    keys: &'a [Key],
-    /// No layer is used that another process, or another boot, has unpacked.
-    own: bool,
-    source: Box<dyn Source>,
-    store: &'a Store,
-    report: &'a Report,
-    /// Compressed bytes of layers that were fetched.
-    bytes: u64,
+pub fn key(options: &PullOptions) -> String {
+    let (architecture, variant) = options.platform(std::env::consts::ARCH);
+    [&options.image.name(), "+", architecture, "+", variant].concat()
 }
 
 /// An image of an earlier pull.
 struct Stored {
     image: Image,
     manifest: Option<Digest>,
-}
-
-/// Does `attempt` until it works or is refused, a few times at most.
-fn again<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, Error> {
-    let mut tries = 1;
-    loop {
-        let error = match attempt() {
-            Ok(done) => return Ok(done),
-            Err(error) => error,
-        };
-        if !error.retry || tries == TRIES {
-            return Err(if object.is_empty() { error } else { error.of(object) });
-        }
-        let colon = if object.is_empty() { "" } else { ": " };
-        report.warn("pull", format_args!("{object}{colon}{}; try {tries} of {TRIES}", error.text));
-        tries += 1;
-    }
 }
 
 impl Pull<'_> {
@@ -232,7 +136,7 @@ impl Pull<'_> {
         let fetched = fetched.and_then(|(layers, bytes)| {
             self.bytes = bytes;
             let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
-            recorded.map(|()| layers).map_err(|error| Error::refused(&io_text(&error)).of("image record"))
+            recorded.map(|()| layers).map_err(|error| Error::local(error).of("image record"))
         });
         match fetched {
             Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
@@ -270,7 +174,7 @@ impl Pull<'_> {
         let missing = wanted.iter().filter(|layer| layer.here.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
         let journal = self.store.begin_pull(&self.key, config, &mut missing);
-        journal.map_err(|error| Error::refused(&io_text(&error)).of("the store's journal"))
+        journal.map_err(|error| Error::local(error).of("the store's journal"))
     }
 
     /// What the store has of the name, if it is whole, and signed where it has to be.
@@ -307,28 +211,11 @@ impl Pull<'_> {
     /// A registry that is away, or goes away in the middle, is no reason not to
     /// boot; one that refuses is, unless only something newer was wanted.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let may = error.unreachable || self.line.pull == PullPolicy::Newer;
+        let may = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
         Ok(stored.image)
-    }
-
-    fn failed(&self, error: &Error) -> Failure {
-        let failure = self.failure(&error.object, &error.text);
-        match error.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
-
-    fn failure(&self, object: &str, why: &str) -> Failure {
-        let separator = if object.is_empty() { "" } else { " " };
-        let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
-        if why.contains("no space left on device") {
-            return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
-        }
-        failure
     }
 }
 
@@ -343,23 +230,4 @@ fn chain(diff_ids: &[Digest]) -> impl Iterator<Item = (Digest, Digest)> + '_ {
         *below = Some(next);
         Some((*diff_id, next))
     })
-}
-
-pub(super) fn hash(bytes: &[u8]) -> Digest {
-    to_digest(digest(&SHA256, bytes))
-}
-
-pub(super) fn hash_of(context: Context) -> Digest {
-    to_digest(context.finish())
-}
-
-fn to_digest(digest: ring::digest::Digest) -> Digest {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
-    Digest(bytes)
-}
-
-/// Whether unpacking failed where files are kept, whatever the layer holds.
-fn is_of_the_store(why: &str) -> bool {
-    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
 }

@@ -9,5 +9,6 @@ pub mod docker_archive;
 pub mod mirror;
 pub mod oci;
 pub mod progress;
+pub mod pull_options;
 pub mod reference;
 pub mod retry;

@@ -3,25 +3,24 @@
 
 mod download;
 mod min_rate;
+mod retry_state;
 mod server;
 
 use crate::files;
-use crate::image::archive;
 use crate::image::pure::authfile::{self, Credentials};
 use crate::image::pure::mirror::Mirrors;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::Remote;
-use crate::image::pure::retry::{self, Next, Policy, Retry};
+use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
+use crate::image::registry::retry_state::{given_up, Patience};
 use crate::image::registry::server::{Ask, Server};
-use crate::image::source::{Error, Fetched, Source};
-use crate::net::cancel::Halt;
+use crate::image::source::{Error, Fetched, Kind, OpenUrl, Source};
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
 use crate::pure::digest::Digest;
 use crate::report::Report;
-use crate::sys::machine;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,57 +61,6 @@ impl Manner<'_> {
             self.report.warn("pull", [file, ": ", &warning].concat());
         }
         Ok(found.credentials)
-    }
-}
-
-/// How long failures are borne with, and who says that it is enough.
-#[derive(Clone)]
-pub struct Patience {
-    retry: Retry,
-    halt: Halt,
-    report: Report,
-}
-
-impl Patience {
-    fn progress(&mut self) {
-        self.retry.progress();
-    }
-
-    /// Waits before the next try; where there is none, the error is the last.
-    fn wait(&mut self, error: Error) -> Result<(), Error> {
-        if self.halt.is_raised() {
-            return Err(given_up());
-        }
-        let failure = retry::Failure { retry_after_s: error.retry_after_s };
-        let next = match error.retry {
-            true => self.retry.next(machine::uptime_ms(), &failure, random()),
-            false => Next::GiveUp,
-        };
-        let Next::Wait { ms } = next else {
-            // Whoever asked us need not try again.
-            return Err(Error { retry: false, ..error });
-        };
-        let seconds = (ms + 500) / 1000;
-        self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
-        match self.halt.wait(ms) {
-            true => Ok(()),
-            false => Err(given_up()),
-        }
-    }
-}
-
-/// Whoever wanted it does so no more.
-fn given_up() -> Error {
-    Error { retry: false, ..Error::refused("given up") }
-}
-
-/// Machines that were started together should not ask again together.
-fn random() -> u8 {
-    let mut byte = [0; 1];
-    // Early in a boot there may be no random bytes: the clock's last digits do.
-    match machine::random(&mut byte) {
-        Ok(()) => byte[0],
-        Err(_) => machine::uptime_ms() as u8,
     }
 }
 
@@ -224,13 +172,16 @@ impl Shared {
                 answer = Err(error);
                 continue;
             };
-            if error.unreachable {
+            if error.is_unreachable() {
                 server.put_down();
             }
-            hope |= error.retry;
+            hope |= error.may_heal();
             self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
         }
-        answer.map_err(|error| Error { retry: error.retry || hope, unreachable: error.unreachable || hope, ..error })
+        answer.map_err(|error| match hope {
+            true => Error { kind: Kind::Unreachable { again: true, status: error.status() }, ..error },
+            false => error,
+        })
     }
 
     /// A mirror whose answer broke off is not asked for the rest.
@@ -276,7 +227,7 @@ impl Source for Registry {
                     return Ok(digest.and_then(|text| Digest::parse(text).ok()));
                 }
                 // Some servers cannot do HEAD: GET tells whether it is that.
-                Err(error) if error.status.is_some() => return Ok(None),
+                Err(error) if error.status().is_some() => return Ok(None),
                 Err(error) => patience.wait(error)?,
             }
         }
@@ -286,7 +237,7 @@ impl Source for Registry {
         let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
         match self.whole(&tag, oci::ACCEPT) {
             Ok(manifest) => Ok(Some(manifest)),
-            Err(error) if error.status == Some(404) => Ok(None),
+            Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -324,7 +275,7 @@ impl Source for Registry {
 }
 
 /// Opens what a URL names, which is no registry's.
-pub fn opener(manner: &Manner) -> archive::Open {
+pub fn opener(manner: &Manner) -> OpenUrl {
     let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());

@@ -1,9 +1,10 @@
 //! DHCP on all wired interfaces at once: the first that is bound ends the wait.
 
-use crate::net::links::{failed, random, Limits, STEP};
 use crate::net::pure::dhcp::{Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
+use crate::net::random::random;
 use crate::net::rtnetlink::{wired, Kernel};
+use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::socket;

@@ -1,8 +1,8 @@
 //! Names to addresses: numbers, hosts, the lease's servers.
 
 use crate::files;
-use crate::net::links::random;
 use crate::net::pure::dns::{self, Answer, Family};
+use crate::net::random::random;
 use crate::sys::Error;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};

@@ -4,19 +4,24 @@
 mod body;
 mod connect;
 mod connection;
+mod error;
+mod pool;
 mod tls;
 
 use crate::net::cancel::Halt;
 use crate::net::dns::Resolver;
-use crate::net::http::connection::{Connection, Socket, Traffic};
+use crate::net::http::connection::{Connection, Socket};
+use crate::net::http::error::failed;
+use crate::net::http::pool::Pool;
 use crate::net::pure::http::{self, Head, HeadReader, Headers, Target, Url};
 use crate::net::pure::proxy::{Proxies, Proxy};
-use crate::sys::{io_text, machine};
+use crate::sys::machine;
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 pub use crate::net::http::body::Body;
+pub use crate::net::http::error::{Error, Kind};
 pub use crate::net::http::tls::{Tls, CERTS_DIR};
 pub use crate::net::pure::http::Method;
 
@@ -24,51 +29,9 @@ pub use crate::net::pure::http::Method;
 const CONNECT_MS: u64 = 10_000;
 /// For the head of an answer, a proxy's too, who has to connect himself.
 const ANSWER_MS: u64 = 30_000;
-/// A server that sends nothing of a body for this long has failed.
-const SILENCE_MS: u64 = 30_000;
-/// Connections that wait for the next request.
-const IDLE_MAX: usize = 8;
 /// What is read of an answer before its body.
 const HEAD_BUFFER: usize = 4 << 10;
 const USER_AGENT: &str = concat!("ocinit/", env!("CARGO_PKG_VERSION"));
-
-/// What kind of failure it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The request itself is wrong: it was not sent.
-    Request,
-    Resolve,
-    Connect,
-    /// `plain`: it looks like a server that speaks no TLS.
-    Tls {
-        plain: bool,
-    },
-    /// The proxy answered with that status in the server's place.
-    Proxy(u16),
-    Timeout,
-    /// An answer that is no HTTP, or a broken one.
-    Protocol,
-    /// The connection ended before the answer began.
-    Closed,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub struct Error {
-    pub kind: Kind,
-    pub text: String,
-    pub hint: Option<&'static str>,
-}
-
-impl Error {
-    fn new(kind: Kind, text: String) -> Error {
-        Error { kind, text, hint: None }
-    }
-
-    fn protocol(error: http::Error) -> Error {
-        Error::new(Kind::Protocol, error.text())
-    }
-}
 
 /// What is asked. `host`, `user-agent` and what a proxy wants are added.
 pub struct Request<'a> {
@@ -93,13 +56,6 @@ pub struct Client {
     configs: Arc<tls::Configs>,
     pool: Arc<Pool>,
     halt: Halt,
-}
-
-/// Connections without a request, the last used last.
-#[derive(Default)]
-struct Pool {
-    idle: Mutex<Vec<Connection>>,
-    traffic: Arc<Traffic>,
 }
 
 impl Client {
@@ -194,28 +150,6 @@ impl Client {
     }
 }
 
-impl Pool {
-    /// A connection along `route` that still seems to stand.
-    fn take(&self, route: &str) -> Option<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(at) = idle.iter().rposition(|connection| connection.route == route) {
-            let connection = idle.remove(at);
-            if connection.is_quiet() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    fn put(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() == IDLE_MAX {
-            idle.remove(0);
-        }
-        idle.push(connection);
-    }
-}
-
 /// What a connection leads to, and by which way.
 fn route(url: &Url, proxy: Option<&Proxy>) -> String {
     let host = url.host.to_ascii_lowercase();
@@ -273,16 +207,5 @@ fn read_head(connection: &mut Connection) -> Result<(Head, Vec<u8>), Error> {
         if let (consumed, Some(head)) = reader.feed(input).map_err(Error::protocol)? {
             return Ok((head, input.get(consumed..).unwrap_or_default().to_vec()));
         }
-    }
-}
-
-/// A failure of the connection before the body, in words.
-fn failed(error: &std::io::Error) -> Error {
-    if let Some(reason) = connection::tls_reason(error) {
-        return tls::said(reason);
-    }
-    match error.kind() {
-        ErrorKind::TimedOut => Error::new(Kind::Timeout, "no answer in time".into()),
-        _ => Error::new(Kind::Closed, io_text(error)),
     }
 }

@@ -1,28 +1,18 @@
 //! Links up, DHCP on every wired interface, address, route.
 
+use crate::net::dhcp::first;
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::{self, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
 use crate::net::pure::netlink::{self, Address, Reply, Route};
 use crate::net::rtnetlink::{wired, Kernel};
-use crate::report::{Failure, Outcome, Report};
-use crate::sys::{self, machine};
+use crate::net::step::{failed, Limits, STEP};
+use crate::report::{Outcome, Report};
+use crate::sys;
 use std::net::{IpAddr, Ipv4Addr};
 
-pub(super) const STEP: &str = "network";
 /// Where the kernel's own `ip=` leaves the servers it was told of.
 const KERNEL_DNS: &str = "/proc/net/pnp";
-
-/// How long to wait, from the first link's raising.
-#[derive(Clone, Copy)]
-pub struct Limits {
-    pub lease_ms: u64,
-    /// While no interface has a carrier.
-    pub carrier_ms: u64,
-}
-
-/// A switch port under spanning tree forwards after 30 s; a link is up after 5 s at most.
-pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 15_000 };
 
 /// What the machine is on, and what it was told there.
 #[derive(Debug, Default)]
@@ -51,19 +41,14 @@ pub struct Interface {
 
 /// Raises the loopback and every wired interface, and gives the first that gets a lease its address and routes.
 /// An address that the kernel's own `ip=` has set is left as it is.
-pub fn up(report: &Report) -> Outcome<Network> {
-    up_within(&LIMITS, report)
-}
-
-/// As [`up`], with other limits.
-pub fn up_within(limits: &Limits, report: &Report) -> Outcome<Network> {
+pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
     let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
     raise_loopback(&mut kernel, report)?;
     if let Some(network) = by_kernel(&mut kernel).map_err(|error| failed("rtnetlink", error))? {
         tell(&network, ", by the kernel's ip=", report);
         return Ok(network);
     }
-    let won = super::dhcp::first(&mut kernel, limits, report)?;
+    let won = first(&mut kernel, limits, report)?;
     apply(&mut kernel, won.port.index, &won.port.name, &won.lease, report)?;
     let port = |port: &netlink::Link| Interface {
         index: port.index,
@@ -110,25 +95,6 @@ pub fn resolv_conf(network: &Network) -> String {
 /// `52:54:00:12:34:56`
 pub fn mac_text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// 64 bits from the kernel's random source; early in a boot that has none ready, then from the clocks and `mix`, which
-/// no secret may rest upon.
-pub(super) fn random(mix: u64) -> u64 {
-    let mut bytes = [0; 8];
-    if machine::random(&mut bytes).is_ok() {
-        return u64::from_ne_bytes(bytes);
-    }
-    let (seconds, nanoseconds) = machine::realtime();
-    let mut state = mix ^ (seconds as u64) << 32 ^ u64::from(nanoseconds) ^ machine::uptime_ms().rotate_left(48);
-    // splitmix64's finish: near seeds, far results.
-    state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ state >> 31
-}
-
-pub(super) fn failed(object: &str, error: sys::Error) -> Failure {
-    Failure::new(STEP, format!("{object}: {error}"))
 }
 
 /// The kernel gives it 127.0.0.1/8 when it is raised.

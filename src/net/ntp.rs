@@ -1,8 +1,8 @@
 //! The wall clock: never before the build, set by SNTP before anything is downloaded.
 
 use crate::net::dns::Resolver;
-use crate::net::links::random;
 use crate::net::pure::sntp::{self, Time};
+use crate::net::random::random;
 use crate::report::Report;
 use crate::sys::machine::{realtime, set_realtime};
 use crate::sys::Error;

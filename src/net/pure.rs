@@ -5,4 +5,5 @@ pub mod dns;
 pub mod http;
 pub mod netlink;
 pub mod proxy;
+pub mod restricted;
 pub mod sntp;

@@ -1,6 +1,8 @@
 //! Content digests (OCI image spec, descriptor.md): `sha256:` and 64 lower-case
 //! hexadecimal digits. Anything else never reaches a path.
 
+use ring::digest::{digest, Context, SHA256};
+
 /// A SHA-256 digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);
@@ -64,6 +66,22 @@ fn nibble(digit: u8) -> Result<u8, Error> {
         b'a'..=b'f' => Ok(digit - b'a' + 10),
         _ => Err(Error::Hex),
     }
+}
+
+/// The digest of `bytes`.
+pub fn hash(bytes: &[u8]) -> Digest {
+    to_digest(digest(&SHA256, bytes))
+}
+
+/// The digest of what `context` has taken.
+pub fn hash_of(context: Context) -> Digest {
+    to_digest(context.finish())
+}
+
+fn to_digest(digest: ring::digest::Digest) -> Digest {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    Digest(bytes)
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //! where a fresh volume, or a tmpfs, covers it.
 
 use crate::sys::fs::{self, Stat, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
+use crate::sys::path::{c_string, proc_path, PATH_MAX};
 use crate::sys::{Result, EOPNOTSUPP, EPERM};
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Directory entries that are read at a time.
 const ENTRIES_BYTES: usize = 32 << 10;
@@ -54,7 +55,7 @@ impl Copy<'_> {
         let (from, to) = (open(self.from, path)?, open(self.to, path)?);
         each_name(&from, &mut |name| self.one(path, &from, &to, name))?;
         let stat = fs::statat(from.as_fd(), c"")?;
-        xattrs(&proc_path(&from, c"."), &proc_path(&to, c"."))?;
+        xattrs(&proc_path(from.as_fd(), c"."), &proc_path(to.as_fd(), c"."))?;
         fs::fchown(to.as_fd(), stat.uid, stat.gid)?;
         fs::fchmod(to.as_fd(), stat.mode & 0o7777)?;
         fs::futimens(to.as_fd(), stat.mtime)
@@ -62,7 +63,7 @@ impl Copy<'_> {
 
     fn one(&mut self, parent: &CStr, from: &OwnedFd, to: &OwnedFd, name: &CStr) -> Result<()> {
         let stat = fs::statat(from.as_fd(), name)?;
-        let path = CString::new([parent.to_bytes(), b"/", name.to_bytes()].concat()).unwrap_or_default();
+        let path = join(parent, name)?;
         if stat.is(fs::S_IFDIR) {
             fs::mkdirat(to.as_fd(), name, 0o700)?;
             self.pending.push(path);
@@ -77,10 +78,10 @@ impl Copy<'_> {
         match stat.mode & fs::S_IFMT {
             fs::S_IFREG => self.file(from, to, name)?,
             fs::S_IFLNK => {
-                let mut target = vec![0; 1 << 12];
+                let mut target = vec![0; PATH_MAX];
                 let length = fs::readlinkat(from.as_fd(), name, &mut target)?;
                 target.truncate(length);
-                fs::symlinkat(&CString::new(target).unwrap_or_default(), to.as_fd(), name)?;
+                fs::symlinkat(&c_string(&target)?, to.as_fd(), name)?;
             }
             _ => fs::mknodat(to.as_fd(), name, stat.mode, fs::device_numbers(stat.rdev))?,
         }
@@ -116,7 +117,7 @@ fn finish(from: &OwnedFd, to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> 
     if !stat.is(fs::S_IFLNK) {
         fs::fchmodat(to.as_fd(), name, stat.mode & 0o7777)?;
     }
-    xattrs(&proc_path(from, name), &proc_path(to, name))?;
+    xattrs(&proc_path(from.as_fd(), name), &proc_path(to.as_fd(), name))?;
     fs::utimensat(to.as_fd(), name, stat.mtime)
 }
 
@@ -139,15 +140,14 @@ fn xattrs(from: &CStr, to: &CStr) -> Result<()> {
     Ok(())
 }
 
-fn proc_path(dir: &OwnedFd, name: &CStr) -> CString {
-    let number = dir.as_raw_fd().to_string();
-    CString::new([b"/proc/self/fd/", number.as_bytes(), b"/", name.to_bytes()].concat()).unwrap_or_default()
-}
-
 /// A folder of the tree, and of nothing that is mounted in it.
 fn open(top: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_XDEV;
     fs::openat2(top, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, resolve)
+}
+
+fn join(path: &CStr, name: &CStr) -> Result<CString> {
+    c_string(&[path.to_bytes(), b"/", name.to_bytes()].concat())
 }
 
 fn each_name(folder: &OwnedFd, each: &mut dyn FnMut(&CStr) -> Result<()>) -> Result<()> {
@@ -170,8 +170,7 @@ pub fn chown(top: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
         fs::fchown(folder.as_fd(), uid, gid)?;
         each_name(&folder, &mut |name| {
             if fs::statat(folder.as_fd(), name)?.is(fs::S_IFDIR) {
-                let path = [path.to_bytes(), b"/", name.to_bytes()].concat();
-                pending.push(CString::new(path).unwrap_or_default());
+                pending.push(join(&path, name)?);
                 return Ok(());
             }
             fs::fchownat(folder.as_fd(), name, uid, gid)

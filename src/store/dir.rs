@@ -1,11 +1,12 @@
 //! Directories and files of the store, by descriptor. A disk may come from another machine: nothing in a store leads
 //! out of it, and what is no plain directory or file is refused.
 
+use crate::files;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, process, EEXIST, ELOOP, ENOENT, ENOTDIR, EXDEV};
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -103,14 +104,7 @@ pub fn open_file(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<File> {
 /// The content of the regular file `name` below `dir`. What is none, or is longer than `max` bytes, is
 /// [`io::ErrorKind::InvalidData`]: it is not opened, since that would wait for the other end of a FIFO.
 pub fn read(dir: BorrowedFd<'_>, name: &CStr, max: u64) -> io::Result<Vec<u8>> {
-    let file = open_file(dir, name)?;
-    // As much as it says that it has: to grow takes more calls than to read.
-    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1);
-    file.take(max + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    Ok(bytes)
+    files::read_all(&open_file(dir, name)?, max)?.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Makes the file `name` in `dir`, empty.

@@ -25,7 +25,7 @@
 //! leads elsewhere, and what is read has a limit.
 
 use crate::disk::remove_tree;
-use crate::image::pure::oci;
+use crate::layer::error::Error as LayerError;
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
@@ -59,6 +59,9 @@ const FOLDERS: [&CStr; 9] =
     [c"layers", c"blobs", c"compressed", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
 /// Those that hold folders with a lock.
 const CLAIMED: [&str; 2] = ["containers", "tmp"];
+/// The largest document that is kept: what a registry may send as a manifest or a configuration (OCI distribution
+/// spec).
+pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 /// A record has four digests at most.
 const RECORD_BYTES_MAX: u64 = 512;
 
@@ -113,7 +116,7 @@ impl Store {
 
     /// A complete layer: unpacked, by its chain ID, or as it came, by its diff ID.
     pub fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
-        let unpacked = self.complete("layers", chain).ok().map(Layer::Folder);
+        let unpacked = self.complete("layers", chain).ok().map(Layer::Directory);
         unpacked.or_else(|| self.complete("blobs", diff_id).ok().map(Layer::Blob))
     }
 
@@ -137,7 +140,7 @@ impl Store {
     pub fn own_layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
         let own =
             |folder: &str, name: &Digest| Some(self.tmp.join(folder).join(name.hex())).filter(|path| path.is_dir());
-        own("layers", chain).map(Layer::Folder).or_else(|| own("blobs", diff_id).map(Layer::Blob))
+        own("layers", chain).map(Layer::Directory).or_else(|| own("blobs", diff_id).map(Layer::Blob))
     }
 
     /// As [`Store::commit_layer`] and [`Store::commit_blob`], for [`Store::own_layer`].
@@ -178,11 +181,11 @@ impl Store {
 
     /// Makes the folder of [`Store::begin_layer`] a complete layer.
     pub fn commit_layer(&self, made: &Path, chain: &Digest) -> io::Result<Layer> {
-        self.commit(made, "layers", chain).map(Layer::Folder)
+        self.commit(made, "layers", chain).map(Layer::Directory)
     }
 
     /// Makes the folder of [`Store::begin_layer`] a layer that is kept as it is, in its file [`packed::BLOB`].
-    pub fn commit_blob(&self, made: &Path, digest: &Digest, report: &Report) -> Result<Layer, packed::Error> {
+    pub fn commit_blob(&self, made: &Path, digest: &Digest, report: &Report) -> Result<Layer, LayerError> {
         packed::complete(made, &self.tmp, report)?;
         let committed = self.commit(made, "blobs", digest).map_err(|error| sys::Error::from_io("rename", &error))?;
         Ok(Layer::Blob(committed))
@@ -237,7 +240,7 @@ impl Store {
 
     /// Its digest is to be checked: a power cut may have cut it short.
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
-        dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), oci::DOCUMENT_MAX).ok()
+        dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), DOCUMENT_BYTES_MAX).ok()
     }
 
     pub fn put_config(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {

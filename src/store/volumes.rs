@@ -1,12 +1,13 @@
 //! Named volumes: folders that outlive their containers, with the images in the
 //! store or on a named file system.
 
+use crate::disk::pure::filesystem::{is_name, FileSystem};
 use crate::disk::{filesystems, remove_tree};
 use crate::net::dns::Resolver;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::dir::{self, c_name};
 use crate::store::layers::Aside;
-use crate::store::pure::volume::{self, FileSystem, Volume};
+use crate::store::pure::volume::Volume;
 use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT, EXDEV};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -57,7 +58,7 @@ impl Volumes<'_> {
     /// The folder that a volume of this name is in. One that nobody has declared is as with
     /// podman: it is made where it is first named.
     fn parent(&self, name: &str) -> Outcome<PathBuf> {
-        if !volume::is_name(name) {
+        if !is_name(name) {
             return Err(failure(name, "no name of a volume"));
         }
         let declared = self.declared.iter().rev().find(|volume| volume.name == name);
@@ -114,8 +115,8 @@ mod tests {
     fn filled_once_and_removed_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("volumes");
-        let declared =
-            ["kept", "gone,expiration=pipeline_end"].map(|text| volume::volume(text, &mut Vec::new()).unwrap());
+        let declared = ["kept", "gone,expiration=pipeline_end"]
+            .map(|text| crate::store::pure::volume::volume(text, &mut Vec::new()).unwrap());
         let resolver = Resolver::default();
         let volumes = Volumes { folder, declared: &declared, filesystems: &[], resolver: &resolver, report: &QUIET };
         let mut image = |folder: BorrowedFd<'_>| sysfs::mkdirat(folder, c"in", 0o755);

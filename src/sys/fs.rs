@@ -10,7 +10,7 @@ pub use libc::{
     S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
 };
 
-/// The current folder, where a descriptor of a folder is wanted.
+/// The current directory, where a descriptor of a directory is wanted.
 // SAFETY: AT_FDCWD is no descriptor that anybody could close.
 pub const CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
 
@@ -40,14 +40,11 @@ impl Stat {
     }
 }
 
-/// Space of a file system, in bytes, and its free inodes (0 of 0 where it does
-/// not count them).
+/// Space of a file system, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
     pub total_bytes: u64,
-    pub free_inodes: u64,
-    pub total_inodes: u64,
     /// The file system's magic number (`statfs(2)`).
     pub kind: u64,
     /// How it is mounted here: `MS_RDONLY`, `MS_NOSUID`, `MS_NODEV`, `MS_NOEXEC`, and others.
@@ -73,7 +70,7 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
     }
 }
 
-/// Each try is a walk of one path: who renames without a pause cannot hold us for ever.
+/// Each try walks one path. The limit ends the loop where another process renames without a pause.
 const TRIES_MAX: u32 = 10_000;
 
 /// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
@@ -149,8 +146,8 @@ pub fn renameat(old_dir: BorrowedFd<'_>, old: &CStr, new_dir: BorrowedFd<'_>, ne
     Ok(())
 }
 
-/// `flock(2)`: takes the exclusive lock of an open file or folder, until the
-/// last copy of the descriptor is closed; waits for whoever has it.
+/// `flock(2)`: takes the exclusive lock of an open file or directory, until the
+/// last copy of the descriptor is closed; waits for a process that has it.
 pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
     loop {
         // SAFETY: the descriptor is borrowed for the call.
@@ -267,16 +264,6 @@ pub fn ftruncate(file: BorrowedFd<'_>, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// Makes a hole of `bytes` at `at`; the file keeps its size.
-pub fn punch_hole(file: BorrowedFd<'_>, at: u64, bytes: u64) -> Result<()> {
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    let big = |n: u64| libc::off64_t::try_from(n).map_err(|_| Error::new("fallocate", libc::EFBIG));
-    let (at, bytes) = (big(at)?, big(bytes)?);
-    // SAFETY: the descriptor is borrowed for the call.
-    cvt("fallocate", unsafe { libc::fallocate64(file.as_raw_fd(), mode, at, bytes) })?;
-    Ok(())
-}
-
 /// Writes at an offset; may write less than all of `bytes`.
 pub fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<usize> {
     let at = libc::off64_t::try_from(at).map_err(|_| Error::new("write", libc::EFBIG))?;
@@ -288,6 +275,19 @@ pub fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<usize> {
             result => return result,
         }
     }
+}
+
+/// Writes all of `bytes` at an offset.
+pub fn write_all_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<()> {
+    while !bytes.is_empty() {
+        let written = pwrite(file, bytes, at)?;
+        if written == 0 {
+            return Err(Error::new("write", libc::EIO));
+        }
+        at += written as u64;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Reads at an offset; 0 at the end of the file.
@@ -316,10 +316,7 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     let fd = create(flags | MFD_EXEC).or_else(|_| create(flags))?;
     // SAFETY: a fresh descriptor that nobody else has.
     let file = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut at = 0;
-    while at < bytes.len() {
-        at += pwrite(file.as_fd(), &bytes[at..], at as u64)?;
-    }
+    write_all_at(file.as_fd(), bytes, 0)?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -372,8 +369,6 @@ pub fn statfs(file: BorrowedFd<'_>) -> Result<Space> {
     Ok(Space {
         free_bytes: (stat.f_bavail as u64).saturating_mul(block),
         total_bytes: (stat.f_blocks as u64).saturating_mul(block),
-        free_inodes: stat.f_ffree as u64,
-        total_inodes: stat.f_files as u64,
         kind: stat.f_type as u64,
         flags: stat.f_flags as u64,
     })

@@ -1,7 +1,6 @@
 //! What a command on a host does that runs out of memory or crashes: it says so, and starts a program in its place that
 //! clears up after it. At boot PID 1 does both.
 
-use super::signal;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::ptr::null;
@@ -36,14 +35,6 @@ pub fn clear_successor() {
 
 /// Whether `main` runs.
 static STARTED: AtomicBool = AtomicBool::new(false);
-
-/// Called before `main` (`.init_array`): already there std and the C library end a program by a signal which the system
-/// does not give what each one needs. What PID 1 is sent has no effect unless it is caught.
-pub extern "C" fn at_first() {
-    if std::process::id() != 1 {
-        signal::catch_crashes();
-    }
-}
 
 /// `main` runs.
 pub fn started() {

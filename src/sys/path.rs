@@ -2,7 +2,7 @@
 
 use super::{Error, Result, EINVAL};
 use std::ffi::{CStr, CString};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,7 +11,18 @@ pub const PATH_MAX: usize = 4096;
 
 /// A path for the kernel. One with a NUL in it is EINVAL.
 pub fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("open", EINVAL))
+    c_string(path.as_os_str().as_bytes())
+}
+
+/// A path, a name or another text for the kernel. One with a NUL in it is EINVAL.
+pub fn c_string(text: &[u8]) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new("open", EINVAL))
+}
+
+/// A path to `name` in `dir`, for system calls that take no descriptor.
+pub fn proc_path(dir: BorrowedFd<'_>, name: &CStr) -> CString {
+    let number = dir.as_raw_fd().to_string();
+    CString::new([b"/proc/self/fd/", number.as_bytes(), b"/", name.to_bytes()].concat()).unwrap_or_default()
 }
 
 /// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by

@@ -124,6 +124,20 @@ pub fn reap() -> Result<Option<(Pid, Option<Status>)>> {
     Ok((pid > 0).then(|| (pid, (!libc::WIFSTOPPED(raw)).then(|| status(raw)))))
 }
 
+/// Collects every child that has ended; the end of `child` is the answer. `stopped` is called where a signal has stopped
+/// `child`: it was not waited for, so the number is still its own.
+pub fn reap_all(child: Pid, stopped: &dyn Fn()) -> Option<Status> {
+    let mut end = None;
+    while let Ok(Some((pid, status))) = reap() {
+        match status {
+            _ if pid != child => {}
+            Some(status) => end = Some(status),
+            None => stopped(),
+        }
+    }
+    end
+}
+
 /// Sends `signal`; `pid` -1 is every process but this one and PID 1.
 pub fn kill(pid: Pid, signal: i32) -> Result<()> {
     // SAFETY: takes numbers only.

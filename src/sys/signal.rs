@@ -1,9 +1,8 @@
-//! Signals: held back and read, or left as a crash's last word.
+//! Signals: blocked, waited for, and read from a descriptor.
 
-use super::{cvt, last_words, Error, Result};
+use super::{cvt, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 pub use libc::{
     SIGABRT, SIGBUS, SIGCHLD, SIGCONT, SIGFPE, SIGHUP, SIGILL, SIGINT, SIGKILL, SIGPWR, SIGQUIT, SIGSEGV, SIGSTOP,
@@ -93,109 +92,4 @@ pub fn wait_for(signals: &[i32], timeout_ms: u64) -> Option<i32> {
     // SAFETY: set and time live through the call; a null info is allowed.
     let signal = unsafe { libc::sigtimedwait(&signal_set(signals), null_mut(), &time) };
     (signal > 0).then_some(signal)
-}
-
-/// What the reaper knows of its child after a crash: a page that both share.
-#[repr(C)]
-struct CrashPage {
-    address: AtomicUsize,
-    note: AtomicUsize,
-    heard: AtomicUsize,
-}
-
-static CRASH: AtomicPtr<CrashPage> = AtomicPtr::new(null_mut());
-
-/// Makes the page that survives a child's crash. Call before `clone`.
-pub fn share_crash_page() -> Result<()> {
-    let (kind, access) = (libc::MAP_SHARED | libc::MAP_ANONYMOUS, libc::PROT_READ | libc::PROT_WRITE);
-    // SAFETY: a new mapping at a place that the kernel chooses; it is never unmapped.
-    let page = unsafe { libc::mmap(null_mut(), 4096, access, kind, -1, 0) };
-    if page == libc::MAP_FAILED {
-        return Err(Error::last("mmap"));
-    }
-    CRASH.store(page.cast(), Ordering::Relaxed);
-    Ok(())
-}
-
-/// The instruction at which the child crashed; 0 where it did not.
-pub fn crash_address() -> usize {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
-    unsafe { page.as_ref() }.map_or(0, |page| page.address.load(Ordering::Relaxed))
-}
-
-/// A number that the child leaves for the reaper; 0 where it left none.
-pub fn crash_note() -> usize {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
-    unsafe { page.as_ref() }.map_or(0, |page| page.note.load(Ordering::Relaxed))
-}
-
-pub fn set_crash_note(note: usize) {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
-    if let Some(page) = unsafe { page.as_ref() } {
-        page.note.store(note, Ordering::Relaxed);
-    }
-}
-
-/// Whether the child has heard the request to end.
-pub fn was_heard() -> bool {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
-    unsafe { page.as_ref() }.is_some_and(|page| page.heard.load(Ordering::Relaxed) != 0)
-}
-
-/// In the child: it has heard the request to end, and is about it.
-pub fn set_heard() {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: null, or the page of `share_crash_page`, which is never unmapped.
-    if let Some(page) = unsafe { page.as_ref() } {
-        page.heard.store(1, Ordering::Relaxed);
-    }
-}
-
-/// From now on a crash leaves its address in the shared page, and the signal then has its default effect; where there
-/// is none it is the end by [`last_words`].
-pub fn catch_crashes() {
-    for signal in [SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT] {
-        // SAFETY: the handler is async-signal-safe: it stores a number. SA_RESETHAND lets the signal kill when the
-        // faulting instruction runs again; SA_ONSTACK survives a stack overflow where std made such a stack.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = on_crash as *const () as usize;
-            action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND | libc::SA_ONSTACK;
-            libc::sigaction(signal, &action, null_mut());
-        }
-    }
-}
-
-extern "C" fn on_crash(_signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let page = CRASH.load(Ordering::Relaxed);
-    // SAFETY: the kernel gives valid pointers; the page is null or never unmapped.
-    unsafe {
-        if let Some(page) = page.as_ref() {
-            page.address.store(instruction(info, context), Ordering::Relaxed);
-            return;
-        }
-        last_words::crashed(instruction(info, context))
-    }
-}
-
-/// The instruction pointer at the fault.
-///
-/// # Safety
-/// Both pointers must be those that the kernel gave to a signal handler.
-#[allow(unused_variables)]
-// SAFETY: the contract above is the caller's.
-unsafe fn instruction(info: *mut libc::siginfo_t, context: *mut libc::c_void) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: by contract a ucontext of this architecture.
-    return unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs[libc::REG_RIP as usize] as usize };
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    return unsafe { (*context.cast::<libc::ucontext_t>()).uc_mcontext.pc as usize };
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    // SAFETY: for an illegal instruction, what a panic is in the release, this is its address.
-    return unsafe { (*info).si_addr() as usize };
 }

@@ -17,7 +17,7 @@ pub fn image(site: &Site, entries: &[Entry], changes: &Value) -> Image {
     for (name, value) in changes.as_object().into_iter().flatten() {
         config[name] = value.clone();
     }
-    Image::new(vec![tar(&super::parts::images::base(&site.payload)), tar(entries)], config)
+    Image::new(vec![tar(&super::support::images::base(&site.payload)), tar(entries)], config)
 }
 
 /// Nothing odd: what its program tries is all.

@@ -1,7 +1,7 @@
 //! The host's side: canaries that every attack leaves as they are, and the command line that runs it.
 
 use super::canaries;
-use super::parts;
+use super::support;
 use super::table::{judge, Attack, Site, TEXT};
 use ocinit::sys::{fs as sysfs, loopdev};
 use std::cell::RefCell;
@@ -21,7 +21,7 @@ const HOST_NODES: [&str; 6] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/tty"
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let path = parts::scratch("escapes-program").join("ocinit");
+        let path = support::scratch("escapes-program").join("ocinit");
         std::fs::copy(env!("CARGO_BIN_EXE_ocinit"), &path).unwrap();
         // Without the tool it is slow, and no more.
         let _ = Command::new("strip").arg(&path).status();
@@ -71,8 +71,8 @@ impl Host {
         if unsafe { libc::geteuid() } != 0 {
             skip!("this takes root");
         }
-        let dir = parts::scratch(&format!("escapes-{name}"));
-        let payload = parts::payload();
+        let dir = support::scratch(&format!("escapes-{name}"));
+        let payload = support::payload();
         let canary = dir.join("canary");
         make_canaries(&canary, &payload);
         let disk = dir.join("canary/disk");
@@ -100,7 +100,7 @@ impl Host {
 
     /// Writes an image; gives its name for the command line.
     pub fn layout(&self, name: &str, image: ocinit::host::image::Image) -> String {
-        let (layout, _) = parts::images::write(&self.dir, name, image);
+        let (layout, _) = support::images::write(&self.dir, name, image);
         format!("oci:{}:latest", layout.display())
     }
 

@@ -1,7 +1,7 @@
 //! Bad input: each failure is told in golden lines, and the machine ends in order.
 
 use crate::lab::{boot, boot_with, disk, lab, Lab, Seen, POWER_DOWN, RESTART};
-use crate::parts::images;
+use crate::support::images;
 use ocinit::host::qemu::{Disk, Machine, Network};
 use std::fs::OpenOptions;
 use std::net::UdpSocket;

@@ -1,7 +1,7 @@
 //! Layers that need no unpacking, with the modules that the kernel takes for them and without.
 
 use crate::lab::{boot, disk, lab, Lab, POWER_DOWN};
-use crate::parts::images;
+use crate::support::images;
 use ocinit::host::image::{tar, Entry, Image};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::qemu::Disk;

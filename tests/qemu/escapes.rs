@@ -3,7 +3,7 @@
 
 use crate::evil;
 use crate::lab::{lab, Lab, Seen, POWER_DOWN};
-use crate::parts::images;
+use crate::support::images;
 use crate::table::{self, judge, Attack, Site, TEXT};
 use ocinit::host::qemu::Disk;
 use std::time::Duration;

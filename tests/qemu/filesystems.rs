@@ -3,7 +3,7 @@
 
 use crate::cache::with_disk;
 use crate::lab::{lab, Lab, POWER_DOWN};
-use crate::parts::servers;
+use crate::support::servers;
 use ocinit::host::kernel;
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::qemu::Machine;

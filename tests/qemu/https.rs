@@ -1,7 +1,7 @@
 //! Registries over https: a lab's own authority, and whom it does not vouch for.
 
 use crate::lab::{lab, Lab, POWER_DOWN};
-use crate::parts::images;
+use crate::support::images;
 use ocinit::host::registry::DockerRegistry;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,7 +1,7 @@
 //! What all scenarios share, made once a run: kernel, initramfs, registry,
 //! images; and how one of them boots.
 
-use crate::parts::{self, images};
+use crate::support::{self, images};
 use ocinit::host::compress::Compression;
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::kernel;
@@ -48,15 +48,15 @@ pub fn lab() -> Option<Arc<Lab>> {
         }
         *lab = Some(Arc::new(Lab::new()));
         // Its owner ends the registry; statics have none at the end.
-        parts::at_exit(|| drop(LAB.lock().ok().and_then(|mut lab| lab.take())));
+        support::at_exit(|| drop(LAB.lock().ok().and_then(|mut lab| lab.take())));
     }
     lab.clone()
 }
 
 impl Lab {
     fn new() -> Lab {
-        let dir = parts::scratch("qemu");
-        let payload = parts::payload();
+        let dir = support::scratch("qemu");
+        let payload = support::payload();
         let kernel = kernel::debian(Path::new("target/kernel")).unwrap_or_else(|why| panic!("no kernel: {why}"));
         let modules = kernel.modules.expect("Debian's kernel has modules");
         let registry = DockerRegistry::start(&dir.join("registry")).expect("docker-registry (./dev setup brings it)");
@@ -173,7 +173,7 @@ static TIMES: Mutex<Vec<(String, f64)>> = Mutex::new(Vec::new());
 fn tell(name: &str, boot: &Boot) {
     let mut times = TIMES.lock().unwrap();
     if times.is_empty() {
-        parts::at_exit(|| {
+        support::at_exit(|| {
             let mut times = TIMES.lock().map(|mut times| std::mem::take(&mut *times)).unwrap_or_default();
             times.sort_by(|one, other| one.0.cmp(&other.0));
             println!("\nboots, seconds from QEMU's start to its end, {GUESTS_MAX} at a time:");

@@ -4,7 +4,7 @@
 
 use crate::cache::{clean, with_disk};
 use crate::lab::{disk, lab, Lab, POWER_DOWN, SAFE};
-use crate::parts::images;
+use crate::support::images;
 use ocinit::host::cpio::Archive;
 use ocinit::host::image::Entry;
 use ocinit::host::peer;

@@ -1,7 +1,7 @@
 //! Clock, host name, modules: the machine around the containers.
 
 use crate::lab::{boot, lab, POWER_DOWN};
-use crate::parts;
+use crate::support;
 use std::io;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -20,7 +20,7 @@ impl Chrony {
         );
         std::fs::write(&conf, text)?;
         // -x: never touches this machine's clock.
-        let mut command = Command::new(parts::servers::find("chronyd").ok_or(io::ErrorKind::NotFound)?);
+        let mut command = Command::new(support::servers::find("chronyd").ok_or(io::ErrorKind::NotFound)?);
         command.args(["-x", "-d", "-u", "root", "-f"]).arg(&conf);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Chrony)
     }
@@ -36,7 +36,7 @@ impl Drop for Chrony {
 #[test]
 fn clock_from_chrony() {
     let Some(lab) = lab() else { return };
-    let dir = parts::scratch("chrony");
+    let dir = support::scratch("chrony");
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let Ok(_chrony) = Chrony::start(&dir, port) else {
         skip!("there is no chronyd here (./dev setup brings it)");

@@ -5,13 +5,13 @@
 //! the limit that ends a guest which hangs; it is only told, at the end.
 
 #[macro_use]
-#[path = "../parts/skip.rs"]
+#[path = "../support/skip.rs"]
 mod skip;
 
 #[path = "../escapes/evil.rs"]
 mod evil;
-#[path = "../parts/mod.rs"]
-mod parts;
+#[path = "../support/mod.rs"]
+mod support;
 #[path = "../escapes/table.rs"]
 mod table;
 

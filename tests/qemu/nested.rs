@@ -2,8 +2,8 @@
 
 use crate::cache::{clean, with_disk};
 use crate::lab::{disk, lab, Lab, POWER_DOWN};
-use crate::parts::images;
-use crate::parts::podman::{add_folder, PODMANS};
+use crate::support::images;
+use crate::support::podman::{add_folder, PODMANS};
 use ocinit::host::image::{self, tar, Entry, Image};
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use crate::cache::{clean, with_disk};
 use crate::lab::{boot, boot_with, disk, lab, OVER, POWER_DOWN, RESTART};
-use crate::parts::images;
+use crate::support::images;
 use ocinit::host::qemu::Machine;
 use std::time::Duration;
 

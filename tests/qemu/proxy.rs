@@ -1,7 +1,7 @@
 //! A lab's proxy: what it passes on, who goes without, and what containers learn of it.
 
 use crate::lab::{lab, POWER_DOWN};
-use crate::parts::servers;
+use crate::support::servers;
 
 /// A registry at a loopback address of the proxy's, which no guest can reach.
 #[test]

@@ -156,7 +156,7 @@ pub fn no_sleep(source: &Source) -> Vec<String> {
 pub fn no_silent_skip(source: &Source) -> Vec<String> {
     let tokens = &source.tests;
     let mut findings = Vec::new();
-    for name in ["println", "eprintln", "print", "eprint"].iter().filter(|_| source.path != "tests/parts/skip.rs") {
+    for name in ["println", "eprintln", "print", "eprint"].iter().filter(|_| source.path != "tests/support/skip.rs") {
         let is_skip = |at: &usize| tokens.get(*at).is_some_and(|text| text.text.starts_with("\"skip"));
         let printed = find(tokens, &[name, "!", "("]).into_iter().filter(is_skip);
         findings.extend(printed.map(|at| finding(source, tokens[at].line, "a skip that is not counted: skip!(…)")));

@@ -3,11 +3,14 @@
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::shutdown;
 use crate::container::pure::spec::parse;
-use crate::image::pure::cosign::{self, Key};
+use crate::disk::pure::cache_device::CacheDevice;
+use crate::disk::pure::filesystem::FileSystem;
+use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
+use crate::net::pure::dns;
 use crate::net::pure::proxy::Proxies;
 use crate::pure::suggest::nearest;
-use crate::store::pure::volume::{self, FileSystem, Volume};
+use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
 
 /// How an option takes values.
@@ -91,25 +94,6 @@ pub enum OnFail {
     Hang,
 }
 
-/// Where images are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheDevice {
-    /// In memory.
-    None,
-    Label(String),
-    /// `/dev/…`
-    Path(String),
-    /// A `b2c.filesystem`.
-    FileSystem(String),
-}
-
-/// Where public keys are that may sign images.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VerifyKey {
-    File(String),
-    Keys(Vec<Key>),
-}
-
 /// What the options say, checked.
 pub struct Config {
     /// Container lines, unexpanded: variables are known when each starts.
@@ -143,7 +127,6 @@ pub struct Config {
 pub struct Error(pub String);
 
 const NTP_AUTO: &str = "pool.ntp.org";
-const CACHE_LABEL: &str = "B2C_CACHE";
 /// A day.
 const DELAY_MAX_S: u32 = 86_400;
 
@@ -204,7 +187,7 @@ impl Config {
             "b2c.run_service" | "b2c.service" => &mut self.run_service,
             "b2c.run_post" | "b2c.post_container" => &mut self.run_post,
             "b2c.filesystem" => {
-                self.filesystems.push(volume::filesystem(&value).map_err(|error| wrong(&word.key, &error))?);
+                self.filesystems.push(FileSystem::parse(&value).map_err(|error| wrong(&word.key, &error))?);
                 return Ok(());
             }
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
@@ -216,7 +199,7 @@ impl Config {
                 return self.mirrors.add(&value).map_err(|error| wrong(&word.key, error.text()));
             }
             "b2c.verify_key" => {
-                self.verify_keys.push(verify_key(&value).map_err(|error| wrong(&word.key, &error.text()))?);
+                self.verify_keys.push(VerifyKey::parse(&value).map_err(|error| wrong(&word.key, &error.text()))?);
                 return Ok(());
             }
             _ => return Ok(()),
@@ -272,7 +255,7 @@ impl Config {
         let value = word.value.as_deref().unwrap_or_default();
         match key {
             "b2c.pipefail" => self.pipefail = true,
-            "b2c.cache_device" => match cache_device(value) {
+            "b2c.cache_device" => match CacheDevice::parse(value) {
                 Ok(device) => self.cache_device = device,
                 // A machine without its disk still boots.
                 Err(why) => self.warnings.push([key, ": ", why, "; images are kept in memory"].concat()),
@@ -284,7 +267,7 @@ impl Config {
                     host => Some(host.into()),
                 }
             }
-            "b2c.hostname" => self.hostname = hostname(value)?,
+            "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -328,40 +311,6 @@ pub fn policy(words: &[Word]) -> (OnFail, bool) {
 
 fn wrong(key: &str, why: &str) -> Error {
     Error([key, ": ", why].concat())
-}
-
-fn verify_key(value: &str) -> Result<VerifyKey, cosign::Error> {
-    if value.starts_with('/') {
-        return Ok(VerifyKey::File(value.into()));
-    }
-    cosign::keys_of_option(value).map(VerifyKey::Keys)
-}
-
-fn cache_device(value: &str) -> Result<CacheDevice, &'static str> {
-    match value {
-        "none" | "" => Ok(CacheDevice::None),
-        "auto" => Ok(CacheDevice::Label(CACHE_LABEL.into())),
-        "reset" => Err("reset is not there yet: write auto for a partition that has the label"),
-        _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
-            (Some(label), _) => Ok(CacheDevice::Label(label.into())),
-            (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
-            (None, false) if volume::is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
-            _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
-        },
-    }
-}
-
-/// Linux, `__NEW_UTS_LEN`.
-const HOSTNAME_MAX: usize = 64;
-
-/// RFC 1123, section 2.1, and what systems use beside it: no white space, no
-/// slash, nothing that could forge a line of `/etc/hosts`.
-pub fn hostname(value: &str) -> Result<String, Error> {
-    let good = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-    if value.is_empty() || value.len() > HOSTNAME_MAX || !value.bytes().all(good) {
-        return Err(wrong("b2c.hostname", "1 to 64 letters, digits and - . _"));
-    }
-    Ok(value.into())
 }
 
 fn unknown(key: &str) -> String {

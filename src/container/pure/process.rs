@@ -1,7 +1,7 @@
 //! What runs in a container: the image's configuration, the container line
 //! and the pipeline's variables make one process.
 
-use crate::container::pure::spec::{self, Container};
+use crate::container::pure::spec::{self, ContainerSpec};
 use crate::image::pure::oci::ImageConfig;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,22 +40,22 @@ pub struct Environment<'a> {
 
 /// Merges what the image, the machine and the line say. `None` where nothing
 /// says what to run.
-pub fn merge(image: &ImageConfig, line: &Container, around: &Environment) -> Option<Process> {
-    let asked = &line.process;
+pub fn merge(image: &ImageConfig, spec: &ContainerSpec, around: &Environment) -> Option<Process> {
+    let asked = &spec.process;
     let mut arguments: Vec<String> = match &asked.entrypoint {
         // A new entry point drops the image's command with its entry point.
         Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
-    if !line.command.is_empty() {
-        arguments.extend(line.command.iter().cloned());
+    if !spec.command.is_empty() {
+        arguments.extend(spec.command.iter().cloned());
     } else if asked.entrypoint.is_none() {
         arguments.extend(image.command.iter().cloned());
     }
     if arguments.first().is_none_or(|command| command.is_empty()) {
         return None;
     }
-    let env = environment(image, &line.process, around);
+    let env = environment(image, &spec.process, around);
     let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     Some(Process {
         arguments,

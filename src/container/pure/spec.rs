@@ -1,5 +1,5 @@
 //! What a container line asks for, in groups: plain values, checked where they
-//! stand. What they mean together is checked in [`Container::conflict`].
+//! stand. What they mean together is checked in [`ContainerSpec::conflict`].
 
 pub mod files;
 pub mod mounts;
@@ -9,43 +9,20 @@ pub mod resources;
 pub mod table;
 pub mod values;
 
-pub use files::{
-    below_root, Dns, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source, VolumesFrom,
-};
-
-use crate::image::pure::authfile::Credentials;
-use crate::image::pure::reference::Reference;
-use crate::image::pure::retry::Policy;
-
-/// When the registry is asked for an image that the store has (podman's words).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PullPolicy {
-    Always,
-    Newer,
-    Missing,
-    Never,
-}
+use crate::image::pure::pull_options::PullOptions;
+pub use files::{Dns, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom};
 
 /// What one container line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Container {
+pub struct ContainerSpec {
     pub process: Process,
     pub files: Files,
     pub namespaces: Namespaces,
     pub rights: Rights,
     pub resources: Resources,
-    pub tls_verify: bool,
-    pub pull: PullPolicy,
-    pub creds: Option<Credentials>,
-    pub authfile: Option<String>,
-    pub cert_dir: Option<String>,
-    pub retry: Policy,
-    /// Go's word; the machine's own where it is not given.
-    pub architecture: Option<String>,
-    pub variant: Option<String>,
+    pub pull: PullOptions,
     /// The container gets the machine's proxy in its environment.
     pub http_proxy: bool,
-    pub image: Reference,
     pub command: Vec<String>,
     pub warnings: Vec<String>,
 }

@@ -1,8 +1,9 @@
 //! Symbols while there is plenty of input and room, which is where the time goes.
 
-use super::{Bad, Inflater, Io, State, MATCH_MAX};
-use crate::huffman::{self, put, END, INVALID, LINK, LITERAL};
-use crate::{chunk, copy_match};
+use super::error::Error;
+use super::huffman::{self, put, END, INVALID, LINK, LITERAL};
+use super::{Inflater, Io, State, MATCH_MAX};
+use crate::bytes::{chunk, copy_match};
 
 /// What a round may write: two literals, then a match that a wide copy overruns.
 const ROOM: usize = 2 + MATCH_MAX + COPY_BYTES;
@@ -13,7 +14,7 @@ const AHEAD: usize = 16;
 impl Inflater {
     /// Each round looks the next symbol up before it writes this one's bytes, so
     /// that neither waits for the other.
-    pub(super) fn fast(&mut self, io: &mut Io) -> Result<(), Bad> {
+    pub(super) fn fast(&mut self, io: &mut Io) -> Result<(), Error> {
         let mut word = Word { bits: self.bits, count: self.count, input: io.input, used: io.used };
         let (mut at, mut result) = (io.at, Ok(()));
         let out = &mut *io.out;
@@ -50,7 +51,7 @@ impl Inflater {
                 if entry & (END | INVALID) != 0 {
                     word.skip(entry);
                     match entry & END {
-                        0 => result = Err(Bad),
+                        0 => result = Err(Error),
                         _ => self.state = State::Block,
                     }
                     break;
@@ -63,7 +64,7 @@ impl Inflater {
             let found = self.distances.find(word.bits);
             let distance = word.value(found);
             if found & INVALID != 0 || distance > at {
-                result = Err(Bad);
+                result = Err(Error);
                 break;
             }
             word.top_up();

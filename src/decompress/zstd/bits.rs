@@ -1,7 +1,7 @@
 //! A bit stream that is read from its end (RFC 8878, 4.1).
 
-use super::Error;
-use crate::chunk;
+use super::error::Error;
+use crate::bytes::chunk;
 
 /// What is still to be read, and a word of it.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Finite state entropy (RFC 8878, 4.1): how its tables are sent, and what they decode to.
 
 use super::bits::Bits;
-use super::Error;
+use super::error::Error;
 
 /// A state of a table: what it stands for, and how to get to the next one.
 #[derive(Clone, Copy, Default)]
@@ -81,11 +81,7 @@ impl Table {
 
 /// Reads probabilities of at most `probabilities.len()` symbols and a log of at
 /// most `log_max`. Returns how many symbols, the log, and bytes taken.
-pub fn probabilities(
-    bytes: &[u8],
-    log_max: u32,
-    probabilities: &mut [i16],
-) -> Result<(usize, u32, usize), Error> {
+pub fn probabilities(bytes: &[u8], log_max: u32, probabilities: &mut [i16]) -> Result<(usize, u32, usize), Error> {
     let mut at = 0usize;
     let look = |at: usize| {
         let from = bytes.get(at / 8..).unwrap_or_default();

@@ -1,8 +1,9 @@
 //! The literals of a block (RFC 8878, 3.1.1.3.1), and their Huffman code.
 
 use super::bits::Bits;
+use super::error::Error;
 use super::fse::{self, Table};
-use super::{Error, BLOCK_MAX};
+use super::window::BLOCK_MAX;
 use alloc::boxed::Box;
 use alloc::vec;
 
@@ -216,5 +217,9 @@ fn finish(codes: &Codes, code_bits: u32, bits: &mut Bits, out: &mut [u8]) -> Res
         bits.refill();
         group.iter_mut().for_each(|byte| *byte = symbol(codes, code_bits, bits));
     }
-    if bits.left == 0 { Ok(()) } else { Err(Error::Data) }
+    if bits.left == 0 {
+        Ok(())
+    } else {
+        Err(Error::Data)
+    }
 }

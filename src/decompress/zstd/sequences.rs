@@ -1,10 +1,10 @@
 //! The sequences of a block (RFC 8878, 3.1.1.3.2): so many literals, then a match.
 
 use super::bits::Bits;
+use super::error::Error;
 use super::fse::{self, Table};
 use super::literals::Literals;
 use super::window::Window;
-use super::Error;
 
 /// How the codes of one of the three kinds are sent, and what they stand for.
 struct Kind {
@@ -68,11 +68,7 @@ pub struct Sequences {
 
 impl Sequences {
     pub fn new() -> Sequences {
-        Sequences {
-            tables: [Table::new(), Table::new(), Table::new()],
-            has_table: [false; 3],
-            offsets: [1, 4, 8],
-        }
+        Sequences { tables: [Table::new(), Table::new(), Table::new()], has_table: [false; 3], offsets: [1, 4, 8] }
     }
 
     /// For another frame.
@@ -202,5 +198,9 @@ fn offset(last: &mut [usize; 3], value: usize, length: usize) -> Result<usize, E
         3 => [c, a, b],
         _ => [a - 1, a, b],
     };
-    if last[0] == 0 { Err(Error::Data) } else { Ok(last[0]) }
+    if last[0] == 0 {
+        Err(Error::Data)
+    } else {
+        Ok(last[0])
+    }
 }

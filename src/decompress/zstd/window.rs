@@ -1,10 +1,12 @@
 //! The last bytes that a frame made, as a ring.
 
-use super::{Error, BLOCK_MAX};
-use crate::{chunk, copy_match};
+use super::error::Error;
+use crate::bytes::{chunk, copy_match};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// The largest block, compressed or not.
+pub const BLOCK_MAX: usize = 128 << 10;
 /// What a wide copy may overwrite.
 const SPARE: usize = 32;
 

@@ -1,6 +1,6 @@
 //! XXH64 with seed 0, of which a frame's checksum is the lower half.
 
-use crate::chunk;
+use crate::bytes::chunk;
 
 const P1: u64 = 0x9e37_79b1_85eb_ca87;
 const P2: u64 = 0xc2b2_ae3d_27d4_eb4f;

@@ -2,52 +2,48 @@
 //! as an image's own layers are. One with a digest is kept in the store, named
 //! by that and by what it lies on; one without is gone with the container.
 
-use crate::container::pure::spec::{self, Container};
 use crate::disk::pure::superblock;
-use crate::disk::remove_tree;
 use crate::files;
-use crate::image::archive::Open;
-use crate::image::pull::layers::local;
+use crate::image::pull::context::{manner, PullContext};
+use crate::image::pull::pulled::{Image, Temporary};
+use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, hash, manner, trust, Access, Image};
+use crate::image::pull::trust;
+use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{Error, Fetched, OpenUrl};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
-use crate::layer::unpack::{Beside, Lower};
-use crate::pure::digest::Digest;
+use crate::layer::unpack::{LayerQueue, Lower};
+use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder that goes with this value.
-pub struct Temporary(PathBuf);
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // What stays is removed when a store is opened next.
-        let _ = remove_tree::tree(&self.0);
-    }
-}
-
 /// Puts the line's layers over the image.
-pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &Access, report: &Report) -> Outcome<()> {
-    if line.files.layers.is_empty() {
+pub fn add_layers(
+    image: &mut Image,
+    options: &PullOptions,
+    store: &Store,
+    context: &PullContext,
+    report: &Report,
+) -> Outcome<()> {
+    if options.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(line, access, report));
-    let has_keys = !access.keys.is_empty();
+    let open = registry::opener(&manner(options, context, report));
+    let has_keys = !context.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;
-    for (index, layer) in line.files.layers.iter().enumerate() {
+    for (index, layer) in options.layers.iter().enumerate() {
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
         let chain = hash(["extra layer ", &below.text(), " ", &name].concat().as_bytes());
         let mut extra = Extra { layer, chain, image, store, has_keys, open: &open, report };
         let covered = if has_keys { trust::check_layer(layer) } else { Ok(()) };
         let covered = covered.map_err(|error| error.of(shown(layer)));
-        let added = covered.and_then(|()| again(report, shown(layer), &mut || extra.add()));
+        let added = covered.and_then(|()| retry(report, shown(layer), &mut || extra.add()));
         added.map_err(|error| {
             let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
             match error.hint {
@@ -61,19 +57,19 @@ pub fn add_layers(image: &mut Image, line: &Container, store: &Store, access: &A
 }
 
 /// For people: a URL's query may hold a secret.
-fn shown(layer: &spec::Layer) -> &str {
+fn shown(layer: &ExtraLayer) -> &str {
     layer.source.split('?').next().unwrap_or_default()
 }
 
 struct Extra<'a> {
-    layer: &'a spec::Layer,
+    layer: &'a ExtraLayer,
     /// Its name in the store.
     chain: Digest,
     image: &'a mut Image,
     store: &'a Store,
     /// Then what lies on the disk unpacked is not trusted, and such a layer goes with the container.
     has_keys: bool,
-    open: &'a Open,
+    open: &'a OpenUrl,
     report: &'a Report,
 }
 
@@ -89,17 +85,17 @@ impl Extra<'_> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
         let name = if is_fleeting { hash([&self.chain.text(), " ", &number].concat().as_bytes()) } else { self.chain };
-        let folder = self.store.begin_layer(&name).map_err(local)?;
+        let folder = self.store.begin_layer(&name).map_err(Error::local)?;
         let made = Temporary(folder.clone());
         self.unpack(&folder)?;
         if is_fleeting {
             self.image.extra.push(made);
-            self.image.layers.push(Layer::Folder(folder));
+            self.image.layers.push(Layer::Directory(folder));
             return Ok(());
         }
         // No journal names it: it is whole on the disk before it has its name.
-        self.store.flush().map_err(local)?;
-        let kept = self.store.commit_layer(&folder, &self.chain).map_err(local)?;
+        self.store.flush().map_err(Error::local)?;
+        let kept = self.store.commit_layer(&folder, &self.chain).map_err(Error::local)?;
         self.image.layers.push(kept);
         Ok(())
     }
@@ -116,13 +112,13 @@ impl Extra<'_> {
         }
         let mut stack = Stack::default();
         stack.layers.clone_from(&self.image.layers);
-        let lowers: Vec<Lower> = stack.open(self.store, self.report)?.iter().rev().cloned().collect();
-        let open = || File::open(folder).map_err(local);
+        let lowers: Vec<Lower> = stack.open(self.store.scratch(), self.report)?.iter().rev().cloned().collect();
+        let open = || File::open(folder).map_err(Error::local);
         let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
         let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
-        let unsettled = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
-        unsettled.settle(open()?.into(), lowers).map_err(|why| Error::refused(&why))
+        let pending = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
+        Ok(pending.finalize(open()?.into(), lowers)?)
     }
 
     /// Its bytes, and how many there are, where that is known.
@@ -130,7 +126,7 @@ impl Extra<'_> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
             let file = files::open(Path::new(source)).map_err(|why| Error::refused(&why))?;
-            let size = file.metadata().map_err(local)?.len();
+            let size = file.metadata().map_err(Error::local)?.len();
             return Ok((Box::new(file), Some(size)));
         }
         Ok(((self.open)(source)?, None))
@@ -140,12 +136,12 @@ impl Extra<'_> {
 /// A layer that is unpacked when all below it are complete.
 struct Alone(Vec<Lower>);
 
-impl Beside for Alone {
-    fn below(&mut self) -> Option<Vec<Lower>> {
+impl LayerQueue for Alone {
+    fn lowers(&mut self) -> Option<Vec<Lower>> {
         Some(self.0.clone())
     }
 
-    fn room(&mut self, _: usize) -> bool {
+    fn reserve(&mut self, _: usize) -> bool {
         true
     }
 }

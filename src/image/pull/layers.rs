@@ -3,18 +3,19 @@
 //! those, and is settled from the lowest up by whoever completes the next one.
 
 use crate::disk::pure::superblock;
+use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
-use crate::image::pull::{again, trust, workers};
+use crate::image::pull::{trust, workers};
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
-use crate::image::source::{Error, Source};
+use crate::image::source::{Error, Kind, Source};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
-use crate::layer::unpack::{Beside, Lower, Unsettled};
+use crate::layer::unpack::{LayerQueue, Lower, PendingLayer};
 use crate::pure::digest::Digest;
 use crate::report::Report;
 use crate::store::layers::Store;
-use crate::sys::{io_text, machine, thread};
+use crate::sys::{machine, thread};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -116,7 +117,7 @@ struct State {
 /// A layer that was read.
 enum Made {
     /// Unpacked into a folder, but for what depends on the layers below.
-    Folder(PathBuf, Unsettled),
+    Folder(PathBuf, PendingLayer),
     /// Kept as it is.
     Blob(Layer),
 }
@@ -184,7 +185,7 @@ impl Work<'_> {
     /// From the registry into a folder or file of its own.
     fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
         let start_ms = machine::uptime_ms();
-        let made = again(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
+        let made = retry(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
         let took_ms = machine::uptime_ms() - start_ms;
         let bytes = size(layer.descriptor.size);
         self.report.line("pull", format_args!("{}: {bytes} in {took_ms} ms", layer.object));
@@ -225,18 +226,22 @@ impl Work<'_> {
         made.map_err(|error| {
             self.progress().take_back(come.into_inner());
             // It may have been stopped by another's failure.
-            let retry = (error.retry || is_kept) && self.lock().failed.is_none();
-            Error { retry, ..error }
+            let again = (error.may_heal() || is_kept) && self.lock().failed.is_none();
+            match again {
+                true if error.may_heal() => error,
+                true => Error { kind: Kind::Damaged, ..error },
+                false => error.last(),
+            }
         })
     }
 
     fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
-        let folder = self.store.begin_layer(&layer.chain).map_err(local)?;
+        let folder = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
         let mut held = 0;
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
         let mut seat = Seat { work: self, index, held: 0 };
-        let read = File::open(&folder).map_err(local).and_then(|open| {
+        let read = File::open(&folder).map_err(Error::local).and_then(|open| {
             stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut seat, &mut warn)
         });
         let mut state = self.lock();
@@ -246,7 +251,7 @@ impl Work<'_> {
         drop(state);
         self.changed.notify_all();
         match read {
-            Ok(unsettled) => Ok(Made::Folder(folder, unsettled)),
+            Ok(pending) => Ok(Made::Folder(folder, pending)),
             Err(error) => {
                 self.store.abandon(&folder);
                 Err(error)
@@ -256,8 +261,8 @@ impl Work<'_> {
 
     fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
         // By its chain ID: an image may hold the same blob twice.
-        let made = self.store.begin_layer(&layer.chain).map_err(local)?;
-        let written = File::create(made.join(packed::BLOB)).map_err(local);
+        let made = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
+        let written = File::create(made.join(packed::BLOB)).map_err(Error::local);
         let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
         let digest = &layer.descriptor.digest;
         let commit = || trust::commit_blob(self.own, &made, digest, self.store, self.report);
@@ -330,10 +335,10 @@ impl Work<'_> {
             let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
                 (Some(here), _) => here.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
-                (None, Some(Made::Folder(made, unsettled))) => {
-                    let (lowers, bytes) = (state.lowers(self), unsettled.bytes());
+                (None, Some(Made::Folder(made, pending))) => {
+                    let (lowers, bytes) = (state.lowers(self), pending.bytes());
                     drop(state);
-                    let complete = lowers.map(|lowers| self.complete(layer, &made, unsettled, lowers));
+                    let complete = lowers.map(|lowers| self.complete(layer, &made, pending, lowers));
                     state = self.lock();
                     state.late -= bytes;
                     match complete {
@@ -354,11 +359,11 @@ impl Work<'_> {
         self.changed.notify_all();
     }
 
-    fn complete(&self, layer: &Wanted, made: &Path, unsettled: Unsettled, lowers: Vec<Lower>) -> Result<Layer, Error> {
-        let folder = File::open(made).map_err(local);
-        let settled = folder.and_then(|folder| unsettled.settle(folder.into(), lowers).map_err(|e| Error::refused(&e)));
+    fn complete(&self, layer: &Wanted, made: &Path, pending: PendingLayer, lowers: Vec<Lower>) -> Result<Layer, Error> {
+        let folder = File::open(made).map_err(Error::local);
+        let settled = folder.and_then(|folder| Ok(pending.finalize(folder.into(), lowers)?));
         let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
-        let complete = settled.and_then(|()| commit().map_err(local));
+        let complete = settled.and_then(|()| commit().map_err(Error::local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
@@ -379,12 +384,12 @@ impl Seat<'_> {
     }
 }
 
-impl Beside for Seat<'_> {
-    fn below(&mut self) -> Option<Vec<Lower>> {
+impl LayerQueue for Seat<'_> {
+    fn lowers(&mut self) -> Option<Vec<Lower>> {
         self.work.below(self.index)
     }
 
-    fn room(&mut self, bytes: usize) -> bool {
+    fn reserve(&mut self, bytes: usize) -> bool {
         let mut state = self.work.lock();
         while state.failed.is_none() && !self.may_hold(&state, bytes) {
             state = self.work.wait(state);
@@ -404,7 +409,7 @@ impl State {
         if self.failed.is_some() {
             return None;
         }
-        match self.complete.open(work.store, work.report) {
+        match self.complete.open(work.store.scratch(), work.report) {
             Ok(roots) => Some(roots.iter().rev().cloned().collect()),
             Err(error) => {
                 self.failed = Some(error.into());
@@ -414,16 +419,12 @@ impl State {
     }
 }
 
-pub(super) fn local(error: io::Error) -> Error {
-    Error::refused(&io_text(&error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::pull::hash;
     use crate::image::pull::workers::WORKERS_MAX;
     use crate::image::source::Fetched;
+    use crate::pure::digest::hash;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
@@ -511,7 +512,7 @@ mod tests {
         let source = Fake(Arc::new(move |_| Box::new(Endless::new(&blob))));
         let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
         assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
-        assert!(!error.retry && !error.unreachable && read.load(Ordering::Relaxed) < 1 << 20);
+        assert!(!error.may_heal() && !error.is_unreachable() && read.load(Ordering::Relaxed) < 1 << 20);
         assert_eq!(folders(dir.path()), 0);
     }
 
@@ -567,7 +568,7 @@ mod tests {
         let folders: Vec<_> = layers
             .iter()
             .map(|layer| match layer {
-                Layer::Folder(folder) => folder,
+                Layer::Directory(folder) => folder,
                 Layer::Blob(blob) => panic!("{} was kept", blob.display()),
             })
             .collect();
@@ -627,18 +628,18 @@ mod tests {
         for seat in &mut seats[1..] {
             while seat.held < one && seat.may_hold(&work.lock(), seat.held + 4096) {
                 let bytes = seat.held + 4096;
-                assert!(seat.room(bytes));
+                assert!(seat.reserve(bytes));
             }
         }
         let late = work.lock().late;
         assert_eq!(late, seats.iter().map(|seat| seat.held).sum::<usize>());
         assert!(late <= LATE_BYTES && late > LATE_BYTES - 4096 && seats[5].held == 0, "{late}");
-        assert!(seats[0].room(64 << 20));
+        assert!(seats[0].reserve(64 << 20));
         assert_eq!(work.lock().late, late + (64 << 20));
         // The last one goes on when it is the lowest, whoever still holds what.
         let mut last = seats.remove(5);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| last.room(4096) && work.lock().complete.layers.len() == 5);
+            let waiting = scope.spawn(|| last.reserve(4096) && work.lock().complete.layers.len() == 5);
             let mut state = work.lock();
             state.complete.layers = vec![Layer::Blob(PathBuf::new()); 5];
             work.changed.notify_all();
@@ -646,7 +647,7 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         work.fail(Error::refused("x"));
-        assert!(!seats[1].room(1), "nobody waits once somebody has failed");
+        assert!(!seats[1].reserve(1), "nobody waits once somebody has failed");
     }
 
     /// Each has more whiteouts than its part of the room.

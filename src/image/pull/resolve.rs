@@ -1,13 +1,13 @@
 //! From a name to what it stands for: manifest, signatures, configuration.
 
-use crate::container::pure::spec::Container;
-use crate::image::pull::{again, hash, Pull};
+use crate::image::pull::job::Pull;
+use crate::image::pull::retry::retry;
 use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
-use crate::image::source::Error;
+use crate::image::pure::pull_options::PullOptions;
+use crate::image::source::{Error, Kind};
 use crate::image::verify;
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::store::record::Signed;
-use crate::sys::io_text;
 
 /// What a name stands for on this machine.
 pub struct Resolved {
@@ -19,8 +19,8 @@ pub struct Resolved {
 }
 
 /// The digest of the manifest, or index, that an index has for the line's platform.
-pub fn chosen(choices: &[Choice], line: &Container) -> Result<Digest, Error> {
-    let (architecture, variant) = line.platform(std::env::consts::ARCH);
+pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error> {
+    let (architecture, variant) = options.platform(std::env::consts::ARCH);
     let choice = oci::choose(choices, architecture, variant);
     let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
     Ok(choice.descriptor.digest)
@@ -32,7 +32,7 @@ impl Pull<'_> {
         let mut wanted = self.source.wanted();
         let mut digests = Vec::new();
         for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = again(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
+            let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
             digests.push(hash(&bytes));
             if !self.keys.is_empty() {
                 // What was signed is tied to what is stored by it.
@@ -44,7 +44,7 @@ impl Pull<'_> {
                 Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
                 Document::Index(choices) => choices,
             };
-            wanted = Some(chosen(&choices, self.line)?);
+            wanted = Some(chosen(&choices, self.options)?);
         }
         Err(Error::refused("an index in an index in an index"))
     }
@@ -66,7 +66,7 @@ impl Pull<'_> {
         let bytes = match self.store.config(&config.digest) {
             Some(bytes) if hash(&bytes) == config.digest => bytes,
             _ => {
-                let bytes = again(self.report, &object, &mut || self.document(config))?;
+                let bytes = retry(self.report, &object, &mut || self.document(config))?;
                 self.keep(&config.digest, &bytes)?;
                 bytes
             }
@@ -76,10 +76,6 @@ impl Pull<'_> {
             return Err(refused("names another number of layers than the manifest"));
         }
         Ok(parsed)
-    }
-
-    fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
@@ -104,8 +100,8 @@ impl Pull<'_> {
             match self.verified_as(digest) {
                 Ok(signed) => return Ok(Some(signed)),
                 // A network that fails says nothing about signatures, and a good one may come yet.
-                Err(error) if refusal.unreachable && !error.unreachable => {}
-                Err(error) if error.status == Some(404) => {}
+                Err(error) if refusal.is_unreachable() && !error.is_unreachable() => {}
+                Err(error) if error.status() == Some(404) => {}
                 Err(error) => refusal = error,
             }
         }
@@ -113,7 +109,7 @@ impl Pull<'_> {
     }
 
     fn verified_as(&mut self, digest: &Digest) -> Result<Signed, Error> {
-        let missing = || Error { status: Some(404), ..verify::refusal(&[]) };
+        let missing = || Error { kind: Kind::Status(404), ..verify::refusal(&[]) };
         let manifest = self.source.signatures(digest)?.ok_or_else(missing)?;
         let mut kept = vec![(hash(&manifest), manifest.clone())];
         verify::image(self.keys, &[*digest], &manifest, &mut |payload| {

@@ -2,15 +2,14 @@
 //! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
 //! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
 
-use crate::container::pure::spec::{self, Container};
-use crate::image::pull::layers::local;
+use crate::image::pull::job::Pull;
 use crate::image::pull::resolve::{chosen, Resolved};
-use crate::image::pull::{hash, Pull};
 use crate::image::pure::oci::{self, Document};
+use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::pure::reference::Reference;
 use crate::image::source::{Error, Fetched};
 use crate::layer::packed::{self, Layer};
-use crate::pure::digest::Digest;
+use crate::pure::digest::{hash, Digest};
 use crate::report::Report;
 use crate::store::layers::{Store, STORE};
 use std::fs::{self, File};
@@ -33,8 +32,8 @@ fn not_covered(what: &str) -> Error {
 }
 
 /// Whether an image that carries no signatures of its own may run where images must be signed.
-pub fn check_image(line: &Container) -> Result<(), Error> {
-    match &line.image {
+pub fn check_image(options: &PullOptions) -> Result<(), Error> {
+    match &options.image {
         Reference::Registry(_) => Ok(()),
         Reference::Archive(archive) if archive.digest.is_some() => Ok(()),
         Reference::Archive(archive) if archive.is_remote() => {
@@ -47,7 +46,7 @@ pub fn check_image(line: &Container) -> Result<(), Error> {
 }
 
 /// The same for a line's `--layer`.
-pub fn check_layer(layer: &spec::Layer) -> Result<(), Error> {
+pub fn check_layer(layer: &ExtraLayer) -> Result<(), Error> {
     match layer.digest.is_some() || is_of_initramfs(&layer.source) {
         true => Ok(()),
         false => Err(not_covered("has no digest: write #sha256:... behind it")),
@@ -81,7 +80,7 @@ pub fn settle(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
 /// Makes the directory `made` a complete layer, for this process alone or for all.
 pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io::Result<Layer> {
     match own {
-        true => store.commit_own(made, "layers", chain).map(Layer::Folder),
+        true => store.commit_own(made, "layers", chain).map(Layer::Directory),
         false => store.commit_layer(made, chain),
     }
 }
@@ -92,7 +91,7 @@ pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, repor
         return Ok(store.commit_blob(made, digest, report)?);
     }
     packed::complete(made, store.scratch(), report)?;
-    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(local)
+    store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(Error::local)
 }
 
 /// A blob's bytes on their way, which are kept as they come.
@@ -123,7 +122,7 @@ impl Pull<'_> {
             digests.push(digest);
             match oci::document(&bytes).ok()? {
                 Document::Manifest { config, layers } => return Some(Resolved { digests, config, layers }),
-                Document::Index(choices) => digest = chosen(&choices, self.line).ok()?,
+                Document::Index(choices) => digest = chosen(&choices, self.options).ok()?,
             }
         }
         None

@@ -2,8 +2,8 @@
 //! spec's token authentication) and token answers.
 
 use crate::image::pure::oci;
+use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::percent::encode;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Value;
 
 /// A `Bearer` challenge: where a token is to be had, and for what.
@@ -155,47 +155,9 @@ impl Bearer {
             return false;
         }
         let own = realm_scheme == scheme && realm_host == host;
-        own || (!is_link_local(realm_host) && (realm_scheme == "https" || (realm_scheme == "http" && scheme == "http")))
+        own || (!is_restricted_host(realm_host)
+            && (realm_scheme == "https" || (realm_scheme == "http" && scheme == "http")))
     }
-}
-
-/// Whether `host`, with its port, is written as an address of the machine's own surroundings.
-/// What stands in brackets and is no address counts as one.
-pub fn is_link_local(host: &str) -> bool {
-    let address = match host.strip_prefix('[') {
-        Some(rest) => rest.split([']', '%']).next(),
-        None => host.split(':').next(),
-    };
-    match address.unwrap_or_default().trim_end_matches('.').parse() {
-        Ok(address) => is_surroundings(address),
-        Err(_) => host.starts_with('['),
-    }
-}
-
-/// Where clouds keep a machine's own secrets, besides 169.254.169.254: AWS, Google and Oracle by IPv6, and Alibaba.
-const METADATA: [IpAddr; 4] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-];
-
-/// Whether no router forwards `address` (169.254.0.0/16, fe80::/10), or a cloud answers there for the machine itself:
-/// nobody but the user may send us there. IPv4 in IPv6 counts, mapped, compatible and of NAT64 (RFC 4291, RFC 6052).
-pub fn is_surroundings(address: IpAddr) -> bool {
-    let address = match address {
-        IpAddr::V6(v6) => match v6.segments() {
-            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)).into(),
-            // `::1` and its neighbours are no IPv4.
-            _ => v6.to_ipv4().filter(|v4| v4.octets()[0] != 0).map_or(address, IpAddr::V4),
-        },
-        v4 => v4,
-    };
-    METADATA.contains(&address)
-        || match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
-            IpAddr::V6(v6) => v6.is_unicast_link_local(),
-        }
 }
 
 fn pair(key: &str, value: &str, out: &mut String) {
@@ -325,46 +287,6 @@ mod tests {
         }
         assert!(!realm("file:///etc/passwd").may_follow("https", "reg.example.org"));
         assert!(!realm("https://reg.example.org@evil.example/").may_follow("https", "reg.example.org"));
-    }
-
-    #[test]
-    fn addresses_of_the_machines_surroundings() {
-        for near in [
-            "169.254.0.0",
-            "169.254.169.254",
-            "169.254.255.255",
-            "fe80::1",
-            "febf:ffff::1",
-            "::ffff:169.254.169.254",
-            "::169.254.169.254",
-            "64:ff9b::a9fe:a9fe",
-            "fd00:ec2::254",
-            "fd20:ce::254",
-            "fd00:c1::a9fe:a9fe",
-            "100.100.100.200",
-            "::ffff:100.100.100.200",
-        ] {
-            assert!(is_surroundings(near.parse().unwrap()), "{near}");
-        }
-        for far in [
-            "169.253.255.255",
-            "169.255.0.0",
-            "10.0.0.1",
-            "127.0.0.1",
-            "::1",
-            "::",
-            "fec0::1",
-            "fe7f::1",
-            "fd00::1",
-            "fd00:ec2::253",
-            "::ffff:10.0.0.1",
-            "64:ff9b::10.0.0.1",
-            "64:ff9b:1::a9fe:a9fe",
-            "2001:db8::a9fe:a9fe",
-            "100.100.100.201",
-        ] {
-            assert!(!is_surroundings(far.parse().unwrap()), "{far}");
-        }
     }
 
     #[test]

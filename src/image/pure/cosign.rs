@@ -111,6 +111,23 @@ pub fn keys(file: &[u8]) -> Result<Vec<Key>, Error> {
     Ok(keys)
 }
 
+/// Where public keys are that may sign images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyKey {
+    File(String),
+    Keys(Vec<Key>),
+}
+
+impl VerifyKey {
+    /// A value of `b2c.verify_key`: a file's path, or its content in base64.
+    pub fn parse(value: &str) -> Result<VerifyKey, Error> {
+        match value.starts_with('/') {
+            true => Ok(VerifyKey::File(value.into())),
+            false => keys_of_option(value).map(VerifyKey::Keys),
+        }
+    }
+}
+
 /// The keys that stand in an option: base64 of what a file would hold.
 pub fn keys_of_option(value: &str) -> Result<Vec<Key>, Error> {
     keys(&base64::decode(value).ok_or(Error::NoKey)?)

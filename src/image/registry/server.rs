@@ -7,10 +7,11 @@ use crate::image::pure::distribution;
 use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
 use crate::image::registry::min_rate;
-use crate::image::source::Error;
+use crate::image::source::{self, Error};
 use crate::net::dns::NO_NAMESERVER;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
 use crate::net::pure::http::{absolute, origin, retry_after};
+use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
@@ -138,7 +139,7 @@ impl Server {
                     return self.checked(response, ask).map_err(|error| named(error, ask, &url));
                 }
                 // Whoever refuses speaks that scheme.
-                Err(error) if !error.unreachable => return Err(named(error, ask, &url)),
+                Err(error) if !error.is_unreachable() => return Err(named(error, ask, &url)),
                 Err(error) => {
                     first_error.get_or_insert(named(error, ask, &url));
                 }
@@ -227,7 +228,7 @@ fn unauthorized(asked_with: bool) -> Error {
         true => "does not take the user and the password (401)",
         false => "wants a user and a password (401)",
     };
-    Error { hint: Some(UNAUTHORIZED), status: Some(401), ..Error::refused(text) }
+    Error { hint: Some(UNAUTHORIZED), ..Error::new(source::Kind::Status(401), text) }
 }
 
 /// Follows redirects ourselves: never from https to http, and what authorizes
@@ -271,10 +272,11 @@ pub fn fetch(client: &Client, url: &str, from: u64) -> Result<Response, Error> {
     response.and_then(|response| checked(response, from > 0, false)).map_err(|error| named(error, &ask, url))
 }
 
-/// Whether a registry may send us there: not into the machine's own surroundings, unless it is there itself.
+/// Whether a registry may send us to `target`: not to a link-local address or a cloud's metadata service, unless the
+/// registry itself is there.
 fn is_safe(home: &str, target: &str) -> bool {
     let host = |url| origin(url).map_or("", |(_, host)| host);
-    host(home) == host(target) || !auth::is_link_local(host(target))
+    host(home) == host(target) || !is_restricted_host(host(target))
 }
 
 fn send(client: &Client, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Response, Error> {
@@ -319,7 +321,11 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
     }
     // Not 501: that one will not learn it.
     let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
-    Err(Error { retry: busy, unreachable: busy, retry_after_s, status: Some(status), hint, ..Error::refused(&text) })
+    let kind = match busy {
+        true => source::Kind::Unreachable { again: true, status: Some(status) },
+        false => source::Kind::Status(status),
+    };
+    Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
 }
 
 /// A document in whole.
@@ -356,7 +362,8 @@ fn explain(error: http::Error) -> Error {
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };
-    Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
+    let kind = source::Kind::Unreachable { again: retry, status: None };
+    Error { hint: error.hint, ..Error::new(kind, &error.text) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod entry;
 mod error;
 mod field;
 mod header;
+mod limits;
 mod pax;
 mod sparse;
 
@@ -15,19 +16,9 @@ pub use crate::layer::pure::tar::entry::{Entry, Event, Kind, Time, Xattr};
 pub use crate::layer::pure::tar::error::Error;
 use crate::layer::pure::tar::field::{number, padding, seconds, take, text};
 use crate::layer::pure::tar::header::*;
+pub use crate::layer::pure::tar::limits::{BLOCK_BYTES, MAX_EXTENSIONS, MAX_EXTENSION_BYTES, MAX_SEGMENTS, MAX_XATTRS};
 use crate::layer::pure::tar::pax::Overrides;
 pub use crate::layer::pure::tar::sparse::Segment;
-
-/// Every header, and the padding of every body, is a multiple of this.
-pub const BLOCK_BYTES: usize = 512;
-/// A PAX block, a GNU long name or a GNU long link may be this long.
-pub const MAX_EXTENSION_BYTES: u64 = 1 << 20;
-/// Extension headers before one member.
-pub const MAX_EXTENSIONS: u32 = 16;
-/// Extended attributes of one member; Linux lists 64 KiB of names.
-pub const MAX_XATTRS: usize = 1024;
-/// Data segments of one sparse file: at 16 bytes each, a map takes 1 MiB.
-pub const MAX_SEGMENTS: usize = 1 << 16;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

@@ -1,21 +1,36 @@
-//! What the layers below show at a path, read without overlayfs: whiteouts
-//! and opaque marks are honoured, symlinks never followed.
+//! What the layers below show at a path, read without overlayfs: whiteouts and opaque marks are honoured, symlinks
+//! never followed.
 
-use crate::layer::unpack::lower_lookup::Looks;
-use crate::layer::unpack::resolve::{open_real, proc_path, split};
-use crate::layer::unpack::{c_string, Step};
+use crate::layer::unpack::error::{Reason, Step};
+use crate::layer::unpack::resolve::{open_real, split};
 use crate::sys::fs::{self, Stat};
-use crate::sys::path::PATH_MAX;
+use crate::sys::overlayfs::{self, is_opaque};
+use crate::sys::path::{c_string, proc_path, PATH_MAX};
 use crate::sys::{self, Error};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
 const XATTR_BYTES: usize = 64 << 10;
 
-/// A directory with this attribute (value `y`) hides those below it.
-pub const OPAQUE: &CStr = c"trusted.overlay.opaque";
+/// Names that may be looked up, or read, in the layers below for one layer: some seconds' work. An honest layer needs
+/// ten thousands.
+pub(super) const MAX_LOOKUPS: usize = 8 << 20;
+
+/// How many names were looked up in the layers below.
+#[derive(Default)]
+pub struct LookupBudget(pub(super) usize);
+
+impl LookupBudget {
+    pub fn spend(&mut self, count: usize) -> Step<()> {
+        self.0 += count;
+        if self.0 > MAX_LOOKUPS {
+            return Err(Reason::Text("too much to be looked for in the layers below"));
+        }
+        Ok(())
+    }
+}
 
 /// The root of a layer below.
 pub type Lower = Arc<OwnedFd>;
@@ -42,12 +57,11 @@ impl Found {
         Ok(target)
     }
 
-    /// Calls `each` with the name and value of every attribute but overlayfs's.
-    /// Attributes that the target cannot hold are left out: it is on the same
-    /// file system, so that is about rights, and met before.
+    /// Calls `each` with the name and value of every attribute except overlayfs's. Those that `each` may not set are
+    /// left out: it writes to the same file system, so the process lacks a right, and a warning has said so before.
     pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
-        // By path: a device or a symlink cannot be opened to be asked.
-        let path = proc_path(self.dir.as_fd(), &self.name)?;
+        // By path, since a device or a symlink cannot be opened for it.
+        let path = proc_path(self.dir.as_fd(), &self.name);
         let mut names = vec![0; XATTR_BYTES];
         let n = match fs::llistxattr(&path, &mut names) {
             Ok(n) => n,
@@ -58,7 +72,7 @@ impl Found {
         let mut rest = names.get(..n).unwrap_or(b"");
         while let Ok(name) = CStr::from_bytes_until_nul(rest) {
             rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
-            if is_overlay_mark(name.to_bytes()) {
+            if overlayfs::is_mark(name.to_bytes()) {
                 continue;
             }
             let n = fs::lgetxattr(&path, name, &mut value)?;
@@ -81,13 +95,13 @@ pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
 }
 
 /// What is visible at `path` (normal, not the root's) in `lowers`, topmost first.
-pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Found>> {
+pub fn find(lowers: &[Lower], path: &[u8], budget: &mut LookupBudget) -> Step<Option<Found>> {
     for lower in lowers {
         let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         let mut opaque = is_opaque(dir.as_fd())?;
         let mut names = path.split(|b| *b == b'/').peekable();
         while let Some(name) = names.next() {
-            looks.add(1)?;
+            budget.spend(1)?;
             let name = c_string(name)?;
             let stat = match fs::statat(dir.as_fd(), &name) {
                 Ok(stat) if stat.is_whiteout() => return Ok(None),
@@ -109,19 +123,4 @@ pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Fou
         }
     }
     Ok(None)
-}
-
-/// Whether overlayfs takes `dir` for opaque.
-pub fn is_opaque(dir: BorrowedFd<'_>) -> sys::Result<bool> {
-    let mut value = [0];
-    match fs::fgetxattr(dir, OPAQUE, &mut value) {
-        Ok(n) => Ok(n == 1 && value == *b"y"),
-        Err(Error { errno: libc::ENODATA | libc::EOPNOTSUPP | libc::ERANGE, .. }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Whether overlayfs would read an attribute of this name as its own.
-pub fn is_overlay_mark(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }

@@ -1,10 +1,11 @@
 //! Names to descriptors, always inside one root.
 
 use crate::layer::pure::whiteout::MAX_PATH_BYTES;
-use crate::layer::unpack::{c_string, Step};
+use crate::layer::unpack::error::Step;
+use crate::sys::path::c_string;
 use crate::sys::{self, fs, Error};
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Symlinks in one path, as Linux counts them.
 const MAX_LINKS: u32 = 40;
@@ -14,7 +15,7 @@ pub const DIRENT_BYTES: usize = 32 << 10;
 /// Opens `path` below `root` only if it has no symlink in it.
 pub fn open_real(root: BorrowedFd<'_>, path: &[u8], flags: libc::c_int) -> sys::Result<OwnedFd> {
     let path = if path.is_empty() { b"." } else { path };
-    let path = CString::new(path).map_err(|_| Error::new("open", libc::EINVAL))?;
+    let path = c_string(path)?;
     let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
     fs::openat2(root, &path, flags, 0, resolve)
 }
@@ -140,12 +141,4 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 pub fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let root = (!path.is_empty()).then_some(&b""[..]);
     root.into_iter().chain(path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| &path[..at]))
-}
-
-/// A path to `name` in `dir` for calls that take no descriptor.
-pub fn proc_path(dir: BorrowedFd<'_>, name: &CStr) -> Step<CString> {
-    let mut path = b"/proc/self/fd/".to_vec();
-    path.extend_from_slice(dir.as_raw_fd().to_string().as_bytes());
-    join(&mut path, name.to_bytes());
-    c_string(&path)
 }

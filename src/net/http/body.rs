@@ -1,12 +1,14 @@
 //! An answer's body, read straight from its connection.
 
 use crate::net::http::connection::Connection;
-use crate::net::http::{Pool, SILENCE_MS};
+use crate::net::http::pool::Pool;
 use crate::net::pure::http::{self, Framing};
 use crate::sys::machine;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::sync::Arc;
 
+/// A server that sends nothing of a body for this long has failed.
+const SILENCE_MS: u64 = 30_000;
 /// What is read of a body that nobody wants, so that its connection can be used
 /// again: more than an error's page, less than a new handshake takes.
 const DISCARD_MAX: u64 = 16 << 10;

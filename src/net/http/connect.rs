@@ -1,8 +1,8 @@
 //! TCP connections: every address of a name, IPv6 and IPv4 in a race (RFC 8305).
 
-use crate::image::pure::auth;
 use crate::net::dns::Resolver;
-use crate::net::http::{Error, Kind};
+use crate::net::http::error::{Error, Kind};
+use crate::net::pure::restricted::is_restricted;
 use crate::sys::{io, io_text, machine, socket};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -12,21 +12,21 @@ const NEXT_ATTEMPT_MS: u64 = 250;
 /// Attempts at once, which is as many as `poll` takes; a name rarely has more addresses.
 const AT_ONCE: usize = 8;
 
-const SURROUNDINGS: &str = "nobody may be sent to the machine's own surroundings by a name: where that is meant, \
-                            write the address";
+const RESTRICTED_HINT: &str = "a name must not lead to a link-local address or a cloud's metadata service: where that \
+                               is intended, write the address";
 
-/// The addresses of `host` in the order of trying. Whoever answers for a name could send us, and a password, into
-/// the machine's own surroundings: those addresses are left out, here, where nothing is resolved again. One that is
-/// itself written as an address was looked at when its URL was.
+/// The addresses of `host` in the order of trying. Whoever answers for a name could send us, and a password, to a
+/// link-local address or a cloud's metadata service: those are left out here, after the last time that the name is
+/// resolved. A host that is written as an address was checked with its URL.
 pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
     let mut found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
     let is_name = host.parse::<IpAddr>().is_err();
-    let near = found.iter().copied().find(|address| is_name && auth::is_surroundings(*address));
-    found.retain(|address| !is_name || !auth::is_surroundings(*address));
-    if let (Some(near), true) = (near, found.is_empty()) {
-        let text =
-            [host, ": the name resolves to ", &near.to_string(), ", which is link-local or a cloud's own"].concat();
-        return Err(Error { kind: Kind::Request, text, hint: Some(SURROUNDINGS) });
+    let restricted = found.iter().copied().find(|address| is_name && is_restricted(*address));
+    found.retain(|address| !is_name || !is_restricted(*address));
+    if let (Some(restricted), true) = (restricted, found.is_empty()) {
+        let text = [host, ": the name resolves to ", &restricted.to_string(), ", which is link-local or a cloud's own"]
+            .concat();
+        return Err(Error { kind: Kind::Request, text, hint: Some(RESTRICTED_HINT) });
     }
     Ok(interleaved(&found).into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }

@@ -131,11 +131,6 @@ impl Read for Connection {
     }
 }
 
-/// The reason that TLS gave, where it is one of its errors.
-pub fn tls_reason(error: &Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use crate::files;
 use crate::net::http::connection::Socket;
-use crate::net::http::{failed, Error, Kind};
+use crate::net::http::error::{failed, of_tls, tls_error, Error};
 use crate::net::pure::http::Url;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::default_provider;
@@ -49,7 +49,7 @@ impl Configs {
     pub fn connect(&self, url: &Url, socket: &mut Socket) -> Result<Box<ClientConnection>, Error> {
         let name = ServerName::try_from(url.host.to_string())
             .map_err(|_| tls_error([url.host, ": no certificate can be for such a name"].concat()))?;
-        let session = ClientConnection::new(self.config(url)?, name).map_err(|error| said(&error))?;
+        let session = ClientConnection::new(self.config(url)?, name).map_err(|error| of_tls(&error))?;
         let mut session = Box::new(session);
         while session.is_handshaking() {
             session.complete_io(socket).map_err(|error| failed(&error))?;
@@ -89,7 +89,7 @@ impl Configs {
         let provider = Arc::new(default_provider());
         let schemes = provider.signature_verification_algorithms.supported_schemes();
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let builder = builder.map_err(|error| said(&error))?;
+        let builder = builder.map_err(|error| of_tls(&error))?;
         let builder = if self.tls.verify {
             builder.with_root_certificates(roots(files)?)
         } else {
@@ -148,22 +148,6 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 
 fn unusable(path: &Path, why: &str) -> Error {
     Error { hint: None, ..tls_error([&path.to_string_lossy(), ": ", why].concat()) }
-}
-
-fn tls_error(text: String) -> Error {
-    Error::new(Kind::Tls { plain: false }, ["TLS: ", &text].concat())
-}
-
-/// TLS' own failures in words.
-pub fn said(error: &rustls::Error) -> Error {
-    let plain = matches!(error, rustls::Error::InvalidMessage(_));
-    let hint = if plain {
-        "most likely a server of plain http: --tls-verify=false allows that"
-    } else {
-        "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
-         initramfs with --ca; --tls-verify=false trusts anybody"
-    };
-    Error { kind: Kind::Tls { plain }, hint: Some(hint), ..tls_error(error.to_string()) }
 }
 
 /// Trusts whoever answers: `--tls-verify=false`.

@@ -109,6 +109,19 @@ pub fn parse(message: &[u8], id: u16, name: &str, family: Family) -> Result<Answ
     Ok(Answer::Alias(dotted(&wanted).ok_or(Error::Malformed)?))
 }
 
+/// Linux, `__NEW_UTS_LEN`.
+const HOSTNAME_MAX: usize = 64;
+
+/// A host's name: letters, digits and `-` (RFC 1123, section 2.1), and `.` and `_`, which systems
+/// accept, too. No white space, no slash, nothing that could forge a line of `/etc/hosts`.
+pub fn hostname(text: &str) -> Result<String, &'static str> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if text.is_empty() || text.len() > HOSTNAME_MAX || !text.bytes().all(is_allowed) {
+        return Err("1 to 64 letters, digits and - . _");
+    }
+    Ok(text.into())
+}
+
 /// The addresses that a line of `/etc/hosts` gives `name`.
 pub fn parse_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());

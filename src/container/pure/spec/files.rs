@@ -1,6 +1,6 @@
 //! The files that a container line asks for: mounts, layers, names.
 
-use crate::pure::digest::Digest;
+use crate::container::pure::paths::below_root;
 use std::collections::BTreeSet;
 
 /// The file systems, and the files of `/etc` that are ours.
@@ -17,8 +17,6 @@ pub struct Files {
     pub shm_size: Option<u64>,
     pub volumes_from: Vec<VolumesFrom>,
     pub image_volumes: ImageVolumes,
-    /// Put over the image's own, in order.
-    pub layers: Vec<Layer>,
     pub dns: Dns,
     /// Host name, address: lines of `/etc/hosts`.
     pub hosts: Vec<(String, String)>,
@@ -99,23 +97,6 @@ impl Mount {
     }
 }
 
-/// A place of the container's tree as a path below its root, by its words
-/// alone: `.` is the root itself.
-pub fn below_root(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    if parts.is_empty() {
-        return ".".into();
-    }
-    parts.join("/")
-}
-
 /// Where a mount's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -150,13 +131,4 @@ pub struct VolumesFrom {
     pub container: String,
     /// As there, where it is not said.
     pub read_only: Option<bool>,
-}
-
-/// A tar that becomes a layer of the container's root.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Layer {
-    /// A URL of http or https, or a file.
-    pub source: String,
-    /// Of its bytes as they come.
-    pub digest: Option<Digest>,
 }

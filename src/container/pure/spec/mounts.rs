@@ -1,13 +1,14 @@
 //! What is mounted into a container, in podman's three spellings, and its devices.
 
+use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
 use crate::container::pure::spec::values::truth;
 use crate::container::pure::spec::{
-    below_root, Access, Device, DeviceRule, Files, ImageVolumes, Layer, Mount, Propagation, PropagationKind, Source,
-    VolumesFrom,
+    Access, Device, DeviceRule, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
+use crate::disk::pure::filesystem::is_name;
+use crate::image::pure::pull_options::ExtraLayer;
 use crate::pure::digest::Digest;
-use crate::store::pure::volume::is_name;
 
 impl Mount {
     fn new(source: Source, target: &str) -> Result<Mount, String> {
@@ -258,7 +259,7 @@ pub(super) fn volumes_from(text: &str) -> Result<VolumesFrom, String> {
 }
 
 /// `URL|FILE[#sha256:…]`.
-pub(super) fn layer(text: &str) -> Result<Layer, String> {
+pub(super) fn layer(text: &str) -> Result<ExtraLayer, String> {
     let (source, digest) = match text.rsplit_once('#') {
         Some((source, digest)) => {
             (source, Some(Digest::parse(digest).map_err(|error| ["«", digest, "»: ", error.text()].concat())?))
@@ -269,7 +270,7 @@ pub(super) fn layer(text: &str) -> Result<Layer, String> {
     if !(is_url || source.starts_with(['/', '.'])) {
         return Err(["«", source, "» is neither http(s)://… nor a path (/… or ./…)"].concat());
     }
-    Ok(Layer { source: source.into(), digest })
+    Ok(ExtraLayer { source: source.into(), digest })
 }
 
 #[cfg(test)]

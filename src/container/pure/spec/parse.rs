@@ -4,17 +4,14 @@ pub use crate::container::pure::spec::redact::{shown, shown_option};
 pub use crate::container::pure::spec::table::{Effect, Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
-use crate::container::pure::spec::{
-    Container, Files, Limit, Namespace, Namespaces, Process, PullPolicy, Resources, Rights,
-};
-use crate::image::pure::oci;
+use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
+use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
-use crate::image::pure::retry::Policy;
 use crate::pure::suggest::nearest;
 use crate::pure::{scrub, shell_words};
 
 /// Reads a container line, variables expanded by `variable`.
-pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<Container, String> {
+pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<ContainerSpec, String> {
     parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
 }
 
@@ -29,13 +26,13 @@ pub fn check(line: &str) -> Result<(), String> {
 }
 
 /// Reads the words of a container line: flags, image, command. An error names no credentials.
-pub fn parse(words: &[String]) -> Result<Container, String> {
+pub fn parse(words: &[String]) -> Result<ContainerSpec, String> {
     read(words).map_err(|error| scrub::scrub(&error, &secrets(words)))
 }
 
 /// As [`parse`]; its errors tell all.
-fn read(words: &[String]) -> Result<Container, String> {
-    let mut container = Container::new();
+fn read(words: &[String]) -> Result<ContainerSpec, String> {
+    let mut spec = ContainerSpec::new();
     let mut rest = words.iter();
     let image = loop {
         let Some(word) = rest.next() else { return Err("no image is named".into()) };
@@ -44,48 +41,33 @@ fn read(words: &[String]) -> Result<Container, String> {
         }
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else { break word };
         match flag.strip_prefix('-') {
-            Some(long) => container.long(long, &mut rest)?,
-            None => container.short(flag, &mut rest)?,
+            Some(long) => spec.long(long, &mut rest)?,
+            None => spec.short(flag, &mut rest)?,
         }
     };
-    container.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
-    container.command = rest.cloned().collect();
-    match container.conflict() {
+    spec.pull.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
+    spec.command = rest.cloned().collect();
+    match spec.conflict() {
         Some(conflict) => Err(conflict.into()),
-        None => Ok(container),
+        None => Ok(spec),
     }
 }
 
 type Rest<'a> = std::slice::Iter<'a, String>;
 
-impl Container {
-    fn new() -> Container {
-        Container {
+impl ContainerSpec {
+    fn new() -> ContainerSpec {
+        ContainerSpec {
             process: Process::default(),
             files: Files::default(),
             namespaces: Namespaces::default(),
             rights: Rights::default(),
             resources: Resources::default(),
-            tls_verify: true,
-            pull: PullPolicy::Always,
-            creds: None,
-            authfile: None,
-            cert_dir: None,
-            retry: Policy::default(),
-            architecture: None,
-            variant: None,
+            pull: PullOptions::new(Reference::Layout { dir: String::new(), tag: None }),
             http_proxy: true,
-            image: Reference::Layout { dir: String::new(), tag: None },
             command: Vec::new(),
             warnings: Vec::new(),
         }
-    }
-
-    /// Which image of an index is wanted, as [`oci::choose`] takes it, on a
-    /// machine that Rust calls `machine`.
-    pub fn platform(&self, machine: &'static str) -> (&str, &str) {
-        let (architecture, variant) = oci::platform(self.architecture.as_deref().unwrap_or(machine));
-        (architecture, self.variant.as_deref().unwrap_or(variant))
     }
 
     /// Flags that podman refuses together.
@@ -194,20 +176,26 @@ impl Container {
 mod tests {
     use super::*;
     use crate::container::pure::spec::Seccomp;
+    use crate::image::pure::authfile::Credentials;
+    use crate::image::pure::pull_options::PullPolicy;
+    use crate::image::pure::retry::Policy;
 
     fn env(name: &str) -> Option<String> {
         (name == "CODE").then(|| "7".into())
     }
 
-    fn read(line: &str) -> Container {
+    fn read(line: &str) -> ContainerSpec {
         super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     #[test]
     fn lines_of_labs() {
         let c = read("-ti --tls-verify=false docker://10.42.0.1:8001/infra/machine-registration:latest check");
-        assert!(c.process.tty && c.process.interactive && !c.tls_verify);
-        assert_eq!((c.image.name().as_str(), c.command.len()), ("10.42.0.1:8001/infra/machine-registration:latest", 1));
+        assert!(c.process.tty && c.process.interactive && !c.pull.tls_verify);
+        assert_eq!(
+            (c.pull.image.name().as_str(), c.command.len()),
+            ("10.42.0.1:8001/infra/machine-registration:latest", 1)
+        );
         let c = read("-v /results:/w -w /w --tls-verify=false --entrypoint sh 10.42.0.1:8002/t/m:1 -euc 'make > out'");
         assert_eq!(c.process.entrypoint, Some(vec!["sh".into()]));
         assert_eq!(c.process.working_dir.as_deref(), Some("/w"));
@@ -246,7 +234,7 @@ mod tests {
     #[test]
     fn the_last_of_a_single_valued_flag_wins() {
         let c = read("--hostname a -h b --net=none --net host --tls-verify=false --tls-verify img");
-        assert_eq!((c.process.hostname.as_deref(), c.tls_verify), (Some("b"), true));
+        assert_eq!((c.process.hostname.as_deref(), c.pull.tls_verify), (Some("b"), true));
         assert_eq!(c.namespaces.network, Namespace::Host);
     }
 
@@ -392,12 +380,17 @@ mod tests {
     #[test]
     fn how_an_image_is_fetched() {
         let c = read("img");
-        assert!(c.pull == PullPolicy::Always && c.creds.is_none() && c.retry == Policy::default() && c.http_proxy);
+        assert!(
+            c.pull.policy == PullPolicy::Always
+                && c.pull.creds.is_none()
+                && c.pull.retry == Policy::default()
+                && c.http_proxy
+        );
         let c =
             read("--creds ann:s3:t --authfile /a --cert-dir=/c --retry 0 --retry-delay 1m30s --http-proxy=false img");
-        assert!(c.creds == crate::image::pure::authfile::Credentials::parse("ann:s3:t") && c.creds.is_some());
-        assert_eq!((c.authfile.as_deref(), c.cert_dir.as_deref()), (Some("/a"), Some("/c")));
-        assert_eq!((c.retry.retries, c.retry.delay_ms, c.http_proxy), (Some(0), Some(90_000), false));
+        assert!(c.pull.creds == Credentials::parse("ann:s3:t") && c.pull.creds.is_some());
+        assert_eq!((c.pull.authfile.as_deref(), c.pull.cert_dir.as_deref()), (Some("/a"), Some("/c")));
+        assert_eq!((c.pull.retry.retries, c.pull.retry.delay_ms, c.http_proxy), (Some(0), Some(90_000), false));
         for (word, policy) in [
             ("always", PullPolicy::Always),
             ("true", PullPolicy::Always),
@@ -406,8 +399,8 @@ mod tests {
             ("false", PullPolicy::Missing),
             ("never", PullPolicy::Never),
         ] {
-            assert_eq!(read(&format!("--pull={word} img")).pull, policy);
-            assert_eq!(read(&format!("--pull {word} img")).pull, policy);
+            assert_eq!(read(&format!("--pull={word} img")).pull.policy, policy);
+            assert_eq!(read(&format!("--pull {word} img")).pull.policy, policy);
         }
         for (flags, platform) in [
             ("", ("amd64", "v1")),
@@ -418,7 +411,7 @@ mod tests {
             ("--variant v3", ("amd64", "v3")),
             ("--arch riscv64", ("riscv64", "")),
         ] {
-            assert_eq!(read(&[flags, " img"].concat()).platform("x86_64"), platform, "{flags}");
+            assert_eq!(read(&[flags, " img"].concat()).pull.platform("x86_64"), platform, "{flags}");
         }
     }
 

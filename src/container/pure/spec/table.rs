@@ -1,8 +1,8 @@
 //! Every flag: how it is spelled, and where it lands.
 
-use crate::boot::pure::options;
 use crate::container::pure::capability;
-use crate::container::pure::spec::{mounts, resources, values, Container, LimitKind, Seccomp};
+use crate::container::pure::spec::{mounts, resources, values, ContainerSpec, LimitKind, Seccomp};
+use crate::net::pure::dns;
 
 /// How a flag takes values.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Effect {
 }
 
 /// Puts a value where it belongs; a flag without one has `true`.
-pub type Set = fn(&mut Container, &str) -> Result<(), String>;
+pub type Set = fn(&mut ContainerSpec, &str) -> Result<(), String>;
 
 /// One row of the table of flags.
 pub struct Row {
@@ -111,7 +111,7 @@ pub const TABLE: &[Row] = &[
         "seconds", "the longest that the container may run; then it is killed, and its code is 255"),
     row("tz", 0, One, DONE, |c, v| put_some(&mut c.process.time_zone, values::time_zone(v)),
         "`Area/City`, `local`", "the container's `/etc/localtime`, of the machine's `/usr/share/zoneinfo` or else the image's; `local` is the machine's own"),
-    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, options::hostname(v).map_err(|_| "1 to 64 letters, digits and - . _".into())),
+    row("hostname", b'h', One, DONE, |c, v| put_some(&mut c.process.hostname, dns::hostname(v).map_err(Into::into)),
         "name", "the container's host name; otherwise the machine's"),
     row("name", 0, One, DONE, |c, v| put_some(&mut c.process.name, mounts::name(v)),
         "name", "what other containers call it"),
@@ -132,7 +132,7 @@ pub const TABLE: &[Row] = &[
         "`CONTAINER[:ro]`", "the volumes of a container that has that `--name`"),
     row("image-volume", 0, One, DONE, |c, v| put(&mut c.files.image_volumes, mounts::image_volumes(v)),
         "`anonymous`, `tmpfs`, `ignore`", "what the paths are that the image declares as volumes; otherwise each is one that is gone with the container. `bind` is `anonymous`"),
-    row("layer", 0, Many, DONE, |c, v| push(&mut c.files.layers, mounts::layer(v)),
+    row("layer", 0, Many, DONE, |c, v| push(&mut c.pull.layers, mounts::layer(v)),
         "`URL|FILE[#sha256:…]`", "**new**: a tar, plain or in gzip or zstd, over the image as one more layer"),
     row("dns", 0, Many, DONE, |c, v| values::dns(&mut c.files.dns, v),
         "address, `none`", "a name server; with `none` `/etc/resolv.conf` is the image's own"),
@@ -212,25 +212,25 @@ pub const TABLE: &[Row] = &[
     row("cgroup-conf", 0, Many, DONE, |c, v| push(&mut c.resources.cgroup_conf, values::pair(v)),
         "`FILE=value`", "any other file of the control group, such as `memory.high`"),
     // The image.
-    row("tls-verify", 0, Truth, DONE, |c, v| put(&mut c.tls_verify, values::truth(v)),
+    row("tls-verify", 0, Truth, DONE, |c, v| put(&mut c.pull.tls_verify, values::truth(v)),
         "`=false`", "the registry may speak plain http, or https with a certificate that nobody vouches for"),
-    row("pull", 0, One, DONE, |c, v| put(&mut c.pull, values::pull_policy(v)),
+    row("pull", 0, One, DONE, |c, v| put(&mut c.pull.policy, values::pull_policy(v)),
         "`always`, `newer`, `missing`, `never`", "`always` (the default) asks the registry, and takes what is in the store if it cannot be reached; `newer` also where it refuses; `missing` asks only for an image that the store has not; `never` does not ask. `true` is `always`, `false` is `missing`"),
-    row("creds", 0, One, DONE, |c, v| put_some(&mut c.creds, values::credentials(v)),
+    row("creds", 0, One, DONE, |c, v| put_some(&mut c.pull.creds, values::credentials(v)),
         "`USER:PASS`", "for the registry. Every container can read the kernel's line: a file of credentials is safer"),
-    row("authfile", 0, One, DONE, |c, v| put_some(&mut c.authfile, text(v)),
+    row("authfile", 0, One, DONE, |c, v| put_some(&mut c.pull.authfile, text(v)),
         "path", "the file of credentials, podman's or docker's; otherwise `/etc/ocinit/auth.json`"),
-    row("cert-dir", 0, One, DONE, |c, v| put_some(&mut c.cert_dir, text(v)),
+    row("cert-dir", 0, One, DONE, |c, v| put_some(&mut c.pull.cert_dir, text(v)),
         "path", "certificates for the registry: `*.crt` of authorities, `*.cert` and `*.key` of our own; otherwise `/etc/ocinit/certs.d/HOST`"),
-    row("retry", 0, One, DONE, |c, v| put_some(&mut c.retry.retries, values::tries(v)),
+    row("retry", 0, One, DONE, |c, v| put_some(&mut c.pull.retry.retries, values::tries(v)),
         "number", "how often what failed is tried again; otherwise as long as it may help"),
-    row("retry-delay", 0, One, DONE, |c, v| put_some(&mut c.retry.delay_ms, values::duration_ms(v)),
+    row("retry-delay", 0, One, DONE, |c, v| put_some(&mut c.pull.retry.delay_ms, values::duration_ms(v)),
         "`500ms`, `2s`, `1m30s`", "the wait before each further try; otherwise it grows from half a second to 30 s"),
     row("platform", 0, One, DONE, platform,
         "`linux/ARCH[/VARIANT]`", "the image of an index to take; otherwise the machine's own"),
-    row("arch", 0, One, DONE, |c, v| put_some(&mut c.architecture, values::architecture(v)),
+    row("arch", 0, One, DONE, |c, v| put_some(&mut c.pull.architecture, values::architecture(v)),
         "`amd64`, `arm64`, …", "the same, its architecture alone"),
-    row("variant", 0, One, DONE, |c, v| put_some(&mut c.variant, values::plain(v)),
+    row("variant", 0, One, DONE, |c, v| put_some(&mut c.pull.variant, values::plain(v)),
         "`v7`, `v8`, …", "the same, its variant alone"),
     row("os", 0, One, DONE, |_, v| values::operating_system(v),
         "`linux`", "nothing else runs here"),
@@ -277,14 +277,14 @@ fn add_bits(bits: &mut u64, names: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn platform(c: &mut Container, value: &str) -> Result<(), String> {
+fn platform(c: &mut ContainerSpec, value: &str) -> Result<(), String> {
     let (architecture, variant) = values::platform(value)?;
-    (c.architecture, c.variant) = (Some(architecture), variant);
+    (c.pull.architecture, c.pull.variant) = (Some(architecture), variant);
     Ok(())
 }
 
 /// One of `--security-opt`.
-fn security(c: &mut Container, option: &str) -> Result<(), String> {
+fn security(c: &mut ContainerSpec, option: &str) -> Result<(), String> {
     let (key, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
     let list = || value.split(':').filter(|path| !path.is_empty()).map(String::from);
     let rights = &mut c.rights;

@@ -1,10 +1,11 @@
 //! The values of flags.
 
-use crate::boot::pure::options;
 use crate::container::pure::signal_name;
-use crate::container::pure::spec::{Dns, Namespace, PullPolicy};
+use crate::container::pure::spec::{Dns, Namespace};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
+use crate::image::pure::pull_options::PullPolicy;
+use crate::net::pure::dns;
 use serde_json::Value;
 use std::net::IpAddr;
 
@@ -104,10 +105,7 @@ pub(super) fn word(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    match options::hostname(text) {
-        Ok(name) => Ok(name),
-        Err(_) => Err(["«", text, "» is no domain"].concat()),
-    }
+    dns::hostname(text).map_err(|_| ["«", text, "» is no domain"].concat())
 }
 
 /// `NAME:ADDRESS`; an address of IPv6 has colons, too. podman's `host-gateway` needs a bridge.

@@ -20,7 +20,7 @@ pub struct Time {
 }
 
 /// One member's header, all extensions applied. Names are bytes as they came:
-/// not checked, not normalised (`whiteout::place` does that).
+/// not checked, not normalized (`whiteout::target` does that).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub path: Vec<u8>,

@@ -1,10 +1,11 @@
 //! The fields of a tar header: names, numbers, times.
 
-use crate::layer::pure::tar::Time;
+use crate::layer::pure::tar::entry::Time;
+use crate::layer::pure::tar::limits::BLOCK_BYTES;
 
 /// What follows a body of `size` bytes to the end of its block.
 pub fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % crate::layer::pure::tar::BLOCK_BYTES as u64
+    size.wrapping_neg() % BLOCK_BYTES as u64
 }
 
 /// Takes `n` bytes off the front; `n` is at most the length.

@@ -1,7 +1,9 @@
 //! The header block: where its fields lie, its dialects and types, its checksum.
 
+use crate::layer::pure::tar::entry::Kind;
+use crate::layer::pure::tar::error::Error;
 use crate::layer::pure::tar::field::{number, text};
-use crate::layer::pure::tar::{Error, Kind, BLOCK_BYTES};
+use crate::layer::pure::tar::limits::BLOCK_BYTES;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {

@@ -1,8 +1,10 @@
 //! PAX records: `LENGTH KEY=VALUE\n`, and the keys that change a member.
 
+use crate::layer::pure::tar::entry::{Time, Xattr};
+use crate::layer::pure::tar::error::Error;
 use crate::layer::pure::tar::field::{decimal, decimal_time};
+use crate::layer::pure::tar::limits::MAX_XATTRS;
 use crate::layer::pure::tar::sparse::{Form, Map};
-use crate::layer::pure::tar::{Error, Time, Xattr, MAX_XATTRS};
 
 /// What a PAX header says of the next member.
 #[derive(Default)]

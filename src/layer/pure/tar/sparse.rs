@@ -1,7 +1,8 @@
 //! Sparse maps: where a file's data lies; what is between is holes.
 
+use crate::layer::pure::tar::error::Error;
 use crate::layer::pure::tar::field::{decimal, number};
-use crate::layer::pure::tar::{Error, MAX_SEGMENTS};
+use crate::layer::pure::tar::limits::MAX_SEGMENTS;
 
 /// A stretch of data in a sparse file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

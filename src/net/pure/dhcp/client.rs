@@ -1,7 +1,8 @@
 //! The client's state machine (RFC 2131 section 4.4). It owns no clock: all times are the caller's milliseconds.
 
+use crate::net::pure::dhcp::drops::{Drop, Drops};
+use crate::net::pure::dhcp::frame;
 use crate::net::pure::dhcp::message::{self, Kind, Lease, Outgoing, Reply, INFINITE};
-use crate::net::pure::dhcp::{frame, Drop, Drops};
 use core::net::Ipv4Addr;
 
 /// RFC 2131 says 4 s for the first; on a LAN an answer that took a second is lost, and a boot waits for it.

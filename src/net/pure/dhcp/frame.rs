@@ -1,6 +1,6 @@
 //! DHCP's IPv4 and UDP headers (RFC 791, RFC 768).
 
-use crate::net::pure::dhcp::Drop;
+use crate::net::pure::dhcp::drops::Drop;
 use core::net::Ipv4Addr;
 
 pub const SERVER_PORT: u16 = 67;

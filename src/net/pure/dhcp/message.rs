@@ -1,6 +1,6 @@
 //! DHCP messages: what the client sends, and what it takes from a reply (RFC 2131, 2132, 3396, 3442).
 
-use crate::net::pure::dhcp::Drop;
+use crate::net::pure::dhcp::drops::Drop;
 use core::net::Ipv4Addr;
 
 /// The largest message we take (option 57), IP and UDP headers included: an Ethernet frame's.

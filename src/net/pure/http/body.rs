@@ -1,6 +1,7 @@
 //! A body in its framing, in pieces of any size.
 
-use crate::net::pure::http::{Error, Framing};
+use crate::net::pure::http::error::Error;
+use crate::net::pure::http::head::Framing;
 use core::ops::Range;
 
 /// A chunk's size with its extensions, which nobody reads.

@@ -1,6 +1,8 @@
 //! The head of an answer: status line and headers, in pieces of any size.
 
-use crate::net::pure::http::{Error, Method};
+use crate::net::pure::http::error::Error;
+use crate::net::pure::http::field::{is_field, is_token};
+use crate::net::pure::http::request::Method;
 
 /// All that may come before the body, with interim answers.
 const HEAD_MAX: usize = 32 << 10;
@@ -163,16 +165,6 @@ fn status_line(line: &[u8]) -> Option<(u16, bool)> {
     let is_number = digits.iter().all(u8::is_ascii_digit) && digits.first() != Some(&b'0');
     let status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit.wrapping_sub(b'0')));
     is_number.then_some((status, modern))
-}
-
-/// RFC 9110, section 5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// RFC 9110, section 5.5: text, and the obsolete bytes above ASCII.
-pub(super) fn is_field(byte: u8) -> bool {
-    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! URLs of http and https (RFC 3986), as far as requests need them.
 
-use crate::net::pure::http::Error;
+use crate::net::pure::http::error::Error;
 use core::net::Ipv6Addr;
 
 /// A URL in its parts; the fragment is gone.

@@ -1,0 +1,35 @@
+//! The values of `b2c.cache_device`.
+
+use crate::disk::pure::filesystem::is_name;
+
+/// What `auto` looks for: boot2container's label.
+const CACHE_LABEL: &str = "B2C_CACHE";
+
+/// Where images are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheDevice {
+    /// In memory.
+    None,
+    Label(String),
+    /// `/dev/…`
+    Path(String),
+    /// A `b2c.filesystem`.
+    FileSystem(String),
+}
+
+impl CacheDevice {
+    /// Reads the value; the error says why it is none.
+    pub fn parse(value: &str) -> Result<CacheDevice, &'static str> {
+        match value {
+            "none" | "" => Ok(CacheDevice::None),
+            "auto" => Ok(CacheDevice::Label(CACHE_LABEL.into())),
+            "reset" => Err("reset is not there yet: write auto for a partition that has the label"),
+            _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
+                (Some(label), _) => Ok(CacheDevice::Label(label.into())),
+                (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
+                (None, false) if is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
+                _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
+            },
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What all pulls have in common.
+
+use crate::image::pure::cosign::Key;
+use crate::image::pure::mirror::Mirrors;
+use crate::image::pure::pull_options::PullOptions;
+use crate::image::registry::Manner;
+use crate::net::dns::Resolver;
+use crate::net::pure::proxy::Proxies;
+use crate::report::Report;
+use std::sync::Arc;
+
+/// What all pulls of a boot, or of a command, have in common.
+pub struct PullContext {
+    pub resolver: Arc<Resolver>,
+    pub proxies: Proxies,
+    pub mirrors: Mirrors,
+    /// An image must be signed by one of them, where there are any.
+    pub keys: Vec<Key>,
+}
+
+/// How the registry of an image is met.
+pub fn manner<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> Manner<'a> {
+    Manner {
+        resolver: context.resolver.clone(),
+        proxies: context.proxies.clone(),
+        mirrors: &context.mirrors,
+        tls_verify: options.tls_verify,
+        cert_dir: options.cert_dir.as_deref(),
+        creds: options.creds.as_ref(),
+        authfile: options.authfile.as_deref(),
+        retry: options.retry,
+        report,
+    }
+}

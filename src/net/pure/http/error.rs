@@ -1,0 +1,55 @@
+//! Why a request is not sent, or an answer not taken.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Not `http://HOST[:PORT]…` or `https://…`, or with characters that a URL cannot have.
+    Url,
+    /// `https://USER@HOST`: it would show up in logs.
+    UserInfo,
+    /// A header of ours that would end its line early.
+    Request,
+    NotHttp,
+    HeadTooLong,
+    /// A line of the head that is no header, a folded one, or one with control characters.
+    Header,
+    /// An answer that ends the use of HTTP on this connection.
+    Upgrade,
+    Length,
+    /// Content-Length beside Transfer-Encoding: how requests are smuggled.
+    LengthAndCoding,
+    /// A transfer coding that nobody asked for.
+    Coding,
+    Chunk,
+    /// The connection's end in the middle of the head.
+    HeadEnded,
+    /// The connection's end in the middle of the body.
+    BodyEnded {
+        received: u64,
+        total: Option<u64>,
+    },
+}
+
+impl Error {
+    pub fn text(self) -> String {
+        match self {
+            Error::Url => "not a URL of http or https".into(),
+            Error::UserInfo => "a URL with a user in it is not followed".into(),
+            Error::Request => "a header holds control characters".into(),
+            Error::NotHttp => "does not answer in HTTP/1".into(),
+            Error::HeadTooLong => "the answer's head is longer than 32 KiB".into(),
+            Error::Header => "the answer's head is malformed".into(),
+            Error::Upgrade => "wants to switch protocols, which nobody asked for".into(),
+            Error::Length => "the answer's Content-Length is no single number".into(),
+            Error::LengthAndCoding => "the answer has both Content-Length and Transfer-Encoding".into(),
+            Error::Coding => "the answer has a Transfer-Encoding other than chunked".into(),
+            Error::Chunk => "a malformed chunk in the answer's body".into(),
+            Error::HeadEnded => "the connection ended in the middle of the answer's head".into(),
+            Error::BodyEnded { received, total: Some(total) } => {
+                ["the body ended after ", &received.to_string(), " of ", &total.to_string(), " bytes"].concat()
+            }
+            Error::BodyEnded { received, total: None } => {
+                ["the body ended after ", &received.to_string(), " bytes, in the middle of it"].concat()
+            }
+        }
+    }
+}
