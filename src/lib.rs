@@ -1,10 +1,15 @@
 //! ocinit: boots a machine straight into a container.
 //!
-//! Each module here is a room, one part of the mission, and imports only the
-//! rooms before it: `sys`, `pure`, `files`, `report`, `kernel`, `net`, `disk`,
-//! `layer`, `store`, `image`, `container`, `boot` (docs/architecture.md).
-//! `src/main.rs` is the boot as a list of steps. `host` is the library of the
-//! host tool, and never part of the init.
+//! Each module is a part of the mission, and imports only those before it in this
+//! order: `sys` (the only `unsafe`: one function, one system call), `pure`,
+//! `files`, `report`, `kernel`, `net`, `disk`, `layer`, `store`, `image`,
+//! `container`, `boot`. Code below a `pure` has neither files, sockets nor clocks:
+//! bytes in, values out. `src/main.rs` is the list of a boot's steps. `host` is
+//! the second binary's library and never part of the init.
+//!
+//! Where all parts are texts, they are joined by `[a, b].concat()` and not by
+//! `format!`: a call of the formatting machinery takes more code than one of
+//! `concat`, and there are hundreds of them in a binary that should be small.
 
 // The macro `skip!`, which unit tests use too.
 #[cfg(test)]
