@@ -1,6 +1,7 @@
 //! Layers of an image: from compressed tar to directories and packed blobs that overlayfs stacks.
 
 #![forbid(unsafe_code)]
+pub mod error;
 pub mod inflate;
 pub mod opaque_xattrs;
 pub mod overlay;

@@ -4,17 +4,16 @@
 mod file_section;
 
 use crate::files;
-use crate::image::archive::file_section::{Arriving, Part};
+use crate::image::archive::file_section::{FileSection, HashingReader};
 use crate::image::layout::{self, read_limited};
 use crate::image::pure::archive::{self, Body, Index, Scan};
 use crate::image::pure::docker_archive as docker;
 use crate::image::pure::docker_archive::MANIFEST;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::{self, Form};
-use crate::image::source::{Error, Fetched, OpenUrl, Source};
+use crate::image::source::{BlobReader, Error, OpenUrl, Source};
 use crate::layer::inflate::{self, Inflate};
 use crate::pure::digest::{hash, hash_of, Digest};
-use crate::sys::io_text;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -78,22 +77,22 @@ impl Archive {
         }
         let mut file = files::open(Path::new(place)).map_err(|why| Error::refused(&why))?;
         let mut start = [0; 4];
-        let count = file.read_at(&mut start, 0).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = file.read_at(&mut start, 0).map_err(Error::local)?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
-            true => self.unpack(&mut file).map_err(|error| Error::refused(&error)),
+            true => self.unpack(&mut file),
             false => Ok(file),
         }
     }
 
     /// Only the end of an archive may say what is in it, and layers are read
     /// side by side: all of it is kept as long as the pull takes.
-    fn fetch(&self, body: Fetched) -> Result<File, Error> {
-        let mut body = Arriving::new(body);
+    fn fetch(&self, body: BlobReader) -> Result<File, Error> {
+        let mut body = HashingReader::new(body);
         let unpacked = self.unpack(&mut body);
         if let Some(error) = body.error {
             return Err(Error::temporary(&error));
         }
-        let file = unpacked.map_err(|error| Error::refused(&error))?;
+        let file = unpacked?;
         match (hash_of(body.context), self.reference.digest) {
             (got, Some(wanted)) if got != wanted => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
             _ => Ok(file),
@@ -102,10 +101,13 @@ impl Archive {
 
     /// The raw bytes of `source` in a file that goes when it is closed; the
     /// store's free space is their limit.
-    fn unpack(&self, source: &mut dyn Read) -> Result<File, String> {
-        let mut file = nameless(&self.scratch).map_err(|error| ["scratch file: ", &io_text(&error)].concat())?;
+    fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
+        let mut file = nameless(&self.scratch).map_err(|error| {
+            let error = Error::local(error);
+            Error { text: ["scratch file: ", &error.text].concat(), ..error }
+        })?;
         let mut window = inflate::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(|error| io_text(&error))?;
+        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }
 }
@@ -120,7 +122,7 @@ impl Source for Archive {
     }
 
     /// None: what the archive's own index demands is checked where that is read.
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         None
     }
 
@@ -129,7 +131,7 @@ impl Source for Archive {
         contents.document(contents.body(&descriptor.digest)?)
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let contents = self.contents()?;
         let body = contents.body(&descriptor.digest)?;
         // The whole file is here: a blob that is short will not be longer the next time.
@@ -139,10 +141,10 @@ impl Source for Archive {
                 &["has ", &is, " bytes in the archive, and ", &says, " in the manifest"].concat(),
             ));
         }
-        Ok(Box::new(contents.part(body)))
+        Ok(Box::new(contents.section(body)))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 }
@@ -168,12 +170,12 @@ impl Contents {
         }
     }
 
-    fn part(&self, body: Body) -> Part {
-        Part::new(&self.file, body)
+    fn section(&self, body: Body) -> FileSection {
+        FileSection::new(&self.file, body)
     }
 
     fn document(&self, body: Body) -> Result<Vec<u8>, Error> {
-        read_limited(&mut self.part(body))
+        read_limited(&mut self.section(body))
     }
 
     fn read_layout(&mut self, image: Option<&str>) -> Result<(), Error> {
@@ -225,26 +227,25 @@ impl Contents {
         if let Some((known, _)) = self.blobs.iter().find(|(_, known)| *known == body) {
             return Ok(*known);
         }
-        let mut part = self.part(body);
+        let mut part = self.section(body);
         let mut start = [0; 4];
-        let count = part.read(&mut start).map_err(|error| Error::refused(&io_text(&error)))?;
+        let count = part.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);
         }
-        let mut whole = Arriving::new(Box::new(self.part(body)));
-        io::copy(&mut whole, &mut io::sink()).map_err(|error| Error::refused(&io_text(&error)))?;
+        let mut whole = HashingReader::new(Box::new(self.section(body)));
+        io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
 }
 
 /// Finds the archive's members.
 fn scan(file: &File) -> Result<Index, Error> {
-    let refused = |error: &io::Error| Error::refused(&io_text(error));
-    let length = file.metadata().map_err(|error| refused(&error))?.len();
+    let length = file.metadata().map_err(Error::local)?.len();
     let mut scan = Scan::new();
     let mut buffer = vec![0; SCAN_BYTES];
     while scan.at() < length {
-        let count = file.read_at(&mut buffer, scan.at()).map_err(|error| refused(&error))?;
+        let count = file.read_at(&mut buffer, scan.at()).map_err(Error::local)?;
         if count == 0 {
             break;
         }
@@ -332,7 +333,7 @@ mod tests {
         let manifest = source.manifest(None).unwrap();
         let Ok(oci::Document::Manifest { config, layers }) = oci::document(&manifest) else { panic!() };
         assert_eq!(hash(&source.document(&config).unwrap()), config.digest);
-        let (mut other, mut bytes) = (source.another(), Vec::new());
+        let (mut other, mut bytes) = (source.clone_box(), Vec::new());
         other.blob(&layers[0]).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!((bytes, layers[0].digest), (LAYER.to_vec(), hash(LAYER)));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
@@ -349,7 +350,7 @@ mod tests {
         let away: OpenUrl = Arc::new(|_| Err(Error::temporary("away")));
         let try_it = |name: &str, open: &OpenUrl| {
             let error = archive(name, dir.path(), open.clone()).manifest(None).unwrap_err();
-            (error.text, error.unreachable)
+            (error.text.clone(), error.is_unreachable())
         };
         let url = "docker-archive:http://a.b/x.tar";
         assert_eq!(try_it(url, &away), ("away".into(), true));
@@ -368,6 +369,6 @@ mod tests {
         let open: OpenUrl = Arc::new(|_| Ok(Box::new(io::repeat(0))));
         let missing = dir.path().join("missing");
         let error = archive("oci-archive:http://a.b/x.tar", &missing, open).manifest(None).unwrap_err();
-        assert_eq!((error.text.as_str(), error.unreachable), ("scratch file: no such file or directory", false));
+        assert_eq!((error.text.as_str(), error.is_unreachable()), ("scratch file: no such file or directory", false));
     }
 }

@@ -3,9 +3,8 @@
 use crate::files;
 use crate::image::pure::archive;
 use crate::image::pure::oci::{self, Descriptor, Document};
-use crate::image::source::{Error, Fetched, Source};
+use crate::image::source::{BlobReader, Error, Source};
 use crate::pure::digest::Digest;
-use crate::sys::io_text;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -43,7 +42,7 @@ impl Source for Layout {
     }
 
     /// What the folder's index says.
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         self.root().ok()
     }
 
@@ -51,11 +50,11 @@ impl Source for Layout {
         read_limited(&mut self.open_blob(&descriptor.digest)?)
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         Ok(Box::new(self.open_blob(&descriptor.digest)?))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 }
@@ -84,6 +83,6 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
 
 /// A whole document.
 pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
-    let read = files::read_stream(source, oci::DOCUMENT_MAX).map_err(|error| Error::refused(&io_text(&error)))?;
+    let read = files::read_stream(source, oci::DOCUMENT_MAX).map_err(Error::local)?;
     read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(oci::DOCUMENT_MAX)].concat()))
 }

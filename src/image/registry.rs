@@ -15,7 +15,7 @@ use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
 use crate::image::registry::retry_state::{given_up, RetryState};
 use crate::image::registry::server::{Ask, Server};
-use crate::image::source::{Error, Fetched, OpenUrl, Source};
+use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Source};
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
@@ -172,13 +172,16 @@ impl Shared {
                 answer = Err(error);
                 continue;
             };
-            if error.unreachable {
+            if error.is_unreachable() {
                 server.mark_down();
             }
-            hope |= error.retry;
+            hope |= error.may_heal();
             self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
         }
-        answer.map_err(|error| Error { retry: error.retry || hope, unreachable: error.unreachable || hope, ..error })
+        answer.map_err(|error| match hope {
+            true => Error { kind: Kind::Unreachable { again: true, status: error.status() }, ..error },
+            false => error,
+        })
     }
 
     /// A mirror whose answer broke off is not asked for the rest of it.
@@ -205,7 +208,7 @@ impl Source for Registry {
         self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
     }
 
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         self.0.remote.digest
     }
 
@@ -224,7 +227,7 @@ impl Source for Registry {
                     return Ok(digest.and_then(|text| Digest::parse(text).ok()));
                 }
                 // Some servers cannot do HEAD: GET tells whether it is that.
-                Err(error) if error.status.is_some() => return Ok(None),
+                Err(error) if error.status().is_some() => return Ok(None),
                 Err(error) => retry_state.wait(error)?,
             }
         }
@@ -234,7 +237,7 @@ impl Source for Registry {
         let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
         match self.whole(&tag, oci::ACCEPT) {
             Ok(manifest) => Ok(Some(manifest)),
-            Err(error) if error.status == Some(404) => Ok(None),
+            Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -243,7 +246,7 @@ impl Source for Registry {
         self.whole(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let (shared, path) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
         let (retry_state, again) = (shared.retry_state(), shared.is_again(&path));
         let mut last = None;
@@ -258,7 +261,7 @@ impl Source for Registry {
         Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), retry_state)?))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 

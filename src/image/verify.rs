@@ -248,7 +248,7 @@ mod tests {
     fn an_image_without_a_signature() {
         let keys = Signer::new(Algorithm::P256).keys();
         assert_eq!(verify(&keys, &[]).unwrap_err(), "not signed by a key of b2c.verify_key: there is no signature");
-        assert!(!refusal(&[]).unreachable && !refusal(&[]).retry);
+        assert!(!refusal(&[]).is_unreachable() && !refusal(&[]).may_heal());
     }
 
     #[test]
@@ -274,7 +274,7 @@ mod tests {
             false => Err(Error::temporary("gone")),
         };
         let error = image(&keys, &[IMAGE], &manifest(std::slice::from_ref(&lost)), &mut fetch).unwrap_err();
-        assert_eq!((error.text.as_str(), error.object.as_str(), error.unreachable), ("gone", "signatures", true));
+        assert_eq!((error.text.as_str(), error.object.as_str(), error.is_unreachable()), ("gone", "signatures", true));
         assert_eq!(image(&keys, &[IMAGE], &manifest(&[lost, good.clone()]), &mut fetch).ok(), Some(0));
     }
 

@@ -1,13 +1,12 @@
 //! Layers into one root by overlayfs.
 //!
-//! The layers are named by short symlinks in a folder that becomes the current
-//! one for the call: mount(2) takes one page of options, which 500 names of 64
-//! digits do not fit in, and overlayfs reads `:` `,` `\` in a path as its own.
-//! With numbers for names, 500 layers take 2 kB on every kernel; `lowerdir+` of
-//! fsconfig(2) would be a second way beside this one, for kernels since 6.8,
-//! and could do nothing more.
+//! The layers are named by short symlinks in a directory that is the current one during the call: mount(2) takes one
+//! page of options, which 500 names of 64 digits do not fit in, and overlayfs reads `:` `,` `\` in a path as its own.
+//! With numbers for names, 500 layers take 2 kB on every kernel. `lowerdir+` of fsconfig(2) would be a second way for
+//! kernels since 6.8, and could do nothing more.
 
-use crate::layer::packed::{self, Error, Layer};
+use crate::layer::error::Error;
+use crate::layer::packed::{self, Layer};
 use crate::report::Report;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, machine, mount, overlayfs, process, EBUSY, EINVAL, ENODEV, EPERM};
@@ -17,76 +16,77 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// Off, whatever the kernel's defaults: layers are applied by us, and a store
-/// may move to a kernel that does not know them.
+/// Off, whatever the kernel's defaults are: we apply the layers, and a store may move to a kernel that does not know
+/// these features.
 const FEATURES: &str = ",redirect_dir=off,index=off,metacopy=off";
 
-/// A place for what is written, and one for overlayfs itself.
+/// A directory for what is written, and one for overlayfs itself.
 const WRITABLE: &str = ",upperdir=upper,workdir=work";
-/// What is written goes with the container, so that no sync(2) need wait for
-/// it (Linux 5.10).
-const FLEETING: &str = ",upperdir=upper,workdir=work,volatile";
+/// What is written is removed with the container, so no sync(2) needs to wait for it (Linux 5.10).
+const VOLATILE: &str = ",upperdir=upper,workdir=work,volatile";
 
 /// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
-/// written and `dir/work` for overlayfs itself. `flags` are `MS_…`.
+/// written and `dir/work` for overlayfs itself. `flags` are `MS_*`.
 pub fn mount_writable(layers: &[Layer], dir: &Path, flags: u64, report: &Report) -> Result<PathBuf, Error> {
     let root = dir.join("root");
-    stack(layers, 1, dir, &Form { options: FLEETING, flags }, &root, report)?;
+    stack(layers, dir, &OverlayMount { target: &root, least: 1, options: VOLATILE, flags }, report)?;
     Ok(root)
 }
 
-/// Mounts `layers` (lowest first) at `target`; nothing can be written there, and nobody of the host gains rights by
-/// what is there.
-/// `dir` is a container's folder of the store, which may go afterwards.
+/// Mounts `layers` (lowest first) at `target`, read-only and without the effect of set-user-ID programs and device
+/// nodes: the mount is the host's. `dir` is a container's directory of the store, which may be removed afterwards.
 pub fn mount_read_only(layers: &[Layer], dir: &Path, target: &Path, report: &Report) -> Result<(), Error> {
-    // Without an upper, overlayfs wants two lowers.
+    // Without an upper layer overlayfs needs two lower ones.
     let flags = mount::MS_NOSUID | mount::MS_NODEV;
-    stack(layers, 2, dir, &Form { options: "", flags }, target, report)
+    stack(layers, dir, &OverlayMount { target, least: 2, options: "", flags }, report)
 }
 
-/// Mounts `folder` at `target`, with `parts/upper` for what is written and
-/// `parts/work` for overlayfs itself: the folder stays as it is.
-pub fn mount_over(folder: &Path, parts: &Path, target: &Path, report: &Report) -> Result<(), Error> {
-    stack(&[Layer::Folder(folder.into())], 1, parts, &Form { options: WRITABLE, flags: 0 }, target, report)
+/// Mounts the directory `lower` at `target`, with `parts/upper` for what is written and `parts/work` for overlayfs
+/// itself: `lower` does not change.
+pub fn mount_over(lower: &Path, parts: &Path, target: &Path, report: &Report) -> Result<(), Error> {
+    let mount = OverlayMount { target, least: 1, options: WRITABLE, flags: 0 };
+    stack(&[Layer::Directory(lower.into())], parts, &mount, report)
 }
 
 /// How an overlay is mounted.
-struct Form {
-    /// What is put behind the lowers.
+struct OverlayMount<'a> {
+    target: &'a Path,
+    /// How many lower layers overlayfs needs.
+    least: usize,
+    /// Follow the names of the lower layers.
     options: &'static str,
-    /// `MS_…`
+    /// `MS_*`
     flags: u64,
 }
 
-/// Mounts at least so many lowers at `target`.
-fn stack(layers: &[Layer], least: usize, dir: &Path, form: &Form, target: &Path, report: &Report) -> Result<(), Error> {
+fn stack(layers: &[Layer], dir: &Path, form: &OverlayMount<'_>, report: &Report) -> Result<(), Error> {
     let mut lowers = Lowers { dir, names: String::from("lowerdir="), count: 0, mounted: Vec::new() };
-    let mounted = lowers.place(layers, least, report).and_then(|()| {
+    let mounted = lowers.add_all(layers, form.least, report).and_then(|()| {
         if !form.options.is_empty() {
-            as_the_topmost(dir)?;
+            copy_attributes_of_topmost(dir)?;
         }
-        let overlay = |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), form.flags, dir, target);
+        let overlay =
+            |options: &str| overlay(&[&lowers.names, options, FEATURES].concat(), form.flags, dir, form.target);
         let mounted = match overlay(form.options) {
-            Err(error) if error.errno == EINVAL && form.options == FLEETING => overlay(WRITABLE),
+            Err(error) if error.errno == EINVAL && form.options == VOLATILE => overlay(WRITABLE),
             result => result,
         };
-        mounted.map_err(|error| Error {
-            text: error.to_string(),
-            hint: match error.errno {
+        mounted.map_err(|error| {
+            Error::from(error).hint(match error.errno {
                 ENODEV => Some("this kernel has no overlayfs: build it in, or add its module"),
                 EPERM => Some("mounting takes root"),
                 _ => None,
-            },
+            })
         })
     });
     for at in &lowers.mounted {
-        // One that stays is unmounted when a store is opened next.
+        // One that stays is unmounted by the next opening of the store.
         let _ = packed::unmount(at);
     }
     mounted
 }
 
-/// What is stacked: `dir/0`, the topmost, and so on.
+/// The lower layers as overlayfs is told them: `dir/0`, the topmost, and so on.
 struct Lowers<'a> {
     dir: &'a Path,
     /// `lowerdir=0:1:…`
@@ -97,30 +97,29 @@ struct Lowers<'a> {
 }
 
 impl Lowers<'_> {
-    /// Puts each layer into place, topmost first. A layer that is there twice
-    /// counts where it is higher: overlayfs refuses the same folder twice, and
-    /// the lower one shows nowhere. Where there are less than `least`, the
-    /// store's empty folders are the lowest ones: no more than are needed,
-    /// since overlayfs stacks as many as an image may have.
-    fn place(&mut self, layers: &[Layer], least: usize, report: &Report) -> Result<(), Error> {
+    /// Adds each layer, topmost first. A layer that is there twice counts where it is higher: overlayfs refuses the
+    /// same directory twice, and the lower one shows nowhere. Where there are fewer than `least`, the store's empty
+    /// directories are the lowest ones: no more than are needed, since an image may have as many layers as overlayfs
+    /// stacks.
+    fn add_all(&mut self, layers: &[Layer], least: usize, report: &Report) -> Result<(), Error> {
         for (index, layer) in layers.iter().enumerate().rev() {
             if layers.get(index + 1..).is_some_and(|above| above.contains(layer)) {
                 continue;
             }
             let at = match layer {
-                Layer::Folder(folder) => self.link(folder)?,
+                Layer::Directory(dir) => self.link(dir)?,
                 Layer::Blob(blob) => self.mount(blob, report)?,
             };
             if hides_all_below(&at) {
                 break;
             }
             let Layer::Blob(blob) = layer else { continue };
-            let Some(below) = packed::below(blob) else { continue };
-            if hides_all_below(&self.link(&below)?) {
+            let Some(marks) = packed::opaque_marks(blob) else { continue };
+            if hides_all_below(&self.link(&marks)?) {
                 break;
             }
         }
-        // Two of them, since overlayfs refuses the same one twice.
+        // There are two, since overlayfs refuses the same directory twice.
         for empty in ["empty/0", "empty/1"] {
             if self.count < least {
                 self.link(&self.dir.join(empty))?;
@@ -129,9 +128,9 @@ impl Lowers<'_> {
         Ok(())
     }
 
-    fn link(&mut self, folder: &Path) -> Result<PathBuf, Error> {
+    fn link(&mut self, dir: &Path) -> Result<PathBuf, Error> {
         let at = self.next();
-        symlink(folder, &at).map_err(|error| sys::Error::from_io("symlink", &error))?;
+        symlink(dir, &at).map_err(|error| sys::Error::from_io("symlink", &error))?;
         Ok(at)
     }
 
@@ -143,7 +142,7 @@ impl Lowers<'_> {
         Ok(at)
     }
 
-    /// The place of the next lower.
+    /// The path of the next lower layer.
     fn next(&mut self) -> PathBuf {
         let name = self.count.to_string();
         if self.count > 0 {
@@ -155,24 +154,23 @@ impl Lowers<'_> {
     }
 }
 
-/// What is written lies in `dir/upper`, which gives the mount's root its mode
-/// and its owner: those of the topmost of the lowers.
-fn as_the_topmost(dir: &Path) -> Result<(), Error> {
+/// Gives `dir/upper` the mode and the owner of the topmost lower layer: the mount's root has those of the upper layer.
+fn copy_attributes_of_topmost(dir: &Path) -> Result<(), Error> {
     let stat = sysfs::statat(sysfs::CWD, &c_path(&dir.join("0/."))?)?;
     let upper = c_path(&dir.join("upper"))?;
     sysfs::fchownat(sysfs::CWD, &upper, stat.uid, stat.gid)?;
     Ok(sysfs::fchmodat(sysfs::CWD, &upper, stat.mode & 0o7777)?)
 }
 
-/// Whether a layer's own root is opaque: overlayfs heeds the mark in folders
-/// below the root only, so the layers below such a one are left out.
+/// Whether a layer's own root is opaque. overlayfs reads the mark only in directories below the root, so the layers
+/// below such a one are left out.
 fn hides_all_below(layer: &Path) -> bool {
-    // With a dot, so that a link to a folder is followed.
+    // With a dot, so that a symlink to a directory is followed.
     c_path(&layer.join(".")).and_then(|path| overlayfs::has_mark(&path, overlayfs::OPAQUE)) == Ok(true)
 }
 
-/// Mounts from within `dir`; relative paths of the command line still mean
-/// what they meant, so the way back is kept.
+/// Mounts with `dir` as the current directory, and then returns to the one before: relative paths of the command line
+/// start there.
 fn overlay(options: &str, flags: u64, dir: &Path, target: &Path) -> sys::Result<()> {
     let options = CString::new(options).map_err(|_| sys::Error::new("mount(overlay)", EINVAL))?;
     let target = c_path(target)?;
@@ -182,7 +180,7 @@ fn overlay(options: &str, flags: u64, dir: &Path, target: &Path) -> sys::Result<
     let went_back = process::fchdir(back.as_fd());
     match (&mounted, went_back) {
         (Ok(()), Err(error)) => {
-            // Who is told of a failure has nothing to unmount.
+            // The caller of a call that failed has nothing to unmount.
             let _ = mount::umount(&target, mount::MNT_DETACH);
             Err(error)
         }
@@ -190,14 +188,14 @@ fn overlay(options: &str, flags: u64, dir: &Path, target: &Path) -> sys::Result<
     }
 }
 
-/// Unmounts a root, waiting a little for whoever still holds it.
+/// Unmounts a root. Waits a little while a process still uses it.
 pub fn unmount(root: &Path) -> sys::Result<()> {
-    const PATIENCE_MS: u64 = 2000;
+    const WAIT_MAX_MS: u64 = 2000;
     let root = c_path(root)?;
     let start_ms = machine::uptime_ms();
     loop {
         match mount::umount(&root, 0) {
-            Err(error) if error.errno == EBUSY && machine::uptime_ms() < start_ms + PATIENCE_MS => {
+            Err(error) if error.errno == EBUSY && machine::uptime_ms() < start_ms + WAIT_MAX_MS => {
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
             Err(_) => return mount::umount(&root, mount::MNT_DETACH),

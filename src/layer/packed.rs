@@ -1,18 +1,17 @@
-//! A layer in the store: a folder, or a file system in one file (squashfs,
-//! erofs) that stays as it came and is mounted where it is needed.
+//! A layer in the store: a directory, or a file system in one file (squashfs, erofs) that is kept as it was fetched and
+//! mounted where it is needed.
 //!
-//! No such mount stays: overlayfs keeps what it stacks (a mount of its own of
-//! each lower), and an open folder keeps the file system that it is of. So each
-//! is unmounted as soon as its user has it, and the loop device goes with the
-//! last user, by `LO_FLAGS_AUTOCLEAR`, whatever becomes of us.
+//! No such mount stays: overlayfs keeps what it stacks (it makes a mount of its own of each lower layer), and an open
+//! directory keeps its file system. So each is unmounted as soon as its user has it. `LO_FLAGS_AUTOCLEAR` frees the
+//! loop device with its last user, even if this process is killed.
 
 use crate::disk::pure::superblock::{self, Packed};
 use crate::kernel::coldplug;
 use crate::kernel::version::version;
+use crate::layer::error::Error;
 use crate::layer::opaque_xattrs;
 use crate::layer::unpack::Lower;
 use crate::report::Report;
-use crate::store::layers::Store;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, loopdev, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{c_ulong, CStr, CString};
@@ -26,52 +25,39 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// An unpacked tar.
-    Folder(PathBuf),
-    /// A folder, named by the digest of the file system in its file [`BLOB`],
-    /// and with [`BELOW`] where that has opaque folders of a build without root.
+    Directory(PathBuf),
+    /// A directory, named by the digest of the file system in its file [`BLOB`], and with [`OPAQUE_MARKS`] where that
+    /// file system has opaque directories of a build without root.
     Blob(PathBuf),
 }
 
 /// The file system of a [`Layer::Blob`].
 pub const BLOB: &str = "blob";
-/// What is stacked right below it, if it is there.
-const BELOW: &str = "below";
-
-/// Why a layer, or a root made of several, cannot be had.
-pub struct Error {
-    pub text: String,
-    pub hint: Option<&'static str>,
-}
-
-impl From<sys::Error> for Error {
-    fn from(error: sys::Error) -> Error {
-        Error { text: error.to_string(), hint: None }
-    }
-}
+/// Stacked right below it, if it is there.
+const OPAQUE_MARKS: &str = "below";
 
 /// An image's layers, lowest first, as they become complete.
 #[derive(Default)]
 pub struct Stack {
     pub layers: Vec<Layer>,
-    /// The roots of so many of them.
+    /// How many of them have their roots in `roots`.
     opened: usize,
     roots: Vec<Lower>,
 }
 
 impl Stack {
-    /// What is to be stacked of all layers so far, lowest first, open for reading: what
-    /// [`crate::layer::unpack::Below`] gives, in reverse. Each is opened when that is first needed.
-    pub fn open(&mut self, store: &Store, report: &Report) -> Result<&[Lower], Error> {
+    /// The roots of all layers so far, lowest first, open for reading: what [`crate::layer::unpack::LayerQueue`] gives,
+    /// in reverse. Each is opened when it is first needed; packed ones are mounted in `scratch` for that.
+    pub fn open(&mut self, scratch: &Path, report: &Report) -> Result<&[Lower], Error> {
         for layer in self.layers.get(self.opened..).unwrap_or_default() {
             match layer {
-                Layer::Folder(folder) => self.roots.push(open_folder(&c_path(folder)?)?.into()),
+                Layer::Directory(dir) => self.roots.push(open_dir(dir)?.into()),
                 Layer::Blob(blob) => {
-                    if let Some(below) = below(blob) {
-                        self.roots.push(open_folder(&c_path(&below)?)?.into());
+                    if let Some(marks) = opaque_marks(blob) {
+                        self.roots.push(open_dir(&marks)?.into());
                     }
-                    let open = &mut |root: &Path| Ok(open_folder(&c_path(root)?)?);
-                    let root = while_mounted(blob, store.scratch(), report, open);
-                    self.roots.push(root.map_err(|error| named(blob, error))?.into());
+                    let root = while_mounted(blob, scratch, report, &mut |root| Ok(open_dir(root)?));
+                    self.roots.push(root.map_err(|error| with_name(blob, error))?.into());
                 }
             }
             self.opened += 1;
@@ -80,50 +66,51 @@ impl Stack {
     }
 }
 
-/// What is stacked right below the layer in the folder `blob`.
-pub fn below(blob: &Path) -> Option<PathBuf> {
-    let is_folder = |below: &PathBuf| fs::symlink_metadata(below).is_ok_and(|meta| meta.is_dir());
-    Some(blob.join(BELOW)).filter(is_folder)
+/// The directory to be stacked right below the layer in the directory `blob`, if there is one: it has the layer's
+/// opaque directories (see [`opaque_xattrs`]).
+pub fn opaque_marks(blob: &Path) -> Option<PathBuf> {
+    let is_dir = |marks: &PathBuf| fs::symlink_metadata(marks).is_ok_and(|meta| meta.is_dir());
+    Some(blob.join(OPAQUE_MARKS)).filter(is_dir)
 }
 
-/// Makes a layer of the folder `made`, whose [`BLOB`] has come and was checked.
+/// Makes a layer of the directory `made`, whose [`BLOB`] is complete and checked.
 pub fn complete(made: &Path, scratch: &Path, report: &Report) -> Result<(), Error> {
-    // Nobody is to write to it.
+    // No process is to write to it.
     fs::set_permissions(made.join(BLOB), Permissions::from_mode(0o444))
         .map_err(|error| sys::Error::from_io("chmod", &error))?;
-    while_mounted(made, scratch, report, &mut |root| opaque_xattrs::collect(root, &made.join(BELOW)))
+    while_mounted(made, scratch, report, &mut |root| opaque_xattrs::collect(root, &made.join(OPAQUE_MARKS)))
 }
 
-/// Mounts the file system of the folder `blob` somewhere in `scratch` while `look` is at it.
+/// Calls `use_root` while the file system of the directory `blob` is mounted somewhere in `scratch`.
 fn while_mounted<T>(
     blob: &Path,
     scratch: &Path,
     report: &Report,
-    look: &mut dyn FnMut(&Path) -> Result<T, Error>,
+    use_root: &mut dyn FnMut(&Path) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let at = new_folder(scratch).map_err(|error| sys::Error::from_io("mkdir", &error))?;
-    let seen = mount_packed(blob, &at, report).and_then(|()| {
-        let seen = look(&at);
+    let at = new_dir(scratch).map_err(|error| sys::Error::from_io("mkdir", &error))?;
+    let result = mount_packed(blob, &at, report).and_then(|()| {
+        let result = use_root(&at);
         unmount(&at)?;
-        seen
+        result
     });
-    // One that cannot be removed is when a store is opened next.
+    // What cannot be removed now is removed by the next opening of the store.
     let _ = fs::remove_dir(&at);
-    seen
+    result
 }
 
 /// How a packed layer is mounted.
 const FLAGS: c_ulong = mount::MS_RDONLY | mount::MS_NOSUID | mount::MS_NODEV;
 
-/// How often somebody else may take the loop device that was free.
-const LOOP_TRIES: u32 = 100;
+/// How often another process may take the loop device that was free.
+const LOOP_TRIES_MAX: u32 = 100;
 
-fn open_folder(path: &CStr) -> sys::Result<OwnedFd> {
-    sysfs::openat(sysfs::CWD, path, sysfs::O_RDONLY | sysfs::O_DIRECTORY | sysfs::O_NOFOLLOW, 0)
+fn open_dir(path: &Path) -> sys::Result<OwnedFd> {
+    sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY | sysfs::O_NOFOLLOW, 0)
 }
 
-/// A folder of a number that is free: several layers may be opened at a time.
-fn new_folder(scratch: &Path) -> io::Result<PathBuf> {
+/// Makes a directory with a free number as its name: several layers may be opened at a time.
+fn new_dir(scratch: &Path) -> io::Result<PathBuf> {
     let mut number = 0u32;
     loop {
         let path = scratch.join(number.to_string());
@@ -134,34 +121,34 @@ fn new_folder(scratch: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Unmounts what [`mount_at`] mounted; who has it open, or stacked it, keeps it.
+/// Unmounts what [`mount_at`] mounted. A process that has it open, or an overlay of it, keeps it.
 pub fn unmount(at: &Path) -> sys::Result<()> {
     mount::umount(&c_path(at)?, mount::MNT_DETACH | mount::UMOUNT_NOFOLLOW)
 }
 
-/// Mounts the file system of the folder `blob` read-only on the folder `at`, without set-user-ID
-/// programs and devices: those are the affair of the container's own mount.
+/// Mounts the file system of the directory `blob` read-only at the directory `at`, without the effect of set-user-ID
+/// programs and device nodes: the container's own mount decides about those.
 pub fn mount_at(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
-    mount_packed(blob, at, report).map_err(|error| named(blob, error))
+    mount_packed(blob, at, report).map_err(|error| with_name(blob, error))
 }
 
-/// Says which layer it is about.
-fn named(blob: &Path, error: Error) -> Error {
+/// Says which layer the error is about.
+fn with_name(blob: &Path, error: Error) -> Error {
     let name = blob.file_name().unwrap_or_default().to_string_lossy();
-    Error { text: ["layer sha256:", name.get(..12).unwrap_or(&name), ": ", &error.text].concat(), ..error }
+    error.context(&["layer sha256:", name.get(..12).unwrap_or(&name)].concat())
 }
 
 fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let blob = blob.join(BLOB);
-    // The store may be another machine's: no link is followed, and no FIFO waited for.
+    // The store may have come from another machine: no symlink is followed, and no FIFO waited for.
     let flags = sysfs::O_RDONLY | sysfs::O_NOFOLLOW | sysfs::O_NONBLOCK;
     let file = File::from(sysfs::openat(sysfs::CWD, &c_path(&blob)?, flags, 0)?);
     if !sysfs::statat(file.as_fd(), c"")?.is(sysfs::S_IFREG) {
-        return Err(Error { text: "is not a regular file".into(), hint: None });
+        return Err(Error::new("is not a regular file"));
     }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
-        return Err(Error { text: "is no squashfs and no erofs any more".into(), hint: None });
+        return Err(Error::new("is not a squashfs or erofs any more"));
     };
     let at = c_path(at)?;
     let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), FLAGS, c"");
@@ -172,24 +159,23 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
         }
         result => result,
     };
-    if packed == Packed::Erofs && takes_files() && mount(&c_path(&blob)?).is_ok() {
+    if packed == Packed::Erofs && erofs_takes_files() && mount(&c_path(&blob)?).is_ok() {
         return Ok(());
     }
     // The device lives as long as this descriptor or the mount.
     let (_device, name) = attach(&file, report)?;
     mount(&name).map_err(|error| match error.errno {
         ENODEV => not_in_kernel(packed),
-        errno => Error {
-            text: [packed.name(), ": ", &error.to_string()].concat(),
-            hint: (errno == EINVAL)
+        errno => Error::from(error).context(packed.name()).hint(
+            (errno == EINVAL)
                 .then_some("packed in a way that this kernel cannot read, or damaged: the kernel's log says which"),
-        },
+        ),
     })
 }
 
-/// Since Linux 6.12 erofs needs no loop device for a file. Before, a try leaves
-/// an error on the console, so it is the number that decides.
-fn takes_files() -> bool {
+/// Whether erofs mounts a file without a loop device: since Linux 6.12. The version decides, since a try by an older
+/// kernel leaves an error on the console.
+fn erofs_takes_files() -> bool {
     version() >= (6, 12)
 }
 
@@ -198,11 +184,11 @@ fn not_in_kernel(packed: Packed) -> Error {
         Packed::Squashfs => "it needs CONFIG_SQUASHFS, or the module squashfs in the initramfs",
         Packed::Erofs => "it needs CONFIG_EROFS_FS, or the module erofs in the initramfs",
     };
-    Error { text: ["the kernel has no ", packed.name()].concat(), hint: Some(hint) }
+    Error::new(&["the kernel has no ", packed.name()].concat()).hint(Some(hint))
 }
 
-/// Loads a module of the initramfs. Where the kernel has a helper for that, it
-/// was asked already, and its answer, perhaps a ban by the administrator, stands.
+/// Loads a module of the initramfs. Where the kernel has a helper program for that, it has run already, and its answer
+/// stands: the administrator may have forbidden the module.
 fn load(module: &str, report: &Report) {
     let helper = fs::read_to_string("/proc/sys/kernel/modprobe").unwrap_or_default();
     if !Path::new(helper.trim_end()).is_file() {
@@ -217,9 +203,9 @@ fn attach(file: &File, report: &Report) -> Result<(OwnedFd, CString), Error> {
         load("loop", report);
         open(c"/dev/loop-control")
     });
-    let control = control.map_err(|error| Error {
-        text: ["the kernel has no loop devices: ", &error.to_string()].concat(),
-        hint: Some("it needs CONFIG_BLK_DEV_LOOP, or the module loop in the initramfs"),
+    let control = control.map_err(|error| {
+        let error = Error::from(error).context("the kernel has no loop devices");
+        error.hint(Some("it needs CONFIG_BLK_DEV_LOOP, or the module loop in the initramfs"))
     })?;
     let mut tries = 1;
     loop {
@@ -233,7 +219,7 @@ fn attach(file: &File, report: &Report) -> Result<(OwnedFd, CString), Error> {
             result => result,
         };
         match configured {
-            Err(error) if error.errno == EBUSY && tries < LOOP_TRIES => tries += 1,
+            Err(error) if error.errno == EBUSY && tries < LOOP_TRIES_MAX => tries += 1,
             result => return Ok(result.map(|()| (device, name))?),
         }
     }

@@ -1,10 +1,9 @@
 //! Resolves names: by `/etc/hosts`, and by the servers that the lease or `/etc/resolv.conf` gives.
 
-use crate::files;
 use crate::net::pure::dns::{self, Answer, Family};
 use crate::net::random::random;
 use crate::net::udp;
-use crate::sys;
+use crate::{files, sys};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;

@@ -277,6 +277,19 @@ pub fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], at: u64) -> Result<usize> {
     }
 }
 
+/// Writes all of `bytes` at an offset.
+pub fn write_all_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut at: u64) -> Result<()> {
+    while !bytes.is_empty() {
+        let written = pwrite(file, bytes, at)?;
+        if written == 0 {
+            return Err(Error::new("write", libc::EIO));
+        }
+        at += written as u64;
+        bytes = bytes.get(written..).unwrap_or_default();
+    }
+    Ok(())
+}
+
 /// Reads at an offset; 0 at the end of the file.
 pub fn pread(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize> {
     let at = libc::off64_t::try_from(at).map_err(|_| Error::new("read", libc::EFBIG))?;
@@ -303,10 +316,7 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     let fd = create(flags | MFD_EXEC).or_else(|_| create(flags))?;
     // SAFETY: a fresh descriptor that nobody else has.
     let file = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut at = 0;
-    while at < bytes.len() {
-        at += pwrite(file.as_fd(), &bytes[at..], at as u64)?;
-    }
+    write_all_at(file.as_fd(), bytes, 0)?;
     let mut tries = 0;
     loop {
         tries += 1;

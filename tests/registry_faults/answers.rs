@@ -14,7 +14,7 @@ use tiny_http::ResponseBox;
 fn the_fake_without_a_fault_is_a_registry() {
     let lab = Lab::start(good());
     let image = lab.pull().unwrap();
-    let Layer::Folder(folder) = &image.layers[0] else { panic!("a tar is unpacked") };
+    let Layer::Directory(folder) = &image.layers[0] else { panic!("a tar is unpacked") };
     assert_eq!(std::fs::read_to_string(folder.join("etc/hello")).unwrap(), "hello");
     assert_eq!(lab.fake.seen().len(), 3);
     // The second time only the manifest is asked for.

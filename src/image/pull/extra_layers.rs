@@ -11,10 +11,10 @@ use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
-use crate::image::source::{Error, Fetched, OpenUrl};
+use crate::image::source::{BlobReader, Error, OpenUrl};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
-use crate::layer::unpack::{Beside, Lower};
+use crate::layer::unpack::{LayerQueue, Lower};
 use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
@@ -90,7 +90,7 @@ impl Extra<'_> {
         self.unpack(&folder)?;
         if is_fleeting {
             self.image.extra.push(made);
-            self.image.layers.push(Layer::Folder(folder));
+            self.image.layers.push(Layer::Directory(folder));
             return Ok(());
         }
         // No journal names it: it is whole on the disk before it has its name.
@@ -112,17 +112,17 @@ impl Extra<'_> {
         }
         let mut stack = Stack::default();
         stack.layers.clone_from(&self.image.layers);
-        let lowers: Vec<Lower> = stack.open(self.store, self.report)?.iter().rev().cloned().collect();
+        let lowers: Vec<Lower> = stack.open(self.store.scratch(), self.report)?.iter().rev().cloned().collect();
         let open = || File::open(folder).map_err(Error::local);
         let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
         let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
-        let unsettled = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
-        unsettled.settle(open()?.into(), lowers).map_err(|why| Error::refused(&why))
+        let pending = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
+        Ok(pending.finalize(open()?.into(), lowers)?)
     }
 
     /// Its bytes, and how many there are, where that is known.
-    fn fetch(&self) -> Result<(Fetched, Option<u64>), Error> {
+    fn fetch(&self) -> Result<(BlobReader, Option<u64>), Error> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
             let file = files::open(Path::new(source)).map_err(|why| Error::refused(&why))?;
@@ -136,12 +136,12 @@ impl Extra<'_> {
 /// A layer that is unpacked when all below it are complete.
 struct Alone(Vec<Lower>);
 
-impl Beside for Alone {
-    fn below(&mut self) -> Option<Vec<Lower>> {
+impl LayerQueue for Alone {
+    fn lowers(&mut self) -> Option<Vec<Lower>> {
         Some(self.0.clone())
     }
 
-    fn room(&mut self, _: usize) -> bool {
+    fn reserve(&mut self, _: usize) -> bool {
         true
     }
 }

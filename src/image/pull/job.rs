@@ -3,11 +3,13 @@
 use crate::image::pure::cosign::Key;
 use crate::image::pure::oci;
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::source::{Error, Source};
+use crate::image::source::{Error, Kind, Source};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Report};
 use crate::store::layers::{Store, DOCUMENT_BYTES_MAX};
-use crate::sys::io_text;
+use crate::sys::{EDQUOT, ENOSPC};
+
+const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
 
 // What is fetched can be kept.
 const _: () = assert!(oci::DOCUMENT_MAX <= DOCUMENT_BYTES_MAX);
@@ -31,25 +33,22 @@ pub struct Pull<'a> {
 impl Pull<'_> {
     /// Keeps a document in the store.
     pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), Error> {
-        self.store.put_config(digest, bytes).map_err(|error| Error::refused(&io_text(&error)).of(&digest.short()))
+        self.store.put_config(digest, bytes).map_err(|error| Error::local(error).of(&digest.short()))
     }
 
     /// The pull's failure by `error`.
     pub fn failed(&self, error: &Error) -> Failure {
         let failure = self.failure(&error.object, &error.text);
-        match error.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+        match (error.hint, error.kind) {
+            (Some(hint), _) => failure.hint(hint),
+            (None, Kind::Local(ENOSPC | EDQUOT)) => failure.hint(STORE_IS_FULL),
+            _ => failure,
         }
     }
 
     /// The pull's failure, of `object` or, where that is empty, of the image itself.
     pub fn failure(&self, object: &str, why: &str) -> Failure {
         let separator = if object.is_empty() { "" } else { " " };
-        let failure = Failure::new("pull", [&self.name, separator, object, ": ", why].concat());
-        if why.contains("no space left on device") {
-            return failure.hint("the store is full: give the machine more memory, or a disk by b2c.cache_device=");
-        }
-        failure
+        Failure::new("pull", [&self.name, separator, object, ": ", why].concat())
     }
 }

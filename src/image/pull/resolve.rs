@@ -4,7 +4,7 @@ use crate::image::pull::job::Pull;
 use crate::image::pull::retry::retry;
 use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::source::Error;
+use crate::image::source::{Error, Kind};
 use crate::image::verify;
 use crate::pure::digest::{hash, Digest};
 use crate::store::record::Signed;
@@ -29,7 +29,7 @@ pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error
 impl Pull<'_> {
     /// The manifest for this machine, through an index where there is one.
     pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
-        let mut wanted = self.source.wanted();
+        let mut wanted = self.source.pinned_digest();
         let mut digests = Vec::new();
         for _ in 0..=oci::INDEX_DEPTH_MAX {
             let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
@@ -100,8 +100,8 @@ impl Pull<'_> {
             match self.verified_as(digest) {
                 Ok(signed) => return Ok(Some(signed)),
                 // A network that fails says nothing about signatures, and a good one may come yet.
-                Err(error) if refusal.unreachable && !error.unreachable => {}
-                Err(error) if error.status == Some(404) => {}
+                Err(error) if refusal.is_unreachable() && !error.is_unreachable() => {}
+                Err(error) if error.status() == Some(404) => {}
                 Err(error) => refusal = error,
             }
         }
@@ -109,7 +109,7 @@ impl Pull<'_> {
     }
 
     fn verified_as(&mut self, digest: &Digest) -> Result<Signed, Error> {
-        let missing = || Error { status: Some(404), ..verify::refusal(&[]) };
+        let missing = || Error { kind: Kind::Status(404), ..verify::refusal(&[]) };
         let manifest = self.source.signatures(digest)?.ok_or_else(missing)?;
         let mut kept = vec![(hash(&manifest), manifest.clone())];
         verify::image(self.keys, &[*digest], &manifest, &mut |payload| {

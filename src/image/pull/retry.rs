@@ -14,7 +14,7 @@ pub fn retry<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Resu
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        if !error.retry || tries == TRIES {
+        if !error.may_heal() || tries == TRIES {
             return Err(if object.is_empty() { error } else { error.of(object) });
         }
         let colon = if object.is_empty() { "" } else { ": " };

@@ -2,11 +2,11 @@
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{BlobReader, Error};
 use crate::layer::inflate::{Inflate, Reserve};
-use crate::layer::unpack::{self, Beside, Unsettled};
+use crate::layer::unpack::{self, LayerQueue, PendingLayer};
 use crate::pure::digest::{hash_of, Digest};
-use crate::sys::{self, io_text, thread, EDQUOT, EIO, ENOSPC, EROFS};
+use crate::sys::{io_text, thread, EDQUOT, EIO, ENOSPC, EROFS};
 use ring::digest::{Context, SHA256};
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -24,9 +24,9 @@ pub fn unpack(
     diff_id: Option<&Digest>,
     folder: OwnedFd,
     reserve: Reserve<'_>,
-    beside: &mut dyn Beside,
+    queue: &mut dyn LayerQueue,
     warn: &mut dyn FnMut(&str),
-) -> Result<Unsettled, Error> {
+) -> Result<PendingLayer, Error> {
     let pipe = Pipe::new();
     // The rest of the download would say nothing about a store that is full, or a window that is too large.
     let enough = AtomicBool::new(false);
@@ -35,7 +35,7 @@ pub fn unpack(
         enough.fetch_or(reserved.is_err(), Ordering::Relaxed);
         reserved
     };
-    let (mut arrived, mut unpacked) = (Ok(()), Err(String::new()));
+    let (mut arrived, mut unpacked) = (Ok(()), Err(unpack::Error::Source(io::ErrorKind::Other.into())));
     let mut raw = Raw { pipe: &pipe, chunk: Chunk::default(), at: 0, context: Context::new(&SHA256) };
     let mut folder = Some(folder);
     let mut arrive = || {
@@ -46,14 +46,17 @@ pub fn unpack(
     };
     let started = thread::beside(&mut [&mut arrive], &mut || {
         let Some(folder) = folder.take() else { return };
-        unpacked = unpack::read(&mut raw, folder, beside, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
-        enough.fetch_or(unpacked.as_ref().is_err_and(|why| is_of_the_store(why)), Ordering::Relaxed);
+        unpacked = unpack::read(&mut raw, folder, queue, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
+        enough.fetch_or(
+            unpacked.as_ref().is_err_and(|error| error.errno().is_some_and(is_of_the_store)),
+            Ordering::Relaxed,
+        );
         pipe.leave();
     });
     started.map_err(|error| Error::refused(&error.to_string()))?;
     // Whatever went wrong here: a damaged or cut download explains it best.
     arrived?;
-    let (unpacked, raw_digest) = unpacked.map_err(|error| Error::refused(&error))?;
+    let (unpacked, raw_digest) = unpacked?;
     if diff_id.is_some_and(|diff_id| raw_digest != *diff_id) {
         return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
     }
@@ -63,8 +66,11 @@ pub fn unpack(
 /// Reads the blob, which begins with `start`, to its end into `file` as it is.
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
     let written = file.write_all(start).and_then(|()| io::copy(blob, file));
-    match written.as_ref().err().filter(|_| blob.error.is_none()) {
-        Some(error) => Err(Error::refused(&["write: ", &io_text(error)].concat())),
+    match written.err().filter(|_| blob.error.is_none()) {
+        Some(error) => {
+            let text = ["write: ", &io_text(&error)].concat();
+            Err(Error { text, ..Error::local(error) })
+        }
         None => blob.arrived(),
     }
 }
@@ -88,7 +94,7 @@ fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
 
 /// A layer's blob as it comes, hashed and counted.
 pub struct Blob<'a> {
-    inner: Fetched,
+    inner: BlobReader,
     /// What it has to be, where that is known.
     size: Option<u64>,
     digest: Option<Digest>,
@@ -100,7 +106,7 @@ pub struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    pub fn new(inner: Fetched, size: Option<u64>, digest: Option<Digest>, tick: &'a Tick<'a>) -> Blob<'a> {
+    pub fn new(inner: BlobReader, size: Option<u64>, digest: Option<Digest>, tick: &'a Tick<'a>) -> Blob<'a> {
         Blob { inner, size, digest, tick, context: Context::new(&SHA256), count: 0, error: None }
     }
 
@@ -160,9 +166,9 @@ struct Raw<'a> {
 
 impl Raw<'_> {
     /// The digest of all, read to the end.
-    fn finish(&mut self) -> Result<Digest, String> {
+    fn finish(&mut self) -> Result<Digest, unpack::Error> {
         loop {
-            match self.fill_buf().map_err(|error| io_text(&error))?.len() {
+            match self.fill_buf().map_err(unpack::Error::Source)?.len() {
                 0 => return Ok(hash_of(self.context.clone())),
                 count => self.consume(count),
             }
@@ -194,6 +200,6 @@ impl Read for Raw<'_> {
 }
 
 /// Whether unpacking failed where files are kept, whatever the layer holds.
-fn is_of_the_store(why: &str) -> bool {
-    [ENOSPC, EDQUOT, EROFS, EIO].iter().any(|errno| why.ends_with(&sys::Error::new("", *errno).to_string()))
+fn is_of_the_store(errno: i32) -> bool {
+    [ENOSPC, EDQUOT, EROFS, EIO].contains(&errno)
 }

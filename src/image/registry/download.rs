@@ -106,7 +106,7 @@ impl Download {
 
     fn failed(&mut self, error: Error) -> Result<(), Error> {
         self.body = None;
-        if error.retry && self.fresh >= PROGRESS_BYTES {
+        if error.may_heal() && self.fresh >= PROGRESS_BYTES {
             (self.fresh, self.was_worth_it) = (0, true);
             self.retry_state.progress();
             return Ok(());
@@ -149,7 +149,7 @@ impl Read for Download {
                 Ok(Some(count)) => return Ok(count),
                 Ok(None) => {}
                 // Another answer may be whole, but not the rest of this one.
-                Err(error) if !error.unreachable => return Err(error.into()),
+                Err(error) if !error.is_unreachable() => return Err(error.into()),
                 Err(error) => self.failed(error).map_err(io::Error::from)?,
             }
         }

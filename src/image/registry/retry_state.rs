@@ -26,13 +26,13 @@ impl RetryState {
             return Err(given_up());
         }
         let failure = retry::Failure { retry_after_s: error.retry_after_s };
-        let next = match error.retry {
+        let next = match error.may_heal() {
             true => self.retry.next(machine::uptime_ms(), &failure, random()),
             false => Next::GiveUp,
         };
         let Next::Wait { ms } = next else {
             // The caller need not try again.
-            return Err(Error { retry: false, ..error });
+            return Err(error.last());
         };
         let seconds = (ms + 500) / 1000;
         self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
@@ -45,7 +45,7 @@ impl RetryState {
 
 /// The error of a request that was cancelled.
 pub fn given_up() -> Error {
-    Error { retry: false, ..Error::refused("cancelled") }
+    Error::refused("cancelled")
 }
 
 /// Machines that were started together should not ask again together.

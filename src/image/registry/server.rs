@@ -8,7 +8,7 @@ use crate::image::pure::distribution;
 use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
 use crate::image::registry::min_rate;
-use crate::image::source::Error;
+use crate::image::source::{self, Error};
 use crate::net::dns;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
 use crate::net::pure::http::{absolute, origin, retry_after};
@@ -140,7 +140,7 @@ impl Server {
                     return self.checked(response, ask).map_err(|error| named(error, ask, &url));
                 }
                 // Whoever refuses speaks that scheme.
-                Err(error) if !error.unreachable => return Err(named(error, ask, &url)),
+                Err(error) if !error.is_unreachable() => return Err(named(error, ask, &url)),
                 Err(error) => {
                     first_error.get_or_insert(named(error, ask, &url));
                 }
@@ -229,7 +229,7 @@ fn unauthorized(asked_with: bool) -> Error {
         true => "does not take the user and the password (401)",
         false => "wants a user and a password (401)",
     };
-    Error { hint: Some(UNAUTHORIZED), status: Some(401), ..Error::refused(text) }
+    Error { hint: Some(UNAUTHORIZED), ..Error::new(source::Kind::Status(401), text) }
 }
 
 /// Follows redirects ourselves: never from https to http, and what authorizes
@@ -322,7 +322,11 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
     }
     // Not 501: that one will not learn it.
     let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
-    Err(Error { retry: busy, unreachable: busy, retry_after_s, status: Some(status), hint, ..Error::refused(&text) })
+    let kind = match busy {
+        true => source::Kind::Unreachable { again: true, status: Some(status) },
+        false => source::Kind::Status(status),
+    };
+    Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
 }
 
 /// A document in whole.
@@ -354,7 +358,8 @@ fn explain(error: http::Error) -> Error {
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };
-    Error { retry, hint: error.hint, ..Error::temporary(&error.text) }
+    let kind = source::Kind::Unreachable { again: retry, status: None };
+    Error { hint: error.hint, ..Error::new(kind, &error.text) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! OCI whiteouts: what a layer's entry names mean to overlayfs.
+//! OCI whiteouts: what the names of a layer's entries mean to overlayfs.
 //!
-//! Names and rules: OCI image-spec, «Representing Changes» in layer.md. AUFS's
-//! own bookkeeping names (`.wh..wh.plnk`, `.wh..wh.aufs`) are in old images.
+//! Names and rules: OCI image-spec, layer.md, 'Representing Changes'. AUFS's own bookkeeping names (`.wh..wh.plnk`,
+//! `.wh..wh.aufs`) are in old images.
 
 /// A whole path in an archive.
 pub const MAX_PATH_BYTES: usize = 4096;
@@ -12,10 +12,10 @@ const PREFIX: &[u8] = b".wh.";
 const META_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Where an entry goes: components joined by single slashes, none of them `.`,
-/// `..` or empty. The root is an empty `parent` and an empty `name`.
+/// The path that an entry makes or hides: components joined by single slashes, none of them `.`, `..` or empty. The
+/// root has an empty `parent` and an empty `name`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WhiteoutTarget {
     path: Vec<u8>,
     /// Where `name` starts.
     split: usize,
@@ -57,7 +57,7 @@ impl Error {
     }
 }
 
-impl Place {
+impl WhiteoutTarget {
     /// The whole path.
     pub fn path(&self) -> &[u8] {
         &self.path
@@ -75,7 +75,7 @@ impl Place {
 }
 
 /// Normalises an entry's path. `/x`, `./x` and `a//b` stay inside; `..` never does.
-pub fn normal(path: &[u8]) -> Result<Place, Error> {
+pub fn normalize(path: &[u8]) -> Result<WhiteoutTarget, Error> {
     if path.len() > MAX_PATH_BYTES {
         return Err(Error::PathTooLong);
     }
@@ -97,44 +97,44 @@ pub fn normal(path: &[u8]) -> Result<Place, Error> {
         split = clean.len();
         clean.extend_from_slice(name);
     }
-    Ok(Place { path: clean, split, meaning: Meaning::Plain })
+    Ok(WhiteoutTarget { path: clean, split, meaning: Meaning::Plain })
 }
 
-/// Where the entry at `path` goes, and what it means there.
-pub fn place(path: &[u8], is_directory: bool) -> Result<Place, Error> {
-    let mut place = normal(path)?;
-    // Most paths have no whiteout anywhere: one quick look.
-    if !place.path.split(|b| *b == b'/').any(|name| name.starts_with(PREFIX)) {
-        return Ok(place);
+/// The target of the entry at `path`, and what the entry means there.
+pub fn target(path: &[u8], is_directory: bool) -> Result<WhiteoutTarget, Error> {
+    let mut target = normalize(path)?;
+    // Most paths have no whiteout: this check is quick.
+    if !target.path.split(|b| *b == b'/').any(|name| name.starts_with(PREFIX)) {
+        return Ok(target);
     }
-    for name in place.parent().split(|b| *b == b'/') {
+    for name in target.parent().split(|b| *b == b'/') {
         if name.starts_with(META_PREFIX) && name != OPAQUE {
-            place.meaning = Meaning::Ignored;
-            return Ok(place);
+            target.meaning = Meaning::Ignored;
+            return Ok(target);
         }
         if name.starts_with(PREFIX) {
             return Err(Error::WhiteoutDirectory);
         }
     }
-    let name = place.name();
+    let name = target.name();
     if name.starts_with(META_PREFIX) && name != OPAQUE {
-        place.meaning = Meaning::Ignored;
-        return Ok(place);
+        target.meaning = Meaning::Ignored;
+        return Ok(target);
     }
     if is_directory {
         return Err(Error::WhiteoutDirectory);
     }
     if name == OPAQUE {
-        let directory = place.parent().to_vec();
+        let directory = target.parent().to_vec();
         let split = directory.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
-        return Ok(Place { path: directory, split, meaning: Meaning::Opaque });
+        return Ok(WhiteoutTarget { path: directory, split, meaning: Meaning::Opaque });
     }
     let hidden = name.strip_prefix(PREFIX).unwrap_or(name);
     if matches!(hidden, b"" | b"." | b"..") {
         return Err(Error::Whiteout);
     }
-    let path = [place.path.get(..place.split).unwrap_or(b""), hidden].concat();
-    Ok(Place { path, split: place.split, meaning: Meaning::Whiteout })
+    let path = [target.path.get(..target.split).unwrap_or(b""), hidden].concat();
+    Ok(WhiteoutTarget { path, split: target.split, meaning: Meaning::Whiteout })
 }
 
 #[cfg(test)]
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
 
     fn meant(path: &[u8], is_directory: bool) -> Result<(String, Meaning), Error> {
-        let place = place(path, is_directory)?;
-        let joined = match place.parent() {
-            b"" => place.name().to_vec(),
-            parent => [parent, b"/", place.name()].concat(),
+        let target = target(path, is_directory)?;
+        let joined = match target.parent() {
+            b"" => target.name().to_vec(),
+            parent => [parent, b"/", target.name()].concat(),
         };
-        assert_eq!(joined, place.path());
-        Ok((String::from_utf8_lossy(place.path()).into_owned(), place.meaning))
+        assert_eq!(joined, target.path());
+        Ok((String::from_utf8_lossy(target.path()).into_owned(), target.meaning))
     }
 
     #[test]
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn long_names() {
-        assert!(place(&[b'a'; 255], false).is_ok());
-        assert_eq!(place(&[b'a'; 256], false), Err(Error::NameTooLong));
-        assert!(place(&b"a/".repeat(2048), false).is_ok());
-        assert_eq!(place(&b"a/".repeat(2049), false), Err(Error::PathTooLong));
+        assert!(target(&[b'a'; 255], false).is_ok());
+        assert_eq!(target(&[b'a'; 256], false), Err(Error::NameTooLong));
+        assert!(target(&b"a/".repeat(2048), false).is_ok());
+        assert_eq!(target(&b"a/".repeat(2049), false), Err(Error::PathTooLong));
     }
 
     #[test]

@@ -1,85 +1,84 @@
-//! What must wait for the archive's end, and the memory for it.
+//! What is deferred until the archive's end, and the memory for it.
 
-use crate::layer::unpack::lower_lookup::Sought;
+use crate::layer::unpack::error::{Reason, Step};
+use crate::layer::unpack::lower_lookup::Query;
+use crate::layer::unpack::queue::LayerQueue;
 use crate::layer::unpack::resolve::ancestors;
-use crate::layer::unpack::{Beside, Reason, Step};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-/// What may wait for the archive's end: enough for 250 000 directories.
-pub const MAX_LATE_BYTES: usize = 64 << 20;
-/// What one waiting thing takes beside its path, with its part of the survey.
+/// What one layer may defer: enough for 250 000 directories.
+pub const MAX_DEFERRED_BYTES: usize = 64 << 20;
+/// What one path takes beside its bytes, with its part of the lookup in the layers below.
 const OVERHEAD_BYTES: usize = 200;
-/// Room is asked for in steps of this size: a layer of few directories, of
-/// which hundreds may wait, is to hold no more than it needs.
-const ROOM_BYTES: usize = 4 << 10;
+/// Memory is reserved in steps of this size. They are small, since hundreds of layers of few directories may wait.
+const STEP_BYTES: usize = 4 << 10;
 
 /// What a path is to get when the archive has ended.
 #[derive(Default)]
-pub struct Late {
+pub struct DeferredPath {
     /// A directory's time: making names in it would change it.
     pub time: Option<(i64, u32)>,
-    /// A directory that hides those below it.
+    /// The directory hides what the layers below have in it.
     pub opaque: bool,
-    /// The layers below lose this name.
+    /// The name hides what the layers below have there.
     pub whiteout: bool,
     /// A file of a lower layer, copied up for a hardlink.
     pub copied: bool,
-    /// A directory that no entry describes: it looks as it does below, unless
-    /// this layer hides what is there.
+    /// A directory that no entry describes: it gets the attributes that it has in the layers below, unless this layer
+    /// hides it there.
     pub implied: bool,
-    /// Nothing above is left to be done but time and opaque mark.
-    pub settled: bool,
-    /// The layer below that shows the path, counted from 1, the topmost; 0 for none.
-    pub below: Cell<u16>,
+    /// Only time and opaque mark are still to be set.
+    pub finalized: bool,
+    /// The topmost lower layer that shows the path, counted from 1; 0 for none.
+    pub lower: Cell<u16>,
 }
 
-impl Late {
+impl DeferredPath {
     fn is_due(&self) -> bool {
-        !self.settled && (self.opaque || self.whiteout || self.implied)
+        !self.finalized && (self.opaque || self.whiteout || self.implied)
     }
 }
 
-/// All that waits, by path.
+/// All that is deferred, by path.
 #[derive(Default)]
-pub struct Lates {
-    pub map: BTreeMap<Vec<u8>, Late>,
+pub struct Deferred {
+    pub map: BTreeMap<Vec<u8>, DeferredPath>,
     bytes: usize,
-    /// What was asked for, and granted.
-    room: usize,
+    reserved: usize,
 }
 
-impl Lates {
-    /// Memory that was granted, in bytes.
-    pub fn room(&self) -> usize {
-        self.room
+impl Deferred {
+    /// Memory that the layer's queue has granted, in bytes.
+    pub fn reserved(&self) -> usize {
+        self.reserved
     }
 
-    pub fn get(&self, path: &[u8]) -> Option<&Late> {
+    pub fn get(&self, path: &[u8]) -> Option<&DeferredPath> {
         self.map.get(path)
     }
 
-    /// What waits for `path`; where nothing does, there must be room for it.
-    pub fn at(&mut self, path: Vec<u8>, beside: &mut dyn Beside) -> Step<&mut Late> {
+    /// What is deferred for `path`. A path that is new takes memory of the layer's `queue`.
+    pub fn at(&mut self, path: Vec<u8>, queue: &mut dyn LayerQueue) -> Step<&mut DeferredPath> {
         if !self.map.contains_key(&path) {
             let bytes = self.bytes + path.len() + OVERHEAD_BYTES;
-            if bytes > MAX_LATE_BYTES {
+            if bytes > MAX_DEFERRED_BYTES {
                 return Err(Reason::Text("too many directories and whiteouts"));
             }
-            if bytes > self.room {
-                let room = bytes.next_multiple_of(ROOM_BYTES);
-                if !beside.room(room) {
+            if bytes > self.reserved {
+                let reserved = bytes.next_multiple_of(STEP_BYTES);
+                if !queue.reserve(reserved) {
                     return Err(Reason::Text("another layer failed"));
                 }
-                self.room = room;
+                self.reserved = reserved;
             }
             self.bytes = bytes;
         }
         Ok(self.map.entry(path).or_default())
     }
 
-    pub fn forget(&mut self, path: &[u8]) {
+    pub fn remove(&mut self, path: &[u8]) {
         if self.map.remove(path).is_some() {
             self.bytes -= path.len() + OVERHEAD_BYTES;
         }
@@ -87,18 +86,18 @@ impl Lates {
 
     /// Whether a directory above `path` is opaque.
     pub fn is_in_opaque(&self, path: &[u8]) -> bool {
-        ancestors(path).any(|dir| self.get(dir).is_some_and(|late| late.opaque))
+        ancestors(path).any(|dir| self.get(dir).is_some_and(|deferred| deferred.opaque))
     }
 
-    /// The marks that are to be settled, as the layers below are asked for them.
-    pub fn due(&self) -> Vec<Sought<'_>> {
-        let due = self.map.iter().filter(|(path, late)| late.is_due() && !path.is_empty());
-        due.map(|(path, late)| Sought::new(path, &late.below)).collect()
+    /// A query of the layers below for each path that is to be finalized.
+    pub fn queries(&self) -> Vec<Query<'_>> {
+        let due = self.map.iter().filter(|(path, deferred)| deferred.is_due() && !path.is_empty());
+        due.map(|(path, deferred)| Query::new(path, &deferred.lower)).collect()
     }
 
-    /// The first of them behind the path `last`: parents sort before what they hold.
+    /// The first path behind `last` that is to be finalized: parents sort before what they hold.
     pub fn due_after(&self, last: &[u8]) -> Option<Vec<u8>> {
         let behind = self.map.range::<[u8], _>((Bound::Excluded(last), Bound::Unbounded));
-        behind.filter(|(_, late)| late.is_due()).map(|(path, _)| path.clone()).next()
+        behind.filter(|(_, deferred)| deferred.is_due()).map(|(path, _)| path.clone()).next()
     }
 }

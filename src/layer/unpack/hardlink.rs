@@ -1,8 +1,10 @@
 //! Hardlinks, also to files of the layers below.
 
-use crate::layer::pure::tar::Entry;
-use crate::layer::pure::whiteout::{self, Place};
-use crate::layer::unpack::{lower, resolve, write_all, Reason, Step, Unpack};
+use crate::layer::pure::whiteout::{self, WhiteoutTarget};
+use crate::layer::unpack::error::{Reason, Step};
+use crate::layer::unpack::lower::Found;
+use crate::layer::unpack::resolve::join;
+use crate::layer::unpack::tree::Tree;
 use crate::sys::fs::{self, Stat};
 use crate::sys::path::{c_string, proc_path};
 use std::ffi::CStr;
@@ -10,68 +12,66 @@ use std::os::fd::AsFd;
 
 const NO_TARGET: Reason = Reason::Text("the hardlink's target does not exist");
 
-/// What is copied at a time.
+/// Bytes of a file that are copied at a time.
 const COPY_BYTES: usize = 128 << 10;
 
-impl Unpack<'_> {
-    /// The inode's mode, owner and times are those of its first name: a link
-    /// has none of its own.
-    pub(super) fn hardlink(&mut self, place: &Place, name: &CStr, entry: &Entry) -> Step<()> {
-        let target = whiteout::normal(&entry.link)?;
-        let target_name = c_string(target.name())?;
-        if target.name().is_empty() {
+impl Tree<'_> {
+    /// Makes `name` at `target` a hardlink to the file at `link`. Mode, owner and times stay those of the inode: a
+    /// hardlink's entry does not change them.
+    pub(super) fn hardlink(&mut self, target: &WhiteoutTarget, name: &CStr, link: &[u8]) -> Step<()> {
+        let old = whiteout::normalize(link)?;
+        let old_name = c_string(old.name())?;
+        if old.name().is_empty() {
             return Err(Reason::Text("a hardlink to a directory"));
         }
-        let (dir, mut path) = match self.tree.locate(target.parent(), &target_name)? {
+        let (dir, mut path) = match self.locate(old.parent(), &old_name)? {
             Some(found) => found,
             None => {
-                let parent = self.tree.real_path(target.parent())?;
-                self.copy_up(&parent, &target_name)?;
-                self.tree.locate(&parent, &target_name)?.ok_or(NO_TARGET)?
+                let parent = self.real_path(old.parent())?;
+                self.copy_up(&parent, &old_name)?;
+                self.locate(&parent, &old_name)?.ok_or(NO_TARGET)?
             }
         };
-        resolve::join(&mut path, target.name());
-        self.tree.enter(place.parent())?;
-        if path == self.tree.path_of(place.name()) {
+        join(&mut path, old.name());
+        self.enter(target.parent())?;
+        if path == self.path_of(target.name()) {
             return Err(Reason::Text("a hardlink to itself"));
         }
-        self.tree.make(name, &mut |to| fs::linkat(dir.as_fd(), &target_name, to, name))
+        self.make(name, &mut |to| fs::linkat(dir.as_fd(), &old_name, to, name))
     }
 
-    /// A file of a lower layer that this one links to comes into this layer, at
-    /// its own path: both names are then one file again, as overlayfs does it.
+    /// Copies a file of a lower layer into this one at its own path, since this layer links to it. Both names are then
+    /// one file, as overlayfs does it.
     fn copy_up(&mut self, parent: &[u8], name: &CStr) -> Step<()> {
         let mut path = parent.to_vec();
-        resolve::join(&mut path, name.to_bytes());
-        if self.tree.is_hidden(&path) {
+        join(&mut path, name.to_bytes());
+        if self.is_hidden(&path) {
             return Err(NO_TARGET);
         }
-        if self.tree.lowers.is_none() {
-            self.tree.lowers = Some(self.tree.beside.below().ok_or(Reason::Text("a layer below it failed"))?);
-        }
-        let found = self.tree.below(&path)?.ok_or(NO_TARGET)?;
+        self.wait_for_lowers()?;
+        let found = self.find_lower(&path)?.ok_or(NO_TARGET)?;
         let stat = found.stat;
-        self.tree.enter(parent)?;
+        self.enter(parent)?;
         match stat.mode & fs::S_IFMT {
             fs::S_IFDIR => return Err(Reason::Text("a hardlink to a directory")),
             fs::S_IFREG => self.copy_file(&found, name)?,
             _ => {
                 let link = if stat.is(fs::S_IFLNK) { found.link()? } else { Vec::new() };
-                let device = fs::device_numbers(stat.rdev);
-                self.tree.make_node(name, stat.mode, device, &link)?;
-                let to = proc_path(self.tree.parent(), name);
+                self.make_node(name, stat.mode, fs::device_numbers(stat.rdev), &link)?;
+                self.set_owner_and_mode(name, (stat.uid, stat.gid), stat.mode)?;
+                let to = proc_path(self.parent(), name);
                 found.each_xattr(&mut |name, value| fs::lsetxattr(&to, name, value))?;
-                self.finish_node(name, stat.mode, (stat.uid, stat.gid), &[], stat.mtime)?;
+                fs::utimensat(self.parent(), name, stat.mtime)?;
             }
         }
-        self.tree.late(path)?.copied = true;
+        self.deferred(path)?.copied = true;
         Ok(())
     }
 
-    fn copy_file(&mut self, found: &lower::Found, name: &CStr) -> Step<()> {
+    fn copy_file(&mut self, found: &Found, name: &CStr) -> Step<()> {
         let from = found.open()?;
         let flags = fs::O_CREAT | fs::O_EXCL | fs::O_WRONLY | fs::O_NOFOLLOW;
-        let to = fs::openat(self.tree.parent(), name, flags, 0o600)?;
+        let to = fs::openat(self.parent(), name, flags, 0o600)?;
         let mut buffer = vec![0; COPY_BYTES];
         let mut at = 0;
         loop {
@@ -79,7 +79,7 @@ impl Unpack<'_> {
             let Some(bytes) = buffer.get(..n).filter(|b| !b.is_empty()) else { break };
             // Holes stay holes.
             if bytes.iter().any(|b| *b != 0) {
-                write_all(to.as_fd(), bytes, at)?;
+                fs::write_all_at(to.as_fd(), bytes, at)?;
             }
             at += n as u64;
         }

@@ -1,9 +1,8 @@
-//! What the layers below show at a path, read without overlayfs: whiteouts
-//! and opaque marks are honoured, symlinks never followed.
+//! What the layers below show at a path, read without overlayfs: whiteouts and opaque marks are honoured, symlinks
+//! never followed.
 
-use crate::layer::unpack::lower_lookup::Looks;
+use crate::layer::unpack::error::{Reason, Step};
 use crate::layer::unpack::resolve::{open_real, split};
-use crate::layer::unpack::Step;
 use crate::sys::fs::{self, Stat};
 use crate::sys::overlayfs::{self, is_opaque};
 use crate::sys::path::{c_string, proc_path, PATH_MAX};
@@ -14,6 +13,24 @@ use std::sync::Arc;
 
 /// `XATTR_LIST_MAX` and `XATTR_SIZE_MAX` of Linux.
 const XATTR_BYTES: usize = 64 << 10;
+
+/// Names that may be looked up, or read, in the layers below for one layer: some seconds' work. An honest layer needs
+/// ten thousands.
+pub(super) const MAX_LOOKUPS: usize = 8 << 20;
+
+/// How many names were looked up in the layers below.
+#[derive(Default)]
+pub struct LookupBudget(pub(super) usize);
+
+impl LookupBudget {
+    pub fn spend(&mut self, count: usize) -> Step<()> {
+        self.0 += count;
+        if self.0 > MAX_LOOKUPS {
+            return Err(Reason::Text("too much to be looked for in the layers below"));
+        }
+        Ok(())
+    }
+}
 
 /// The root of a layer below.
 pub type Lower = Arc<OwnedFd>;
@@ -40,11 +57,10 @@ impl Found {
         Ok(target)
     }
 
-    /// Calls `each` with the name and value of every attribute but overlayfs's.
-    /// Attributes that the target cannot hold are left out: it is on the same
-    /// file system, so that is about rights, and met before.
+    /// Calls `each` with the name and value of every attribute except overlayfs's. Those that `each` may not set are
+    /// left out: it writes to the same file system, so the process lacks a right, and a warning has said so before.
     pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
-        // By path: a device or a symlink cannot be opened to be asked.
+        // By path, since a device or a symlink cannot be opened for it.
         let path = proc_path(self.dir.as_fd(), &self.name);
         let mut names = vec![0; XATTR_BYTES];
         let n = match fs::llistxattr(&path, &mut names) {
@@ -69,7 +85,7 @@ impl Found {
     }
 }
 
-/// What `lower` itself has at `path` (normal, empty for the root).
+/// What `lower` itself has at `path` (normalized, empty for the root).
 pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
     let (parent, name) = split(path);
     let dir = open_real(lower.as_fd(), parent, fs::O_RDONLY | fs::O_DIRECTORY)?;
@@ -78,14 +94,14 @@ pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
     Ok(Found { dir, name, stat })
 }
 
-/// What is visible at `path` (normal, not the root's) in `lowers`, topmost first.
-pub fn find(lowers: &[Lower], path: &[u8], looks: &mut Looks) -> Step<Option<Found>> {
+/// What is visible at `path` (normalized, not the root's) in `lowers`, topmost first.
+pub fn find(lowers: &[Lower], path: &[u8], budget: &mut LookupBudget) -> Step<Option<Found>> {
     for lower in lowers {
         let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;
         let mut opaque = is_opaque(dir.as_fd())?;
         let mut names = path.split(|b| *b == b'/').peekable();
         while let Some(name) = names.next() {
-            looks.add(1)?;
+            budget.spend(1)?;
             let name = c_string(name)?;
             let stat = match fs::statat(dir.as_fd(), &name) {
                 Ok(stat) if stat.is_whiteout() => return Ok(None),

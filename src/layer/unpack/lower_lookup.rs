@@ -1,56 +1,36 @@
-//! Many paths looked for in the layers below at once. One by one, each would
-//! cost a walk through all those layers: hundreds of thousands of paths over
-//! hundreds of layers would take an hour.
+//! Looks up many paths in the layers below at once. One by one, each path would cost a walk through all those layers:
+//! hundreds of thousands of paths over hundreds of layers would take an hour.
 //!
-//! Here the layers are gone through from the topmost down, each once. A layer
-//! is only looked at in directories that it has and that hold something sought,
-//! and there either for the sought names or for those that the directory has,
-//! whichever are fewer: the work grows with what is sought and what there is,
-//! not with their product. One descriptor is open at a time.
+//! The layers are searched from the topmost down, each once. Of a layer only those directories are opened that it has
+//! and that a query leads into. In a directory either the queried names are looked up or the directory is listed,
+//! whichever are fewer: the work grows with the sum of queries and directory entries, not with their product. One
+//! descriptor is open at a time.
 
-use crate::layer::unpack::lower::Lower;
+use crate::layer::unpack::error::Step;
+use crate::layer::unpack::lower::{LookupBudget, Lower};
 use crate::layer::unpack::resolve::{open_real, DIRENT_BYTES};
-use crate::layer::unpack::{Reason, Step};
 use crate::sys::overlayfs::is_opaque;
 use crate::sys::path::c_string;
 use crate::sys::{fs, Error};
 use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// So many names are looked for without comparing their number with the directory's.
+/// So many names are looked up without comparing their number with the directory's.
 const FEW: usize = 16;
 
-/// Names that one layer may have looked for, or read, in those below: some
-/// seconds' work. An honest layer needs ten thousands.
-const MAX_LOOKS: usize = 8 << 20;
-
-/// How many names were looked for in the layers below.
-#[derive(Default)]
-pub struct Looks(usize);
-
-impl Looks {
-    pub fn add(&mut self, count: usize) -> Step<()> {
-        self.0 += count;
-        if self.0 > MAX_LOOKS {
-            return Err(Reason::Text("too much to be looked for in the layers below"));
-        }
-        Ok(())
-    }
-}
-
-/// A path that is looked for.
-pub struct Sought<'l> {
+/// A path that is looked up.
+pub struct Query<'l> {
     path: &'l [u8],
     /// Gets the number of the topmost layer that shows it, from 1.
-    below: &'l Cell<u16>,
-    /// The layers further below are not asked.
-    over: Cell<bool>,
+    found: &'l Cell<u16>,
+    /// The answer is known: the layers further below are not searched.
+    done: Cell<bool>,
 }
 
-impl<'l> Sought<'l> {
-    /// `path` is normal and not the root's; `below` is 0.
-    pub fn new(path: &'l [u8], below: &'l Cell<u16>) -> Sought<'l> {
-        Sought { path, below, over: Cell::new(false) }
+impl<'l> Query<'l> {
+    /// `path` is normalized and not the root's; `found` is 0.
+    pub fn new(path: &'l [u8], found: &'l Cell<u16>) -> Query<'l> {
+        Query { path, found, done: Cell::new(false) }
     }
 
     /// The path's name in the directory whose path, with a slash, has `prefix` bytes.
@@ -59,51 +39,51 @@ impl<'l> Sought<'l> {
     }
 }
 
-/// A directory, as what is sought in it: a part of the sorted list.
-struct Place<'s, 'l> {
-    inside: &'s [Sought<'l>],
+/// A directory, as the queries that lead into it: a part of the sorted list.
+struct LookupDir<'s, 'l> {
+    inside: &'s [Query<'l>],
     prefix: usize,
 }
 
-/// Its names that are sought: each with all that is sought at and below it.
-struct Children<'s, 'l>(Place<'s, 'l>);
+/// The names in it that queries name: each with the queries at and below it.
+struct Children<'s, 'l>(LookupDir<'s, 'l>);
 
 impl<'s, 'l> Iterator for Children<'s, 'l> {
-    type Item = &'s [Sought<'l>];
+    type Item = &'s [Query<'l>];
 
-    fn next(&mut self) -> Option<&'s [Sought<'l>]> {
-        let Place { inside, prefix } = self.0;
+    fn next(&mut self) -> Option<&'s [Query<'l>]> {
+        let LookupDir { inside, prefix } = self.0;
         let name = inside.first()?.name(prefix);
-        let (child, rest) = inside.split_at_checked(inside.partition_point(|sought| sought.name(prefix) == name))?;
+        let (child, rest) = inside.split_at_checked(inside.partition_point(|query| query.name(prefix) == name))?;
         self.0.inside = rest;
         Some(child)
     }
 }
 
-impl<'s, 'l> Place<'s, 'l> {
+impl<'s, 'l> LookupDir<'s, 'l> {
     fn children(&self) -> Children<'s, 'l> {
-        Children(Place { ..*self })
+        Children(LookupDir { ..*self })
     }
 
-    /// What is sought at and below `name`.
-    fn child(&self, name: &[u8]) -> Option<&'s [Sought<'l>]> {
-        let start = self.inside.partition_point(|sought| sought.name(self.prefix) < name);
+    /// The queries at and below `name`.
+    fn child(&self, name: &[u8]) -> Option<&'s [Query<'l>]> {
+        let start = self.inside.partition_point(|query| query.name(self.prefix) < name);
         let inside = self.inside.get(start..)?;
-        Children(Place { inside, ..*self })
+        Children(LookupDir { inside, ..*self })
             .next()
             .filter(|_| inside.first().is_some_and(|s| s.name(self.prefix) == name))
     }
 }
 
-/// Finds out which of `lowers` (topmost first) shows each of `sought`, honouring
-/// whiteouts and opaque marks as [`crate::layer::unpack::lower::find`] does.
-pub fn look(lowers: &[Lower], mut sought: Vec<Sought<'_>>, looks: &mut Looks) -> Step<()> {
-    // By name after name: what a directory holds stands together.
-    sought.sort_unstable_by(|a, b| names(a.path).cmp(names(b.path)));
+/// Finds out which of `lowers` (topmost first) shows the path of each query, honouring whiteouts and opaque marks as
+/// [`crate::layer::unpack::lower::find`] does.
+pub fn look_up(lowers: &[Lower], mut queries: Vec<Query<'_>>, budget: &mut LookupBudget) -> Step<()> {
+    // Name by name, so that the queries into one directory stand together.
+    queries.sort_unstable_by(|a, b| names(a.path).cmp(names(b.path)));
     let mut buffer = vec![0; DIRENT_BYTES];
     for (lower, number) in lowers.iter().zip(1..) {
-        look_in(lower, number, &sought, looks, &mut buffer)?;
-        sought.retain(|sought| !sought.over.get());
+        look_up_in(lower, number, &queries, budget, &mut buffer)?;
+        queries.retain(|query| !query.done.get());
     }
     Ok(())
 }
@@ -112,33 +92,39 @@ fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|b| *b == b'/')
 }
 
-fn look_in(lower: &Lower, number: u16, sought: &[Sought<'_>], looks: &mut Looks, buffer: &mut [u8]) -> Step<()> {
-    let mut todo = vec![Place { inside: sought, prefix: 0 }];
-    while let Some(place) = todo.pop() {
-        let Some(first) = place.inside.first() else { continue };
-        let path = first.path.get(..place.prefix.saturating_sub(1)).unwrap_or(b"");
+fn look_up_in(
+    lower: &Lower,
+    number: u16,
+    queries: &[Query<'_>],
+    budget: &mut LookupBudget,
+    buffer: &mut [u8],
+) -> Step<()> {
+    let mut todo = vec![LookupDir { inside: queries, prefix: 0 }];
+    while let Some(here) = todo.pop() {
+        let Some(first) = here.inside.first() else { continue };
+        let path = first.path.get(..here.prefix.saturating_sub(1)).unwrap_or(b"");
         let dir = open_real(lower.as_fd(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
-        looks.add(1)?;
+        budget.spend(1)?;
         if is_opaque(dir.as_fd())? {
-            place.inside.iter().for_each(|sought| sought.over.set(true));
+            here.inside.iter().for_each(|query| query.done.set(true));
         }
-        for child in candidates(dir.as_fd(), &place, looks, buffer)? {
-            look_at(dir.as_fd(), child, place.prefix, number, &mut todo)?;
+        for child in candidates(dir.as_fd(), &here, budget, buffer)? {
+            look_up_name(dir.as_fd(), child, here.prefix, number, &mut todo)?;
         }
     }
     Ok(())
 }
 
-/// The children that are to be looked at in `dir`: those of its names, or all
-/// that are sought if it has more names than that.
+/// The children that are to be looked up in `dir`: those that it lists, or all that are queried if it has more names
+/// than those.
 fn candidates<'s, 'l>(
     dir: BorrowedFd<'_>,
-    place: &Place<'s, 'l>,
-    looks: &mut Looks,
+    here: &LookupDir<'s, 'l>,
+    budget: &mut LookupBudget,
     buffer: &mut [u8],
-) -> Step<Vec<&'s [Sought<'l>]>> {
+) -> Step<Vec<&'s [Query<'l>]>> {
     let (mut found, mut read) = (Vec::new(), 0);
-    while place.children().nth(FEW).is_some() && read <= place.inside.len() {
+    while here.children().nth(FEW).is_some() && read <= here.inside.len() {
         let n = fs::getdents(dir, buffer)?;
         if n == 0 {
             return Ok(found);
@@ -146,22 +132,22 @@ fn candidates<'s, 'l>(
         let start = read;
         fs::for_each_name(buffer.get(..n).unwrap_or(b""), |name| {
             read += 1;
-            found.extend(place.child(name.to_bytes()));
+            found.extend(here.child(name.to_bytes()));
             Step::Ok(())
         })?;
-        looks.add(read - start)?;
+        budget.spend(read - start)?;
     }
-    let all: Vec<_> = place.children().collect();
-    looks.add(all.len())?;
+    let all: Vec<_> = here.children().collect();
+    budget.spend(all.len())?;
     Ok(all)
 }
 
-fn look_at<'s, 'l>(
+fn look_up_name<'s, 'l>(
     dir: BorrowedFd<'_>,
-    child: &'s [Sought<'l>],
+    child: &'s [Query<'l>],
     prefix: usize,
     number: u16,
-    todo: &mut Vec<Place<'s, 'l>>,
+    todo: &mut Vec<LookupDir<'s, 'l>>,
 ) -> Step<()> {
     let Some(first) = child.first() else { return Ok(()) };
     let name = first.name(prefix);
@@ -171,14 +157,14 @@ fn look_at<'s, 'l>(
     };
     let end = prefix + name.len();
     let (itself, inside) = child.split_at_checked(usize::from(first.path.len() == end)).unwrap_or_default();
-    if let Some(sought) = itself.first().filter(|sought| !stat.is_whiteout() && sought.below.get() == 0) {
-        sought.below.set(number);
+    if let Some(query) = itself.first().filter(|query| !stat.is_whiteout() && query.found.get() == 0) {
+        query.found.set(number);
     }
     // Anything but a directory hides what the layers below have here.
-    let over = if stat.is(fs::S_IFDIR) { itself } else { child };
-    over.iter().for_each(|sought| sought.over.set(true));
+    let done = if stat.is(fs::S_IFDIR) { itself } else { child };
+    done.iter().for_each(|query| query.done.set(true));
     if stat.is(fs::S_IFDIR) && !inside.is_empty() {
-        todo.push(Place { inside, prefix: end + 1 });
+        todo.push(LookupDir { inside, prefix: end + 1 });
     }
     Ok(())
 }
@@ -186,7 +172,7 @@ fn look_at<'s, 'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layer::unpack::lower::find;
+    use crate::layer::unpack::lower::{find, MAX_LOOKUPS};
     use crate::sys::overlayfs;
     use std::ffi::CString;
     use std::fs::File;
@@ -200,11 +186,11 @@ mod tests {
 
     /// The numbers that are found, and the work.
     fn look_for(lowers: &[Lower], paths: &[Vec<u8>]) -> (Vec<u16>, usize) {
-        let below: Vec<_> = paths.iter().map(|_| Cell::new(0)).collect();
-        let sought = paths.iter().zip(&below).map(|(path, below)| Sought::new(path, below)).collect();
-        let mut looks = Looks::default();
-        assert!(look(lowers, sought, &mut looks).is_ok());
-        (below.iter().map(Cell::get).collect(), looks.0)
+        let found: Vec<_> = paths.iter().map(|_| Cell::new(0)).collect();
+        let queries = paths.iter().zip(&found).map(|(path, found)| Query::new(path, found)).collect();
+        let mut budget = LookupBudget::default();
+        assert!(look_up(lowers, queries, &mut budget).is_ok());
+        (found.iter().map(Cell::get).collect(), budget.0)
     }
 
     /// Numbers below `end`, by a seed.
@@ -277,7 +263,7 @@ mod tests {
             let paths = paths(random);
             let (numbers, _) = look_for(&lowers, &paths);
             for (path, number) in paths.iter().zip(numbers) {
-                let found = find(&lowers, path, &mut Looks::default());
+                let found = find(&lowers, path, &mut LookupBudget::default());
                 let stat = found.ok().unwrap().map(|found| (found.stat.dev, found.stat.ino));
                 let at = |lower| crate::layer::unpack::lower::at(lower, path).ok().unwrap().stat;
                 let ours = lowers.get(usize::from(number).wrapping_sub(1)).map(|lower| (at(lower).dev, at(lower).ino));
@@ -307,17 +293,17 @@ mod tests {
             // Fewer than the directory has names.
             (all(&|i| format!("d/n{i}"))[..20].to_vec(), 0, 2000),
         ] {
-            let (numbers, looks) = look_for(&lowers, &paths);
+            let (numbers, work) = look_for(&lowers, &paths);
             assert_eq!(numbers.iter().filter(|number| **number == 1).count(), found);
-            assert!(looks <= each * lowers.len() + paths.len(), "{looks} looks");
+            assert!(work <= each * lowers.len() + paths.len(), "{work} lookups");
         }
-        let (_, looks) = look_for(&lowers, &[b"d/n1".to_vec()]);
-        assert_eq!(looks, 4 * lowers.len());
+        let (_, work) = look_for(&lowers, &[b"d/n1".to_vec()]);
+        assert_eq!(work, 4 * lowers.len());
     }
 
     #[test]
     fn the_work_is_bounded() {
-        let mut looks = Looks::default();
-        assert!(looks.add(MAX_LOOKS).is_ok() && looks.add(1).is_err());
+        let mut budget = LookupBudget::default();
+        assert!(budget.spend(MAX_LOOKUPS).is_ok() && budget.spend(1).is_err());
     }
 }

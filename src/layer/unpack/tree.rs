@@ -1,12 +1,13 @@
-//! The layer's directory: names are resolved inside it, whatever its symlinks
-//! say, and what must wait for the archive's end is kept here.
+//! The layer's directory: names are resolved inside it, whatever its symlinks say. What is deferred until the archive's
+//! end is kept here.
 
 use crate::layer::pure::whiteout::Meaning;
-use crate::layer::unpack::deferred::{Late, Lates};
-use crate::layer::unpack::lower::{self, Found, Lower};
-use crate::layer::unpack::lower_lookup::{self, Looks};
+use crate::layer::unpack::deferred::{Deferred, DeferredPath};
+use crate::layer::unpack::error::{Error as UnpackError, Reason, Step};
+use crate::layer::unpack::lower::{self, Found, LookupBudget, Lower};
+use crate::layer::unpack::lower_lookup::look_up;
+use crate::layer::unpack::queue::LayerQueue;
 use crate::layer::unpack::resolve::{ancestors, join, kind_at, open_real, remove_directory, resolve, split};
-use crate::layer::unpack::{named, Beside, Reason, Step};
 use crate::sys::path::c_string;
 use crate::sys::{self, fs, overlayfs, Error};
 use std::ffi::CStr;
@@ -14,63 +15,71 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The mode of a parent that neither this layer nor those below describe.
 const IMPLIED_MODE: u32 = 0o755;
-/// The root's, where none of them does: podman's.
+/// The root's mode where none of them describes it: podman's.
 const ROOT_MODE: u32 = 0o555;
 
-/// What a directory (set-group-ID, a default ACL), the mount and our umask make
-/// of a new file.
+/// Attributes that a new file gets from its directory (set-group-ID, a default ACL), the mount and our umask.
 #[derive(Clone, Copy)]
-pub struct Birth {
+pub struct InheritedAttrs {
     pub owner: (u32, u32),
     /// Bits of the mode that are known to be kept.
-    pub kept: u32,
+    pub kept_mode: u32,
 }
 
-/// A layer's tree in the making.
+/// A layer's tree while it is made.
 pub struct Tree<'b> {
     root: OwnedFd,
-    pub beside: &'b mut dyn Beside,
-    /// The layers below, topmost first; none while nobody has asked for them.
-    pub lowers: Option<Vec<Lower>>,
-    looks: Looks,
-    /// The directory that was entered last (none: the root), where it really is
-    /// (no symlink in it), and the path that led there, as long as it still does.
+    queue: &'b mut dyn LayerQueue,
+    /// The layers below, topmost first; none before a hardlink has needed them.
+    lowers: Option<Vec<Lower>>,
+    budget: LookupBudget,
+    /// The directory that was entered last; none for the root.
     dir: Option<OwnedFd>,
+    /// Its path, without symlinks.
     path: Vec<u8>,
-    asked: Option<Vec<u8>>,
-    /// How files are born in that directory, as far as one was looked at.
-    pub birth: Option<Birth>,
-    late: Lates,
+    /// The path by which it was entered; none if that may lead elsewhere now.
+    entered: Option<Vec<u8>>,
+    /// What new files inherit in that directory; none before one was made there.
+    pub inherited: Option<InheritedAttrs>,
+    deferred: Deferred,
 }
 
 impl<'b> Tree<'b> {
-    /// `late` is what has waited since the archive's end, if it has ended.
-    pub fn new(root: OwnedFd, beside: &'b mut dyn Beside, late: Lates) -> Tree<'b> {
+    /// `deferred` is what the archive has left to be done, if it has ended.
+    pub fn new(root: OwnedFd, queue: &'b mut dyn LayerQueue, deferred: Deferred) -> Tree<'b> {
         Tree {
             root,
-            beside,
+            queue,
             lowers: None,
-            looks: Looks::default(),
+            budget: LookupBudget::default(),
             dir: None,
             path: Vec::new(),
-            asked: None,
-            birth: None,
-            late,
+            entered: None,
+            inherited: None,
+            deferred,
         }
     }
 
-    /// The archive has ended: what must wait for the layers below.
-    pub fn into_late(self) -> Lates {
-        self.late
+    /// At the archive's end: what is left to be done.
+    pub fn into_deferred(self) -> Deferred {
+        self.deferred
     }
 
     pub fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
 
-    /// What the layers below show at `path`; nothing where there are none.
-    pub fn below(&mut self, path: &[u8]) -> Step<Option<Found>> {
-        lower::find(self.lowers.as_deref().unwrap_or_default(), path, &mut self.looks)
+    /// Waits until the layers below are complete.
+    pub fn wait_for_lowers(&mut self) -> Step<()> {
+        if self.lowers.is_none() {
+            self.lowers = Some(self.queue.lowers().ok_or(Reason::Text("a layer below it failed"))?);
+        }
+        Ok(())
+    }
+
+    /// What the layers below show at `path`, after [`Tree::wait_for_lowers`].
+    pub fn find_lower(&mut self, path: &[u8]) -> Step<Option<Found>> {
+        lower::find(self.lowers.as_deref().unwrap_or_default(), path, &mut self.budget)
     }
 
     /// The directory entered last.
@@ -78,49 +87,48 @@ impl<'b> Tree<'b> {
         self.dir.as_ref().unwrap_or(&self.root).as_fd()
     }
 
-    /// Where `name` in the directory entered last really is.
+    /// The path, without symlinks, of `name` in the directory entered last.
     pub fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path = self.path.clone();
         join(&mut path, name);
         path
     }
 
-    pub fn late(&mut self, path: Vec<u8>) -> Step<&mut Late> {
-        self.late.at(path, self.beside)
+    /// What is deferred for `path`.
+    pub fn deferred(&mut self, path: Vec<u8>) -> Step<&mut DeferredPath> {
+        self.deferred.at(path, self.queue)
     }
 
-    /// The layers below lose `path`, or what they have in it. What was copied up
-    /// from there goes at once: a later member must not follow a symlink of it.
+    /// Hides `path` of the layers below, or what they have in it. What was copied up from there is removed at once: a
+    /// later member must not follow a symlink of it.
     pub fn hide(&mut self, path: Vec<u8>, meaning: Meaning) -> Step<()> {
-        let late = self.late(path.clone())?;
-        let mark = if meaning == Meaning::Opaque { &mut late.opaque } else { &mut late.whiteout };
+        let deferred = self.deferred(path.clone())?;
+        let mark = if meaning == Meaning::Opaque { &mut deferred.opaque } else { &mut deferred.whiteout };
         let known = std::mem::replace(mark, true);
-        // Nobody has asked for the layers below: nothing was copied up.
+        // Without the layers below nothing was copied up.
         if known || self.lowers.is_none() {
             return Ok(());
         }
-        let inside = self.late.map.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
-        let copied = inside.filter(|(at, late)| late.copied && self.is_hidden(at));
+        let inside = self.deferred.map.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        let copied = inside.filter(|(at, deferred)| deferred.copied && self.is_hidden(at));
         for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
             self.remove_copy(&path)?;
         }
         Ok(())
     }
 
-    /// Whether this layer, as far as it was read, hides what the layers below
-    /// have at `path`.
+    /// Whether this layer, as far as it was read, hides what the layers below have at `path`.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
-        self.late.get(path).is_some_and(|late| late.whiteout)
-            || ancestors(path).any(|dir| self.late.get(dir).is_some_and(|late| late.whiteout || late.opaque))
+        let hides = |at: &[u8], inside| self.deferred.get(at).is_some_and(|at| at.whiteout || inside && at.opaque);
+        hides(path, false) || ancestors(path).any(|dir| hides(dir, true))
     }
 
-    /// Goes to the directory at `path` (normal, empty for the root), making
-    /// what is missing of it.
+    /// Enters the directory at `path` (normalized, empty for the root). Makes what is missing of it.
     pub fn enter(&mut self, path: &[u8]) -> Step<()> {
-        if self.asked.as_deref() == Some(path) {
+        if self.entered.as_deref() == Some(path) {
             return Ok(());
         }
-        (self.asked, self.birth) = (None, None);
+        (self.entered, self.inherited) = (None, None);
         match open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => {
                 self.dir = Some(dir);
@@ -132,12 +140,11 @@ impl<'b> Tree<'b> {
                 (self.dir, self.path) = (Some(dir), path);
             }
         }
-        self.asked = Some(path.to_vec());
+        self.entered = Some(path.to_vec());
         Ok(())
     }
 
-    /// Where the directory at `path` really is, or would be if it were made:
-    /// the layers below may have it.
+    /// The path, without symlinks, of the directory at `path`. It need not exist here: the layers below may have it.
     pub fn real_path(&self, path: &[u8]) -> Step<Vec<u8>> {
         if open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
             return Ok(path.to_vec());
@@ -160,8 +167,7 @@ impl<'b> Tree<'b> {
         }
     }
 
-    /// The directory that holds `parent`/`name`, and where it really is, if
-    /// that is there in this layer.
+    /// The directory that holds `parent`/`name`, and its path without symlinks, if this layer has that name.
     pub fn locate(&mut self, parent: &[u8], name: &CStr) -> Step<Option<(OwnedFd, Vec<u8>)>> {
         let found = match open_real(self.root(), parent, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => Ok((dir, parent.to_vec())),
@@ -193,25 +199,25 @@ impl<'b> Tree<'b> {
         fs::mkdirat(dir, name, 0o700)?;
         fs::fchownat(dir, name, 0, 0)?;
         fs::fchmodat(dir, name, IMPLIED_MODE)?;
-        let late = self.late(path)?;
-        (late.implied, late.settled) = (true, false);
+        let deferred = self.deferred(path)?;
+        (deferred.implied, deferred.finalized) = (true, false);
         Ok(())
     }
 
-    /// Gives `dir` the looks of what a layer below has in the place of `path`.
+    /// Gives `dir` the attributes of the directory that a layer below has at `path`.
     fn imply(&mut self, dir: BorrowedFd<'_>, path: Vec<u8>, found: &Found) -> Step<()> {
-        // Where a lower layer has something else there, a directory hides it.
+        // What is no directory in the lower layer is hidden by this one.
         if !found.stat.is(fs::S_IFDIR) {
             return Ok(());
         }
         fs::fchown(dir, found.stat.uid, found.stat.gid)?;
         fs::fchmod(dir, found.stat.mode & 0o7777)?;
         found.each_xattr(&mut |name, value| fs::fsetxattr(dir, name, value))?;
-        self.late(path)?.time = Some(found.stat.mtime);
+        self.deferred(path)?.time = Some(found.stat.mtime);
         Ok(())
     }
 
-    /// Makes `name` in the directory entered last; what this layer had there goes.
+    /// Makes `name` in the directory entered last, in place of what this layer had there.
     pub fn make<T>(&mut self, name: &CStr, make: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<T>) -> Step<T> {
         match make(self.parent()) {
             Err(Error { errno: libc::EEXIST, .. }) => {
@@ -230,9 +236,17 @@ impl<'b> Tree<'b> {
         self.make(name, &mut |dir| fs::mknodat(dir, name, mode & (fs::S_IFMT | 0o600), device))
     }
 
-    /// Makes the directory `name`, or keeps the one that is there. One that
-    /// takes the place of something else has nothing of the layers below: the
-    /// other thing had hidden that.
+    /// Gives `name` its owner, and then its mode: a change of owner clears the set-user-ID bit. A symlink has no mode.
+    pub fn set_owner_and_mode(&self, name: &CStr, owner: (u32, u32), mode: u32) -> Step<()> {
+        fs::fchownat(self.parent(), name, owner.0, owner.1)?;
+        if mode & fs::S_IFMT != fs::S_IFLNK {
+            fs::fchmodat(self.parent(), name, mode & 0o7777)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory `name`, or keeps the one that is there. One that replaces something else is opaque: the
+    /// other thing had hidden what the layers below have there.
     pub fn make_directory(&mut self, name: &CStr) -> Step<()> {
         match fs::mkdirat(self.parent(), name, 0o700) {
             Err(Error { errno: libc::EEXIST, .. }) => {}
@@ -244,56 +258,56 @@ impl<'b> Tree<'b> {
         self.remove(name)?;
         fs::mkdirat(self.parent(), name, 0o700)?;
         let path = self.path_of(name.to_bytes());
-        self.late(path)?.opaque = true;
+        self.deferred(path)?.opaque = true;
         Ok(())
     }
 
-    /// Removes `name` from the directory entered last, with all that is in it.
+    /// Removes `name`, with all that is in it, from the directory entered last.
     fn remove(&mut self, name: &CStr) -> Step<()> {
-        // The path that led here may have gone through it.
-        self.asked = None;
+        // The path of the directory entered last may lead through it.
+        self.entered = None;
         let path = self.path_of(name.to_bytes());
         match fs::unlinkat(self.parent(), name) {
             Err(Error { errno: libc::EISDIR, .. }) => {
                 remove_directory(self.parent(), name)?;
                 let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-                while let Some((key, _)) = self.late.map.range(from.clone()..to.clone()).next() {
+                while let Some((key, _)) = self.deferred.map.range(from.clone()..to.clone()).next() {
                     let key = key.clone();
-                    self.late.forget(&key);
+                    self.deferred.remove(&key);
                 }
             }
             result => result?,
         }
-        self.late.forget(&path);
+        self.deferred.remove(&path);
         Ok(())
     }
 
-    /// Does what waited for the archive's end and for the layers below.
-    pub fn settle(mut self, has_root: bool, lowers: Vec<Lower>) -> Result<(), String> {
+    /// Does what was deferred until the archive had ended and the layers below were complete.
+    pub fn finalize(mut self, has_root: bool, lowers: Vec<Lower>) -> Result<(), UnpackError> {
         if !has_root {
-            self.imply_root(lowers.first()).map_err(|reason| named(b"", &reason))?;
+            self.imply_root(lowers.first()).map_err(|reason| UnpackError::member(b"", reason))?;
         }
-        // Whiteouts may imply their parents, and those nothing more.
-        while self.survey(&lowers).map_err(|reason| named(b"", &reason))? {
+        // A whiteout may imply its parents, which need a second lookup. Those imply nothing more.
+        while self.look_up_due(&lowers).map_err(|reason| UnpackError::member(b"", reason))? {
             let mut last = Vec::new();
-            while let Some(path) = self.late.due_after(&last) {
-                self.settle_mark(&path, &lowers).map_err(|reason| named(&path, &reason))?;
+            while let Some(path) = self.deferred.due_after(&last) {
+                self.finalize_mark(&path, &lowers).map_err(|reason| UnpackError::member(&path, reason))?;
                 last = path;
             }
         }
-        for (path, late) in &self.late.map {
-            self.settle_directory(path, late).map_err(|error| named(path, &error.into()))?;
+        for (path, deferred) in &self.deferred.map {
+            self.finalize_directory(path, deferred).map_err(|error| UnpackError::member(path, error.into()))?;
         }
         Ok(())
     }
 
-    /// Looks in the layers below for what is to be settled; false if nothing is.
-    fn survey(&mut self, lowers: &[Lower]) -> Step<bool> {
-        let due = self.late.due();
-        if due.is_empty() {
+    /// Looks up in the layers below all that is to be finalized; false if nothing is.
+    fn look_up_due(&mut self, lowers: &[Lower]) -> Step<bool> {
+        let queries = self.deferred.queries();
+        if queries.is_empty() {
             return Ok(false);
         }
-        lower_lookup::look(lowers, due, &mut self.looks)?;
+        look_up(lowers, queries, &mut self.budget)?;
         Ok(true)
     }
 
@@ -303,76 +317,75 @@ impl<'b> Tree<'b> {
         top.map_or(Ok(()), |top| self.imply(root.as_fd(), Vec::new(), &lower::at(top, b"")?))
     }
 
-    /// What was copied up is the lower layers' file, and goes with them; so do
-    /// the parents that it alone implied.
+    /// Removes a file that was copied up, since it is hidden with the lower layers' one, and the parents that it alone
+    /// implied.
     fn remove_copy(&mut self, path: &[u8]) -> Step<()> {
-        self.asked = None;
-        self.late(path.to_vec())?.copied = false;
+        self.entered = None;
+        self.deferred(path.to_vec())?.copied = false;
         let (parent, name) = split(path);
         let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
         fs::unlinkat(dir.as_fd(), &c_string(name)?)?;
         let mut path = parent;
-        while let Some(late) = self.late.map.get_mut(path).filter(|late| late.implied) {
+        while let Some(deferred) = self.deferred.map.get_mut(path).filter(|deferred| deferred.implied) {
             let (parent, name) = split(path);
             let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
             match fs::rmdirat(dir.as_fd(), &c_string(name)?) {
                 Err(Error { errno: libc::ENOTEMPTY, .. }) => break,
                 result => result?,
             }
-            late.implied = false;
+            deferred.implied = false;
             path = parent;
         }
         Ok(())
     }
 
-    /// Turns a whiteout into overlayfs's form. Marks on what the layers below
-    /// do not have leave nothing behind: in a directory that overlayfs does not
-    /// merge, a whiteout would show up in listings.
-    fn settle_mark(&mut self, path: &[u8], lowers: &[Lower]) -> Step<()> {
-        let hidden = self.late.is_in_opaque(path);
-        let Some(late) = self.late.map.get_mut(path) else { return Ok(()) };
-        late.settled = true;
-        let Late { opaque, whiteout, implied, .. } = *late;
-        let below = usize::from(late.below.get()).checked_sub(1).filter(|_| !hidden);
-        let below = below.and_then(|number| lowers.get(number));
+    /// Turns a whiteout into overlayfs's form. Marks on what the layers below do not have leave nothing behind: in a
+    /// directory that overlayfs does not merge, a whiteout would be listed.
+    fn finalize_mark(&mut self, path: &[u8], lowers: &[Lower]) -> Step<()> {
+        let hidden = self.deferred.is_in_opaque(path);
+        let Some(deferred) = self.deferred.map.get_mut(path) else { return Ok(()) };
+        deferred.finalized = true;
+        let DeferredPath { opaque, whiteout, implied, .. } = *deferred;
+        let lower = usize::from(deferred.lower.get()).checked_sub(1).filter(|_| !hidden);
+        let lower = lower.and_then(|number| lowers.get(number));
         let (parent, name) = split(path);
         let name = c_string(name)?;
         match kind_at(self.root.as_fd(), parent, &name)? {
             Some(fs::S_IFDIR) => {
-                late.opaque |= whiteout;
-                if let Some(lower) = below.filter(|_| implied && !whiteout) {
+                deferred.opaque |= whiteout;
+                if let Some(lower) = lower.filter(|_| implied && !whiteout) {
                     let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
                     self.imply(dir.as_fd(), path.to_vec(), &lower::at(lower, path)?)?;
                 }
                 return Ok(());
             }
             Some(_) => {
-                late.opaque = false;
+                deferred.opaque = false;
                 return Ok(());
             }
             None => {}
         }
-        late.opaque = false;
-        let Some(lower) = below else { return Ok(()) };
+        deferred.opaque = false;
+        let Some(lower) = lower else { return Ok(()) };
         if whiteout {
             self.enter(parent)?;
             fs::mknodat(self.parent(), &name, fs::S_IFCHR, (0, 0))?;
         } else if opaque && lower::at(lower, path)?.stat.is(fs::S_IFDIR) {
             self.enter(path)?;
-            self.late(path.to_vec())?.opaque = true;
+            self.deferred(path.to_vec())?.opaque = true;
         }
         Ok(())
     }
 
-    fn settle_directory(&self, path: &[u8], late: &Late) -> sys::Result<()> {
-        if late.time.is_none() && !late.opaque {
+    fn finalize_directory(&self, path: &[u8], deferred: &DeferredPath) -> sys::Result<()> {
+        if deferred.time.is_none() && !deferred.opaque {
             return Ok(());
         }
         let dir = open_real(self.root(), path, fs::O_RDONLY | fs::O_DIRECTORY)?;
-        if late.opaque {
+        if deferred.opaque {
             overlayfs::set_opaque(dir.as_fd())?;
         }
-        match late.time {
+        match deferred.time {
             Some(time) => fs::futimens(dir.as_fd(), time),
             None => Ok(()),
         }
