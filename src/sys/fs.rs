@@ -73,8 +73,8 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
 /// Each try walks one path. The limit ends the loop where another process renames without a pause.
 const TRIES_MAX: u32 = 10_000;
 
-/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` has to stay inside, the call fails (EAGAIN)
-/// if anything on the whole system is renamed or mounted meanwhile: then it is tried again.
+/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` has to stay inside, the call fails
+/// (EAGAIN) if anything on the whole system is renamed or mounted meanwhile: then it is tried again.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is three integers; zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };

@@ -27,8 +27,8 @@ pub fn block(signals: &[i32]) {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &signal_set(signals), null_mut()) };
 }
 
-/// Gives each signal the default action and blocks none, as a new program expects. By raw calls: a C library's leave out
-/// the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
+/// Gives each signal the default action and blocks none, as a new program expects. By raw calls: a C library's leave
+/// out the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
 pub fn reset() {
     // To the kernel the default action without flags, and the empty set, are zeros.
     let (zeros, set_len) = ([0u64; 4], 8usize);

@@ -40,8 +40,8 @@ pub fn restore(fd: BorrowedFd<'_>, settings: &Settings) {
     unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings.0) };
 }
 
-/// Resumes output that was stopped (tcflow(3)), and turns off that input stops it (IXON), which also resumes it. Nothing
-/// happens where `fd` is not a terminal.
+/// Resumes output that was stopped (tcflow(3)), and turns off that input stops it (IXON), which also resumes it.
+/// Nothing happens where `fd` is not a terminal.
 pub fn resume(fd: BorrowedFd<'_>) {
     // SAFETY: takes numbers only.
     unsafe { libc::tcflow(fd.as_raw_fd(), libc::TCOON) };
@@ -112,8 +112,8 @@ pub fn set_controlling(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Makes this process's group the foreground group of the terminal on standard input: it may read the terminal, and gets
-/// its signals.
+/// Makes this process's group the foreground group of the terminal on standard input: it may read the terminal, and
+/// gets its signals.
 pub fn set_foreground() -> Result<()> {
     // SAFETY: takes numbers only; getpgrp cannot fail.
     cvt("tcsetpgrp", unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, libc::getpgrp()) })?;
