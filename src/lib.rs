@@ -11,7 +11,7 @@
 //! `format!`: a call of the formatting machinery takes more code than one of
 //! `concat`, and there are hundreds of them in a binary that should be small.
 
-// What skips a test, for those in here, too.
+// The macro `skip!`, which unit tests use too.
 #[cfg(test)]
 #[macro_use]
 #[path = "../tests/support/skip.rs"]
