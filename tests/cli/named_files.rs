@@ -1,5 +1,5 @@
-//! Files that a line, a layout or a host's name leads to: one that is not a regular file is refused in words, and
-//! waited for by nobody. A FIFO without a writer is the worst of them: `open(2)` itself does not return.
+//! Files that a line, a layout or a host's name leads to: one that is not a regular file is refused with a reason, and
+//! not waited for. A FIFO without a writer is the worst of them: `open(2)` itself does not return.
 
 use super::support::servers::openssl;
 use super::{images, Host};
