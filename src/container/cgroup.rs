@@ -21,8 +21,8 @@ fn is_v2(path: &str) -> bool {
 }
 
 /// What a container leaves to the machine. What it writes to a tmpfs is memory
-/// that no kill gives back: with none left the kernel panics («System is
-/// deadlocked on memory»).
+/// that no kill gives back: with none left the kernel panics ("System is
+/// deadlocked on memory").
 const KEPT_BYTES: u64 = 16 << 20;
 
 /// The beginning of the names of groups that are ours.
@@ -154,7 +154,7 @@ pub fn filter_devices(group: Option<&Cgroup>, program: &[u64]) -> Outcome<()> {
     };
     attached.map_err(|why| {
         let failure = Failure::new("container", ["the list of allowed devices: ", &why].concat());
-        failure.hint("--privileged=false takes cgroup v2 and a kernel with CONFIG_CGROUP_BPF")
+        failure.hint("--privileged=false needs cgroup v2 and a kernel with CONFIG_CGROUP_BPF")
     })
 }
 
@@ -193,7 +193,7 @@ const GONE_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// Ends every process of the group and of those below it, at once (Linux 5.14,
-/// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it. Before that
+/// cgroup-v2.rst, "cgroup.kill"): what forks cannot outrun it. Before that
 /// kernel one by one.
 pub fn kill(group: &Path) {
     if fs::write(group.join("cgroup.kill"), "1").is_ok() {
@@ -238,7 +238,7 @@ fn out_of_memory(events: &str, max: &str, peak: &str) -> Option<String> {
     }
     let mut text = String::from("killed: out of memory");
     for (what, bytes) in [(", limit ", max), (", peak ", peak)] {
-        // «max» is none.
+        // "max" is none.
         if let Ok(bytes) = bytes.trim_end().parse::<u64>() {
             text = [&text, what, &(bytes >> 20).to_string(), " MB"].concat();
         }

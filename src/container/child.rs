@@ -152,7 +152,7 @@ fn own_cgroup(plan: &Plan, procs: &CStr, joined: bool) -> Result<()> {
     }
 }
 
-/// pivot_root(2), «new_root and put_old may be the same»: the old root lies on
+/// pivot_root(2), "new_root and put_old may be the same": the old root lies on
 /// top of the new one and is taken off. Where that cannot be had the answer
 /// says why, and the root is changed in the next best way: the initramfs's own
 /// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and

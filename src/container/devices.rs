@@ -21,7 +21,7 @@ const LINKS: [(&str, &str); 6] = [
     ("dev/ptmx", "pts/ptmx"),
 ];
 
-/// What every container has (OCI runtime spec, config-linux.md, «Default Devices»).
+/// What every container has (OCI runtime spec, config-linux.md, "Default Devices").
 const NODES: [(&str, (u32, u32)); 6] = [
     ("dev/null", (1, 3)),
     ("dev/zero", (1, 5)),
@@ -128,7 +128,7 @@ fn devices_of(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
         false => Vec::new(),
     };
     match found.is_empty() {
-        true => Err(fail("no device, nor a folder that has some")),
+        true => Err(fail("neither a device nor a directory with devices")),
         false => Ok(found),
     }
 }

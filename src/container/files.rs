@@ -68,7 +68,7 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
     let user = process.user.as_str();
     let fail = |name: &str, why: &str| {
         let file = spec.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
-        Failure::new("container", ["user «", user, "»: ", &file, ": ", why].concat())
+        Failure::new("container", ["user '", user, "': ", &file, ": ", why].concat())
     };
     let read = |path: &'static CStr, name: &str| {
         let text = match spec.files.source_at(name) {
@@ -80,7 +80,7 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
     let passwd = read(c"etc/passwd", "/etc/passwd")?;
     let group = read(c"etc/group", "/etc/group")?;
     let mut identity = passwd::resolve(user, &passwd, &group)
-        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
+        .map_err(|error| Failure::new("container", ["user '", user, "': ", &error.text()].concat()))?;
     passwd::add_groups(&mut identity, &spec.process.groups, &group)
         .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
     let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
@@ -222,7 +222,7 @@ pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
         Err(_) => read_inside(root, &CString::new(inside).unwrap_or_default()).map_err(|why| fail(&why))?,
     };
     if !bytes.starts_with(b"TZif") {
-        let hint = "it is looked for in /usr/share/zoneinfo of the machine, then of the image (package tzdata)";
+        let hint = "it is looked for in the host's /usr/share/zoneinfo, then in the image's (package tzdata)";
         return Err(fail("no such time zone").hint(hint));
     }
     write_etc(root, c"localtime", &bytes)

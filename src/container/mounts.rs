@@ -111,7 +111,7 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], to: &Moun
         ImageVolumes::Ignored => None,
     };
     if image.len() > IMAGE_VOLUMES_MAX && of_image.is_some() {
-        let what = ["the image declares ", &image.len().to_string(), " volumes, and 1024 are the most"].concat();
+        let what = ["the image declares ", &image.len().to_string(), " volumes; the limit is 1024"].concat();
         return Err(Failure::new("container", what).hint("--image-volume=ignore makes none of them"));
     }
     for target in image.iter().filter(|target| below_root(target) != ".") {
@@ -281,7 +281,7 @@ const SYSTEM: [&str; 13] =
 
 fn give(source: &Path, is_directory: bool, to: &Identity) -> Result<(), String> {
     if SYSTEM.iter().any(|path| Path::new(path) == source) {
-        return Err("a folder of the system is not given away (U)".into());
+        return Err("the owner of a system directory is not changed (U)".into());
     }
     // A FIFO or a device is not opened for that.
     let given = match is_directory {

@@ -77,12 +77,12 @@ pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str
     }
     let is_own = |namespace: &Namespace| !matches!(namespace, Namespace::Host);
     let (namespace, word) = match path.split_once('/') {
-        Some(("net", _)) => (&asked.network, "the network is the machine's: it takes --network=none"),
-        Some(("kernel", "domainname")) => (&asked.uts, "the UTS namespace is the machine's"),
+        Some(("net", _)) => (&asked.network, "the network is the host's: add --network=none"),
+        Some(("kernel", "domainname")) => (&asked.uts, "the UTS namespace is the host's"),
         Some(("kernel", "hostname")) => return Err("is what --hostname is for"),
-        Some(("kernel", name)) if IPC.contains(&name) => (&asked.ipc, "the IPC namespace is the machine's"),
-        Some(("fs", name)) if name.starts_with("mqueue/") => (&asked.ipc, "the IPC namespace is the machine's"),
-        _ => return Err("is the machine's, not a container's own"),
+        Some(("kernel", name)) if IPC.contains(&name) => (&asked.ipc, "the IPC namespace is the host's"),
+        Some(("fs", name)) if name.starts_with("mqueue/") => (&asked.ipc, "the IPC namespace is the host's"),
+        _ => return Err("is the host's, not a container's own"),
     };
     match is_own(namespace) {
         true => Ok(["/proc/sys/", &path].concat()),

@@ -161,7 +161,7 @@ fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
 }
 
 /// What the container finds mounted, in order (OCI runtime spec,
-/// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
+/// config-linux.md, "Default Filesystems"; sizes and modes as podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", NOSUID_NODEV_NOEXEC, c"", false),

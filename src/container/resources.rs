@@ -1,5 +1,5 @@
 //! A container's limits as its control group's files: what is written where,
-//! as data, then written. Conversions are crun's (crun(1), «cgroup v2»).
+//! as data, then written. Conversions are crun's (crun(1), "cgroup v2").
 
 use crate::container::pure::spec::{DeviceLimit, Limit, LimitKind, Resources};
 use crate::report::{Failure, Outcome};
@@ -165,7 +165,7 @@ pub fn apply(parent: &Path, group: &Path, settings: &[Setting]) -> Outcome<()> {
     for (name, flag) in controllers(settings) {
         let result = enable(name);
         if let (Err(why), Some(flag)) = (result, flag) {
-            let failure = wrong(flag, &["takes the controller «", name, "»: ", &why].concat());
+            let failure = wrong(flag, &["needs the controller '", name, "': ", &why].concat());
             return Err(failure.hint("build it into the kernel, and leave no controller to cgroup v1"));
         }
     }
@@ -250,6 +250,6 @@ mod tests {
         assert_eq!(fs::read_to_string(group.join("memory.max")).unwrap(), "1048576");
         assert_eq!(fs::read_to_string(dir.path().join("cgroup.subtree_control")).unwrap(), "+memory");
         let failure = of(&Resources { cpu_shares: Some(2), ..Resources::default() }).err().unwrap();
-        assert!(failure.what.contains("--cpu-shares: takes the controller «cpu»"), "{}", failure.what);
+        assert!(failure.what.contains("--cpu-shares: needs the controller 'cpu'"), "{}", failure.what);
     }
 }

@@ -54,7 +54,7 @@ pub fn asked_to_stop() -> Option<Exit> {
 /// Mounts a container's root, runs the container to its end, and unmounts the root.
 pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
-    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
+    let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
     let flags = root_flags(spec.rights.privileged);
     let outcome = match overlay::mount_writable(&image.layers, &dir, flags, host.report) {
         Ok(root) => {
@@ -195,7 +195,7 @@ struct SharedWith {
 impl SharedWith {
     fn of(spec: &ContainerSpec, store: &Store) -> Outcome<SharedWith> {
         if let Some(name) = spec.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
-            let what = ["--name: «", name, "» is the name of a container that runs"].concat();
+            let what = ["--name: '", name, "' is the name of a running container"].concat();
             return Err(Failure::new("container", what));
         }
         let dir = |flag, namespace: &Namespace| match namespace {
@@ -266,7 +266,7 @@ fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     let of_image = &image.config.stop_signal;
     let parsed = signal_name::parse(of_image);
     if parsed.is_none() && !of_image.is_empty() {
-        report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
+        report.warn("container", format_args!("the image's stop signal '{of_image}' is unknown: TERM is used"));
     }
     spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }

@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
         return Ok(1 << number);
     }
     let hint = nearest(NAMES.iter().copied(), name).map(|near| [": did you mean ", near, "?"].concat());
-    Err(["«", text, "» is no capability", &hint.unwrap_or_default()].concat())
+    Err(["'", text, "' is no capability", &hint.unwrap_or_default()].concat())
 }
 
 /// podman's default ones, as Debian's containers.conf has them.
@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(parse("net_admin"), Ok(1 << 12));
         assert_eq!(parse("cap_Checkpoint_Restore"), Ok(1 << 40));
         assert_eq!(parse("all"), Ok(u64::MAX));
-        assert_eq!(parse("NET_ADMN").unwrap_err(), "«NET_ADMN» is no capability: did you mean NET_ADMIN?");
-        assert_eq!(parse("").unwrap_err(), "«» is no capability");
+        assert_eq!(parse("NET_ADMN").unwrap_err(), "'NET_ADMN' is no capability: did you mean NET_ADMIN?");
+        assert_eq!(parse("").unwrap_err(), "'' is no capability");
     }
 
     #[test]

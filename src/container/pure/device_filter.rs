@@ -1,5 +1,5 @@
 //! Which devices a control group may use, as the program that the kernel asks
-//! at each use (Linux, cgroup-v2.rst, «Device controller»): extended BPF.
+//! at each use (Linux, cgroup-v2.rst, "Device controller"): extended BPF.
 
 /// What may be done with a device; linux/bpf.h, `BPF_DEVCG_ACC_…`.
 pub const MKNOD: u32 = 1;

@@ -24,9 +24,9 @@ pub enum Error {
 impl Error {
     pub fn text(&self) -> String {
         match self {
-            Error::User(name) => ["no user «", name, "» in the image's /etc/passwd"].concat(),
-            Error::Group(name) => ["no group «", name, "» in the image's /etc/group"].concat(),
-            Error::Range(text) => ["«", text, "» is outside the range of user and group numbers"].concat(),
+            Error::User(name) => ["no user '", name, "' in the image's /etc/passwd"].concat(),
+            Error::Group(name) => ["no group '", name, "' in the image's /etc/group"].concat(),
+            Error::Range(text) => ["'", text, "' is outside the range of user and group numbers"].concat(),
         }
     }
 }
@@ -146,7 +146,7 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
         return Ok(None);
     }
     match text.parse::<u32>() {
-        // -1 means «unchanged» to setuid(2) and its kin.
+        // -1 means "unchanged" to setuid(2) and its kin.
         Ok(number) if number < u32::MAX && !text.starts_with('+') => Ok(Some(number)),
         _ => Err(Error::Range(text.into())),
     }

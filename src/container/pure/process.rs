@@ -109,7 +109,7 @@ impl Variables {
     fn warnings(&self) -> Vec<String> {
         let shown = self.faulty.iter().take(FAULTY_MAX);
         let mut warnings: Vec<String> =
-            shown.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
+            shown.map(|entry| ["the environment's entry '", entry, "' is not NAME=value: skipped"].concat()).collect();
         if let Some(more) = self.faulty.len().checked_sub(FAULTY_MAX).filter(|more| *more > 0) {
             warnings.push(["and ", &more.to_string(), " more entries of the environment like that"].concat());
         }

@@ -286,7 +286,7 @@ fn security(c: &mut ContainerSpec, option: &str) -> Result<(), String> {
         ("proc-opts", _) => rights.proc_options.extend(value.split(',').map(String::from)),
         // Our kernels have neither SELinux nor AppArmor.
         ("label" | "apparmor", _) => {}
-        _ => return Err(["«", option, "» is not an option that is there"].concat()),
+        _ => return Err(["'", option, "' is not a known option"].concat()),
     }
     Ok(())
 }
