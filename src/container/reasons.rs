@@ -1,4 +1,4 @@
-//! What went wrong in the child, in words, and the exit code that it stands for.
+//! The child's setup errors as messages, and the exit codes that they stand for.
 
 use crate::container::ops::Op;
 use crate::container::plan::Plan;
@@ -54,7 +54,7 @@ pub fn setup_errors(
     None
 }
 
-/// Whether it is about the folder of the image's, which was to be made.
+/// Whether it is about the image's working directory, which was to be made.
 fn is_working_dir(failed: SetupError, plan: &Plan) -> bool {
     matches!(plan.ops.get(usize::from(failed.index)), Some(Op::MkdirChown { .. }))
 }
@@ -89,7 +89,7 @@ fn object(failed: SetupError, plan: &Plan) -> String {
     }
 }
 
-/// Why exec(2) takes no more, which is the kernel's to say: its limits depend on those of the stack and on pages.
+/// What exec(2) refused as too long. The limit is the kernel's: it depends on the stack's limit and the size of pages.
 fn too_long(plan: &Plan, image: &Reference) -> String {
     let size = |texts: &[CString]| texts.iter().map(|text| text.as_bytes().len() + 1).sum::<usize>().to_string();
     let count = |texts: &[CString]| texts.len().to_string();

@@ -261,7 +261,7 @@ pub fn stop_timeout_ms(spec: &ContainerSpec) -> u64 {
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
-/// The line's, the image's, or SIGTERM.
+/// That of the container line, else the image's, else SIGTERM.
 fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     let of_image = &image.config.stop_signal;
     let parsed = signal_name::parse(of_image);
@@ -271,9 +271,8 @@ fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
-/// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
-/// SIGHUP for a restart and by SIGINT for the rest (pid_namespaces(7)).
-/// In the machine's, or another container's, those are signals like others.
+/// reboot(2) in a process namespace of its own ends that namespace's PID 1 by SIGHUP for a restart and by SIGINT for
+/// the rest (pid_namespaces(7)). In the host's namespace, or another container's, they are ordinary signals.
 fn exit(ended: Ended, own_processes: bool) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
@@ -284,7 +283,8 @@ fn exit(ended: Ended, own_processes: bool) -> Exit {
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
 }
 
-/// In the place of a program that has run a container and ended without a word: its processes end, and its group goes.
+/// Cleans up for a program that has run a container in this process and crashed: kills its processes, and removes its
+/// group.
 pub fn end_of_process() {
     let own = std::process::id().to_string();
     let children = std::fs::read_to_string(["/proc/self/task/", &own, "/children"].concat()).unwrap_or_default();

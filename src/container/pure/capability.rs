@@ -74,9 +74,8 @@ pub struct Sets {
     pub ambient: u64,
 }
 
-/// The sets that podman gives a container, of those that are `available`. A
-/// privileged one has all, whatever the line drops; who is not root gets by
-/// himself what the line adds, and no more.
+/// The sets that podman gives a container, of those that are `available`. A privileged one has all, whatever
+/// `--cap-drop` says; a user other than root gets what `--cap-add` names, and no more.
 pub fn sets(is_privileged: bool, is_root: bool, add: u64, drop: u64, available: u64) -> Sets {
     let bounding = match (is_privileged, drop) {
         (true, _) => u64::MAX,

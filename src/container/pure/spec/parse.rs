@@ -15,8 +15,7 @@ pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<Container
     parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
 }
 
-/// What can be known of a line before it runs. One with variables is read in
-/// full only when they have their values.
+/// Checks a line before it runs. One with variables can be read in full only when they have their values.
 pub fn check(line: &str) -> Result<(), String> {
     let words = shell_words::split(line, &|_| None).map_err(|error| String::from(error.text()))?;
     if line.contains('$') {

@@ -194,7 +194,7 @@ pub(super) fn pull_policy(text: &str) -> Result<PullPolicy, String> {
     }
 }
 
-/// The longest wait between two tries: an hour. A machine must not hang in silence.
+/// The longest wait between two tries: an hour. A boot must not hang in silence.
 const DURATION_MAX_MS: u64 = 3_600_000;
 
 /// Go's `time.ParseDuration`: `1m30s`, `500ms`, `1.5s`; in milliseconds.
