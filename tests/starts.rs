@@ -112,6 +112,7 @@ fn variants(dir: &Path) -> Vec<(String, &'static str, i32)> {
     ]
 }
 
+/// Promise: thousand-starts
 #[test]
 fn a_thousand_starts_leave_nothing() {
     // SAFETY: takes nothing, cannot fail.

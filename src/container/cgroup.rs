@@ -172,7 +172,7 @@ impl Drop for Cgroup {
         }
         // With the groups that its own containers had below. One that is still busy stays until the end of the boot.
         for dir in self.v1.iter().chain([&self.dir]) {
-            let _ = remove_tree::folders(dir).or_else(|_| remove_tree::folders(dir));
+            let _ = remove_tree::directories(dir).or_else(|_| remove_tree::directories(dir));
         }
     }
 }
@@ -250,6 +250,7 @@ fn out_of_memory(events: &str, max: &str, peak: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// Promise: memory-kills
     #[test]
     fn what_was_killed_for_its_memory_is_told() {
         let events = "low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n";

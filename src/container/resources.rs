@@ -239,6 +239,7 @@ mod tests {
     }
 
     /// A directory that looks like a group: the missing controller is named.
+    /// Promise: limits
     #[test]
     fn a_missing_controller_is_named() {
         let dir = tempfile::tempdir().unwrap();

@@ -144,7 +144,7 @@ fn data(wanted: &FileSystem, resolver: &Resolver) -> Result<String, String> {
     let option = ADDRESSES.iter().find(|(kind, _)| *kind == wanted.kind).map(|(_, option)| *option);
     let given = |option: &str| wanted.data.split(',').any(|word| word.starts_with(option));
     let Some(option) = option.filter(|option| !given(option)) else { return Ok(wanted.data.clone()) };
-    let address = resolver.resolve(host(&wanted.source))?;
+    let address = resolver.resolve(host(&wanted.source)).map_err(|error| error.text)?;
     let address = address.first().map(ToString::to_string).unwrap_or_default();
     Ok(with(&wanted.data, &[option, &address].concat()))
 }
@@ -174,6 +174,7 @@ fn is_mounted(path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    /// Promise: nfs-versions
     #[test]
     fn versions_where_none_is_named() {
         assert_eq!(versions("nfs", "rsize=8192,addr=10.0.0.1"), NFS_VERSIONS);
@@ -190,6 +191,7 @@ mod tests {
         assert_eq!(told(None, missing), EPROTONOSUPPORT);
     }
 
+    /// Promise: filesystem-as-cache
     #[test]
     fn servers_get_their_address() {
         let options = |value: &str| data(&FileSystem::parse(value).unwrap(), &Resolver::default());

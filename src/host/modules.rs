@@ -380,6 +380,7 @@ mod tests {
     }
 
     /// What gives `crypto-crc32c` is read from the modules themselves, unless it is built in.
+    /// Promise: soft-dependencies
     #[test]
     fn soft_dependencies_by_alias_without_depmod() {
         let top = folder("soft");

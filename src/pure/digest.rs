@@ -1,5 +1,5 @@
 //! Content digests (OCI image spec, descriptor.md): `sha256:` and 64 lower-case
-//! hexadecimal digits. Anything else never reaches a path.
+//! hexadecimal digits. Nothing else becomes part of a path.
 
 use ring::digest::{digest, Context, SHA256};
 
@@ -38,7 +38,7 @@ impl Digest {
         Ok(Digest(bytes))
     }
 
-    /// 64 lower-case digits: the name of a blob or a layer in a folder.
+    /// 64 lower-case digits: the name of a blob or a layer in a directory.
     pub fn hex(&self) -> String {
         let digits = b"0123456789abcdef";
         let mut hex = String::with_capacity(64);
@@ -88,6 +88,8 @@ fn to_digest(digest: ring::digest::Digest) -> Digest {
 mod tests {
     use super::*;
 
+    /// Promise: sha256-only
+    /// Input: digests
     #[test]
     fn only_sha256_in_lower_case_is_a_digest() {
         let hex = "0123456789abcdef".repeat(4);

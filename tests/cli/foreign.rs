@@ -61,6 +61,7 @@ fn home(host: &Host) -> PathBuf {
     home
 }
 
+/// Promise: foreign-directories
 #[test]
 fn a_directory_of_somebody_else_stays_as_it_is() {
     let Some(host) = Host::new("somebody") else { return };
@@ -104,6 +105,7 @@ fn a_directory_of_somebody_else_stays_as_it_is() {
     }
 }
 
+/// Promise: foreign-directories
 #[test]
 fn what_becomes_a_store() {
     let Some(host) = Host::new("becomes") else { return };
@@ -129,7 +131,7 @@ fn what_becomes_a_store() {
     assert_eq!(std::fs::read_to_string(cut.join("ocinit-store")).unwrap(), "1\n");
     assert_eq!(std::fs::read_dir(cut.join("tmp")).unwrap().count(), 0);
     // A later format, and no format at all.
-    for (mark, why) in [("2\n", "is a store of a newer ocinit (format 2, not 1)"), ("x", "is none of ours")] {
+    for (mark, why) in [("2\n", "is a store of a newer ocinit (format 2, not 1)"), ("x", "was not written by ocinit")] {
         std::fs::write(cut.join("ocinit-store"), mark).unwrap();
         let before = snapshot(&host.dir);
         let ended = pull(&cut);
@@ -138,10 +140,11 @@ fn what_becomes_a_store() {
     }
     std::fs::remove_file(cut.join("ocinit-store")).unwrap();
     symlink(new.join("ocinit-store"), cut.join("ocinit-store")).unwrap();
-    assert!(pull(&cut).err.contains("is none of ours"));
+    assert!(pull(&cut).err.contains("was not written by ocinit"));
 }
 
 /// Each part of a store that has come from elsewhere, in all the ways in which it may not be what it should.
+/// Promise: foreign-store
 #[test]
 fn parts_that_lead_elsewhere_are_refused_by_their_names() {
     let Some(host) = Host::new("parts") else { return };
@@ -168,7 +171,7 @@ fn parts_that_lead_elsewhere_are_refused_by_their_names() {
         refused("is a symbolic link");
         std::fs::remove_file(&path).unwrap();
         fifo(&path);
-        refused("is no directory");
+        refused("is not a directory");
         std::fs::remove_file(&path).unwrap();
         if !part.starts_with("empty") {
             std::fs::remove_dir_all(elsewhere.join("0")).unwrap();
@@ -193,6 +196,7 @@ fn parts_that_lead_elsewhere_are_refused_by_their_names() {
 }
 
 /// What lies in the parts: links of all kinds lead nowhere, and a FIFO is waited for by nobody.
+/// Promise: foreign-store
 #[test]
 fn names_that_lead_elsewhere_are_not_followed() {
     let Some(host) = Host::new("names") else { return };
@@ -260,6 +264,7 @@ fn names_that_lead_elsewhere_are_not_followed() {
 }
 
 /// What is mounted in the place of something left, or below it, is not emptied.
+/// Promise: foreign-store
 #[test]
 fn mounts_are_not_crossed() {
     let Some(host) = Host::new("crossed") else { return };
@@ -284,6 +289,7 @@ fn mounts_are_not_crossed() {
 }
 
 /// Where descriptors run out, a command says so, and makes no directories without end.
+/// Promise: no-descriptors
 #[test]
 fn without_descriptors_it_ends_and_says_so() {
     let Some(host) = Host::new("descriptors") else { return };
@@ -317,6 +323,7 @@ fn without_descriptors_it_ends_and_says_so() {
 }
 
 /// What every user of the host can reach of an image: no set-user-ID program, no device.
+/// Promise: store-and-other-users
 #[test]
 fn users_of_the_host_reach_nothing_of_an_image() {
     let Some(host) = Host::new("reach") else { return };

@@ -1,12 +1,13 @@
-//! Cases 21 to 23 and 25: what a layer hides, and what it takes from below.
+//! What a layer hides of the layers below it, and what it takes from them (docs/inputs.md, "Whiteouts and stacks").
 
 use crate::builder::{Member, Tar};
 use crate::parsing::{accept, refuse};
 use crate::world::{overlay, ready, tree, Layer, World};
 use std::os::unix::fs::MetadataExt;
 
+/// Input: whiteout-names
 #[test]
-fn case_21_names() {
+fn marks_of_nothing() {
     if !ready() {
         return;
     }
@@ -43,8 +44,10 @@ fn names(lines: &[String]) -> Vec<&str> {
     lines.iter().filter_map(|line| line.split(' ').next()).collect()
 }
 
+/// Promise: whiteouts
+/// Input: opaque-anywhere
 #[test]
-fn case_22_opaque_wherever_it_stands() {
+fn opaque_wherever_it_stands() {
     if !ready() {
         return;
     }
@@ -58,14 +61,14 @@ fn case_22_opaque_wherever_it_stands() {
         assert_eq!(merged(add(start.clone(), &[members[0], opaque, members[1]])), first);
         assert_eq!(merged(add(start, &[members[0], members[1], opaque])), first);
     }
-    // Without an entry of its own the directory looks as it does below.
+    // Without an entry of its own the directory has the attributes that it has below.
     let (_world, upper, _) = stack(Tar::new().file("d/.wh..wh..opq", b""));
     let meta = upper.meta("d");
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2711, 5, 6, 44));
     assert!(upper.is_opaque("d"));
     let (_world, upper, _) = stack(Tar::new().dir("d/sub").file("d/sub/.wh..wh..opq", b"").file("d/.wh..wh..opq", b""));
     assert!(upper.is_opaque("d") && upper.is_opaque("d/sub"));
-    // What an opaque directory hides lends its looks to nothing.
+    // What an opaque directory hides gives its attributes to nothing.
     for order in [["d/sub/f", "d/.wh..wh..opq"], ["d/.wh..wh..opq", "d/sub/f"]] {
         let (_world, upper, _) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
         assert_eq!((upper.meta("d/sub").mode() & 0o7777, upper.meta("d/sub").uid()), (0o755, 0));
@@ -75,8 +78,9 @@ fn case_22_opaque_wherever_it_stands() {
     assert!(upper.is_opaque("."));
 }
 
+/// Input: opaque-anywhere
 #[test]
-fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
+fn whiteouts_in_an_opaque_directory_leave_no_ghosts() {
     if !ready() {
         return;
     }
@@ -88,8 +92,10 @@ fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
     assert_eq!(names(&merged(Tar::new().file("new/.wh.nothing", b""))), ["d", "d/old", "d/sub", "d/sub/low", "x", "y"]);
 }
 
+/// Promise: whiteouts
+/// Input: whiteouts-hide-lower
 #[test]
-fn case_23_a_whiteout_hides_lower_layers_only() {
+fn a_whiteout_hides_lower_layers_only() {
     if !ready() {
         return;
     }
@@ -110,8 +116,9 @@ fn case_23_a_whiteout_hides_lower_layers_only() {
     assert_eq!(upper.meta("d").mtime(), 44, "the implied parent's time");
 }
 
+/// Input: implied-parents
 #[test]
-fn case_25_implied_parents() {
+fn implied_parents() {
     if !ready() {
         return;
     }
@@ -134,6 +141,7 @@ fn case_25_implied_parents() {
 }
 
 /// One by one through all the layers, these marks would take the better part of an hour.
+/// Input: many-whiteouts
 #[test]
 fn many_whiteouts_over_many_layers() {
     if !ready() {

@@ -21,7 +21,7 @@ const CACHE: &str = "target";
 /// What `boot` takes.
 #[derive(Args)]
 pub struct Boot {
-    /// An image as b2c.run names it, or oci:DIR[:TAG] of this machine; none: a demo image of our own
+    /// An image as b2c.run names it, or `oci:DIR[:TAG]` of this host; none: a demo image of our own
     image: Option<String>,
     /// The static binary that becomes PID 1 [default: target/ocinit/ARCH/ocinit]
     #[arg(long, value_name = "FILE", conflicts_with = "initramfs")]

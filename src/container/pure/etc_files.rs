@@ -91,6 +91,7 @@ mod tests {
         words.iter().map(|word| String::from(*word)).collect()
     }
 
+    /// Promise: etc-files
     #[test]
     fn name_servers_of_the_host_and_of_the_flags() {
         let host = "# made\ndomain old.test\nsearch lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
@@ -108,6 +109,7 @@ mod tests {
         assert_eq!(resolv_conf("", &Dns::default()), "");
     }
 
+    /// Promise: etc-files
     #[test]
     fn hosts_by_flag_host_and_us() {
         assert_eq!(hosts("", &[], None, &[]), "127.0.0.1\tlocalhost\n::1\tlocalhost\n");

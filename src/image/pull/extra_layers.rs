@@ -4,14 +4,14 @@
 
 use crate::disk::pure::superblock;
 use crate::files;
-use crate::image::pull::context::{manner, PullContext};
+use crate::image::pull::context::{client_config, PullContext};
 use crate::image::pull::pulled::{Image, Temporary};
 use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
-use crate::image::source::{Error, Fetched, OpenUrl};
+use crate::image::source::{BlobReader, Error, OpenUrl};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{LayerQueue, Lower};
@@ -33,7 +33,7 @@ pub fn add_layers(
     if options.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(options, context, report));
+    let open = registry::opener(&client_config(options, context, report));
     let has_keys = !context.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;
@@ -122,7 +122,7 @@ impl Extra<'_> {
     }
 
     /// Its bytes, and how many there are, where that is known.
-    fn fetch(&self) -> Result<(Fetched, Option<u64>), Error> {
+    fn fetch(&self) -> Result<(BlobReader, Option<u64>), Error> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
             let file = files::open(Path::new(source)).map_err(|why| Error::refused(&why))?;

@@ -7,7 +7,7 @@ use crate::container::pure::spec::redact::{self, secrets};
 use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
-use crate::pure::suggest::nearest;
+use crate::pure::suggest::suggest;
 use crate::pure::{scrub, shell_words};
 
 /// Reads a container line, variables expanded by `variable`.
@@ -124,7 +124,7 @@ impl ContainerSpec {
         };
         let row = TABLE.iter().find(|row| row.long == name);
         let row = row.ok_or_else(|| {
-            let hint = nearest(TABLE.iter().map(|row| row.long), name);
+            let hint = suggest(TABLE.iter().map(|row| row.long), name);
             let hint = hint.map(|near| [": did you mean --", near, "?"].concat());
             ["--", redact::name_of(name), " is not a known flag", &hint.unwrap_or_default()].concat()
         })?;
@@ -186,6 +186,7 @@ mod tests {
         super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
+    /// Promise: lab-lines
     #[test]
     fn lines_of_labs() {
         let c = read("-ti --tls-verify=false docker://10.42.0.1:8001/infra/machine-registration:latest check");
@@ -320,6 +321,7 @@ mod tests {
         assert_eq!((r.mask.len(), r.unmask, r.proc_options.len()), (2, vec!["ALL".into()], 2));
     }
 
+    /// Promise: lab-lines
     #[test]
     fn errors_name_the_flag() {
         for (line, want) in [
@@ -413,6 +415,7 @@ mod tests {
         }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn credentials_are_in_no_error() {
         for text in [
