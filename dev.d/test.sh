@@ -15,6 +15,8 @@ dev_test() {
         before=$(tree_state) || before=
         check format cargo fmt --check
         check clippy cargo clippy --quiet --features host --all-targets -- -D warnings
+        check documentation documentation
+        check 'fuzz targets' fuzz_targets
         check build ./dev build
         cargo_tests
         check size ./dev size
@@ -35,6 +37,19 @@ check() {
         printf '%s: failed\n' "$name"
         FAILED=$((FAILED + 1))
     fi
+}
+
+# documentation: links in doc comments lead somewhere, those between private items too.
+documentation() {
+    RUSTDOCFLAGS='-D rustdoc::broken_intra_doc_links -A rustdoc::private_intra_doc_links' \
+        cargo doc --quiet --no-deps --features host --document-private-items -p ocinit -p ocinit-decompress
+}
+
+# fuzz_targets: the crate in fuzz/ compiles. Only linking takes libFuzzer, whose build would need a C++ compiler: with a
+# path to a library of somebody's own it is not built.
+fuzz_targets() {
+    CUSTOM_LIBFUZZER_PATH=/nonexistent/libfuzzer.a CARGO_TARGET_DIR=$(target_dir)/fuzz-check \
+        cargo check --quiet --locked --manifest-path fuzz/Cargo.toml
 }
 
 # cargo_tests [FILTER…]: all of them, and adds up what each test binary says at its end.

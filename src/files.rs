@@ -60,6 +60,7 @@ mod tests {
     use std::fs;
     use std::os::unix::net::UnixListener;
 
+    /// Promise: regular-files-only
     #[test]
     fn only_regular_files_are_read_and_so_much_of_them() {
         let dir = tempfile::tempdir().unwrap();
@@ -82,6 +83,7 @@ mod tests {
     }
 
     /// The open file is checked again: a FIFO that has replaced it does not block.
+    /// Promise: regular-files-only
     #[test]
     fn a_file_that_becomes_a_fifo_is_not_waited_for() {
         use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod modules;
 pub mod peer;
 pub mod probe;
+pub mod promises;
 pub mod qemu;
 pub mod registry;
 pub mod serve;

@@ -166,6 +166,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     /// Larger than any pipe: the writer must wait for the reader more than once.
+    /// Promise: non-blocking-console
     #[test]
     fn nothing_is_lost_where_writes_do_not_wait() {
         let (from, to) = io::pipe().unwrap();

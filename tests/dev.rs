@@ -63,9 +63,10 @@ fn dev_test(dir: &Path, tests: &str, words: &[&str]) -> (bool, String) {
 const TWO: &str = r#"
 echo 'test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured'
 echo 'test result: ok. 4 passed; 0 failed; 1 ignored; 0 measured'
-printf 'host::a\tno root\nhost::b\tno root\nhost::b\tno root\nqemu::a\tno QEMU\nqemu::a\tno disk\n' >>"$OCINIT_SKIPS"
+printf 'cli::a\tno root\ncli::b\tno root\ncli::b\tno root\nqemu::a\tno QEMU\nqemu::a\tno disk\n' >>"$OCINIT_SKIPS"
 "#;
 
+/// Promise: skips
 #[test]
 fn a_skipped_test_is_counted_as_skipped_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
@@ -83,16 +84,17 @@ fn a_skipped_test_is_counted_as_skipped_with_its_reason() {
     assert!(!passed && text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
 }
 
+/// Promise: clean-checkout
 #[test]
 fn a_test_run_leaves_the_checkout_as_it_was() {
     let good = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'; ";
     let dir = checkout();
     let (passed, text) = dev_test(dir.path(), good, &[]);
-    assert!(passed && text.ends_with("\n6 passed, 0 failed, 0 skipped\n"));
+    assert!(passed && text.ends_with("\n8 passed, 0 failed, 0 skipped\n"));
     let spoiled = |what: &str| {
         let (passed, text) = dev_test(dir.path(), &[good, what].concat(), &[]);
         assert!(!passed && text.contains("unchanged files: failed"), "{what}");
-        assert!(text.ends_with("\n5 passed, 1 failed, 0 skipped\n"));
+        assert!(text.ends_with("\n7 passed, 1 failed, 0 skipped\n"));
     };
     spoiled("echo >new");
     spoiled("echo '# more' >>dev");
@@ -105,7 +107,7 @@ fn a_test_run_leaves_the_checkout_as_it_was() {
     std::fs::remove_dir_all(dir.path().join(".git")).unwrap();
     let (passed, text) = dev_test(dir.path(), good, &[]);
     assert!(passed && text.contains("1 no git checkout: "));
-    assert!(text.ends_with("\n5 passed, 0 failed, 1 skipped\n"));
+    assert!(text.ends_with("\n7 passed, 0 failed, 1 skipped\n"));
 }
 
 fn helper(tolerated: bool) -> Option<u32> {
@@ -126,6 +128,7 @@ fn the_one_that_skips_itself() {
     panic!("a skip goes on");
 }
 
+/// Promise: skips
 #[test]
 fn skip_records_the_test_and_its_reason_and_fails_where_none_may() {
     let dir = tempfile::tempdir().unwrap();
@@ -161,6 +164,7 @@ fn release(dir: &Path) -> (PathBuf, PathBuf) {
     (release, report)
 }
 
+/// Promise: clean-checkout
 #[test]
 fn the_report_of_sizes_is_updated_on_purpose_only() {
     let dir = tempfile::tempdir().unwrap();
@@ -219,6 +223,7 @@ fn setup(command: &str, ldd: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Promise: no-outside-versions
 #[test]
 fn setup_knows_no_librarys_version() {
     // A package for compiling against is called after none of its versions but libc's, which is everywhere the same.

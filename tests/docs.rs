@@ -3,7 +3,7 @@
 #![cfg(feature = "host")]
 
 use ocinit::boot::pure::options;
-use ocinit::host::docs;
+use ocinit::host::{docs, promises};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,13 +34,13 @@ fn findings(rule: impl Fn(&str, &str) -> Vec<String>) -> String {
     all.join("\n")
 }
 
+/// Promise: generated-tables
 #[test]
 fn the_tables_are_the_codes() {
     for path in docs::PAGES {
         let page = read(path);
         let fresh = docs::refresh(&page).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let hint = "cargo run --features host --bin ocinit-host docs";
-        assert!(page == fresh, "{path} is not what the code says: {hint}");
+        assert!(page == fresh, "{path} is not what the code says: {REFRESH}");
         assert!(page.contains("| `b2c.run` (repeatable) |"), "{path} has no table");
     }
 }
@@ -54,6 +54,7 @@ fn dead_links(path: &str, text: &str) -> Vec<String> {
     here.filter(|target| !exists(target)).map(|target| format!("no such file: {target}")).collect()
 }
 
+/// Promise: pages
 #[test]
 fn links_lead_somewhere() {
     assert_eq!(findings(dead_links), "");
@@ -70,6 +71,7 @@ fn subcommands<'a>(program: &'a str, text: &'a str) -> impl Iterator<Item = &'a 
     })
 }
 
+/// Promise: pages
 #[test]
 fn commands_exist() {
     let readme = read("README.md");
@@ -141,39 +143,59 @@ fn unknown_options(text: &str) -> Vec<String> {
     named.filter(|name| options::TABLE.iter().all(|row| row.name != *name)).map(String::from).collect()
 }
 
+/// Promise: pages
 #[test]
 fn options_exist() {
     assert_eq!(findings(|_, text| unknown_options(text)), "");
     assert_eq!(unknown_options("`b2c.` b2c.run=x, b2c.hostname. b2c.piepfail b2c.ntp_peer"), ["b2c.piepfail"]);
 }
 
-/// Tests that a page names as `FILE::NAME` and that are not there.
-fn broken_promises(text: &str) -> Vec<String> {
-    let mut broken = Vec::new();
-    for line in text.lines().filter(|line| line.starts_with("| ")) {
-        let named: Vec<(&str, &str)> = line.split('`').filter_map(|word| word.split_once(".rs::")).collect();
-        if named.is_empty() && line != "| promise | kept by |" {
-            broken.push(format!("no test: {line}"));
-        }
-        for (file, name) in named {
-            let source = std::fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
-            let is_test = |(at, _): (usize, &str)| source[..at].trim_end().ends_with("#[test]");
-            if !source.match_indices(&format!("fn {name}(")).any(is_test) {
-                broken.push(format!("no such test: {file}.rs::{name}"));
-            }
-        }
+const REFRESH: &str = "cargo run --features host --bin ocinit-host docs";
+
+/// Promise: pages
+#[test]
+fn promises_and_rules_of_inputs_have_tests() {
+    let sources = promises::sources(&root()).unwrap();
+    for page in promises::PAGES {
+        let tests = promises::tagged(page.tag, &sources).unwrap();
+        let text = read(page.path);
+        let fresh = promises::refresh(&text, &tests).unwrap_or_else(|error| panic!("{}: {error}", page.path));
+        assert!(text == fresh, "{} is not what the tags of the tests say: {REFRESH}", page.path);
+        assert!(text.matches(".rs::").count() > 50, "{}: the tables are not found", page.path);
     }
-    broken
+}
+
+/// Rules that a source names as `docs/inputs.md#RULE` and that the page does not have.
+fn unknown_rules(source: &str, page: &str) -> Vec<String> {
+    let named = source.split("docs/inputs.md#").skip(1);
+    let names = named.filter_map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).next());
+    let is_rule = |name: &&str| page.lines().any(|line| line.starts_with(&format!("| {name} | ")));
+    names.filter(|name| !name.is_empty() && !is_rule(name)).map(String::from).collect()
 }
 
 #[test]
-fn promises_have_tests() {
-    let page = read("docs/promises.md");
-    assert_eq!(broken_promises(&page), Vec::<String>::new());
-    assert!(page.matches(".rs::").count() > 50, "the table is not found");
-    let sample =
-        "| promise | kept by |\n| a | `tests/docs.rs::promises_have_tests` |\n| b | `tests/docs.rs::root` |\n| c | |";
-    assert_eq!(broken_promises(sample), ["no such test: tests/docs.rs::root", "no test: | c | |"]);
+fn pointers_to_the_rules_of_inputs_lead_there() {
+    let page = read("docs/inputs.md");
+    let mut unknown = Vec::new();
+    for (path, text) in promises::sources(&root()).unwrap().iter().filter(|(path, _)| path != "tests/docs.rs") {
+        unknown.extend(unknown_rules(text, &page).into_iter().map(|name| format!("{path}: no rule {name}")));
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+    let sample = "// See docs/inputs.md#a-b. (docs/inputs.md#c), docs/inputs.md, docs/inputs.md#NAME\n";
+    assert_eq!(unknown_rules(sample, "| a-b | text | |\n"), ["c", "NAME"]);
+}
+
+/// Tests that `text` names as `FILE.rs::NAME` in backquotes and that are not there.
+fn missing_tests(text: &str) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (file, name) in text.split('`').filter_map(|word| word.split_once(".rs::")) {
+        let source = std::fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
+        let is_test = |(at, _): (usize, &str)| source[..at].trim_end().ends_with("#[test]");
+        if !source.match_indices(&format!("fn {name}(")).any(is_test) {
+            missing.push(format!("no such test: {file}.rs::{name}"));
+        }
+    }
+    missing
 }
 
 /// What the table of escapes names and is not there: tests, and rows of the table that they run.
@@ -181,9 +203,8 @@ fn missing_attacks(page: &str, table: &str) -> Vec<String> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains("CVE-"));
     let mut missing = Vec::new();
     for row in rows {
-        let of_tests = ["| promise | kept by |", &["| a | ", row, " |"].concat()].join("\n");
         if row.contains(".rs::") {
-            missing.extend(broken_promises(&of_tests));
+            missing.extend(missing_tests(row));
         } else if row.contains("| yes") {
             missing.push(format!("no test: {row}"));
         }
@@ -198,6 +219,7 @@ fn missing_attacks(page: &str, table: &str) -> Vec<String> {
     missing
 }
 
+/// Promise: escape-table
 #[test]
 fn escapes_have_tests() {
     let (page, table) = (read("docs/security.md"), read("tests/escapes/table.rs"));
@@ -215,6 +237,7 @@ fn listed_crates(page: &str) -> Vec<String> {
     names
 }
 
+/// Promise: dependencies
 #[test]
 fn the_crates_of_the_init_are_those_listed() {
     let arguments =

@@ -22,30 +22,35 @@ mod table;
 
 use site::Host;
 
+/// Promise: known-escapes
 #[test]
 fn descriptors() {
     let Some(host) = Host::new("descriptors") else { return };
     host.try_all(table::DESCRIPTORS);
 }
 
+/// Promise: known-escapes
 #[test]
 fn mounts() {
     let Some(host) = Host::new("mounts") else { return };
     host.try_all(table::MOUNTS);
 }
 
+/// Promise: known-escapes
 #[test]
 fn devices() {
     let Some(host) = Host::new("devices") else { return };
     host.try_all(table::DEVICES);
 }
 
+/// Promise: known-escapes
 #[test]
 fn kernel() {
     let Some(host) = Host::new("kernel") else { return };
     host.try_all(table::KERNEL);
 }
 
+/// Promise: known-escapes
 #[test]
 fn identity() {
     let Some(host) = Host::new("identity") else { return };
@@ -53,6 +58,7 @@ fn identity() {
 }
 
 /// CVE-2024-21626 in all its forms: entry point, `#!` line and working directory by each descriptor.
+/// Promise: known-escapes
 #[test]
 fn every_descriptor() {
     let Some(host) = Host::new("every-descriptor") else { return };

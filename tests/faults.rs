@@ -300,12 +300,14 @@ fn passes(scenario: &Scenario) {
     assert!(wrong.is_empty(), "{} of them:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Promise: failing-system-calls
 #[test]
 fn a_privileged_run() {
     let Some(scenario) = scenario("run", "run", "", images::payload(&support::payload())) else { return };
     passes(&scenario);
 }
 
+/// Promise: failing-system-calls
 #[test]
 fn an_isolated_run_on_a_terminal() {
     let image = images::payload(&support::payload());
@@ -313,6 +315,7 @@ fn an_isolated_run_on_a_terminal() {
     passes(&scenario);
 }
 
+/// Promise: failing-system-calls
 #[test]
 fn a_run_with_volumes_and_a_name() {
     let extra = [Entry::file("data/one", 0o644, "1"), Entry::file("home/guest/two", 0o600, "2")];
@@ -357,6 +360,7 @@ fn a_run_within_little_memory() {
     assert!(ran > 0 && failed > 0, "{ran} ran, {failed} failed");
 }
 
+/// Promise: failing-system-calls
 #[test]
 fn a_pull_from_a_registry() {
     let image = images::layers(&support::payload());
@@ -372,6 +376,7 @@ fn a_pull_from_a_registry() {
     passes(&scenario);
 }
 
+/// Promise: failing-system-calls
 #[test]
 fn a_pull_of_a_layer_that_needs_no_unpacking() {
     let Some(first) = scenario("pull oci:", "pull", "", images::payload(&support::payload())) else { return };

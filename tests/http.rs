@@ -149,6 +149,7 @@ fn bytes_are_counted() {
     assert_eq!(client.bytes().1, ONE.len() as u64);
 }
 
+/// Promise: answers-in-pieces
 #[test]
 fn what_is_not_kept_is_not_used_again() {
     for first in [
@@ -237,6 +238,7 @@ fn what_cannot_be_asked_is_not_sent() {
     assert_eq!(server.lines(), Vec::<String>::new());
 }
 
+/// Promise: proxy-password
 #[test]
 fn plain_http_goes_to_its_proxy_in_absolute_form() {
     let proxy = Server::start(&[&[ONE, "HTTP/1.1 407 -\r\ncontent-length: 0\r\n\r\n"]]);
@@ -293,6 +295,7 @@ fn a_proxy_that_is_away_is_named() {
     }
 }
 
+/// Promise: answers-in-pieces
 #[test]
 fn bytes_that_wait_behind_a_body_are_no_answer() {
     // More than what is read with the head, so that the rest stays in the socket.
@@ -484,6 +487,7 @@ fn tls_goes_through_a_tunnel_to_the_server_itself() {
     assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.5:{} HTTP/1.1\r\n", server.port)));
 }
 
+/// Promise: proxy-password
 #[test]
 fn a_proxys_password_ends_at_the_proxy() {
     let made = Certificates::make();

@@ -135,6 +135,7 @@ fn shown(args: &[&str]) -> String {
     ip(args).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Promise: dhcp-lease
 #[test]
 fn lease() {
     if inside() {
@@ -179,6 +180,7 @@ fn mac_of(lan: &Lan) -> String {
 }
 
 /// Clouds lease /32 with a gateway outside of it, said to be on the link by option 121.
+/// Promise: dhcp-lease
 #[test]
 fn classless_routes() {
     if inside() {
@@ -210,6 +212,7 @@ fn classless_routes() {
     lan.enter("classless_routes");
 }
 
+/// Promise: dhcp-lease
 #[test]
 fn names() {
     if inside() {
@@ -239,6 +242,7 @@ fn names() {
     lan.enter("names");
 }
 
+/// Promise: no-network
 #[test]
 fn no_carrier() {
     if inside() {
@@ -252,6 +256,7 @@ fn no_carrier() {
     lan.enter("no_carrier");
 }
 
+/// Promise: no-network
 #[test]
 fn no_interface() {
     if inside() {
@@ -269,6 +274,7 @@ fn no_interface() {
     lan.enter("no_interface");
 }
 
+/// Promise: no-network
 #[test]
 fn no_server() {
     if inside() {
@@ -283,6 +289,7 @@ fn no_server() {
 }
 
 /// The cable comes after the boot began, on the second of two interfaces.
+/// Promise: late-cable
 #[test]
 fn late_carrier() {
     if inside() {
@@ -314,6 +321,7 @@ fn late_carrier() {
 }
 
 /// An address from the kernel's own `ip=` is used, and nobody is asked for another.
+/// Promise: kernel-ip
 #[test]
 fn set_up_by_the_kernel() {
     if inside() {
@@ -342,6 +350,7 @@ fn chronyd() -> Option<String> {
 }
 
 /// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.
+/// Promise: clock
 #[test]
 fn time() {
     if inside() {

@@ -1,6 +1,5 @@
-//! Layers, hostile and benign, unpacked by the code that a boot runs. The
-//! numbers are those of the list of cases: parsing 1-12, paths 13-20,
-//! whiteouts 21-25, compression 26 and 28 (24 and 27 are in `host/layers.rs`).
+//! Layers, hostile and benign, unpacked by the code that a boot runs. docs/inputs.md has the rules that they show;
+//! those of whole stacks are shown in cli/layers.rs.
 
 #[macro_use]
 #[path = "support/skip.rs"]

@@ -58,6 +58,7 @@ fn ask_podman(names: &str) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// Promise: podman-parity
 #[test]
 fn a_container_is_what_podman_would_have_made() {
     if !has_qemu() {

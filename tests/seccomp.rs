@@ -75,6 +75,7 @@ fn our_table_is_the_profile_that_it_was_made_of() {
 
 /// The profile that is installed, of whatever version, is compiled as it reads. Our table is the same, call by call,
 /// for as long as the profile says what it said.
+/// Promise: syscall-filter
 #[test]
 fn podmans_profile_and_our_table_are_one() {
     let Some((text, profile)) = podmans() else { return };
@@ -182,6 +183,7 @@ fn compare(profile: &Value, capabilities: u64, names: &[&str]) {
     }
 }
 
+/// Promise: syscall-filter
 #[test]
 fn libseccomp_makes_the_same_of_podmans_profile() {
     let Some((_, profile)) = podmans() else { return };
@@ -189,6 +191,7 @@ fn libseccomp_makes_the_same_of_podmans_profile() {
     compare(&profile, 1 << 21 | 1 << 29, &["CAP_SYS_ADMIN", "CAP_AUDIT_WRITE"]);
 }
 
+/// Promise: syscall-filter
 #[test]
 fn libseccomp_makes_the_same_of_conditions() {
     let rule = |names: &[&str], action: &str, args: Value| json!({"names": names, "action": action, "args": args});

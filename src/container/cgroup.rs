@@ -250,6 +250,7 @@ fn out_of_memory(events: &str, max: &str, peak: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// Promise: memory-kills
     #[test]
     fn what_was_killed_for_its_memory_is_told() {
         let events = "low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n";

@@ -185,6 +185,7 @@ mod tests {
         made(&dir, c".", true).unwrap();
     }
 
+    /// Promise: mount-targets-inside
     #[test]
     fn links_are_followed_inside_only() {
         let dir = in_root(&|root| {
@@ -202,6 +203,7 @@ mod tests {
         assert!(root.join("outside").is_dir() && !dir.path().join("outside").exists());
     }
 
+    /// Promise: mount-targets-inside
     #[test]
     fn loops_and_long_paths_end() {
         let dir = in_root(&|root| {

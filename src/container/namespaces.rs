@@ -147,6 +147,7 @@ mod tests {
         assert!(choose(&asked, &me).is_ok_and(|setup| setup.joined.len() == 1));
     }
 
+    /// Promise: sysctl
     #[test]
     fn parameters_that_are_its_own() {
         let own = Namespaces { network: Namespace::Empty, ..Namespaces::default() };

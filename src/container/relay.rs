@@ -302,6 +302,7 @@ mod tests {
     use super::*;
     use std::io::Read;
 
+    /// Promise: services
     #[test]
     fn only_whole_lines_pass() {
         let (from, to) = io::pipe().unwrap();

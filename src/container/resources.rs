@@ -238,6 +238,7 @@ mod tests {
     }
 
     /// A folder that looks like a group: what is missing is named.
+    /// Promise: limits
     #[test]
     fn a_missing_controller_is_named() {
         let dir = tempfile::tempdir().unwrap();

@@ -174,6 +174,7 @@ fn is_mounted(path: &Path) -> bool {
 mod tests {
     use super::*;
 
+    /// Promise: nfs-versions
     #[test]
     fn versions_where_none_is_named() {
         assert_eq!(versions("nfs", "rsize=8192,addr=10.0.0.1"), NFS_VERSIONS);
@@ -190,6 +191,7 @@ mod tests {
         assert_eq!(told(None, missing), EPROTONOSUPPORT);
     }
 
+    /// Promise: filesystem-as-cache
     #[test]
     fn servers_get_their_address() {
         let options = |value: &str| data(&FileSystem::parse(value).unwrap(), &Resolver::default());

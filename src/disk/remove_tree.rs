@@ -214,6 +214,7 @@ mod tests {
         assert!(outside.join("kept").exists());
     }
 
+    /// Promise: nested-control-groups
     #[test]
     fn folders_deeper_than_a_path() {
         let dir = tempfile::tempdir().unwrap();

@@ -135,6 +135,7 @@ mod tests {
         archive
     }
 
+    /// Promise: reproducible-initramfs
     #[test]
     fn the_same_tree_gives_the_same_bytes() {
         let mut other = Archive::new();

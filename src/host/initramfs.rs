@@ -123,6 +123,7 @@ mod tests {
     use super::super::compress::{expand, Effort};
     use super::*;
 
+    /// Promise: reproducible-initramfs
     #[test]
     fn the_same_input_gives_the_same_bytes() {
         let mut spec = Spec::new(b"binary".to_vec(), Compression::Xz(Effort::Quick));

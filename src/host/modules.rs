@@ -385,6 +385,7 @@ mod tests {
     }
 
     /// The module with the alias `crypto-crc32c` is found in the modules themselves, unless it is built in.
+    /// Promise: soft-dependencies
     #[test]
     fn soft_dependencies_by_alias_without_depmod() {
         let top = module_dir("soft");

@@ -195,6 +195,7 @@ mod tests {
         pairs.iter().map(|(name, bytes)| (name.to_string(), *bytes)).collect()
     }
 
+    /// Promise: size-budget
     #[test]
     fn a_budget_is_kept_passed_or_misspelt() {
         let toml = "# why\ncompiler = \"rustc 1\"\ninitramfs_xz_bytes = 700_000 # the promise\n\ncrate_gone_bytes=5\n";
@@ -209,6 +210,7 @@ mod tests {
         assert!(Budget::parse("initramfs_xz_bytes").is_err());
     }
 
+    /// Promise: size-budget
     #[test]
     fn an_updated_compiler_changes_no_verdict_on_a_crate() {
         let (total, part) = (named(&[("initramfs_xz_bytes", 1)]), named(&[("crate_core_bytes", 2)]));

@@ -317,6 +317,7 @@ mod tests {
         }
     }
 
+    /// Promise: archive-memory
     #[test]
     fn a_remote_archive_is_fetched_once_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();

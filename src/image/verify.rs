@@ -213,6 +213,7 @@ mod tests {
         image(keys, &[IMAGE, INDEX], &manifest(signed), &mut fetch).map_err(|error| error.text)
     }
 
+    /// Promise: signatures, verify-key
     #[test]
     fn signatures_of_openssl() {
         for algorithm in [Algorithm::P256, Algorithm::Ed25519] {
@@ -244,6 +245,7 @@ mod tests {
         }
     }
 
+    /// Promise: signatures
     #[test]
     fn an_image_without_a_signature() {
         let keys = Signer::new(Algorithm::P256).keys();
@@ -251,6 +253,7 @@ mod tests {
         assert!(!refusal(&[]).is_unreachable() && !refusal(&[]).may_heal());
     }
 
+    /// Promise: signatures
     #[test]
     fn a_payload_that_is_not_what_the_manifest_names() {
         let signer = Signer::new(Algorithm::Ed25519);
@@ -278,6 +281,7 @@ mod tests {
         assert_eq!(image(&keys, &[IMAGE], &manifest(&[lost, good.clone()]), &mut fetch).ok(), Some(0));
     }
 
+    /// Promise: signatures
     #[test]
     fn keys_of_files() {
         let signer = Signer::new(Algorithm::P256);

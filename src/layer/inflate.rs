@@ -300,6 +300,7 @@ mod tests {
         assert_eq!(inflate(&member(b""), 1), Ok(Vec::new()));
     }
 
+    /// Input: gzip-members
     #[test]
     fn members_and_what_follows() {
         let two = [member(b"one, "), member(b"two")].concat();
@@ -310,6 +311,7 @@ mod tests {
         assert_eq!(inflate(&garbage, 7), Err("gzip: other bytes after the end".into()));
     }
 
+    /// Promise: gzip, damaged-streams
     #[test]
     fn broken_streams() {
         let good = member(&noise(1000));

@@ -326,6 +326,7 @@ mod tests {
         assert_eq!((error.kind, error.text.as_str()), (Kind::NoNameserver, "example.org: no nameserver is known"));
     }
 
+    /// Promise: forged-dns
     #[test]
     fn forged_answers_are_waited_past() {
         let server = serve(|query| {
@@ -367,6 +368,7 @@ mod tests {
         assert_eq!((error.kind, error.text.as_str()), (Kind::NoSuchName, "cache: no such name (asked 127.0.0.1)"));
     }
 
+    /// Input: dns-answers
     #[test]
     fn what_does_not_fit_comes_by_tcp_in_any_pieces() {
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -176,6 +176,7 @@ mod tests {
         bytes
     }
 
+    /// Promise: clock
     #[test]
     fn a_forged_answer_is_waited_past() {
         let server = serve(|query| {

@@ -88,6 +88,8 @@ fn to_digest(digest: ring::digest::Digest) -> Digest {
 mod tests {
     use super::*;
 
+    /// Promise: sha256-only
+    /// Input: digests
     #[test]
     fn only_sha256_in_lower_case_is_a_digest() {
         let hex = "0123456789abcdef".repeat(4);

@@ -100,6 +100,7 @@ mod tests {
         Credentials::Basic { user: user.into(), password: password.into() }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn nothing_of_a_secret_is_printed() {
         let credentials = basic("ann", "s3cr+t");
@@ -120,6 +121,7 @@ mod tests {
         assert_eq!(scrub("abc ab", &["ab".into(), "abc".into()]), "*** ***");
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn users_and_queries_in_urls() {
         for (text, shown) in [
@@ -148,6 +150,7 @@ mod tests {
         }
     }
 
+    /// Promise: foreign-text
     #[test]
     fn a_strangers_text_stays_on_its_line() {
         // Overrides and isolates of direction, separators, zero width, C0, C1, tags.
@@ -162,6 +165,7 @@ mod tests {
         assert_eq!(clean(good), good);
     }
 
+    /// Promise: foreign-text
     #[test]
     fn a_text_without_an_end_is_cut() {
         let long = clean(&["x", &"ä".repeat(1 << 20), ": why"].concat());

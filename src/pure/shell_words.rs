@@ -191,6 +191,7 @@ mod tests {
         assert_eq!(split(text, &env).unwrap(), want, "{text}");
     }
 
+    /// Promise: container-line-words
     #[test]
     fn quotes_and_backslashes() {
         reads(r#"-euc 'make check > out.txt'"#, &["-euc", "make check > out.txt"]);
@@ -211,6 +212,7 @@ mod tests {
         reads("5$ $", &["5$", "$"]);
     }
 
+    /// Promise: container-line-words
     #[test]
     fn what_a_shell_would_execute_is_an_error() {
         for (text, error) in [

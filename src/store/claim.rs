@@ -160,6 +160,7 @@ mod tests {
         Claim::new(dir::at(parent).unwrap(), parent).unwrap()
     }
 
+    /// Promise: shared-store
     #[test]
     fn what_was_given_back_is_not_removed_again() {
         let parent = tempfile::tempdir().unwrap();

@@ -218,6 +218,7 @@ mod tests {
         fs::futimens(old.as_fd(), (1_000_000, 0)).unwrap();
     }
 
+    /// Promise: named-volumes, new-volume-copies-image
     #[test]
     fn all_that_files_are() {
         let dir = tempfile::tempdir().unwrap();

@@ -209,6 +209,7 @@ mod tests {
         Store::open(dir, true, &QUIET).unwrap()
     }
 
+    /// Promise: power-cut
     #[test]
     fn a_power_cut_takes_what_was_not_synced_and_no_more() {
         let dir = tempfile::tempdir().unwrap();
@@ -243,6 +244,7 @@ mod tests {
     }
 
     /// A process that syncs may outlive the one that pulls: the directory's number then belongs to another.
+    /// Promise: shared-store
     #[test]
     fn a_late_end_leaves_the_next_list_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -258,6 +260,7 @@ mod tests {
         assert!(store.scratch().join(late.name.to_str().unwrap()).exists());
     }
 
+    /// Promise: power-cut
     #[test]
     fn a_list_whose_process_lives_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();

@@ -344,6 +344,7 @@ mod tests {
         assert_eq!((names(&dir.path().join("containers")), names(&dir.path().join("tmp"))), (0, 0));
     }
 
+    /// Promise: killed-runs
     #[test]
     fn a_container_too_deep_for_descriptors_does_not_keep_the_store_shut() {
         let dir = tempfile::tempdir().unwrap();

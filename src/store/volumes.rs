@@ -109,6 +109,7 @@ mod tests {
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 
+    /// Promise: named-volumes, volume-names, volume-race
     #[test]
     fn filled_once_and_removed_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
@@ -155,6 +156,7 @@ mod tests {
     }
 
     /// A lab's file system has names of its own, and may come from another machine.
+    /// Promise: foreign-directories
     #[test]
     fn hidden_directories_of_a_lab_stay() {
         let dir = tempfile::tempdir().unwrap();

@@ -418,6 +418,7 @@ mod tests {
     use super::*;
     use std::fs as stdfs;
 
+    /// Promise: renames-meanwhile
     #[test]
     fn paths_are_found_while_others_rename() {
         let dir = tempfile::tempdir().unwrap();

@@ -77,6 +77,7 @@ mod tests {
         point
     }
 
+    /// Promise: p256
     #[test]
     fn the_same_points_as_by_rings_table() {
         // Below the curve's order; the last one is one less than it.

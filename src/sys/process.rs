@@ -346,6 +346,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     /// A child that lives keeps nobody from seeing a pipe's end.
+    /// Promise: left-behind
     #[test]
     fn a_child_holds_what_it_needs() {
         let (end, to) = io::pipe().unwrap();

@@ -69,6 +69,7 @@ fn manifest(layout: &Path, digest: &str) -> Value {
     serde_json::from_slice(&blob(layout, &digest.into()).1).unwrap()
 }
 
+/// Promise: archives
 #[test]
 fn archives_that_tools_write() {
     let Some(host) = Host::new("archives") else { return };
@@ -109,6 +110,7 @@ fn archives_that_tools_write() {
 
 /// As docker wrote them for ten years: a folder a layer, and a link where it had written that layer before.
 /// Since version 25: an image layout, whose blobs `manifest.json` names; they may be compressed there.
+/// Promise: archives
 #[test]
 fn archives_of_old_and_new_dockers() {
     let Some(host) = Host::new("dockers") else { return };
@@ -154,6 +156,7 @@ fn a_container_runs_from_an_archive() {
     assert!(host.ocinit(&["pull", &name]).err.contains("all layers are here already"));
 }
 
+/// Promise: image-of-an-archive
 #[test]
 fn one_of_several_images() {
     let Some(host) = Host::new("several") else { return };
@@ -249,6 +252,8 @@ fn bad_archives(host: &Host) -> Vec<Bad> {
     ]
 }
 
+/// Promise: damaged-archives
+/// Input: bad-archives
 #[test]
 fn archives_that_are_refused() {
     let Some(host) = Host::new("refused") else { return };
@@ -293,6 +298,8 @@ fn archives_of_a_server() {
 }
 
 /// A configuration or a layer that is not what docker's format says of it.
+/// Promise: damaged-archives
+/// Input: bad-archives
 #[test]
 fn archives_of_docker_that_are_refused() {
     let Some(host) = Host::new("bad-docker") else { return };
@@ -327,6 +334,7 @@ fn archives_of_docker_that_are_refused() {
 }
 
 /// The store's free space bounds what an archive unpacks to.
+/// Promise: archive-memory
 #[test]
 fn a_bomb_fills_no_more_than_the_store() {
     let Some(host) = Host::new("bomb") else { return };

@@ -113,6 +113,7 @@ fn nothing_is_left(host: &Host) {
 }
 
 /// The layer of each place is a tar (`None`) or packed: the tree is always the plain image's.
+/// Promise: packed-layers
 #[test]
 fn every_mixture_is_the_plain_image() {
     let Some(host) = Host::new("mixture") else { return };
@@ -149,6 +150,7 @@ fn every_mixture_is_the_plain_image() {
 }
 
 /// stacker builds without root: its folders are opaque by an attribute that overlayfs does not heed beside ours.
+/// Promise: packed-layers
 #[test]
 fn opaque_folders_of_a_build_without_root() {
     let Some(host) = Host::new("rootless") else { return };
@@ -191,6 +193,7 @@ fn opaque_folders_of_a_build_without_root() {
     assert_eq!(mounted(&host, &name, |root| tree(root).len()), 4);
 }
 
+/// Promise: packed-layers
 #[test]
 fn a_container_runs_on_packed_layers() {
     let Some(host) = Host::new("packed") else { return };
@@ -215,6 +218,7 @@ fn a_container_runs_on_packed_layers() {
     nothing_is_left(&host);
 }
 
+/// Promise: lying-packed-layers
 #[test]
 fn damaged_and_lying_blobs_are_refused_and_not_stored() {
     let Some(host) = Host::new("damaged") else { return };
@@ -259,6 +263,7 @@ fn damaged_and_lying_blobs_are_refused_and_not_stored() {
 }
 
 /// Whose diff ID is another file's, which stacker never writes: not kept, though its digest is right.
+/// Promise: lying-packed-layers
 #[test]
 fn a_blob_is_its_own_diff_id() {
     let Some(host) = Host::new("diff-id") else { return };
@@ -304,6 +309,7 @@ fn any_characters_in_the_stores_path() {
 }
 
 /// As many as overlayfs stacks: for squashfs that is 500 loop devices at a time.
+/// Promise: 500-of-any-kind
 #[test]
 fn five_hundred_of_each_kind() {
     let Some(host) = Host::new("five-hundred") else { return };
@@ -326,6 +332,7 @@ fn five_hundred_of_each_kind() {
 }
 
 /// As a `run` that was killed between a layer's mount and the root's leaves it.
+/// Promise: packed-layers
 #[test]
 fn a_layer_that_was_left_mounted_is_collected() {
     let Some(host) = Host::new("left") else { return };

@@ -45,6 +45,7 @@ fn wrong(host: &Host, image: &str, all: &[(Vec<String>, [String; 2], i32)]) -> V
     wrong.into_inner().unwrap()
 }
 
+/// Promise: exit-codes
 #[test]
 fn every_exit_code() {
     let Some(host) = Host::new("every-code") else { return };
@@ -58,6 +59,7 @@ fn every_exit_code() {
 }
 
 /// 128 and the signal. What survives one is reported by what it does then; those that stop it have a test of their own.
+/// Promise: exit-codes
 #[test]
 fn every_signal() {
     let Some(host) = Host::new("every-signal") else { return };
@@ -87,6 +89,7 @@ fn start(host: &Host, flags: &[String], image: &str, command: [&str; 2], line: &
 }
 
 /// What we are sent goes to the container, which does not expect it.
+/// Promise: exit-codes
 #[test]
 fn signals_from_outside() {
     let Some(host) = Host::new("outside") else { return };
@@ -114,6 +117,7 @@ fn is_stopped(pid: &u32) -> bool {
 }
 
 /// A process that stops has not ended: it goes on when it is told to, and its own exit code is reported.
+/// Promise: exit-codes
 #[test]
 fn signals_that_stop() {
     let Some(host) = Host::new("stopping") else { return };
@@ -157,6 +161,7 @@ fn refuse_all_signals(action: usize) -> std::io::Result<()> {
 }
 
 /// Whoever starts us may ignore and block what it likes.
+/// Promise: signals
 #[test]
 fn signals_are_as_new_inside() {
     let Some(host) = Host::new("ignored") else { return };

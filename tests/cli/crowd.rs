@@ -161,6 +161,7 @@ impl Crowd<'_> {
     }
 }
 
+/// Promise: shared-store
 #[test]
 fn killed_at_any_moment_nothing_half_done_is_left() {
     let Some(host) = Host::new("crowd") else { return };

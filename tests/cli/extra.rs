@@ -31,6 +31,7 @@ fn layers(host: &Host) -> usize {
     host.stored("layers").len()
 }
 
+/// Promise: extra-layers
 #[test]
 fn files_in_every_dress() {
     let Some(host) = Host::new("extra") else { return };
@@ -56,6 +57,7 @@ fn files_in_every_dress() {
     assert_eq!((layers(&host), host.left()), (1, Vec::new()));
 }
 
+/// Promise: extra-layers
 #[test]
 fn several_in_order_and_kept_by_their_digests() {
     let Some(host) = Host::new("extras") else { return };
@@ -77,6 +79,7 @@ fn several_in_order_and_kept_by_their_digests() {
     assert_eq!(host.left(), Vec::<String>::new());
 }
 
+/// Promise: extra-layers
 #[test]
 fn what_is_refused() {
     let Some(host) = Host::new("noextra") else { return };
@@ -112,6 +115,7 @@ fn what_is_refused() {
     );
 }
 
+/// Promise: extra-layers
 #[test]
 fn from_a_server() {
     let Some(host) = Host::new("served") else { return };

@@ -61,6 +61,7 @@ fn home(host: &Host) -> PathBuf {
     home
 }
 
+/// Promise: foreign-directories
 #[test]
 fn a_directory_of_somebody_else_stays_as_it_is() {
     let Some(host) = Host::new("somebody") else { return };
@@ -104,6 +105,7 @@ fn a_directory_of_somebody_else_stays_as_it_is() {
     }
 }
 
+/// Promise: foreign-directories
 #[test]
 fn what_becomes_a_store() {
     let Some(host) = Host::new("becomes") else { return };
@@ -142,6 +144,7 @@ fn what_becomes_a_store() {
 }
 
 /// Each part of a store that has come from elsewhere, in all the ways in which it may not be what it should.
+/// Promise: foreign-store
 #[test]
 fn parts_that_lead_elsewhere_are_refused_by_their_names() {
     let Some(host) = Host::new("parts") else { return };
@@ -193,6 +196,7 @@ fn parts_that_lead_elsewhere_are_refused_by_their_names() {
 }
 
 /// What lies in the parts: links of all kinds lead nowhere, and a FIFO is waited for by nobody.
+/// Promise: foreign-store
 #[test]
 fn names_that_lead_elsewhere_are_not_followed() {
     let Some(host) = Host::new("names") else { return };
@@ -260,6 +264,7 @@ fn names_that_lead_elsewhere_are_not_followed() {
 }
 
 /// What is mounted in the place of something left, or below it, is not emptied.
+/// Promise: foreign-store
 #[test]
 fn mounts_are_not_crossed() {
     let Some(host) = Host::new("crossed") else { return };
@@ -284,6 +289,7 @@ fn mounts_are_not_crossed() {
 }
 
 /// Where descriptors run out, a command says so, and makes no directories without end.
+/// Promise: no-descriptors
 #[test]
 fn without_descriptors_it_ends_and_says_so() {
     let Some(host) = Host::new("descriptors") else { return };
@@ -317,6 +323,7 @@ fn without_descriptors_it_ends_and_says_so() {
 }
 
 /// What every user of the host can reach of an image: no set-user-ID program, no device.
+/// Promise: store-and-other-users
 #[test]
 fn users_of_the_host_reach_nothing_of_an_image() {
     let Some(host) = Host::new("reach") else { return };

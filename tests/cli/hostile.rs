@@ -43,6 +43,7 @@ fn device(path: &str, major: u32, minor: u32) -> Entry {
     Entry { kind: Kind::CharacterDevice(major, minor), ..Entry::file(path, 0o666, "") }
 }
 
+/// Input: user-databases
 #[test]
 fn user_databases_that_never_end() {
     let Some(host) = Host::new("passwd") else { return };
@@ -58,6 +59,7 @@ fn user_databases_that_never_end() {
     refused(&host, "link", &link, "guest", "no user «guest»");
 }
 
+/// Input: users
 #[test]
 fn users_that_are_none() {
     let Some(host) = Host::new("users") else { return };
@@ -66,6 +68,8 @@ fn users_that_are_none() {
     }
 }
 
+/// Promise: host-unchanged
+/// Input: working-directory
 #[test]
 fn working_folders_that_lead_out() {
     let Some(host) = Host::new("workdir") else { return };
@@ -84,6 +88,8 @@ fn working_folders_that_lead_out() {
 }
 
 /// CVE-2026-41579: a mount that follows the image's own link.
+/// Promise: host-unchanged
+/// Input: mount-points
 #[test]
 fn mount_points_that_are_links() {
     let Some(host) = Host::new("links") else { return };
@@ -99,6 +105,8 @@ fn mount_points_that_are_links() {
     }
 }
 
+/// Promise: mount-targets-inside, host-unchanged
+/// Input: mount-points
 #[test]
 fn volumes_and_own_files_through_links() {
     let Some(host) = Host::new("through") else { return };
@@ -124,6 +132,7 @@ fn volumes_and_own_files_through_links() {
     outside.look("by its own files");
 }
 
+/// Input: environment
 #[test]
 fn odd_environments() {
     let Some(host) = Host::new("env") else { return };
@@ -135,9 +144,11 @@ fn odd_environments() {
     assert!(ended.err.contains("WARN the environment's entry «BROKEN» is not NAME=value"), "{}", ended.err);
 }
 
-/// Case 36: what cannot be started says so by its code, and the image's own words count.
+/// What cannot be started ends with podman's exit code for it, and touches nothing of the host.
+/// Promise: host-unchanged
+/// Input: entry-points
 #[test]
-fn case_36_entry_points_that_are_none() {
+fn entry_points_that_are_none() {
     let Some(host) = Host::new("entry") else { return };
     let canary = Canary::new(&host);
     let outside = canary.dir.join("file").to_string_lossy().into_owned();
@@ -161,9 +172,11 @@ fn case_36_entry_points_that_are_none() {
     }
 }
 
-/// Case 37: none of our mounts is to be seen inside, and the folder is one of the image's.
+/// A container sees none of ocinit's mounts, and its working directory is the image's.
+/// Promise: host-unchanged
+/// Input: nothing-inherited
 #[test]
-fn case_37_nothing_of_ours_inside() {
+fn nothing_of_ours_inside() {
     let Some(host) = Host::new("inside") else { return };
     let canary = Canary::new(&host);
     let image = host.layout("image", images::odd(&host.payload, &[], "", "/data"));
@@ -181,6 +194,7 @@ fn case_37_nothing_of_ours_inside() {
 }
 
 /// Labels of an image are never read as options.
+/// Input: labels
 #[test]
 fn labels_are_nothing() {
     let Some(host) = Host::new("labels") else { return };

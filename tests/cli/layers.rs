@@ -27,8 +27,10 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 /// overlayfs refuses to stack one folder twice.
+/// Promise: 500-layers
+/// Input: stack-limits
 #[test]
-fn case_24_the_same_layer_twice() {
+fn the_same_layer_twice() {
     let Some(host) = Host::new("twice") else { return };
     let (empty, a, b) = (tar(&[]), file("a"), file("b"));
     let gone = tar(&[Entry::file(".wh.a", 0o644, "")]);
@@ -49,8 +51,10 @@ fn case_24_the_same_layer_twice() {
     }
 }
 
+/// Promise: 500-layers
+/// Input: stack-limits
 #[test]
-fn case_24_as_many_layers_as_overlayfs_stacks() {
+fn as_many_layers_as_overlayfs_stacks() {
     let Some(host) = Host::new("many") else { return };
     for count in [128, 300, 501] {
         let image = Image::new((0..count).map(|n| file(&format!("file-{n}"))).collect(), json!({}));
@@ -65,8 +69,10 @@ fn case_24_as_many_layers_as_overlayfs_stacks() {
     }
 }
 
+/// Promise: 500-layers
+/// Input: stack-limits
 #[test]
-fn case_24_a_store_with_overlayfs_own_letters_in_its_path() {
+fn a_store_with_overlayfs_own_letters_in_its_path() {
     let Some(host) = Host::new("letters") else { return };
     let image = Image::new(vec![tar(&images::base(&host.payload)), file("a"), file("b")], json!({}));
     let image = host.layout("image", image);
@@ -96,8 +102,10 @@ fn rewrite(layout: &Path, change: impl Fn(&mut Value)) {
 }
 
 /// What the bytes are decides, and then their diff ID.
+/// Promise: content-decides
+/// Input: lying-media-types
 #[test]
-fn case_27_media_types_that_lie() {
+fn media_types_that_lie() {
     let Some(host) = Host::new("media") else { return };
     let types = ["tar", "tar+gzip", "tar+zstd", "tar+nonsense"]
         .map(|kind| ["application/vnd.oci.image.layer.v1.", kind].concat());
@@ -113,8 +121,10 @@ fn case_27_media_types_that_lie() {
     }
 }
 
+/// Promise: content-decides
+/// Input: lying-media-types
 #[test]
-fn case_27_bytes_that_are_not_those_of_the_diff_id() {
+fn bytes_that_are_not_those_of_the_diff_id() {
     let Some(host) = Host::new("diff-id") else { return };
     let other = host.layout("other", Image { compressed: false, ..Image::new(vec![file("other")], json!({})) });
     let image = host.layout("image", Image { compressed: false, ..Image::new(vec![file("right")], json!({})) });

@@ -15,6 +15,8 @@ fn volumes(count: usize) -> Value {
     (0..count).map(|n| (format!("/volumes/{n}"), json!({}))).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// Promise: very-many-entries
+/// Input: very-many-entries
 #[test]
 fn volumes_without_number() {
     let Some(host) = Host::new("manyvolumes") else { return };
@@ -34,6 +36,8 @@ fn volumes_without_number() {
     assert!(ended.code == 0 && ended.out.contains("/volumes No such file"), "{}{}", ended.out, ended.err);
 }
 
+/// Promise: very-many-entries
+/// Input: very-many-entries
 #[test]
 fn variables_without_number() {
     let Some(host) = Host::new("manyenv") else { return };
@@ -68,6 +72,8 @@ fn variables_without_number() {
 }
 
 /// Texts of a megabyte: each is an error that can be read, or no matter.
+/// Promise: very-many-entries
+/// Input: very-many-entries
 #[test]
 fn texts_without_an_end() {
     let Some(host) = Host::new("longtexts") else { return };

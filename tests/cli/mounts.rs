@@ -34,6 +34,7 @@ fn has(line: &str, options: &[&str], without: &[&str]) {
     assert!(without.iter().all(|option| !all.contains(option)), "{line}: not {without:?}");
 }
 
+/// Promise: podman-mounts
 #[test]
 fn options_of_volumes() {
     let Some(host) = Host::new("options") else { return };
@@ -61,6 +62,7 @@ fn options_of_volumes() {
 }
 
 /// The outer one first, whatever the order on the line; else it would hide the inner one.
+/// Promise: podman-mounts
 #[test]
 fn order_is_by_depth() {
     let Some(host) = Host::new("depth") else { return };
@@ -77,6 +79,7 @@ fn order_is_by_depth() {
     assert_eq!(run(&["ls", "/m/x/y"]), "innermost\n");
 }
 
+/// Promise: new-volume-copies-image
 #[test]
 fn volumes_of_the_image_and_by_name() {
     let Some(host) = Host::new("named") else { return };
@@ -121,6 +124,7 @@ fn volumes_of_the_image_and_by_name() {
     assert_eq!(host.left(), Vec::<String>::new());
 }
 
+/// Promise: podman-mounts
 #[test]
 fn volumes_given_away_and_written_over() {
     let Some(host) = Host::new("given") else { return };
@@ -147,6 +151,7 @@ fn volumes_given_away_and_written_over() {
     assert_eq!((host.left(), host.mounts()), (Vec::new(), Vec::new()));
 }
 
+/// Promise: podman-mounts
 #[test]
 fn memory_file_systems() {
     let Some(host) = Host::new("tmpfs") else { return };
@@ -176,6 +181,7 @@ fn memory_file_systems() {
     assert!(!shm(&["-v", &own]).starts_with("shm "));
 }
 
+/// Promise: podman-mounts
 #[test]
 fn a_root_that_cannot_be_written() {
     let Some(host) = Host::new("readonly") else { return };
@@ -200,6 +206,7 @@ fn a_root_that_cannot_be_written() {
 }
 
 /// How each volume's mount is tied to others, as the kernel tells it.
+/// Promise: podman-mounts
 #[test]
 fn propagation() {
     let Some(host) = Host::new("propagation") else { return };
@@ -252,6 +259,7 @@ fn shared_mounts_of_the_machine_stay() {
     }
 }
 
+/// Promise: etc-files
 #[test]
 fn names_and_addresses() {
     let Some(host) = Host::new("names") else { return };
@@ -278,6 +286,7 @@ fn names_and_addresses() {
 }
 
 /// Volumes whose places in the image are links, and places that lead up.
+/// Promise: mount-targets-inside
 #[test]
 fn places_stay_inside() {
     let Some(host) = Host::new("places") else { return };
@@ -294,6 +303,7 @@ fn places_stay_inside() {
 }
 
 /// A limit is there inside, or is an error that names what is missing: on a host without cgroup v2 all of them are.
+/// Promise: limits
 #[test]
 fn limits_are_kept_or_refused() {
     let Some(host) = Host::new("limits") else { return };

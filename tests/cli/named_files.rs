@@ -23,6 +23,7 @@ fn blob(layout: &Path, wanted: &str) -> std::path::PathBuf {
     }
 }
 
+/// Promise: regular-files-only
 #[test]
 fn a_layout_of_fifos() {
     let Some(host) = Host::new("layoutfifo") else { return };
@@ -38,6 +39,7 @@ fn a_layout_of_fifos() {
     }
 }
 
+/// Promise: regular-files-only
 #[test]
 fn files_of_a_line_that_are_fifos() {
     let Some(host) = Host::new("linefifo") else { return };
@@ -71,6 +73,7 @@ fn files_of_a_line_that_are_fifos() {
 }
 
 /// Certificates are read when a server of TLS answers: authorities, a client's own, and its key.
+/// Promise: regular-files-only
 #[test]
 fn certificates_that_are_fifos() {
     let Some(host) = Host::new("certfifo") else { return };

@@ -30,6 +30,7 @@ fn own(kind: &str) -> String {
     format!("{kind} {}", std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display())
 }
 
+/// Promise: namespaces
 #[test]
 fn own_and_the_hosts() {
     let Some(host) = Host::new("namespaces") else { return };
@@ -62,6 +63,7 @@ fn own_and_the_hosts() {
     assert!(missing.code == 125 && missing.err.contains("--pid: /no/such: no such file"), "{}", missing.err);
 }
 
+/// Promise: namespaces
 #[test]
 fn shared_memory() {
     let Some(host) = Host::new("shm") else { return };
@@ -78,6 +80,7 @@ fn shared_memory() {
     assert!(none.out.contains("No such file"), "{}", none.out);
 }
 
+/// Promise: services-by-name, namespaces
 #[test]
 fn containers_by_name() {
     let Some(host) = Host::new("names") else { return };
@@ -114,6 +117,7 @@ fn containers_by_name() {
     assert_eq!((host.left(), host.mounts()), (Vec::new(), Vec::new()));
 }
 
+/// Promise: sysctl
 #[test]
 fn parameters_of_the_kernel() {
     let Some(host) = Host::new("sysctl") else { return };

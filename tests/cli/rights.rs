@@ -19,6 +19,7 @@ fn available() -> u64 {
     field(&std::fs::read_to_string("/proc/self/status").unwrap(), "CapBnd")
 }
 
+/// Promise: isolation-flags
 #[test]
 fn capabilities() {
     let Some(host) = Host::new("capabilities") else { return };
@@ -49,6 +50,7 @@ fn capabilities() {
     }
 }
 
+/// Promise: syscall-filter
 #[test]
 fn filters_of_system_calls() {
     let Some(host) = Host::new("seccomp") else { return };
@@ -91,6 +93,7 @@ fn mounts(out: &str) -> Vec<(String, String, String)> {
     words.map(|words| (words[1].clone(), words[2].clone(), words[3].clone())).collect()
 }
 
+/// Promise: isolation-flags
 #[test]
 fn masked_and_read_only_paths() {
     let Some(host) = Host::new("masks") else { return };
@@ -129,6 +132,7 @@ fn masked_and_read_only_paths() {
     assert!(proc.2.contains("hidepid=") && proc.2.contains("nosuid") && !proc.2.contains("noexec"), "{proc:?}");
 }
 
+/// Promise: isolation-flags
 #[test]
 fn devices() {
     let Some(host) = Host::new("devices") else { return };

@@ -244,6 +244,7 @@ fn end_of(child: Child) -> Ended {
 }
 
 /// More than a terminal holds, and nobody reads it: signals must still arrive, and the end must be seen.
+/// Promise: request-to-end
 #[test]
 fn input_that_is_not_read() {
     let Some(host) = Host::new("unread") else { return };
@@ -263,6 +264,7 @@ fn input_that_is_not_read() {
 }
 
 /// A terminal's input arrives whole, however slowly it is read.
+/// Promise: non-blocking-console, input
 #[test]
 fn input_arrives_whole() {
     let Some(host) = Host::new("input") else { return };
@@ -279,6 +281,7 @@ fn input_arrives_whole() {
 }
 
 /// Numbers that the image's files do not know are written there, and nowhere else.
+/// Promise: unnamed-users
 #[test]
 fn users_without_a_name() {
     let Some(host) = Host::new("nameless") else { return };
@@ -302,6 +305,7 @@ fn users_without_a_name() {
 }
 
 /// More than a pipe holds, and its end; and a container that reads nothing of it.
+/// Promise: input
 #[test]
 fn input_reaches_the_container() {
     let Some(host) = Host::new("input") else { return };
@@ -320,6 +324,7 @@ fn input_reaches_the_container() {
 }
 
 /// One open file as input, output and error, which the container makes non-blocking: nothing of what it writes is lost.
+/// Promise: non-blocking-console
 #[test]
 fn a_container_that_makes_the_console_non_blocking() {
     let Some(host) = Host::new("nonblocking") else { return };
@@ -336,6 +341,7 @@ fn a_container_that_makes_the_console_non_blocking() {
 }
 
 /// In the machine's processes what a container leaves behind does not end with it, and writes on.
+/// Promise: left-behind
 #[test]
 fn what_is_left_behind_and_writes_holds_nobody() {
     let Some(host) = Host::new("writer") else { return };
@@ -386,6 +392,7 @@ fn signals_reach_the_container() {
     }
 }
 
+/// Input: nothing-inherited
 #[test]
 fn only_the_three_standard_streams_are_inherited() {
     let Some(host) = Host::new("descriptors") else { return };

@@ -120,6 +120,7 @@ fn a_folder_that_is_not_there_mounts_nothing() {
     assert_eq!(host.mounts(), Vec::<String>::new());
 }
 
+/// Promise: 500-of-any-kind
 #[test]
 fn a_mount_leaves_no_container_and_takes_any_number_of_layers() {
     let Some(host) = Host::new("numbers") else { return };
@@ -140,6 +141,7 @@ fn a_mount_leaves_no_container_and_takes_any_number_of_layers() {
     assert_eq!(host.mounts(), Vec::<String>::new());
 }
 
+/// Promise: killed-runs
 #[test]
 fn what_a_killed_run_leaves_is_collected_by_the_next() {
     let Some(host) = Host::new("killed") else { return };
@@ -177,6 +179,7 @@ fn a_volume_may_be_named_from_the_current_folder() {
 }
 
 /// `pull` waits for the disk, unless it is told not to: then the next command does, or `run` while the container runs.
+/// Promise: power-cut
 #[test]
 fn what_is_not_on_the_disk_yet_is_written_down() {
     let Some(host) = Host::new("journal") else { return };
@@ -195,6 +198,7 @@ fn what_is_not_on_the_disk_yet_is_written_down() {
 }
 
 /// As after a power cut: another boot finds the list.
+/// Promise: power-cut
 #[test]
 fn after_a_power_cut_an_unsynced_image_is_fetched_again() {
     let Some(host) = Host::new("cut") else { return };

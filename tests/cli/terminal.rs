@@ -52,6 +52,7 @@ fn resize(master: &impl AsRawFd, (rows, columns): (u16, u16)) {
     assert_eq!(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &size) }, 0);
 }
 
+/// Promise: terminal
 #[test]
 fn the_windows_size_and_its_changes() {
     let Some(host) = Host::new("window") else { return };
@@ -64,6 +65,7 @@ fn the_windows_size_and_its_changes() {
 }
 
 /// Ctrl-C is the container's, not ours; so is the end of input.
+/// Promise: terminal
 #[test]
 fn keys_are_the_containers() {
     let Some(host) = Host::new("keys") else { return };

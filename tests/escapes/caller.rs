@@ -59,6 +59,7 @@ fn with_a_key(name: &CString) -> std::io::Result<()> {
 }
 
 /// Issue 10's ninth row: containers joined the caller's session keyring.
+/// Promise: known-escapes
 #[test]
 fn keys_of_the_callers_session() {
     let Some(host) = Host::new("keyring") else { return };
@@ -81,6 +82,7 @@ fn keys_of_the_callers_session() {
 }
 
 /// Descriptors that a careless caller left open (CVE-2024-21626 with anybody's descriptor).
+/// Promise: known-escapes
 #[test]
 fn descriptors_of_the_caller() {
     let Some(host) = Host::new("caller-descriptors") else { return };
@@ -108,6 +110,7 @@ fn descriptors_of_the_caller() {
 }
 
 /// Groups (CVE-2022-2989) and capabilities that are inherited (CVE-2022-24769).
+/// Promise: known-escapes
 #[test]
 fn groups_and_capabilities_of_the_caller() {
     let Some(host) = Host::new("caller-rights") else { return };
@@ -132,6 +135,7 @@ fn groups_and_capabilities_of_the_caller() {
 
 /// Issue 10's tenth row: descriptor 0 was the host's own `/dev/null`. The host's is a canary here, in a mount
 /// namespace of the caller's.
+/// Promise: known-escapes
 #[test]
 fn the_hosts_null_device_is_not_changed() {
     let Some(host) = Host::new("null") else { return };
@@ -158,6 +162,7 @@ fn the_hosts_null_device_is_not_changed() {
 }
 
 /// TIOCSTI through any descriptor types nothing into the caller's terminal (CVE-2016-2568's class).
+/// Promise: known-escapes
 #[test]
 fn the_callers_terminal_is_not_typed_into() {
     let Some(host) = Host::new("terminal") else { return };
@@ -202,6 +207,7 @@ fn own_group(hierarchy: &str) -> Option<PathBuf> {
 
 /// In a user namespace of its own a container's root mounts the hierarchies of control groups: they show none of the
 /// host's groups, which it could stop or end (`cgroup.kill`).
+/// Promise: known-escapes
 #[test]
 fn control_groups_of_the_host() {
     let Some(host) = Host::new("groups") else { return };
@@ -221,6 +227,7 @@ fn control_groups_of_the_host() {
 }
 
 /// Nothing of ours listens where a container that shares the host's network could reach it (CVE-2020-15257).
+/// Promise: known-escapes
 #[test]
 fn no_socket_of_ours_has_a_name() {
     let Some(host) = Host::new("sockets") else { return };
@@ -258,6 +265,7 @@ fn no_socket_of_ours_has_a_name() {
 
 /// Names of parameters that lead out of what is a container's own (CVE-2022-0811). Should one be taken, it sets what
 /// is set already.
+/// Promise: known-escapes
 #[test]
 fn parameters_by_odd_names() {
     let Some(host) = Host::new("sysctl") else { return };
@@ -282,6 +290,7 @@ fn parameters_by_odd_names() {
 
 /// Where a user of the host finds nothing of root's: the store (CVE-2021-41091, CVE-2021-41103, CVE-2024-25621), while
 /// a container runs, and what was mounted by `ocinit mount`.
+/// Promise: other-users
 #[test]
 fn the_store_and_other_users() {
     const NOBODY: u32 = 65_534;

@@ -79,12 +79,14 @@ fn watch_starts(host: &Host, watcher: &[&str], started: &[&str]) {
     host.look().unwrap();
 }
 
+/// Promise: known-escapes
 #[test]
 fn a_start_seen_from_another_containers_processes() {
     let Some(host) = Host::new("watch-container") else { return };
     watch_starts(&host, &["--name=watcher"], &["--pid=container:watcher"]);
 }
 
+/// Promise: known-escapes
 #[test]
 fn a_start_seen_from_the_hosts_processes() {
     let Some(host) = Host::alone("watch-host") else { return };
@@ -103,6 +105,7 @@ fn proc_in_shared(site: &Site) -> Image {
 
 /// CVE-2019-19921, CVE-2021-30465, CVE-2024-45310, CVE-2025-31133: what lies on a shared volume becomes a link to
 /// elsewhere and back, while another container's mounts are made there.
+/// Promise: known-escapes
 #[test]
 fn a_shared_volume_that_moves() {
     let Some(host) = Host::new("swap") else { return };
@@ -138,6 +141,7 @@ fn a_shared_volume_that_moves() {
 
 /// CVE-2019-5736 with a neighbour: the entry point lies on a shared volume, and is now a program, now a script whose
 /// interpreter is the runtime's own program.
+/// Promise: known-escapes
 #[test]
 fn an_entry_point_that_moves() {
     let Some(host) = Host::new("entry") else { return };

@@ -1,4 +1,5 @@
-//! Cases 26 and 28: gzip around a layer.
+//! gzip around a layer, and layers that unpack to more than the disk holds (docs/inputs.md#gzip-members,
+//! docs/inputs.md#bombs).
 
 use crate::builder::{Member, Tar};
 use crate::world::{apply, ready, World};
@@ -26,8 +27,10 @@ fn unpack_gzip(world: &mut World, mut source: &[u8]) -> Result<Vec<u8>, String> 
     Ok(std::fs::read(layer.join("f")).unwrap())
 }
 
+/// Promise: gzip
+/// Input: gzip-members
 #[test]
-fn case_26_members_and_trailers() {
+fn members_and_trailers() {
     if !ready() {
         return;
     }
@@ -57,8 +60,10 @@ fn flip(bytes: &[u8], at: usize) -> Vec<u8> {
     bytes
 }
 
+/// Promise: bombs
+/// Input: bombs
 #[test]
-fn case_28_a_bomb_meets_the_space_that_is_left() {
+fn a_bomb_meets_the_space_that_is_left() {
     if !ready() {
         return;
     }

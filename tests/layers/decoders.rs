@@ -1,5 +1,5 @@
-//! Cases 26 and 27: what other compressors make is read as it was, in pieces of
-//! any size; what is damaged never passes for something else.
+//! gzip and zstd streams of other compressors are decompressed to the bytes that went in, read in pieces of any size;
+//! damaged streams are refused (docs/inputs.md#damaged-streams).
 
 use ocinit::layer::inflate::Inflate;
 use std::io::{self, Read, Write};
@@ -84,6 +84,7 @@ fn gzip_of_every_level() {
     }
 }
 
+/// Promise: zstd
 #[test]
 fn zstd_of_many_levels() {
     for (n, raw) in samples().iter().enumerate() {
@@ -99,6 +100,8 @@ fn zstd_of_many_levels() {
     }
 }
 
+/// Promise: zstd
+/// Input: zstd-frames
 #[test]
 fn zstd_frames_and_what_lies_between() {
     let skippable = |bytes: &[u8]| [&0x184d_2a53u32.to_le_bytes(), &(bytes.len() as u32).to_le_bytes(), bytes].concat();
@@ -118,6 +121,8 @@ fn zstd_frames_and_what_lies_between() {
     }
 }
 
+/// Promise: zstd
+/// Input: zstd-frames
 #[test]
 fn a_zstd_window_is_asked_for_before_it_is_taken() {
     let raw: Vec<u8> = samples().concat().repeat(3);
@@ -131,6 +136,7 @@ fn a_zstd_window_is_asked_for_before_it_is_taken() {
 }
 
 /// 1000 literals and a match from 900 back in a frame that promises 256 bytes, and has memory for no more.
+/// Input: zstd-frames
 #[test]
 fn a_zstd_frame_of_more_than_its_content_is_refused() {
     let frame = b"\x28\xb5\x2f\xfd\x40\x50\x00\x00\x5d\x00\x00\x85\x3e\x41\x01\x54\x1c\x09\x00\xe8\x0f\x07";
@@ -141,6 +147,8 @@ fn a_zstd_frame_of_more_than_its_content_is_refused() {
 }
 
 /// A checksum over the content: whatever is changed, nothing else comes out of it.
+/// Promise: damaged-streams
+/// Input: damaged-streams
 #[test]
 fn damage_never_passes() {
     let raw = &samples()[5][..3000];

@@ -61,7 +61,7 @@ const NAMES: [&[u8]; 14] =
     [b"a", b"b", b"c", b"a", b"b", b"c", b"a", b"b", b"d", b"\xe9\xff", b"..a", b" \n", LONG, LONGER];
 /// `cap_net_raw+ep`, version 2.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-/// umoci knows nothing of the fourth, the oldest (case 11 has them all).
+/// umoci does not read the fourth, the oldest form; docs/inputs.md#sparse-files is about all four.
 const FORMS: [&str; 3] = ["0.0", "0.1", "1.0"];
 
 /// One to four layers.

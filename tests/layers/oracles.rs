@@ -14,6 +14,7 @@ fn gnu_tar(archive: &Path, dir: &Path) -> bool {
     tar.arg(archive).arg("-C").arg(dir).output().unwrap().status.success()
 }
 
+/// Promise: umoci-tree
 #[test]
 fn vectors_of_other_suites() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/tar");
@@ -65,6 +66,7 @@ fn compare_with_umoci(layers: &[Vec<u8>]) {
     assert_eq!(ours, theirs);
 }
 
+/// Promise: umoci-tree
 #[test]
 fn stacks_like_umoci() {
     if !ready() || !installed("umoci") {

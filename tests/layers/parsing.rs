@@ -1,4 +1,4 @@
-//! Cases 1 to 12: what is a member, and what is only bytes.
+//! Which bytes of a tar archive are a member, and what of it is refused (docs/inputs.md, "Tar archives: members").
 
 use crate::builder::{number, put, record, seal, Member, Tar, GNU, V7};
 use crate::world::{ready, xattr, Layer, World};
@@ -17,8 +17,10 @@ pub fn refuse(tar: &[u8], text: &str) {
     }
 }
 
+/// Promise: disguised-header
+/// Input: pax-size
 #[test]
-fn case_01_pax_size_hides_a_fake_header() {
+fn pax_size_hides_a_fake_header() {
     if !ready() {
         return;
     }
@@ -31,8 +33,9 @@ fn case_01_pax_size_hides_a_fake_header() {
     });
 }
 
+/// Input: pax-next-member
 #[test]
-fn case_02_pax_is_for_the_next_real_member() {
+fn pax_is_for_the_next_real_member() {
     if !ready() {
         return;
     }
@@ -46,8 +49,9 @@ fn case_02_pax_is_for_the_next_real_member() {
     });
 }
 
+/// Input: two-long-names
 #[test]
-fn case_03_two_long_names() {
+fn two_long_names() {
     if !ready() {
         return;
     }
@@ -56,8 +60,9 @@ fn case_03_two_long_names() {
     accept(&both(b"a", b"a"), |layer| assert_eq!(layer.paths(), ["a"]));
 }
 
+/// Input: pax-records
 #[test]
-fn case_04_pax_records() {
+fn pax_records() {
     if !ready() {
         return;
     }
@@ -87,8 +92,10 @@ fn case_04_pax_records() {
     accept(&odd.file("f", b"1").end(), |layer| assert_eq!(layer.read("f"), b"1"));
 }
 
+/// Promise: broken-tar
+/// Input: archive-end
 #[test]
-fn case_05_ends() {
+fn ends_of_archives() {
     if !ready() {
         return;
     }
@@ -108,8 +115,9 @@ fn case_05_ends() {
     accept(&[], |layer| assert!(layer.paths().is_empty()));
 }
 
+/// Input: header-numbers
 #[test]
-fn case_06_numbers() {
+fn numbers_of_headers() {
     if !ready() {
         return;
     }
@@ -147,8 +155,9 @@ fn case_06_numbers() {
     accept(&Tar::new().add(&all_ones).end(), |layer| assert!(layer.has("f")));
 }
 
+/// Input: pax-repeated
 #[test]
-fn case_07_repeated_and_global() {
+fn repeated_and_global() {
     if !ready() {
         return;
     }
@@ -165,8 +174,9 @@ fn case_07_repeated_and_global() {
     accept(&taken_back.end(), |layer| assert_eq!(layer.paths(), ["f"]));
 }
 
+/// Input: member-names
 #[test]
-fn case_08_names() {
+fn names_are_bytes() {
     if !ready() {
         return;
     }
@@ -191,8 +201,9 @@ fn case_08_names() {
     accept(&prefixed(&Member { magic: GNU, ..long }), |layer| assert_eq!(layer.paths(), ["name"]));
 }
 
+/// Input: header-limits
 #[test]
-fn case_09_limits_and_checksums() {
+fn limits_and_checksums() {
     if !ready() {
         return;
     }
@@ -219,8 +230,9 @@ fn case_09_limits_and_checksums() {
     accept(&Tar::new().raw(&header).end(), |layer| assert_eq!(layer.paths().len(), 1));
 }
 
+/// Input: member-types
 #[test]
-fn case_10_types() {
+fn member_types() {
     if !ready() {
         return;
     }
@@ -261,8 +273,9 @@ fn sparse(form: &str, real_size: u64, map: &[(u64, u64)]) -> Vec<u8> {
 
 const FORMS: [&str; 4] = ["old", "0.0", "0.1", "1.0"];
 
+/// Input: sparse-files
 #[test]
-fn case_11_sparse() {
+fn sparse_files() {
     if !ready() {
         return;
     }
@@ -283,8 +296,9 @@ fn case_11_sparse() {
     }
 }
 
+/// Input: sparse-maps
 #[test]
-fn case_11_bad_sparse_maps() {
+fn bad_sparse_maps() {
     if !ready() {
         return;
     }
@@ -319,8 +333,9 @@ fn case_11_bad_sparse_maps() {
     refuse(&endless.file("f", &unfinished).end(), "f: bad sparse map");
 }
 
+/// Input: times
 #[test]
-fn case_12_times_and_ends() {
+fn times_and_ends() {
     if !ready() {
         return;
     }
@@ -343,6 +358,8 @@ fn case_12_times_and_ends() {
     assert!(error == "f: the archive is truncated" || error == "f: write: no space left on device", "{error}");
 }
 
+/// Promise: metadata
+/// Input: xattr-records
 #[test]
 fn xattrs_in_both_spellings() {
     if !ready() {

@@ -1,4 +1,4 @@
-//! Cases 13 to 20: where members land, and what they may be there.
+//! Where members of a tar archive are put, and what they may be (docs/inputs.md, "Tar archives: paths and types").
 
 use crate::builder::{Member, Tar};
 use crate::generator::{hostile, seeded};
@@ -7,8 +7,10 @@ use crate::world::{nodes, overlay, ready, xattr, World};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
+/// Promise: layers-stay-inside
+/// Input: member-paths
 #[test]
-fn case_13_names_inside_and_out() {
+fn names_inside_and_out() {
     if !ready() {
         return;
     }
@@ -31,8 +33,10 @@ fn case_13_names_inside_and_out() {
     }
 }
 
+/// Promise: layers-stay-inside
+/// Input: layer-symlinks
 #[test]
-fn case_14_symlinks_stay_inside() {
+fn symlinks_stay_inside() {
     if !ready() {
         return;
     }
@@ -65,8 +69,9 @@ fn case_14_symlinks_stay_inside() {
     refuse(&chain(60), "60/f: open: too many levels of symbolic links");
 }
 
+/// Input: root-member
 #[test]
-fn case_15_the_root() {
+fn the_root_is_a_directory() {
     if !ready() {
         return;
     }
@@ -84,8 +89,10 @@ fn case_15_the_root() {
     });
 }
 
+/// Promise: layers-stay-inside
+/// Input: replaced-members
 #[test]
-fn case_16_replacements() {
+fn replacements() {
     if !ready() {
         return;
     }
@@ -114,8 +121,9 @@ fn case_16_replacements() {
     refuse(&tar.file("a/s/y", b"").end(), "a/s/y: open: not a directory");
 }
 
+/// Input: replaced-members
 #[test]
-fn case_16_replaced_directories_keep_nothing() {
+fn replaced_directories_keep_nothing() {
     if !ready() {
         return;
     }
@@ -130,8 +138,10 @@ fn case_16_replaced_directories_keep_nothing() {
     });
 }
 
+/// Promise: layers-stay-inside
+/// Input: layer-hardlinks
 #[test]
-fn case_17_hardlinks() {
+fn hardlinks() {
     if !ready() {
         return;
     }
@@ -173,8 +183,9 @@ fn case_17_hardlinks() {
     refuse(&tar, "h: the hardlink's target does not exist");
 }
 
+/// Input: lower-hardlinks
 #[test]
-fn case_17_hardlinks_to_lower_files() {
+fn hardlinks_to_lower_files() {
     if !ready() {
         return;
     }
@@ -221,8 +232,9 @@ fn case_17_hardlinks_to_lower_files() {
     assert_eq!(fs::symlink_metadata(bottom.join("usr/bin/tool")).unwrap().nlink(), 1);
 }
 
+/// Input: lower-hardlinks
 #[test]
-fn case_17_hardlinks_to_lower_nodes_keep_their_attributes() {
+fn hardlinks_to_lower_nodes_keep_their_attributes() {
     if !ready() {
         return;
     }
@@ -238,8 +250,9 @@ fn case_17_hardlinks_to_lower_nodes_keep_their_attributes() {
     }
 }
 
+/// Input: lower-hardlinks
 #[test]
-fn case_17_hardlinks_and_marks_through_symlinks_to_lower_directories() {
+fn hardlinks_and_marks_through_symlinks_to_lower_directories() {
     if !ready() {
         return;
     }
@@ -255,8 +268,9 @@ fn case_17_hardlinks_and_marks_through_symlinks_to_lower_directories() {
 }
 
 /// A copy that a mark hides afterwards leaves nothing, its parents included.
+/// Input: lower-hardlinks
 #[test]
-fn case_17_hidden_copies_leave_no_directories() {
+fn hidden_copies_leave_no_directories() {
     if !ready() {
         return;
     }
@@ -276,8 +290,9 @@ fn case_17_hidden_copies_leave_no_directories() {
 }
 
 /// Nor is a copied symlink followed once it is hidden.
+/// Input: lower-hardlinks
 #[test]
-fn case_17_hidden_copies_lead_nowhere() {
+fn hidden_copies_lead_nowhere() {
     if !ready() {
         return;
     }
@@ -293,8 +308,9 @@ fn case_17_hidden_copies_lead_nowhere() {
     }
 }
 
+/// Input: duplicate-members
 #[test]
-fn case_18_duplicates() {
+fn duplicates() {
     if !ready() {
         return;
     }
@@ -308,8 +324,9 @@ fn case_18_duplicates() {
     });
 }
 
+/// Input: deep-paths
 #[test]
-fn case_19_depth_and_siblings() {
+fn depth_and_siblings() {
     if !ready() {
         return;
     }
@@ -331,8 +348,9 @@ fn case_19_depth_and_siblings() {
 }
 
 /// Neither the directory nor our umask decides what a file is.
+/// Input: member-metadata
 #[test]
-fn case_20_files_are_born_as_told() {
+fn files_are_born_as_told() {
     if !ready() {
         return;
     }
@@ -350,8 +368,10 @@ fn case_20_files_are_born_as_told() {
     });
 }
 
+/// Promise: metadata
+/// Input: member-metadata, device-nodes
 #[test]
-fn case_20_metadata() {
+fn metadata_arrives() {
     if !ready() {
         return;
     }
@@ -394,6 +414,7 @@ fn case_20_metadata() {
 }
 
 /// Whatever comes of them, the canaries live (`World::unpack` looks after each).
+/// Promise: layers-stay-inside
 #[test]
 fn random_members_stay_inside() {
     if !ready() {

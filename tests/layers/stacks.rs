@@ -99,7 +99,7 @@ const CLASSES: [Class; 8] = [
         forgive: |node| (node.mode, node.owner.1) = (node.mode & !0o2000, 0),
     },
     Class {
-        why: "a mark after what its layer has in that place: the same tree for us (case 22, 23), not for umoci",
+        why: "a mark after what its layer has in that place: the same tree for us (docs/inputs.md#opaque-anywhere), not for umoci",
         covers: |d| d.ours.is_dir() && d.stack.is_odd(Odd::LateMark, d.path),
         forgive: |node| (node.mode, node.owner, node.time, node.xattrs) = (0, (0, 0), None, Vec::new()),
     },
@@ -120,17 +120,21 @@ const CLASSES: [Class; 8] = [
 /// a part of its message (none: any), what the stack must have for it, and why.
 type Whole = (&'static str, Option<Odd>, &'static str);
 const LOWER_SYMLINK: &str =
-    "a path through a lower layer's symlink: a directory takes its place (case 25), umoci follows it";
+    "a path through a lower layer's symlink: a directory takes its place (docs/inputs.md#implied-parents), umoci follows it";
 const REFUSED_BY_UMOCI: [Whole; 2] = [
     (
         "not a directory",
         None,
-        "a path through a lower layer's file: a directory takes its place (case 25), umoci refuses",
+        "a path through a lower layer's file: a directory takes its place (docs/inputs.md#implied-parents), umoci refuses",
     ),
     ("", Some(Odd::LowerSymlink), LOWER_SYMLINK),
 ];
 const REFUSED_BY_US: [Whole; 2] = [
-    ("open: not a directory", None, "a mark inside of a file of its layer: refused as any member there (case 16)"),
+    (
+        "open: not a directory",
+        None,
+        "a mark inside of a file of its layer: refused as any member there (docs/inputs.md#replaced-members)",
+    ),
     ("", Some(Odd::LowerSymlink), LOWER_SYMLINK),
 ];
 const OTHER_TREES: [Whole; 1] = [("", Some(Odd::LowerSymlink), LOWER_SYMLINK)];
@@ -233,6 +237,7 @@ fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect(name))
 }
 
+/// Promise: umoci-tree
 #[test]
 fn random_stacks_like_umoci() {
     if !ready() || !installed("umoci") {

@@ -1,12 +1,13 @@
-//! Cases 21 to 23 and 25: what a layer hides, and what it takes from below.
+//! What a layer hides of the layers below it, and what it takes from them (docs/inputs.md, "Whiteouts and stacks").
 
 use crate::builder::{Member, Tar};
 use crate::parsing::{accept, refuse};
 use crate::world::{overlay, ready, tree, Layer, World};
 use std::os::unix::fs::MetadataExt;
 
+/// Input: whiteout-names
 #[test]
-fn case_21_names() {
+fn marks_of_nothing() {
     if !ready() {
         return;
     }
@@ -43,8 +44,10 @@ fn names(lines: &[String]) -> Vec<&str> {
     lines.iter().filter_map(|line| line.split(' ').next()).collect()
 }
 
+/// Promise: whiteouts
+/// Input: opaque-anywhere
 #[test]
-fn case_22_opaque_wherever_it_stands() {
+fn opaque_wherever_it_stands() {
     if !ready() {
         return;
     }
@@ -75,8 +78,9 @@ fn case_22_opaque_wherever_it_stands() {
     assert!(upper.is_opaque("."));
 }
 
+/// Input: opaque-anywhere
 #[test]
-fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
+fn whiteouts_in_an_opaque_directory_leave_no_ghosts() {
     if !ready() {
         return;
     }
@@ -88,8 +92,10 @@ fn case_22_whiteouts_in_an_opaque_directory_leave_no_ghosts() {
     assert_eq!(names(&merged(Tar::new().file("new/.wh.nothing", b""))), ["d", "d/old", "d/sub", "d/sub/low", "x", "y"]);
 }
 
+/// Promise: whiteouts
+/// Input: whiteouts-hide-lower
 #[test]
-fn case_23_a_whiteout_hides_lower_layers_only() {
+fn a_whiteout_hides_lower_layers_only() {
     if !ready() {
         return;
     }
@@ -110,8 +116,9 @@ fn case_23_a_whiteout_hides_lower_layers_only() {
     assert_eq!(upper.meta("d").mtime(), 44, "the implied parent's time");
 }
 
+/// Input: implied-parents
 #[test]
-fn case_25_implied_parents() {
+fn implied_parents() {
     if !ready() {
         return;
     }
@@ -134,6 +141,7 @@ fn case_25_implied_parents() {
 }
 
 /// One by one through all the layers, these marks would take the better part of an hour.
+/// Input: many-whiteouts
 #[test]
 fn many_whiteouts_over_many_layers() {
     if !ready() {

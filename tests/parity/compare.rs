@@ -260,6 +260,7 @@ fn numbers_of_the_run_are_left_out() {
 }
 
 /// The same container on a kernel and with a tzdata of another version is the same, and of another size it is not.
+/// Promise: no-outside-versions
 #[test]
 fn versions_of_packages_decide_nothing() {
     let of = |kernel: &str, zone_bytes: &str, localtime_bytes: &str| {

@@ -34,6 +34,7 @@ fn fails(name: &str, words: &str) {
 
 // The network.
 
+/// Promise: failures-are-told
 #[test]
 fn no_cable() {
     let Some(seen) = boot_with("no-cable", r#"b2c.run="pull:payload""#, |machine| {
@@ -57,6 +58,7 @@ fn no_network_card() {
     seen.golden("no-network-card");
 }
 
+/// Promise: failures-are-told
 #[test]
 fn no_dhcp_server() {
     // A hub that nobody else is on: the cable is in, and there is silence.
@@ -103,6 +105,7 @@ fn silent_time_server() {
 
 // The registry.
 
+/// Promise: failures-are-told
 #[test]
 fn unknown_image() {
     fails("unknown-image", r#"b2c.run="pull:nothing""#);
@@ -113,11 +116,13 @@ fn unknown_tag() {
     fails("unknown-tag", r#"b2c.run="pull:payload:v9""#);
 }
 
+/// Promise: failures-are-told
 #[test]
 fn registry_down() {
     fails("registry-down", r#"b2c.run="--tls-verify=false docker://10.0.2.2:9/payload""#);
 }
 
+/// Promise: no-fallback-to-http
 #[test]
 fn https_is_not_given_up() {
     fails("plain-http-server", r#"b2c.run="docker://REGISTRY/payload""#);
@@ -130,6 +135,7 @@ fn spoiled(lab: &Lab, name: &str, spoil: impl FnOnce(&std::fs::File)) {
     spoil(&OpenOptions::new().read(true).write(true).open(file).unwrap());
 }
 
+/// Promise: failures-are-told
 #[test]
 fn wrong_byte_in_a_layer() {
     let Some(lab) = lab() else { return };
@@ -152,6 +158,7 @@ fn another_digest_than_asked_for() {
 
 // The disk.
 
+/// Promise: full-memory-or-disk
 #[test]
 fn memory_is_too_small_for_the_image() {
     // Memory that a tmpfs took is memory that no process gets: its limit must leave the kernel enough.
@@ -165,6 +172,7 @@ fn memory_is_too_small_for_the_image() {
     }
 }
 
+/// Promise: full-memory-or-disk
 #[test]
 fn disk_is_too_small_for_the_image() {
     let Some(path) = disk("small.img", 24, "B2C_CACHE") else { return };
@@ -179,6 +187,7 @@ fn disk_is_too_small_for_the_image() {
     crate::cache::clean(&path);
 }
 
+/// Promise: no-cache-disk
 #[test]
 fn no_cache_device() {
     let words = r#"b2c.cache_device=/dev/vdz b2c.run="oci:/images/payload:latest echo goes on""#;
@@ -189,6 +198,7 @@ fn no_cache_device() {
 
 // The container.
 
+/// Promise: failures-are-told
 #[test]
 fn entry_point_missing() {
     fails("entry-point-missing", r#"b2c.run="--entrypoint /missing pull:payload""#);
@@ -216,6 +226,7 @@ fn volume_missing() {
 
 // The command line.
 
+/// Promise: failures-are-told
 #[test]
 fn unmatched_quote() {
     fails("unmatched-quote", r#"b2c.onfail=poweroff b2c.run="pull:payload echo"#);
@@ -251,6 +262,7 @@ fn wrong_value() {
 
 // What follows a failure.
 
+/// Promise: failures-are-told
 #[test]
 fn on_fail_reboot() {
     let Some(seen) = boot("on-fail-reboot", r#"b2c.onfail=reboot b2c.run="pull:nothing""#) else { return };
@@ -258,6 +270,7 @@ fn on_fail_reboot() {
     seen.golden("on-fail-reboot");
 }
 
+/// Promise: failures-are-told
 #[test]
 fn on_fail_hang() {
     let Some(lab) = lab() else { return };
@@ -269,6 +282,7 @@ fn on_fail_hang() {
     seen.golden("on-fail-hang");
 }
 
+/// Promise: no-kernel-panic
 #[test]
 fn the_init_itself_crashes() {
     let words = r#"b2c.run="-v /proc:/machine pull:payload break-init /machine""#;
@@ -278,6 +292,7 @@ fn the_init_itself_crashes() {
 }
 
 /// A container that fills whatever it can write to gets errors, or is killed; the machine ends in order.
+/// Promise: memory-kills
 #[test]
 fn container_fills_all_memory() {
     let words = r#"b2c.run="pull:payload fill /full" b2c.run="-v /tmp:/t pull:payload fill /t/full"

@@ -29,6 +29,7 @@ fn push(lab: &Lab, dir: &str) -> Option<()> {
 }
 
 /// In memory, then from the disk: the modules are loaded when such a layer is met, and no loop device stays bound.
+/// Promise: packed-layers
 #[test]
 fn packed_layers() {
     let Some(lab) = lab() else { return };
@@ -65,6 +66,7 @@ fn packed_layers() {
     crate::cache::clean(&path);
 }
 
+/// Promise: lying-packed-layers
 #[test]
 fn kernel_without_squashfs() {
     let Some(lab) = lab() else { return };

@@ -26,6 +26,7 @@ fn pulled(seen: &Seen) -> usize {
     seen.lines().filter(|line| line.contains("] pull ") && line.contains(" layers, ")).count()
 }
 
+/// Promise: cache-disk-unmounted, cached-image-boots
 #[test]
 fn second_boot_fetches_nothing() {
     let Some(disk) = disk("cache.img", 64, "B2C_CACHE") else { return };
@@ -55,6 +56,7 @@ fn second_boot_fetches_nothing() {
     clean(&disk);
 }
 
+/// Promise: cache-disk-unmounted
 #[test]
 fn clean_after_failures() {
     let Some(disk) = disk("failing.img", 64, "B2C_CACHE") else { return };
@@ -78,6 +80,7 @@ fn clean_after_a_crash() {
 
 /// Whatever is on the disk when the power goes, the next boot has whole files: a layer that was not synced is
 /// fetched again, and one that was is not.
+/// Promise: power-cut
 #[test]
 fn power_cut() {
     let Some(lab) = lab() else { return };
@@ -129,6 +132,7 @@ fn somebodys(name: &str, more: impl FnOnce(&Path)) -> Option<PathBuf> {
     Some(disk)
 }
 
+/// Promise: foreign-directories
 #[test]
 fn a_disk_keeps_what_somebody_else_has_on_it() {
     let Some(disk) = somebodys("somebodys", |_| ()) else { return };
@@ -151,6 +155,7 @@ fn a_disk_keeps_what_somebody_else_has_on_it() {
 }
 
 /// What is called as our directory, but has no mark; and a store whose parts lead out of it.
+/// Promise: foreign-directories
 #[test]
 fn a_directory_that_is_not_ours_is_left_alone() {
     let foreign = |files: &Path| {

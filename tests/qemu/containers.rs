@@ -3,6 +3,7 @@
 use crate::lab::{boot, lab, POWER_DOWN};
 use std::process::Command;
 
+/// Promise: console-texts
 #[test]
 fn hello() {
     let Some(seen) = boot("hello", r#"b2c.run="pull:payload""#) else { return };
@@ -34,6 +35,7 @@ fn command_line() {
     seen.says("WARN --detach has no effect here");
 }
 
+/// Promise: pipeline-variables
 #[test]
 fn variables_and_pipefail() {
     let words = r#"b2c.run="pull:payload exit 7"
@@ -70,6 +72,7 @@ fn identities() {
     seen.in_order(&["CapEff: 000001ffffffffff", "CapBnd: 000001ffffffffff", "NoNewPrivs: 0", "Seccomp: 0"]);
 }
 
+/// Promise: own-namespaces
 #[test]
 fn terminals() {
     let words = r#"b2c.run="pull:payload tty" b2c.run="-t pull:payload tty" b2c.run="-ti pull:payload fds"
@@ -92,6 +95,7 @@ fn terminals() {
     seen.at("no end of line");
 }
 
+/// Promise: own-namespaces
 #[test]
 fn namespaces_and_mounts() {
     let words = r#"b2c.run="pull:payload pid1" b2c.run="pull:payload mounts"
@@ -184,6 +188,7 @@ fn every_kind_of_image() {
     assert_eq!(seen.count("all layers are here already"), 2);
 }
 
+/// Promise: archives
 #[test]
 fn image_in_the_initramfs_without_a_network() {
     let Some(lab) = lab() else { return };
@@ -209,6 +214,7 @@ fn image_in_the_initramfs_without_a_network() {
     seen.says("WARN");
 }
 
+/// Promise: device-list
 #[test]
 fn devices_that_are_allowed() {
     let line = |flags: &str, path: &str| {

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 
+/// Promise: exit-codes
 #[test]
 fn exit_codes() {
     let words = r#"b2c.run="pull:payload exit 42" b2c.run="pull:payload crash"
@@ -21,6 +22,7 @@ fn exit_codes() {
 
 /// Each is told on the console, and to the next container. What a signal ends where the processes are the machine's,
 /// or by the hand of an init, is no reboot(2): the pipeline goes on.
+/// Promise: exit-codes
 #[test]
 fn codes_and_signals_are_told() {
     let Some(lab) = lab() else { return };
@@ -49,6 +51,7 @@ fn codes_and_signals_are_told() {
     seen.over(1, POWER_DOWN);
 }
 
+/// Promise: exit-codes
 #[test]
 fn container_that_reboots() {
     let words = r#"b2c.run="pull:payload reboot" b2c.run="pull:payload echo not reached"
@@ -59,12 +62,14 @@ fn container_that_reboots() {
     seen.never("not reached");
 }
 
+/// Promise: exit-codes
 #[test]
 fn container_that_powers_off() {
     let Some(seen) = boot("poweroff", r#"b2c.run="pull:payload poweroff""#) else { return };
     seen.over(130, POWER_DOWN);
 }
 
+/// Promise: console-texts
 #[test]
 fn shutdown_command() {
     let words = r#"b2c.run="pull:payload exit 4" b2c.poweroff_delay=1
@@ -78,6 +83,7 @@ fn shutdown_command() {
 }
 
 /// Ctrl-Alt-Del while a registry does not answer: the machine ends, and runs nothing more.
+/// Promise: request-to-end
 #[test]
 fn asked_to_end_during_a_pull() {
     let Some(lab) = lab() else { return };
@@ -131,6 +137,7 @@ fn asked_to_end_while_a_container_runs() {
 }
 
 /// A container that makes its console non-blocking, and what it then writes.
+/// Promise: non-blocking-console
 #[test]
 fn nothing_is_lost_on_a_non_blocking_console() {
     let words = r#"b2c.run="-i pull:payload flood 3000" b2c.run="pull:payload echo -n open" b2c.run="pull:nothing""#;
@@ -143,6 +150,7 @@ fn nothing_is_lost_on_a_non_blocking_console() {
     seen.over(125, POWER_DOWN);
 }
 
+/// Promise: console-texts
 #[test]
 fn sections_for_gitlab() {
     let Some(seen) = boot("sections", r#"b2c.log=sections b2c.run="pull:payload hello""#) else { return };
@@ -170,6 +178,7 @@ fn after_number<'a>(raw: &'a str, mark: &str) -> Vec<&'a str> {
     raw.split(mark).skip(1).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit())).collect()
 }
 
+/// Promise: 96-mb-of-memory
 #[test]
 fn with_little_memory() {
     let Some(seen) = boot_with("96_mb", r#"b2c.run="pull:payload hello""#, |machine| machine.memory_mb = 96) else {
@@ -179,6 +188,7 @@ fn with_little_memory() {
 }
 
 /// Neither a container that stops the console's output, nor more output than the console holds, keeps the machine on.
+/// Promise: stopped-console
 #[test]
 fn a_console_that_is_stopped() {
     let words = r#"b2c.run="pull:payload hush /dev/ttyS0 3000" b2c.run="pull:payload echo after it"
@@ -189,6 +199,7 @@ fn a_console_that_is_stopped() {
 }
 
 /// With CAP_KILL and the machine's processes: the boot is stopped, and goes on.
+/// Promise: container-stops-boot
 #[test]
 fn a_container_that_stops_the_boot() {
     let words = r#"b2c.run="--privileged=false --pid=host pull:payload stop-boot" b2c.run="pull:payload echo goes on""#;

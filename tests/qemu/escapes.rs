@@ -108,32 +108,38 @@ fn held(name: &str, attacks: &[Attack]) {
     assert!(escaped.is_empty(), "{} of {} escaped:\n{}", escaped.len(), attacks.len(), escaped.join("\n"));
 }
 
+/// Promise: known-escapes
 #[test]
 fn descriptors() {
     held("descriptors", table::DESCRIPTORS);
 }
 
+/// Promise: known-escapes
 #[test]
 fn mounts() {
     held("mounts", table::MOUNTS);
 }
 
+/// Promise: known-escapes
 #[test]
 fn devices() {
     held("devices", table::DEVICES);
 }
 
+/// Promise: known-escapes
 #[test]
 fn kernel() {
     held("kernel", table::KERNEL);
 }
 
+/// Promise: known-escapes
 #[test]
 fn identity() {
     held("identity", table::IDENTITY);
 }
 
 /// CVE-2024-21626 in all its forms: entry point, `#!` line and working directory by each descriptor.
+/// Promise: known-escapes
 #[test]
 fn every_descriptor() {
     let Some(lab) = lab() else { return };
@@ -159,6 +165,7 @@ fn every_descriptor() {
 }
 
 /// Not on a host: whose console would be stopped is not ours.
+/// Promise: known-escapes
 #[test]
 fn a_node_of_the_console_does_not_stop_it() {
     let Some(lab) = lab() else { return };
@@ -173,6 +180,7 @@ fn a_node_of_the_console_does_not_stop_it() {
 
 /// A service that shares its processes with the containers of the pipeline, or the machine's, watches them start; and
 /// the machine's own null device is not to be changed through a descriptor.
+/// Promise: known-escapes
 #[test]
 fn a_service_that_watches() {
     let Some(lab) = lab() else { return };

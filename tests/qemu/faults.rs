@@ -20,6 +20,7 @@ fn seeds() -> Vec<u64> {
     (1..=if all { 8 } else { 1 }).collect()
 }
 
+/// Promise: failing-boot
 #[test]
 fn starts_of_a_boot_whose_calls_fail() {
     let Some(lab) = lab() else { return };
@@ -52,6 +53,7 @@ fn starts_of_a_boot_whose_calls_fail() {
     }
 }
 
+/// Promise: failing-boot
 #[test]
 fn a_boot_without_memory_ends_in_order() {
     let words = r#"b2c.run_service="--pid=host pull:payload inject-boot 1 1 3 memory" b2c.run="pull:payload exit 7"

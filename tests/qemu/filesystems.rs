@@ -46,6 +46,7 @@ fn read_and_write(lab: &Lab, kind: &str, options: &str, folder: &Path, change: i
 }
 
 /// Debian's cloud kernel has no 9p.
+/// Promise: volume-filesystems
 #[test]
 fn folder_of_the_host_by_9p() {
     let Some(lab) = lab() else { return };
@@ -64,6 +65,7 @@ fn folder_of_the_host_by_9p() {
     });
 }
 
+/// Promise: volume-filesystems
 #[test]
 fn folder_of_the_host_by_virtiofs() {
     let Some(lab) = lab() else { return };
@@ -89,6 +91,7 @@ fn folder_of_the_host_by_virtiofs() {
 }
 
 /// The newest version that both sides have, without being told; what goes wrong is told with what to do.
+/// Promise: volume-filesystems, nfs-versions
 #[test]
 fn export_of_a_server_by_nfs() {
     let Some(lab) = lab() else { return };
@@ -141,6 +144,7 @@ fn run(program: &Path, words: &[&str]) -> String {
 }
 
 /// Not every file system can hold images: then they are in memory, with a warning, and the containers run.
+/// Promise: filesystem-without-images
 #[test]
 fn cache_on_disks_that_can_hold_images_and_that_cannot() {
     let Some(lab) = lab() else { return };
@@ -166,6 +170,7 @@ fn cache_on_disks_that_can_hold_images_and_that_cannot() {
     }
 }
 
+/// Promise: volume-filesystems
 #[test]
 fn disks_in_several_formats() {
     let Some(lab) = lab() else { return };

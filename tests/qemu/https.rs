@@ -34,6 +34,7 @@ fn registry(lab: &Lab, dir: &Path) -> DockerRegistry {
     registry
 }
 
+/// Promise: lab-certificates
 #[test]
 fn labs_own_authority() {
     let Some(lab) = lab() else { return };

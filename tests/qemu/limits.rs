@@ -4,6 +4,7 @@
 use crate::lab::{boot, boot_with, disk, POWER_DOWN};
 use ocinit::host::qemu::Disk;
 
+/// Promise: limits
 #[test]
 fn limits_are_kept() {
     let Some(path) = disk("limits.img", 16, "OTHER") else { return };
@@ -41,6 +42,7 @@ fn limits_are_kept() {
 }
 
 /// A kernel without a controller says which, and does not run what it could not keep in bounds.
+/// Promise: limits
 #[test]
 fn a_controller_that_the_kernel_lacks() {
     let words = r#"b2c.run="--memory=64m pull:payload echo unlimited"
@@ -56,6 +58,7 @@ fn a_controller_that_the_kernel_lacks() {
     seen.in_order(&["runs", "shared"]);
 }
 
+/// Promise: namespaces
 #[test]
 fn namespaces_of_the_machine_and_of_its_own() {
     let words = r#"b2c.run="--pid=host pull:payload pid1" b2c.run="--cgroupns=host pull:payload cat /proc/self/cgroup"

@@ -43,6 +43,7 @@ fn push(lab: &Lab, name: &str, program: [&str; 2], files: &[(&str, &str)]) -> Op
 
 /// The options that a lab serves to its machines, on a machine that it registers and gives a job; the job's variables
 /// are in a second archive that the boot loader appends.
+/// Promise: lab-lines
 #[test]
 fn registration_and_a_job() {
     let Some(lab) = lab() else { return };
@@ -76,6 +77,7 @@ fn registration_and_a_job() {
 }
 
 /// A device under test whose image is a whole system, with its own init and name servers.
+/// Promise: lab-lines
 #[test]
 fn a_system_under_test() {
     let Some(lab) = lab() else { return };
@@ -98,6 +100,7 @@ fn a_system_under_test() {
 }
 
 /// Names of registries that are far away, through the lab's mirror: neither they nor the time servers can be reached.
+/// Promise: lab-lines
 #[test]
 fn names_of_the_world_by_a_mirror() {
     let Some(lab) = lab() else { return };

@@ -35,6 +35,7 @@ fn push(lab: &Lab) -> Result<(), String> {
     Ok(())
 }
 
+/// Promise: nested-control-groups, podman-inside
 #[test]
 fn podman_in_a_container() {
     let Some(lab) = lab() else { return };

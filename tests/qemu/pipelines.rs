@@ -6,6 +6,7 @@ use crate::support::images;
 use ocinit::host::qemu::Machine;
 use std::time::Duration;
 
+/// Promise: services
 #[test]
 fn services() {
     let Some(lab) = lab() else { return };
@@ -32,6 +33,7 @@ fn services() {
     }
 }
 
+/// Promise: services
 #[test]
 fn services_that_cannot_be_had_and_that_do_not_end() {
     let words = r#"b2c.run_service="pull:payload sleep 1000" b2c.run_service="pull:nothing"
@@ -44,6 +46,7 @@ fn services_that_cannot_be_had_and_that_do_not_end() {
     seen.says(": stopped, exit code 137");
 }
 
+/// Promise: services
 #[test]
 fn service_that_reboots() {
     let words = r#"b2c.run_service="pull:payload reboot" b2c.run="pull:payload sleep 2"
@@ -54,6 +57,7 @@ fn service_that_reboots() {
 }
 
 /// Containers of the pipeline in the namespaces of a service, and with its volumes, by its name.
+/// Promise: services-by-name
 #[test]
 fn services_are_shared_by_name() {
     let words = r#"b2c.run_service="--name db --net=none -v rows:/rows -v /proc/version:/v:ro pull:payload trap 15"
@@ -87,6 +91,7 @@ fn services_are_shared_by_name() {
 }
 
 /// The images of the next containers come while the first one runs, once each.
+/// Promise: next-images
 #[test]
 fn next_images_are_pulled_meanwhile() {
     let Some(lab) = lab() else { return };
@@ -113,6 +118,7 @@ fn next_images_are_pulled_meanwhile() {
     seen.never("WARN");
 }
 
+/// Promise: named-volumes, filesystem-as-cache
 #[test]
 fn volumes_are_filled_kept_and_removed() {
     let Some(cache) = disk("volumes.img", 64, "B2C_CACHE") else { return };
@@ -148,6 +154,7 @@ fn volumes_are_filled_kept_and_removed() {
     [&cache, &data].iter().for_each(|disk| clean(disk));
 }
 
+/// Promise: filesystem-as-cache
 #[test]
 fn a_filesystem_as_the_cache_and_one_that_is_not_there() {
     let Some(data) = disk("named.img", 64, "ANY") else { return };
@@ -164,6 +171,7 @@ fn a_filesystem_as_the_cache_and_one_that_is_not_there() {
 }
 
 /// Among the machine's processes, with the console for its output.
+/// Promise: left-behind
 #[test]
 fn what_is_left_behind_and_writes_holds_nobody() {
     let words = r#"b2c.run="--pid=host pull:payload leave-flood 7" b2c.run="pull:payload echo next""#;
@@ -180,6 +188,7 @@ fn by_core_dump(what: &str) -> String {
     )
 }
 
+/// Promise: orphans
 #[test]
 fn a_hundred_thousand_orphans_are_reaped() {
     let words = by_core_dump("orphans 100000 /tmp/done")
@@ -189,6 +198,7 @@ fn a_hundred_thousand_orphans_are_reaped() {
     seen.ends(POWER_DOWN);
 }
 
+/// Promise: orphans
 #[test]
 fn a_fork_bomb_does_not_keep_the_machine_on() {
     let Some(disk) = disk("bombed.img", 64, "B2C_CACHE") else { return };

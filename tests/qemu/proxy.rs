@@ -4,6 +4,7 @@ use crate::lab::{lab, POWER_DOWN};
 use crate::support::servers;
 
 /// A registry at a loopback address of the proxy's, which no guest can reach.
+/// Promise: proxy
 #[test]
 fn pulls_go_through_the_proxy() {
     let Some(lab) = lab() else { return };

@@ -160,6 +160,7 @@ impl Scenario {
 }
 
 /// All at once, and by its name before other tests: some wait for a limit of half a minute.
+/// Promise: fault-table
 #[test]
 fn every_fault_ends_as_it_must() {
     let wrong: Vec<String> = std::thread::scope(|scope| {

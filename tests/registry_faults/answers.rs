@@ -22,6 +22,7 @@ fn the_fake_without_a_fault_is_a_registry() {
     assert_eq!(lab.fake.seen().len(), 4);
 }
 
+/// Promise: digests
 #[test]
 fn a_wrong_byte_is_asked_for_again_and_never_kept() {
     let lab = Lab::start(|_, blobs| {
@@ -36,6 +37,7 @@ fn a_wrong_byte_is_asked_for_again_and_never_kept() {
     assert_eq!(lab.layers(), 0);
 }
 
+/// Promise: cut-bodies
 #[test]
 fn a_short_body_heals_when_the_next_try_is_whole() {
     let lab = Lab::start(|_, blobs| {
@@ -46,6 +48,7 @@ fn a_short_body_heals_when_the_next_try_is_whole() {
     assert_eq!(lab.fake.seen().len(), 4);
 }
 
+/// Promise: digests
 #[test]
 fn a_body_that_is_longer_than_its_descriptor_is_refused() {
     let lab = Lab::start(|_, blobs| {
@@ -57,6 +60,7 @@ fn a_body_that_is_longer_than_its_descriptor_is_refused() {
     assert_eq!(lab.layers(), 0);
 }
 
+/// Promise: digests
 #[test]
 fn a_wrong_configuration_is_refused() {
     let lab = Lab::start(|_, blobs| {
@@ -66,6 +70,7 @@ fn a_wrong_configuration_is_refused() {
     assert!(lab.pull().err().unwrap().what.contains("configuration sha256:"));
 }
 
+/// Promise: document-limits
 #[test]
 fn documents_over_their_limit_are_refused() {
     let lab =
@@ -73,6 +78,7 @@ fn documents_over_their_limit_are_refused() {
     assert!(lab.pull().err().unwrap().what.contains("larger than 4 MiB"));
 }
 
+/// Promise: expired-token
 #[test]
 fn an_expired_token_is_fetched_anew() {
     let lab = Lab::start(|own, blobs| {
@@ -90,12 +96,14 @@ fn an_expired_token_is_fetched_anew() {
     lab.pull().unwrap();
 }
 
+/// Promise: token-realms
 #[test]
 fn a_realm_on_a_link_local_address_gets_no_visit() {
     let lab = Lab::start(|_, _| Box::new(|_| Some(challenge(r#"Bearer realm="http://169.254.169.254/token""#))));
     assert!(lab.pull().err().unwrap().what.contains("not safe"));
 }
 
+/// Promise: busy-registry
 #[test]
 fn a_registry_that_is_busy_is_asked_again() {
     let lab = Lab::start(|_, _| {
@@ -105,6 +113,7 @@ fn a_registry_that_is_busy_is_asked_again() {
     assert_eq!(lab.fake.seen().len(), 2 + 3);
 }
 
+/// Promise: busy-registry
 #[test]
 fn a_registry_that_stays_busy_is_a_failure_or_the_earlier_image() {
     let broken = Arc::new(AtomicBool::new(true));
@@ -127,6 +136,8 @@ fn an_image_that_is_gone_is_a_failure_even_where_an_older_one_is_here() {
     assert!(lab.pull().err().unwrap().what.contains("no such image or tag (404)"));
 }
 
+/// Promise: document-limits
+/// Input: redirects
 #[test]
 fn redirects_in_a_circle_end() {
     let lab = Lab::start(|own, _| {
@@ -136,6 +147,8 @@ fn redirects_in_a_circle_end() {
     assert!(lab.pull().err().unwrap().what.contains("redirects more than 5 times"));
 }
 
+/// Promise: document-limits
+/// Input: nested-index
 #[test]
 fn an_index_in_a_circle_is_refused() {
     let lab = Lab::start(|_, _| {
@@ -157,6 +170,7 @@ fn an_index_in_a_circle_is_refused() {
     assert!(lab.pull().err().unwrap().what.contains("has the digest"));
 }
 
+/// Promise: cut-documents
 #[test]
 fn a_wrong_configuration_is_asked_for_again() {
     let lab = Lab::start(|_, blobs| {
@@ -200,6 +214,7 @@ fn cutting(to: SocketAddr, cut: &'static str) -> u16 {
     port
 }
 
+/// Promise: cut-documents
 #[test]
 fn a_document_that_is_cut_is_asked_for_again() {
     for cut in ["/manifests/", "/blobs/"] {
@@ -225,6 +240,7 @@ fn moved_to_second(layer_answer: fn() -> ResponseBox) -> (Lab, Arc<AtomicBool>) 
     (lab, moved)
 }
 
+/// Promise: earlier-image
 #[test]
 fn blobs_that_are_away_are_a_reason_to_take_the_earlier_image() {
     let (lab, moved) = moved_to_second(|| status(503).with_header(header("retry-after", "0")));
@@ -234,6 +250,7 @@ fn blobs_that_are_away_are_a_reason_to_take_the_earlier_image() {
     assert_eq!(lab.layers(), 1);
 }
 
+/// Promise: earlier-image
 #[test]
 fn blobs_that_are_gone_are_not() {
     let (lab, moved) = moved_to_second(|| status(404));
@@ -243,6 +260,7 @@ fn blobs_that_are_gone_are_not() {
     assert!(failure.what.contains("layer 1/1") && failure.what.contains("(404)"), "{}", failure.what);
 }
 
+/// Promise: earlier-image
 #[test]
 fn a_registry_whose_tls_fails_is_away() {
     let lab = Lab::start(good());

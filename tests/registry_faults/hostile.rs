@@ -1,4 +1,4 @@
-//! The cases 29 to 33 of the list of hostile and odd inputs, by their numbers.
+//! Hostile and odd answers of a registry (docs/inputs.md, "Registries").
 
 use crate::support::fake::{body, challenge, good, header, part, redirect, status, stream, Blobs, Fake};
 use crate::support::relay::Fault as Wire;
@@ -22,16 +22,20 @@ fn changed(name: &str, change: fn(&[u8]) -> Vec<u8>, why: &str) {
     assert!(trial.client.stored("layers").is_empty() && trial.client.stored("images").is_empty());
 }
 
+/// Promise: never-cached
+/// Input: wrong-bodies
 #[test]
-fn case_29_bodies_that_are_not_the_blob() {
+fn bodies_that_are_not_the_blob() {
     changed("wrong", |layer| layer.iter().rev().copied().collect(), "layer 1/1");
     changed("byte", |layer| [&layer[..layer.len() - 1], b"x"].concat(), "has the digest");
     changed("short", |layer| layer[..layer.len() / 2].into(), "ends after");
     changed("long", |layer| [layer, &[0; 512]].concat(), "longer than its descriptor");
 }
 
+/// Promise: never-cached
+/// Input: wrong-bodies
 #[test]
-fn case_29_what_is_not_cached_is_fetched_whole_the_next_time() {
+fn what_is_not_cached_is_fetched_whole_the_next_time() {
     let trial = Trial::new("next", small(), |_, blobs| {
         let (digest, short) = (sha256(&blobs.layers[0]), blobs.layers[0][..700].to_vec());
         Box::new(move |ask| (ask.path.ends_with(&digest) && ask.number < 8).then(|| body(short.clone())))
@@ -53,8 +57,10 @@ fn manifest_of(blobs: &Blobs) -> Value {
     serde_json::from_slice(&blobs.manifest).unwrap()
 }
 
+/// Promise: document-limits
+/// Input: document-limits
 #[test]
-fn case_30_documents_over_their_limits() {
+fn documents_over_their_limits() {
     let Some(trial) = Trial::new("manifest", small(), |_, _| {
         Box::new(|ask| ask.path.contains("/manifests/").then(|| body(vec![b' '; (4 << 20) + 1])))
     }) else {
@@ -88,8 +94,10 @@ fn case_30_documents_over_their_limits() {
     trial.refused("larger than 1 MiB");
 }
 
+/// Promise: refused-manifests
+/// Input: two-kinds-of-manifest
 #[test]
-fn case_30_manifests_that_are_refused_in_words() {
+fn manifests_that_are_refused_in_words() {
     let good = manifest_of(&small());
     let both = {
         let mut both = good.clone();
@@ -124,8 +132,10 @@ fn index(of: &[u8]) -> Vec<u8> {
     json!({"schemaVersion": 2, "mediaType": kind, "manifests": [entry]}).to_string().into_bytes()
 }
 
+/// Promise: document-limits
+/// Input: nested-index
 #[test]
-fn case_30_an_index_in_an_index() {
+fn an_index_in_an_index() {
     for (depth, is_good) in [(1, true), (2, true), (3, false)] {
         let trial = Trial::new(&format!("index-{depth}"), small(), move |_, blobs| {
             let mut documents = vec![blobs.manifest.clone()];
@@ -146,8 +156,10 @@ fn case_30_an_index_in_an_index() {
     }
 }
 
+/// Promise: sha256-only
+/// Input: digests
 #[test]
-fn case_31_a_digest_that_is_none_reaches_no_path() {
+fn a_digest_that_is_none_reaches_no_path() {
     let hex = "a".repeat(64);
     for (number, digest) in [
         format!("sha512:{hex}{hex}"),
@@ -178,8 +190,10 @@ fn case_31_a_digest_that_is_none_reaches_no_path() {
     }
 }
 
+/// Promise: token-realms
+/// Input: token-realms
 #[test]
-fn case_32_realms_that_get_no_visit() {
+fn realms_that_get_no_visit() {
     for (number, realm) in [
         "http://169.254.169.254/token",
         "http://[fe80::1]/token",
@@ -200,8 +214,10 @@ fn case_32_realms_that_get_no_visit() {
     }
 }
 
+/// Promise: no-foreign-requests
+/// Input: descriptor-urls
 #[test]
-fn case_32_urls_in_a_descriptor_are_not_contacted() {
+fn urls_in_a_descriptor_are_not_contacted() {
     let elsewhere = Fake::start(small(), good());
     let mut manifest = manifest_of(&small());
     let urls = json!([format!("http://{}/v2/demo/blobs/{}", elsewhere.address, manifest["layers"][0]["digest"])]);
@@ -220,8 +236,10 @@ fn case_32_urls_in_a_descriptor_are_not_contacted() {
     assert!(elsewhere.seen().is_empty(), "{:?}", elsewhere.seen());
 }
 
+/// Promise: no-foreign-requests
+/// Input: link-local
 #[test]
-fn case_32_redirects_into_the_machines_own_surroundings() {
+fn redirects_into_the_machines_own_surroundings() {
     for location in ["http://169.254.169.254/latest/meta-data", "http://[fe80::1]/x", "http://[::ffff:169.254.1.1]/x"] {
         let trial = Trial::new("surroundings", small(), |_, blobs| {
             let digest = sha256(&blobs.layers[0]);
@@ -232,8 +250,10 @@ fn case_32_redirects_into_the_machines_own_surroundings() {
     }
 }
 
+/// Promise: expired-token
+/// Input: expired-tokens
 #[test]
-fn case_33_an_expired_token_is_fetched_once() {
+fn an_expired_token_is_fetched_once() {
     let trial = Trial::new("expired", small(), |own, blobs| {
         let (digest, own) = (sha256(&blobs.layers[0]), own.to_string());
         Box::new(move |ask| {
@@ -279,8 +299,10 @@ fn resumed(name: &str, resumed: Part) -> Option<Trial> {
     Some(trial)
 }
 
+/// Promise: ranges
+/// Input: wrong-ranges
 #[test]
-fn case_33_a_part_that_is_not_the_one() {
+fn a_part_that_is_not_the_one() {
     // Another place than was asked for, honest about it; it must not be taken for the rest.
     let Some(trial) = resumed("place", |layer, from| part(layer, Some(from / 2))) else { return };
     trial.tell("206 with a wrong range", "done");
@@ -302,8 +324,10 @@ fn relabeled(layer: &[u8], from: usize, label: &str) -> ResponseBox {
     body(&layer[from..]).with_status_code(206).with_header(header("content-range", label))
 }
 
+/// Promise: ranges
+/// Input: wrong-ranges
 #[test]
-fn case_33_the_whole_instead_of_a_part() {
+fn the_whole_instead_of_a_part() {
     let Some(trial) = resumed("whole", |layer, _| part(layer, None)) else { return };
     trial.tell("200 to a range", "done");
     // Bounded: what comes before is passed over once, and no more is read than the whole.
@@ -311,8 +335,10 @@ fn case_33_the_whole_instead_of_a_part() {
     assert_eq!(trial.fake.seen().len(), 4);
 }
 
+/// Promise: ranges
+/// Input: wrong-ranges
 #[test]
-fn case_33_nothing_left_to_send() {
+fn nothing_left_to_send() {
     // The body has no length, and its last chunk does not come: `0 CRLF CRLF`.
     let streamed = |_: &str, blobs: &Blobs| -> crate::Fault {
         let (digest, layer) = (sha256(&blobs.layers[0]), blobs.layers[0].to_vec());
@@ -333,8 +359,9 @@ fn case_33_nothing_left_to_send() {
 }
 
 /// The benign twin of these: many layers, an odd name, a redirect in the registry's own house.
+/// Input: redirects
 #[test]
-fn case_33_a_good_registry_with_redirects_of_its_own() {
+fn a_good_registry_with_redirects_of_its_own() {
     let layers = (0..5).map(|number| tar(&[Entry::file(&format!("file-{number}"), 0o644, vec![7; 9000])])).collect();
     let trial = Trial::new("own", Blobs::new(layers), |own, _| {
         let own = own.to_string();

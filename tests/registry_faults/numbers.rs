@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const MIB: u64 = 1 << 20;
 
+/// Promise: resumed-layers
 #[test]
 fn a_reset_every_mebibyte_costs_nothing_twice() {
     let Some(trial) = Trial::by("resets", large(256), good(), |_| Wire::Reset(MIB)) else { return };
@@ -36,6 +37,7 @@ fn tries_in(ms: u64) -> usize {
 }
 
 /// The waits are not those of life, but as many.
+/// Promise: registry-away
 #[test]
 fn a_registry_that_is_gone_for_a_minute_in_mid_pull() {
     let gone = tries_in(60_000);
@@ -51,6 +53,7 @@ fn a_registry_that_is_gone_for_a_minute_in_mid_pull() {
     assert!(counts.connections >= gone + 2 && counts.down <= 8 * MIB * 105 / 100, "{counts:?}");
 }
 
+/// Promise: registry-away
 #[test]
 fn a_registry_whose_port_is_closed_in_mid_pull() {
     let plan = |number| if number == 0 { Wire::Stall(MIB) } else { Wire::None };
@@ -77,6 +80,8 @@ fn http_date(seconds: u64) -> String {
     String::from_utf8(date.output().unwrap().stdout).unwrap().trim_end().into()
 }
 
+/// Promise: registry-away
+/// Input: busy-registry
 #[test]
 fn ten_times_busy_and_every_wait_is_honoured() {
     const BUSY: usize = 10;
@@ -108,6 +113,7 @@ fn ten_times_busy_and_every_wait_is_honoured() {
     }
 }
 
+/// Promise: one-head-request
 #[test]
 fn a_cached_image_costs_one_head_request() {
     let Some(trial) = Trial::new("cached", large(1), good()) else { return };

@@ -43,6 +43,7 @@ fn told_nothing(trial: &Trial, more: &[&str]) {
     }
 }
 
+/// Promise: token-realms
 #[test]
 fn a_token_goes_to_the_registry_only() {
     let elsewhere = foreign(|_| None);
@@ -58,6 +59,7 @@ fn a_token_goes_to_the_registry_only() {
     told_nothing(&trial, &[]);
 }
 
+/// Promise: credentials
 #[test]
 fn a_password_goes_to_the_registry_and_its_realm() {
     let elsewhere = foreign(|_| None);
@@ -74,6 +76,8 @@ fn a_password_goes_to_the_registry_and_its_realm() {
     told_nothing(&trial, &[CREDS]);
 }
 
+/// Promise: credentials
+/// Input: credentials-stay
 #[test]
 fn a_password_does_not_follow_a_redirect() {
     let elsewhere = foreign(|_| None);
@@ -84,6 +88,8 @@ fn a_password_does_not_follow_a_redirect() {
     told_nothing(&trial, &[CREDS]);
 }
 
+/// Promise: credentials
+/// Input: credentials-stay
 #[test]
 fn another_port_is_another_host() {
     let elsewhere = foreign(|_| None);
@@ -107,6 +113,7 @@ fn another_port_is_another_host() {
     assert!(elsewhere.seen().iter().all(|ask| ask.path.starts_with("/none/")), "{:?}", elsewhere.seen());
 }
 
+/// Promise: credentials
 #[test]
 fn a_foreign_host_that_asks_gets_nothing() {
     for text in ["Basic realm=\"x\"", "Bearer realm=\"http://127.0.0.1:9/token\""] {
@@ -119,6 +126,7 @@ fn a_foreign_host_that_asks_gets_nothing() {
     }
 }
 
+/// Promise: passwords
 #[test]
 fn a_password_that_is_wrong_is_not_told() {
     let Some(trial) = guarded("wrong", "Basic realm=\"x\"".into(), "Basic other", String::new()) else { return };
@@ -131,6 +139,7 @@ fn a_password_that_is_wrong_is_not_told() {
     assert!(shown <= 1 && !pulled.text.contains(&format!("{USER}:")), "{shown}");
 }
 
+/// Promise: credentials
 #[test]
 fn nothing_is_shown_where_a_layer_is_resumed_elsewhere() {
     // The first answer of the other host is cut; what is asked next goes through the registry again, or there.
@@ -144,6 +153,7 @@ fn nothing_is_shown_where_a_layer_is_resumed_elsewhere() {
 }
 
 /// What is not asked for a password gets none.
+/// Promise: credentials
 #[test]
 fn an_open_registry_sees_no_password() {
     let Some(trial) = Trial::new("open", small(), |_: &str, _: &Blobs| Box::new(|_| None)) else { return };
@@ -152,6 +162,7 @@ fn an_open_registry_sees_no_password() {
 }
 
 /// What a registry says of its refusal is printed; one that repeats what it was shown tells nobody else.
+/// Promise: masked-credentials
 #[test]
 fn a_refusal_that_repeats_the_password_is_masked() {
     let trial = Trial::new("echo", small(), |_, _| {
@@ -170,6 +181,7 @@ fn a_refusal_that_repeats_the_password_is_masked() {
 }
 
 /// The program's own words, whatever is misspelled: what holds a secret is not repeated.
+/// Promise: no-secret-in-messages
 #[test]
 fn a_line_that_cannot_be_read_tells_no_secret() {
     let Some(client) = crate::Client::new("registry-misspelled") else { return };

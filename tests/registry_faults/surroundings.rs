@@ -1,6 +1,6 @@
-//! Case 32 after the name is resolved: no name leads to a link-local address or a cloud's metadata, whoever wrote it
-//! (the registry's own name, a realm, a redirect) and whatever the server of names answers, and when. In a network
-//! namespace of the test's own, with a server of names there, and a canary at the addresses that must not be asked.
+//! No name leads to a link-local address or a cloud's metadata service (docs/inputs.md#link-local): neither the name of
+//! the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a network
+//! namespace of their own, with a DNS server, and a canary at the addresses that must not be contacted.
 
 use crate::small;
 use crate::support::fake::{challenge, redirect, Fake};
@@ -137,8 +137,10 @@ fn refused(name: &str, why: &str) {
     assert!(!failure.what.contains(PASSWORD));
 }
 
+/// Promise: no-link-local-names
+/// Input: link-local
 #[test]
-fn case_32_no_name_leads_into_the_machines_surroundings() {
+fn no_name_leads_into_the_machines_surroundings() {
     in_own_network(|| {
         let canary = Fake::start(small(), |_, _| Box::new(|_| None));
         let IpAddr::V4(good) = canary.address.ip() else { panic!() };
@@ -172,8 +174,10 @@ fn case_32_no_name_leads_into_the_machines_surroundings() {
 }
 
 /// Of a name's addresses the others are taken, and a name that changes its address is looked at each time.
+/// Promise: no-link-local-names
+/// Input: link-local
 #[test]
-fn case_32_a_name_of_more_than_one_address() {
+fn a_name_of_more_than_one_address() {
     in_own_network(|| {
         let registry = Fake::start(small(), |_, _| Box::new(|_| None));
         let canary = Fake::start(small(), |_, _| Box::new(|_| None));

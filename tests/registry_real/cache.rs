@@ -57,6 +57,7 @@ fn nginx(house: &House, upstream: SocketAddr) -> Daemon {
     servers::nginx(&house.client.dir, servers::reserved(), "", zone, &server)
 }
 
+/// Promise: pull-through-cache
 #[test]
 fn sixteen_clients_at_once_and_each_blob_is_sent_once() {
     let Some(house) = House::new("once") else { return };
@@ -73,6 +74,7 @@ fn sixteen_clients_at_once_and_each_blob_is_sent_once() {
 
 /// Debian's version sends what it does not have yet to each who asks, and fetches it once more for itself.
 /// What it has costs upstream nothing.
+/// Promise: pull-through-cache
 #[test]
 fn debians_registry_as_a_pull_through_cache() {
     let Some(house) = House::new("through") else { return };
@@ -113,6 +115,7 @@ fn pull(house: &House, words: &[&str], mirrors: &[String]) -> Result<pull::Image
     pull::image(&line.pull, &store, &context, &report)
 }
 
+/// Promise: mirrors
 #[test]
 fn mirrors_are_asked_in_order() {
     let Some(house) = House::new("order") else { return };
@@ -135,6 +138,7 @@ fn mirrors_are_asked_in_order() {
     assert!(failure.what.contains("registry.invalid"), "{}", failure.what);
 }
 
+/// Promise: mirrors
 #[test]
 fn the_registry_itself_comes_last() {
     let Some(house) = House::new("last") else { return };
@@ -148,6 +152,7 @@ fn the_registry_itself_comes_last() {
 }
 
 /// A mirror that goes away in mid-layer: the next one has the rest.
+/// Promise: mirrors
 #[test]
 fn a_mirror_that_dies_in_the_middle() {
     let Some(house) = House::new("dies") else { return };
@@ -160,6 +165,7 @@ fn a_mirror_that_dies_in_the_middle() {
     assert!(parts > 0, "the rest, and no more: {:?}", origin.asked("GET"));
 }
 
+/// Promise: credentials
 #[test]
 fn a_mirror_sees_no_password_of_the_registry() {
     let Some(house) = House::new("secret") else { return };

@@ -11,6 +11,7 @@ const STEP: u64 = 256 << 10;
 /// What may come in all: the layers, documents, and heads.
 const BYTES_MAX: u64 = LARGE as u64 * 105 / 100;
 
+/// Promise: resumed-layers
 #[test]
 fn debians_registry_over_a_link_that_breaks() {
     let Some(house) = House::new("link") else { return };
@@ -27,6 +28,7 @@ fn debians_registry_over_a_link_that_breaks() {
 }
 
 /// The registry sends us to nginx for its blobs; the link there breaks.
+/// Promise: resumed-layers
 #[test]
 fn blobs_of_another_server_over_a_link_that_breaks() {
     let Some(house) = House::new("elsewhere") else { return };
@@ -45,6 +47,7 @@ fn blobs_of_another_server_over_a_link_that_breaks() {
 }
 
 /// Killed in mid-layer, and started again.
+/// Promise: resumed-layers
 #[test]
 fn debians_registry_is_restarted_in_mid_layer() {
     let Some(house) = House::new("restart") else { return };
@@ -66,6 +69,7 @@ fn debians_registry_is_restarted_in_mid_layer() {
     assert!(down <= BYTES_MAX, "{down}");
 }
 
+/// Promise: one-head-request
 #[test]
 fn a_cached_image_costs_one_head_of_debians_registry() {
     let Some(house) = House::new("head") else { return };

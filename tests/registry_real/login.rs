@@ -20,6 +20,7 @@ pub fn htpasswd(dir: &Path) -> Value {
     json!({"htpasswd": {"realm": "the \"lab\", here", "path": file}})
 }
 
+/// Promise: passwords
 #[test]
 fn a_password_of_the_line_and_of_skopeos_file() {
     let Some(house) = House::new("htpasswd") else { return };
@@ -41,6 +42,7 @@ fn a_password_of_the_line_and_of_skopeos_file() {
     house.is_whole();
 }
 
+/// Promise: passwords
 #[test]
 fn a_wrong_password_is_refused_and_not_told() {
     let Some(house) = House::new("wrong") else { return };
@@ -57,6 +59,7 @@ fn a_wrong_password_is_refused_and_not_told() {
 }
 
 /// The registry lets nginx send its blobs; nginx tells what it was shown.
+/// Promise: credentials
 #[test]
 fn blobs_that_another_server_sends() {
     let Some(house) = House::new("blobs") else { return };

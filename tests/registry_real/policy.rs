@@ -21,6 +21,7 @@ fn requests(registry: &Daemon) -> (usize, usize) {
     (registry.asked("HEAD").len(), registry.asked("GET").len())
 }
 
+/// Promise: pull-policy
 #[test]
 fn a_registry_that_is_away_costs_nothing_that_is_stored() {
     let Some(house) = House::new("away") else { return };
@@ -47,6 +48,7 @@ fn a_registry_that_is_away_costs_nothing_that_is_stored() {
     assert_eq!(kept(&house), before);
 }
 
+/// Promise: pull-policy
 #[test]
 fn a_registry_that_refuses_is_heard() {
     let Some(house) = House::new("refuses") else { return };
@@ -72,6 +74,7 @@ fn a_registry_that_refuses_is_heard() {
     assert_eq!(requests(&registry), asked, "nobody was asked");
 }
 
+/// Promise: pull-policy
 #[test]
 fn what_is_missing_is_fetched_once() {
     let Some(house) = House::new("missing") else { return };

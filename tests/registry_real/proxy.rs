@@ -4,6 +4,7 @@ use crate::support::servers::{self, Authority};
 use crate::{demo, tls, House};
 use serde_json::json;
 
+/// Promise: proxy
 #[test]
 fn plain_http_through_a_proxy() {
     let Some(mut house) = House::new("http-proxy") else { return };
@@ -22,6 +23,7 @@ fn plain_http_through_a_proxy() {
     assert_eq!(proxy.said(&format!("GET http://{}/v2/demo/", registry.address)).len(), asked.len());
 }
 
+/// Promise: proxy-password, proxy
 #[test]
 fn https_through_a_tunnel() {
     let Some(mut house) = House::new("https-proxy") else { return };
@@ -42,6 +44,7 @@ fn https_through_a_tunnel() {
     assert!(!pulled.text.contains("wr0ng") && !pulled.text.contains("jane"), "{}", pulled.text);
 }
 
+/// Promise: proxy
 #[test]
 fn a_proxy_that_is_not_there() {
     let Some(mut house) = House::new("no-proxy") else { return };

@@ -92,6 +92,7 @@ fn refused(house: &House, words: &[&str], keys: Vec<Key>, why: &str) {
     assert!(failure.what.contains(why), "{}\nnot {why}", failure.what);
 }
 
+/// Promise: verify-key
 #[test]
 fn only_what_is_signed_runs() {
     let Some(house) = House::new("signed") else { return };
@@ -162,6 +163,7 @@ fn content_of_boot(house: &House, name: &str, signer: &Signer) -> Vec<String> {
 }
 
 /// Whoever writes to the disk between two boots has changed all of it but what was signed.
+/// Promise: signed-bytes
 #[test]
 fn a_disk_that_somebody_else_wrote() {
     let Some(house) = House::new("disk") else { return };
@@ -232,6 +234,7 @@ fn a_disk_that_somebody_else_wrote() {
 }
 
 /// What carries no signature of its own: of the initramfs, or with a digest. Here /dev/shm stands for a disk.
+/// Promise: signed-bytes
 #[test]
 fn what_cannot_be_signed() {
     let Some(house) = House::new("unsigned") else { return };

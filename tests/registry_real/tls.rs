@@ -19,6 +19,7 @@ fn flag(name: &str, value: impl AsRef<std::path::Path>) -> String {
     format!("--{name}={}", value.as_ref().display())
 }
 
+/// Promise: lab-certificates
 #[test]
 fn whom_a_certificate_convinces() {
     let Some(house) = House::new("tls") else { return };
@@ -43,6 +44,7 @@ fn whom_a_certificate_convinces() {
 }
 
 /// A certificate of the right authority for another server.
+/// Promise: lab-certificates
 #[test]
 fn a_certificate_for_another_name() {
     let Some(house) = House::new("name") else { return };
@@ -52,6 +54,7 @@ fn a_certificate_for_another_name() {
     house.client.refused(&[&flag("cert-dir", authority.cert_dir("certs")), &demo(registry.address)], "TLS: ");
 }
 
+/// Promise: client-certificate
 #[test]
 fn a_server_that_wants_a_certificate_of_ours() {
     let Some(house) = House::new("client") else { return };
@@ -84,6 +87,7 @@ fn a_server_that_wants_a_certificate_of_ours() {
     house.is_whole();
 }
 
+/// Promise: no-fallback-to-http
 #[test]
 fn https_sends_nobody_to_plain_http() {
     let Some(house) = House::new("redirect") else { return };
@@ -131,6 +135,7 @@ impl Drop for Server {
 
 /// The release multiplies P-256's base point in its own way (src/sys/p256.rs): an ephemeral key of ours, and the
 /// signatures of server and authority, by another's implementation. What the server then says is no manifest.
+/// Promise: p256
 #[test]
 fn the_release_and_openssl_agree_about_p256() {
     let Some(house) = House::new("p256") else { return };

@@ -110,6 +110,7 @@ fn token(dir: &Path, issuer: &str) -> String {
     format!("{text}.{}", url_safe(&base64(dir, "signature")))
 }
 
+/// Promise: tokens-of-others
 #[test]
 fn a_token_for_anybody() {
     let Some(house) = House::new("token") else { return };
@@ -122,6 +123,7 @@ fn a_token_for_anybody() {
     assert_eq!(asked, [format!("/token?{query}")], "one, for what is needed");
 }
 
+/// Promise: tokens-of-others
 #[test]
 fn a_token_for_those_who_know_the_password() {
     let Some(house) = House::new("known") else { return };
@@ -137,6 +139,7 @@ fn a_token_for_those_who_know_the_password() {
     assert!(!done.text.contains(PASSWORD) && !done.text.contains("eyJ"), "{}", done.text);
 }
 
+/// Promise: tokens-of-others
 #[test]
 fn a_token_that_the_registry_does_not_take() {
     let Some(house) = House::new("bad") else { return };
@@ -147,9 +150,11 @@ fn a_token_that_the_registry_does_not_take() {
     assert!(tokens.seen().len() <= 2, "it does not help to ask for ever: {:?}", tokens.seen());
 }
 
-/// Case 32: a registry of https may not send us to plain http, with a password or without.
+/// A registry of https may not send us to plain http, with a password or without.
+/// Promise: token-realms
+/// Input: token-realms
 #[test]
-fn case_32_a_realm_of_plain_http_and_a_registry_of_https() {
+fn a_realm_of_plain_http_and_a_registry_of_https() {
     let Some(house) = House::new("realm") else { return };
     let authority = Authority::new(&house.client.dir, "lab");
     let tokens = TokenServer::start(&house.client.dir, false, 0);
@@ -164,6 +169,7 @@ fn case_32_a_realm_of_plain_http_and_a_registry_of_https() {
 }
 
 /// TLS and tokens together: what the README shows.
+/// Promise: tokens-of-others
 #[test]
 fn tls_and_tokens_through_one_front() {
     let Some(house) = House::new("front") else { return };

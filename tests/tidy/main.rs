@@ -5,6 +5,7 @@ mod imports;
 mod repository;
 mod rules;
 mod tokens;
+mod wording;
 
 use rules::{Rule, RULES};
 use tokens::Source;
@@ -12,6 +13,7 @@ use tokens::Source;
 /// A rule, the path of a sample, a text it must refuse and one it must pass.
 type Sample = (Rule, &'static str, &'static str, &'static str);
 
+/// Promise: no-panic-in-code
 #[test]
 fn the_sources_keep_the_rules() {
     let mut findings = Vec::new();
@@ -102,6 +104,7 @@ fn pure_is_pure() {
     assert_eq!(rules::purity(&driver), Vec::<String>::new());
 }
 
+/// Promise: no-panic-in-code
 #[test]
 fn unsafe_has_its_place_and_reason() {
     let good = "fn f() {\n    // SAFETY: takes nothing.\n    unsafe { g() }\n}";
@@ -126,6 +129,82 @@ fn lengths_are_counted() {
 }
 
 #[test]
+fn long_functions_are_few_and_parameters_are_counted() {
+    let function = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(rules::LONG_FUNCTION_LINES - 1));
+    let of = |count: usize| {
+        let text = function.repeat(count) + "fn short() {\n}\n";
+        rules::long_functions(&[Source::parse("src/host/a.rs", &text).unwrap()]).len()
+    };
+    assert_eq!(of(rules::LONG_FUNCTIONS_MAX), 0);
+    assert_eq!(of(rules::LONG_FUNCTIONS_MAX + 1), rules::LONG_FUNCTIONS_MAX + 1);
+    check(&[
+        (
+            rules::parameters,
+            "src/net/a.rs",
+            "pub fn f(a: A, b: A, c: A, d: A, e: A, f: A) {}",
+            "fn f(a: A, b: A, c: A, d: A, e: A, f: A) {}",
+        ),
+        (
+            rules::parameters,
+            "src/net/a.rs",
+            "impl A { pub fn f(a: A, b: A, c: A, d: A, e: A, f: A) {} }",
+            "impl A { pub fn f(&self, b: A, c: A, d: A, e: A, f: A) {} }",
+        ),
+    ]);
+}
+
+#[test]
+fn names_are_the_fields_words() {
+    let spec = "src/container/pure/spec/a.rs";
+    check(&[
+        (wording::words, "src/net/a.rs", "struct Place;", "struct Target; fn f() { g(Place) }"),
+        (wording::words, "src/net/a.rs", "fn hurry() {}", "fn f(hurry: bool) {}"),
+        (wording::words, "src/net/a.rs", "mod halt;", "mod cancel; fn halt() {}"),
+        (wording::words, "src/image/a.rs", "trait T { fn another(&self); }", "fn f() { let another = 1; }"),
+        (wording::words, "src/net/a.rs", "struct A { looks: u8 }", "struct A { attributes: u8 }"),
+        (wording::words, "src/net/a.rs", "enum A { Birth }", "enum A { InheritedAttrs }"),
+        (wording::words, "src/net/a.rs", "fn f() { let sub_folder = 1; }", "fn f() { let sub_directory = 1; }"),
+        (
+            wording::words,
+            "src/net/a.rs",
+            "impl A { const FOLDERS: u8 = 1; }",
+            "#[cfg(test)] mod t { const FOLDERS: u8 = 1; }",
+        ),
+        (wording::words, spec, "struct Container;", "struct ContainerSpec;"),
+        (wording::words, spec, "fn f(around: &A) {}", "fn f(host_context: &A) {}"),
+    ]);
+    assert_eq!(wording::words(&Source::parse("src/net/a.rs", "struct Container;").unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn texts_for_the_console_are_ascii() {
+    let path = "src/net/a.rs";
+    check(&[
+        (
+            wording::plain_ascii,
+            path,
+            "const A: &str = \"no such file: \u{ab}a\u{bb}\";",
+            "const A: &str = \"no such file: 'a'\";",
+        ),
+        (
+            wording::plain_ascii,
+            path,
+            "// Says \u{ab}a\u{bb}.\nfn f() {}",
+            "fn f() {}\n#[cfg(test)]\nmod t {\n    const A: &str = \"\u{ab}\";\n}",
+        ),
+        (
+            wording::plain_ascii,
+            path,
+            "fn f() { g!(\"at most \u{2026}\") }",
+            "/// At most \u{2026}\nfn f() { g!(\"at most ...\") }",
+        ),
+        (wording::plain_ascii, path, "const ROWS: &str = \"\u{2026}\";", "const TABLE: [&str; 1] = [\"\u{2026}\"];"),
+        (wording::plain_ascii, path, "const A: char = '\u{b5}';", "const A: &str = \"\u{b5}s\";"),
+        (wording::plain_ascii, "src/host/a.rs", "// \u{ab}a\u{bb}", "const A: &str = \"\u{2026}\";"),
+    ]);
+}
+
+#[test]
 fn tests_and_docs_are_where_they_belong() {
     let path = "src/net/a.rs";
     check(&[
@@ -141,6 +220,7 @@ fn tests_and_docs_are_where_they_belong() {
     ]);
 }
 
+/// Promise: no-panic-in-code, skips
 #[test]
 fn the_init_cannot_panic_and_tests_cannot_sleep() {
     let path = "src/net/a.rs";

@@ -83,6 +83,7 @@ fn unmatched_notes(pages: &[String], init: &[String], host: &[String]) -> Vec<St
     without.chain(gone.map(|page| format!("{page} is no dependency"))).collect()
 }
 
+/// Promise: no-host-names
 #[test]
 fn the_files_keep_the_rules() {
     let generated =
@@ -110,6 +111,7 @@ fn a_bad_file_is_found() {
     assert!(names_a_machine("a", "root:x:0:0:root:/root:/bin/sh\ndocker.io/library/debian", "/a/b").is_empty());
 }
 
+/// Promise: dependencies
 #[test]
 fn the_init_has_five_dependencies_and_each_has_a_page() {
     let (init, host) = dependencies();

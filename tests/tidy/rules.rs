@@ -4,6 +4,9 @@ use super::tokens::{attributes, find, is_for_tests, lines_of, names_at, Source, 
 use syn::visit::Visit;
 
 pub const FUNCTION_LINES_MAX: usize = 70;
+pub const LONG_FUNCTION_LINES: usize = 60;
+pub const LONG_FUNCTIONS_MAX: usize = 5;
+pub const PARAMETERS_MAX: usize = 5;
 pub const FILE_LINES_MAX: usize = 420;
 
 pub type Rule = fn(&Source) -> Vec<String>;
@@ -70,6 +73,54 @@ pub fn safety_comments(source: &Source) -> Vec<String> {
 
 /// A function is at most 70 lines.
 pub fn function_length(source: &Source) -> Vec<String> {
+    let long = functions(source).into_iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
+    long.map(|(name, at, lines)| finding(source, at, &format!("{name} has {lines} lines"))).collect()
+}
+
+/// Of all functions only a few are longer than 60 lines: beyond that number each of them is told.
+pub fn long_functions(sources: &[Source]) -> Vec<String> {
+    let of = |source: &Source| {
+        let long = functions(source).into_iter().filter(|(_, _, lines)| *lines > LONG_FUNCTION_LINES);
+        let told = long.map(|(name, at, lines)| finding(source, at, &format!("{name} has {lines} lines")));
+        told.collect::<Vec<_>>()
+    };
+    let all: Vec<String> = sources.iter().flat_map(of).collect();
+    if all.len() > LONG_FUNCTIONS_MAX {
+        all
+    } else {
+        Vec::new()
+    }
+}
+
+/// A public function has at most 5 parameters, not counting self; more of them are a struct.
+pub fn parameters(source: &Source) -> Vec<String> {
+    struct Signatures<'a>(Vec<&'a syn::Signature>);
+    impl<'a> Visit<'a> for Signatures<'a> {
+        fn visit_item_fn(&mut self, function: &'a syn::ItemFn) {
+            if matches!(function.vis, syn::Visibility::Public(_)) {
+                self.0.push(&function.sig);
+            }
+            syn::visit::visit_item_fn(self, function);
+        }
+        fn visit_impl_item_fn(&mut self, function: &'a syn::ImplItemFn) {
+            if matches!(function.vis, syn::Visibility::Public(_)) {
+                self.0.push(&function.sig);
+            }
+            syn::visit::visit_impl_item_fn(self, function);
+        }
+    }
+    let mut signatures = Signatures(Vec::new());
+    source.items.iter().for_each(|item| signatures.visit_item(item));
+    let count = |signature: &syn::Signature| {
+        signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count()
+    };
+    let many = signatures.0.into_iter().filter(|signature| count(signature) > PARAMETERS_MAX);
+    let told = |signature: &syn::Signature| format!("{} has {} parameters", signature.ident, count(signature));
+    many.map(|signature| finding(source, lines_of(signature).0, &told(signature))).collect()
+}
+
+/// Name, line and number of lines of each function, those in functions included.
+fn functions(source: &Source) -> Vec<(String, usize, usize)> {
     struct Functions(Vec<(String, usize, usize)>);
     impl Functions {
         fn add(&mut self, signature: &syn::Signature, block: &syn::Block) {
@@ -89,8 +140,7 @@ pub fn function_length(source: &Source) -> Vec<String> {
     }
     let mut functions = Functions(Vec::new());
     source.items.iter().for_each(|item| functions.visit_item(item));
-    let long = functions.0.into_iter().filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX);
-    long.map(|(name, at, lines)| finding(source, at, &format!("{name} has {lines} lines"))).collect()
+    functions.0
 }
 
 /// A file is at most that many lines, not counting its tests.

@@ -5,11 +5,11 @@ mod boot;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocinit::host::compress::{Compression, Effort};
-use ocinit::host::docs;
 use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::serve::Server;
 use ocinit::host::size;
+use ocinit::host::{docs, promises};
 use ocinit::sys::signal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ enum Command {
     Serve(Serve),
     /// Measure the release by crate and function, and fail if it is over its budget
     Size(Size),
-    /// Update the tables of options and flags in the documentation from those in the code
+    /// Update the generated parts of the documentation: tables of options and flags, and which tests keep a promise
     Docs,
 }
 
@@ -177,12 +177,20 @@ fn build(args: &Build) -> Result<(), String> {
 }
 
 fn refresh_docs() -> Result<(), String> {
-    for page in docs::PAGES.map(Path::new) {
-        let text = String::from_utf8(read(page)?).map_err(|error| format!("{}: {error}", page.display()))?;
-        let fresh = docs::refresh(&text).map_err(|error| format!("{}: {error}", page.display()))?;
-        write(page, fresh.as_bytes())?;
+    for path in docs::PAGES {
+        refresh_page(path, docs::refresh)?;
+    }
+    let sources = promises::sources(Path::new(".")).map_err(|error| error.to_string())?;
+    for page in promises::PAGES {
+        let tests = promises::tagged(page.tag, &sources)?;
+        refresh_page(page.path, |text| promises::refresh(text, &tests))?;
     }
     Ok(())
+}
+
+fn refresh_page(path: &str, refresh: impl Fn(&str) -> Result<String, String>) -> Result<(), String> {
+    let text = String::from_utf8(read(Path::new(path))?).map_err(|error| format!("{path}: {error}"))?;
+    write(Path::new(path), refresh(&text).map_err(|error| format!("{path}: {error}"))?.as_bytes())
 }
 
 fn serve(args: &Serve) -> Result<ExitCode, String> {

@@ -81,6 +81,7 @@ mod tests {
         assert_eq!(pairs(r#"b2c.run=-t" "i"mg""#), [pair("b2c.run", "-t img")]);
     }
 
+    /// Input: command-line
     #[test]
     fn everything_after_the_first_equals_sign_is_the_value() {
         assert_eq!(pairs("a=b=c"), [pair("a", "b=c")]);
@@ -94,11 +95,14 @@ mod tests {
         assert_eq!(pairs("").len(), 0);
     }
 
+    /// Input: command-line
     #[test]
     fn an_unmatched_quote_is_an_error_that_shows_its_word() {
         assert_eq!(parse(br#"a b2c.run="-ti img b"#), Err(UnmatchedQuote("b2c.run=-ti img b".into())));
     }
 
+    /// Promise: command-line-of-anything
+    /// Input: command-line
     #[test]
     fn four_kilobytes_of_anything_do_not_panic() {
         let mut seed = 1u32;

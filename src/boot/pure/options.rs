@@ -330,6 +330,7 @@ mod tests {
         Config::read(&sources)
     }
 
+    /// Promise: options
     #[test]
     fn the_line_of_a_lab() {
         let config = read(&[r#"console=ttyS0,115200 b2c.run="-ti img" b2c.container="x y" b2c.pipefail
@@ -367,6 +368,7 @@ mod tests {
     }
 
     /// What holds a secret, well and badly spelled: neither an error nor a warning has it.
+    /// Promise: no-secret-in-messages
     #[test]
     fn no_option_tells_a_secret() {
         for line in [
@@ -402,6 +404,7 @@ mod tests {
         }
     }
 
+    /// Promise: options
     #[test]
     fn what_is_not_known_or_not_there_yet_is_named() {
         let config = read(&["b2c.piepfail b2c.swap=1G b2c.entirely_else=1 quiet"]).unwrap();
@@ -415,6 +418,7 @@ mod tests {
         );
     }
 
+    /// Promise: faulty-values
     #[test]
     fn faulty_values_name_their_option() {
         for (line, start) in [
@@ -460,12 +464,14 @@ mod tests {
         assert!(error.0.starts_with("b2c.filesystem: 'x': write type="), "{}", error.0);
     }
 
+    /// Promise: faulty-values
     #[test]
     fn the_policy_survives_a_line_that_cannot_be_read() {
         let words = cmdline::parse(b"b2c.onfail=hang b2c.log=plain b2c.run").unwrap();
         assert_eq!(policy(&words), (OnFail::Hang, false));
     }
 
+    /// Promise: options
     #[test]
     fn every_supported_option_is_read() {
         for row in TABLE.iter().filter(|row| row.supported) {

@@ -66,12 +66,14 @@ mod tests {
         (name == "CODE").then(|| "3".into())
     }
 
+    /// Promise: shutdown-command
     #[test]
     fn the_line_of_a_lab() {
         let got = parse("echo JOB_RESULT=$CODE; sleep 2; poweroff -f", &env).unwrap();
         assert_eq!(got, [Command::Echo("JOB_RESULT=3".into()), Command::Sleep { seconds: 2 }, Command::PowerOff]);
     }
 
+    /// Promise: shutdown-command
     #[test]
     fn verbs_that_are_not_there_are_named() {
         for (text, want) in [("rm -rf /", "rm -rf /"), ("poweroff now", "poweroff now"), ("sleep", "sleep")] {

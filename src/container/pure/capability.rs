@@ -105,6 +105,7 @@ mod tests {
         assert_eq!(parse("").unwrap_err(), "«» is no capability");
     }
 
+    /// Promise: isolation-flags
     #[test]
     fn podmans_sets() {
         const ALL: u64 = (1 << 41) - 1;

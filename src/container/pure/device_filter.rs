@@ -137,6 +137,7 @@ mod tests {
         }
     }
 
+    /// Promise: device-list
     #[test]
     fn every_question_is_answered_as_the_rules_say() {
         let own = [

@@ -94,6 +94,7 @@ mod tests {
         words.iter().map(|word| String::from(*word)).collect()
     }
 
+    /// Promise: etc-files
     #[test]
     fn name_servers_of_the_machine_and_of_the_line() {
         let machine = "# made\ndomain old.test\nsearch lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
@@ -111,6 +112,7 @@ mod tests {
         assert_eq!(resolv_conf("", &Dns::default()), "");
     }
 
+    /// Promise: etc-files
     #[test]
     fn hosts_by_line_machine_and_us() {
         assert_eq!(hosts("", &[], None, &[]), "127.0.0.1\tlocalhost\n::1\tlocalhost\n");

@@ -197,6 +197,8 @@ mod tests {
         assert_eq!(who("4294967294").unwrap().0, u32::MAX - 1);
     }
 
+    /// Promise: users
+    /// Input: users
     #[test]
     fn who_is_not_there_is_never_root() {
         assert_eq!(who("nobody"), Err(Error::User("nobody".into())));
@@ -207,6 +209,7 @@ mod tests {
         }
     }
 
+    /// Promise: users
     #[test]
     fn numbers_of_the_images_files_are_checked_too() {
         let who = |user: &str| {
@@ -233,6 +236,7 @@ mod tests {
     }
 
     /// A scan of the file for each name, or of all groups for each, would take minutes.
+    /// Promise: very-many-entries
     #[test]
     fn many_groups_are_found_in_one_pass() {
         const MANY: u32 = 60_000;
@@ -255,6 +259,7 @@ mod tests {
         assert_eq!(resolve("", "ann:x:1000:100::/home/ann:\n", "").unwrap(), root(None));
     }
 
+    /// Promise: unnamed-users
     #[test]
     fn lines_for_numbers_that_are_not_there() {
         let lines = |user: &str| {

@@ -270,6 +270,7 @@ mod tests {
     }
 
     /// A scan of all names for each would take minutes.
+    /// Promise: very-many-entries
     #[test]
     fn many_variables_are_merged_in_one_pass() {
         const MANY: usize = 100_000;
@@ -288,6 +289,7 @@ mod tests {
         assert_eq!(process.warnings[FAULTY_MAX], "and 99992 more entries of the environment like that");
     }
 
+    /// Promise: very-many-entries
     #[test]
     fn a_path_of_colons_does_not_fill_the_memory() {
         let found = candidates(&"x".repeat(1 << 20), Some(&":".repeat(4 << 20)));

@@ -102,6 +102,7 @@ mod tests {
         }
     }
 
+    /// Promise: lying-packed-layers
     #[test]
     fn the_content_decides_and_a_media_type_may_not_contradict() {
         let [squashfs, erofs] = starts();

@@ -537,6 +537,7 @@ mod tests {
     }
 
     /// The lowest layer comes last, and those above want its file and its folder's looks.
+    /// Promise: layers-side-by-side
     #[test]
     fn layers_wait_only_for_what_they_need_of_those_below() {
         let dir = tempfile::tempdir().unwrap();
@@ -569,6 +570,7 @@ mod tests {
 
     /// A registry that sends nothing before all layers are asked for: those beyond the first few begin since
     /// nothing comes.
+    /// Promise: connections
     #[test]
     fn a_slow_link_gets_more_connections() {
         let dir = tempfile::tempdir().unwrap();
@@ -659,6 +661,7 @@ mod tests {
         }
     }
 
+    /// Promise: layers-side-by-side
     #[test]
     fn one_failure_ends_them_all_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();

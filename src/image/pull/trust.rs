@@ -133,6 +133,7 @@ impl Pull<'_> {
 mod tests {
     use super::*;
 
+    /// Promise: signed-bytes
     #[test]
     fn places_of_the_initramfs() {
         // Here the machine's root stands for the initramfs.

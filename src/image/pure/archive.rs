@@ -321,6 +321,7 @@ pub(crate) mod tests {
         holds(&tar, &index, b"last", b"last");
     }
 
+    /// Input: archive-names
     #[test]
     fn the_last_of_a_name_counts_and_hardlinks_keep_theirs() {
         let (tar, index) = index(&[file("a", b"first"), member("hard", b'1', "./a", b""), file("./a", b"second")]);
@@ -345,6 +346,7 @@ pub(crate) mod tests {
         assert_eq!(index.find(b"nowhere").err(), Some(Error::Missing));
     }
 
+    /// Promise: damaged-archives
     #[test]
     fn names_that_lead_out() {
         refused(&[file("../x", b"")], Error::Outside);
@@ -356,6 +358,7 @@ pub(crate) mod tests {
         assert_eq!(index.find(b"../b/..c").err(), Some(Error::Outside));
     }
 
+    /// Promise: archive-memory
     #[test]
     fn more_than_an_image_needs() {
         let all: Vec<_> = (0..MEMBERS_MAX + 1).map(|n| file(&n.to_string(), b"")).collect();
@@ -367,6 +370,7 @@ pub(crate) mod tests {
         refused(&[long(1), long(2), long(3), long(4)], Error::TooMany);
     }
 
+    /// Promise: damaged-archives
     #[test]
     fn archives_that_are_cut_or_none() {
         let whole = [file("a", &[1; 2000]), file("b", &[2; 700])].concat();
@@ -394,6 +398,7 @@ pub(crate) mod tests {
         holds(&tar, &index, b"a", b"one");
     }
 
+    /// Promise: image-of-an-archive
     #[test]
     fn the_image_that_is_meant() {
         let all = |names: &[&[&str]]| -> Vec<Vec<String>> {

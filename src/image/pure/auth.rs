@@ -201,6 +201,7 @@ mod tests {
         );
     }
 
+    /// Input: challenges
     #[test]
     fn a_challenge_among_others() {
         for list in [
@@ -213,6 +214,8 @@ mod tests {
         assert!(bearer(HEADER).is_some());
     }
 
+    /// Promise: challenges
+    /// Input: challenges
     #[test]
     fn all_challenges_of_all_headers() {
         let basic = |realm: &str| Challenge::Basic { realm: realm.into() };
@@ -239,6 +242,7 @@ mod tests {
         }
     }
 
+    /// Promise: challenges
     #[test]
     fn what_a_token_is_asked_for() {
         let ask = |scope: Option<&str>| Bearer {
@@ -269,6 +273,8 @@ mod tests {
         assert_eq!(bearer("Bearer realm=\"unclosed"), None);
     }
 
+    /// Promise: token-realms
+    /// Input: token-realms
     #[test]
     fn a_realm_may_not_weaken_what_was_asked() {
         let realm = |realm: &str| Bearer { realm: realm.into(), service: None, scope: None };

@@ -165,6 +165,8 @@ mod tests {
         lookup(file.as_bytes(), host, path).unwrap().credentials
     }
 
+    /// Promise: auth-json
+    /// Input: auth-entries
     #[test]
     fn the_longest_path_wins_by_whole_components() {
         let file = r#"{"auths": {
@@ -196,6 +198,8 @@ mod tests {
         assert_eq!(find(&file, "127.0.0.1", "team/app"), None);
     }
 
+    /// Promise: auth-json
+    /// Input: auth-entries
     #[test]
     fn the_forms_of_an_entry() {
         for (entry, found) in [
@@ -212,6 +216,7 @@ mod tests {
         }
     }
 
+    /// Promise: auth-json
     #[test]
     fn docker_hub_by_all_its_names() {
         for key in ["docker.io", "index.docker.io", "https://index.docker.io/v1/", "https://registry-1.docker.io/v2/"] {

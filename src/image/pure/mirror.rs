@@ -121,6 +121,7 @@ mod tests {
         mirrors
     }
 
+    /// Promise: mirrors
     #[test]
     fn mirrors_in_their_order_and_the_wildcard_where_there_is_none() {
         let mirrors = read(&[
@@ -146,6 +147,7 @@ mod tests {
         assert_eq!(read(&["*=http://x"]), read(&["_default=http://x"]));
     }
 
+    /// Promise: mirrors
     #[test]
     fn values_that_cannot_be_read() {
         for (value, error) in [

@@ -247,6 +247,8 @@ mod tests {
         assert_eq!((config.digest.text(), layers.len(), layers[1].size), (hex("a"), 2, 3));
     }
 
+    /// Promise: 500-of-any-kind
+    /// Input: two-kinds-of-manifest
     #[test]
     fn documents_that_are_refused() {
         let many = vec![blob("b"); 501].join(",");
@@ -307,6 +309,7 @@ mod tests {
         assert_eq!(pick("riscv64"), None);
     }
 
+    /// Input: null-documents
     #[test]
     fn a_configuration_with_nulls() {
         let text = format!(

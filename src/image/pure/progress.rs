@@ -82,6 +82,7 @@ pub fn size(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    /// Promise: progress-lines
     #[test]
     fn a_line_a_second_at_most() {
         let mut progress = Progress::new(100_000_000, 5_000);
@@ -97,6 +98,7 @@ mod tests {
         );
     }
 
+    /// Promise: connections
     #[test]
     fn a_slow_link_is_known_after_a_while() {
         let mut progress = Progress::new(1_000_000_000, 7_000);

@@ -85,7 +85,7 @@ const DEFAULT_HOST: &str = "docker.io";
 impl Reference {
     /// Reads `docker://HOST[:PORT]/PATH[:TAG][@sha256:…]`, the same without
     /// `docker://`, a short name (of docker.io), `oci:DIR[:TAG]`, or
-    /// `oci-archive:` or `docker-archive:` before FILE[:IMAGE] or URL[:IMAGE][#sha256:…].
+    /// `oci-archive:` or `docker-archive:` before `FILE[:IMAGE]` or `URL[:IMAGE][#sha256:…]`.
     pub fn parse(text: &str) -> Result<Reference, Error> {
         if let Some(layout) = text.strip_prefix("oci:") {
             let (dir, tag) = path_and_image(layout, Form::Oci)?;

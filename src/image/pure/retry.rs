@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(waits(reached(policy(None, Some(1000))), 0, &AWAY, 0), vec![1000; 120]);
     }
 
+    /// Promise: waits
     #[test]
     fn a_registry_that_is_gone_for_a_minute_in_mid_pull() {
         for (try_ms, random) in [(0, 0), (0, 255), (10_000, 0)] {
@@ -160,6 +161,7 @@ mod tests {
         }
     }
 
+    /// Promise: waits
     #[test]
     fn ten_times_busy_is_no_reason_to_give_up() {
         for (asked_s, first_ms) in [(0, 500), (1, 1000), (7, 7000), (60, 60_000), (300, 300_000), (86_400, 300_000)] {

@@ -51,6 +51,7 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// Promise: cut-documents
     #[test]
     fn a_body_of_a_byte_now_and_then_is_too_slow() {
         let mut blob = BLOB;

@@ -366,6 +366,8 @@ fn explain(error: http::Error) -> Error {
 mod tests {
     use super::*;
 
+    /// Promise: no-fallback-to-http
+    /// Input: https-stays
     #[test]
     fn https_never_falls_back_where_it_is_verified() {
         assert_eq!(schemes("a.b:5000", true), ["https"]);

@@ -220,6 +220,7 @@ kernel/crypto/crc32c_generic.ko:
         order.iter().map(|path| name(path)).collect()
     }
 
+    /// Promise: soft-dependencies
     #[test]
     fn dependencies_come_first_and_once() {
         assert_eq!(order("virtio_pci"), ["virtio", "virtio_ring", "virtio_pci"]);

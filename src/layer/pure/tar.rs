@@ -482,6 +482,7 @@ mod tests {
         (log, parser.finish())
     }
 
+    /// Promise: broken-tar
     #[test]
     fn chunks_make_no_difference() {
         let tar = archive();
@@ -494,6 +495,8 @@ mod tests {
         }
     }
 
+    /// Promise: broken-tar
+    /// Input: archive-end
     #[test]
     fn broken_archives_end_the_same_way_however_they_come() {
         let good = archive();

@@ -151,6 +151,7 @@ mod tests {
         Ok((String::from_utf8_lossy(target.path()).into_owned(), target.meaning))
     }
 
+    /// Input: member-paths
     #[test]
     fn paths_stay_inside() {
         for (path, clean) in [
@@ -172,6 +173,7 @@ mod tests {
         }
     }
 
+    /// Input: member-names
     #[test]
     fn long_names() {
         assert!(target(&[b'a'; 255], false).is_ok());
@@ -180,6 +182,7 @@ mod tests {
         assert_eq!(target(&b"a/".repeat(2049), false), Err(Error::PathTooLong));
     }
 
+    /// Input: whiteout-names
     #[test]
     fn whiteout_names() {
         for (path, result) in [

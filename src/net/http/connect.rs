@@ -177,6 +177,7 @@ mod tests {
         assert!(interleaved(&[]).is_empty());
     }
 
+    /// Promise: several-addresses
     #[test]
     fn an_address_that_refuses_is_passed_over() {
         let (_listener, good) = listener();
@@ -187,6 +188,7 @@ mod tests {
         assert_eq!(error.text, "127.0.0.1: connection refused; 127.0.0.1: connection refused");
     }
 
+    /// Promise: several-addresses
     #[test]
     fn an_address_that_is_silent_is_not_waited_for() {
         let (_listener, good) = listener();

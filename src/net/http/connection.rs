@@ -137,6 +137,7 @@ mod tests {
     use std::net::TcpListener;
 
     /// A server that says nothing, and an hour to wait for it.
+    /// Promise: refused-pull-ends
     #[test]
     fn a_read_ends_when_it_is_cancelled() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

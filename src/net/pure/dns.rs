@@ -318,6 +318,8 @@ mod tests {
         assert_eq!(read(&stranger, "example.org"), Ok(Answer::NoAddress), "nobody asked for that name");
     }
 
+    /// Promise: forged-dns
+    /// Input: dns-answers
     #[test]
     fn alias_chains_end_after_eight() {
         let chain = |length: usize| {
@@ -333,6 +335,7 @@ mod tests {
         assert_eq!(read(&circle, "a"), Err(Error::Aliases));
     }
 
+    /// Input: dns-answers
     #[test]
     fn answers_to_other_questions_are_unrelated() {
         let good = answer("example.org", 0x8180, &[(&QUESTION, 1, &[192, 0, 2, 1])]);
@@ -347,6 +350,8 @@ mod tests {
         }
     }
 
+    /// Promise: forged-dns
+    /// Input: dns-answers
     #[test]
     fn pointers_only_lead_back_and_labels_are_short() {
         let owner = |owner: &[u8]| read(&answer("example.org", 0x8180, &[(owner, 1, &[192, 0, 2, 1])]), "example.org");

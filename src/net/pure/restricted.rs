@@ -48,6 +48,8 @@ pub fn is_restricted_host(host: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Promise: no-link-local-names
+    /// Input: link-local
     #[test]
     fn link_local_and_metadata_addresses_are_restricted() {
         for near in [

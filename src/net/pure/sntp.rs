@@ -157,6 +157,7 @@ mod tests {
         assert_eq!(time, Ok(Time { seconds: FLOOR + 2, nanoseconds: 500_000_000 }), "over the second's end");
     }
 
+    /// Input: ntp-answers
     #[test]
     fn what_is_not_the_answer_is_waited_past() {
         let good = answer(0x24, 2, NOW << 32, NOW << 32);
@@ -172,6 +173,8 @@ mod tests {
         assert_eq!(parse(&zero_origin, 0, 0, FLOOR), Err(Error::Unrelated));
     }
 
+    /// Promise: clock
+    /// Input: ntp-answers
     #[test]
     fn servers_without_a_time_are_told_apart() {
         let now = NOW << 32;
@@ -184,6 +187,8 @@ mod tests {
         assert!(read(&answer(0x64, 15, now, now)).is_ok(), "a leap second announced is no error");
     }
 
+    /// Promise: clock
+    /// Input: ntp-answers
     #[test]
     fn after_2036_the_era_is_the_next() {
         // 2036-02-07 06:28:16 is the new era's second 0; a day later:

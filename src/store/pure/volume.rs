@@ -50,6 +50,7 @@ pub fn volume(value: &str, later: &mut Vec<String>) -> Result<Volume, String> {
 mod tests {
     use super::*;
 
+    /// Promise: volume-names
     #[test]
     fn volumes() {
         let mut later = Vec::new();

@@ -187,6 +187,7 @@ mod tests {
         super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
+    /// Promise: lab-lines
     #[test]
     fn lines_of_labs() {
         let c = read("-ti --tls-verify=false docker://10.42.0.1:8001/infra/machine-registration:latest check");
@@ -321,6 +322,7 @@ mod tests {
         assert_eq!((r.mask.len(), r.unmask, r.proc_options.len()), (2, vec!["ALL".into()], 2));
     }
 
+    /// Promise: lab-lines
     #[test]
     fn errors_name_the_flag() {
         for (line, want) in [
@@ -414,6 +416,7 @@ mod tests {
         }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn credentials_are_in_no_error() {
         for text in [

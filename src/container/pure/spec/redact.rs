@@ -198,6 +198,7 @@ mod tests {
         "-v http://u:SECRET@h:/x img",
     ];
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn no_spelling_brings_a_secret_out() {
         for line in LINES {
@@ -230,6 +231,7 @@ mod tests {
         }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn an_option_that_cannot_be_read_shows_its_name() {
         for (word, text) in [
@@ -244,6 +246,7 @@ mod tests {
         }
     }
 
+    /// Promise: no-secret-in-messages
     #[test]
     fn lines_without_a_secret_are_shown_as_they_are() {
         for line in [

@@ -96,6 +96,7 @@ pub fn decimal_time(value: &[u8]) -> Option<Time> {
 mod tests {
     use super::*;
 
+    /// Input: header-numbers
     #[test]
     fn octal_fields() {
         for (field, value) in [
@@ -113,6 +114,7 @@ mod tests {
         }
     }
 
+    /// Input: header-numbers
     #[test]
     fn base_256_fields() {
         assert_eq!(number(b"\x80\0\0\0\0\0\0\x04\0\0\0\0"), Some(1 << 34));
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(seconds(b"\xc0\0\0\0\0\0\0\0\0\0\0\0"), Some(i64::MIN));
     }
 
+    /// Input: times
     #[test]
     fn times_are_clamped() {
         let time = |seconds, nanoseconds| Some(Time { seconds, nanoseconds });

@@ -418,6 +418,7 @@ mod tests {
         assert_eq!(client.naks(), 7);
     }
 
+    /// Input: dhcp-servers
     #[test]
     fn two_servers_the_first_offer_counts_and_the_others_words_do_not() {
         let mut client = client();
@@ -433,6 +434,7 @@ mod tests {
         assert_eq!(client.drops().text(), "3 another server");
     }
 
+    /// Input: dhcp-servers
     #[test]
     fn after_the_ack_neither_a_nak_nor_an_offer_changes_anything() {
         let mut client = bound(600);
@@ -484,6 +486,8 @@ mod tests {
         assert_eq!(client.poll(u64::MAX - 1), Action::Idle);
     }
 
+    /// Promise: malformed-dhcp
+    /// Input: dhcp-messages
     #[test]
     fn drops_are_told_by_reason() {
         let mut client = client();

@@ -432,6 +432,8 @@ pub(super) mod tests {
         assert_eq!(options[24..36], [57, 2, 5, 220, 60, 6, b'o', b'c', b'i', b'n', b'i', b't']);
     }
 
+    /// Promise: malformed-dhcp
+    /// Input: dhcp-messages
     #[test]
     fn messages_that_are_not_for_us_are_dropped_by_reason() {
         let good = with(&[]);
@@ -456,6 +458,8 @@ pub(super) mod tests {
         assert_eq!(parse(&good[..FIXED + 7], XID, MAC), Err(Drop::NoServer));
     }
 
+    /// Promise: malformed-dhcp
+    /// Input: dhcp-messages
     #[test]
     fn addresses_that_cannot_be_a_hosts_are_refused() {
         let refused = |address: [u8; 4], mask: [u8; 4]| {
@@ -483,6 +487,7 @@ pub(super) mod tests {
         assert_eq!(prefix(&[255, 255, 255]), 8);
     }
 
+    /// Input: dhcp-options
     #[test]
     fn times_out_of_order_get_the_defaults_and_infinity_stays() {
         let times = |lease_s: u32, t1: u32, t2: u32| {
@@ -500,6 +505,8 @@ pub(super) mod tests {
         assert_eq!(lease(&with(&[])).lease_s, DEFAULT_LEASE_S);
     }
 
+    /// Promise: malformed-dhcp
+    /// Input: dhcp-messages
     #[test]
     fn overloaded_fields_are_read_once_and_do_not_nest() {
         let overloaded = |how: u8, file: &[u8], sname: &[u8]| {
@@ -523,6 +530,7 @@ pub(super) mod tests {
         assert_eq!(overloaded(1, &[HOST_NAME, 200], &[]), Err(Drop::OptionPastEnd));
     }
 
+    /// Input: dhcp-options
     #[test]
     fn a_repeated_option_counts_where_it_first_has_its_length() {
         let mut repeated = with(&[(LEASE_TIME, &[1]), (LEASE_TIME, &[0, 0, 2, 88]), (LEASE_TIME, &[0, 0, 9, 9])]);
@@ -531,6 +539,7 @@ pub(super) mod tests {
         assert_eq!((lease.lease_s, lease.prefix, lease.server), (600, 24, Ipv4Addr::new(10, 0, 2, 2)));
     }
 
+    /// Input: dhcp-options
     #[test]
     fn classless_routes_win_over_the_router_unless_they_are_malformed() {
         let routes = |classless: &[u8]| lease(&with(&[(ROUTER, &[10, 0, 2, 2]), (CLASSLESS, classless)])).routes;
@@ -561,6 +570,8 @@ pub(super) mod tests {
         assert_eq!(own, [], "the client is not its own router");
     }
 
+    /// Promise: dhcp-names
+    /// Input: dhcp-options
     #[test]
     fn names_with_shell_characters_are_not_taken() {
         let host = |value: &[u8]| lease(&with(&[(HOST_NAME, value)])).hostname;

@@ -190,6 +190,7 @@ mod tests {
         assert_eq!(decode(Framing::UntilClose, b"all"), Ok((b"all".to_vec(), 3, false)));
     }
 
+    /// Promise: answers-in-pieces
     #[test]
     fn chunks() {
         let input = b"5\r\nhello\r\n00A; x=\"y\"\r\n, world 10\r\n0\r\nSum: 1\r\n\r\n+";
@@ -204,6 +205,7 @@ mod tests {
         assert_eq!(step, Step { consumed: 13, data: 3..6, done: true });
     }
 
+    /// Input: http-heads
     #[test]
     fn malformed_chunks() {
         for bad in [

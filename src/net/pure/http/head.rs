@@ -208,6 +208,7 @@ mod tests {
         assert_eq!(read(b"HTTP/1.1 200 OK\r\nA: b\r\n"), Ok((23, None)));
     }
 
+    /// Input: http-heads
     #[test]
     fn status_lines() {
         assert_eq!(head("HTTP/1.0 307\n\n").unwrap().status, 307);
@@ -223,6 +224,7 @@ mod tests {
         }
     }
 
+    /// Input: http-heads
     #[test]
     fn malformed_headers_are_refused() {
         for line in ["a b: c", "a : b", ": c", "nocolon", " a: folded", "\tb", "a: \rb", "a: \0", "a: \x7f"] {
@@ -239,6 +241,7 @@ mod tests {
         assert_eq!(head("HTTP/1.1 101 Switching\r\n\r\n"), Err(Error::Upgrade));
     }
 
+    /// Input: http-heads
     #[test]
     fn a_head_without_end_has_a_limit() {
         let fill = |count: usize| ["HTTP/1.1 200 OK\r\na: ", &"x".repeat(count), "\r\n\r\n"].concat();

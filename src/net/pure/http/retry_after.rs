@@ -41,6 +41,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 mod tests {
     use super::*;
 
+    /// Input: busy-registry
     #[test]
     fn seconds_and_dates() {
         let date = "Sun, 06 Nov 1994 08:49:37 GMT";

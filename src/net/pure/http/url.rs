@@ -136,6 +136,8 @@ mod tests {
         assert_eq!(parts("https://a/x@y"), Some(("a", 443, "/x@y")));
     }
 
+    /// Promise: no-fallback-to-http
+    /// Input: https-stays, redirects
     #[test]
     fn redirects_never_leave_https() {
         assert_eq!(absolute("https://a/v2/x", "https://b/y").as_deref(), Some("https://b/y"));
