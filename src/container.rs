@@ -23,4 +23,5 @@ pub mod resources;
 pub mod run;
 pub mod security;
 pub mod setup_error;
+pub mod spawn;
 pub mod state;

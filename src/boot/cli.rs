@@ -187,7 +187,7 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
-    let surroundings = HostContext {
+    let host = HostContext {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
@@ -200,7 +200,7 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
         started: &|| image.sync(),
         report,
     };
-    let exit = run::run(container, &image, &store, &surroundings);
+    let exit = run::run(container, &image, &store, &host);
     if line.sync {
         image.synced(report);
     }

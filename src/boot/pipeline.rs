@@ -7,7 +7,7 @@ use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
 use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
-use crate::container::run::{self, Asked, Exit};
+use crate::container::run::{self, Exit, RebootRequest};
 use crate::image::pull::{self, Image, PullContext};
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
@@ -22,7 +22,7 @@ pub struct Status {
     failed_by: String,
     previous: String,
     previous_code: i32,
-    asked: Option<Asked>,
+    asked: Option<RebootRequest>,
     /// A failure of our own is among them.
     failed_ourselves: bool,
     /// The machine was told to stop.
@@ -34,8 +34,8 @@ impl Status {
     pub fn env(&self) -> Vec<String> {
         let mode = match self.asked {
             None => "default",
-            Some(Asked::PowerOff) => "poweroff",
-            Some(Asked::Reboot) => "reboot",
+            Some(RebootRequest::PowerOff) => "poweroff",
+            Some(RebootRequest::Reboot) => "reboot",
         };
         vec![
             ["B2C_PIPELINE_STATUS=", &self.code.to_string()].concat(),
@@ -52,7 +52,7 @@ impl Status {
         if self.failed_ourselves && config.on_fail != OnFail::PowerOff {
             return Ending::Failed;
         }
-        Ending::Orderly { reboot: self.asked == Some(Asked::Reboot), env: self.env() }
+        Ending::Orderly { reboot: self.asked == Some(RebootRequest::Reboot), env: self.env() }
     }
 
     /// Whether no further container of the pipeline is to run.
@@ -237,14 +237,14 @@ impl Run<'_> {
             &ready.container,
             &ready.image,
             store,
-            &HostContext { kept_bytes, ..self.surroundings(ready, false, &started) },
+            &HostContext { kept_bytes, ..self.host_context(ready, false, &started) },
         );
         early_mounts::hurry(true);
         self.machine.report.end_section("container");
         exit
     }
 
-    fn surroundings<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
+    fn host_context<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
         HostContext {
             hostname: &self.machine.config.hostname,
             resolv_conf: self.machine.resolv_conf.clone(),
@@ -299,8 +299,8 @@ impl Run<'_> {
         let name = ready.container.pull.image.shown();
         let mut services = std::mem::take(&mut self.services);
         let started = services.start(name, self.machine.report, &mut |started| {
-            let surroundings = self.surroundings(&ready, true, started);
-            run::run(&ready.container, &ready.image, self.machine.store, &surroundings)
+            let host = self.host_context(&ready, true, started);
+            run::run(&ready.container, &ready.image, self.machine.store, &host)
         });
         self.services = services;
         self.stop_ms = self.stop_ms.max(run::stop_timeout_ms(&ready.container));

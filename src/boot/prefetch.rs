@@ -52,7 +52,7 @@ impl Ahead {
         report: &Report,
     ) -> Option<Ahead> {
         let (words, to) = io::pipe().ok()?;
-        let cgroup = Cgroup::named("ahead").ok();
+        let cgroup = Cgroup::create("ahead").ok();
         if let Some(cgroup) = &cgroup {
             // A kernel without a controller has no such limit. The lowest weight is for kernels before 5.15.
             let _ = fs::write(cgroup.file("memory.max"), bytes.to_string());

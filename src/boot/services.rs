@@ -4,7 +4,7 @@
 //! for it, as the boot itself does for a container of the pipeline: the same
 //! code, and a service that floods the console or stops reading holds nobody.
 
-use crate::container::run::{Asked, Exit};
+use crate::container::run::{Exit, RebootRequest};
 use crate::report::{Outcome, Report};
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid};
@@ -57,15 +57,15 @@ impl Services {
     }
 
     /// What services have asked for since it was last looked at (reboot(2)).
-    pub fn asked(&self) -> Option<Asked> {
+    pub fn asked(&self) -> Option<RebootRequest> {
         let mut asked = None;
         for service in &self.0 {
             let ready = |words: &OwnedFd| io::poll(&[Poll { fd: words.as_fd(), write: false }], 0) == Ok(1);
             let mut word = [0];
             while ready(&service.words) && io::read(service.words.as_fd(), &mut word) == Ok(1) {
                 asked = match word {
-                    [ASKED_REBOOT] => Some(Asked::Reboot),
-                    [ASKED_POWER_OFF] => Some(Asked::PowerOff),
+                    [ASKED_REBOOT] => Some(RebootRequest::Reboot),
+                    [ASKED_POWER_OFF] => Some(RebootRequest::PowerOff),
                     _ => asked,
                 };
             }
@@ -109,8 +109,8 @@ fn attend(name: &str, words: BorrowedFd<'_>, report: &Report, run: &mut dyn FnMu
                 false => report.warn("service", [name, ": has ended, exit code ", &code].concat()),
             }
             match exit.reboot {
-                Some(Asked::Reboot) => tell(ASKED_REBOOT),
-                Some(Asked::PowerOff) => tell(ASKED_POWER_OFF),
+                Some(RebootRequest::Reboot) => tell(ASKED_REBOOT),
+                Some(RebootRequest::PowerOff) => tell(ASKED_POWER_OFF),
                 None => {}
             }
         }

@@ -46,11 +46,11 @@ impl Cgroup {
         let flag = resources::first_flag(&settings);
         if listed && flag.is_none() && !is_v2(CGROUPS) && is_v2(UNIFIED) {
             report.warn("container", "no limits of its own: the controllers of this host are of cgroup v1");
-            let mut group = Cgroup::named_in(UNIFIED, &name).map_err(|why| Failure::new("container", why))?;
+            let mut group = Cgroup::create_in(UNIFIED, &name).map_err(|why| Failure::new("container", why))?;
             group.add_v1(&name).map_err(|why| Failure::new("container", ["cgroup v1: ", &why].concat()))?;
             return Ok(Some(group));
         }
-        let group = match Cgroup::named(&name) {
+        let group = match Cgroup::create(&name) {
             Ok(group) => group,
             Err(why) => {
                 let why = ["no control group of its own: ", &why].concat();
@@ -69,14 +69,14 @@ impl Cgroup {
     }
 
     /// The group `name`, with no limits.
-    pub fn named(name: &str) -> Result<Cgroup, String> {
+    pub fn create(name: &str) -> Result<Cgroup, String> {
         if !is_v2(CGROUPS) {
             return Err("there is no cgroup v2 here".into());
         }
-        Cgroup::named_in(CGROUPS, name)
+        Cgroup::create_in(CGROUPS, name)
     }
 
-    fn named_in(parent: &str, name: &str) -> Result<Cgroup, String> {
+    fn create_in(parent: &str, name: &str) -> Result<Cgroup, String> {
         let dir = Path::new(parent).join([PREFIX, name].concat());
         let mut made = fs::create_dir(&dir);
         if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {

@@ -8,7 +8,7 @@
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
 use crate::container::ops::{Builder, Op};
 use crate::container::plan::Plan;
-use crate::container::setup_error::{Stage, Trouble};
+use crate::container::setup_error::{SetupError, Stage};
 use crate::container::{own_program, security};
 use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
@@ -18,9 +18,9 @@ use crate::sys::{
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The child's ends of what connects it to us.
-pub struct Ends {
-    /// Where trouble is told; closed by a successful exec.
+/// The child's ends of the pipes that connect it to us.
+pub struct ChildFds {
+    /// Takes each [`SetupError`]; closed by a successful exec.
     pub report: OwnedFd,
     /// Takes the terminal's master.
     pub terminal: OwnedFd,
@@ -32,87 +32,87 @@ pub struct Ends {
 
 /// The child: returns only when it fails, with its exit code. `joined`: it was
 /// made in its control group.
-pub fn enter(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, ends: &Ends) -> i32 {
+pub fn run(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, fds: &ChildFds) -> i32 {
     last_words::clear_successor();
     // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
     // it holds (CVE-2016-9962).
     if let Err(error) = process::hide() {
-        tell(ends, Trouble::at(Stage::Capabilities)(error));
+        tell(fds, SetupError::at(Stage::Capabilities)(error));
         return 125;
     }
     process::umask(0);
     // Said again at the end: a change of user forgets it. Until then nobody else would end us.
     let _ = process::die_with_parent();
-    let trouble = match prepare(plan, joined, ends) {
+    let failed = match prepare(plan, joined, fds) {
         Ok(()) => execute(&plan.candidates, arguments, env),
-        Err(trouble) => trouble,
+        Err(error) => error,
     };
-    tell(ends, trouble);
+    tell(fds, failed);
     125
 }
 
 /// Losing the pipe is no reason to do anything else: we end anyway.
-fn tell(ends: &Ends, trouble: Trouble) {
-    let _ = io::write(ends.report.as_fd(), &trouble.emit());
+fn tell(fds: &ChildFds, error: SetupError) {
+    let _ = io::write(fds.report.as_fd(), &error.emit());
 }
 
-fn prepare(plan: &Plan, joined: bool, ends: &Ends) -> std::result::Result<(), Trouble> {
-    process::setsid().map_err(Trouble::at(Stage::Session))?;
-    own_keyring().map_err(Trouble::at(Stage::Keyring))?;
+fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(), SetupError> {
+    process::setsid().map_err(SetupError::at(Stage::Session))?;
+    own_keyring().map_err(SetupError::at(Stage::Keyring))?;
     for namespace in &plan.namespaces.joined {
-        process::setns(namespace.as_fd()).map_err(Trouble::at(Stage::Namespace))?;
+        process::setns(namespace.as_fd()).map_err(SetupError::at(Stage::Namespace))?;
     }
     if let Some(procs) = &plan.cgroup {
-        own_cgroup(plan, procs, joined).map_err(Trouble::at(Stage::Cgroup))?;
+        own_cgroup(plan, procs, joined).map_err(SetupError::at(Stage::Cgroup))?;
     }
     if let Some(hostname) = &plan.hostname {
-        machine::sethostname(hostname.to_bytes()).map_err(Trouble::at(Stage::Hostname))?;
+        machine::sethostname(hostname.to_bytes()).map_err(SetupError::at(Stage::Hostname))?;
     }
     if let Some(score) = &plan.oom_score_adj {
-        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(Trouble::at(Stage::OomScore))?;
+        write_file(c"/proc/self/oom_score_adj", score.to_bytes()).map_err(SetupError::at(Stage::OomScore))?;
     }
     if plan.namespaces.own_network {
-        raise_loopback().map_err(Trouble::at(Stage::Loopback))?;
+        raise_loopback().map_err(SetupError::at(Stage::Loopback))?;
     }
-    part_mounts(plan).map_err(Trouble::at(Stage::Propagation))?;
-    process::chdir(&plan.root).map_err(Trouble::at(Stage::Root))?;
-    let root = open_root().map_err(Trouble::at(Stage::Root))?;
+    part_mounts(plan).map_err(SetupError::at(Stage::Propagation))?;
+    process::chdir(&plan.root).map_err(SetupError::at(Stage::Root))?;
+    let root = open_root().map_err(SetupError::at(Stage::Root))?;
     let mut tree = Builder::new(root.as_fd());
     for (index, op) in plan.ops.iter().enumerate() {
         let skippable = matches!(op, Op::Mount { optional: true, .. });
         if let Err(error) = tree.apply(op) {
-            let trouble = Trouble { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
+            let failed = SetupError { stage: Stage::Op, index: index as u16, errno: error.errno, skipped: skippable };
             if !skippable {
-                return Err(trouble);
+                return Err(failed);
             }
-            tell(ends, trouble);
+            tell(fds, failed);
         }
     }
     // By descriptors, and by the machine's /proc: after the pivot both /proc and /dev are what the image made of them.
-    standard_streams(root.as_fd(), plan, ends).map_err(Trouble::at(Stage::Terminal))?;
-    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(Trouble::at(Stage::Pivot))? {
-        tell(ends, Trouble { skipped: true, ..Trouble::at(Stage::Pivot)(error) });
+    standard_streams(root.as_fd(), plan, fds).map_err(SetupError::at(Stage::Terminal))?;
+    if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(SetupError::at(Stage::Pivot))? {
+        tell(fds, SetupError { skipped: true, ..SetupError::at(Stage::Pivot)(error) });
     }
     drop(root);
     // From here on no directory is open: by /proc/self/fd it would be a way out for the entry point, for PATH, for a
     // script's interpreter and for the working directory (CVE-2024-21626).
-    process::close_all_but(&[ends.report.as_fd()]);
-    enter_working_dir(&plan.working_dir).map_err(Trouble::at(Stage::WorkingDir))?;
-    set_limits(plan, ends)?;
+    process::close_all_but(&[fds.report.as_fd()]);
+    enter_working_dir(&plan.working_dir).map_err(SetupError::at(Stage::WorkingDir))?;
+    set_limits(plan, fds)?;
     process::umask(plan.umask);
     signal::reset();
     check_candidates(plan)?;
     security::assume(&plan.rights, &plan.identity)
 }
 
-fn set_limits(plan: &Plan, ends: &Ends) -> std::result::Result<(), Trouble> {
+fn set_limits(plan: &Plan, fds: &ChildFds) -> std::result::Result<(), SetupError> {
     for (index, (limit, skippable)) in plan.limits.iter().enumerate() {
         if let Err(error) = process::set_limit(limit.resource, limit.soft, limit.hard) {
-            let trouble = Trouble { index: index as u16, skipped: *skippable, ..Trouble::at(Stage::Limit)(error) };
+            let failed = SetupError { index: index as u16, skipped: *skippable, ..SetupError::at(Stage::Limit)(error) };
             if !skippable {
-                return Err(trouble);
+                return Err(failed);
             }
-            tell(ends, trouble);
+            tell(fds, failed);
         }
     }
     Ok(())
@@ -203,14 +203,14 @@ fn part_mounts(plan: &Plan) -> Result<()> {
     }
 }
 
-fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, ends: &Ends) -> Result<()> {
+fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result<()> {
     let Some(size) = plan.tty else {
-        match &ends.stdin {
+        match &fds.stdin {
             Some(stdin) => process::dup_onto(stdin.as_fd(), 0)?,
             None => process::dup_onto(nothing_to_read(root)?.as_fd(), 0)?,
         }
-        process::dup_onto(ends.stdout.as_fd(), 1)?;
-        return process::dup_onto(ends.stderr.as_fd(), 2);
+        process::dup_onto(fds.stdout.as_fd(), 1)?;
+        return process::dup_onto(fds.stderr.as_fd(), 2);
     };
     let ptmx = open(root, c"dev/pts/ptmx", fs::O_PATH)?;
     expect_kind(&ptmx, DEVPTS)?;
@@ -218,7 +218,7 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, ends: &Ends) -> Result<()
     let slave = tty::open_slave(master.as_fd())?;
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
-    io::send_fd(ends.terminal.as_fd(), master.as_fd())?;
+    io::send_fd(fds.terminal.as_fd(), master.as_fd())?;
     if plan.own_dev {
         let console = open_plain(root, c"dev/console", fs::O_PATH)?;
         mount::bind(FdPath::new(&slave).as_cstr(), FdPath::new(&console).as_cstr(), false)?;
@@ -260,16 +260,16 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
 
 /// No candidate is this program itself; checked with the rights that are still there, since a script can be executed
 /// where it cannot be read.
-fn check_candidates(plan: &Plan) -> std::result::Result<(), Trouble> {
+fn check_candidates(plan: &Plan) -> std::result::Result<(), SetupError> {
     match plan.candidates.iter().any(|candidate| own_program::leads_to(candidate, plan.own_program)) {
-        true => Err(Trouble::at(Stage::Exec)(Error::new("exec", ELOOP))),
+        true => Err(SetupError::at(Stage::Exec)(Error::new("exec", ELOOP))),
         false => Ok(()),
     }
 }
 
 /// Tries the candidates as execvp(3) does: one that may not be executed is
 /// remembered, one that is not there is passed over.
-fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Trouble {
+fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> SetupError {
     let mut worst = Error::new("exec", ENOENT);
     for candidate in candidates {
         let error = process::exec(candidate, arguments, env);
@@ -277,5 +277,5 @@ fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> Tr
             worst = error;
         }
     }
-    Trouble::at(Stage::Exec)(worst)
+    SetupError::at(Stage::Exec)(worst)
 }

@@ -46,13 +46,13 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     let mut add = |path: &str, meta: &Metadata| {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         if folder != made {
-            ops.extend(directories(folder).into_iter().map(Op::Folder));
+            ops.extend(directories(folder).into_iter().map(Op::Directory));
             made = folder.into();
         }
         ops.push(node(path, meta));
     };
     for device in &rights.devices {
-        for (path, meta) in named(device)? {
+        for (path, meta) in devices_of(device)? {
             add(&place(device, &path), &meta);
         }
     }
@@ -74,7 +74,7 @@ pub fn filter(rights: &Rights) -> Outcome<Option<Vec<u64>>> {
     }
     let mut rules = device_filter::DEFAULT.to_vec();
     for device in &rights.devices {
-        for (_, meta) in named(device)? {
+        for (_, meta) in devices_of(device)? {
             let (major, minor) = sysfs::device_numbers(meta.rdev());
             let access = access(device.access);
             rules.push(Rule { kind: Some(kind(&meta)), major: Some(major), minor: Some(minor), access });
@@ -118,7 +118,7 @@ fn node(path: &str, meta: &Metadata) -> Op {
 }
 
 /// The device that a line names, or all in the folder that it names.
-fn named(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
+fn devices_of(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
     let fail = |why: &str| Failure::new("container", ["--device ", &device.source, ": ", why].concat());
     let path = PathBuf::from(&device.source);
     let meta = fs::metadata(&path).map_err(|error| fail(&io_text(&error)))?;

@@ -1,6 +1,6 @@
 //! Files of the image: what is read of them, and what is put in their place.
 
-use crate::container::host_context::HostContext;
+use crate::container::in_root;
 use crate::container::pure::passwd::{self, Identity};
 use crate::container::pure::process::Process;
 use crate::container::pure::spec::{ContainerSpec, Namespace};
@@ -23,12 +23,6 @@ const IMAGE_FILE_MAX: u64 = 1 << 20;
 /// More than exec(2) takes.
 const ENV_FILE_MAX: u64 = 1 << 20;
 
-/// Opens a file of the image, wherever its own symlinks lead inside it.
-fn open_inside(root: &Path, path: &CStr, flags: i32) -> crate::sys::Result<OwnedFd> {
-    let root = File::open(root).map_err(|error| Error::from_io("open", &error))?;
-    sysfs::openat2(root.as_fd(), path, flags, 0, sysfs::RESOLVE_IN_ROOT | sysfs::RESOLVE_NO_MAGICLINKS)
-}
-
 /// As [`read_inside`], as text.
 fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
     read_inside(root, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -37,7 +31,7 @@ fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
 /// A small regular file of the image; empty where there is none. It is looked
 /// at before it is opened: a FIFO would block, a device would answer.
 fn read_inside(root: &Path, path: &CStr) -> Result<Vec<u8>, String> {
-    let place = match open_inside(root, path, sysfs::O_PATH) {
+    let place = match in_root::open_below(root, path, sysfs::O_PATH) {
         Err(error) if error.errno == ENOENT => return Ok(Vec::new()),
         result => result.map_err(|error| error.to_string())?,
     };
@@ -48,7 +42,8 @@ fn read_inside(root: &Path, path: &CStr) -> Result<Vec<u8>, String> {
     if stat.size > IMAGE_FILE_MAX {
         return Err("larger than 1 MiB".into());
     }
-    let file = open_inside(root, path, sysfs::O_RDONLY | sysfs::O_NONBLOCK).map_err(|error| error.to_string())?;
+    let file =
+        in_root::open_below(root, path, sysfs::O_RDONLY | sysfs::O_NONBLOCK).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     File::from(file).take(IMAGE_FILE_MAX).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
@@ -113,7 +108,7 @@ fn read_of_machine(path: &str) -> Result<String, String> {
 
 /// One line more at the end of a file of the image.
 fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> {
-    let file = open_inside(root, path, sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_NONBLOCK)?;
+    let file = in_root::open_below(root, path, sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_NONBLOCK)?;
     let end = if old.ends_with('\n') { "" } else { "\n" };
     sysio::write(file.as_fd(), [end, line].concat().as_bytes()).map(drop)
 }
@@ -121,8 +116,8 @@ fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> 
 /// `/etc` of the container, made where it is missing.
 fn open_etc(root: &Path) -> Result<OwnedFd, Error> {
     // Its errors show at the open below.
-    let _ = open_inside(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
-    open_inside(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)
+    let _ = in_root::open_below(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
+    in_root::open_below(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)
 }
 
 /// A new file in `/etc`. Whatever the image has there is replaced and never
@@ -143,49 +138,63 @@ fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
     })
 }
 
-/// Writes the container's own `/etc/hostname`, `hosts`, `resolv.conf` and
-/// `/run/.containerenv` into a folder of `dir`: each, and where it belongs.
-pub fn own(
-    spec: &ContainerSpec,
-    image: &Image,
-    dir: &Path,
-    network_of: Option<&Path>,
-    hostname: &str,
-    host: &HostContext,
-) -> Outcome<Vec<(PathBuf, &'static str)>> {
-    let name = spec.process.name.as_deref().unwrap_or_default();
-    let is_alone = spec.namespaces.network == Namespace::Empty;
-    let mut files = vec![("/etc/hostname", hostname.to_string())];
-    let own_network = network_of.is_none();
-    if !spec.files.no_hosts && own_network {
-        let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
-        files.push(("/etc/hosts", etc_files::hosts(&machine, &spec.files.hosts, address().as_deref(), &names)));
+/// The container's own `/etc/hostname`, `hosts`, `resolv.conf` and `/run/.containerenv`.
+pub struct OwnFiles<'a> {
+    pub spec: &'a ContainerSpec,
+    pub image: &'a Image,
+    /// The container's directory of the store.
+    pub dir: &'a Path,
+    pub hostname: &'a str,
+    /// The directory of the container whose network it shares.
+    pub network_of: Option<&'a Path>,
+}
+
+impl OwnFiles<'_> {
+    /// Writes them into the directory `own` of `dir`: each, and where the container has it. `resolv_conf` is the host's
+    /// `/etc/resolv.conf`.
+    pub fn write(&self, resolv_conf: &str) -> Outcome<Vec<(PathBuf, &'static str)>> {
+        let folder = self.dir.join("own");
+        let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+            let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+            std::fs::write(&path, text)?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+            Ok((path, target))
+        };
+        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
+            .and_then(|()| self.texts(resolv_conf).iter().map(|(target, text)| write(target, text)).collect());
+        // In another's network, its names are valid.
+        let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
+            let path = self.network_of?.join("own").join(target.rsplit('/').next()?);
+            path.exists().then_some((path, target))
+        });
+        let all = written.map(|own| own.into_iter().chain(others).collect());
+        all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
     }
-    if !spec.files.dns.none && !is_alone && own_network {
-        files.push(("/etc/resolv.conf", etc_files::resolv_conf(&host.resolv_conf, &spec.files.dns)));
+
+    /// Each file's path in the container, and its text.
+    fn texts(&self, resolv_conf: &str) -> Vec<(&'static str, String)> {
+        let OwnFiles { spec, image, dir, hostname, network_of } = *self;
+        let name = spec.process.name.as_deref().unwrap_or_default();
+        let is_alone = spec.namespaces.network == Namespace::Empty;
+        let mut files = vec![("/etc/hostname", hostname.to_string())];
+        let own_network = network_of.is_none();
+        if !spec.files.no_hosts && own_network {
+            let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
+            files.push(("/etc/hosts", etc_files::hosts(&machine, &spec.files.hosts, address().as_deref(), &names)));
+        }
+        if !spec.files.dns.none && !is_alone && own_network {
+            files.push(("/etc/resolv.conf", etc_files::resolv_conf(resolv_conf, &spec.files.dns)));
+        }
+        let id = dir.file_name().unwrap_or_default().to_string_lossy();
+        files.push(match spec.rights.privileged {
+            true => {
+                ("/run/.containerenv", etc_files::container_env(name, &id, &spec.pull.image.name(), &image.id.hex()))
+            }
+            false => ("/run/.containerenv", String::new()),
+        });
+        files
     }
-    let id = dir.file_name().unwrap_or_default().to_string_lossy();
-    files.push(match spec.rights.privileged {
-        true => ("/run/.containerenv", etc_files::container_env(name, &id, &spec.pull.image.name(), &image.id.hex())),
-        false => ("/run/.containerenv", String::new()),
-    });
-    let folder = dir.join("own");
-    let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
-        let path = folder.join(target.rsplit('/').next().unwrap_or_default());
-        std::fs::write(&path, text)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
-        Ok((path, target))
-    };
-    let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
-        .and_then(|()| files.iter().map(|(target, text)| write(target, text)).collect());
-    // In another's network, its names are valid.
-    let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
-        let path = network_of?.join("own").join(target.rsplit('/').next()?);
-        path.exists().then_some((path, target))
-    });
-    let all = written.map(|own| own.into_iter().chain(others).collect());
-    all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
 }
 
 /// The machine's address, as it is seen by what is far away. Nothing is sent.

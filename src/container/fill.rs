@@ -9,7 +9,7 @@ use crate::container::pure::spec::Mount;
 use crate::store::copy_tree;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount, ENOENT};
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub fn anonymous(mount: &Mount, target: &str, number: usize, to: &MountTarget) -
     // By number: a path may be longer than a name.
     let path = folder.join(number.to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
-    let folder = open_folder(&path).map_err(|error| error.to_string())?;
+    let folder = open_directory(&path).map_err(|error| error.to_string())?;
     let filled = fill(target, folder.as_fd(), mount.copy, to);
     filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
 }
@@ -44,9 +44,8 @@ pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, to: &Mount
 
 /// The folder that the image has at `target`, wherever its symlinks lead inside.
 fn in_image(target: &str, to: &MountTarget) -> sys::Result<Option<OwnedFd>> {
-    let root = File::open(to.root).map_err(|error| sys::Error::from_io("open", &error))?;
     let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
-    match in_root::open(root.as_fd(), &c_string(target), flags) {
+    match in_root::open_below(to.root, &c_string(target), flags) {
         Err(error) if matches!(error.errno, ENOENT | sys::ENOTDIR) => Ok(None),
         result => result.map(Some),
     }
@@ -97,6 +96,6 @@ fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
 }
 
 /// Opens a directory of the host.
-pub fn open_folder(path: &Path) -> sys::Result<OwnedFd> {
+pub fn open_directory(path: &Path) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)
 }

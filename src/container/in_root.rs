@@ -5,6 +5,7 @@ use crate::sys::fs::{self, O_DIRECTORY, O_PATH};
 use crate::sys::path::PATH_MAX;
 use crate::sys::{Error, Result, EEXIST, EINVAL, ELOOP, ENAMETOOLONG, ENODEV, ENOENT};
 use std::ffi::CStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Symlinks in a path, as the kernel counts them (path_resolution(7)).
@@ -13,6 +14,12 @@ const LINKS_MAX: usize = 40;
 /// Opens `path` below `root`, wherever the image's own symlinks lead in it.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
+}
+
+/// As [`open`], for the parent, which has the root by its path.
+pub fn open_below(root: &std::path::Path, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    let root = File::open(root).map_err(|error| Error::from_io("open", &error))?;
+    open(root.as_fd(), path, flags)
 }
 
 /// As [`open`], but `path` has no symlink in it: one that an image has there is an error (ELOOP).
@@ -152,7 +159,6 @@ fn follow(dir: &OwnedFd, name: &CStr, path: &mut Path, (parent, end): (usize, us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::os::unix::fs::symlink;
 
     fn in_root(what: &dyn Fn(&std::path::Path)) -> tempfile::TempDir {

@@ -2,7 +2,7 @@
 //! the default file systems. What a mount stands on is made here; where it
 //! comes to lie is a list of [`Op`]s for the child.
 
-use crate::container::fill::{anonymous, fill, open_folder, tmpfs};
+use crate::container::fill::{anonymous, fill, open_directory, tmpfs};
 use crate::container::mount_flags::{flags, propagation_flags, root_flags, NOSUID_NODEV, NOSUID_NODEV_NOEXEC};
 use crate::container::mount_target::MountTarget;
 use crate::container::ops::Op;
@@ -87,7 +87,7 @@ impl Mounts {
         let op = Op::Bind {
             source: c_string(&source.to_string_lossy()),
             path: c_string(&target),
-            is_folder: false,
+            is_directory: false,
             recursive: false,
             flags: files.read_only.then_some(READ_ONLY),
             propagation: mount::MS_PRIVATE | mount::MS_REC,
@@ -179,7 +179,7 @@ impl Mounts {
             Some(source) => Op::Bind {
                 source: c_string(&source.to_string_lossy()),
                 path,
-                is_folder: true,
+                is_directory: true,
                 recursive: false,
                 flags: Some(flags),
                 propagation: mount::MS_PRIVATE,
@@ -194,11 +194,11 @@ impl Mounts {
 pub fn program(source: &Path, target: &str) -> Op {
     let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
     let (source, path) = (c_string(&source.to_string_lossy()), c_string(&below_root(target)));
-    Op::Bind { source, path, is_folder: false, recursive: false, flags, propagation }
+    Op::Bind { source, path, is_directory: false, recursive: false, flags, propagation }
 }
 
 /// Makes the container's root unwritable, when everything is in place.
-pub fn seal(privileged: bool) -> Op {
+pub fn readonly_root(privileged: bool) -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
 }
 
@@ -237,10 +237,10 @@ impl Mounts {
 
     fn bind(&mut self, mount: &Mount, target: &str, source: PathBuf, to: &MountTarget) -> Outcome<Op> {
         let source = if mount.overlay { self.overlay(mount, &source, to)? } else { source };
-        let is_folder = source.is_dir();
+        let is_directory = source.is_dir();
         let open = open_source(&source).map_err(|error| fail(mount, &error.to_string()))?;
         if mount.chown {
-            give(&source, is_folder, to.identity).map_err(|why| fail(mount, &why))?;
+            give(&source, is_directory, to.identity).map_err(|why| fail(mount, &why))?;
         }
         let has = sysfs::statfs(open.as_fd()).map_err(|error| fail(mount, &error.to_string()))?.flags & CHOICES;
         let default = if matches!(mount.source, Source::Path(_)) { has } else { has | NOSUID_NODEV };
@@ -251,7 +251,7 @@ impl Mounts {
         Ok(Op::Bind {
             source: c_path(&source).map_err(|error| fail(mount, &error.to_string()))?,
             path: c_string(target),
-            is_folder,
+            is_directory,
             recursive: mount.recursive.unwrap_or(true),
             flags: (wanted != has).then_some(wanted),
             propagation: propagation_flags(propagation),
@@ -279,13 +279,13 @@ fn open_source(path: &Path) -> sys::Result<OwnedFd> {
 const SYSTEM: [&str; 13] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
 
-fn give(source: &Path, is_folder: bool, to: &Identity) -> Result<(), String> {
+fn give(source: &Path, is_directory: bool, to: &Identity) -> Result<(), String> {
     if SYSTEM.iter().any(|path| Path::new(path) == source) {
         return Err("a folder of the system is not given away (U)".into());
     }
     // A FIFO or a device is not opened for that.
-    let given = match is_folder {
-        true => open_folder(source).and_then(|folder| copy_tree::chown(folder.as_fd(), to.uid, to.gid)),
+    let given = match is_directory {
+        true => open_directory(source).and_then(|folder| copy_tree::chown(folder.as_fd(), to.uid, to.gid)),
         false => c_path(source).and_then(|path| sysfs::fchownat(sysfs::CWD, &path, to.uid, to.gid)),
     };
     given.map_err(|error| error.to_string())

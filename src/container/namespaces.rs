@@ -2,7 +2,7 @@
 //! what of the kernel's parameters is theirs to set.
 
 use crate::container::pure::spec::{Namespace, Namespaces};
-use crate::container::state::Named;
+use crate::container::state::State;
 use crate::files;
 use crate::report::{Failure, Outcome};
 use crate::sys::process;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// What clone(2) makes, and what is joined.
 #[derive(Default)]
-pub struct Choice {
+pub struct NamespaceSetup {
     /// `CLONE_NEW…` of what is made.
     pub new: i32,
     /// What the child joins.
@@ -26,11 +26,11 @@ pub struct Choice {
 }
 
 /// Finds a container, for a flag, by its name.
-pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<Named> + 'a;
+pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<State> + 'a;
 
 /// Opens what is joined.
-pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<Choice> {
-    let mut choice = Choice { new: process::CLONE_NEWNS, ..Choice::default() };
+pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<NamespaceSetup> {
+    let mut setup = NamespaceSetup { new: process::CLONE_NEWNS, ..NamespaceSetup::default() };
     let kinds = [
         ("--pid", "pid", &asked.pid, process::CLONE_NEWPID),
         ("--ipc", "ipc", &asked.ipc, process::CLONE_NEWIPC),
@@ -41,10 +41,10 @@ pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<Choice> {
     for (flag, file, namespace, new) in kinds {
         let path = match namespace {
             Namespace::Private | Namespace::Empty => {
-                choice.new |= new;
-                choice.own_cgroup |= file == "cgroup";
-                choice.own_hostname |= file == "uts";
-                choice.own_network |= file == "net";
+                setup.new |= new;
+                setup.own_cgroup |= file == "cgroup";
+                setup.own_hostname |= file == "uts";
+                setup.own_network |= file == "net";
                 continue;
             }
             Namespace::Host => continue,
@@ -54,11 +54,11 @@ pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<Choice> {
         let fail = |why: &str| Failure::new("container", [flag, ": ", &path, ": ", why].concat());
         let opened = files::open(Path::new(&path)).map_err(|why| fail(&why))?;
         match file {
-            "pid" => choice.pid = Some(opened.into()),
-            _ => choice.joined.push(opened.into()),
+            "pid" => setup.pid = Some(opened.into()),
+            _ => setup.joined.push(opened.into()),
         }
     }
-    Ok(choice)
+    Ok(setup)
 }
 
 /// Parameters of an IPC namespace (Linux, sysctl/kernel.rst).
@@ -112,22 +112,22 @@ pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
 mod tests {
     use super::*;
 
-    fn none(_: &'static str, _: &str) -> Outcome<Named> {
+    fn none(_: &'static str, _: &str) -> Outcome<State> {
         Err(Failure::new("container", "no such container"))
     }
 
     #[test]
     fn own_and_the_machines() {
         let all = Namespaces { network: Namespace::Empty, ..Namespaces::default() };
-        let choice = choose(&all, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        let setup = choose(&all, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
         let own = process::CLONE_NEWNS | process::CLONE_NEWPID | process::CLONE_NEWIPC | process::CLONE_NEWUTS;
-        assert_eq!(choice.new, own | process::CLONE_NEWNET);
-        assert!(choice.own_cgroup && choice.own_hostname && choice.own_network && choice.joined.is_empty());
+        assert_eq!(setup.new, own | process::CLONE_NEWNET);
+        assert!(setup.own_cgroup && setup.own_hostname && setup.own_network && setup.joined.is_empty());
         let host = || Namespace::Host;
         let shared = Namespaces { pid: host(), ipc: host(), uts: host(), cgroup: host(), ..Namespaces::default() };
-        let choice = choose(&shared, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
-        assert_eq!(choice.new, process::CLONE_NEWNS);
-        assert!(!(choice.own_cgroup || choice.own_hostname || choice.own_network));
+        let setup = choose(&shared, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        assert_eq!(setup.new, process::CLONE_NEWNS);
+        assert!(!(setup.own_cgroup || setup.own_hostname || setup.own_network));
     }
 
     #[test]
@@ -135,16 +135,16 @@ mod tests {
         let path = |path: &str| Namespace::Path(path.into());
         let asked =
             Namespaces { pid: path("/proc/self/ns/pid"), uts: path("/proc/self/ns/uts"), ..Namespaces::default() };
-        let choice = choose(&asked, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
-        assert!(choice.pid.is_some() && choice.joined.len() == 1 && !choice.own_hostname);
+        let setup = choose(&asked, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
+        assert!(setup.pid.is_some() && setup.joined.len() == 1 && !setup.own_hostname);
         let asked = Namespaces { ipc: path("/proc/self/ns/none"), ..Namespaces::default() };
         assert!(
             choose(&asked, &none).is_err_and(|failure| failure.what.starts_with("--ipc: /proc/self/ns/none: no such"))
         );
         let asked = Namespaces { ipc: Namespace::Container("db".into()), ..Namespaces::default() };
         assert!(choose(&asked, &none).is_err_and(|failure| failure.what == "no such container"));
-        let me = |_: &'static str, _: &str| Ok(Named { dir: "".into(), pid: std::process::id(), volumes: Vec::new() });
-        assert!(choose(&asked, &me).is_ok_and(|choice| choice.joined.len() == 1));
+        let me = |_: &'static str, _: &str| Ok(State { dir: "".into(), pid: std::process::id(), volumes: Vec::new() });
+        assert!(choose(&asked, &me).is_ok_and(|setup| setup.joined.len() == 1));
     }
 
     /// Promise: sysctl

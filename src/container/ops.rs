@@ -1,5 +1,4 @@
-//! What is changed in a container's tree, one after the other, by the child:
-//! nothing here allocates.
+//! The changes that the child makes to a container's tree, in order. Nothing here allocates.
 
 use crate::container::in_root::{self, is_null, open};
 use crate::sys::path::{FdPath, PATH_MAX};
@@ -8,17 +7,18 @@ use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// One change to the container's tree.
+/// One change to the container's tree. A path is relative to the container's root.
 pub enum Op {
-    /// A folder, made where it is missing; its parent is there.
-    Folder(CString),
-    /// A folder, and each on the way to it, made where it is missing; then it belongs to `owner`.
-    OwnFolder {
+    /// A directory, made where it is missing; its parent exists.
+    Directory(CString),
+    /// A directory, made where it is missing with all on the way to it; then it belongs to `owner`.
+    MkdirChown {
         path: CString,
         owner: (u32, u32),
     },
     /// An empty file, made where nothing is.
     File(CString),
+    /// A device node, made where nothing is.
     Node {
         path: CString,
         mode: u32,
@@ -29,7 +29,7 @@ pub enum Op {
         path: CString,
         target: CString,
     },
-    /// A new file system; `optional` ones are left out where the kernel refuses.
+    /// A new file system; an `optional` one is left out where the kernel refuses.
     Mount {
         kind: &'static CStr,
         path: CString,
@@ -37,47 +37,47 @@ pub enum Op {
         data: Cow<'static, CStr>,
         optional: bool,
     },
-    /// Memory, with the kernel's own options.
+    /// A tmpfs with the kernel's own options.
     Tmpfs {
-        /// What the table of mounts calls it.
+        /// Its source in `/proc/mounts`.
         name: &'static CStr,
         path: CString,
         flags: u64,
         data: CString,
     },
-    /// A mount that is nowhere yet.
+    /// Attaches a mount that was made detached (fsmount(2)).
     Attach {
         mount: OwnedFd,
         path: CString,
         flags: u64,
     },
-    /// A file or folder of the machine.
+    /// A file or directory of the host.
     Bind {
         source: CString,
         path: CString,
-        is_folder: bool,
-        /// With what is mounted below it.
+        is_directory: bool,
+        /// Mounts below the source come along.
         recursive: bool,
-        /// Those of the mount, where they are not the source's.
+        /// The mount's flags, where they are not the source's.
         flags: Option<u64>,
         propagation: u64,
     },
-    /// A parameter of the kernel, below the container's `/proc`; an `optional` one is left out where it is not there.
+    /// A parameter of the kernel, below the container's `/proc`; an `optional` one may be missing.
     Write {
         path: CString,
         value: CString,
         optional: bool,
     },
-    /// Hides what is there, if anything is.
+    /// Hides what exists at the path.
     Mask(CString),
-    /// Takes it from what is there, if anything is, that it can be written.
-    Protect(CString),
-    /// The flags of an optional mount, if it is there.
-    Seal {
+    /// Makes what exists at the path read-only.
+    ReadonlyPath(CString),
+    /// Sets the flags of a mount that was optional, if it is there.
+    RemountOptional {
         path: CString,
         flags: u64,
     },
-    /// The flags of what is mounted there.
+    /// Sets the flags of a mount.
     Remount {
         path: CString,
         flags: u64,
@@ -88,10 +88,14 @@ impl Op {
     /// The path that an error names.
     pub fn path(&self) -> &CStr {
         match self {
-            Op::Folder(path) | Op::File(path) | Op::Mask(path) | Op::Protect(path) | Op::Seal { path, .. } => path,
+            Op::Directory(path)
+            | Op::File(path)
+            | Op::Mask(path)
+            | Op::ReadonlyPath(path)
+            | Op::RemountOptional { path, .. } => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
             Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
-            Op::OwnFolder { path, .. } => path,
+            Op::MkdirChown { path, .. } => path,
         }
     }
 }
@@ -111,12 +115,12 @@ impl<'a> Builder<'a> {
     /// Makes one change.
     pub fn apply(&mut self, op: &'a Op) -> Result<()> {
         let root = self.root;
-        if !matches!(op, Op::Folder(_) | Op::File(_) | Op::Node { .. } | Op::Symlink { .. }) {
+        if !matches!(op, Op::Directory(_) | Op::File(_) | Op::Node { .. } | Op::Symlink { .. }) {
             // After a mount the same path leads elsewhere.
             self.last = None;
         }
         match op {
-            Op::Folder(path) => {
+            Op::Directory(path) => {
                 let (parent, name) = self.parent(path)?;
                 exists_already(fs::mkdirat(parent, name, 0o755))
             }
@@ -135,7 +139,7 @@ impl<'a> Builder<'a> {
                 let (parent, name) = self.parent(path)?;
                 exists_already(fs::symlinkat(target, parent, name))
             }
-            Op::OwnFolder { path, owner } => own_directory(root, path, *owner),
+            Op::MkdirChown { path, owner } => mkdir_chown(root, path, *owner),
             Op::Mount { kind, path, flags, data, .. } => {
                 let target = plain_directory(root, path)?;
                 mount::mount(kind, FdPath::new(&target).as_cstr(), kind, *flags as _, data)
@@ -148,28 +152,22 @@ impl<'a> Builder<'a> {
                 mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
                 remount(root, path, *flags)
             }
-            Op::Bind { source, path, is_folder, recursive, flags, propagation } => {
-                let target = target(root, path, *is_folder)?;
+            Op::Bind { source, path, is_directory, recursive, flags, propagation } => {
+                let target = target(root, path, *is_directory)?;
                 mount::bind(source, FdPath::new(&target).as_cstr(), *recursive)?;
                 // Opened again: now it is the mount, not what it covers.
                 let target = open(root, path, fs::O_PATH)?;
                 mount::propagation(FdPath::new(&target).as_cstr(), *propagation as _)?;
                 flags.map_or(Ok(()), |flags| mount::remount(FdPath::new(&target).as_cstr(), flags as _))
             }
-            Op::Write { path, value, optional } => {
-                let write = |file: OwnedFd| {
-                    in_root::expect_kind(&file, in_root::PROC)?;
-                    io::write(file.as_fd(), value.to_bytes()).map(drop)
-                };
-                match in_root::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK).and_then(write) {
-                    Err(_) if *optional => Ok(()),
-                    result => result,
-                }
-            }
+            Op::Write { path, value, optional } => match write_parameter(root, path, value) {
+                Err(_) if *optional => Ok(()),
+                result => result,
+            },
             Op::Remount { path, flags } => remount(root, path, *flags),
             Op::Mask(path) => mask(root, path),
-            Op::Protect(path) => protect(root, path),
-            Op::Seal { path, flags } => match remount(root, path, *flags) {
+            Op::ReadonlyPath(path) => make_readonly(root, path),
+            Op::RemountOptional { path, flags } => match remount(root, path, *flags) {
                 // Left out.
                 Err(error) if error.errno == EINVAL => Ok(()),
                 result => result,
@@ -190,6 +188,13 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Writes to a file of the container's `/proc`, and to no other that merely has its path.
+fn write_parameter(root: BorrowedFd<'_>, path: &CStr, value: &CStr) -> Result<()> {
+    let file = in_root::open_plain(root, path, fs::O_WRONLY | fs::O_NONBLOCK)?;
+    in_root::expect_kind(&file, in_root::PROC)?;
+    io::write(file.as_fd(), value.to_bytes()).map(drop)
+}
+
 /// Where the kernel's own file systems are mounted, made where it is missing; its parent is there. No symlink of the
 /// image leads to it: what is written below its path would go to whatever the image has there.
 fn plain_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
@@ -204,7 +209,7 @@ fn plain_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     }
 }
 
-fn own_directory(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<()> {
+fn mkdir_chown(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<()> {
     match open(root, path, fs::O_PATH) {
         Err(error) if error.errno == ENOENT => {
             in_root::make(root, path, true)?;
@@ -216,7 +221,8 @@ fn own_directory(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result
 }
 
 /// Where a volume or a tmpfs comes to lie, made where it is missing. A symlink of the image must not lead it into the
-/// kernel's file systems, where it would cover what is trusted to be the kernel's; a line may name such a path itself.
+/// kernel's file systems, where it would cover what is trusted to be the kernel's; a
+/// container line may name such a path itself.
 fn target(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
     let target = in_root::make(root, path, is_directory)?;
     let is_named = [&b"proc/"[..], b"sys/"].iter().any(|top| path.to_bytes().starts_with(top));
@@ -231,7 +237,7 @@ fn remount(root: BorrowedFd<'_>, path: &CStr, flags: u64) -> Result<()> {
     mount::remount(FdPath::new(&open(root, path, fs::O_PATH)?).as_cstr(), flags as _)
 }
 
-/// What is there is there no more.
+/// Covers a directory with an empty tmpfs, and a file with `/dev/null`.
 fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let Some(target) = if_there(open(root, path, fs::O_PATH))? else { return Ok(()) };
     let is_directory = fs::statat(target.as_fd(), c"")?.is(fs::S_IFDIR);
@@ -240,12 +246,12 @@ fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
         true => mount::mount(c"tmpfs", target.as_cstr(), c"tmpfs", 0, c"size=0k"),
         false => mount::bind(FdPath::new(&null()?).as_cstr(), target.as_cstr(), false),
     }?;
-    // A chmod of what hides it would be one of the machine's /dev/null.
+    // A chmod of the cover would be one of the host's /dev/null.
     let target = open(root, path, fs::O_PATH)?;
     mount::remount(FdPath::new(&target).as_cstr(), mount::MS_RDONLY)
 }
 
-/// The machine's `/dev/null`, if that is what it is everywhere (CVE-2025-31133).
+/// The host's `/dev/null`, once it is known to be that device (CVE-2025-31133).
 fn null() -> Result<OwnedFd> {
     let null = fs::openat(fs::CWD, c"/dev/null", fs::O_PATH, 0)?;
     match is_null(&null)? {
@@ -254,8 +260,8 @@ fn null() -> Result<OwnedFd> {
     }
 }
 
-/// What is there stays, and nobody writes to it.
-fn protect(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
+/// Binds a path to itself, read-only.
+fn make_readonly(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let Some(target) = if_there(open(root, path, fs::O_PATH))? else { return Ok(()) };
     let has = fs::statfs(target.as_fd())?.flags & (mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC);
     mount::bind(FdPath::new(&target).as_cstr(), FdPath::new(&target).as_cstr(), true)?;

@@ -3,7 +3,7 @@
 use crate::container::cgroup::Cgroup;
 use crate::container::mount_flags::NOSUID_NODEV_NOEXEC;
 use crate::container::mounts::{self, Mounts};
-use crate::container::namespaces::{self, Choice};
+use crate::container::namespaces::{self, NamespaceSetup};
 use crate::container::ops::Op;
 use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
@@ -39,7 +39,7 @@ pub struct Plan {
     pub cgroup: Option<CString>,
     /// Those of its groups in hierarchies of version 1.
     pub cgroups_v1: Vec<CString>,
-    pub namespaces: Choice,
+    pub namespaces: NamespaceSetup,
     /// Its `/dev` is its own, and not one that the line mounts.
     pub own_dev: bool,
     pub own_program: FileId,
@@ -57,21 +57,25 @@ pub struct Plan {
     pub umask: u32,
 }
 
-/// What was found and made for a container before.
-pub struct Parts<'a> {
+/// What a plan is made from.
+pub struct PlanInputs<'a> {
+    pub spec: &'a ContainerSpec,
+    pub process: &'a Process,
     pub identity: Identity,
-    /// Its mounted root.
+    /// The container's mounted root.
     pub root: &'a Path,
     pub hostname: &'a str,
     pub cgroup: Option<&'a Cgroup>,
-    pub namespaces: Choice,
+    pub namespaces: NamespaceSetup,
     pub rights: Rights,
     pub oom_score_adj: Option<i32>,
+    pub mounts: &'a mut Mounts,
 }
 
 /// Plans everything that happens between clone and exec.
-pub fn make(spec: &ContainerSpec, process: &Process, parts: Parts, mounts: &mut Mounts) -> Outcome<Plan> {
-    let Parts { identity, root, hostname, cgroup, namespaces, oom_score_adj, rights } = parts;
+pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
+    let PlanInputs { spec, process, identity, root, hostname, cgroup, namespaces, rights, oom_score_adj, mounts } =
+        inputs;
     let mut ops = Vec::new();
     let shares_mounts = mounts.shares;
     let own_dev = !mounts.has("dev");
@@ -91,7 +95,7 @@ pub fn make(spec: &ContainerSpec, process: &Process, parts: Parts, mounts: &mut 
     }
     security::paths(&mut ops, &spec.rights);
     if spec.files.read_only {
-        ops.push(mounts::seal(spec.rights.privileged));
+        ops.push(mounts::readonly_root(spec.rights.privileged));
     }
     let (candidates, arguments) = match spec.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
@@ -152,7 +156,7 @@ fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
     if path != "." {
-        ops.push(Op::OwnFolder { path: c_string(&path), owner: (identity.uid, identity.gid) });
+        ops.push(Op::MkdirChown { path: c_string(&path), owner: (identity.uid, identity.gid) });
     }
 }
 
@@ -180,7 +184,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
                 _ => (flags, data.into()),
             };
             ops.push(Op::Mount { kind, path: c_string(path), flags, data, optional });
-            seal(ops, spec, path);
+            remount_readonly(ops, spec, path);
         }
         if path == "dev" && !own_dev {
             devices::plan(ops, &spec.rights, spec.process.tty)?;
@@ -192,17 +196,17 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
     } else if cgroup {
         let path = c_string("sys/fs/cgroup");
         ops.push(Op::Mount { kind: c"cgroup2", path, flags: NOSUID_NODEV_NOEXEC, data: c"".into(), optional: true });
-        seal(ops, spec, "sys/fs/cgroup");
+        remount_readonly(ops, spec, "sys/fs/cgroup");
     }
     Ok(())
 }
 
 /// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
 /// which the line may give it.
-fn seal(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
+fn remount_readonly(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {
-        ops.push(Op::Seal { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
+        ops.push(Op::RemountOptional { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::container::ops::Op;
 use crate::container::plan::Plan;
 use crate::container::pure::spec::ContainerSpec;
-use crate::container::setup_error::{Stage, Trouble};
+use crate::container::setup_error::{SetupError, Stage};
 use crate::image::pure::reference::Reference;
 use crate::report::{Failure, Report};
 use crate::sys::{Error, E2BIG, EACCES, ELOOP, ENOENT, EPERM};
@@ -15,21 +15,26 @@ use std::os::fd::OwnedFd;
 /// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
 pub const NOT_TO_BE_RUN: i32 = 126;
 
-/// Reads what the child tells until exec closes the pipe. A trouble that ends
+/// Reads what the child tells until exec closes the pipe. An error that ends
 /// it comes with an exit code where that is the container's, not ours.
-pub fn troubles(pipe: OwnedFd, plan: &Plan, spec: &ContainerSpec, report: &Report) -> Option<(Failure, Option<i32>)> {
+pub fn setup_errors(
+    pipe: OwnedFd,
+    plan: &Plan,
+    spec: &ContainerSpec,
+    report: &Report,
+) -> Option<(Failure, Option<i32>)> {
     let mut pipe = File::from(pipe);
-    let mut bytes = [0; Trouble::LENGTH];
+    let mut bytes = [0; SetupError::LENGTH];
     while pipe.read_exact(&mut bytes).is_ok() {
-        let Some(trouble) = Trouble::parse(bytes) else { continue };
-        let error = Error::new("", trouble.errno).to_string();
+        let Some(failed) = SetupError::parse(bytes) else { continue };
+        let error = Error::new("", failed.errno).to_string();
         let why = error.trim_start_matches([':', ' ']);
-        if trouble.skipped {
-            report.warn("container", format_args!("left out: {}: {why}", object(trouble, plan)));
+        if failed.skipped {
+            report.warn("container", format_args!("left out: {}: {why}", object(failed, plan)));
             continue;
         }
-        let failure = Failure::new("container", [&object(trouble, plan), ": ", why].concat());
-        return Some(match (trouble.stage, trouble.errno) {
+        let failure = Failure::new("container", [&object(failed, plan), ": ", why].concat());
+        return Some(match (failed.stage, failed.errno) {
             (Stage::Exec, ENOENT) => {
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
@@ -40,7 +45,7 @@ pub fn troubles(pipe: OwnedFd, plan: &Plan, spec: &ContainerSpec, report: &Repor
             }
             (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
             (Stage::Exec | Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
-            (Stage::Op, _) if is_working_dir(trouble, plan) => (failure, Some(NOT_TO_BE_RUN)),
+            (Stage::Op, _) if is_working_dir(failed, plan) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::Op, ELOOP) => (failure.hint("a symbolic link of the image leads there"), None),
             (_, EPERM) => (failure.hint("containers take root"), None),
             _ => (failure, None),
@@ -50,14 +55,14 @@ pub fn troubles(pipe: OwnedFd, plan: &Plan, spec: &ContainerSpec, report: &Repor
 }
 
 /// Whether it is about the folder of the image's, which was to be made.
-fn is_working_dir(trouble: Trouble, plan: &Plan) -> bool {
-    matches!(plan.ops.get(usize::from(trouble.index)), Some(Op::OwnFolder { .. }))
+fn is_working_dir(failed: SetupError, plan: &Plan) -> bool {
+    matches!(plan.ops.get(usize::from(failed.index)), Some(Op::MkdirChown { .. }))
 }
 
-/// What a trouble is about, in words.
-fn object(trouble: Trouble, plan: &Plan) -> String {
+/// What a setup error is about, in words.
+fn object(failed: SetupError, plan: &Plan) -> String {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
-    match trouble.stage {
+    match failed.stage {
         Stage::Session => "session".into(),
         Stage::Namespace => "another's namespace".into(),
         Stage::Cgroup => "control group".into(),
@@ -66,14 +71,14 @@ fn object(trouble: Trouble, plan: &Plan) -> String {
         Stage::Propagation => "mount namespace".into(),
         Stage::Root => ["root ", &text(&plan.root)].concat(),
         Stage::Op => {
-            let path = plan.ops.get(usize::from(trouble.index)).map(|op| text(op.path()));
+            let path = plan.ops.get(usize::from(failed.index)).map(|op| text(op.path()));
             path.map_or("mount".into(), |path| ["/", path.trim_start_matches('/')].concat())
         }
         Stage::Pivot => "pivot_root".into(),
         Stage::Terminal => "standard streams".into(),
         Stage::WorkingDir => ["working directory ", &text(&plan.working_dir)].concat(),
         Stage::Keyring => "session keyring".into(),
-        Stage::Limit => plan.limits.get(usize::from(trouble.index)).map_or("limit".into(), |(limit, _)| {
+        Stage::Limit => plan.limits.get(usize::from(failed.index)).map_or("limit".into(), |(limit, _)| {
             ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
         }),
         Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),

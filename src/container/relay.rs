@@ -63,6 +63,17 @@ pub struct Running {
     pub whole_lines: bool,
 }
 
+/// The signals to us that are blocked and read while a container runs.
+pub const SIGNALS: [i32; 7] = [
+    signal::SIGINT,
+    signal::SIGTERM,
+    signal::SIGHUP,
+    signal::SIGQUIT,
+    signal::SIGUSR1,
+    signal::SIGUSR2,
+    signal::SIGWINCH,
+];
+
 /// What becomes of signals to us.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Signals {

@@ -1,55 +1,47 @@
-//! A process in its own namespaces: what it sees is planned here, as podman
-//! has it with `--privileged --network=host`; then clone, relay, exit code.
+//! One container from its specification to its exit code.
 
 use crate::container::cgroup::{self, Cgroup};
-use crate::container::child::{self, Ends};
+use crate::container::files::{self, OwnFiles};
 use crate::container::host_context::HostContext;
 use crate::container::mount_flags::root_flags;
 use crate::container::mount_target::MountTarget;
-use crate::container::plan::{self, Parts, Plan};
-use crate::container::pure::process::{merge, Environment};
+use crate::container::mounts::{self, Mounts};
+use crate::container::namespaces::{self, NamespaceSetup};
+use crate::container::plan::{self, Plan, PlanInputs};
+use crate::container::pure::passwd::Identity;
+use crate::container::pure::process::{merge, Environment, Process};
 use crate::container::pure::signal_name;
 use crate::container::pure::spec::{ContainerSpec, Mount, Namespace};
-use crate::container::reasons::{troubles, NOT_TO_BE_RUN};
+use crate::container::reasons::NOT_TO_BE_RUN;
 use crate::container::relay::{self, Child, Ended, Running, Signals};
-use crate::container::{devices, files, mounts, namespaces, security, state};
+use crate::container::security::{self, Rights};
+use crate::container::spawn::{self, Spawn, Spawned};
+use crate::container::{devices, state};
 use crate::image::pull::Image;
 use crate::layer::overlay;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
-use crate::sys::process::{self as sysprocess, Arguments, Pid, Status};
-use crate::sys::{crash, io as sysio, io_text, signal, Error};
-use std::ffi::CStr;
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use crate::sys::process::{self as sysprocess, Pid, Status};
+use crate::sys::{crash, io_text, signal};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 /// How a container ended.
 pub struct Exit {
     /// The process's own code, 126, 127, 128 and the signal, or 255 where it ran too long.
     pub code: i32,
-    /// Killed by the kernel in place of a reboot(2) that it called.
-    pub reboot: Option<Asked>,
+    /// The kernel killed it in place of a reboot(2) that it called.
+    pub reboot: Option<RebootRequest>,
     /// A signal to us asked for the end.
     pub stopped: bool,
 }
 
+/// What a container asked the machine to do by reboot(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RebootRequest {
     Reboot,
     PowerOff,
 }
-
-/// The signals that we hold back and read.
-pub const SIGNALS: [i32; 7] = [
-    signal::SIGINT,
-    signal::SIGTERM,
-    signal::SIGHUP,
-    signal::SIGQUIT,
-    signal::SIGUSR1,
-    signal::SIGUSR2,
-    signal::SIGWINCH,
-];
 
 /// At boot: whether a request to end waits for us. It then counts as a container that ended by it.
 pub fn asked_to_stop() -> Option<Exit> {
@@ -59,15 +51,15 @@ pub fn asked_to_stop() -> Option<Exit> {
     Some(Exit { code: 128 + signal, reboot: None, stopped: true })
 }
 
-/// Runs one container to its end.
+/// Mounts a container's root, runs the container to its end, and unmounts the root.
 pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
     let flags = root_flags(spec.rights.privileged);
-    let mounted = overlay::mount_writable(&image.layers, &dir, flags, host.report);
-    let outcome = match mounted {
+    let outcome = match overlay::mount_writable(&image.layers, &dir, flags, host.report) {
         Ok(root) => {
-            let outcome = run_in(spec, image, &root, &dir, store, host);
+            let hostname = spec.process.hostname.as_deref().unwrap_or(host.hostname);
+            let outcome = run_in(&Run { spec, image, store, host, root: &root, dir: &dir, hostname });
             if let Err(error) = overlay::unmount(&root) {
                 host.report.warn("container", format_args!("root: {error}"));
             }
@@ -84,169 +76,158 @@ pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContex
     outcome
 }
 
-fn run_in(
-    spec: &ContainerSpec,
-    image: &Image,
-    root: &Path,
-    dir: &Path,
-    store: &Store,
-    host: &HostContext,
-) -> Outcome<Exit> {
-    let hostname = spec.process.hostname.as_deref().unwrap_or(host.hostname);
+/// One container, its root mounted.
+struct Run<'a> {
+    spec: &'a ContainerSpec,
+    image: &'a Image,
+    store: &'a Store,
+    host: &'a HostContext<'a>,
+    root: &'a Path,
+    /// Its own directory of the store, which is removed at its end.
+    dir: &'a Path,
+    hostname: &'a str,
+}
+
+/// Prepare, plan, spawn, relay, clean up. What is prepared is undone where it is dropped, so every error may return.
+fn run_in(run: &Run) -> Outcome<Exit> {
+    let process = process(run)?;
+    let identity = match files::identity(run.root, &process, run.spec) {
+        Ok(identity) => identity,
+        Err(failure) => return Ok(refused(&failure, NOT_TO_BE_RUN, run.host.report)),
+    };
+    let Prepared { process, mut mounts, namespaces, rights, cgroup } = prepare(run, process, &identity)?;
+    let plan = plan::make(PlanInputs {
+        spec: run.spec,
+        process: &process,
+        identity,
+        root: run.root,
+        hostname: run.hostname,
+        cgroup: cgroup.as_ref(),
+        namespaces,
+        rights,
+        oom_score_adj: oom_score_adj(run),
+        mounts: &mut mounts,
+    });
+    let outcome = plan.and_then(|plan| {
+        let stop_signal = stop_signal(run.spec, run.image, run.host.report);
+        match spawn::spawn(run.spec, &plan, run.host)? {
+            Spawn::Refused(failure, code) => Ok(refused(&failure, code, run.host.report)),
+            Spawn::Running(spawned) => {
+                started(run, spawned.child.pid(), &mounts);
+                relay(run, &plan, spawned, stop_signal)
+            }
+        }
+    });
+    if let Some(cgroup) = cgroup {
+        cgroup.end(run.host.report);
+    }
+    outcome
+}
+
+/// The container's program cannot be run: `code` says so to the pipeline.
+fn refused(failure: &Failure, code: i32, report: &Report) -> Exit {
+    report.fail(failure);
+    Exit { code, reboot: None, stopped: false }
+}
+
+/// What runs, before its user is looked up.
+fn process(run: &Run) -> Outcome<Process> {
+    let (spec, report) = (run.spec, run.host.report);
     let env_files = files::env_files(&spec.process.env_files)?;
-    let env = Environment { extra: &host.env, own: &host.own_env, files: &env_files, hostname };
-    let merged = merge(&image.config, spec, &env);
-    let mut process = merged.ok_or_else(|| {
+    let (extra, own) = (&run.host.env, &run.host.own_env);
+    let env = Environment { extra, own, files: &env_files, hostname: run.hostname };
+    let process = merge(&run.image.config, spec, &env).ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;
     for warning in spec.warnings.iter().chain(&process.warnings) {
-        host.report.warn("container", warning);
+        report.warn("container", warning);
     }
-    let identity = match files::identity(root, &process, spec) {
-        Ok(identity) => identity,
-        Err(failure) => {
-            host.report.fail(&failure);
-            return Ok(Exit { code: NOT_TO_BE_RUN, reboot: None, stopped: false });
-        }
-    };
+    Ok(process)
+}
+
+/// What is made for a container before its child is planned; dropping it undoes that.
+struct Prepared {
+    process: Process,
+    mounts: Mounts,
+    namespaces: NamespaceSetup,
+    rights: Rights,
+    cgroup: Option<Cgroup>,
+}
+
+fn prepare(run: &Run, mut process: Process, identity: &Identity) -> Outcome<Prepared> {
+    let Run { spec, image, store, host, root, dir, hostname } = *run;
     process.set_home(identity.home.as_deref());
     if let Some(zone) = &spec.process.time_zone {
         files::write_localtime(root, zone)?;
     }
-    let others = Others::of(spec, store)?;
-    let target = MountTarget { root, dir, volumes: host.volumes, identity: &identity, report: host.report };
-    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &others.volumes, &target)?;
-    mounts.add_shm(spec, others.ipc.as_deref(), dir)?;
-    for (source, target) in files::own(spec, image, dir, others.network.as_deref(), hostname, host)? {
+    let shared = SharedWith::of(spec, store)?;
+    let target = MountTarget { root, dir, volumes: host.volumes, identity, report: host.report };
+    let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &shared.volumes, &target)?;
+    mounts.add_shm(spec, shared.ipc.as_deref(), dir)?;
+    let own = OwnFiles { spec, image, dir, hostname, network_of: shared.network.as_deref() };
+    for (source, target) in own.write(&host.resolv_conf)? {
         mounts.add_file(&source, target, &spec.files);
     }
     let namespaces = namespaces::choose(&spec.namespaces, &|flag, name| state::expect(store, flag, name))?;
-    let rights = security::plan(&spec.rights, &identity)?;
+    let rights = security::plan(&spec.rights, identity)?;
     let allowed = devices::filter(&spec.rights)?;
     let kept_bytes = (!host.forward_signals).then_some(host.kept_bytes);
     let cgroup = Cgroup::make(&spec.resources, kept_bytes, allowed.is_some(), host.report)?;
     if let Some(program) = &allowed {
         cgroup::filter_devices(cgroup.as_ref(), program)?;
     }
-    // At boot we are not to be killed for want of memory (early::protect), and the container is.
-    let oom_score_adj = spec.process.oom_score_adj.or((!host.forward_signals).then_some(0));
-    let plan = plan::make(
-        spec,
-        &process,
-        Parts { identity, root, hostname, cgroup: cgroup.as_ref(), namespaces, oom_score_adj, rights },
-        &mut mounts,
-    );
-    let started = |pid| {
-        let name = spec.process.name.as_deref();
-        if let Some(Err(failure)) = name.map(|name| state::record(dir, name, pid, &mounts.volumes)) {
-            host.report.warn("container", failure.what);
-        }
-        (host.started)();
-    };
-    let outcome = plan.and_then(|plan| spawn(spec, stop_signal(spec, image, host.report), &plan, &started, host));
-    if let Some(cgroup) = cgroup {
-        cgroup.end(host.report);
-    }
-    outcome
+    Ok(Prepared { process, mounts, namespaces, rights, cgroup })
 }
 
-/// What a line shares with containers that run: their folders, and volumes.
-struct Others {
+/// At boot the kernel is not to kill us where memory is short (early_mounts::protect): the container gets 0 again.
+fn oom_score_adj(run: &Run) -> Option<i32> {
+    run.spec.process.oom_score_adj.or((!run.host.forward_signals).then_some(0))
+}
+
+/// What running containers share with a new one.
+struct SharedWith {
+    /// Their directories of the store.
     ipc: Option<PathBuf>,
     network: Option<PathBuf>,
     volumes: Vec<Mount>,
 }
 
-impl Others {
-    fn of(spec: &ContainerSpec, store: &Store) -> Outcome<Others> {
+impl SharedWith {
+    fn of(spec: &ContainerSpec, store: &Store) -> Outcome<SharedWith> {
         if let Some(name) = spec.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
             let what = ["--name: «", name, "» is the name of a container that runs"].concat();
             return Err(Failure::new("container", what));
         }
-        let folder = |flag, namespace: &Namespace| match namespace {
+        let dir = |flag, namespace: &Namespace| match namespace {
             Namespace::Container(name) => state::expect(store, flag, name).map(|other| Some(other.dir)),
             _ => Ok(None),
         };
-        Ok(Others {
-            ipc: folder("--ipc", &spec.namespaces.ipc)?,
-            network: folder("--network", &spec.namespaces.network)?,
+        Ok(SharedWith {
+            ipc: dir("--ipc", &spec.namespaces.ipc)?,
+            network: dir("--network", &spec.namespaces.network)?,
             volumes: state::volumes_from(store, &spec.files.volumes_from)?,
         })
     }
 }
 
-/// Makes the child in its control group, or, on kernels before 5.7, beside it.
-fn clone(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
-    let Some(processes) = &plan.namespaces.pid else { return clone_here(plan, ends) };
-    let own = File::open("/proc/self/ns/pid").map_err(|error| Error::from_io("open", &error))?;
-    sysprocess::setns(processes.as_fd())?;
-    let made = clone_here(plan, ends);
-    sysprocess::setns(own.as_fd())?;
-    made
-}
-
-fn clone_here(plan: &Plan, ends: &Ends) -> Result<Pid, Error> {
-    let (arguments, env) = (Arguments::new(&plan.arguments), Arguments::new(&plan.env));
-    let new = plan.namespaces.new;
-    let group = plan.cgroup.as_deref().and_then(|procs| File::open(group_of(procs)?).ok());
-    let made = group.map(|group| {
-        sysprocess::clone_into(new, group.as_fd(), &mut || child::enter(plan, true, &arguments, &env, ends))
-    });
-    match made {
-        Some(Ok(pid)) => Ok(pid),
-        _ => sysprocess::clone(new, &mut || child::enter(plan, false, &arguments, &env, ends)),
+/// The container's own program runs: other containers may share with it from now on.
+fn started(run: &Run, pid: Pid, mounts: &Mounts) {
+    let name = run.spec.process.name.as_deref();
+    if let Some(Err(failure)) = name.map(|name| state::record(run.dir, name, pid, &mounts.volumes)) {
+        run.host.report.warn("container", failure.what);
     }
+    (run.host.started)();
 }
 
-/// The folder of the group whose file `cgroup.procs` is `procs`.
-fn group_of(procs: &CStr) -> Option<PathBuf> {
-    Some(Path::new(procs.to_str().ok()?).parent()?.into())
-}
-
-/// Clones, relays and waits.
-fn spawn(
-    spec: &ContainerSpec,
-    stop_signal: i32,
-    plan: &Plan,
-    started: &dyn Fn(Pid),
-    host: &HostContext,
-) -> Outcome<Exit> {
-    let fail = |error: Error| Failure::new("container", error.to_string());
-    let (report_in, report_out) = sysio::pipe().map_err(fail)?;
-    let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
-    let (stdout_in, stdout) = sysio::pipe().map_err(fail)?;
-    let (stderr_in, stderr) = sysio::pipe().map_err(fail)?;
-    let interactive = spec.process.interactive && !host.service;
-    let (stdin, feed) = standard_input(interactive && !spec.process.tty).map_err(fail)?;
-    let ends = Ends { report: report_out, terminal: terminal_out, stdin, stdout, stderr };
-    signal::block(&SIGNALS);
-    let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
-    let child = Child::new(clone(plan, &ends).map_err(fail)?);
-    drop(ends);
-    if let Some((trouble, code)) = troubles(report_in, plan, spec, host.report) {
-        return match code {
-            None => Err(trouble),
-            Some(code) => {
-                host.report.fail(&trouble);
-                Ok(Exit { code, reboot: None, stopped: false })
-            }
-        };
-    }
-    started(child.pid());
-    let outputs: Vec<(OwnedFd, i32)> = match spec.process.tty {
-        true => sysio::receive_fd(terminal_in.as_fd()).map_err(fail)?.map(|master| (master, 1)).into_iter().collect(),
-        false => vec![(stdout_in, 1), (stderr_in, 2)],
-    };
-    let input = match outputs.first().filter(|_| interactive && spec.process.tty) {
-        Some((master, _)) => Some(master.try_clone().map_err(|error| fail(Error::from_io("dup", &error)))?),
-        None => feed,
-    };
+/// Passes input, output and signals on until the container has ended.
+fn relay(run: &Run, plan: &Plan, spawned: Spawned, stop_signal: i32) -> Outcome<Exit> {
+    let Run { spec, host, .. } = *run;
     let ended = relay::until_end(Running {
-        child,
-        outputs,
+        child: spawned.child,
+        outputs: spawned.outputs,
         terminal: spec.process.tty,
-        input,
-        signals,
+        input: spawned.input,
+        signals: spawned.signals,
         signals_are: match (host.forward_signals, host.service) {
             (true, _) => Signals::Forwarded,
             (false, true) => Signals::EndService,
@@ -255,10 +236,10 @@ fn spawn(
         stop_signal,
         stop_timeout_ms: stop_timeout_ms(spec),
         timeout_ms: Some(u64::from(spec.process.timeout_s) * 1000).filter(|ms| *ms > 0),
-        group: plan.cgroup.as_deref().and_then(group_of),
+        group: plan.cgroup.as_deref().and_then(spawn::group_of),
         whole_lines: host.service,
     });
-    let ended = ended.map_err(fail)?;
+    let ended = ended.map_err(|error| Failure::new("container", error.to_string()))?;
     if ended.open_line && !host.forward_signals {
         // The next line is ours, and must stand alone.
         host.report.exact("");
@@ -290,23 +271,14 @@ fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
-/// What a container without a terminal reads, and what feeds it. Never our own input itself: a program that makes it
-/// non-blocking (ssh, node) would do so to all that we write to the same console, too.
-fn standard_input(fed: bool) -> crate::sys::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
-    match fed {
-        true => sysio::pipe().map(|(from, to)| (Some(from), Some(to))),
-        false => Ok((None, None)),
-    }
-}
-
 /// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
 /// SIGHUP for a restart and by SIGINT for the rest (pid_namespaces(7)).
 /// In the machine's, or another container's, those are signals like others.
 fn exit(ended: Ended, own_processes: bool) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
-        Status::Killed(signal::SIGHUP) if own_processes => (129, Some(Asked::Reboot)),
-        Status::Killed(signal::SIGINT) if own_processes => (130, Some(Asked::PowerOff)),
+        Status::Killed(signal::SIGHUP) if own_processes => (129, Some(RebootRequest::Reboot)),
+        Status::Killed(signal::SIGINT) if own_processes => (130, Some(RebootRequest::PowerOff)),
         Status::Killed(signal) => (128 + signal, None),
     };
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }

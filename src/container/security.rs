@@ -7,7 +7,7 @@ use crate::container::pure::passwd::Identity;
 use crate::container::pure::paths::{c_string, relative};
 use crate::container::pure::seccomp::{self, Machine};
 use crate::container::pure::spec::{self, Seccomp};
-use crate::container::setup_error::{Stage, Trouble};
+use crate::container::setup_error::{SetupError, Stage};
 use crate::files;
 use crate::report::{Failure, Outcome};
 use crate::sys::{bpf, capabilities, process, Result};
@@ -97,7 +97,7 @@ pub fn paths(ops: &mut Vec<Op>, asked: &spec::Rights) {
         ops.push(Op::Mask(c_string(&relative(path))));
     }
     for path in READ_ONLY.into_iter().filter(is_kept) {
-        ops.push(Op::Protect(c_string(&relative(path))));
+        ops.push(Op::ReadonlyPath(c_string(&relative(path))));
     }
 }
 
@@ -134,24 +134,24 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
 /// the promise to gain nothing a filter takes CAP_SYS_ADMIN: then it comes
 /// before the capabilities go; with it, last of all, so that it need not
 /// allow what we do here.
-pub fn assume(rights: &Rights, identity: &Identity) -> std::result::Result<(), Trouble> {
+pub fn assume(rights: &Rights, identity: &Identity) -> std::result::Result<(), SetupError> {
     let (sets, all) = (&rights.sets, capabilities::bounding());
-    become_user(identity).map_err(Trouble::at(Stage::Identity))?;
+    become_user(identity).map_err(SetupError::at(Stage::Identity))?;
     let limit = || -> Result<()> {
         capabilities::set(all, 0)?;
         (0..u64::BITS)
             .filter(|number| all & !sets.bounding & 1 << number != 0)
             .try_for_each(capabilities::drop_bounding)
     };
-    limit().map_err(Trouble::at(Stage::Capabilities))?;
+    limit().map_err(SetupError::at(Stage::Capabilities))?;
     if !rights.no_new_privileges {
         filter(rights)?;
     }
     let take =
         || capabilities::set(sets.effective, sets.ambient).and_then(|()| capabilities::set_ambient(sets.ambient));
-    take().map_err(Trouble::at(Stage::Capabilities))?;
+    take().map_err(SetupError::at(Stage::Capabilities))?;
     if rights.no_new_privileges {
-        capabilities::no_new_privileges().map_err(Trouble::at(Stage::Capabilities))?;
+        capabilities::no_new_privileges().map_err(SetupError::at(Stage::Capabilities))?;
         filter(rights)?;
     }
     Ok(())
@@ -169,9 +169,9 @@ fn become_user(identity: &Identity) -> Result<()> {
     process::die_with_parent()
 }
 
-fn filter(rights: &Rights) -> std::result::Result<(), Trouble> {
+fn filter(rights: &Rights) -> std::result::Result<(), SetupError> {
     match &rights.filter {
-        Some(program) => bpf::filter_system_calls(program).map_err(Trouble::at(Stage::Seccomp)),
+        Some(program) => bpf::filter_system_calls(program).map_err(SetupError::at(Stage::Seccomp)),
         None => Ok(()),
     }
 }

@@ -49,9 +49,9 @@ const STAGES: [Stage; 18] = [
     Stage::Exec,
 ];
 
-/// A trouble on its way through the pipe: 8 bytes, which a pipe never parts.
+/// A failed call of the child on its way through the pipe: 8 bytes, which a pipe writes in one piece.
 #[derive(Clone, Copy)]
-pub struct Trouble {
+pub struct SetupError {
     pub stage: Stage,
     /// Which op or limit, for [`Stage::Op`] and [`Stage::Limit`].
     pub index: u16,
@@ -60,25 +60,25 @@ pub struct Trouble {
     pub skipped: bool,
 }
 
-impl Trouble {
+impl SetupError {
     pub const LENGTH: usize = 8;
 
     /// What a failed call at that stage is.
-    pub fn at(stage: Stage) -> impl Fn(Error) -> Trouble {
-        move |error| Trouble { stage, index: 0, errno: error.errno, skipped: false }
+    pub fn at(stage: Stage) -> impl Fn(Error) -> SetupError {
+        move |error| SetupError { stage, index: 0, errno: error.errno, skipped: false }
     }
 
     /// As bytes for the pipe.
-    pub fn emit(self) -> [u8; Trouble::LENGTH] {
+    pub fn emit(self) -> [u8; SetupError::LENGTH] {
         let [a, b] = self.index.to_le_bytes();
         let [c, d, e, f] = self.errno.to_le_bytes();
         [self.stage as u8, self.skipped.into(), a, b, c, d, e, f]
     }
 
     /// From the pipe; `None` for what no child sends.
-    pub fn parse(bytes: [u8; Trouble::LENGTH]) -> Option<Trouble> {
+    pub fn parse(bytes: [u8; SetupError::LENGTH]) -> Option<SetupError> {
         let [stage, skipped, a, b, c, d, e, f] = bytes;
-        Some(Trouble {
+        Some(SetupError {
             stage: *STAGES.iter().find(|known| **known as u8 == stage)?,
             index: u16::from_le_bytes([a, b]),
             errno: i32::from_le_bytes([c, d, e, f]),

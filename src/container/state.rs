@@ -1,5 +1,5 @@
-//! Containers by their `--name`: what others may share with one while it runs
-//! is written into its folder of the store, and gone with that.
+//! The state of a running container that has a `--name`: what others may share with it, recorded in its directory of the
+//! store and removed with that.
 
 use crate::container::pure::spec::{Mount, Source, VolumesFrom};
 use crate::report::{Failure, Outcome};
@@ -10,17 +10,16 @@ use std::path::{Path, PathBuf};
 
 const FILE: &str = "named";
 
-/// What is known of a container that runs.
-pub struct Named {
-    /// Its folder of the store.
+/// A running container as others find it.
+pub struct State {
+    /// Its directory of the store.
     pub dir: PathBuf,
     pub pid: u32,
-    /// Its volumes, each as a path of the machine.
+    /// Its volumes, each as a path of the host.
     pub volumes: Vec<Mount>,
 }
 
-/// Writes down what others may ask for; `volumes` are source, target, and
-/// whether it is read-only there.
+/// Records what others may share; `volumes` are source, target, and whether it is read-only there.
 pub fn record(dir: &Path, name: &str, pid: i32, volumes: &[(String, String, bool)]) -> Outcome<()> {
     let mut fields = vec![name.to_string(), pid.to_string()];
     for (source, target, read_only) in volumes {
@@ -32,28 +31,28 @@ pub fn record(dir: &Path, name: &str, pid: i32, volumes: &[(String, String, bool
     written.map_err(|error| Failure::new("container", ["--name ", name, ": ", &io_text(&error)].concat()))
 }
 
-/// The container of that name, if one runs.
-pub fn find(store: &Store, name: &str) -> Option<Named> {
+/// The running container of that name.
+pub fn find(store: &Store, name: &str) -> Option<State> {
     let entries = fs::read_dir(store.containers()).into_iter().flatten().flatten();
     entries.filter_map(|entry| read(entry.path(), name)).next()
 }
 
-/// As [`find`], for a flag that takes one.
-pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<Named> {
+/// As [`find`], where `flag` needs one.
+pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<State> {
     find(store, name).ok_or_else(|| {
         let failure = Failure::new("container", [flag, ": no container has the name «", name, "» and runs"].concat());
         failure.hint("give one its --name, and start it before: b2c.run_service=")
     })
 }
 
-fn read(dir: PathBuf, name: &str) -> Option<Named> {
+fn read(dir: PathBuf, name: &str) -> Option<State> {
     let text = fs::read_to_string(dir.join(FILE)).ok()?;
     let mut fields = text.split('\0');
     if fields.next()? != name {
         return None;
     }
     let pid: u32 = fields.next()?.parse().ok()?;
-    // One whose program was killed may have left its folder.
+    // A killed program may have left its directory behind.
     if !Path::new("/proc").join(pid.to_string()).exists() {
         return None;
     }
@@ -62,10 +61,10 @@ fn read(dir: PathBuf, name: &str) -> Option<Named> {
         let read_only = mode == "ro";
         volumes.push(Mount { read_only, ..Mount::plain(Source::Path(source.into()), target) });
     }
-    Some(Named { dir, pid, volumes })
+    Some(State { dir, pid, volumes })
 }
 
-/// The volumes of others, as the line wants to see them.
+/// The volumes of others for `--volumes-from`.
 pub fn volumes_from(store: &Store, asked: &[VolumesFrom]) -> Outcome<Vec<Mount>> {
     let mut all = Vec::new();
     for VolumesFrom { container, read_only } in asked {

@@ -29,24 +29,24 @@ fn table(name: &str) -> Result<String, String> {
     match name {
         "options" => Ok(options_table(true)),
         "options-not-yet" => Ok(options_table(false)),
-        "flags" => Ok(flags_table(parse::Effect::Done)),
+        "flags" => Ok(flags_table()),
         "flags-ignored" => Ok(ignored_flags()),
         _ => Err(format!("{name}: no such table")),
     }
 }
 
-fn options_table(done: bool) -> String {
+fn options_table(supported: bool) -> String {
     let mut out = "| option | value | meaning |\n|---|---|---|\n".to_string();
-    for row in options::TABLE.iter().filter(|row| row.done == done) {
+    for row in options::TABLE.iter().filter(|row| row.supported == supported) {
         let many = if row.takes == options::Takes::Many { " (repeatable)" } else { "" };
         let _ = writeln!(out, "| `{}`{many} | {} | {} |", row.name, cell(row.value), cell(row.meaning));
     }
     out
 }
 
-fn flags_table(effect: parse::Effect) -> String {
+fn flags_table() -> String {
     let mut out = "| flag | value | meaning |\n|---|---|---|\n".to_string();
-    for row in parse::TABLE.iter().filter(|row| row.effect == effect) {
+    for row in parse::TABLE.iter().filter(|row| row.supported) {
         let many = if row.takes == parse::Takes::Many { " (repeatable)" } else { "" };
         let _ = writeln!(out, "| {}{many} | {} | {} |", spelling(row), cell(row.value), cell(row.meaning));
     }
@@ -54,7 +54,7 @@ fn flags_table(effect: parse::Effect) -> String {
 }
 
 fn ignored_flags() -> String {
-    let rows = parse::TABLE.iter().filter(|row| row.effect == parse::Effect::Ignored);
+    let rows = parse::TABLE.iter().filter(|row| !row.supported);
     let names: Vec<String> = rows
         .map(|row| if row.meaning.is_empty() { spelling(row) } else { format!("{} ({})", spelling(row), row.meaning) })
         .collect();
@@ -81,14 +81,14 @@ mod tests {
     fn every_option_and_flag_has_a_row_and_a_meaning() {
         let (there, not_yet) = (options_table(true), options_table(false));
         for row in options::TABLE {
-            let table = if row.done { &there } else { &not_yet };
+            let table = if row.supported { &there } else { &not_yet };
             assert!(table.contains(&format!("| `{}`", row.name)), "{}", row.name);
             assert!(!row.meaning.is_empty(), "{}", row.name);
         }
         for row in parse::TABLE {
-            let table = if row.effect == parse::Effect::Ignored { ignored_flags() } else { flags_table(row.effect) };
+            let table = if row.supported { flags_table() } else { ignored_flags() };
             assert!(table.contains(&format!("`--{}`", row.long)), "{}", row.long);
-            assert!(row.effect == parse::Effect::Ignored || !row.meaning.is_empty(), "{}", row.long);
+            assert!(!row.supported || !row.meaning.is_empty(), "{}", row.long);
         }
     }
 

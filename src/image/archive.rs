@@ -4,14 +4,14 @@
 mod file_section;
 
 use crate::files;
-use crate::image::archive::file_section::{Arriving, Part};
+use crate::image::archive::file_section::{FileSection, HashingReader};
 use crate::image::layout::{self, read_limited};
 use crate::image::pure::archive::{self, Body, Index, Scan};
 use crate::image::pure::docker_archive as docker;
 use crate::image::pure::docker_archive::MANIFEST;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::{self, Form};
-use crate::image::source::{Error, Fetched, OpenUrl, Source};
+use crate::image::source::{BlobReader, Error, OpenUrl, Source};
 use crate::layer::inflate::{self, Inflate};
 use crate::pure::digest::{hash, hash_of, Digest};
 use std::fs::{self, File};
@@ -86,8 +86,8 @@ impl Archive {
 
     /// Only the end of an archive may say what is in it, and layers are read
     /// side by side: all of it is kept as long as the pull takes.
-    fn fetch(&self, body: Fetched) -> Result<File, Error> {
-        let mut body = Arriving::new(body);
+    fn fetch(&self, body: BlobReader) -> Result<File, Error> {
+        let mut body = HashingReader::new(body);
         let unpacked = self.unpack(&mut body);
         if let Some(error) = body.error {
             return Err(Error::temporary(&error));
@@ -122,7 +122,7 @@ impl Source for Archive {
     }
 
     /// None: what the archive's own index demands is checked where that is read.
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         None
     }
 
@@ -131,7 +131,7 @@ impl Source for Archive {
         contents.document(contents.body(&descriptor.digest)?)
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let contents = self.contents()?;
         let body = contents.body(&descriptor.digest)?;
         // The whole file is here: a blob that is short will not be longer the next time.
@@ -141,10 +141,10 @@ impl Source for Archive {
                 &["has ", &is, " bytes in the archive, and ", &says, " in the manifest"].concat(),
             ));
         }
-        Ok(Box::new(contents.part(body)))
+        Ok(Box::new(contents.section(body)))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 }
@@ -170,12 +170,12 @@ impl Contents {
         }
     }
 
-    fn part(&self, body: Body) -> Part {
-        Part::new(&self.file, body)
+    fn section(&self, body: Body) -> FileSection {
+        FileSection::new(&self.file, body)
     }
 
     fn document(&self, body: Body) -> Result<Vec<u8>, Error> {
-        read_limited(&mut self.part(body))
+        read_limited(&mut self.section(body))
     }
 
     fn read_layout(&mut self, image: Option<&str>) -> Result<(), Error> {
@@ -227,13 +227,13 @@ impl Contents {
         if let Some((known, _)) = self.blobs.iter().find(|(_, known)| *known == body) {
             return Ok(*known);
         }
-        let mut part = self.part(body);
+        let mut part = self.section(body);
         let mut start = [0; 4];
         let count = part.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);
         }
-        let mut whole = Arriving::new(Box::new(self.part(body)));
+        let mut whole = HashingReader::new(Box::new(self.section(body)));
         io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
@@ -334,7 +334,7 @@ mod tests {
         let manifest = source.manifest(None).unwrap();
         let Ok(oci::Document::Manifest { config, layers }) = oci::document(&manifest) else { panic!() };
         assert_eq!(hash(&source.document(&config).unwrap()), config.digest);
-        let (mut other, mut bytes) = (source.another(), Vec::new());
+        let (mut other, mut bytes) = (source.clone_box(), Vec::new());
         other.blob(&layers[0]).unwrap().read_to_end(&mut bytes).unwrap();
         assert_eq!((bytes, layers[0].digest), (LAYER.to_vec(), hash(LAYER)));
         assert_eq!(asked.load(Ordering::Relaxed), 1);

@@ -3,7 +3,7 @@
 use crate::files;
 use crate::image::pure::archive;
 use crate::image::pure::oci::{self, Descriptor, Document};
-use crate::image::source::{Error, Fetched, Source};
+use crate::image::source::{BlobReader, Error, Source};
 use crate::pure::digest::Digest;
 use std::fs::File;
 use std::io::Read;
@@ -42,7 +42,7 @@ impl Source for Layout {
     }
 
     /// What the folder's index says.
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         self.root().ok()
     }
 
@@ -50,11 +50,11 @@ impl Source for Layout {
         read_limited(&mut self.open_blob(&descriptor.digest)?)
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         Ok(Box::new(self.open_blob(&descriptor.digest)?))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 }

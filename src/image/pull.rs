@@ -20,7 +20,7 @@ pub use crate::image::pull::pulled::Image;
 
 use crate::image::pull::context::manner;
 use crate::image::pull::job::Pull;
-use crate::image::pull::layers::Wanted;
+use crate::image::pull::layers::LayerPlan;
 use crate::image::pull::pulled::finish;
 use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
@@ -105,12 +105,12 @@ impl Pull<'_> {
         if self.own {
             // To know what is stored means to unpack it.
             if self.store.image(&self.key).is_some() {
-                self.source.hurry();
+                self.source.prefer_cached();
             }
             return self.fetch().or_else(|error| self.fall_back(error));
         }
         if let Some(stored) = self.stored() {
-            self.source.hurry();
+            self.source.prefer_cached();
             match self.source.current() {
                 Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
                 Err(error) => return self.fall_back(error),
@@ -126,13 +126,13 @@ impl Pull<'_> {
         let signed = self.verified(&resolved.digests)?;
         let config = self.config(&resolved)?;
         let record = Record { config: resolved.config.digest, manifest: resolved.digests.first().copied(), signed };
-        let wanted = self.wanted(&config, &resolved.layers);
+        let plans = self.plans(&config, &resolved.layers);
         let is_new = self.store.image(&self.key) != Some(record);
-        let journal = match is_new || wanted.iter().any(|layer| layer.here.is_none()) {
-            true => self.begin(&record.config, &wanted)?,
+        let journal = match is_new || plans.iter().any(|layer| layer.cached.is_none()) {
+            true => self.begin(&record.config, &plans)?,
             false => None,
         };
-        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.own, self.report);
+        let fetched = layers::fetch(&plans, &*self.source, self.store, self.own, self.report);
         let fetched = fetched.and_then(|(layers, bytes)| {
             self.bytes = bytes;
             let recorded = if is_new { self.store.put_image(&self.key, &record) } else { Ok(()) };
@@ -149,17 +149,17 @@ impl Pull<'_> {
     }
 
     /// All layers, lowest first.
-    fn wanted(&self, config: &ImageConfig, layers: &[Descriptor]) -> Vec<Wanted> {
+    fn plans(&self, config: &ImageConfig, layers: &[Descriptor]) -> Vec<LayerPlan> {
         let count = layers.len();
         let chained = chain(&config.diff_ids).zip(layers).enumerate();
-        let wanted = chained.map(|(index, ((diff_id, chain), layer))| Wanted {
+        let plans = chained.map(|(index, ((diff_id, chain), layer))| LayerPlan {
             descriptor: layer.clone(),
             diff_id,
             chain,
             object: format!("layer {}/{count} {}", index + 1, layer.digest.short()),
-            here: self.layer(&chain, &diff_id),
+            cached: self.layer(&chain, &diff_id),
         });
-        wanted.collect()
+        plans.collect()
     }
 
     fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
@@ -170,8 +170,8 @@ impl Pull<'_> {
     }
 
     /// Says what will change before it does.
-    fn begin(&self, config: &Digest, wanted: &[Wanted]) -> Result<Option<Journal>, Error> {
-        let missing = wanted.iter().filter(|layer| layer.here.is_none() && !self.own);
+    fn begin(&self, config: &Digest, plans: &[LayerPlan]) -> Result<Option<Journal>, Error> {
+        let missing = plans.iter().filter(|layer| layer.cached.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
         let journal = self.store.begin_pull(&self.key, config, &mut missing);
         journal.map_err(|error| Error::local(error).of("the store's journal"))
@@ -203,8 +203,8 @@ impl Pull<'_> {
         if descriptors.len() != config.diff_ids.len() {
             return None;
         }
-        let wanted = self.wanted(config, descriptors);
-        let fetched = layers::fetch(&wanted, &*self.source, self.store, self.own, self.report);
+        let plans = self.plans(config, descriptors);
+        let fetched = layers::fetch(&plans, &*self.source, self.store, self.own, self.report);
         fetched.ok().map(|(layers, _)| layers)
     }
 

@@ -6,6 +6,7 @@ pub mod authfile;
 pub mod cosign;
 pub mod distribution;
 pub mod docker_archive;
+pub mod memory_budget;
 pub mod mirror;
 pub mod oci;
 pub mod progress;

@@ -15,7 +15,7 @@ use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
 use crate::image::registry::retry_state::{given_up, Patience};
 use crate::image::registry::server::{Ask, Server};
-use crate::image::source::{Error, Fetched, Kind, OpenUrl, Source};
+use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Source};
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
@@ -208,7 +208,7 @@ impl Source for Registry {
         self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
     }
 
-    fn wanted(&self) -> Option<Digest> {
+    fn pinned_digest(&self) -> Option<Digest> {
         self.0.remote.digest
     }
 
@@ -246,7 +246,7 @@ impl Source for Registry {
         self.whole(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let (shared, what) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
         let (patience, again) = (shared.patience(), shared.is_again(&what));
         let mut last = None;
@@ -261,11 +261,11 @@ impl Source for Registry {
         Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), patience)?))
     }
 
-    fn another(&self) -> Box<dyn Source> {
+    fn clone_box(&self) -> Box<dyn Source> {
         Box::new(self.clone())
     }
 
-    fn hurry(&mut self) {
+    fn prefer_cached(&mut self) {
         self.0.hurried.store(true, Ordering::Relaxed);
     }
 

@@ -9,11 +9,11 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 /// A blob's bytes as they come, neither counted nor checked yet.
-pub type Fetched = Box<dyn Read + Send>;
+pub type BlobReader = Box<dyn Read + Send>;
 
 /// Fetches what an http(s) URL names: one answer's body, which ends with an error
 /// where it is shorter than the server said.
-pub type OpenUrl = Arc<dyn Fn(&str) -> Result<Fetched, Error> + Send + Sync>;
+pub type OpenUrl = Arc<dyn Fn(&str) -> Result<BlobReader, Error> + Send + Sync>;
 
 /// What kind of failure it was: what follows is decided by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ pub trait Source: Send + Sync {
     /// The index or manifest of that digest; without one, the image's own.
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;
     /// The digest that the image's name demands.
-    fn wanted(&self) -> Option<Digest>;
+    fn pinned_digest(&self) -> Option<Digest>;
     /// The digest that the name stands for now, where the source can tell without sending what has it.
     fn current(&mut self) -> Result<Option<Digest>, Error> {
         Ok(None)
@@ -163,11 +163,11 @@ pub trait Source: Send + Sync {
     }
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error>;
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error>;
     /// The image is stored already: there is no reason for much patience.
-    fn hurry(&mut self) {}
+    fn prefer_cached(&mut self) {}
     /// The same source for another thread.
-    fn another(&self) -> Box<dyn Source>;
+    fn clone_box(&self) -> Box<dyn Source>;
     /// Nothing is wanted any more, by nobody who has this source: who waits in it returns.
     fn give_up(&self) {}
 }

@@ -124,8 +124,8 @@ pub fn reap() -> Result<Option<(Pid, Option<Status>)>> {
     Ok((pid > 0).then(|| (pid, (!libc::WIFSTOPPED(raw)).then(|| status(raw)))))
 }
 
-/// Collects every child that has ended; the end of `child` is the answer. `stopped` is called where a signal has stopped
-/// `child`: it was not waited for, so the number is still its own.
+/// Collects every child that has ended; the end of `child` is the answer. `stopped` is called where a signal has
+/// stopped `child`: it was not waited for, so the number is still its own.
 pub fn reap_all(child: Pid, stopped: &dyn Fn()) -> Option<Status> {
     let mut end = None;
     while let Ok(Some((pid, status))) = reap() {

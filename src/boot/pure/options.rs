@@ -28,8 +28,8 @@ pub enum Takes {
 pub struct Row {
     pub name: &'static str,
     pub takes: Takes,
-    /// Whether this build does it; if not, using it is a warning.
-    pub done: bool,
+    /// Otherwise its use is a warning.
+    pub supported: bool,
     #[cfg(feature = "host")]
     pub value: &'static str,
     #[cfg(feature = "host")]
@@ -38,11 +38,11 @@ pub struct Row {
 
 /// The texts are for the documentation; the init carries none of them.
 #[cfg_attr(not(feature = "host"), allow(unused_variables))]
-const fn row(name: &'static str, takes: Takes, done: bool, value: &'static str, meaning: &'static str) -> Row {
+const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static str, meaning: &'static str) -> Row {
     Row {
         name,
         takes,
-        done,
+        supported,
         #[cfg(feature = "host")]
         value,
         #[cfg(feature = "host")]
@@ -50,40 +50,37 @@ const fn row(name: &'static str, takes: Takes, done: bool, value: &'static str, 
     }
 }
 
-const YES: bool = true;
-const NOT_YET: bool = false;
-
 /// Every option, in the order of the documentation.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
-    row("b2c.run", Takes::Many, YES, "flags image command", "one container of the pipeline; run in order"),
-    row("b2c.container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run`"),
-    row("b2c.run_post", Takes::Many, YES, "as `b2c.run`", "run after the pipeline, whatever its outcome"),
-    row("b2c.post_container", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
-    row("b2c.run_service", Takes::Many, YES, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
-    row("b2c.service", Takes::Many, YES, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
-    row("b2c.pipefail", Takes::Nothing, YES, "", "the first failing container ends the pipeline (post containers still run)"),
-    row("b2c.cache_device", Takes::One, YES, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
-    row("b2c.filesystem", Takes::Many, YES, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
-    row("b2c.volume", Takes::Many, YES, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
-    row("b2c.ntp_peer", Takes::One, YES, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
-    row("b2c.hostname", Takes::One, YES, "name", "the machine's name, and the containers'. Default `boot2container`"),
-    row("b2c.insmods", Takes::One, YES, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
-    row("b2c.poweroff_delay", Takes::One, YES, "seconds", "wait between «safe to turn off» and the shutdown command"),
-    row("b2c.shutdown_cmd", Takes::One, YES, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
-    row("b2c.reboot_cmd", Takes::One, YES, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
-    row("b2c.proxy", Takes::Many, YES, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
-    row("b2c.registry_mirror", Takes::Many, YES, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
-    row("b2c.verify_key", Takes::Many, YES, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
-    row("b2c.onfail", Takes::One, YES, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
-    row("b2c.log", Takes::One, YES, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
-    row("b2c.swap", Takes::One, NOT_YET, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
-    row("b2c.minio", Takes::Many, NOT_YET, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
-    row("b2c.storage", Takes::One, NOT_YET, "`additionalimagestores=FSNAME`", "a read-only image store"),
-    row("b2c.nbd", Takes::Many, NOT_YET, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, NOT_YET, "`NAME[,…]`", "network setup by hand"),
-    row("b2c.extra_args_url", Takes::One, NOT_YET, "URL", "more options, fetched after the network is up"),
-    row("b2c.keymap", Takes::One, NOT_YET, "name", "console keymap"),
+    row("b2c.run", Takes::Many, true, "flags image command", "one container of the pipeline; run in order"),
+    row("b2c.container", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run`"),
+    row("b2c.run_post", Takes::Many, true, "as `b2c.run`", "run after the pipeline, whatever its outcome"),
+    row("b2c.post_container", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
+    row("b2c.run_service", Takes::Many, true, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
+    row("b2c.service", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
+    row("b2c.pipefail", Takes::Nothing, true, "", "the first failing container ends the pipeline (post containers still run)"),
+    row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
+    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
+    row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
+    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
+    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
+    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between «safe to turn off» and the shutdown command"),
+    row("b2c.shutdown_cmd", Takes::One, true, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
+    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
+    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
+    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
+    row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
+    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
+    row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
+    row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
+    row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
+    row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
+    row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
+    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "network setup by hand"),
+    row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
+    row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
 
 /// What follows a failure of our own.
@@ -245,7 +242,7 @@ impl Config {
             self.warnings.push(unknown(key));
             return Ok(());
         };
-        if !row.done {
+        if !row.supported {
             self.warnings.push([key, " is not there yet: ignored"].concat());
             return Ok(());
         }
@@ -476,8 +473,8 @@ mod tests {
 
     /// Promise: options
     #[test]
-    fn every_option_that_is_done_is_read() {
-        for row in TABLE.iter().filter(|row| row.done) {
+    fn every_supported_option_is_read() {
+        for row in TABLE.iter().filter(|row| row.supported) {
             let line = match row.name {
                 "b2c.poweroff_delay" => "b2c.poweroff_delay=1".into(),
                 "b2c.onfail" => "b2c.onfail=reboot".into(),
@@ -510,7 +507,7 @@ mod tests {
                 || changed.reboot_cmd != default.reboot_cmd
                 || changed.on_fail != default.on_fail
                 || !changed.sections;
-            assert!(differs, "{} is said to be done and changes nothing", row.name);
+            assert!(differs, "{} is said to be supported and changes nothing", row.name);
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Environment<'a> {
 
 /// Merges what the image, the machine and the line say. `None` where nothing
 /// says what to run.
-pub fn merge(image: &ImageConfig, spec: &ContainerSpec, around: &Environment) -> Option<Process> {
+pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> Option<Process> {
     let asked = &spec.process;
     let mut arguments: Vec<String> = match &asked.entrypoint {
         // A new entry point drops the image's command with its entry point.
@@ -55,7 +55,7 @@ pub fn merge(image: &ImageConfig, spec: &ContainerSpec, around: &Environment) ->
     if arguments.first().is_none_or(|command| command.is_empty()) {
         return None;
     }
-    let env = environment(image, &spec.process, around);
+    let env = environment(image, &spec.process, host);
     let working_dir = asked.working_dir.clone().unwrap_or_else(|| image.working_dir.clone());
     Some(Process {
         arguments,
@@ -107,9 +107,9 @@ impl Variables {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let named = self.faulty.iter().take(FAULTY_MAX);
+        let shown = self.faulty.iter().take(FAULTY_MAX);
         let mut warnings: Vec<String> =
-            named.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
+            shown.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
         if let Some(more) = self.faulty.len().checked_sub(FAULTY_MAX).filter(|more| *more > 0) {
             warnings.push(["and ", &more.to_string(), " more entries of the environment like that"].concat());
         }
@@ -119,7 +119,7 @@ impl Variables {
 
 /// Later ones win, in podman's order: defaults, image (both as far as they are
 /// not unset), our own environment, what every container gets, files, line.
-fn environment(image: &ImageConfig, asked: &spec::Process, around: &Environment) -> Variables {
+fn environment(image: &ImageConfig, asked: &spec::Process, host: &Environment) -> Variables {
     let mut env = Variables::default();
     // podman does not ask whether there is a terminal.
     for entry in [DEFAULT_PATH, "TERM=xterm", "container=podman"] {
@@ -133,11 +133,11 @@ fn environment(image: &ImageConfig, asked: &spec::Process, around: &Environment)
     }
     env.faulty = faulty;
     if asked.env_host {
-        around.own.iter().for_each(|entry| env.set(entry));
+        host.own.iter().for_each(|entry| env.set(entry));
     }
-    around.extra.iter().for_each(|entry| env.set(entry));
-    let own: BTreeMap<&str, &String> = around.own.iter().map(|entry| (name(entry), entry)).collect();
-    for entry in around.files.iter().chain(&asked.env) {
+    host.extra.iter().for_each(|entry| env.set(entry));
+    let own: BTreeMap<&str, &String> = host.own.iter().map(|entry| (name(entry), entry)).collect();
+    for entry in host.files.iter().chain(&asked.env) {
         match (entry.contains('='), entry.strip_suffix('*')) {
             (true, _) => env.set(entry),
             // `NAME` and `NAME*` are our own that are called so.
@@ -149,7 +149,7 @@ fn environment(image: &ImageConfig, asked: &spec::Process, around: &Environment)
         }
     }
     if !env.places.contains_key("HOSTNAME") {
-        env.set(&["HOSTNAME=", around.hostname].concat());
+        env.set(&["HOSTNAME=", host.hostname].concat());
     }
     env
 }
@@ -232,8 +232,8 @@ mod tests {
         assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
         assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
         let nothing = parse::parse_line("--entrypoint= img", &|_| None).unwrap();
-        let around = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
-        assert_eq!(merge(&image(), &nothing, &around), None);
+        let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        assert_eq!(merge(&image(), &nothing, &host), None);
     }
 
     #[test]
@@ -280,8 +280,8 @@ mod tests {
         let mut files: Vec<String> = (2 * MANY..3 * MANY).map(|n| format!("N{n}")).collect();
         files.extend(["N1*".into(), "UNSET".into()]);
         let line = (0..MANY / 2).map(|n| format!("--unsetenv=N{n}")).chain(["img".into()]).collect::<Vec<_>>();
-        let around = Environment { extra: &[], own: &own, files: &files, hostname: "box" };
-        let process = merge(&image, &parse::parse(&line).unwrap(), &around).unwrap();
+        let host = Environment { extra: &[], own: &own, files: &files, hostname: "box" };
+        let process = merge(&image, &parse::parse(&line).unwrap(), &host).unwrap();
         // The image's own without those that are unset, three defaults, the machine's, and the host's name.
         assert_eq!(process.env.len(), MANY + 3 + MANY + 1);
         assert_eq!(process.env[3], format!("N{0}={0}", MANY / 2));

@@ -1,7 +1,7 @@
 //! Bytes on their way: out of an archive, and into one.
 
 use crate::image::pure::archive::Body;
-use crate::image::source::Fetched;
+use crate::image::source::BlobReader;
 use crate::sys::io_text;
 use ring::digest::{Context, SHA256};
 use std::fs::File;
@@ -11,19 +11,19 @@ use std::sync::Arc;
 
 /// A file's bytes where they lie in the archive, whose descriptor and its
 /// position all readers share.
-pub struct Part {
+pub struct FileSection {
     file: Arc<File>,
     at: u64,
     left: u64,
 }
 
-impl Part {
-    pub fn new(file: &Arc<File>, body: Body) -> Part {
-        Part { file: file.clone(), at: body.at, left: body.size }
+impl FileSection {
+    pub fn new(file: &Arc<File>, body: Body) -> FileSection {
+        FileSection { file: file.clone(), at: body.at, left: body.size }
     }
 }
 
-impl Read for Part {
+impl Read for FileSection {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
         let count = self.file.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
@@ -34,20 +34,20 @@ impl Read for Part {
 }
 
 /// Bytes as they come, hashed.
-pub struct Arriving {
-    inner: Fetched,
+pub struct HashingReader {
+    inner: BlobReader,
     pub context: Context,
     /// The source's own first error, as opposed to what is done with its bytes.
     pub error: Option<String>,
 }
 
-impl Arriving {
-    pub fn new(inner: Fetched) -> Arriving {
-        Arriving { inner, context: Context::new(&SHA256), error: None }
+impl HashingReader {
+    pub fn new(inner: BlobReader) -> HashingReader {
+        HashingReader { inner, context: Context::new(&SHA256), error: None }
     }
 }
 
-impl Read for Arriving {
+impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match self.inner.read(buffer) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {

@@ -11,7 +11,7 @@ use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
-use crate::image::source::{Error, Fetched, OpenUrl};
+use crate::image::source::{BlobReader, Error, OpenUrl};
 use crate::layer::inflate;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{LayerQueue, Lower};
@@ -122,7 +122,7 @@ impl Extra<'_> {
     }
 
     /// Its bytes, and how many there are, where that is known.
-    fn fetch(&self) -> Result<(Fetched, Option<u64>), Error> {
+    fn fetch(&self) -> Result<(BlobReader, Option<u64>), Error> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
             let file = files::open(Path::new(source)).map_err(|why| Error::refused(&why))?;

@@ -1,11 +1,12 @@
 //! Which layer is fetched when. Workers take the layers from the lowest up and
 //! read them side by side; only what depends on the layers below waits for
-//! those, and is settled from the lowest up by whoever completes the next one.
+//! those, and is finalized from the lowest up by whoever completes the next one.
 
 use crate::disk::pure::superblock;
 use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
 use crate::image::pull::{trust, workers};
+use crate::image::pure::memory_budget::MemoryBudget;
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
 use crate::image::source::{Error, Kind, Source};
@@ -25,54 +26,42 @@ use std::time::Duration;
 
 /// How often the link is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Directories and whiteouts of layers that were read and wait for those below,
-/// or are being read: beyond this no worker takes another layer.
-const WAITING_BYTES: usize = 2 << 20;
-/// Beyond this those that are being read stop, but for the lowest layer that is
-/// not complete. It alone may have the 64 MiB that are any layer's limit, so
-/// that all of them never hold more than 72 MiB.
-const LATE_BYTES: usize = 8 << 20;
-
-/// What the windows of zstd frames take together; the lowest layer that is not
-/// complete may always have its own, up to the limit.
-const WINDOWS_BYTES: u64 = 10 << 20;
-
 /// A layer of the image.
-pub struct Wanted {
+pub struct LayerPlan {
     pub descriptor: Descriptor,
     pub diff_id: Digest,
     /// Its name in the store.
     pub chain: Digest,
     /// For people: `layer 4/5 sha256:77aa…`.
     pub object: String,
-    /// Where the store has it already.
-    pub here: Option<Layer>,
+    /// The store has it already.
+    pub cached: Option<Layer>,
 }
 
 /// Brings what is missing of `wanted` (lowest first) into the store; all of
 /// them, and how many bytes came. `own`: from blobs that were kept, where there are some, and for this process alone.
 pub fn fetch(
-    wanted: &[Wanted],
+    wanted: &[LayerPlan],
     source: &dyn Source,
     store: &Store,
     own: bool,
     report: &Report,
 ) -> Result<(Vec<Layer>, u64), Error> {
-    let missing = || wanted.iter().filter(|layer| layer.here.is_none());
+    let missing = || wanted.iter().filter(|layer| layer.cached.is_none());
     let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
     let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
     let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
     let work = Work { wanted, source, store, own, report, progress, state: Mutex::new(state), changed: Condvar::new() };
-    work.settle();
-    let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.another()).collect();
+    work.finalize();
+    let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.clone_box()).collect();
     let shared = &work;
-    let hands = sources.iter_mut().enumerate();
-    let mut hands: Vec<_> = hands.map(|(number, source)| move || shared.run(number, &mut **source)).collect();
-    let mut hands: Vec<_> = hands.iter_mut().map(|hand| hand as &mut (dyn FnMut() + Send)).collect();
-    if let Some((here, others)) = hands.split_first_mut() {
-        // Fewer hands are no reason to fail.
-        if thread::beside(others, here).is_err() {
-            here();
+    let workers = sources.iter_mut().enumerate();
+    let mut workers: Vec<_> = workers.map(|(number, source)| move || shared.run(number, &mut **source)).collect();
+    let mut workers: Vec<_> = workers.iter_mut().map(|worker| worker as &mut (dyn FnMut() + Send)).collect();
+    if let Some((own, others)) = workers.split_first_mut() {
+        // Fewer threads are no reason to fail.
+        if thread::beside(others, own).is_err() {
+            own();
         }
     }
     let Work { state, progress, .. } = work;
@@ -87,7 +76,7 @@ pub fn fetch(
 }
 
 struct Work<'a> {
-    wanted: &'a [Wanted],
+    wanted: &'a [LayerPlan],
     source: &'a dyn Source,
     store: &'a Store,
     own: bool,
@@ -105,12 +94,9 @@ struct State {
     complete: Stack,
     /// Layers that were read and wait for those below, by number.
     read: Vec<Option<Made>>,
-    /// Bytes of zstd windows.
-    windows: u64,
-    /// Bytes of what waits for layers below, in layers that are not complete.
-    late: usize,
-    /// Somebody settles the next layer.
-    settling: bool,
+    budget: MemoryBudget,
+    /// Some worker finalizes the next layer.
+    finalizing: bool,
     failed: Option<Error>,
 }
 
@@ -149,7 +135,7 @@ impl Work<'_> {
                 Ok(made) => self.put(index, made),
                 Err(error) => self.fail(error.of(&layer.object)),
             }
-            self.settle();
+            self.finalize();
         }
     }
 
@@ -164,14 +150,14 @@ impl Work<'_> {
     }
 
     /// The lowest layer that is to be read and that nobody has taken.
-    fn untaken(&self, state: &State) -> Option<(usize, &Wanted)> {
-        self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.here.is_none())
+    fn untaken(&self, state: &State) -> Option<(usize, &LayerPlan)> {
+        self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.cached.is_none())
     }
 
-    fn take(&self) -> Option<(usize, &Wanted)> {
+    fn take(&self) -> Option<(usize, &LayerPlan)> {
         let mut state = self.lock();
-        // A worker that has much waiting comes back when that is settled.
-        while state.failed.is_none() && state.late > WAITING_BYTES {
+        // A worker that has much waiting comes back when that is finalized.
+        while state.failed.is_none() && !state.budget.has_room() {
             state = self.wait(state);
         }
         if state.failed.is_some() {
@@ -183,7 +169,7 @@ impl Work<'_> {
     }
 
     /// From the registry into a folder or file of its own.
-    fn read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
+    fn read(&self, index: usize, layer: &LayerPlan, source: &mut dyn Source) -> Result<Made, Error> {
         let start_ms = machine::uptime_ms();
         let made = retry(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
         let took_ms = machine::uptime_ms() - start_ms;
@@ -192,16 +178,16 @@ impl Work<'_> {
         Ok(made)
     }
 
-    fn try_read(&self, index: usize, layer: &Wanted, source: &mut dyn Source) -> Result<Made, Error> {
-        let come = AtomicU64::new(0);
+    fn try_read(&self, index: usize, layer: &LayerPlan, source: &mut dyn Source) -> Result<Made, Error> {
+        let received = AtomicU64::new(0);
         let kept = self.store.compressed(&layer.descriptor.digest).filter(|_| self.own);
         let is_kept = kept.is_some();
         let tick = |bytes| {
             if is_kept {
                 return self.lock().failed.is_none();
             }
-            come.fetch_add(bytes, Ordering::Relaxed);
-            self.come(bytes)
+            received.fetch_add(bytes, Ordering::Relaxed);
+            self.received(bytes)
         };
         let (size, digest) = (layer.descriptor.size, layer.descriptor.digest);
         let body = || source.blob(&layer.descriptor);
@@ -221,10 +207,10 @@ impl Work<'_> {
             },
         };
         if self.own {
-            trust::settle(is_kept, made.is_ok(), &digest, self.store);
+            trust::keep_or_drop(is_kept, made.is_ok(), &digest, self.store);
         }
         made.map_err(|error| {
-            self.progress().take_back(come.into_inner());
+            self.progress().take_back(received.into_inner());
             // It may have been stopped by another's failure.
             let again = (error.may_heal() || is_kept) && self.lock().failed.is_none();
             match again {
@@ -235,19 +221,21 @@ impl Work<'_> {
         })
     }
 
-    fn unpack(&self, index: usize, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+    fn unpack(&self, index: usize, layer: &LayerPlan, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
         let folder = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
         let mut held = 0;
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
-        let mut seat = Seat { work: self, index, held: 0 };
+        let mut slot = LayerSlot { work: self, index, held: 0 };
         let read = File::open(&folder).map_err(Error::local).and_then(|open| {
-            stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut seat, &mut warn)
+            stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut slot, &mut warn)
         });
         let mut state = self.lock();
-        state.windows -= held;
-        // What was read keeps its room until it is settled.
-        state.late -= if read.is_err() { seat.held } else { 0 };
+        state.budget.free_window(held);
+        if read.is_err() {
+            // What was read keeps its room until it is finalized.
+            state.budget.free_deferred(slot.held);
+        }
         drop(state);
         self.changed.notify_all();
         match read {
@@ -259,7 +247,7 @@ impl Work<'_> {
         }
     }
 
-    fn keep(&self, layer: &Wanted, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
+    fn keep(&self, layer: &LayerPlan, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
         // By its chain ID: an image may hold the same blob twice.
         let made = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let written = File::create(made.join(packed::BLOB)).map_err(Error::local);
@@ -278,7 +266,7 @@ impl Work<'_> {
     }
 
     /// So many bytes more; false where somebody has failed.
-    fn come(&self, bytes: u64) -> bool {
+    fn received(&self, bytes: u64) -> bool {
         let line = self.progress().add(machine::uptime_ms(), bytes);
         if let Some(line) = line {
             self.report.line("pull", line);
@@ -291,19 +279,19 @@ impl Work<'_> {
     fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
         inflate::check_window(bytes)?;
         let mut state = self.lock();
-        let lowest = |state: &State| state.complete.layers.len() >= index;
-        while state.failed.is_none() && !lowest(&state) && state.windows - *held + bytes > WINDOWS_BYTES {
+        loop {
+            let is_lowest = state.is_lowest(index);
+            if state.failed.is_some() || state.budget.resize_window(held, bytes, is_lowest) {
+                return Ok(());
+            }
             state = self.wait(state);
         }
-        state.windows += bytes - *held;
-        *held = bytes;
-        Ok(())
     }
 
     /// The layers below, topmost first, when they are complete.
     fn below(&self, index: usize) -> Option<Vec<Lower>> {
         let mut state = self.lock();
-        while state.failed.is_none() && state.complete.layers.len() < index {
+        while state.failed.is_none() && !state.is_lowest(index) {
             state = self.wait(state);
         }
         state.lowers(self)
@@ -324,23 +312,23 @@ impl Work<'_> {
 
     /// Completes layers from the lowest up as far as they were read. One does
     /// that at a time; whoever comes meanwhile leaves it to them.
-    fn settle(&self) {
+    fn finalize(&self) {
         let mut state = self.lock();
-        if state.settling {
+        if state.finalizing {
             return;
         }
-        state.settling = true;
+        state.finalizing = true;
         while let Some(layer) = self.wanted.get(state.complete.layers.len()).filter(|_| state.failed.is_none()) {
             let index = state.complete.layers.len();
-            let complete = match (&layer.here, state.read.get_mut(index).and_then(Option::take)) {
-                (Some(here), _) => here.clone(),
+            let complete = match (&layer.cached, state.read.get_mut(index).and_then(Option::take)) {
+                (Some(cached), _) => cached.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
                 (None, Some(Made::Folder(made, pending))) => {
                     let (lowers, bytes) = (state.lowers(self), pending.bytes());
                     drop(state);
                     let complete = lowers.map(|lowers| self.complete(layer, &made, pending, lowers));
                     state = self.lock();
-                    state.late -= bytes;
+                    state.budget.free_deferred(bytes);
                     match complete {
                         Some(Ok(complete)) => complete,
                         failed => {
@@ -355,55 +343,57 @@ impl Work<'_> {
             state.complete.layers.push(complete);
             self.changed.notify_all();
         }
-        state.settling = false;
+        state.finalizing = false;
         self.changed.notify_all();
     }
 
-    fn complete(&self, layer: &Wanted, made: &Path, pending: PendingLayer, lowers: Vec<Lower>) -> Result<Layer, Error> {
+    fn complete(
+        &self,
+        layer: &LayerPlan,
+        made: &Path,
+        pending: PendingLayer,
+        lowers: Vec<Lower>,
+    ) -> Result<Layer, Error> {
         let folder = File::open(made).map_err(Error::local);
-        let settled = folder.and_then(|folder| Ok(pending.finalize(folder.into(), lowers)?));
+        let finalized = folder.and_then(|folder| Ok(pending.finalize(folder.into(), lowers)?));
         let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
-        let complete = settled.and_then(|()| commit().map_err(Error::local));
+        let complete = finalized.and_then(|()| commit().map_err(Error::local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
 
 /// A layer that is being read, among the others.
-struct Seat<'w> {
+struct LayerSlot<'w> {
     work: &'w Work<'w>,
     index: usize,
-    /// Its part of [`State::late`].
+    /// Its part of the budget for what is deferred.
     held: usize,
 }
 
-impl Seat<'_> {
-    /// Whether it may hold `bytes` now: the lowest layer that is not complete
-    /// always may, or all would wait for it forever.
-    fn may_hold(&self, state: &State, bytes: usize) -> bool {
-        state.complete.layers.len() >= self.index || state.late - self.held + bytes <= LATE_BYTES
-    }
-}
-
-impl LayerQueue for Seat<'_> {
+impl LayerQueue for LayerSlot<'_> {
     fn lowers(&mut self) -> Option<Vec<Lower>> {
         self.work.below(self.index)
     }
 
     fn reserve(&mut self, bytes: usize) -> bool {
         let mut state = self.work.lock();
-        while state.failed.is_none() && !self.may_hold(&state, bytes) {
+        while state.failed.is_none() {
+            let is_lowest = state.is_lowest(self.index);
+            if state.budget.resize_deferred(&mut self.held, bytes, is_lowest) {
+                return true;
+            }
             state = self.work.wait(state);
         }
-        if state.failed.is_some() {
-            return false;
-        }
-        state.late = state.late - self.held + bytes;
-        self.held = bytes;
-        true
+        false
     }
 }
 
 impl State {
+    /// Whether all layers below number `index` are complete.
+    fn is_lowest(&self, index: usize) -> bool {
+        self.complete.layers.len() >= index
+    }
+
     /// The roots of the complete layers, topmost first; none where something has failed.
     fn lowers(&mut self, work: &Work<'_>) -> Option<Vec<Lower>> {
         if self.failed.is_some() {
@@ -423,7 +413,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::image::pull::workers::WORKERS_MAX;
-    use crate::image::source::Fetched;
+    use crate::image::source::BlobReader;
     use crate::pure::digest::hash;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
@@ -432,7 +422,7 @@ mod tests {
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 
     /// Opens the blob of a digest.
-    type Open = dyn Fn(&Digest) -> Fetched + Send + Sync;
+    type Open = dyn Fn(&Digest) -> BlobReader + Send + Sync;
 
     #[derive(Clone)]
     struct Fake(Arc<Open>);
@@ -441,16 +431,16 @@ mod tests {
         fn manifest(&mut self, _: Option<&Digest>) -> Result<Vec<u8>, Error> {
             Err(Error::refused("none"))
         }
-        fn wanted(&self) -> Option<Digest> {
+        fn pinned_digest(&self) -> Option<Digest> {
             None
         }
         fn document(&mut self, _: &Descriptor) -> Result<Vec<u8>, Error> {
             Err(Error::refused("none"))
         }
-        fn blob(&mut self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+        fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
             Ok((self.0)(&descriptor.digest))
         }
-        fn another(&self) -> Box<dyn Source> {
+        fn clone_box(&self) -> Box<dyn Source> {
             Box::new(self.clone())
         }
     }
@@ -471,10 +461,10 @@ mod tests {
 
     const EMPTY: &[u8; 12] = b"00000000000\0";
 
-    fn wanted(number: u8, digest: Digest, size: u64) -> Wanted {
+    fn wanted(number: u8, digest: Digest, size: u64) -> LayerPlan {
         let descriptor = Descriptor { digest, size, media_type: String::new() };
         let (object, chain) = (format!("layer {number}"), Digest([number; 32]));
-        Wanted { descriptor, diff_id: digest, chain, object, here: None }
+        LayerPlan { descriptor, diff_id: digest, chain, object, cached: None }
     }
 
     fn folders(store: &std::path::Path) -> usize {
@@ -604,7 +594,7 @@ mod tests {
         assert_eq!(fetch(&all, &source, &store, false, &QUIET).unwrap().0.len(), WORKERS_MAX);
     }
 
-    fn work<'a>(wanted: &'a [Wanted], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
+    fn work<'a>(wanted: &'a [LayerPlan], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
         let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
         let progress = Mutex::new(Progress::new(0, 0));
         Work {
@@ -620,26 +610,14 @@ mod tests {
     }
 
     #[test]
-    fn all_layers_share_one_room_and_the_lowest_has_more() {
+    fn a_layer_waits_for_room_until_it_is_the_lowest() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), false, &QUIET).unwrap();
-        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as BlobReader));
         let work = work(&[], &source, &store);
-        let mut seats: Vec<_> = (0..6).map(|index| Seat { work: &work, index, held: 0 }).collect();
-        let one = LATE_BYTES / 3;
-        for seat in &mut seats[1..] {
-            while seat.held < one && seat.may_hold(&work.lock(), seat.held + 4096) {
-                let bytes = seat.held + 4096;
-                assert!(seat.reserve(bytes));
-            }
-        }
-        let late = work.lock().late;
-        assert_eq!(late, seats.iter().map(|seat| seat.held).sum::<usize>());
-        assert!(late <= LATE_BYTES && late > LATE_BYTES - 4096 && seats[5].held == 0, "{late}");
-        assert!(seats[0].reserve(64 << 20));
-        assert_eq!(work.lock().late, late + (64 << 20));
-        // The last one goes on when it is the lowest, whoever still holds what.
-        let mut last = seats.remove(5);
+        let mut slots: Vec<_> = (0..6).map(|index| LayerSlot { work: &work, index, held: 0 }).collect();
+        assert!(slots[0].reserve(64 << 20));
+        let mut last = slots.remove(5);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| last.reserve(4096) && work.lock().complete.layers.len() == 5);
             let mut state = work.lock();
@@ -649,7 +627,7 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         work.fail(Error::refused("x"));
-        assert!(!seats[1].reserve(1), "nobody waits once somebody has failed");
+        assert!(!slots[1].reserve(1), "nobody waits once somebody has failed");
     }
 
     /// Each has more whiteouts than its part of the room.
@@ -661,13 +639,13 @@ mod tests {
             (0..10_000).flat_map(|i| member(&format!(".wh.{}{i}", "x".repeat(80)), b'0', "", EMPTY)).collect();
         let digest = hash(&blob);
         let all: Vec<_> = (0..6).map(|n| wanted(n, digest, blob.len() as u64)).collect();
-        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as Fetched));
+        let source = Fake(Arc::new(|_: &Digest| Box::new(io::empty()) as BlobReader));
         let work = work(&all, &source, &store);
         let source = Fake(Arc::new(move |_| Box::new(io::Cursor::new(blob.clone()))));
-        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(0, &mut *source.another())))));
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| work.run(0, &mut *source.clone_box())))));
         let state = work.lock();
         assert!(state.failed.is_none());
-        assert_eq!((state.complete.layers.len(), state.late), (6, 0));
+        assert_eq!((state.complete.layers.len(), &state.budget), (6, &MemoryBudget::default()));
     }
 
     /// Zeros behind an archive's end, which would go on for gigabytes.

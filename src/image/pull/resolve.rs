@@ -29,7 +29,7 @@ pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error
 impl Pull<'_> {
     /// The manifest for this machine, through an index where there is one.
     pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
-        let mut wanted = self.source.wanted();
+        let mut wanted = self.source.pinned_digest();
         let mut digests = Vec::new();
         for _ in 0..=oci::INDEX_DEPTH_MAX {
             let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;

@@ -2,7 +2,7 @@
 //! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{BlobReader, Error};
 use crate::layer::inflate::{Inflate, Reserve};
 use crate::layer::unpack::{self, LayerQueue, PendingLayer};
 use crate::pure::digest::{hash_of, Digest};
@@ -94,7 +94,7 @@ fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
 
 /// A layer's blob as it comes, hashed and counted.
 pub struct Blob<'a> {
-    inner: Fetched,
+    inner: BlobReader,
     /// What it has to be, where that is known.
     size: Option<u64>,
     digest: Option<Digest>,
@@ -106,7 +106,7 @@ pub struct Blob<'a> {
 }
 
 impl<'a> Blob<'a> {
-    pub fn new(inner: Fetched, size: Option<u64>, digest: Option<Digest>, tick: &'a Tick<'a>) -> Blob<'a> {
+    pub fn new(inner: BlobReader, size: Option<u64>, digest: Option<Digest>, tick: &'a Tick<'a>) -> Blob<'a> {
         Blob { inner, size, digest, tick, context: Context::new(&SHA256), count: 0, error: None }
     }
 

@@ -7,7 +7,7 @@ use crate::image::pull::resolve::{chosen, Resolved};
 use crate::image::pure::oci::{self, Document};
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::pure::reference::Reference;
-use crate::image::source::{Error, Fetched};
+use crate::image::source::{BlobReader, Error};
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::{hash, Digest};
 use crate::report::Report;
@@ -57,10 +57,10 @@ pub fn check_layer(layer: &ExtraLayer) -> Result<(), Error> {
 pub fn body(
     kept: Option<File>,
     own: bool,
-    fetch: impl FnOnce() -> Result<Fetched, Error>,
+    fetch: impl FnOnce() -> Result<BlobReader, Error>,
     digest: &Digest,
     store: &Store,
-) -> Result<Fetched, Error> {
+) -> Result<BlobReader, Error> {
     Ok(match kept {
         Some(file) => Box::new(file),
         None if own => Box::new(Kept { inner: fetch()?, file: store.begin_compressed(digest).ok() }),
@@ -69,7 +69,7 @@ pub fn body(
 }
 
 /// When a layer was read: what came is kept, and what was kept and is damaged is not.
-pub fn settle(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
+pub fn keep_or_drop(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
     match was_kept {
         false => store.commit_compressed(digest, is_good),
         true if !is_good => store.drop_compressed(digest),
@@ -96,7 +96,7 @@ pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, repor
 
 /// A blob's bytes on their way, which are kept as they come.
 struct Kept {
-    inner: Fetched,
+    inner: BlobReader,
     /// None where they cannot be kept; then they are fetched again in the next boot.
     file: Option<File>,
 }

@@ -1,9 +1,9 @@
 //! The system calls of Arm: 64-bit, and 32-bit beside it (Linux,
 //! `asm-generic/unistd.h` and arm's `syscall.tbl`).
 
-use crate::container::pure::seccomp::NONE;
+use crate::container::pure::seccomp::column::NONE;
 
-/// Every call, in the order of its native number; see [`super`].
+/// Every call, in the order of its native number; see `abi.rs`.
 pub const NAMES: &str = "\
     io_setup io_destroy io_submit io_cancel io_getevents setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr \
     listxattr llistxattr flistxattr removexattr lremovexattr fremovexattr getcwd Alookup_dcookie eventfd2 \

@@ -3,7 +3,9 @@
 //! Only the jumps that skip a whole part may be long: a conditional jump of
 //! classic BPF reaches 255 instructions.
 
-use crate::container::pure::seccomp::{Abi, Call, Comparison, Condition, Error, Filter, Instruction, X32_BIT};
+use crate::container::pure::seccomp::abi::{Abi, X32_BIT};
+use crate::container::pure::seccomp::error::Error;
+use crate::container::pure::seccomp::filter::{Call, Comparison, Condition, Filter, Instruction};
 
 /// linux/bpf_common.h
 const LOAD: u16 = 0x20;

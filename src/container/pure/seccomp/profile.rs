@@ -2,40 +2,12 @@
 //! too), read as podman and libseccomp read it.
 
 use crate::container::pure::capability;
-use crate::container::pure::seccomp::{
-    assemble, errno, Abi, Call, Comparison, Condition, Filter, Instruction, Machine, ALLOW, EPERM,
-};
+use crate::container::pure::seccomp::abi::{Abi, Machine};
+use crate::container::pure::seccomp::assemble::assemble;
+use crate::container::pure::seccomp::error::Error;
+use crate::container::pure::seccomp::filter::{errno, Call, Comparison, Condition, Filter, Instruction, ALLOW, EPERM};
 use crate::image::pure::oci;
 use serde_json::Value;
-
-/// Why a profile is none.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Error {
-    Json(oci::Error),
-    /// A member is missing or of another type.
-    Member(&'static str),
-    /// A word that stands where only certain others can.
-    Unknown(&'static str, String),
-    /// The JSON has `architectures` and `archMap`: podman takes one.
-    TwoArchitectures,
-    /// Somebody would have to listen.
-    Notify,
-    /// More than the kernel takes.
-    TooLong,
-}
-
-impl Error {
-    pub fn text(&self) -> String {
-        match self {
-            Error::Json(error) => error.text(),
-            Error::Member(name) => ["«", name, "» is missing or of another type"].concat(),
-            Error::Unknown(what, word) => ["«", word, "» is no ", what].concat(),
-            Error::TwoArchitectures => "both «architectures» and «archMap» are there: one or the other".into(),
-            Error::Notify => "SCMP_ACT_NOTIFY needs a listener, and there is none".into(),
-            Error::TooLong => "more than 4096 instructions, the kernel's limit".into(),
-        }
-    }
-}
 
 /// Makes the program of a profile.
 pub fn compile(json: &[u8], machine: &Machine) -> Result<Vec<Instruction>, Error> {

@@ -1,9 +1,9 @@
 //! The system calls of x86: 64-bit, and 32-bit beside it (Linux,
 //! `syscall_64.tbl` and `syscall_32.tbl`).
 
-use crate::container::pure::seccomp::NONE;
+use crate::container::pure::seccomp::column::NONE;
 
-/// Every call, in the order of its native number; see [`super`].
+/// Every call, in the order of its native number; see `abi.rs`.
 pub const NAMES: &str = "\
     read write open close stat fstat lstat poll lseek mmap mprotect munmap brk rt_sigaction rt_sigprocmask \
     rt_sigreturn ioctl pread64 pwrite64 readv writev access pipe select sched_yield mremap msync mincore madvise \

@@ -2,11 +2,10 @@
 
 use crate::container::pure::paths::below_root;
 use crate::container::pure::spec::resources::size;
-use crate::container::pure::spec::values::truth;
+use crate::container::pure::spec::values::{boolean, mode, name};
 use crate::container::pure::spec::{
     Access, Device, DeviceRule, Files, ImageVolumes, Mount, Propagation, PropagationKind, Source, VolumesFrom,
 };
-use crate::disk::pure::filesystem::is_name;
 use crate::image::pure::pull_options::ExtraLayer;
 use crate::pure::digest::Digest;
 
@@ -85,14 +84,6 @@ fn source(text: &str) -> Result<Source, String> {
     }
 }
 
-/// A container's or volume's name: letters, digits, and inside it `_`, `.` and `-`.
-pub(super) fn name(text: &str) -> Result<String, String> {
-    match is_name(text) {
-        true => Ok(text.into()),
-        false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
-    }
-}
-
 /// `[HOST|NAME:]CONTAINER[:options]`.
 pub(super) fn volume(files: &mut Files, text: &str) -> Result<(), String> {
     let mut parts = text.splitn(3, ':');
@@ -135,14 +126,14 @@ pub(super) fn mount(files: &mut Files, text: &str) -> Result<(), String> {
 
 fn mount_word(mount: &mut Mount, kind: &str, word: &str) -> Result<(), String> {
     let (key, value) = word.split_once('=').unwrap_or((word, ""));
-    let truth = || truth(if word.contains('=') { value } else { "true" });
+    let is_true = || boolean(if word.contains('=') { value } else { "true" });
     match (key, kind) {
         ("type" | "dst" | "destination" | "target" | "consistency" | "relabel", _) => {}
         ("src" | "source", "bind" | "volume") => {}
-        ("ro" | "readonly", _) => mount.read_only = truth()?,
-        ("rw" | "readwrite", _) => mount.read_only = !truth()?,
-        ("U" | "chown", _) => mount.chown = truth()?,
-        ("bind-nonrecursive", "bind") => mount.recursive = Some(!truth()?),
+        ("ro" | "readonly", _) => mount.read_only = is_true()?,
+        ("rw" | "readwrite", _) => mount.read_only = !is_true()?,
+        ("U" | "chown", _) => mount.chown = is_true()?,
+        ("bind-nonrecursive", "bind") => mount.recursive = Some(!is_true()?),
         ("bind-propagation", "bind") => {
             let found = propagation(value);
             mount.propagation = Some(found.ok_or_else(|| ["«", value, "» is no propagation"].concat())?);
@@ -191,12 +182,6 @@ fn tmpfs_word(mount: &mut Mount, word: &str) -> Result<(), String> {
         None => return Err(wrong()),
     }
     Ok(())
-}
-
-/// Octal: `22`, `0022`, `1777`.
-pub(super) fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
-    mode.ok_or_else(|| ["«", text, "» is not an octal number up to 7777"].concat())
 }
 
 /// `HOST[:CONTAINER][:rwm]`.

@@ -1,7 +1,7 @@
 //! The flags of a container line (`b2c.run=`): one table, and what they ask for.
 
 pub use crate::container::pure::spec::redact::{shown, shown_option};
-pub use crate::container::pure::spec::table::{Effect, Row, Takes, TABLE};
+pub use crate::container::pure::spec::table::{Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
 use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
@@ -131,7 +131,7 @@ impl ContainerSpec {
         })?;
         let value = match value {
             Some(value) => value,
-            None if row.takes == Takes::Truth => "true",
+            None if row.takes == Takes::Bool => "true",
             None => rest.next().ok_or_else(|| ["--", name, ": its value is missing"].concat())?,
         };
         self.set(row, value).map_err(|error| ["--", name, ": ", &error].concat())
@@ -145,12 +145,12 @@ impl ContainerSpec {
             let row = row.ok_or_else(|| [&name, " is not a flag that is there"].concat())?;
             let fail = |error: String| [&name, ": ", &error].concat();
             let after = flags.get(index + letter.len_utf8()..).unwrap_or_default();
-            let is_truth = row.takes == Takes::Truth;
-            if let Some(value) = after.strip_prefix('=').filter(|_| is_truth) {
+            let is_bool = row.takes == Takes::Bool;
+            if let Some(value) = after.strip_prefix('=').filter(|_| is_bool) {
                 // As pflag reads it: `-t=false`.
                 return self.set(row, value).map_err(fail);
             }
-            if is_truth {
+            if is_bool {
                 self.set(row, "true").map_err(fail)?;
                 continue;
             }
@@ -164,9 +164,8 @@ impl ContainerSpec {
 
     fn set(&mut self, row: &Row, value: &str) -> Result<(), String> {
         (row.set)(self, value)?;
-        match row.effect {
-            Effect::Done => {}
-            Effect::Ignored => self.warnings.push(["--", row.long, " has no effect here"].concat()),
+        if !row.supported {
+            self.warnings.push(["--", row.long, " has no effect here"].concat());
         }
         Ok(())
     }
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn truth_of_short_flags() {
+    fn short_flags_with_true_and_false() {
         let p = read("-t=false -i=true img").process;
         assert!(!p.tty && p.interactive);
         let p = read("-ti=false img").process;
@@ -243,7 +242,7 @@ mod tests {
     fn example(row: &Row) -> String {
         let value = match row.long {
             "tls-verify" | "http-proxy" | "privileged" | "read-only-tmpfs" => "false",
-            _ if row.takes == Takes::Truth => "true",
+            _ if row.takes == Takes::Bool => "true",
             "env" | "sysctl" | "cgroup-conf" => "a=b",
             "workdir" | "tmpfs" | "volume" | "env-file" | "authfile" | "cert-dir" | "layer" => "/a",
             "umask" | "timeout" | "stop-timeout" | "retry" | "oom-score-adj" | "stop-signal" => "7",

@@ -135,7 +135,7 @@ fn unknown_values(words: &[String]) -> Vec<Option<usize>> {
 fn of_long(long: &str) -> (Option<usize>, bool) {
     let (name, has_value) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));
     match TABLE.iter().find(|row| row.long == name) {
-        Some(row) => (None, !has_value && row.takes != Takes::Truth),
+        Some(row) => (None, !has_value && row.takes != Takes::Bool),
         None if has_value && name == name_of(name) => (Some(name.len() + 3), false),
         None => (Some(name_of(long).len() + 2), !has_value),
     }
@@ -147,8 +147,8 @@ fn of_short(flags: &str) -> (Option<usize>, bool) {
         let end = index + letter.len_utf8();
         match TABLE.iter().find(|row| row.short != 0 && char::from(row.short) == letter) {
             None => return (Some(end + 1), end == flags.len()),
-            Some(row) if row.takes == Takes::Truth && !flags.get(end..).is_some_and(|rest| rest.starts_with('=')) => {}
-            Some(row) => return (None, row.takes != Takes::Truth && end == flags.len()),
+            Some(row) if row.takes == Takes::Bool && !flags.get(end..).is_some_and(|rest| rest.starts_with('=')) => {}
+            Some(row) => return (None, row.takes != Takes::Bool && end == flags.len()),
         }
     }
     (None, false)

@@ -2,6 +2,7 @@
 
 use crate::container::pure::signal_name;
 use crate::container::pure::spec::{Dns, Namespace};
+use crate::disk::pure::filesystem::is_name;
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
 use crate::image::pure::pull_options::PullPolicy;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 /// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
-pub(super) fn truth(value: &str) -> Result<bool, String> {
+pub(super) fn boolean(value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
@@ -55,8 +56,14 @@ pub(super) fn group(text: &str) -> Result<String, String> {
     }
 }
 
+/// Octal: `22`, `0022`, `1777`.
+pub(super) fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
+    mode.ok_or_else(|| ["«", text, "» is not an octal number up to 7777"].concat())
+}
+
 pub(super) fn umask(text: &str) -> Result<u32, String> {
-    crate::container::pure::spec::mounts::mode(text)
+    mode(text)
         .ok()
         .filter(|mask| *mask <= 0o777)
         .ok_or_else(|| ["«", text, "» is not an octal number up to 777"].concat())
@@ -125,6 +132,14 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// A container's or volume's name: letters, digits, and inside it `_`, `.` and `-`.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.into()),
+        false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
+    }
+}
+
 fn one_of(text: &str, all: &str) -> String {
     ["«", text, "» is not one of ", all].concat()
 }
@@ -133,9 +148,7 @@ pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
     match text.split_once(':') {
         None if matches!(text, "private" | "") => Ok(Namespace::Private),
         None if text == "host" => Ok(Namespace::Host),
-        Some(("container", container)) => {
-            crate::container::pure::spec::mounts::name(container).map(Namespace::Container)
-        }
+        Some(("container", container)) => name(container).map(Namespace::Container),
         Some(("ns", path)) if path.starts_with('/') => Ok(Namespace::Path(path.into())),
         _ => Err(one_of(text, "private, host, container:NAME, ns:PATH")),
     }
