@@ -72,10 +72,10 @@ fn run(options: &Options) -> Result<(), String> {
     let init = read(&release.join("ocinit"))?;
     let base_len = read(&release.join("initramfs.cpio.xz"))?.len();
     let kernel = kernel::debian(Path::new(KERNELS))?;
-    let folder = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
+    let directory = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
     let names: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
 
-    let mut set = modules::select(folder, modules::Profile::None, &names)?;
+    let mut set = modules::select(directory, modules::Profile::None, &names)?;
     // As `./dev boot` does; the peer gets the same modules.
     set.strip_signatures();
     eprintln!("building the peer (podman and what it loads) in {PEER}");
@@ -139,7 +139,7 @@ fn payload(release: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// An empty folder of ours.
+/// An empty directory of ours.
 fn work(name: &str) -> Result<PathBuf, String> {
     let dir = Path::new(WORK).join(name);
     let _ = std::fs::remove_dir_all(&dir);

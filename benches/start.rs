@@ -105,7 +105,7 @@ fn parity(init: &Path, payload: &[u8]) -> Result<verdicts::Table, String> {
     Ok(table)
 }
 
-/// An empty folder of ours.
+/// An empty directory of ours.
 fn work(name: &str) -> Result<PathBuf, String> {
     let dir = Path::new(WORK).join(name);
     let _ = std::fs::remove_dir_all(&dir);

@@ -56,7 +56,7 @@ has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.
 
 aborts_at_once() { RUSTC_BOOTSTRAP=1 "$1" -Cpanic=immediate-abort -Zunstable-options --print cfg >/dev/null 2>&1; }
 
-# Debian's compiler in a folder of our own: rustc-web conflicts with rustup where it is installed.
+# Debian's compiler in a directory of our own: rustc-web conflicts with rustup where it is installed.
 debian_toolchain() {
     local dir=$ROOT/target/toolchain/debian
     local rustc=$dir/usr/bin/rustc libs=$dir/usr/lib/$(uname -m)-linux-gnu
@@ -101,7 +101,7 @@ build_small() {
         # src/sys/p256.rs, in the place of a table of 150 KB.
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base_vartime
-        # cargo names what lies below this folder from here.
+        # cargo names what lies below this directory from here.
         "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )
     cargo_release "$1" "${TOOLCHAIN_ENV[@]}" RUSTC_BOOTSTRAP=1 \

@@ -8,10 +8,10 @@ mount_root() {
     place=$(mktemp -d)
     # shellcheck disable=SC2016
     exec unshare --mount --propagation unchanged sh -ec '
-        place=$1 folder=$2
+        place=$1 directory=$2
         shift 2
         mount --rbind / "$place"
         mount --make-rprivate "$place"
-        exec chroot "$place" /bin/sh -c "cd \"\$0\" && exec ./dev \"\$@\"" "$folder" "$@"
+        exec chroot "$place" /bin/sh -c "cd \"\$0\" && exec ./dev \"\$@\"" "$directory" "$@"
     ' sh "$place" "$ROOT" "$@"
 }

@@ -49,8 +49,8 @@ fn the_tables_are_the_codes() {
 fn dead_links(path: &str, text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let here = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
-    let folder = root().join(path).parent().map(Path::to_path_buf).unwrap_or_default();
-    let exists = |target: &str| folder.join(target.split('#').next().unwrap_or_default()).exists();
+    let directory = root().join(path).parent().map(Path::to_path_buf).unwrap_or_default();
+    let exists = |target: &str| directory.join(target.split('#').next().unwrap_or_default()).exists();
     here.filter(|target| !exists(target)).map(|target| format!("no such file: {target}")).collect()
 }
 

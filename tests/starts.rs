@@ -25,10 +25,10 @@ struct Held {
     descriptors: Vec<String>,
     threads: usize,
     children: Vec<String>,
-    /// Of the test's own folder.
+    /// Of the test's own directory.
     mounts: Vec<String>,
     /// Names of our containers' control groups, and of what the store keeps of containers.
-    folders: Vec<String>,
+    directories: Vec<String>,
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -55,7 +55,7 @@ impl Held {
             children: threads.iter().map(children).filter(|text| !text.is_empty()).collect(),
             threads: threads.len(),
             mounts: table.lines().filter(|line| line.contains(&*own)).map(String::from).collect(),
-            folders: names(&dir.join("store/containers"))
+            directories: names(&dir.join("store/containers"))
                 .into_iter()
                 .chain(groups.into_iter().filter(|name| *name == group))
                 .collect(),
@@ -106,7 +106,7 @@ fn variants(dir: &Path) -> Vec<(String, &'static str, i32)> {
         ("--entrypoint /missing".into(), "fds", 127),
         ("-w /missing".into(), "fds", 126),
         ("-u nobody-knows".into(), "fds", 126),
-        ("-v /no/such/folder:/w".into(), "fds", 125),
+        ("-v /no/such/directory:/w".into(), "fds", 125),
         ("--pid=container:nobody".into(), "fds", 125),
         ("--security-opt seccomp=/no/such/file".into(), "fds", 125),
     ]
@@ -140,7 +140,7 @@ fn a_thousand_starts_leave_nothing() {
     let after = Held::now(&dir);
     drop(streams);
     assert_eq!(before, after);
-    assert_eq!((&after.children, &after.mounts, &after.folders), (&vec![], &vec![], &vec![]));
+    assert_eq!((&after.children, &after.mounts, &after.directories), (&vec![], &vec![], &vec![]));
     // And what each container had open: its three streams.
     let out = std::fs::read_to_string(dir.join("out")).unwrap();
     let numbers: Vec<&str> = out.lines().map(|line| line.split(' ').next().unwrap()).collect();

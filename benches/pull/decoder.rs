@@ -19,7 +19,7 @@ pub struct Decoder {
     pub mb_per_s: f64,
 }
 
-/// Tries each on the largest layer, in a folder of `scratch`; those that are not there lose.
+/// Tries each on the largest layer, in a directory of `scratch`; those that are not there lose.
 pub fn fastest(image: &Image, scratch: &Path) -> Result<Decoder, String> {
     let size = |blob: &&PathBuf| blob.metadata().map_or(0, |meta| meta.len());
     let blob = image.blobs.iter().max_by_key(size).ok_or("no layers")?;

@@ -16,7 +16,7 @@ const MTIME_MAX_S: &str = "@1735689600";
 /// What depends on the day, and what no image has.
 const LEFT_OUT: &[&str] =
     &["dev/", "proc/", "sys/", "run/", "tmp/", "var/cache/", "var/lib/apt/", "var/log/", "var/backups/"];
-/// The layers above the base of the eight, each of the folders with these beginnings: the first
+/// The layers above the base of the eight, each of the directories with these beginnings: the first
 /// layer that fits takes a path.
 const UPPER: &[&[&str]] = &[
     &["usr/share/locale/", "usr/share/i18n/"],
@@ -31,8 +31,8 @@ const UPPER: &[&[&str]] = &[
 const MIDDLE: &str = "usr/bin/";
 /// What the 99 layers above it, and the 200 000 files, are made of.
 const SOURCES: &str = "usr/lib/python3.11/";
-const FOLDERS: usize = 2000;
-const FILES_PER_FOLDER: usize = 100;
+const DIRECTORIES: usize = 2000;
+const FILES_PER_DIRECTORY: usize = 100;
 const FILE_MAX_BYTES: u64 = 8192;
 
 /// An image that is there, as an OCI layout with the tag `latest`.
@@ -135,7 +135,7 @@ impl Writer {
 /// Debian's system as debootstrap leaves it.
 struct Tree {
     root: PathBuf,
-    /// Sorted paths below the root; folders end with a slash.
+    /// Sorted paths below the root; directories end with a slash.
     paths: Vec<String>,
 }
 
@@ -152,7 +152,7 @@ impl Tree {
         Ok(Tree { root, paths })
     }
 
-    /// Adds a layer of these paths and of the folders they are in.
+    /// Adds a layer of these paths and of the directories they are in.
     fn layer(&self, writer: &mut Writer, paths: &[&str], zstd: bool) -> io::Result<()> {
         let (list, tar) = (Path::new(CACHE).join("list"), Path::new(CACHE).join("layer.tar"));
         let mut all: Vec<&str> = paths.to_vec();
@@ -203,9 +203,9 @@ fn walk(dir: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
         let entry = entry?;
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
-            let folder = format!("{path}/");
-            walk(&entry.path(), &folder, paths)?;
-            paths.push(folder);
+            let directory = format!("{path}/");
+            walk(&entry.path(), &directory, paths)?;
+            paths.push(directory);
         } else {
             paths.push(path);
         }
@@ -254,19 +254,19 @@ fn files(tree: &Tree, writer: &mut Writer) -> io::Result<()> {
         (state >> 33) % below
     };
     let mut entries = Vec::new();
-    for folder in 0..FOLDERS {
-        entries.push(Entry::directory(&format!("files/{folder:04}"), 0o755));
-        for file in 0..FILES_PER_FOLDER {
+    for directory in 0..DIRECTORIES {
+        entries.push(Entry::directory(&format!("files/{directory:04}"), 0o755));
+        for file in 0..FILES_PER_DIRECTORY {
             let part = random(FILE_MAX_BYTES + 1);
             let size = (part * part / FILE_MAX_BYTES * part / FILE_MAX_BYTES) as usize;
             let at = random((text.len() - size) as u64) as usize;
-            entries.push(Entry::file(&format!("files/{folder:04}/{file:02}"), 0o644, &text[at..at + size]));
+            entries.push(Entry::file(&format!("files/{directory:04}/{file:02}"), 0o644, &text[at..at + size]));
         }
     }
     entries.insert(0, Entry::directory("files", 0o755));
     let tar = Path::new(CACHE).join("layer.tar");
     std::fs::write(&tar, image::tar(&entries))?;
-    writer.add(&tar, false, FOLDERS * FILES_PER_FOLDER)
+    writer.add(&tar, false, DIRECTORIES * FILES_PER_DIRECTORY)
 }
 
 /// Its standard output; the last line of its complaint when it fails.

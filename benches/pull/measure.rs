@@ -22,7 +22,7 @@ pub const CONTENDERS: &[Contender] = &[
     Contender { name: "floor", title: "floor", command: floor },
 ];
 
-/// One way to get an image's layers into folders.
+/// One way to get an image's layers into directories.
 pub struct Contender {
     /// In the keys of the JSON.
     pub name: &'static str,
@@ -76,7 +76,7 @@ impl Job<'_> {
         Ok(dir)
     }
 
-    /// One run that has to work, from an empty folder.
+    /// One run that has to work, from an empty directory.
     pub fn run(&self, contender: &Contender) -> Result<Run, String> {
         let dir = self.fresh()?;
         let mut time = self.timed(contender);
@@ -171,7 +171,7 @@ fn skopeo_umoci(job: &Job) -> Command {
     command
 }
 
-/// Neither fetched nor hashed: each layer into a folder of its own, as many at a time as there are cores.
+/// Neither fetched nor hashed: each layer into a directory of its own, as many at a time as there are cores.
 fn floor(job: &Job) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let script = format!(

@@ -135,7 +135,7 @@ fn how(text: &mut String, rows: &[Row], facts: &Facts) {
          to 8 KB, most of them little. In Debian's docker-registry on loopback, plain http, its blobs on a tmpfs.\n\
          - Contenders: `ocinit pull` into an empty store; `podman pull` into empty storage (overlay); `skopeo copy` \
          to an OCI layout, then `umoci unpack`; the floor.\n\
-         - Floor: from blobs on a tmpfs, neither fetched nor hashed, per layer `decoder | tar -x` into a folder of its \
+         - Floor: from blobs on a tmpfs, neither fetched nor hashed, per layer `decoder | tar -x` into a directory of its \
          own, as many at a time as there are cores. The decoder is the fastest at hand on the largest layer, of igzip, \
          libdeflate-gzip, pigz and gzip, or zstd ({}).\n\
          - Places: a tmpfs, and an ext4 in a loop-mounted file. What the run before left is removed, and `sync` \

@@ -84,7 +84,7 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
          - Machine: {machine}; Debian's kernel {kernel}, 1 CPU.\n\
          - Debian's {versions}; podman with crun and cgroupfs, no systemd.\n\
          - ocinit and podman have the image in their stores, pulled before, and mount its overlay themselves, which \
-         is in their times; crun and runc get a bundle, whose root is a plain folder, with the same namespaces, \
+         is in their times; crun and runc get a bundle, whose root is a plain directory, with the same namespaces, \
          mounts, capabilities and device rules as `--privileged --network=host` has.\n\
          - From just before fork(2) in the caller to the first function of the container's static program, by \
          CLOCK_MONOTONIC.\n"

@@ -25,7 +25,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn environment_folder_user_and_name() {
+fn environment_directory_user_and_name() {
     let Some(host) = Host::new("process") else { return };
     let image = host.layout("guest", images::guest(&host.payload));
     let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat()).out;

@@ -22,7 +22,7 @@ pub fn ready() -> bool {
     true
 }
 
-/// A temporary folder. Where std's removal fails, it is rm(1)'s: the one holds a
+/// A temporary directory. Where std's removal fails, it is rm(1)'s: the one holds a
 /// descriptor for every level, and some trees here are 2000 deep.
 pub struct World {
     pub top: PathBuf,
@@ -138,7 +138,7 @@ impl Layer {
     }
 }
 
-/// One layer into the folder `layer`, as a pull does it; `lowers` topmost first.
+/// One layer into the directory `layer`, as a pull does it; `lowers` topmost first.
 pub fn apply(source: &mut dyn Read, layer: &Path, lowers: &[&Path], warn: &mut dyn FnMut(&str)) -> Result<(), String> {
     let open = |path: &Path| OwnedFd::from(fs::File::open(path).unwrap());
     let mut lowers = Complete(lowers.iter().map(|path| Arc::new(open(path))).collect());

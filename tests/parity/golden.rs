@@ -9,13 +9,13 @@ use super::table::{Combination, TABLE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const FOLDER: &str = "tests/parity/podman";
+const DIRECTORY: &str = "tests/parity/podman";
 /// The combinations that others are told against, the one with the fewest differences: a file shows what its flags
 /// change. `nothing` is no line at all.
 pub const BASES: [&str; 5] = ["nothing", "plain", "unprivileged", "user-name", "unprivileged-user"];
 
 fn path(name: &str) -> PathBuf {
-    Path::new(FOLDER).join(format!("{name}.txt"))
+    Path::new(DIRECTORY).join(format!("{name}.txt"))
 }
 
 /// What was run, as one would type it.
@@ -27,7 +27,7 @@ fn command(row: &Combination) -> String {
 
 /// Keeps answers, whose lines are normal already, under a heading of versions.
 pub fn write(answers: &BTreeMap<String, Answer>, heading: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(FOLDER)?;
+    std::fs::create_dir_all(DIRECTORY)?;
     let none = Vec::new();
     let base = |name: &str| answers.get(name).map_or(&none, |answer| &answer.lines);
     for row in TABLE {

@@ -3,7 +3,7 @@
 //! serial line by software emulation takes longer than the containers do.
 
 use super::compare::{self, Updated};
-use super::podman::{add_folder, Parts, PODMANS, ZONE};
+use super::podman::{add_directory, Parts, PODMANS, ZONE};
 use super::table::{self, TABLE};
 use ocinit::host::qemu::{Boot, Disk, Machine};
 use ocinit::host::{image, kernel, modules, peer};
@@ -146,7 +146,7 @@ fn initramfs(
     archive.file("parity/images", 0o644, images.iter().map(|image| format!("{}\n", image.tag)).collect::<String>());
     let layout = dir.join("images");
     image::write(&layout, &images).map_err(|error| format!("{}: {error}", layout.display()))?;
-    add_folder(&mut archive, &layout, "images").map_err(|error| format!("{}: {error}", layout.display()))?;
+    add_directory(&mut archive, &layout, "images").map_err(|error| format!("{}: {error}", layout.display()))?;
     // Not compressed: what a boot would gain, packing costs.
     let bytes = archive.to_bytes(0);
     let path = dir.join("initramfs");
@@ -156,7 +156,7 @@ fn initramfs(
 
 /// A guest's root: programs of Debian's, what they read, and the script of this module as its init.
 pub fn skeleton(parts: &Parts, modules: Option<&Path>) -> Result<peer::Programs, String> {
-    let folder = modules.ok_or("the kernel has no modules")?;
+    let directory = modules.ok_or("the kernel has no modules")?;
     let mut all = parts.gather(APPLETS)?;
     let archive = &mut all.archive;
     archive.directory("var/lib/ocinit", 0o755);
@@ -167,7 +167,7 @@ pub fn skeleton(parts: &Parts, modules: Option<&Path>) -> Result<peer::Programs,
     }
     archive.symlink("etc/localtime", &format!("/{ZONE}"));
     let drivers: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
-    let mut set = modules::select(folder, modules::Profile::None, &drivers)?;
+    let mut set = modules::select(directory, modules::Profile::None, &drivers)?;
     set.strip_signatures();
     peer::add_modules(archive, &set);
     Ok(all)

@@ -8,10 +8,10 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Places whose folders are told with all that is in them: where images and flags put files.
+/// Places whose directories are told with all that is in them: where images and flags put files.
 const TREES: [&str; 6] = ["/data", "/home", "/mnt", "/srv", "/vol", "/kept"];
 const ENTRIES_MAX: usize = 1000;
-/// Folders and files that are told themselves.
+/// Directories and files that are told themselves.
 #[rustfmt::skip]
 const PLACES: [&str; 14] = [
     "/", "/dev", "/dev/mqueue", "/dev/shm", "/etc", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/passwd",
@@ -255,12 +255,12 @@ fn writable(path: &str) -> String {
     }
 }
 
-/// `PATH absent`, or what is there: a device in a file's place hides it, and so does an empty folder.
+/// `PATH absent`, or what is there: a device in a file's place hides it, and so does an empty directory.
 fn kernel_path(path: &str) -> String {
     let Ok(meta) = fs::metadata(path) else { return format!("{path} absent") };
     let what = match fs::read_dir(path) {
-        Ok(entries) => format!("folder {}", if entries.count() == 0 { "empty" } else { "filled" }),
-        Err(_) if meta.is_dir() => "folder closed".into(),
+        Ok(entries) => format!("directory {}", if entries.count() == 0 { "empty" } else { "filled" }),
+        Err(_) if meta.is_dir() => "directory closed".into(),
         Err(_) => node(&meta),
     };
     format!("{path} {what} {:04o} {}", meta.mode() & 0o7777, writable(path))
@@ -273,7 +273,7 @@ fn node(meta: &fs::Metadata) -> String {
     match () {
         () if kind.is_char_device() => format!("character {major}:{minor}"),
         () if kind.is_block_device() => format!("block {major}:{minor}"),
-        () if kind.is_dir() => "folder".into(),
+        () if kind.is_dir() => "directory".into(),
         () if kind.is_symlink() => "link".into(),
         () if kind.is_fifo() => "fifo".into(),
         () if kind.is_socket() => "socket".into(),
@@ -377,7 +377,7 @@ fn control_group() -> Vec<String> {
     let path = own.trim_start_matches("0::");
     let dir = format!("/sys/fs/cgroup{}", if path == "/" { "" } else { path });
     let mut facts = vec![format!("path {}", if path == "/" { "/" } else { "below the machine's" })];
-    facts.push(format!("folder {}", writable(&dir)));
+    facts.push(format!("directory {}", writable(&dir)));
     facts.extend(LIMITS.iter().map(|name| format!("{name} {}", word(&format!("{dir}/"), name))));
     facts
 }

@@ -200,7 +200,7 @@ fn image_in_the_initramfs_without_a_network() {
         spec.added.extend(images);
     });
     let words = [
-        r#"b2c.run="oci:/images/payload:latest echo from a folder""#,
+        r#"b2c.run="oci:/images/payload:latest echo from a directory""#,
         r#"b2c.run="oci-archive:/images/payload.tar.gz echo from a file""#,
     ];
     let seen = lab.boot("no_network_card", &words.join(" "), |machine| {
@@ -209,7 +209,7 @@ fn image_in_the_initramfs_without_a_network() {
         machine.icount = true;
     });
     seen.over(0, POWER_DOWN);
-    seen.at("from a folder");
+    seen.at("from a directory");
     seen.at("from a file");
     seen.says("WARN");
 }

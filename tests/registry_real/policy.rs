@@ -10,7 +10,7 @@ const PLAIN: &str = "--tls-verify=false";
 fn kept(house: &House) -> Vec<String> {
     let mut names: Vec<String> = ["images", "layers", "blobs", "configs"]
         .iter()
-        .flat_map(|folder| house.client.stored(folder).into_iter().map(move |name| format!("{folder}/{name}")))
+        .flat_map(|directory| house.client.stored(directory).into_iter().map(move |name| format!("{directory}/{name}")))
         .collect();
     names.sort();
     names

@@ -70,9 +70,9 @@ impl Client {
         pulled
     }
 
-    /// The names below a folder of the store.
-    pub fn stored(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.store().join(folder)).into_iter().flatten().flatten();
+    /// The names below a directory of the store.
+    pub fn stored(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.store().join(directory)).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 }

@@ -45,7 +45,7 @@ pub fn payload() -> Vec<u8> {
     std::fs::read(built).unwrap()
 }
 
-/// An empty folder below `target/`, where disks are large; gone with the test program.
+/// An empty directory below `target/`, where disks are large; gone with the test program.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = Path::new("target/test").join(format!("{name}.{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

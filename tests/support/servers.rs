@@ -1,4 +1,4 @@
-//! Debian's servers, each in a folder and at an address of its own; all but two without root's rights, and none at
+//! Debian's servers, each in a directory and at an address of its own; all but two without root's rights, and none at
 //! root's ports.
 
 use ocinit::sys::io::pipe;
@@ -96,11 +96,11 @@ fn free() -> SocketAddr {
 /// A program in PATH, else where `./dev setup` unpacks what it does not install, or where Debian hides it.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked =
-        ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
+    let unpacked = ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"]
+        .map(|directory| Path::new("target/tools").join(directory));
     let hidden = ["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"].map(PathBuf::from);
-    let folders = std::env::split_paths(&path).chain(unpacked).chain(hidden);
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+    let directories = std::env::split_paths(&path).chain(unpacked).chain(hidden);
+    directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
 /// One that needs root's rights.
@@ -194,8 +194,8 @@ fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
 }
 
 /// nfs-ganesha, which guests reach: version 4 (3 would need a port mapper at its own port), these minor ones, of
-/// `folder` as `/export`.
-pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Option<Daemon> {
+/// `directory` as `/export`.
+pub fn ganesha_for_guests(dir: &Path, directory: &Path, minor_versions: &str) -> Option<Daemon> {
     let program = find_for_root("ganesha.nfsd")?;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = dir.join(format!("ganesha-{}", address.port()));
@@ -204,7 +204,7 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
     let libraries = Path::new("target/tools/usr/lib").canonicalize().ok()?;
     let unpacked = libraries.join("x86_64-linux-gnu");
     let plugins = match unpacked.join("ganesha") {
-        folder if folder.is_dir() => format!("Plugins_Dir = {};", folder.display()),
+        directory if directory.is_dir() => format!("Plugins_Dir = {};", directory.display()),
         _ => String::new(),
     };
     let config = format!(
@@ -216,7 +216,7 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
          EXPORT {{ Export_Id = 1; Path = {}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
              SecType = sys; FSAL {{ Name = VFS; }} }}\n",
         address.port(),
-        folder.display(),
+        directory.display(),
         home = home.display(),
     );
     let file = home.join("ganesha.conf");
@@ -235,15 +235,15 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
 }
 
 /// QEMU's or Debian's virtiofsd, for one guest that connects to `socket`.
-pub fn virtiofsd(folder: &Path, socket: &Path) -> Option<Daemon> {
+pub fn virtiofsd(directory: &Path, socket: &Path) -> Option<Daemon> {
     let mut command = Command::new(find_for_root("virtiofsd")?);
     let text = |path: &Path| path.display().to_string();
-    // The older one has the folder among its options, which the newer one still reads.
-    command.args(["-f", "-o", &format!("source={}", text(folder)), &format!("--socket-path={}", text(socket))]);
+    // The older one has the directory among its options, which the newer one still reads.
+    command.args(["-f", "-o", &format!("source={}", text(directory)), &format!("--socket-path={}", text(socket))]);
     Some(Daemon::start(command, free(), "Waiting for vhost-user socket connection"))
 }
 
-/// Runs openssl in a folder.
+/// Runs openssl in a directory.
 pub fn openssl(dir: &Path, words: &[&str]) {
     let output = Command::new("openssl").args(words).current_dir(dir).output().expect("openssl");
     assert!(output.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -278,7 +278,7 @@ impl Authority {
         (self.dir.join(certificate), self.dir.join(key))
     }
 
-    /// A folder for `--cert-dir` that trusts it.
+    /// A directory for `--cert-dir` that trusts it.
     pub fn cert_dir(&self, name: &str) -> PathBuf {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir).unwrap();
