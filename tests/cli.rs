@@ -1,5 +1,5 @@
-//! The command line on a host, as root, against Debian's registry and directories:
-//! the same code as at boot, so tests reach the real path without a machine.
+//! The command line on a host, as root, with Debian's registry and image layouts. It is the same code as at boot, so
+//! these tests need no virtual machine.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -50,7 +50,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 use support::images;
 
-/// Nothing here may take longer; a busy machine is given some room.
+/// Nothing here may take longer, even on a busy host.
 const PATIENCE_S: u64 = 20;
 
 /// A directory of one test, with a store of its own in it.

@@ -1,6 +1,5 @@
-//! The registry client against servers and connections that misbehave, each
-//! fault on demand. Real registries are in tests/registry_real.rs, tests/cli.rs
-//! and tests/qemu. At the end, a table tells how the scenarios went.
+//! The registry client against servers and connections that misbehave on demand.
+//! Real registries are in tests/registry_real.rs, tests/cli.rs and tests/qemu. At the end a table shows the results.
 
 #[macro_use]
 #[path = "support/skip.rs"]

@@ -1,5 +1,5 @@
-//! A thousand starts by one process, and what it holds after them: what it held before.
-//! A test program of its own: others would open files and start threads meanwhile.
+//! A thousand starts by one process, which afterwards holds what it held before. It is a test program of its own, as other
+//! tests would open files and start threads meanwhile.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use support::images;
 
-/// Nearly all of their time the kernel waits, at each unmount, for whoever may still look at it.
+/// Most of the time of the starts is the kernel's: each unmount waits for an RCU grace period.
 const STARTS: usize = 1000;
 
 /// What a process can leak.

@@ -1,4 +1,4 @@
-//! Images in archives: those that tools write, and those that nobody should.
+//! Images in archives: as tools write them, and damaged or hostile ones.
 
 use super::store::tree;
 use super::{images, Host};

@@ -1,4 +1,4 @@
-//! Layers that need no unpacking: squashfs and erofs, mounted from the store as they came.
+//! Layers that need no unpacking: squashfs and erofs, which are mounted from the store.
 
 use super::store::tree;
 use super::{images, Ended, Host};
@@ -19,7 +19,7 @@ const SQUASHFS_XZ: Packer = ("mksquashfs", &["-noappend", "-quiet", "-no-progres
 const EROFS: Packer = ("mkfs.erofs", &["--quiet", "--preserve-mtime"]);
 const EROFS_LZ4: Packer = ("mkfs.erofs", &["--quiet", "--preserve-mtime", "-zlz4hc"]);
 
-/// A directory's content as a file system; `None` where the machine lacks the program.
+/// A directory's content as a file system; `None` where the host lacks the program.
 fn pack(host: &Host, directory: &Path, (program, options): Packer) -> Option<Vec<u8>> {
     let file = host.dir.join("packed");
     let (directory, out) = (directory.to_string_lossy(), file.to_string_lossy());
@@ -149,7 +149,7 @@ fn every_mixture_is_the_plain_image() {
     }
 }
 
-/// stacker builds without root: its directories are opaque by an attribute that overlayfs does not heed beside ours.
+/// stacker builds without root: it marks opaque directories by `user.overlay.opaque`, where overlayfs reads `trusted.` ones.
 /// Promise: packed-layers
 #[test]
 fn opaque_directories_of_a_build_without_root() {

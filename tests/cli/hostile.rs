@@ -1,5 +1,5 @@
-//! Images whose configuration or files aim at the host. Each verdict is an
-//! error or a contained run; the host's canary never changes.
+//! Images whose configuration or files aim at the host. Each is refused or runs contained; the host's canary never
+//! changes.
 
 use super::{canaries, images, snapshot, Host};
 use ocinit::host::image::{Entry, Kind};

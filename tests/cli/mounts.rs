@@ -1,4 +1,4 @@
-//! What a line mounts into a container, seen from inside and from the host.
+//! The mounts of a container, seen from inside and from the host.
 
 use super::{images, snapshot, Ended, Host};
 use ocinit::host::image::{Entry, Image};
@@ -228,8 +228,8 @@ fn propagation() {
     assert_eq!(tags("unbindable"), "unbindable");
 }
 
-/// Where all of a machine's mounts are shared, as systemd has them: the container's root is put away, and nothing of
-/// the machine's goes with it. In a mount namespace of the test's own: its host would lose all of its mounts.
+/// With shared mounts, as systemd makes them, unmounting the container's root must not unmount those of the host. In a
+/// mount namespace of its own, as a host would lose all of its mounts.
 #[test]
 fn shared_mounts_of_the_machine_stay() {
     let Some(host) = Host::new("rshared") else { return };

@@ -1,5 +1,5 @@
-//! Files that a line, a layout or a host's name leads to: one that is no regular file is refused in words, and waited
-//! for by nobody. A FIFO without a writer is the worst of them: `open(2)` itself does not return.
+//! Files that a container line, an image layout or the name of a server leads to: one that is not a regular file is
+//! refused with a message, and never blocks. With a FIFO without a writer already `open(2)` would.
 
 use super::support::servers::openssl;
 use super::{images, Host};

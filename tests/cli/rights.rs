@@ -1,4 +1,4 @@
-//! What a container may do, seen from inside: podman's defaults without
+//! Capabilities, masked paths, devices and system calls of a container, seen from inside: podman's defaults without
 //! `--privileged`, and each flag that changes them.
 
 use super::{images, Host};

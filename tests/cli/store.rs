@@ -1,4 +1,4 @@
-//! `ocinit pull` and `ocinit mount`: what the store keeps, and what it never does.
+//! `ocinit pull` and `ocinit mount`: what the store keeps, and what it does not.
 
 use super::{images, Ended, Host};
 use ocinit::host::image::{tar, Entry, Image};

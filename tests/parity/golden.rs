@@ -1,7 +1,7 @@
-//! What podman answered, kept: by software emulation a `podman run` takes some
-//! seconds, and the whole table a quarter of an hour on an idle machine, which
-//! no `./dev test` has. `PARITY_PODMAN=1 cargo test --features host --test parity`
-//! asks it again, for all or for the combinations named (`PARITY_PODMAN=tty,init`).
+//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter of
+//! an hour, which is too long for `./dev test`.
+//! `PARITY_PODMAN=1 cargo test --features host --test parity` records them anew, all or those of the combinations named
+//! (`PARITY_PODMAN=tty,init`).
 
 use super::compare::difference;
 use super::guest::Answer;

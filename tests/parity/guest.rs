@@ -1,6 +1,5 @@
-//! A machine that runs all combinations: the same kernel and script for both
-//! sides, and on one of them podman. Its answers come back on a disk, since a
-//! serial line by software emulation takes longer than the containers do.
+//! A virtual machine that runs all combinations, with the same kernel and script for podman and for ocinit. The answers
+//! come back on a disk: under software emulation a serial line takes longer than the containers do.
 
 use super::compare::{self, Updated};
 use super::podman::{add_directory, Parts, PODMANS, ZONE};
@@ -31,7 +30,7 @@ const UNIT: char = '\u{1f}';
 
 const TEXTS: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("guest/init")),
-    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-machine\n"),
+    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-host\n"),
     ("etc/resolv.conf", 0o644, "nameserver 192.0.2.1\nsearch lab.example\noptions ndots:2\n"),
     ("parity/env", 0o644, "# a comment\n\nA=file\nB=two words\nC=\"quoted\"\nFROM_CALLER\n"),
     ("parity/seccomp.json", 0o644, include_str!("guest/seccomp.json")),
@@ -63,7 +62,7 @@ pub struct Answer {
     pub errors: Vec<String>,
 }
 
-/// Answers by combination; `machine` is what the payload says outside of any.
+/// Answers by combination; that of `machine` is the payload's outside of any container.
 pub struct Answers {
     pub by_name: BTreeMap<String, Answer>,
     /// Package and version of the programs.

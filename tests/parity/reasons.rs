@@ -47,10 +47,10 @@ const BLOCKED: &str = "catatonit leaves signals of the terminal blocked in what 
 const LAST_OPTION: &str =
     "of an option that is there twice the last counts (resolv.conf(5)): podman's line loses to its machine";
 const ZONE: &str = "podman's mount follows a link of the image and covers the zone there; ours is a file in its place";
-const LONELY: &str = "a container's host name is the machine's unless the line has one; podman's is a random number";
+const LONELY: &str = "a container's host name is the host's unless the line has one; podman's is a random number";
 const ROOTS_OWN: &str =
     "an image without /etc/passwd and /etc/group is given ones that only root can read, which helps nobody";
-const NO_DEVICES: &str = "without privileges a root takes no devices: a node in a layer would be the machine's device";
+const NO_DEVICES: &str = "without privileges a root takes no devices: a node in a layer would be the host's device";
 const NEW_MASKS: &str = "masked as moby has it: the interrupts tell what others do; podman 4.3 shows them";
 const DEVICE_TOO: &str = "--device counts beside --privileged, as in podman since 5.2";
 
@@ -78,11 +78,11 @@ pub const REASONS: &[Reason] = &[
     reason("read-only-bare", "- mount /dev/shm tmpfs / nodev,noexec,nosuid,relatime,rw *", BARE_SHM),
     reason("read-only-bare", "+ mount /dev/shm tmpfs / nodev,noexec,nosuid,relatime,ro *", BARE_SHM),
     reason("ulimit-host", "- rlimit processes 32768 32768 processes", LIMITS_OF_HOST),
-    reason("ulimit-host", "+ rlimit processes the-machine's the-machine's processes", LIMITS_OF_HOST),
+    reason("ulimit-host", "+ rlimit processes the-host's the-host's processes", LIMITS_OF_HOST),
     reason("ulimit-host", "- rlimit open files 1048576 1048576 files", LIMITS_OF_HOST),
     reason("ulimit-host", "+ rlimit open files 1024 4096 files", LIMITS_OF_HOST),
     reason("*init*", "- mount /run/podman-init tmpfs /usr/bin/catatonit *", INIT),
-    reason("*init*", "+ mount /run/podman-init tmpfs /ocinit relatime,ro private the-machine's", INIT),
+    reason("*init*", "+ mount /run/podman-init tmpfs /ocinit relatime,ro private the-host's", INIT),
     reason("*init*", "- status SigBlk 0000000000380000", BLOCKED),
     reason("*init*", "+ status SigBlk 0000000000000000", BLOCKED),
     reason("tz*", "- mount /etc/localtime tmpfs - relatime,rw private inode64,rw", ZONE),

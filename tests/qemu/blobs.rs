@@ -1,4 +1,4 @@
-//! Layers that need no unpacking, with the modules that the kernel takes for them and without.
+//! Layers that need no unpacking, with and without the kernel modules that mount them.
 
 use crate::lab::{boot, disk, lab, Lab, POWER_DOWN};
 use crate::support::images;

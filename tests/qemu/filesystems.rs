@@ -1,5 +1,5 @@
-//! What the kernel mounts by `b2c.filesystem`: disks in several formats, directories of the host, a server's export. A
-//! container reads what was there before, and what it writes is there afterwards.
+//! `b2c.filesystem` with disks in several formats, directories of the host, and a server's export: a container reads
+//! what was there before, and what it writes is there afterwards.
 
 use crate::cache::with_disk;
 use crate::lab::{lab, Lab, POWER_DOWN};
@@ -76,7 +76,7 @@ fn directory_of_the_host_by_virtiofs() {
     };
     read_and_write(&lab, "virtiofs", "", &directory, |machine| {
         machine.initrd = initramfs;
-        // It reads the guest's memory.
+        // virtiofsd reads the guest's memory, which has to be shared.
         let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", machine.memory_mb);
         let socket = format!("socket,id=share,path={}", socket.display());
         for (option, value) in [
@@ -90,7 +90,7 @@ fn directory_of_the_host_by_virtiofs() {
     });
 }
 
-/// The newest version that both sides have, without being told; what goes wrong is told with what to do.
+/// The newest version of NFS that both sides have is used without an option; errors say what to do.
 /// Promise: volume-filesystems, nfs-versions
 #[test]
 fn export_of_a_server_by_nfs() {

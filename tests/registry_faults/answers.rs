@@ -1,4 +1,4 @@
-//! Answers that are wrong, late, or another server's, one by one.
+//! Answers that are wrong, late, or another server's, one fault a test.
 
 use crate::support::fake::{body, challenge, good, header, redirect, status, Blobs};
 use crate::Lab;

@@ -1,4 +1,4 @@
-//! `--pull`: when the registry is asked, and what its being away means.
+//! `--pull`: when the registry is asked, and what happens when it does not answer.
 
 use crate::support::servers::{self, Daemon};
 use crate::{demo, storage, House};

@@ -1,4 +1,4 @@
-//! TLS: a lab's own authority, nobody's certificate, and certificates of clients.
+//! TLS: a lab's own certificate authority, certificates of unknown authorities, and client certificates.
 
 use crate::support::servers::{self, Authority, Daemon};
 use crate::{demo, storage, House};

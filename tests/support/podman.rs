@@ -1,10 +1,10 @@
-//! Debian's podman and all that starts containers for it, for guests and for images; nothing of it is installed.
+//! Debian's podman and the programs that it starts, packed for guests and for images; nothing of it is installed.
 
 use ocinit::host::cpio::Archive;
 use ocinit::host::peer;
 use std::path::Path;
 
-/// What of Debian's packages is taken; they are kept in `cache` for the next time.
+/// What is taken from Debian's packages, which are kept in `cache` for the next time.
 pub struct Parts {
     pub cache: &'static str,
     pub packages: &'static [&'static str],
@@ -13,7 +13,7 @@ pub struct Parts {
 }
 
 pub const ZONE: &str = "usr/share/zoneinfo/Europe/Berlin";
-/// Podman, and all that starts containers for it.
+/// Podman, and the programs that it starts.
 pub const PODMANS: Parts = Parts {
     cache: "target/guest-podman",
     packages: &[
@@ -47,7 +47,7 @@ const TEXTS: &[(&str, &str)] = &[
 const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
 
 impl Parts {
-    /// These programs, podman's settings on a machine without systemd, and busybox under these names.
+    /// These programs, podman's settings for a system without systemd, and busybox under these names.
     pub fn gather(&self, applets: &[&str]) -> Result<peer::Programs, String> {
         let mut all = peer::programs(Path::new(self.cache), self.packages, self.programs, self.data)?;
         DIRECTORIES.iter().for_each(|directory| all.archive.directory(directory, 0o755));

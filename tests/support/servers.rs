@@ -10,17 +10,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// The path of a request that is the tests' own.
+/// The path of a request that only the tests make.
 const FLUSH: &str = "flush";
 
-/// What a program has said, and whether it may say more.
+/// What a program has printed, and whether more may follow.
 #[derive(Default)]
 struct Log {
     lines: Vec<String>,
     ended: bool,
 }
 
-/// A program that serves for as long as it has an owner.
+/// A server program that is ended when its owner drops it.
 pub struct Daemon {
     pub address: SocketAddr,
     child: Child,
@@ -28,7 +28,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Returns when it has said `ready`, which comes after its `listen`.
+    /// Returns when it has printed `ready`, which it does after `listen`.
     fn start(mut command: Command, address: SocketAddr, ready: &str) -> Daemon {
         let (read, write) = pipe().unwrap();
         command.stdin(Stdio::null()).stdout(write.try_clone().unwrap()).stderr(write);
@@ -49,7 +49,7 @@ impl Daemon {
         daemon
     }
 
-    /// Returns when it has said that.
+    /// Returns when it has printed that.
     pub fn until(&self, text: &str) {
         let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
         let waited = self.log.1.wait_timeout_while(self.log.0.lock().unwrap(), super::PATIENCE, is_silent);
@@ -57,14 +57,14 @@ impl Daemon {
         assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
     }
 
-    /// The lines of a registry's access log about `method`. All are there that came before.
+    /// The lines of a registry's access log about `method`, those of all requests so far.
     pub fn asked(&self, method: &str) -> Vec<String> {
         self.flush();
         let lines = self.said(&format!("\"{method} /v2/"));
         lines.into_iter().filter(|line| !line.contains(FLUSH)).collect()
     }
 
-    /// Asks for something of its own, and waits for the log to tell of it: what came before is told then.
+    /// Makes a request and waits until the log has it: then the log has all requests before it.
     pub fn flush(&self) {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let path = format!("/v2/{FLUSH}-{}-", COUNT.fetch_add(1, Ordering::SeqCst));
@@ -74,7 +74,7 @@ impl Daemon {
         self.until(&path);
     }
 
-    /// All that it has said with `text` in it.
+    /// Those lines of its output that contain `text`.
     pub fn said(&self, text: &str) -> Vec<String> {
         let log = self.log.0.lock().unwrap();
         log.lines.iter().filter(|line| line.contains(text)).cloned().collect()
@@ -88,7 +88,7 @@ impl Drop for Daemon {
     }
 }
 
-/// An address that nobody listens at, and nobody else will.
+/// An address at which nothing listens, and at which no other test will.
 fn free() -> SocketAddr {
     TcpListener::bind((super::loopback(), 0)).unwrap().local_addr().unwrap()
 }
@@ -103,7 +103,7 @@ pub fn find(name: &str) -> Option<PathBuf> {
     directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// One that needs root's rights.
+/// Starts a program that needs root's rights.
 fn find_for_root(name: &str) -> Option<PathBuf> {
     // SAFETY: asks, and touches no memory.
     let is_root = unsafe { libc::geteuid() } == 0;
@@ -141,7 +141,7 @@ pub fn registry_at(address: SocketAddr, dir: &Path, storage: &Path, parts: &Valu
     Daemon::start(command, address, "listening on")
 }
 
-/// Where the next server will be.
+/// An address for the next server.
 pub fn reserved() -> SocketAddr {
     free()
 }
@@ -174,7 +174,7 @@ pub fn tinyproxy(dir: &Path, more: &str) -> Daemon {
     tinyproxy_at(free(), dir, more)
 }
 
-/// One that guests reach: 10.0.2.2 is 127.0.0.1 here.
+/// A tinyproxy that guests reach: their 10.0.2.2 is 127.0.0.1 of the host.
 pub fn tinyproxy_for_guests(dir: &Path) -> Daemon {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     tinyproxy_at(address, dir, "")
@@ -249,7 +249,7 @@ pub fn openssl(dir: &Path, words: &[&str]) {
     assert!(output.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A lab's own authority.
+/// A certificate authority as a lab has its own.
 pub struct Authority {
     pub dir: PathBuf,
 }
