@@ -1,6 +1,6 @@
 //! From power-on to a container: this init and its peer (podman in an initramfs), with
 //! the same kernel, modules, registry and image, in one run. Writes
-//! `size-report/boot.{md,svg,json}`. Timing decides no test: it is only told.
+//! `size-report/boot.{md,svg,json}`. No test depends on these times.
 //!
 //! `./dev bench boot [--boots N] [--skip-ram]`
 
@@ -20,16 +20,16 @@ use ocinit::host::{compress, image, initramfs, kernel, modules, peer, registry};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// What `./dev build` leaves.
+/// The files of `./dev build`.
 const RELEASE: &str = "target/ocinit/x86_64";
-/// Ours, apart from what cargo and `./dev` keep in `target`.
+/// The benchmark's own directory.
 const WORK: &str = "target/bench-boot";
 const PAYLOAD: &str = "tests/payload/payload.rs";
 const PEER: &str = "target/peer";
 const KERNELS: &str = "target/kernel";
-/// The drivers of the machine, and the file system of every container.
+/// The drivers for the machine, and the file system of every container.
 const MODULES: &[&str] = &["virtio_pci", "virtio_net", "overlay"];
-/// For both: nothing but warnings between the lines that are timed.
+/// For both sides: the kernel prints only warnings between the lines that are timed.
 const KERNEL_OPTIONS: &str = "console=ttyS0 quiet panic=-1";
 const BOOTS: u32 = 5;
 
@@ -59,9 +59,9 @@ fn options() -> Result<Options, String> {
                 options.boots = number.ok_or("--boots wants a number from 1")?;
             }
             "--skip-ram" => options.ram = false,
-            // cargo's own.
+            // cargo adds it.
             "--bench" => {}
-            _ => return Err(format!("{word}: unknown; there are --boots N and --skip-ram")),
+            _ => return Err(format!("{word}: no such option; there are --boots N and --skip-ram")),
         }
     }
     Ok(options)
@@ -72,11 +72,11 @@ fn run(options: &Options) -> Result<(), String> {
     let init = read(&release.join("ocinit"))?;
     let base_len = read(&release.join("initramfs.cpio.xz"))?.len();
     let kernel = kernel::debian(Path::new(KERNELS))?;
-    let directory = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
+    let module_dir = kernel.modules.as_deref().ok_or("the kernel has no modules")?;
     let names: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
 
-    let mut set = modules::select(directory, modules::Profile::None, &names)?;
-    // As `./dev boot` does; the peer gets the same modules.
+    let mut set = modules::select(module_dir, modules::Profile::None, &names)?;
+    // `./dev boot` does the same; the peer gets the same modules.
     set.strip_signatures();
     eprintln!("building the peer (podman and what it loads) in {PEER}");
     let theirs = peer::build(Path::new(PEER), &set)?;
@@ -122,7 +122,7 @@ fn run(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The demo image's program, static: the release's, else built here (it needs nothing but std).
+/// The demo image's program, statically linked: that of the release, or one built here, since it needs only std.
 fn payload(release: &Path) -> Result<Vec<u8>, String> {
     let ready = release.join("ocinit-payload");
     if ready.is_file() {
@@ -139,7 +139,7 @@ fn payload(release: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
-/// An empty directory of ours.
+/// An empty directory below [`WORK`].
 fn work(name: &str) -> Result<PathBuf, String> {
     let dir = Path::new(WORK).join(name);
     let _ = std::fs::remove_dir_all(&dir);

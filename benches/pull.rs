@@ -1,8 +1,8 @@
 //! From a registry to unpacked layers: this init, podman, skopeo and umoci, and the floor (a
 //! decoder piped into tar), in one run. Writes `size-report/pull.{md,svg,json}`.
 //!
-//! `./dev bench pull [--rounds N] [--image NAME] [--only CONTENDER,…] [--on tmpfs|ext4]`: with any
-//! of these it is a part, which is told on the console and written nowhere.
+//! `./dev bench pull [--rounds N] [--image NAME] [--only CONTENDER,…] [--on tmpfs|ext4]`: a run with
+//! any of these options is a partial one, which is printed and not written.
 
 #[path = "pull/chart.rs"]
 mod chart;
@@ -64,9 +64,9 @@ fn options() -> Result<Options, String> {
             "--image" => options.image = Some(value()?),
             "--only" => options.only = Some(value()?),
             "--on" => options.place = Some(value()?),
-            // cargo's own.
+            // cargo adds it.
             "--bench" => {}
-            _ => return Err(format!("{word}: unknown; there are --rounds, --image, --only and --on")),
+            _ => return Err(format!("{word}: no such option; there are --rounds, --image, --only and --on")),
         }
     }
     Ok(options)
@@ -106,7 +106,7 @@ fn run(options: &Options) -> Result<(), String> {
     }
     println!("{}", report::table(&rows));
     if !options.whole() {
-        println!("a part: nothing is written");
+        println!("a partial run: nothing is written");
         return Ok(());
     }
     numbers::save("pull.md", &report::markdown(&rows, &facts))?;
@@ -121,7 +121,7 @@ fn run(options: &Options) -> Result<(), String> {
     }
 }
 
-/// The layers under names that sort as they lie: on a tmpfs, so that the disk is not measured.
+/// Copies the layers to a tmpfs, so that the disk is not measured, under names that sort from the lowest up.
 fn floors_blobs(scratch: &Path, image: &Image) -> Result<PathBuf, String> {
     let dir = scratch.join(image.name);
     let copy = || -> std::io::Result<()> {

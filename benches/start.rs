@@ -1,12 +1,12 @@
 //! From a runtime's call to the container's first instruction: this init, crun, runc and podman
-//! with the same root and process, in one boot whose clock counts instructions; and how many flags
-//! give what podman gives. Writes `size-report/start.{md,svg,json}`.
+//! with the same root and process, in one boot whose clock counts instructions; and the number of
+//! flags with which a container is the same as podman's. Writes `size-report/start.{md,svg,json}`.
 //!
-//! `./dev bench start [--rounds N]`: three starts a round of each, one of podman.
+//! `./dev bench start [--rounds N]`: a round has three starts of each, and one of podman.
 
 #[path = "start/chart.rs"]
 mod chart;
-// These are shared: what others ask of them is not missed here.
+// Files of a test: functions that only the test calls are unused here.
 #[allow(dead_code)]
 #[path = "../tests/parity/compare.rs"]
 mod compare;
@@ -40,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What `./dev build` leaves.
+/// The files of `./dev build`.
 const RELEASE: &str = "target/ocinit/x86_64";
 const WORK: &str = "target/bench-start";
 const ROUNDS: u32 = 5;
@@ -66,9 +66,9 @@ fn options() -> Result<u32, String> {
                 let number = words.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
                 rounds = number.ok_or("--rounds wants a number from 1")?;
             }
-            // cargo's own.
+            // cargo adds it.
             "--bench" => {}
-            _ => return Err(format!("{word}: unknown; there is --rounds N")),
+            _ => return Err(format!("{word}: no such option; there is --rounds N")),
         }
     }
     Ok(rounds)
@@ -95,7 +95,7 @@ fn run(rounds: u32) -> Result<(), String> {
     }
 }
 
-/// The table of `tests/parity.rs`, against what was kept of podman.
+/// The table of `tests/parity.rs`, compared with the recorded answers of podman.
 fn parity(init: &Path, payload: &[u8]) -> Result<verdicts::Table, String> {
     let theirs = golden::read()?;
     let names: Vec<&str> = table::TABLE.iter().map(|row| row.name).collect();
@@ -105,7 +105,7 @@ fn parity(init: &Path, payload: &[u8]) -> Result<verdicts::Table, String> {
     Ok(table)
 }
 
-/// An empty directory of ours.
+/// An empty directory below [`WORK`].
 fn work(name: &str) -> Result<PathBuf, String> {
     let dir = Path::new(WORK).join(name);
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,8 +1,8 @@
-# The release build: std itself rebuilt for musl, with no panic texts and no
-# formatting of Debug, which halves the binary (the numbers: size-report/).
+# The release build: std is rebuilt for musl without panic messages and with short
+# Debug output, which halves the binary (the numbers are in size-report/).
 
-# dev_build [ARCH]: leaves target/ocinit/ARCH/{ocinit,ocinit.debug,initramfs.cpio.xz}, and the
-# ocinit-payload that tests and the demo run in containers.
+# dev_build [ARCH]: writes target/ocinit/ARCH/{ocinit,ocinit.debug,initramfs.cpio.xz}, and
+# ocinit-payload, which tests and the demo run in containers.
 dev_build() {
     local arch out
     arch=$(known_arch "${1:-x86_64}")
@@ -30,17 +30,17 @@ build_init() {
         build_small "$target"
     else
         target=$arch-unknown-linux-gnu
-        say "build: neither rust-src nor Debian's rustc-web is to be had: plain static build, about twice the size"
+        say "build: neither rust-src nor Debian's rustc-web can be used: a plain static build, about twice as large"
         build_plain "$target"
     fi
     for binary in ocinit ocinit-payload; do
         install -m 755 "$(target_dir)/$target/release/$binary" "$out/$binary.debug"
-        # Nothing unwinds, so what describes unwinding goes too (libc's and the assembler's part of it).
+        # Nothing unwinds, so the tables for unwinding, which libc and the assembler code bring, are removed too.
         objcopy --strip-all -R .comment -R .eh_frame -R .debug_gdb_scripts "$out/$binary.debug" "$out/$binary"
     done
 }
 
-# find_toolchain: sets TOOLCHAIN_ENV, a compiler that has its library's source.
+# find_toolchain: sets TOOLCHAIN_ENV to a compiler with the source of its standard library.
 find_toolchain() {
     local rustc
     for rustc in "$(rustup which --toolchain nightly rustc 2>/dev/null)" "$(rustup which rustc 2>/dev/null)"; do
@@ -56,7 +56,7 @@ has_source() { [ -e "$("$1" --print sysroot)/lib/rustlib/src/rust/library/Cargo.
 
 aborts_at_once() { RUSTC_BOOTSTRAP=1 "$1" -Cpanic=immediate-abort -Zunstable-options --print cfg >/dev/null 2>&1; }
 
-# Debian's compiler in a directory of our own: rustc-web conflicts with rustup where it is installed.
+# debian_toolchain: Debian's compiler in a directory of its own. An installed rustc-web would conflict with rustup.
 debian_toolchain() {
     local dir=$ROOT/target/toolchain/debian
     local rustc=$dir/usr/bin/rustc libs=$dir/usr/lib/$(uname -m)-linux-gnu
@@ -64,7 +64,7 @@ debian_toolchain() {
         command -v apt-get >/dev/null || return 1
         say "build: unpacking Debian's rustc-web into target/toolchain"
         rm -rf "$dir"
-        # The lists may know an older compiler; and a machine without root may still download.
+        # The package lists may name an older compiler. Without root the update fails, but the download may work.
         (as_root apt-get update -q >&2) || true
         # shellcheck disable=SC2046
         fetch_packages "$dir" $(needed_for rustc-web rust-web-src libstd-rust-web-dev) || return 1
@@ -75,7 +75,7 @@ debian_toolchain() {
     TOOLCHAIN_ENV=("RUSTC=$rustc" "LD_LIBRARY_PATH=$libs")
 }
 
-# needed_for PACKAGE…: these and what else of their dependencies is not installed.
+# needed_for PACKAGE…: these packages, and those of their dependencies that are not installed.
 needed_for() {
     {
         printf '%s\n' "$@"
@@ -83,25 +83,25 @@ needed_for() {
     } | sort -u
 }
 
-# build_small TARGET: std is rebuilt with TOOLCHAIN_ENV.
+# build_small TARGET: builds with TOOLCHAIN_ENV, and rebuilds std.
 build_small() {
     local links=target/toolchain/links sysroot
     # shellcheck disable=SC2016
     sysroot=$(env "${TOOLCHAIN_ENV[@]}" sh -c '"$RUSTC" --print sysroot')
     mkdir -p "$links"
-    # std asks for an unwinder by this name; nothing here unwinds, and libgcc has the rest.
+    # std links an unwinder by this name; nothing here unwinds, and libgcc has the other functions.
     echo 'INPUT ( -lgcc )' >"$links/libunwind.a"
     local flags=(
         -Cpanic=immediate-abort -Zunstable-options
-        # Not `none`: what rustls finds wrong with a certificate has no other text than its Debug.
+        # Not `none`: rustls describes what is wrong with a certificate by Debug only.
         -Zlocation-detail=none -Zfmt-debug=shallow -Cforce-unwind-tables=no
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
-        # src/sys/p256.rs, in the place of a table of 150 KB.
+        # src/sys/p256.rs in the place of a table of 150 KB.
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base_vartime
-        # cargo names what lies below this directory from here.
+        # cargo passes paths below the repository relative to it.
         "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )
     cargo_release "$1" "${TOOLCHAIN_ENV[@]}" RUSTC_BOOTSTRAP=1 \
@@ -113,8 +113,8 @@ build_plain() {
     cargo_release "$1" --
 }
 
-# cargo_release TARGET VARIABLE=VALUE… -- ARGUMENT…: takes its compiler flags from the caller's `flags`.
-# No path of this machine reaches the binary, and its date is the last commit's: same source, same bytes.
+# cargo_release TARGET VARIABLE=VALUE… -- ARGUMENT…: takes the compiler's flags from the caller's array `flags`.
+# No path of the host gets into the binary, and its date is that of the last commit: same source, same bytes.
 cargo_release() {
     local target=$1 variables=()
     shift
@@ -125,7 +125,7 @@ cargo_release() {
     shift
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} encoded cc=gcc
     [[ $target != *musl ]] || cc=musl-gcc
-    # Of several that match the last wins.
+    # If several prefixes match, the last one is used.
     flags=("--remap-path-prefix=$ROOT=." "--remap-path-prefix=$cargo_home=/cargo" "${flags[@]}")
     encoded=$(IFS=$'\x1f' && printf '%s' "${flags[*]}")
     env "${variables[@]}" "CARGO_ENCODED_RUSTFLAGS=$encoded" \

@@ -1,17 +1,17 @@
-# In a chroot `/` is no mount, which `ip netns` and the tests' own namespaces want it to be.
+# `ip netns` and the tests' own namespaces need `/` to be a mount, which it is not in a chroot.
 
-# mount_root COMMAND…: in a chroot, runs ./dev COMMAND again where the root is a mount, in a mount namespace of its own.
+# mount_root COMMAND…: in a chroot, makes the root a mount in a new mount namespace, and runs ./dev COMMAND there.
 mount_root() {
     if mountpoint -q / || [ "$(id -u)" != 0 ]; then return; fi
-    say "dev: this is a chroot: / becomes a mount for the tests"
+    say "dev: this is a chroot: / is made a mount for the tests"
     local place
     place=$(mktemp -d)
     # shellcheck disable=SC2016
     exec unshare --mount --propagation unchanged sh -ec '
-        place=$1 directory=$2
+        place=$1 dir=$2
         shift 2
         mount --rbind / "$place"
         mount --make-rprivate "$place"
-        exec chroot "$place" /bin/sh -c "cd \"\$0\" && exec ./dev \"\$@\"" "$directory" "$@"
+        exec chroot "$place" /bin/sh -c "cd \"\$0\" && exec ./dev \"\$@\"" "$dir" "$@"
     ' sh "$place" "$ROOT" "$@"
 }

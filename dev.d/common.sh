@@ -1,4 +1,4 @@
-# What every part uses.
+# Functions that all subcommands use.
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -7,7 +7,7 @@ die() {
     exit 1
 }
 
-# as_root COMMAND…: runs it with root's rights, or says what should have been run.
+# as_root COMMAND…: runs it as root, or fails and names the command.
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
@@ -18,7 +18,7 @@ as_root() {
     fi
 }
 
-# host_tool ARGUMENT…: the host tool, in the profile the tests build it in.
+# host_tool ARGUMENT…: runs the host tool, built with the profile of the tests so that it is built once.
 host_tool() {
     cargo build --quiet --features host --bin ocinit-host
     "$(target_dir)/debug/ocinit-host" "$@"

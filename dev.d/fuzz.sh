@@ -1,8 +1,8 @@
-# Fuzzing: each target has an oracle, and so have 20 000 random stacks of layers.
+# Fuzzing: each target has an oracle, and so has the comparison of 20 000 random stacks of layers.
 
 FUZZ_LOGS=target/fuzz
 
-# dev_fuzz [SECONDS], dev_fuzz TARGET [SECONDS]: all targets, which share the seconds, and the stacks; or one target.
+# dev_fuzz [SECONDS]: all targets, which share the seconds, and the stacks. dev_fuzz TARGET [SECONDS]: one target.
 dev_fuzz() {
     local seconds=600 targets=() cores target share status=0
     if [ "${1:-}" = starts ] || [ "${1:-}" = faults ]; then
@@ -35,7 +35,7 @@ dev_fuzz() {
     return "$status"
 }
 
-# fuzz_target TARGET SECONDS: starts from the inputs that are kept, and leaves those it finds beside its log.
+# fuzz_target TARGET SECONDS: starts from the inputs in the repository; new inputs are written beside the log.
 fuzz_target() {
     local found=$FUZZ_LOGS/$1 kept=fuzz/corpus/$1 status=0
     say "fuzz: $1 for $2 s"
@@ -45,24 +45,24 @@ fuzz_target() {
     printf 'status: %s\n' "$status" >>"$found.log"
 }
 
-# fuzz_stacks: SEED=… goes on where another run has ended.
+# fuzz_stacks: SEED=… continues where another run has ended.
 fuzz_stacks() {
     local start=$SECONDS status=0
-    say "fuzz: ${STACKS:=20000} stacks of layers, by us and by umoci"
+    say "fuzz: ${STACKS:=20000} stacks of layers, unpacked by ocinit and by umoci"
     STACKS=$STACKS cargo test --features host --test layers random_stacks -- --nocapture \
         >"$FUZZ_LOGS/stacks.log" 2>&1 || status=$?
     printf 'seconds: %s\nstatus: %s\n' "$((SECONDS - start))" "$status" >>"$FUZZ_LOGS/stacks.log"
     grep '^stacks:' "$FUZZ_LOGS/stacks.log" || true
 }
 
-# fuzz_starts: processes on one store, killed at random moments; STARTS=… for another number, SEED=… for others.
+# fuzz_starts: processes on one store, killed at random times. STARTS=… is their number, SEED=… the seed.
 fuzz_starts() {
     say "fuzz: ${STARTS:=20000} starts"
     STARTS=$STARTS cargo test --features host --test cli crowd:: -- --nocapture | grep -v '^SEED='
 }
 
-# fuzz_faults: commands of which each system call fails in turn, boots of which some do, and a table. ERRNO=… is another
-# error than ENOMEM.
+# fuzz_faults: each system call of some commands fails in turn, and some calls of boots; then prints a table.
+# ERRNO=… sets another error than ENOMEM.
 fuzz_faults() {
     local log=$FUZZ_LOGS/faults.log status=0
     [ -x target/ocinit/x86_64/ocinit ] || dev_build
@@ -75,14 +75,14 @@ fuzz_faults() {
     [ "$status" = 0 ] || { tail -n 80 "$log" >&2 && return 1; }
 }
 
-# log_number LOG PATTERN: what stands in the brackets of a sed pattern; 0 where no line has it.
+# log_number LOG PATTERN: the number that matches the group of a sed pattern; 0 if no line matches.
 log_number() {
     local number
     number=$(sed -nE "s/.*$2.*/\\1/p" "$1" | tail -1)
     printf '%s' "${number:-0}"
 }
 
-# fuzz_row TARGET: its line of the table; false, with the log's end, if it failed.
+# fuzz_row TARGET: prints its line of the table; if it failed, prints the log's end and returns false.
 fuzz_row() {
     local log=$FUZZ_LOGS/$1.log status touched
     status=$(log_number "$log" 'status: ([0-9]+)')

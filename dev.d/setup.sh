@@ -1,36 +1,36 @@
-# What the work needs beyond cargo and git.
+# Installs what is needed beside cargo and git.
 
-# No list here names a library: its name has a version in it, which only the package that loads it knows
-# (libraries_of). Installed as packages: none of them starts a service.
+# The packages to install; none of them starts a service. No list here names a library: its name contains a version,
+# which only the package that depends on it knows (libraries_of).
 PACKAGES=(
     gcc libc6-dev musl-tools binutils                # the builds
     cpio xz-utils zstd bzip2 kmod                    # the initramfs, packed test data
-    qemu-system-x86 e2fsprogs fdisk iproute2         # the tests' machines, disks, networks
-    dnsmasq-base openssl skopeo umoci                # the tests' real parts
-    squashfs-tools erofs-utils                       # layers that need no unpacking
-    openssl                                          # keys and signatures of another maker
+    qemu-system-x86 e2fsprogs fdisk iproute2         # machines, disks and networks of the tests
+    dnsmasq-base openssl skopeo umoci                # servers and tools that the tests compare with
+    squashfs-tools erofs-utils                       # layers that are not unpacked
+    openssl                                          # keys and signatures of another implementation
     golang-github-containers-common python3-seccomp  # podman's filter of system calls, libseccomp's program
-    ca-certificates                                  # the unpacked registry's
+    ca-certificates                                  # needed by the unpacked registry
 )
 
-# Unpacked into target/tools: as installed packages these would start a service,
-# and chrony would remove the machine's own time daemon. `program package`.
+# Unpacked into target/tools as `program package`: as installed packages these would start a service,
+# and chrony would remove the host's own time daemon.
 UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin")
 
-# The same, but not every distribution has them: tests that want them are skipped without. Debian 12 has virtiofsd
-# beside QEMU.
+# The same, but not every distribution has them: without them the tests that need them are skipped. Debian 12 has
+# virtiofsd in QEMU's package.
 OPTIONAL=(
     "ganesha.nfsd nfs-ganesha nfs-ganesha-vfs" "virtiofsd virtiofsd"
     "mkfs.btrfs btrfs-progs" "mkfs.vfat dosfstools" "mcopy mtools"
 )
 
-# The same as UNPACKED for `./dev bench pull` alone: `program package…`.
+# As UNPACKED, but only for `./dev bench pull`: `program package…`.
 BENCH_PULL=(
     "time time" "debootstrap debootstrap" "podman podman conmon crun"
     "igzip isal" "libdeflate-gzip libdeflate-tools" "pigz pigz"
 )
 
-# dev_setup [PAIR…]: what every part needs, and these.
+# dev_setup [PAIR…]: installs what all subcommands need, and unpacks these pairs too.
 dev_setup() {
     command -v cargo >/dev/null || die "cargo is missing: install rustup (its default profile)"
     if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -50,7 +50,7 @@ dev_setup() {
     done
     for pair in "${OPTIONAL[@]}"; do
         # shellcheck disable=SC2086
-        (unpack_tool $pair) || say "setup: going on without ${pair%% *}"
+        (unpack_tool $pair) || say "setup: continuing without ${pair%% *}"
     done
 }
 
@@ -63,7 +63,7 @@ install_packages() {
     say "setup: installing $*"
     known_packages "$@" || as_root apt-get update -q
     apt_install "$@" && return
-    # Lists that know the package may still be older than the archive.
+    # The package lists may name a version that the archive no longer has.
     as_root apt-get update -q
     apt_install "$@" || die "apt-get could not install: $*"
 }
@@ -77,7 +77,7 @@ apt_install() {
         apt-get install -y -q --no-install-recommends "$@" >&2
 }
 
-# unpack_tool PROGRAM PACKAGE…: unless it runs already; what it loads is installed.
+# unpack_tool PROGRAM PACKAGE…: unpacks the packages unless the program runs already, and installs its libraries.
 unpack_tool() {
     runs "$1" && return
     shift
@@ -90,17 +90,17 @@ unpack_tool() {
     [ -z "$libraries" ] || install_packages $libraries
 }
 
-# runs PROGRAM: whether it is there, with all the libraries that it loads.
+# runs PROGRAM: whether the program is there, with all libraries that it loads.
 runs() {
     local program libraries=$ROOT/target/tools/usr/lib
-    # `command -v` would find the shell's own `time`.
+    # `command -v` would find the shell's built-in `time`.
     program=$(PATH=$PATH:/usr/lib/qemu:/usr/libexec type -P "$1") || return
     libraries=$libraries/$(uname -m)-linux-gnu:$libraries/ganesha
-    # A release upgrade takes libraries away from what was unpacked before it.
+    # A release upgrade may have removed libraries that a program unpacked before it needs.
     [[ $(LD_LIBRARY_PATH=$libraries ldd "$program" 2>/dev/null) != *"not found"* ]]
 }
 
-# libraries_of PACKAGE…: the libraries that these depend on, of alternatives the first.
+# libraries_of PACKAGE…: the libraries that these packages depend on; of alternatives the first.
 libraries_of() {
     apt-cache show --no-all-versions "$@" | sed -nE 's/^(Pre-)?Depends: //p' | tr ',' '\n' |
         sed -E 's/^ *//; s/[ (|:].*//' | grep -E '^z?lib' | sort -u || true
@@ -119,12 +119,12 @@ fetch_packages() {
     rm -rf "$dir/debs"
 }
 
-# setup_elsewhere [PAIR…]: no Debian; what is missing is told by the names of its programs, each once.
+# setup_elsewhere [PAIR…]: on other distributions, lists the programs that are missing.
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
         dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy "${@%% *}"; do
         type -P "$program" >/dev/null || missing+=("$program")
     done
-    [ ${#missing[@]} -eq 0 ] || die "please install what brings these programs: ${missing[*]}"
+    [ ${#missing[@]} -eq 0 ] || die "please install the packages that contain these programs: ${missing[*]}"
 }

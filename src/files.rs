@@ -1,4 +1,5 @@
-//! Files that a line, an image or a stranger's disk names: only regular ones are read, and only so much of them.
+//! Bounded reading. Of the files that an option, an image or a foreign disk names only regular ones are read, and only
+//! up to a limit.
 
 use crate::sys::{fs as sysfs, io_text};
 use std::fs::{File, OpenOptions};
@@ -6,15 +7,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const OTHER: &str = "is no regular file";
+const OTHER: &str = "is not a regular file";
 
-/// Opens a regular file for reading. A FIFO would block until somebody writes to it, and some devices act when they
-/// are opened (a watchdog, a tape): what else stands there is not opened at all.
+/// Opens a regular file for reading, and no other: a FIFO would block until it is written to, and some devices act when
+/// they are opened (a watchdog, a tape).
 pub fn open(path: &Path) -> Result<File, String> {
     if path.metadata().is_ok_and(|meta| !meta.is_file()) {
         return Err(OTHER.into());
     }
-    // Another file may have taken its place since.
+    // Another file may have replaced it since.
     let file = OpenOptions::new().read(true).custom_flags(sysfs::O_NONBLOCK | sysfs::O_NOCTTY).open(path);
     let file = file.map_err(|error| io_text(&error))?;
     match file.metadata() {
@@ -27,18 +28,29 @@ pub fn open(path: &Path) -> Result<File, String> {
 /// The whole of a regular file of at most `max` bytes.
 pub fn read(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let bytes = read_all(&open(path)?, max).map_err(|error| io_text(&error))?;
-    bytes.ok_or_else(|| {
-        let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
-        ["larger than ", &size.to_string(), unit].concat()
-    })
+    bytes.ok_or_else(|| too_large(max))
 }
 
 /// The rest of an open file of at most `max` bytes; none if it has more.
 pub fn read_all(file: &File, max: u64) -> io::Result<Option<Vec<u8>>> {
     // Room for the size that the file has: growing the buffer takes more system calls than reading. A file of procfs
     // has no size.
-    let mut bytes = Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1);
-    file.take(max + 1).read_to_end(&mut bytes)?;
+    append(&mut &*file, max, Vec::with_capacity(file.metadata()?.len().min(max) as usize + 1))
+}
+
+/// The rest of a stream of at most `max` bytes; none if it has more.
+pub fn read_stream(source: &mut dyn Read, max: u64) -> io::Result<Option<Vec<u8>>> {
+    append(source, max, Vec::new())
+}
+
+/// `larger than 4 MiB`
+pub fn too_large(max: u64) -> String {
+    let (size, unit) = if max < 1 << 20 { (max >> 10, " KiB") } else { (max >> 20, " MiB") };
+    ["larger than ", &size.to_string(), unit].concat()
+}
+
+fn append(source: &mut dyn Read, max: u64, mut bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    source.take(max + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= max))
 }
 
@@ -70,7 +82,7 @@ mod tests {
         }
     }
 
-    /// The file is looked at again when it is open: a FIFO that took its place blocks nobody.
+    /// The open file is checked again: a FIFO that has replaced it does not block.
     /// Promise: regular-files-only
     #[test]
     fn a_file_that_becomes_a_fifo_is_not_waited_for() {

@@ -1,5 +1,5 @@
-//! The host tool: makes the initramfs, boots it in QEMU, serves images. Behind
-//! the feature `host`: never part of the init, nor are its dependencies.
+//! The library of the host tool: builds the initramfs, boots it in QEMU, serves images.
+//! It is compiled with the feature `host` only; neither it nor its dependencies are part of the init.
 #![forbid(unsafe_code)]
 
 pub mod compress;

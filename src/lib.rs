@@ -1,12 +1,17 @@
 //! ocinit: boots a machine straight into a container.
 //!
-//! The folders are the architecture, and data flows one way through them:
-//! `proto` (pure cores: bytes in, values out) and `sys` (the only `unsafe`:
-//! one function, one system call) know nothing of each other; `steps` drives
-//! both; `report` is what the console says. `src/main.rs` is the list of steps.
-//! `host` is the second binary's library and never part of the init.
+//! Each module is a part of the mission, and imports only those before it in this
+//! order: `sys` (the only `unsafe`: one function, one system call), `pure`,
+//! `files`, `report`, `kernel`, `net`, `disk`, `layer`, `store`, `image`,
+//! `container`, `boot`. Code below a `pure` has neither files, sockets nor clocks:
+//! bytes in, values out. `src/main.rs` is the list of a boot's steps. `host` is
+//! the second binary's library and never part of the init.
+//!
+//! Where all parts are texts, they are joined by `[a, b].concat()` and not by
+//! `format!`: a call of the formatting machinery takes more code than one of
+//! `concat`, and there are hundreds of them in a binary that should be small.
 
-// What skips a test, for those in here, too.
+// The macro `skip!`, which unit tests use too.
 #[cfg(test)]
 #[macro_use]
 #[path = "../tests/support/skip.rs"]

@@ -52,7 +52,7 @@ fn machine() -> i32 {
     pid1::HANG
 }
 
-/// The boot: one list of steps. The order is the dialect's.
+/// The boot: one list of steps, in the order of boot2container.
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     options::read(config, report)?;
@@ -67,10 +67,10 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     Ok(status.ending(config))
 }
 
-/// Everything that containers need of the machine.
+/// Everything that containers need: modules, clock, network, store and host name.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
-    ntp::floor(report);
+    ntp::raise_to_build_time(report);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());

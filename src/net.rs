@@ -11,3 +11,4 @@ pub mod pure;
 mod random;
 pub mod rtnetlink;
 pub mod step;
+mod udp;

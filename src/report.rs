@@ -7,14 +7,14 @@ use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a step could not be done: said once, on the console, by whoever gives up.
+/// Why a step failed. It is printed once, where the failed step ends the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The step's word, as in the console's second column: `pull`, `network`.
+    /// The step's name, the console's second column: `pull`, `network`.
     pub step: &'static str,
     /// The object and the reason: `layer 4/5 sha256:77aa…: usr/bin/x: write: no space left on device`.
     pub what: String,
-    /// What the user can do about it, where we know.
+    /// What the user can do about it, where that is known.
     pub hint: Option<String>,
 }
 
@@ -31,7 +31,7 @@ impl Failure {
     }
 }
 
-/// Where lines go, and in which dress.
+/// How lines are printed.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// GitLab's collapsible log sections around each phase (`b2c.log=plain` turns them off).
@@ -43,7 +43,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A machine's console, before its options are known.
+    /// The console of a boot, before its options are known.
     pub fn at_boot() -> Report {
         Report { sections: false, times: true, quiet: false }
     }
@@ -72,13 +72,13 @@ impl Report {
         }
     }
 
-    /// A text of the dialect, exact to the byte, alone on its line.
+    /// A line that boot2container prints, too: tests of a lab match it byte by byte.
     pub fn exact(&self, text: &str) {
         self.write(&[text, "\n"]);
     }
 
-    /// Starts one of GitLab's log sections; those that hold a container's own
-    /// output are not collapsed.
+    /// Starts a GitLab log section; one that holds a container's own output is not
+    /// collapsed.
     pub fn section(&self, name: &str, collapsed: bool) {
         if self.sections {
             let collapsed = if collapsed { "[collapsed=true]" } else { "" };
@@ -107,11 +107,11 @@ impl Report {
         format!("[{:4}.{:02}] ", ms / 1000, ms % 1000 / 10)
     }
 
-    /// One write a line, so that lines of threads do not mix. Losing the
-    /// console is no reason to stop.
+    /// One write a line, so that lines of threads do not mix. A console that is
+    /// lost is not an error.
     fn write(&self, parts: &[&str]) {
         let _alone = std::io::stderr().lock();
-        // A host's terminal is stopped by whom it belongs to.
+        // A host's terminal belongs to its user, who may have stopped it.
         if self.times {
             resume_console();
         }
@@ -119,13 +119,13 @@ impl Report {
     }
 }
 
-/// A console that takes nothing for so long is gone.
+/// A console that takes nothing for this time is lost.
 const STUCK_MS: i32 = 10_000;
-/// Whether it is: then a line is not waited for again until one passes. A machine has one console, whoever writes.
+/// Whether the console is lost: then no write waits for it until one succeeds. All writers have the same console.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Writes all of `bytes`, also where writes do not wait, which is so for a machine's own console. What a console that
-/// is gone does not take is lost. Allocates nothing.
+/// Writes all of `bytes`, also where writes do not block, as on the console of a boot. What a lost console does not take
+/// is dropped. Allocates nothing.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     let mut tries = 2;
     while !bytes.is_empty() {
@@ -143,7 +143,7 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
                 }
             }
             Err(_) => {
-                // A kernel that is short of memory may have some the next time.
+                // A kernel that is short of memory may have some at the next try.
                 tries -= 1;
                 if tries == 0 {
                     return;
@@ -153,8 +153,8 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     }
 }
 
-/// A machine's console sends again what it was given: a Ctrl-S from the other side of a serial line, and a container
-/// that has the device, can stop it (tcflow(3)).
+/// Resumes the console's output (tcflow(3)): a Ctrl-S from the other side of a serial line, or a container that has the
+/// device, may have stopped it.
 pub fn resume_console() {
     tty::resume(STDERR);
 }

@@ -1,7 +1,7 @@
 //! The HTTP client against servers that are scripted byte by byte, and its TLS
 //! against openssl's.
 
-use ocinit::net::dns::Resolver;
+use ocinit::net::dns::{self, Resolver};
 use ocinit::net::http::{Client, Error, Kind, Method, Request, Response, Tls};
 use ocinit::net::pure::proxy::Proxies;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -234,7 +234,7 @@ fn what_cannot_be_asked_is_not_sent() {
     let request = Request { method: Method::Get, url: &url, headers: &header };
     assert_eq!(failed(plain().send(&request)).kind, Kind::Request);
     assert_eq!(failed(get(&plain(), "ftp://127.0.0.5/")).kind, Kind::Request);
-    assert_eq!(failed(get(&plain(), "http://a..b/")).kind, Kind::Resolve);
+    assert_eq!(failed(get(&plain(), "http://a..b/")).kind, Kind::Resolve(dns::Kind::InvalidName));
     assert_eq!(server.lines(), Vec::<String>::new());
 }
 
@@ -249,7 +249,7 @@ fn plain_http_goes_to_its_proxy_in_absolute_form() {
     assert_eq!(read(get(&client, &direct.url("/direct")).unwrap()), ok("two"));
     let error = failed(get(&client, "http://registry.invalid:5000/v2/"));
     assert_eq!(error.kind, Kind::Proxy(407));
-    let text = format!("the proxy 127.0.0.5:{} does not take the user and the password (407)", proxy.port);
+    let text = format!("the proxy 127.0.0.5:{} rejects the user or the password (407)", proxy.port);
     assert_eq!(error.text, text);
     let seen = proxy.seen.lock().unwrap();
     assert!(seen[0].starts_with("0 GET http://registry.invalid:5000/v2/?x HTTP/1.1\r\nhost: registry.invalid:5000\r\n"));
@@ -270,11 +270,11 @@ fn a_proxy_that_makes_no_tunnel_is_named() {
     let client = client(&format!("https={name}"), true, &[]);
     let next = || failed(get(&client, "https://registry.invalid/v2/"));
     let error = next();
-    assert_eq!(error.text, format!("the proxy {name} wants a user and a password (407)"));
+    assert_eq!(error.text, format!("the proxy {name} requires authentication (407)"));
     assert!(error.hint.is_some_and(|hint| hint.contains("b2c.proxy")));
     let error = next();
     assert_eq!(error.kind, Kind::Proxy(503));
-    assert_eq!(error.text, format!("the proxy {name} makes no connection to registry.invalid (503)"));
+    assert_eq!(error.text, format!("the proxy {name} refuses to connect to registry.invalid (503)"));
     assert_eq!(next().text, format!("the proxy {name}: closed the connection without an answer"));
     assert_eq!(next().kind, Kind::Protocol);
     let seen = proxy.seen.lock().unwrap();

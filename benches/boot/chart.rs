@@ -1,11 +1,11 @@
-//! The picture: two timelines, and below them what the difference is in time, bytes and RAM.
+//! The chart: two timelines, and below them panels that compare times, bytes and RAM.
 
 use super::draw::{page, rectangle, text, FAINT, INK, MARGIN, OURS, THEIRS, WIDTH};
 use super::measure::{Measured, Outcome, Times};
 use super::numbers::{grouped, short};
 use svg::node::element::{Circle, Group, Line};
 
-/// Where the timelines start: names stand left of it.
+/// Where the timelines start; the names are on the left of it.
 const LEFT: f64 = 116.0;
 const BAR: f64 = 40.0;
 /// Top of each timeline, of the axis, and of the three small panels.
@@ -19,7 +19,7 @@ const KERNEL: &str = "#cbd5e1";
 const SETUP: &str = "#f97316";
 const ENDING: &str = "#7dd3fc";
 
-/// A whole document.
+/// The chart as an SVG document.
 pub fn svg(outcome: &Outcome, machine: &str) -> String {
     let seconds = outcome.theirs.median(Times::total_s).max(outcome.ours.median(Times::total_s));
     let scale = (WIDTH - LEFT - MARGIN - 54.0) / seconds;
@@ -77,7 +77,7 @@ fn timeline(side: &Measured, top: f64, scale: f64) -> Group {
     let name = text(LEFT - 14.0, top + 26.0, 16.0, INK, side.name).set("text-anchor", "end").set("font-weight", 600);
     group = group.add(name);
     for (from, to, colour) in [(0.0, init, KERNEL), (init, hello, SETUP), (hello, total, ENDING)] {
-        // A pixel less than touching, but never nothing.
+        // A pixel of space between the parts; none is too short to be seen.
         let width = ((to - from) * scale - 1.0).max(1.5);
         group = group.add(rectangle(LEFT + from * scale, top, width, BAR, colour).set("rx", 2));
         let label = if to - from < 0.1 { format!("{:.0} ms", (to - from) * 1000.0) } else { seconds(to - from) };
@@ -92,7 +92,7 @@ fn timeline(side: &Measured, top: f64, scale: f64) -> Group {
     group.add(text(LEFT + total * scale + 8.0, top + 25.0, 14.0, INK, &seconds(total)).set("font-weight", 600))
 }
 
-/// Two bars, and how many times the one goes into the other.
+/// Two bars and their ratio.
 struct Panel {
     title: &'static str,
     better: &'static str,

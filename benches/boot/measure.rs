@@ -1,23 +1,23 @@
-//! Boots, and what they took.
+//! Boots the contenders and measures each boot's times, bytes and smallest RAM.
 
 use super::numbers::median;
 use ocinit::host::qemu::{Accel, Boot, Machine};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the payload of the demo image says first.
+/// The first word that the demo image's program prints.
 const HELLO: &str = "Hello";
 /// RAM of the timed boots.
 pub const MEMORY_MB: u32 = 512;
-/// A boot that takes longer does not work.
+/// A boot that takes longer has failed.
 const TIMEOUT_S: u64 = 60;
-/// Sizes of RAM that are tried.
+/// The sizes of RAM that are tried.
 const RAM_MB: &[u32] = &[48, 56, 64, 72, 80, 88, 96, 104, 112, 128, 144, 160, 176, 192, 224, 256, 320, 384];
 
-/// One of the two.
+/// A system that is booted.
 pub struct Contender {
     pub name: &'static str,
-    /// What its PID 1 says first.
+    /// The beginning of the first line that its PID 1 prints.
     pub first_line: &'static str,
     /// With kernel modules.
     pub initrd: PathBuf,
@@ -39,7 +39,7 @@ pub struct Times {
     pub end: f64,
 }
 
-/// What one contender did.
+/// The results of one contender.
 pub struct Measured {
     pub name: &'static str,
     pub base_len: usize,
@@ -48,7 +48,7 @@ pub struct Measured {
     pub boots: Vec<Times>,
     /// Bytes on the wire in one boot.
     pub wire_bytes: u64,
-    /// None: not measured, or no size was enough.
+    /// None if it was not measured, or if no size was enough.
     pub min_ram_mb: Option<u32>,
 }
 
@@ -56,11 +56,11 @@ pub struct Outcome {
     pub ours: Measured,
     /// Podman, called as boot2container calls it.
     pub theirs: Measured,
-    /// Podman, called once: the least that it can be asked for.
+    /// Podman in its shortest form: one `podman run`.
     pub shortest: Measured,
 }
 
-/// Who is measured: we, the peer, and the peer's shortest way.
+/// All that are measured: this init, the peer, and the peer's shortest form.
 pub struct Contenders {
     pub us: Contender,
     pub them: Contender,
@@ -73,8 +73,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A first boot of each that does not count (caches, and bytes on the wire), then
-    /// `boots` of each by turns, then the search for the smallest RAM.
+    /// First one boot of each that fills the caches and counts the bytes on the wire; then
+    /// `boots` timed ones of each, in turns; then the search for the smallest RAM.
     pub fn run(&self, all: &Contenders, boots: u32, ram: bool) -> Result<Outcome, String> {
         let Contenders { us, them, shortest } = all;
         let (mut ours, mut theirs, mut least) = (self.first(us)?, self.first(them)?, self.first(shortest)?);
@@ -101,13 +101,13 @@ impl Bench {
         Ok(Measured { name, base_len, len, raw_len, boots: Vec::new(), wire_bytes, min_ram_mb: None })
     }
 
-    /// One boot that has to work.
+    /// One boot, which must succeed.
     fn timed(&self, contender: &Contender, memory_mb: u32, capture: Option<&Path>) -> Result<(Times, u64), String> {
         let boot = self.boot(contender, memory_mb, capture)?;
         let times = times(&boot, contender.first_line).filter(|_| works(&boot)).ok_or_else(|| {
             let last: Vec<&str> = boot.lines.iter().rev().take(12).rev().map(|(_, line)| line.as_str()).collect();
             let name = contender.name;
-            format!("{name} did not get through its boot; the last lines:\n  {}\n{}", last.join("\n  "), boot.complaint)
+            format!("{name} did not complete its boot; the last lines:\n  {}\n{}", last.join("\n  "), boot.complaint)
         })?;
         Ok((times, boot.wire_bytes.unwrap_or(0)))
     }
@@ -120,8 +120,8 @@ impl Bench {
         machine.boot(&mut |_, _| {}).map_err(|error| error.to_string())
     }
 
-    /// By halving: what works with some RAM works with more. The answer worked at least three times, and never
-    /// failed: at the edge, one boot in a few does.
+    /// A binary search: what works with some RAM works with more. At the limit some boots fail, so the answer is the
+    /// smallest size that worked at least three times and never failed.
     fn smallest_ram(&self, contender: &Contender) -> Option<u32> {
         let mut failed = Vec::new();
         let mut enough = |memory_mb: u32| {
@@ -147,7 +147,7 @@ impl Measured {
         median(self.boots.iter().map(of).collect())
     }
 
-    /// The least and the most.
+    /// The smallest and the largest value.
     pub fn range(&self, of: Span) -> (f64, f64) {
         let values = self.boots.iter().map(of);
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
@@ -181,7 +181,7 @@ fn works(boot: &Boot) -> bool {
     !boot.timed_out && boot.find(HELLO).is_some() && boot.pipeline_status() == Some(0)
 }
 
-/// Host time of console lines, the same points for both.
+/// Times of console lines by the host's clock, at the same points for both sides.
 fn times(boot: &Boot, first_line: &str) -> Option<Times> {
     let (init, _) = boot.find(first_line)?;
     let (container, _) = boot.find(HELLO)?;

@@ -1,4 +1,4 @@
-//! What was measured, for people (Markdown, a table on the console) and for programs (JSON).
+//! The results for people (Markdown, a table on the console) and for programs (JSON).
 
 use super::measure::{Bench, Measured, Outcome, Span, Times, MEMORY_MB};
 use super::numbers::{self, grouped, rounded, short};
@@ -6,18 +6,18 @@ use ocinit::host::qemu::Accel;
 use std::fmt::Write;
 use std::path::Path;
 
-/// The circumstances.
+/// The circumstances of the measurement.
 pub struct Facts {
-    /// Accelerator and processor, in a line.
+    /// Accelerator and processor, on one line.
     pub machine: String,
     pub accel: &'static str,
     pub boots: u32,
     kernel: String,
     qemu: String,
     versions: String,
-    /// The host's, over the minute before: above 0.5 its times say more about the host.
+    /// The host's load average before the first boot: above 0.5 the times depend on what else runs.
     load: f64,
-    /// All blobs of the image.
+    /// The bytes of all blobs of the image.
     image_bytes: u64,
 }
 
@@ -47,7 +47,7 @@ fn blob_bytes(dir: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }
 
-/// A row of every table: what, ours, theirs, theirs over ours.
+/// A row of the tables: what it is, our value, the peer's value, the peer's divided by ours.
 struct Row {
     what: &'static str,
     ours: String,
@@ -90,7 +90,7 @@ fn rows(outcome: &Outcome) -> Vec<Row> {
     rows
 }
 
-/// For the console.
+/// The table for the console.
 pub fn table(outcome: &Outcome) -> String {
     let mut text = format!("{:40} {:>14} {:>14} {:>8}\n", "", outcome.ours.name, outcome.theirs.name, "ratio");
     for Row { what, ours, theirs, ratio } in rows(outcome) {
@@ -105,13 +105,14 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
     let mut text = String::from("# From power-on to a container\n\n![timeline](boot.svg)\n\n");
     let _ = writeln!(
         text,
-        "Written by `./dev bench boot`; medians of {boots} boots by turns, after one each for warmth.\n"
+        "Written by `./dev bench boot`; medians of {boots} boots of each, in turns, after one of each to fill the \
+         caches.\n"
     );
     let _ = writeln!(text, "| | {} | {} | ratio |\n|---|---:|---:|---:|", ours.name, theirs.name);
     for Row { what, ours, theirs, ratio } in rows(outcome) {
         let _ = writeln!(text, "| {what} | {ours} | {theirs} | {}× |", short(ratio));
     }
-    let _ = writeln!(text, "\n## Spread\nThe least and the most of the {boots} boots, in seconds.\n");
+    let _ = writeln!(text, "\n## Spread\nThe shortest and the longest of the {boots} boots, in seconds.\n");
     let _ = writeln!(text, "| | {} | {} |\n|---|---:|---:|", ours.name, theirs.name);
     let spans: [(&str, Span); 3] = [
         ("PID 1's first line", Times::init_s),
@@ -126,24 +127,24 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
         text,
         "\n## How\n\
          - Machine: {machine}; {qemu}.\n\
-         - The host's load in the minute before the first boot: {load:.2} (what else it does, both sides pay for).\n\
+         - The host's load in the minute before the first boot: {load:.2} (it slows down both sides).\n\
          - Kernel: Debian's {kernel}, with the same modules for both (virtio_pci, virtio_net, overlay and what \
          they need).\n\
          - Registry: Debian's docker-registry on the host's loopback, plain http; the demo image, {image_bytes} bytes \
          in all.\n\
          - Peer: {versions}; the libraries that these load, stripped, and a busybox script that mounts, loads the \
-         modules, asks DHCP and calls podman as boot2container does (volume list, create, init, start; then it cleans \
-         up). xz with the x86 filter and an 8 MiB dictionary. It gets `rootfstype=ramfs`, without which it needs more \
-         RAM, and no network plugins. A bare `podman run` is the least that podman can be asked for.\n\
+         modules, gets an address by DHCP and calls podman as boot2container does (volume list, create, init, start; \
+         then it cleans up). xz with the x86 filter and an 8 MiB dictionary. It gets `rootfstype=ramfs`, without \
+         which it needs more RAM, and no network plugins. A bare `podman run` is the shortest way to use podman.\n\
          - Times are the host's clock when a console line is complete: PID 1's first line, the container's first line; \
          the total is QEMU's own start to its own end.\n\
-         - Smallest RAM: every boot tried with it, three at least, reaches status 0 within a minute; the next smaller \
+         - Smallest RAM: each boot with this size (three or more) reached status 0 within a minute; the next smaller \
          size failed.\n"
     );
     text
 }
 
-/// For programs.
+/// The results for programs.
 pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     let (ours, theirs) = (&outcome.ours, &outcome.theirs);
     let ratio = |of: Span| rounded(theirs.median(of) / ours.median(of));

@@ -1,4 +1,4 @@
-//! What the charts have in common.
+//! Sizes, colours and shapes that all charts use.
 
 use svg::node::element::{Rectangle, Text, Title};
 use svg::Document;
@@ -10,7 +10,7 @@ pub const FAINT: &str = "#6b7280";
 pub const OURS: &str = "#f97316";
 pub const THEIRS: &str = "#94a3b8";
 
-/// A white page with a heading and a line below it; `title` is for those who cannot see it.
+/// A white page with a heading and a line below it; screen readers read `title`.
 pub fn page(height: f64, title: &str, heading: &str, line: &str) -> Document {
     Document::new()
         .set("viewBox", (0, 0, WIDTH, height))

@@ -1,11 +1,11 @@
-//! Numbers as the reports write them, and the circumstances that every report tells.
+//! Formats of numbers in the reports, and the facts about the host that every report has.
 
 use std::path::Path;
 use std::process::Command;
 
 const REPORT: &str = "size-report";
 
-/// NaN of nothing.
+/// The median; NaN for no values.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -57,13 +57,13 @@ pub fn version_of(program: &str) -> String {
     text.lines().next().unwrap_or("unknown").to_string()
 }
 
-/// Programs that wanted a processor, averaged over the last minute.
+/// The load average of the last minute.
 pub fn host_load() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
-/// A flat object, a key a line, so that a shell can read it.
+/// A flat object with one key on each line, so that a shell can read it.
 pub fn json(map: serde_json::Map<String, serde_json::Value>) -> String {
     let mut text = serde_json::to_string_pretty(&map).unwrap_or_default();
     text.push('\n');
@@ -73,7 +73,7 @@ pub fn json(map: serde_json::Map<String, serde_json::Value>) -> String {
 /// Writes a file of the committed report.
 pub fn save(name: &str, text: &str) -> Result<(), String> {
     let path = Path::new(REPORT).join(name);
-    let named = |error: std::io::Error| format!("{}: {error}", path.display());
-    std::fs::create_dir_all(REPORT).map_err(named)?;
-    std::fs::write(&path, text).map_err(named)
+    let context = |error: std::io::Error| format!("{}: {error}", path.display());
+    std::fs::create_dir_all(REPORT).map_err(context)?;
+    std::fs::write(&path, text).map_err(context)
 }

@@ -1,4 +1,4 @@
-//! The picture: a panel an image, and in it a pair of bars a contender.
+//! The chart: a panel for each image, with a pair of bars for each contender.
 
 use super::draw::{page, rectangle, text, FAINT, INK, MARGIN, OURS, THEIRS, WIDTH};
 use super::measure::CONTENDERS;
@@ -12,11 +12,11 @@ const TOP: f64 = 116.0;
 const PANEL: f64 = 208.0;
 const ROW: f64 = 34.0;
 const NAMES: f64 = 128.0;
-/// Room for the words right of a bar.
+/// Room for the label on the right of a bar.
 const WORDS: f64 = 62.0;
 const FLOOR: &str = "#7dd3fc";
 
-/// A whole document. The rows of an image follow each other.
+/// The chart as an SVG document. The rows of an image must be adjacent.
 pub fn svg(rows: &[Row], machine: &str) -> String {
     let mut images: Vec<&[Row]> = rows.chunk_by(|a, b| a.image.name == b.image.name).collect();
     images.retain(|rows| !rows.is_empty());
@@ -32,7 +32,7 @@ pub fn svg(rows: &[Row], machine: &str) -> String {
     format!("{document}\n")
 }
 
-/// Which of a pair is which.
+/// The legend of the two bars of a pair.
 fn legend(rows: &[Row]) -> Group {
     let mut group = Group::new();
     for (index, row) in rows.iter().take_while(|row| row.image.name == rows[0].image.name).enumerate() {
@@ -43,7 +43,7 @@ fn legend(rows: &[Row]) -> Group {
     group
 }
 
-/// The first file system is the one that counts.
+/// The bars of the first file system are thicker than the others.
 fn thickness(place: usize) -> f64 {
     if place == 0 {
         12.0

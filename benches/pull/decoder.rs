@@ -1,4 +1,4 @@
-//! The fastest decoder at hand.
+//! Finds the fastest decoder that is installed.
 
 use super::images::{output, Image};
 use super::measure::LIBRARIES;
@@ -8,18 +8,18 @@ use std::time::Instant;
 
 const TRIES: u32 = 2;
 
-/// Words of a shell: standard input to standard output.
+/// Shell commands that decompress standard input to standard output.
 const GZIP: &[&str] = &["igzip -dc", "libdeflate-gzip -dc", "pigz -dc", "gzip -dc"];
 const ZSTD: &[&str] = &["zstd -dcq"];
 
-/// A decoder, and what it does with the largest layer.
+/// A decoder, and its speed with the largest layer.
 pub struct Decoder {
     pub words: &'static str,
-    /// Of compressed bytes.
+    /// Compressed bytes, in 10^6 each second.
     pub mb_per_s: f64,
 }
 
-/// Tries each on the largest layer, in a directory of `scratch`; those that are not there lose.
+/// Tries each decoder on the largest layer, in a directory of `scratch`; those that are not installed are skipped.
 pub fn fastest(image: &Image, scratch: &Path) -> Result<Decoder, String> {
     let size = |blob: &&PathBuf| blob.metadata().map_or(0, |meta| meta.len());
     let blob = image.blobs.iter().max_by_key(size).ok_or("no layers")?;
@@ -36,7 +36,8 @@ pub fn fastest(image: &Image, scratch: &Path) -> Result<Decoder, String> {
     best.ok_or_else(|| format!("{}: no decoder", image.name))
 }
 
-/// Seconds, into tar as the floor has it: a decoder that writes all at its end is fast alone, and keeps tar waiting.
+/// Seconds with a pipe into tar, as in the floor: a decoder that writes all its output at the end is fast by itself,
+/// but keeps tar waiting.
 fn once(words: &str, blob: &Path, scratch: &Path) -> Option<f64> {
     let dir = scratch.join("decoder");
     let _ = std::fs::remove_dir_all(&dir);

@@ -1,23 +1,23 @@
-//! The images: a Debian system in eight layers, as gzip and as zstd, one of a hundred
-//! layers, one of 200 000 small files. Built once; the same packages give the same bytes.
+//! The images: a Debian system in eight layers, as gzip and as zstd; one of a hundred
+//! layers; one of 200 000 small files. They are built once; the same packages give the same bytes.
 
 use ocinit::host::image::{self, Entry, Layer};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where they and the tree they are made of stay between runs.
+/// The directory where the images, and the tree that they are made of, are kept between runs.
 const CACHE: &str = "target/bench-pull";
-/// On top of debootstrap's minbase. ping has a capability, perl a hard link.
+/// Packages beside debootstrap's minbase. ping has a capability, perl a hard link.
 const PACKAGES: &str = "git,python3,perl,iputils-ping,curl,ca-certificates,openssh-client,binutils";
 const SUITE: &str = "bookworm";
-/// Files that are younger get this time (2025-01-01), so that a second build gives the same bytes.
+/// Newer files get this time (2025-01-01), so that a second build gives the same bytes.
 const MTIME_MAX_S: &str = "@1735689600";
-/// What depends on the day, and what no image has.
+/// Paths that depend on the day of the build, and those that images do not have.
 const LEFT_OUT: &[&str] =
     &["dev/", "proc/", "sys/", "run/", "tmp/", "var/cache/", "var/lib/apt/", "var/log/", "var/backups/"];
-/// The layers above the base of the eight, each of the directories with these beginnings: the first
-/// layer that fits takes a path.
+/// The layers above the base of the eight, each with the prefixes of its paths. A path is in the first
+/// layer that has a prefix of it.
 const UPPER: &[&[&str]] = &[
     &["usr/share/locale/", "usr/share/i18n/"],
     &["usr/lib/python3"],
@@ -27,30 +27,30 @@ const UPPER: &[&[&str]] = &[
     &["var/"],
     &["etc/"],
 ];
-/// The base of the hundred.
+/// The base of the hundred layers.
 const MIDDLE: &str = "usr/bin/";
-/// What the 99 layers above it, and the 200 000 files, are made of.
+/// The files of the 99 layers above it, and the text of the 200 000 files.
 const SOURCES: &str = "usr/lib/python3.11/";
 const DIRECTORIES: usize = 2000;
 const FILES_PER_DIRECTORY: usize = 100;
 const FILE_MAX_BYTES: u64 = 8192;
 
-/// An image that is there, as an OCI layout with the tag `latest`.
+/// An image, as an OCI layout with the tag `latest`.
 pub struct Image {
     pub name: &'static str,
-    /// For people.
+    /// Its name in the report.
     pub title: &'static str,
     pub layout: PathBuf,
-    /// Its layers' files, lowest first.
+    /// The files of its layers, lowest first.
     pub blobs: Vec<PathBuf>,
     pub zstd: bool,
     pub compressed_bytes: u64,
     pub raw_bytes: u64,
-    /// Regular files and hard links, over all layers.
+    /// The number of regular files and hard links of all layers.
     pub files: u64,
 }
 
-/// How each is made.
+/// How an image is made.
 struct Recipe {
     name: &'static str,
     title: &'static str,
@@ -64,7 +64,7 @@ const RECIPES: &[Recipe] = &[
     Recipe { name: "zstd", title: "8 layers, zstd", make: layers8_zstd },
 ];
 
-/// Those whose name is `only`, or all; builds what is not there yet.
+/// All images, or the one named `only`; those that are missing are built.
 pub fn all(only: Option<&str>) -> Result<Vec<Image>, String> {
     let chosen: Vec<&Recipe> = RECIPES.iter().filter(|recipe| only.is_none_or(|name| name == recipe.name)).collect();
     if chosen.is_empty() {
@@ -84,7 +84,7 @@ impl Recipe {
             let mut writer = Writer::default();
             (self.make)(&Tree::open()?, &mut writer)?;
             image::write_layers(&layout, &mut writer.layers.into_iter().map(Ok))?;
-            // Last: it says that the rest is whole.
+            // Written last: its presence means that the rest is complete.
             std::fs::write(&facts, format!("{} {}", writer.raw_bytes, writer.files))?;
         }
         let text = std::fs::read_to_string(&facts)?;
@@ -97,7 +97,7 @@ impl Recipe {
     }
 }
 
-/// The layers' files that an image's manifest names.
+/// The files of the layers in an image's manifest.
 fn blobs(layout: &Path) -> io::Result<Vec<PathBuf>> {
     let json = |path: &Path| -> io::Result<serde_json::Value> { Ok(serde_json::from_slice(&std::fs::read(path)?)?) };
     let file = |descriptor: &serde_json::Value| {
@@ -118,7 +118,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// `tar` compressed as builders do: gzip's level 6, zstd's 3, from a pipe.
+    /// Adds `tar`, compressed as builders do: by gzip -6 or zstd -3, from a pipe.
     fn add(&mut self, tar: &Path, zstd: bool, files: usize) -> io::Result<()> {
         let raw = std::fs::read(tar)?;
         self.raw_bytes += raw.len() as u64;
@@ -132,7 +132,7 @@ impl Writer {
     }
 }
 
-/// Debian's system as debootstrap leaves it.
+/// The files of a Debian system that debootstrap has made.
 struct Tree {
     root: PathBuf,
     /// Sorted paths below the root; directories end with a slash.
@@ -152,7 +152,7 @@ impl Tree {
         Ok(Tree { root, paths })
     }
 
-    /// Adds a layer of these paths and of the directories they are in.
+    /// Adds a layer of these paths and of the directories above them.
     fn layer(&self, writer: &mut Writer, paths: &[&str], zstd: bool) -> io::Result<()> {
         let (list, tar) = (Path::new(CACHE).join("list"), Path::new(CACHE).join("layer.tar"));
         let mut all: Vec<&str> = paths.to_vec();
@@ -178,7 +178,7 @@ impl Tree {
     }
 }
 
-/// Asks the servers that apt asks.
+/// Runs debootstrap with the server that apt uses.
 fn debootstrap(root: &Path) -> io::Result<()> {
     let format = "$(CODENAME) $(COMPONENT) $(REPO_URI)";
     let targets = output(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]))?;
@@ -203,9 +203,9 @@ fn walk(dir: &Path, prefix: &str, paths: &mut Vec<String>) -> io::Result<()> {
         let entry = entry?;
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
         if entry.file_type()?.is_dir() {
-            let directory = format!("{path}/");
-            walk(&entry.path(), &directory, paths)?;
-            paths.push(directory);
+            let below = format!("{path}/");
+            walk(&entry.path(), &below, paths)?;
+            paths.push(below);
         } else {
             paths.push(path);
         }
@@ -241,7 +241,7 @@ fn layers100(tree: &Tree, writer: &mut Writer) -> io::Result<()> {
     Ok(())
 }
 
-/// Small ones are the most, as in a tree of sources: the cube of an even distribution.
+/// Most files are small, as in a tree of sources: sizes are the cube of an even distribution.
 fn files(tree: &Tree, writer: &mut Writer) -> io::Result<()> {
     let mut text = Vec::new();
     for path in tree.below(SOURCES).iter().filter(|path| path.ends_with(".py")) {
@@ -249,7 +249,7 @@ fn files(tree: &Tree, writer: &mut Writer) -> io::Result<()> {
     }
     let mut state = 1u64;
     let mut random = |below: u64| {
-        // Knuth's MMIX generator; its high bits are the good ones.
+        // Knuth's MMIX generator; its high bits are the random ones.
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 33) % below
     };
@@ -269,7 +269,7 @@ fn files(tree: &Tree, writer: &mut Writer) -> io::Result<()> {
     writer.add(&tar, false, DIRECTORIES * FILES_PER_DIRECTORY)
 }
 
-/// Its standard output; the last line of its complaint when it fails.
+/// Runs a command; returns its standard output, or the last line of its messages if it fails.
 pub fn output(command: &mut Command) -> io::Result<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output();
@@ -277,7 +277,7 @@ pub fn output(command: &mut Command) -> io::Result<Vec<u8>> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    // debootstrap complains on its standard output.
+    // debootstrap writes its errors to standard output.
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     Err(io::Error::other(format!("{name}: {}", text.trim_end().lines().last().unwrap_or("failed"))))

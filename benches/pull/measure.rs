@@ -1,4 +1,4 @@
-//! Who pulls, and what it took them.
+//! The contenders, and the measurement of one pull.
 
 use super::decoder::Decoder;
 use super::images::Image;
@@ -10,11 +10,11 @@ use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 const INIT: &str = "target/ocinit/x86_64/ocinit";
-/// Libraries of the programs that `./dev` unpacks instead of installing.
+/// Libraries of the programs that `./dev` unpacks without installing them.
 pub const LIBRARIES: &str = "target/tools/usr/lib/x86_64-linux-gnu";
 const SAMPLE: Duration = Duration::from_millis(2);
 
-/// In the order of the columns.
+/// The contenders, in the order of the columns.
 pub const CONTENDERS: &[Contender] = &[
     Contender { name: "ours", title: "ocinit", command: ours },
     Contender { name: "podman", title: "podman", command: podman },
@@ -24,38 +24,38 @@ pub const CONTENDERS: &[Contender] = &[
 
 /// One way to get an image's layers into directories.
 pub struct Contender {
-    /// In the keys of the JSON.
+    /// Its name in the keys of the JSON.
     pub name: &'static str,
-    /// For people.
+    /// Its name in the report.
     pub title: &'static str,
     command: fn(&Job) -> Command,
 }
 
-/// One image in one place.
+/// One image and one file system.
 pub struct Job<'a> {
     pub image: &'a Image,
     pub place: &'a Place,
     pub registry: &'a DockerRegistry,
-    /// The floor's.
+    /// The decoder of the floor.
     pub decoder: &'a Decoder,
-    /// Where the floor finds the blobs: a tmpfs.
+    /// The directory of blobs for the floor, on a tmpfs.
     pub blobs: PathBuf,
 }
 
-/// What one run took.
+/// The figures of one run.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub wall_s: f64,
-    /// Until a sync(1) of that file system has ended, too.
+    /// The same, until a sync(1) of that file system has ended.
     pub synced_s: f64,
-    /// User and system, of all processes.
+    /// User and system time of all processes.
     pub cpu_s: f64,
-    /// Of the largest process, mapped files included.
+    /// The peak RSS of the largest process, with mapped files.
     pub rss_mib: f64,
 }
 
 impl Run {
-    /// For the console.
+    /// The figures as text for the console.
     pub fn words(&self) -> String {
         let Run { wall_s, synced_s, cpu_s, rss_mib } = self;
         format!("{wall_s:.3} s ({synced_s:.3} with sync), {cpu_s:.2} s of CPU, {rss_mib:.1} MiB")
@@ -67,7 +67,7 @@ impl Job<'_> {
         format!("{}/{}:latest", self.registry.here(), self.image.name)
     }
 
-    /// Empty, and nothing of before left to be written.
+    /// Makes an empty directory, and syncs what earlier runs have written.
     fn fresh(&self) -> Result<PathBuf, String> {
         let dir = self.place.dir.join("run");
         let _ = std::fs::remove_dir_all(&dir);
@@ -76,7 +76,7 @@ impl Job<'_> {
         Ok(dir)
     }
 
-    /// One run that has to work, from an empty directory.
+    /// One run into an empty directory, which must succeed.
     pub fn run(&self, contender: &Contender) -> Result<Run, String> {
         let dir = self.fresh()?;
         let mut time = self.timed(contender);
@@ -86,10 +86,10 @@ impl Job<'_> {
         Command::new("sync").arg("-f").arg(&dir).status().map_err(|error| format!("sync: {error}"))?;
         let synced_s = start.elapsed().as_secs_f64();
         if !output.status.success() {
-            // The port is another one each time.
+            // The registry's port differs from run to run.
             return Err(complaint(&output.stderr).replace(&self.reference(), self.image.name));
         }
-        // Fast because something is missing is not fast.
+        // A run that leaves out files is not a fast one.
         let files = regular_files(&dir);
         if files < self.image.files {
             return Err(format!("unpacked {files} of {} files", self.image.files));
@@ -100,7 +100,7 @@ impl Job<'_> {
         Ok(Run { wall_s, synced_s, cpu_s: user_s + system_s, rss_mib: rss_kib / 1024.0 })
     }
 
-    /// The most memory that is not a file's, in MiB, as sampled in a run of its own.
+    /// The peak of memory that is not mapped from files, in MiB, sampled in a run of its own.
     pub fn anonymous_mib(&self, contender: &Contender) -> Result<f64, String> {
         self.fresh()?;
         let mut time = self.timed(contender);
@@ -117,7 +117,7 @@ impl Job<'_> {
         });
         let status = child.wait().map_err(|error| format!("time: {error}"))?;
         drop(stop);
-        let most_kib = sampler.join().map_err(|_| "the sampler died")?;
+        let most_kib = sampler.join().map_err(|_| "the sampling thread panicked")?;
         if status.success() {
             Ok(most_kib as f64 / 1024.0)
         } else {
@@ -135,20 +135,20 @@ impl Job<'_> {
         time
     }
 
-    /// What GNU time writes, on the tmpfs of the blobs.
+    /// The output file of GNU time, on the tmpfs of the blobs.
     fn times(&self) -> PathBuf {
         self.blobs.with_file_name("times")
     }
 
     fn dir(&self, name: &str) -> PathBuf {
-        // podman wants absolute ones.
+        // podman needs absolute paths.
         std::env::current_dir().unwrap_or_default().join(&self.place.dir).join("run").join(name)
     }
 }
 
 fn ours(job: &Job) -> Command {
     let mut command = Command::new(INIT);
-    // As the others, which do not wait for the disk; what that takes is a row of its own.
+    // The others do not wait for the disk either; the time of a sync is a row of its own.
     command.arg("pull").arg("--store").arg(job.dir("store")).args(["--sync=false", "--tls-verify=false"]);
     command.arg(job.reference());
     command
@@ -171,7 +171,7 @@ fn skopeo_umoci(job: &Job) -> Command {
     command
 }
 
-/// Neither fetched nor hashed: each layer into a directory of its own, as many at a time as there are cores.
+/// No download and no hashing: each layer into its own directory, as many in parallel as there are cores.
 fn floor(job: &Job) -> Command {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let script = format!(
@@ -185,7 +185,7 @@ fn floor(job: &Job) -> Command {
     command
 }
 
-/// RssAnon and RssShmem of what `time` started.
+/// RssAnon and RssShmem of the program that `time` has started.
 fn anonymous_kib(time: u32) -> u64 {
     let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
     let children = read(format!("/proc/{time}/task/{time}/children"));
@@ -195,10 +195,10 @@ fn anonymous_kib(time: u32) -> u64 {
     fields.filter_map(|field| field.split_whitespace().next()?.parse::<u64>().ok()).sum()
 }
 
-/// The last line that says something.
+/// The last line that is not empty.
 fn complaint(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no word");
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("no message");
     line.trim_start_matches(|c: char| !c.is_alphanumeric()).to_string()
 }
 

@@ -1,4 +1,4 @@
-//! The numbers of a whole run, and what they were promised to be.
+//! The results of a run, and the promises about them.
 
 use super::decoder::Decoder;
 use super::images::Image;
@@ -8,19 +8,19 @@ use super::numbers::median;
 /// A figure of a run.
 pub type Figure = fn(&Run) -> f64;
 
-/// One image in one place.
+/// One image on one file system.
 pub struct Row<'a> {
     pub image: &'a Image,
     pub place: &'static str,
     pub decoder: &'a Decoder,
-    /// In the order of the contenders: a run a round, or why there are none.
+    /// In the order of the contenders: one run for each round, or the reason of a failure.
     pub cells: Vec<Result<Vec<Run>, String>>,
-    /// Ours, without what is mapped from files.
+    /// Our memory without pages that are mapped from files.
     pub anonymous_mib: Option<f64>,
 }
 
 impl Row<'_> {
-    /// `rounds` of each that `wanted` has, by turns; who fails once is not asked again.
+    /// Runs each contender that is `wanted` `rounds` times, in turns; one that fails is not run again.
     pub fn measure<'a>(job: &Job<'a>, wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Row<'a> {
         let (image, place, decoder) = (job.image, job.place.name, job.decoder);
         let mut cells: Vec<Result<Vec<Run>, String>> = CONTENDERS.iter().map(|_| Ok(Vec::new())).collect();
@@ -41,14 +41,14 @@ impl Row<'_> {
         Row { image, place, decoder, cells, anonymous_mib }
     }
 
-    /// Of a contender's runs, if it has any.
+    /// A contender's runs, if there are any.
     pub fn runs(&self, name: &str) -> Option<&[Run]> {
         let index = CONTENDERS.iter().position(|contender| contender.name == name)?;
         let runs = self.cells[index].as_ref().ok()?;
         Some(runs.as_slice()).filter(|runs| !runs.is_empty())
     }
 
-    /// The median.
+    /// The median of a figure over a contender's runs.
     pub fn of(&self, name: &str, figure: Figure) -> Option<f64> {
         Some(median(self.runs(name)?.iter().map(figure).collect()))
     }
@@ -58,19 +58,19 @@ impl Row<'_> {
         self.runs(name)?.iter().map(|run| run.rss_mib).max_by(f64::total_cmp)
     }
 
-    /// Time of one over that of another, of their medians: those that the table shows.
+    /// The time of `above` divided by that of `below`: the medians that the table shows.
     pub fn ratio(&self, above: &str, below: &str) -> Option<f64> {
         Some(self.of(above, |run| run.wall_s)? / self.of(below, |run| run.wall_s)?)
     }
 }
 
-/// A number, and what it was to be.
+/// A number with its limit.
 pub struct Promise {
     pub what: String,
-    /// None: who was to be measured did not get through.
+    /// None if a contender failed.
     pub value: Option<f64>,
     pub limit: f64,
-    /// Whether the limit is the least or the most.
+    /// Whether the limit is a minimum; otherwise it is a maximum.
     pub least: bool,
 }
 
@@ -80,14 +80,14 @@ impl Promise {
     }
 }
 
-/// All, on every file system.
+/// All promises, for every image and file system.
 pub fn promises(rows: &[Row]) -> Vec<Promise> {
     let mut promises = Vec::new();
     for row in rows {
         let mut add = |what: &str, value, limit, least| {
             promises.push(Promise { what: format!("{}, {}: {what}", row.image.title, row.place), value, limit, least });
         };
-        // Who does not get through is slower.
+        // A contender that fails counts as slower.
         let through = row.runs("ours").is_some() && row.runs("podman").is_none();
         let podman = if through { Some(f64::INFINITY) } else { row.ratio("podman", "ours") };
         match row.image.name {

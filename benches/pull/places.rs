@@ -1,5 +1,5 @@
-//! Where images are unpacked to: a tmpfs and an ext4. All is in namespaces of our own: mounts
-//! (and the loop device) go with the last process, and every process with the first.
+//! The file systems that images are unpacked to: a tmpfs and an ext4. They are in namespaces of the
+//! benchmark: the mounts and the loop device end with its last process, and all processes with its first.
 
 use super::images::output;
 use std::io;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 const WORK: &str = "target/bench-pull";
 const EXT4_BYTES: u64 = 6 << 30;
-/// Set in the process that has the namespace.
+/// Set in the process that is in the namespaces.
 const INSIDE: &str = "OCINIT_BENCH_PULL_INSIDE";
 
 /// A file system.
@@ -18,7 +18,7 @@ pub struct Place {
     pub dir: PathBuf,
 }
 
-/// Starts this program again, in namespaces of its own; returns in those.
+/// Starts this program again in its own namespaces; returns only there.
 pub fn enter() -> Result<(), String> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(());
@@ -33,7 +33,7 @@ pub fn enter() -> Result<(), String> {
     Err(format!("unshare: {} (this takes root)", command.exec()))
 }
 
-/// Mounts those that are asked for.
+/// Mounts all file systems, or the one named `only`.
 pub fn all(only: Option<&str>) -> Result<Vec<Place>, String> {
     let mut places = Vec::new();
     for (name, make) in [("tmpfs", tmpfs as fn(&Path) -> io::Result<()>), ("ext4", ext4)] {
@@ -49,7 +49,7 @@ pub fn all(only: Option<&str>) -> Result<Vec<Place>, String> {
     Ok(places)
 }
 
-/// A tmpfs at `target/bench-pull/NAME`, for what is never to be measured.
+/// A tmpfs at `target/bench-pull/NAME`, for files whose disk must not be measured.
 pub fn scratch(name: &str) -> Result<PathBuf, String> {
     let dir = Path::new(WORK).join(name);
     tmpfs(&dir).map_err(|error| format!("{name}: {error}"))?;
@@ -61,7 +61,7 @@ fn tmpfs(dir: &Path) -> io::Result<()> {
     output(Command::new("mount").args(["-t", "tmpfs", "-o", "size=75%,mode=755", "tmpfs"]).arg(dir)).map(drop)
 }
 
-/// Everything is initialized now: the kernel would do it while we measure.
+/// An ext4 that is fully initialized: otherwise the kernel would do that during the measurement.
 fn ext4(dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
     let file = Path::new(WORK).join("ext4.img");
@@ -69,6 +69,6 @@ fn ext4(dir: &Path) -> io::Result<()> {
     let now = "lazy_itable_init=0,lazy_journal_init=0";
     output(Command::new("mkfs.ext4").args(["-q", "-F", "-E", now]).arg(&file))?;
     output(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).arg(&file).arg(dir))?;
-    // The mount keeps it; nothing is left when that ends.
+    // The mount keeps the file until it ends.
     std::fs::remove_file(&file)
 }

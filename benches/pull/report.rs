@@ -1,16 +1,16 @@
-//! What was measured, for people (Markdown, a table on the console) and for programs (JSON).
+//! The results for people (Markdown, a table on the console) and for programs (JSON).
 
 use super::measure::{Contender, Run, CONTENDERS};
 use super::numbers::{self, rounded, short};
 use super::outcome::{promises, Figure, Row};
 use std::fmt::Write;
 
-/// The circumstances.
+/// The circumstances of the measurement.
 pub struct Facts {
     pub machine: String,
     rounds: u32,
     versions: String,
-    /// The host's, over the minute before.
+    /// The host's load average before the run.
     load: f64,
 }
 
@@ -27,7 +27,7 @@ impl Facts {
     }
 }
 
-/// A table's cells: what was measured, or `failed`.
+/// The cells of a row: the value, or what `failed` makes of the reason.
 fn cells(row: &Row, failed: &dyn Fn(&str) -> String, value: &dyn Fn(&[Run]) -> String) -> Vec<String> {
     let cell = |cell: &Result<Vec<Run>, String>| match cell {
         Ok(runs) if runs.is_empty() => "-".into(),
@@ -41,7 +41,7 @@ fn median_of(runs: &[Run], figure: Figure) -> f64 {
     numbers::median(runs.iter().map(figure).collect())
 }
 
-/// For the console: seconds.
+/// The table of seconds for the console.
 pub fn table(rows: &[Row]) -> String {
     let mut text = format!("{:24}", "seconds");
     for contender in CONTENDERS {
@@ -58,7 +58,7 @@ pub fn table(rows: &[Row]) -> String {
     text
 }
 
-/// Promises that do not hold, for the console.
+/// The promises that are not kept, for the console.
 pub fn broken(rows: &[Row]) -> Vec<String> {
     let broken = promises(rows).into_iter().filter(|promise| !promise.kept());
     let words = |value: Option<f64>| value.map_or("nothing".into(), short);
@@ -68,7 +68,7 @@ pub fn broken(rows: &[Row]) -> Vec<String> {
 pub fn markdown(rows: &[Row], facts: &Facts) -> String {
     let rounds = facts.rounds;
     let mut text = String::from("# From a registry to unpacked layers\n\n![seconds](pull.svg)\n\n");
-    let _ = writeln!(text, "Written by `./dev bench pull`; medians of {rounds} rounds, in which all take turns.");
+    let _ = writeln!(text, "Written by `./dev bench pull`; medians of {rounds} rounds; in each round all take turns.");
     text.push_str("\n## What was promised\n| | wanted | measured | |\n|---|---:|---:|---|\n");
     for promise in promises(rows) {
         let sign = if promise.least { "≥" } else { "≤" };
@@ -132,21 +132,22 @@ fn how(text: &mut String, rows: &[Row], facts: &Facts) {
         "\n## How\n\
          - Machine: {machine}; {versions}. Its load in the minute before: {load:.2}.\n\
          - Images: made by debootstrap, gzip -6 and zstd -3 as builders do it; the 200 000 files are of source text, 0 \
-         to 8 KB, most of them little. In Debian's docker-registry on loopback, plain http, its blobs on a tmpfs.\n\
+         to 8 KB, most of them small. In Debian's docker-registry on loopback, plain http, its blobs on a tmpfs.\n\
          - Contenders: `ocinit pull` into an empty store; `podman pull` into empty storage (overlay); `skopeo copy` \
          to an OCI layout, then `umoci unpack`; the floor.\n\
-         - Floor: from blobs on a tmpfs, neither fetched nor hashed, per layer `decoder | tar -x` into a directory of its \
-         own, as many at a time as there are cores. The decoder is the fastest at hand on the largest layer, of igzip, \
-         libdeflate-gzip, pigz and gzip, or zstd ({}).\n\
-         - Places: a tmpfs, and an ext4 in a loop-mounted file. What the run before left is removed, and `sync` \
-         called, before the clock starts; nothing is synced before it stops. Every run left all files of its image.\n\
-         - Ratios: the median of the {rounds} rounds' ratios. RSS is `ru_maxrss` of the largest process, which has the \
-         pages of mapped files too; ours without those, sampled in a run of its own: {own:.1} MiB at most.\n",
+         - Floor: `decoder | tar -x` for each layer, from blobs on a tmpfs that are neither downloaded nor hashed, \
+         into a directory of its own, as many in parallel as there are cores. Of igzip, libdeflate-gzip, pigz and \
+         gzip (or zstd), the decoder is the one that is fastest with the largest layer ({}).\n\
+         - Places: a tmpfs, and an ext4 in a loop-mounted file. What the previous run left is removed, and `sync` \
+         called, before the clock starts; nothing is synced before it stops. Every run has unpacked all files of its \
+         image.\n\
+         - Ratios: those of the medians of {rounds} rounds. RSS is `ru_maxrss` of the largest process, with the \
+         pages of mapped files; ours without those, sampled in a run of its own: {own:.1} MiB at most.\n",
         decoders.join("; ")
     );
 }
 
-/// For programs. The four named ratios are those on the tmpfs.
+/// The results for programs. The ratios without a prefix are those on the tmpfs.
 pub fn json(rows: &[Row], facts: &Facts) -> String {
     let mut map = serde_json::Map::new();
     let mut put = |key: String, value: Option<f64>| {

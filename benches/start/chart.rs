@@ -1,4 +1,4 @@
-//! The picture: a bar a runtime; podman's leaves the page, and says by how much.
+//! The chart: a bar for each runtime. podman's is cut at the edge of the page; its label has its length.
 
 use super::draw::{page, rectangle, text, FAINT, INK, MARGIN, OURS, THEIRS, WIDTH};
 use super::measure::{Outcome, CONTENDERS};
@@ -8,17 +8,17 @@ const TOP: f64 = 100.0;
 const ROW: f64 = 44.0;
 const BAR: f64 = 28.0;
 const NAMES: f64 = 90.0;
-/// Room for the words right of a bar.
+/// Room for the label on the right of a bar.
 const WORDS: f64 = 190.0;
 
-/// A whole document.
+/// The chart as an SVG document.
 pub fn svg(outcome: &Outcome, machine: &str) -> String {
     let height = TOP + ROW * CONTENDERS.len() as f64 + 24.0;
     let title = "Starting a container: ocinit, crun, runc and podman";
     let heading = "From a call to the container's first instruction";
     let mut document = page(height, title, heading, &format!("{machine}; median milliseconds"));
     let of = |name: &str| outcome.median(name, |start| start.first_ms);
-    // podman's bar would make all others a dot.
+    // The scale is without podman: its bar would make all others too short to compare.
     let longest = CONTENDERS.iter().filter(|name| **name != "podman").map(|name| of(name)).fold(0.001, f64::max);
     let room = WIDTH - 2.0 * MARGIN - NAMES - WORDS;
     for (index, name) in CONTENDERS.iter().enumerate() {

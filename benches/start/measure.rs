@@ -1,4 +1,4 @@
-//! One boot in which every runtime starts the same process, by turns, and what its console says of it.
+//! One boot in which the runtimes take turns at starting the same process, and the times on its console.
 
 use super::guest::{self, KERNEL_OPTIONS};
 use super::numbers::median;
@@ -12,12 +12,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// In the order of the report.
+/// The runtimes, in the order of the report.
 pub const CONTENDERS: [&str; 4] = ["ocinit", "crun", "runc", "podman"];
 const MEMORY_MB: u32 = 2048;
-/// Counted instructions make a guest three times slower, and podman takes seconds even without.
+/// Counting instructions makes a guest three times slower, and podman takes seconds without it.
 const LIMIT: Duration = Duration::from_secs(3600);
-/// All that Linux has, as `--privileged` gives them.
+/// All capabilities of Linux, which `--privileged` grants.
 #[rustfmt::skip]
 const CAPABILITIES: [&str; 41] = [
     "AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN",
@@ -28,16 +28,16 @@ const CAPABILITIES: [&str; 41] = [
     "WAKE_ALARM",
 ];
 
-/// Milliseconds of one start.
+/// The times of one start, in milliseconds.
 #[derive(Clone, Copy)]
 pub struct Start {
     /// From the call to the container's first instruction.
     pub first_ms: f64,
-    /// To the call's end.
+    /// From the call to its end.
     pub end_ms: f64,
 }
 
-/// Starts by contender, without the first round.
+/// The starts of each contender; the first round is left out.
 pub struct Outcome {
     pub starts: BTreeMap<String, Vec<Start>>,
     pub versions: Vec<(String, String)>,
@@ -48,13 +48,13 @@ impl Outcome {
         median(self.starts.get(name).into_iter().flatten().map(of).collect())
     }
 
-    /// One's time over another's, to the first instruction.
+    /// How many times as long as `below` the runtime `above` takes to the first instruction.
     pub fn ratio(&self, above: &str, below: &str) -> f64 {
         self.median(above, |start| start.first_ms) / self.median(below, |start| start.first_ms)
     }
 }
 
-/// Boots, and reads what was measured: `start NAME/ROUND FIRST END`, in nanoseconds.
+/// Boots, and reads the times from the console's lines `start NAME/ROUND FIRST END`, in nanoseconds.
 pub fn run(kernel: &Kernel, init: &Path, payload: &[u8], dir: &Path, rounds: u32) -> Result<Outcome, String> {
     let peer::Programs { mut archive, versions } = guest::skeleton(&PODMANS, kernel.modules.as_deref())?;
     fill(&mut archive, init, payload, dir, rounds)?;
@@ -84,7 +84,7 @@ pub fn run(kernel: &Kernel, init: &Path, payload: &[u8], dir: &Path, rounds: u32
     }
 }
 
-/// The image for those with a store, the bundle for those without, and the script.
+/// Adds the image for the runtimes with a store, the bundle for those without, and the script.
 fn fill(archive: &mut Archive, init: &Path, payload: &[u8], dir: &Path, rounds: u32) -> Result<(), String> {
     let read = |path: &Path| std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
     archive.file("init", 0o755, include_str!("init"));

@@ -1,4 +1,4 @@
-//! What was measured, for people (Markdown, a table on the console) and for programs (JSON).
+//! The results for people (Markdown, a table on the console) and for programs (JSON).
 
 use super::compare::WORDS;
 use super::measure::{Outcome, Start, CONTENDERS};
@@ -7,18 +7,18 @@ use super::verdicts::Table;
 use ocinit::host::kernel::Kernel;
 use std::fmt::Write;
 
-/// Ours may take as long as crun, and podman takes so many times as long as we.
+/// The promises: ours takes as long as crun at most, and podman this many times as long as ours.
 const CRUN_MAX: f64 = 1.0;
 const PODMAN_MIN: f64 = 20.0;
 
-/// The circumstances.
+/// The circumstances of the measurement.
 pub struct Facts {
     pub machine: String,
     rounds: u32,
     kernel: String,
     versions: String,
     combinations: usize,
-    /// Of the verdicts.
+    /// How often each verdict was given.
     counts: [usize; WORDS.len()],
 }
 
@@ -45,7 +45,7 @@ fn first(start: &Start) -> f64 {
     start.first_ms
 }
 
-/// For the console.
+/// The table for the console.
 pub fn table(outcome: &Outcome) -> String {
     let mut text = format!("{:10} {:>16} {:>16} {:>12}\n", "", "first, ms", "whole call, ms", "over ocinit");
     for name in CONTENDERS {
@@ -60,9 +60,9 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
     let mut text = String::from("# From a call to the container's first instruction\n\n![bars](start.svg)\n\n");
     let _ = writeln!(
         text,
-        "Written by `./dev bench start`: medians of {rounds} rounds by turns, three starts of each in a round (one of \
-         podman), after a round for warmth. Milliseconds of a clock that counts instructions: their ratios mean \
-         something, and they come out the same on a busy machine.\n\n\
+        "Written by `./dev bench start`: medians of {rounds} rounds. In a round each runtime is started three times (podman \
+         once), in turns; a first round to warm the caches does not count. The milliseconds are those of a clock that \
+         counts instructions: their ratios can be compared, and they are the same on a busy host.\n\n\
          | | first instruction, ms | least … most | whole call, ms | over ocinit |\n|---|---:|---:|---:|---:|"
     );
     for name in CONTENDERS {
@@ -92,7 +92,7 @@ pub fn markdown(outcome: &Outcome, facts: &Facts) -> String {
     text
 }
 
-/// What was promised and does not hold.
+/// The promises that are not kept.
 pub fn broken(outcome: &Outcome, table: &Table) -> Vec<String> {
     let (crun, podman) = (outcome.ratio("ocinit", "crun"), outcome.ratio("podman", "ocinit"));
     let promises = [
@@ -103,7 +103,7 @@ pub fn broken(outcome: &Outcome, table: &Table) -> Vec<String> {
     promises.into_iter().filter(|(kept, _)| !kept).map(|(_, words)| words).collect()
 }
 
-/// For programs.
+/// The results for programs.
 pub fn json(outcome: &Outcome, facts: &Facts) -> String {
     let mut map = serde_json::Map::new();
     for name in CONTENDERS {

@@ -186,7 +186,7 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
     pull::add_layers(&mut image, &container.pull, &store, &context, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
-        Volumes { folder: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
+        Volumes { dir: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
     let host = HostContext {
         hostname: hostname.trim_end(),
         // As podman has it on a host: the host's own.

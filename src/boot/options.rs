@@ -45,7 +45,7 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
     let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
     let line = files::read(Path::new(path), LENGTH_MAX).map_err(|why| fail(&why))?;
     cmdline::parse(&line).map_err(|quote| {
-        fail(&["a double quote that nothing closes: ", &parse::shown_option(&quote.0)].concat())
+        fail(&["an unmatched double quote: ", &parse::shown_option(&quote.0)].concat())
             .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
     })
 }

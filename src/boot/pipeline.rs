@@ -87,7 +87,7 @@ pub struct Machine<'a> {
 pub fn run(machine: &Machine) -> Status {
     let config = machine.config;
     let volumes = Volumes {
-        folder: machine.store.volumes(),
+        dir: machine.store.volumes(),
         declared: &config.volumes,
         filesystems: &config.filesystems,
         resolver: &machine.context.resolver,

@@ -108,7 +108,7 @@ impl Ahead {
         let _ = process::kill(self.pid, signal::SIGKILL);
         let _ = process::wait(self.pid);
         // Its claim is free now: whoever opens the store clears it up.
-        drop(store.another(report));
+        drop(store.reopen(report));
     }
 }
 
@@ -122,7 +122,7 @@ fn pull_all(
     // Nothing of ours reaches the console, whoever writes it.
     let Ok(nowhere) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
     let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(nowhere.as_fd(), number).is_ok());
-    let Some(store) = store.another(report).ok().filter(|_| silent) else { return };
+    let Some(store) = store.reopen(report).ok().filter(|_| silent) else { return };
     for spec in specs {
         if let Some(image) = spec.as_ref().and_then(|spec| pull::image(&spec.pull, &store, context, report).ok()) {
             image.sync();

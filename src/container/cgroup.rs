@@ -172,7 +172,7 @@ impl Drop for Cgroup {
         }
         // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
         for dir in self.v1.iter().chain([&self.dir]) {
-            let _ = remove_tree::folders(dir).or_else(|_| remove_tree::folders(dir));
+            let _ = remove_tree::directories(dir).or_else(|_| remove_tree::directories(dir));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::container::pure::seccomp::{self, Machine};
 use crate::container::pure::spec::{self, Seccomp};
 use crate::container::setup_error::{SetupError, Stage};
 use crate::files;
+use crate::kernel::version::version;
 use crate::report::{Failure, Outcome};
 use crate::sys::{bpf, capabilities, process, Result};
 use std::fs;
@@ -82,10 +83,7 @@ fn profile(path: &str) -> Outcome<Vec<u8>> {
 }
 
 fn machine(sets: &Sets) -> Machine {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    let kernel = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    Machine { abi: seccomp::NATIVE, capabilities: sets.bounding, kernel }
+    Machine { abi: seccomp::NATIVE, capabilities: sets.bounding, kernel: version() }
 }
 
 /// Hides and write-protects paths, when everything is mounted.

@@ -144,7 +144,7 @@ fn data(wanted: &FileSystem, resolver: &Resolver) -> Result<String, String> {
     let option = ADDRESSES.iter().find(|(kind, _)| *kind == wanted.kind).map(|(_, option)| *option);
     let given = |option: &str| wanted.data.split(',').any(|word| word.starts_with(option));
     let Some(option) = option.filter(|option| !given(option)) else { return Ok(wanted.data.clone()) };
-    let address = resolver.resolve(host(&wanted.source))?;
+    let address = resolver.resolve(host(&wanted.source)).map_err(|error| error.text)?;
     let address = address.first().map(ToString::to_string).unwrap_or_default();
     Ok(with(&wanted.data, &[option, &address].concat()))
 }

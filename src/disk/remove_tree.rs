@@ -1,5 +1,5 @@
-//! Removes a tree, however deep: std holds one descriptor a level, and a
-//! container can nest folders deeper than any limit of those or of a path.
+//! Removes a tree of any depth. std needs a descriptor for each level, but a container can nest directories deeper than
+//! the limits of descriptors and of a path.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_NOFOLLOW, O_RDONLY};
 use crate::sys::path::c_path;
@@ -11,11 +11,11 @@ use std::path::Path;
 
 /// Directory entries that are read at a time.
 const ENTRIES_BYTES: usize = 32 << 10;
-/// Opens a folder, and nothing through a symlink.
-const FOLDER: i32 = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
+/// Opens a directory, and follows no symlink.
+const DIRECTORY: i32 = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 
-/// Removes `path` and all below it; none there is no error. Symlinks are not
-/// followed, and what is mounted there or below stays, with an error.
+/// Removes `path` and all below it. It is no error if it does not exist. Symlinks are not followed. What is mounted
+/// there or below stays, and is an error.
 pub fn tree(path: &Path) -> io::Result<()> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(to_io(Error::new("open", EINVAL)));
@@ -28,9 +28,9 @@ pub fn tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// As [`tree`], for what has this name in `above`.
+/// As [`tree`], for `name` in `above`.
 pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
-    match fs::openat2(above, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH) {
+    match fs::openat2(above, name, DIRECTORY, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH) {
         Ok(top) => opened(above, name, top.as_fd()),
         Err(error) if error.errno == ENOENT => Ok(()),
         Err(error) if error.errno == ENOTDIR => fs::unlinkat(above, name),
@@ -38,26 +38,26 @@ pub fn beneath(above: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
     }
 }
 
-/// Removes `path` and the folders below it where files go with theirs and nothing can be moved: control groups, which
-/// a container may nest deeper than a path can be.
-pub fn folders(path: &Path) -> io::Result<()> {
+/// Removes `path` and the directories below it, where the kernel removes files with their directory and moves nothing:
+/// control groups, which a container may nest deeper than a path can be.
+pub fn directories(path: &Path) -> io::Result<()> {
     let path = c_path(path).map_err(to_io)?;
     match fs::rmdirat(fs::CWD, &path) {
-        // All but a few have none below.
+        // Most have no others below.
         Ok(()) => Ok(()),
-        Err(_) => inner_folders(&path).and_then(|()| fs::rmdirat(fs::CWD, &path)).map_err(to_io),
+        Err(_) => inner_directories(&path).and_then(|()| fs::rmdirat(fs::CWD, &path)).map_err(to_io),
     }
 }
 
-fn inner_folders(path: &CStr) -> sys::Result<()> {
-    let mut here = fs::openat(fs::CWD, path, FOLDER, 0)?;
+fn inner_directories(path: &CStr) -> sys::Result<()> {
+    let mut here = fs::openat(fs::CWD, path, DIRECTORY, 0)?;
     let mut names = Vec::new();
     loop {
-        if let Some((name, inner)) = first_folder(&here)? {
+        if let Some((name, inner)) = first_directory(&here)? {
             names.push(name);
             here = inner;
         } else if let Some(name) = names.pop() {
-            here = fs::openat(here.as_fd(), c"..", FOLDER, 0)?;
+            here = fs::openat(here.as_fd(), c"..", DIRECTORY, 0)?;
             fs::rmdirat(here.as_fd(), &name)?;
         } else {
             return Ok(());
@@ -65,7 +65,7 @@ fn inner_folders(path: &CStr) -> sys::Result<()> {
     }
 }
 
-fn first_folder(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
+fn first_directory(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
     let mut buffer = vec![0; ENTRIES_BYTES];
     let mut found = None;
     while found.is_none() {
@@ -75,7 +75,7 @@ fn first_folder(dir: &OwnedFd) -> sys::Result<Option<(CString, OwnedFd)>> {
         }
         fs::for_each_name(buffer.get(..length).unwrap_or_default(), |name| -> Result<(), Error> {
             if found.is_none() {
-                found = fs::openat(dir.as_fd(), name, FOLDER, 0).ok().map(|inner| (name.to_owned(), inner));
+                found = fs::openat(dir.as_fd(), name, DIRECTORY, 0).ok().map(|inner| (name.to_owned(), inner));
             }
             Ok(())
         })?;
@@ -87,12 +87,12 @@ fn to_io(error: Error) -> io::Error {
     error.into()
 }
 
-/// Removes all that is in the folder `top`, and then `top`, whose name in `above` is this.
+/// Removes all that is in the directory `top`, and then `top`, which is `name` in `above`.
 pub fn opened(above: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> sys::Result<()> {
     let mut removal = Removal { top, next: 0, progress: true, error: None };
     while removal.progress {
         removal.progress = false;
-        // Opened anew, a folder is read from its start.
+        // Opened anew, a directory is read from its start.
         let top = removal.open(c".")?;
         removal.each(&top, &mut |removal, name| {
             let unlinked = unlink(removal.top, name);
@@ -109,7 +109,7 @@ pub fn opened(above: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> sys::R
     }
 }
 
-/// A file, or a folder without names.
+/// Removes a file, or an empty directory.
 fn unlink(dir: BorrowedFd<'_>, name: &CStr) -> sys::Result<()> {
     match fs::unlinkat(dir, name) {
         Err(error) if error.errno == EISDIR => fs::rmdirat(dir, name),
@@ -121,23 +121,22 @@ fn is_full(error: Error) -> bool {
     error.errno == ENOTEMPTY || error.errno == EEXIST
 }
 
-/// The tree's top is the only place where folders are kept: those that hold
-/// something move up to it from theirs, so that no path is longer than two.
+/// Directories that are not empty are moved up into the tree's top, so that no path is longer than two names.
 struct Removal<'a> {
     top: BorrowedFd<'a>,
-    /// For a name that is free in the top.
+    /// A number for the next name that is free in the top.
     next: u64,
-    /// Something went, or moved up, since this was last looked at.
+    /// Something was removed, or moved up, since this was last read.
     progress: bool,
     error: Option<Error>,
 }
 
 impl Removal<'_> {
     fn open(&self, name: &CStr) -> sys::Result<OwnedFd> {
-        fs::openat2(self.top, name, FOLDER, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
+        fs::openat2(self.top, name, DIRECTORY, 0, fs::RESOLVE_NO_XDEV | fs::RESOLVE_BENEATH)
     }
 
-    /// Empties the folder `name` of the top, and removes it.
+    /// Empties the directory `name` of the top, and removes it.
     fn flatten(&mut self, name: &CStr) -> sys::Result<()> {
         let dir = self.open(name)?;
         self.each(&dir, &mut |removal, child| match unlink(dir.as_fd(), child) {
@@ -152,15 +151,14 @@ impl Removal<'_> {
             let name = CString::new(self.next.to_string()).unwrap_or_default();
             self.next += 1;
             match fs::renameat(dir, child, self.top, &name) {
-                // A name of the tree's own; one that is an empty folder is replaced.
+                // The tree itself has that name. An empty directory of that name is replaced.
                 Err(error) if is_full(error) || error.errno == ENOTDIR => {}
                 result => return result,
             }
         }
     }
 
-    /// Calls `step` with each name in `dir`; the first error is kept, the rest
-    /// goes on.
+    /// Calls `step` with each name in `dir`. Keeps the first error, and goes on.
     fn each(&mut self, dir: &OwnedFd, step: &mut dyn FnMut(&mut Self, &CStr) -> sys::Result<()>) -> sys::Result<()> {
         let mut buffer = vec![0; ENTRIES_BYTES];
         loop {
@@ -187,13 +185,12 @@ mod tests {
     use std::fs as stdfs;
     use std::os::unix::fs::symlink;
 
-    /// `depth` folders in one another, made from the innermost out: longer
-    /// than a path may be.
+    /// Nests `depth` directories, made from the innermost out: longer than a path may be.
     fn deep(top: &Path, depth: u32) {
         stdfs::create_dir_all(top.join("made")).unwrap();
         for _ in 0..depth {
             stdfs::create_dir(top.join("outer")).unwrap();
-            stdfs::rename(top.join("made"), top.join("outer/a-folder")).unwrap();
+            stdfs::rename(top.join("made"), top.join("outer/a-directory")).unwrap();
             stdfs::write(top.join("outer/file"), "x").unwrap();
             stdfs::rename(top.join("outer"), top.join("made")).unwrap();
         }
@@ -203,8 +200,8 @@ mod tests {
     fn a_tree_deeper_than_descriptors_and_paths() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
-        // As many as make std::fs::remove_dir_all run out of descriptors, and
-        // names that the removal itself would choose.
+        // Deep enough for std::fs::remove_dir_all to run out of descriptors, with names that the removal itself
+        // chooses.
         deep(&top, 1500);
         stdfs::create_dir_all(top.join("0/x/y")).unwrap();
         stdfs::write(top.join("1"), "x").unwrap();
@@ -226,23 +223,23 @@ mod tests {
             stdfs::create_dir_all(outer.join("made")).unwrap();
             for _ in 0..depth {
                 stdfs::create_dir(outer.join("outer")).unwrap();
-                stdfs::rename(outer.join("made"), outer.join("outer/a-folder")).unwrap();
+                stdfs::rename(outer.join("made"), outer.join("outer/a-directory")).unwrap();
                 stdfs::rename(outer.join("outer"), outer.join("made")).unwrap();
             }
         };
         made(&top, 1500);
         made(&top.join("beside"), 3);
-        folders(&top).unwrap();
+        directories(&top).unwrap();
         assert!(!top.exists());
-        // What is in the way is told, and no endless work.
+        // What cannot be removed is an error, and no endless loop.
         stdfs::create_dir_all(top.join("a/b")).unwrap();
         stdfs::write(top.join("a/file"), "x").unwrap();
-        assert_eq!(folders(&top).unwrap_err().raw_os_error(), Some(ENOTEMPTY));
-        assert_eq!(folders(&dir.path().join("none")).unwrap_err().raw_os_error(), Some(ENOENT));
+        assert_eq!(directories(&top).unwrap_err().raw_os_error(), Some(ENOTEMPTY));
+        assert_eq!(directories(&dir.path().join("none")).unwrap_err().raw_os_error(), Some(ENOENT));
     }
 
     #[test]
-    fn what_is_no_folder_and_what_is_not_there() {
+    fn no_directory_and_nothing_at_all() {
         let dir = tempfile::tempdir().unwrap();
         stdfs::create_dir(dir.path().join("kept")).unwrap();
         symlink("kept", dir.path().join("link")).unwrap();

@@ -1,9 +1,9 @@
-//! Compression of the initramfs: what the kernel's decoders accept, as small as it gets.
+//! Compression of the initramfs: the smallest stream that the kernel's decoders accept.
 
 use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 
-/// The kernel allocates the dictionary: `xz -9` asks for 64 MiB, and a small
-/// guest then says «Unable to mount root fs».
+/// The kernel allocates the dictionary: with the 64 MiB of `xz -9` a small guest
+/// cannot unpack its initramfs, and panics with 'Unable to mount root fs'.
 const DICT_MAX_BYTES: u32 = 2 << 20;
 const DICT_MIN_BYTES: u32 = 4096;
 
@@ -15,33 +15,33 @@ pub enum Compression {
     Xz(Effort),
 }
 
-/// How long to look for the smallest xz.
+/// How many settings of xz are tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// One try with the settings that mostly win.
+    /// One run, with the settings that usually give the fewest bytes.
     Quick,
-    /// Every combination that may win; the same input gives the same answer.
+    /// A search over the settings; the same input gives the same bytes.
     Best,
 }
 
 /// The settings of one xz stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Xz {
-    /// The branch filter for x86 code (`CONFIG_XZ_DEC_X86`, on in every
-    /// distribution's x86 kernel): relative calls become equal strings.
+    /// The branch filter for x86 code (`CONFIG_XZ_DEC_X86`, on in every distribution's
+    /// x86 kernel): it makes the calls of one function equal strings of bytes.
     x86: bool,
     lc: u32,
     lp: u32,
     pb: u32,
 }
 
-/// The compressed `data`, and the settings in words.
+/// Compresses `data`; also returns the settings as text.
 pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), String> {
     match how {
         Compression::None => Ok((data.to_vec(), "none".into())),
         Compression::Gzip => Ok((gzip(data), "gzip -9".into())),
         Compression::Zstd => {
-            // 19 and not 22: the kernel's decoder refuses windows over 128 MB, and 22 gains nothing here.
+            // Not 22: the kernel's decoder refuses windows over 128 MB, and 22 saves nothing here.
             let bytes = zstd::bulk::compress(data, 19).map_err(|error| format!("zstd: {error}"))?;
             Ok((bytes, "zstd -19".into()))
         }
@@ -54,7 +54,7 @@ pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), Stri
     }
 }
 
-/// gzip without a name or time: the same input gives the same bytes.
+/// gzip without a file name or time, so that the same input gives the same bytes.
 pub fn gzip(data: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::GzBuilder::new().write(Vec::new(), flate2::Compression::best());
@@ -63,7 +63,7 @@ pub fn gzip(data: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap_or_default()
 }
 
-/// The contents of a file that may be compressed, by its first bytes.
+/// Decompresses gzip, xz and zstd, which are recognized by their first bytes; other data is returned as it is.
 pub fn expand(data: Vec<u8>) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let mut out = Vec::new();
@@ -79,9 +79,9 @@ pub fn expand(data: Vec<u8>) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-/// Changes one setting at a time while that gains a byte: the first of the
-/// smallest stays, so the same input gives the same answer. A third of the
-/// tries of all combinations, and within some bytes of them.
+/// Changes one setting at a time as long as that saves a byte. Of equally small
+/// results the first is kept, so the same input gives the same bytes. This takes a
+/// third of the runs that all combinations need, and comes within some bytes of them.
 fn smallest(data: &[u8]) -> Result<(Vec<u8>, String), String> {
     let code = has_x86_code(data);
     let mut best: Option<(Vec<u8>, Xz)> = None;
@@ -110,7 +110,7 @@ fn smallest(data: &[u8]) -> Result<(Vec<u8>, String), String> {
     best.map(|(bytes, settings)| (bytes, words(settings))).ok_or_else(|| "nothing to compress".into())
 }
 
-/// Every one of `round`, in its order, on all processors.
+/// Compresses with each of `round` on all processors; the results are in the order of `round`.
 fn all(data: &[u8], round: &[Xz]) -> Result<Vec<(Vec<u8>, Xz)>, String> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     let share = |slot: &[Xz]| -> Result<Vec<(Vec<u8>, Xz)>, String> {
@@ -121,7 +121,7 @@ fn all(data: &[u8], round: &[Xz]) -> Result<Vec<(Vec<u8>, Xz)>, String> {
         let running: Vec<_> = slots.map(|slot| scope.spawn(move || share(slot))).collect();
         let mut done = Vec::new();
         for thread in running {
-            done.extend(thread.join().unwrap_or_else(|_| Err("a thread died".into()))?);
+            done.extend(thread.join().unwrap_or_else(|_| Err("xz: a thread panicked".into()))?);
         }
         Ok(done)
     })
@@ -136,7 +136,7 @@ fn xz(data: &[u8], settings: Xz) -> Result<Vec<u8>, String> {
     let text = |error: liblzma::stream::Error| format!("xz: {error}");
     let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
     let dict = size.clamp(DICT_MIN_BYTES, DICT_MAX_BYTES).next_power_of_two();
-    // 6 and 9 differ in the dictionary alone, which is set below; the flag is «extreme».
+    // Presets 6 and 9 differ only in the dictionary, which is set below; bit 31 is xz's --extreme.
     let mut options = LzmaOptions::new_preset(9 | (1 << 31)).map_err(text)?;
     options.dict_size(dict).literal_context_bits(settings.lc).literal_position_bits(settings.lp);
     options.position_bits(settings.pb);
@@ -158,8 +158,8 @@ fn xz(data: &[u8], settings: Xz) -> Result<Vec<u8>, String> {
 }
 
 /// Whether there is a linked ELF file for x86 in `data`: type 2 or 3 at byte 16,
-/// machine 3 or 62 at byte 18. Kernel modules (type 1) call through relocations:
-/// the filter finds nothing in them, and costs.
+/// machine 3 or 62 at byte 18. Kernel modules (type 1) do not count: their calls are
+/// still to be relocated, and the filter makes them larger.
 fn has_x86_code(data: &[u8]) -> bool {
     data.windows(20).any(|w| {
         let (kind, machine) = (u16::from_le_bytes([w[16], w[17]]), u16::from_le_bytes([w[18], w[19]]));

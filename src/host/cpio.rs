@@ -1,5 +1,5 @@
 //! newc archives (the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`),
-//! written to the bit: sorted, owned by root, inodes counted, one time for all.
+//! written reproducibly: sorted entries, owner root, inodes numbered in order, one time for all.
 
 use super::image::{self, Kind};
 use std::collections::BTreeMap;
@@ -17,8 +17,8 @@ struct Entry {
     data: Vec<u8>,
 }
 
-/// A tree in memory. Paths are relative (a leading `/` is dropped); missing
-/// parents appear as directories of mode 0755; a later entry replaces an earlier.
+/// A tree in memory. Paths are relative (a leading `/` is dropped); missing parents
+/// are added as directories of mode 0755; a later entry replaces an earlier one.
 #[derive(Default)]
 pub struct Archive {
     entries: BTreeMap<String, Entry>,
@@ -49,7 +49,7 @@ impl Archive {
         self.entries.is_empty()
     }
 
-    /// Bytes of all files together.
+    /// The sum of all files' bytes.
     pub fn data_len(&self) -> usize {
         self.entries.values().map(|entry| entry.data.len()).sum()
     }
@@ -79,9 +79,9 @@ impl Archive {
         self.entries.iter().map(entry).collect()
     }
 
-    /// The archive's bytes, each entry with the modification time `mtime`
-    /// (seconds since 1970), a multiple of four long, as the next segment of an
-    /// initramfs needs it.
+    /// The archive's bytes, each entry with the modification time `mtime` (seconds
+    /// since 1970). Their number is a multiple of four: the kernel expects the next
+    /// segment of an initramfs at one.
     pub fn to_bytes(&self, mtime: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.data_len() + 256 * (self.entries.len() + 1));
         for (index, (path, entry)) in self.entries.iter().enumerate() {
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(&bytes[116..123], b"usr/bin");
     }
 
-    /// Another reader's opinion, where the machine has one.
+    /// A second reader checks the archive.
     #[test]
     fn cpio_reads_it() {
         let child = Command::new("cpio").args(["-itv", "--quiet"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();

@@ -1,4 +1,4 @@
-//! OCI image layouts made from files: the demo image, test images. The same
+//! OCI image layouts made from files, for the demo image and for tests. The same
 //! input gives the same digests.
 
 use super::compress::gzip;
@@ -11,7 +11,7 @@ use std::path::Path;
 /// One entry of a layer's tar.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Relative, up to 100 bytes.
+    /// Relative to the root, up to 100 bytes.
     pub path: String,
     pub mode: u32,
     pub uid: u32,
@@ -57,7 +57,7 @@ impl Entry {
     }
 }
 
-/// An image to be written.
+/// An image to write.
 pub struct Image {
     pub tag: String,
     /// Uncompressed tars, or file systems (squashfs, erofs), lowest first; [`tar`] makes one from entries.
@@ -68,12 +68,12 @@ pub struct Image {
     pub architecture: String,
     /// Whether tars are stored as gzip, or as they are.
     pub compressed: bool,
-    /// What every layer says of itself, in place of what it is.
+    /// The media type of every layer, if it is to differ from the true one.
     pub media_type: Option<String>,
 }
 
 impl Image {
-    /// For this machine's architecture, tag `latest`, gzip layers.
+    /// An image for this host's architecture, with the tag `latest` and gzip layers.
     pub fn new(layers: Vec<Vec<u8>>, config: Value) -> Image {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -106,7 +106,7 @@ pub fn tar(entries: &[Entry]) -> Vec<u8> {
         put(116, format!("{:07o}\0", entry.gid).as_bytes());
         put(124, format!("{:011o}\0", data.len()).as_bytes());
         put(136, format!("{:011o}\0", entry.mtime).as_bytes());
-        // The checksum counts its own field as blanks.
+        // The checksum is computed with its own field as blanks.
         put(148, b"        ");
         put(156, &[kind]);
         put(157, link.as_bytes());
@@ -125,7 +125,7 @@ pub fn tar(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-/// A layer as it is stored.
+/// A layer in its stored form.
 pub struct Layer {
     /// Its media type.
     pub media: String,
@@ -135,12 +135,12 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// The tar as it is.
+    /// A tar without compression.
     pub const PLAIN: &'static str = "application/vnd.oci.image.layer.v1.tar";
     pub const GZIP: &'static str = "application/vnd.oci.image.layer.v1.tar+gzip";
     pub const ZSTD: &'static str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
-    /// A tar, or a file system that is a layer as it is.
+    /// Compresses a tar if `image` says so; a file system is stored unchanged.
     fn new(raw: &[u8], image: &Image) -> Layer {
         let (media, bytes) = match superblock::packed(raw) {
             Some(packed) => (["application/vnd.stacker.image.layer.", packed.name()].concat(), raw.to_vec()),
@@ -152,7 +152,7 @@ impl Layer {
     }
 }
 
-/// Writes `images` into `dir` as an OCI image layout; gives each manifest's digest.
+/// Writes `images` into `dir` as an OCI image layout; returns each manifest's digest.
 pub fn write(dir: &Path, images: &[Image]) -> io::Result<Vec<String>> {
     let mut manifests = Vec::new();
     for image in images {
@@ -162,13 +162,13 @@ pub fn write(dir: &Path, images: &[Image]) -> io::Result<Vec<String>> {
     index(dir, &manifests)
 }
 
-/// The same for one image, `latest`, of layers that are compressed already, asked for one by one.
+/// Writes one image with the tag `latest`, from layers in their stored form that are taken one by one.
 pub fn write_layers(dir: &Path, layers: &mut dyn Iterator<Item = io::Result<Layer>>) -> io::Result<()> {
     let Image { tag, config, architecture, .. } = Image::new(Vec::new(), json!({}));
     index(dir, &[put_image(dir, &tag, &architecture, &config, layers)?]).map(drop)
 }
 
-/// Writes the blobs of an image; gives its manifest's descriptor.
+/// Writes the blobs of an image; returns its manifest's descriptor.
 fn put_image(
     dir: &Path,
     tag: &str,
@@ -201,7 +201,7 @@ fn put_image(
     Ok(descriptor)
 }
 
-/// What makes a folder of blobs a layout; gives the manifests' digests.
+/// Writes the files that make a directory of blobs a layout; returns the manifests' digests.
 fn index(dir: &Path, manifests: &[Value]) -> io::Result<Vec<String>> {
     let index = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests,
@@ -211,7 +211,7 @@ fn index(dir: &Path, manifests: &[Value]) -> io::Result<Vec<String>> {
     Ok(manifests.iter().map(|manifest| manifest["digest"].as_str().unwrap_or_default().to_string()).collect())
 }
 
-/// An image with `binary` as `/hello` and nothing else but a user database.
+/// An image of `binary` as `/hello`, a user database and `/tmp`.
 pub fn demo(binary: Vec<u8>) -> Image {
     let layer = tar(&[
         Entry::directory("etc", 0o755),
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(index["manifests"][0]["size"], manifest.len());
     }
 
-    /// Another reader's opinion.
+    /// A second reader checks the archive.
     #[test]
     fn tar_reads_it() {
         let bytes = tar(&[
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// A strict reader's opinion, where the machine has one.
+    /// A strict second reader checks the layout.
     #[test]
     fn skopeo_takes_it() {
         let dir = std::env::temp_dir().join(format!("ocinit-skopeo-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! The initramfs: one binary, what the user adds, compressed.
+//! Builds the initramfs: the init, the files that the user adds, and kernel modules, compressed.
 
 use super::compress::{compress, Compression};
 use super::cpio::Archive;
@@ -6,33 +6,33 @@ use super::modules::Set;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Directories that --add descends into; deeper is a mistake or a loop.
+/// How deep `--add` descends; a deeper tree is a mistake or a loop.
 const DEPTH_MAX: u32 = 64;
 
-/// What goes in.
+/// The contents of an initramfs.
 pub struct Spec {
     /// PID 1: a static binary.
     pub init: Vec<u8>,
-    /// More options for the init (`/etc/ocinit/cmdline`).
+    /// Further options for the init (`/etc/ocinit/cmdline`).
     pub cmdline: Option<Vec<u8>>,
-    /// Certificates that registries are trusted by (`/etc/ocinit/ca.pem`).
+    /// Certificates of authorities for registries (`/etc/ocinit/ca.pem`).
     pub ca: Option<Vec<u8>>,
-    /// Files or directories of the host, and their path inside.
+    /// Files or directories of the host, each with its path in the initramfs.
     pub added: Vec<(PathBuf, String)>,
     pub modules: Option<Set>,
     pub compression: Compression,
-    /// Seconds since 1970, for every entry.
+    /// The modification time of every entry, in seconds since 1970.
     pub mtime: u32,
 }
 
 /// A finished initramfs.
 pub struct Initramfs {
     pub bytes: Vec<u8>,
-    /// How many of them are not kernel modules.
+    /// How many of `bytes` are the part without kernel modules.
     pub base_len: usize,
-    /// The unpacked size of both.
+    /// The unpacked size of all parts.
     pub raw_len: usize,
-    /// The compressor's settings, in words: one for each segment.
+    /// The compressor's settings as text, one for each segment.
     pub how: Vec<String>,
 }
 
@@ -50,13 +50,13 @@ impl Spec {
     }
 }
 
-/// The time that reproducible builds give their files: `SOURCE_DATE_EPOCH`, else 0.
+/// The modification time for a reproducible build: `SOURCE_DATE_EPOCH`, or 0 if it is not set.
 pub fn source_date_epoch() -> u32 {
     std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Packs `spec`. Kernel modules are a segment of their own: the kernel unpacks
-/// one after the other, and code and modules like different filters.
+/// Packs `spec`. Kernel modules are a segment of their own: the kernel unpacks one
+/// segment after the other, and each compresses best with other settings.
 pub fn build(spec: &Spec) -> Result<Initramfs, String> {
     let base = base(spec)?.to_bytes(spec.mtime);
     let (mut bytes, words) = compress(&base, spec.compression)?;
@@ -94,26 +94,26 @@ fn base(spec: &Spec) -> Result<Archive, String> {
 }
 
 fn add(archive: &mut Archive, source: &Path, target: &str, depth: u32) -> Result<(), String> {
-    let named = |error: std::io::Error| format!("{}: {error}", source.display());
-    let meta = std::fs::symlink_metadata(source).map_err(named)?;
+    let context = |error: std::io::Error| format!("{}: {error}", source.display());
+    let meta = std::fs::symlink_metadata(source).map_err(context)?;
     let mode = meta.permissions().mode() & 0o7777;
     if meta.is_symlink() {
-        let to = std::fs::read_link(source).map_err(named)?;
+        let to = std::fs::read_link(source).map_err(context)?;
         archive.symlink(target, &to.to_string_lossy());
     } else if meta.is_dir() {
         if depth == 0 {
-            return Err(format!("{}: too deep", source.display()));
+            return Err(format!("{}: more than {DEPTH_MAX} directories deep", source.display()));
         }
         archive.directory(target, mode);
-        for entry in std::fs::read_dir(source).map_err(named)? {
-            let entry = entry.map_err(named)?;
+        for entry in std::fs::read_dir(source).map_err(context)? {
+            let entry = entry.map_err(context)?;
             let inside = format!("{target}/{}", entry.file_name().to_string_lossy());
             add(archive, &entry.path(), &inside, depth - 1)?;
         }
     } else if meta.is_file() {
-        archive.file(target, mode, std::fs::read(source).map_err(named)?);
+        archive.file(target, mode, std::fs::read(source).map_err(context)?);
     } else {
-        return Err(format!("{}: neither a file, a directory nor a link", source.display()));
+        return Err(format!("{}: not a file, a directory or a symbolic link", source.display()));
     }
     Ok(())
 }

@@ -1,24 +1,24 @@
-//! A kernel to boot: the user's, or Debian's cloud kernel, fetched as a package
-//! and unpacked into a folder of ours (nothing is installed).
+//! A kernel to boot: the user's, or Debian's cloud kernel, downloaded as a package
+//! and unpacked into a directory of the working tree. Nothing is installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The package that depends on the newest concrete kernel: small, with virtio
-/// and overlayfs as modules, like a distribution's kernel in a laboratory.
+/// The package that depends on the newest kernel's package. That kernel is small, and
+/// has virtio and overlayfs as modules, like a distribution's kernel in a lab.
 const CLOUD: &str = "linux-image-cloud-amd64";
-/// The same with every driver, seven times as large.
+/// The same with all drivers, seven times as large.
 const GENERAL: &str = "linux-image-amd64";
 
 /// A kernel image and its modules.
 pub struct Kernel {
     /// `vmlinuz` or `bzImage`.
     pub image: PathBuf,
-    /// `…/lib/modules/RELEASE`, unless everything is built in.
+    /// `…/lib/modules/RELEASE`; none if all drivers are built in.
     pub modules: Option<PathBuf>,
 }
 
-/// The user's kernel, or (with no `image`) Debian's, kept in `cache`.
+/// The user's kernel; without `image` Debian's, which is kept in `cache`.
 pub fn find(image: Option<&Path>, modules: Option<&Path>, cache: &Path) -> Result<Kernel, String> {
     match image {
         Some(image) if image.is_file() => {
@@ -29,12 +29,12 @@ pub fn find(image: Option<&Path>, modules: Option<&Path>, cache: &Path) -> Resul
     }
 }
 
-/// Debian's cloud kernel in `cache`: found there, or fetched (apt's lists must be there).
+/// Debian's cloud kernel: from `cache`, or downloaded into it (which needs apt's package lists).
 pub fn debian(cache: &Path) -> Result<Kernel, String> {
     of_package(CLOUD, cache, "debian")
 }
 
-/// Debian's general kernel, for what the cloud kernel has no modules for.
+/// Debian's general kernel, for hardware that the cloud kernel has no modules for.
 pub fn debian_general(cache: &Path) -> Result<Kernel, String> {
     of_package(GENERAL, cache, "debian-general")
 }
@@ -45,10 +45,10 @@ fn of_package(package: &str, cache: &Path, name: &str) -> Result<Kernel, String>
     }
     let hint = "give --kernel FILE (and --kernel-modules DIR)";
     if !cfg!(target_arch = "x86_64") {
-        return Err(format!("no kernel to boot on this machine: {hint}"));
+        return Err(format!("Debian's kernel can only be fetched for x86-64: {hint}"));
     }
     let package = concrete_package(package).map_err(|error| format!("{error}: {hint}"))?;
-    // A second run beside this one must not see half of it: unpack aside, then rename.
+    // Unpacked beside its final name and then renamed: a second run must not see half of it.
     let aside = cache.join(format!("{name}.{}", std::process::id()));
     std::fs::create_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;
     let result = fetch(&package, &aside);
@@ -57,7 +57,7 @@ fn of_package(package: &str, cache: &Path, name: &str) -> Result<Kernel, String>
     }
     let _ = std::fs::remove_dir_all(&aside);
     result.map_err(|error| format!("{error}: {hint}"))?;
-    unpacked(&cache.join(name)).ok_or_else(|| format!("{package}: holds no kernel: {hint}"))
+    unpacked(&cache.join(name)).ok_or_else(|| format!("{package}: the package contains no kernel: {hint}"))
 }
 
 fn unpacked(dir: &Path) -> Option<Kernel> {
@@ -70,24 +70,24 @@ fn unpacked(dir: &Path) -> Option<Kernel> {
     Some(Kernel { image: first(dir.join("boot"), "vmlinuz-")?, modules: first(dir.join("lib/modules"), "") })
 }
 
-/// The package with the files: a metapackage names it among its dependencies.
+/// The package that contains the kernel: `package` depends on it.
 fn concrete_package(package: &str) -> Result<String, String> {
     let text = run(Command::new("apt-cache").args(["depends", "--no-recommends", "--no-suggests", package]))?;
     let depends = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let image = depends.map(str::trim).find(|name| name.starts_with("linux-image-"));
-    image.map(str::to_string).ok_or_else(|| format!("apt knows no {package} (is this Debian? try apt-get update)"))
+    image.map(str::to_string).ok_or_else(|| format!("apt-cache: no package {package} (on Debian: run apt-get update)"))
 }
 
 fn fetch(package: &str, into: &Path) -> Result<(), String> {
     run(Command::new("apt-get").args(["download", "-q", package]).current_dir(into))?;
     let entries = std::fs::read_dir(into).map_err(|error| format!("{}: {error}", into.display()))?;
     let deb = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|ext| ext == "deb"));
-    let deb = deb.ok_or_else(|| format!("{package}: apt-get download left no file"))?;
+    let deb = deb.ok_or_else(|| format!("{package}: apt-get download wrote no file"))?;
     run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(into))?;
     std::fs::remove_file(&deb).map_err(|error| format!("{}: {error}", deb.display()))
 }
 
-/// Runs a tool to its end; its output, or what it said last when it failed.
+/// Runs a tool and returns its output, or the last line of its error messages if it fails.
 fn run(command: &mut Command) -> Result<String, String> {
     let tool = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{tool}: {error}"))?;

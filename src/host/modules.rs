@@ -1,8 +1,8 @@
-//! Which kernel modules go into the initramfs: a profile or names, closed over
-//! their dependencies, with the `modules.dep` and `modules.alias` of just these.
+//! Kernel modules for the initramfs: those of a profile and those named, with all that
+//! they depend on, and a `modules.dep`, `modules.alias` and `modules.softdep` of this set.
 //!
-//! What a module needs and serves is read from the module itself (its
-//! `.modinfo` section), so that a folder never seen by depmod(8) will do.
+//! Dependencies and aliases are read from the modules' own `.modinfo` sections, so a
+//! directory in which depmod(8) has never run can be used.
 
 mod profile;
 
@@ -26,20 +26,20 @@ struct Module {
 struct Info {
     depends: Vec<String>,
     aliases: Vec<String>,
-    /// As modinfo has it: `pre: a b post: c`.
+    /// In modinfo's form: `pre: a b post: c`.
     softdeps: Vec<String>,
 }
 
-/// A chosen set, closed over its dependencies.
+/// A set of modules that contains all their dependencies.
 pub struct Set {
     pub release: String,
-    /// By their path below `/lib/modules/RELEASE/`, ending in `.ko`.
+    /// By path below `/lib/modules/RELEASE/`, without a compressor's suffix.
     modules: BTreeMap<String, Module>,
 }
 
-/// Chooses from `dir`: `…/lib/modules/RELEASE`, or a folder above it. A profile's
-/// modules that the kernel does not have (built in, or not for this machine) are
-/// left out; one of `names` that it neither has nor has built in is an error.
+/// Selects modules from `dir`: `…/lib/modules/RELEASE`, or a directory above it. Modules
+/// of the profile that the kernel does not have are left out; one of `names` that is
+/// neither a module nor built in is an error.
 pub fn select(dir: &Path, profile: Profile, names: &[String]) -> Result<Set, String> {
     let dir = release_dir(dir)?;
     let release = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -49,16 +49,16 @@ pub fn select(dir: &Path, profile: Profile, names: &[String]) -> Result<Set, Str
     let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
     let alias = std::fs::read_to_string(dir.join("modules.alias")).map(OnceCell::from).unwrap_or_default();
     let (builtin, builtin_info) = (read("modules.builtin"), read("modules.builtin.modinfo"));
-    let folder = Folder { alias, builtin, builtin_info, dir, files };
+    let source = ModuleDir { alias, builtin, builtin_info, dir, files };
     let mut set = Set { release, modules: BTreeMap::new() };
-    for path in folder.files.iter().filter(|path| in_profile(path, profile)) {
-        folder.take(path, &mut set)?;
+    for path in source.files.iter().filter(|path| in_profile(path, profile)) {
+        source.take(path, &mut set)?;
     }
     for wanted in names {
-        match folder.find(wanted) {
-            Some(path) => folder.take(path, &mut set)?,
-            None if folder.is_builtin(wanted) => {}
-            None => return Err(format!("{}: no module {wanted}", folder.dir.display())),
+        match source.find(wanted) {
+            Some(path) => source.take(path, &mut set)?,
+            None if source.is_builtin(wanted) => {}
+            None => return Err(format!("{}: no module {wanted}", source.dir.display())),
         }
     }
     Ok(set)
@@ -77,7 +77,7 @@ impl Set {
         self.modules.keys().map(|path| name(path)).collect()
     }
 
-    /// The modules' paths below `lib/modules/RELEASE`, each after all that it needs.
+    /// The modules' paths below `lib/modules/RELEASE`, each after those that it depends on.
     pub fn load_order(&self) -> Vec<&str> {
         let mut order = Vec::new();
         for path in self.modules.keys() {
@@ -98,17 +98,17 @@ impl Set {
         order.push(path);
     }
 
-    /// Drops the modules' signatures. Checking them is most of what loading costs
-    /// (9 modules under software emulation: 160 ms with, 30 ms without), and they
-    /// do not compress. A kernel that insists (`module.sig_enforce`, lockdown
-    /// under Secure Boot) refuses such modules; others are marked as tainted.
+    /// Removes the modules' signatures. Checking them takes most of the time of loading
+    /// (9 modules under software emulation: 160 ms with, 30 ms without), and they do not
+    /// compress. A kernel that requires them (`module.sig_enforce`, lockdown under Secure
+    /// Boot) refuses such modules; any other loads them and marks itself as tainted.
     pub fn strip_signatures(&mut self) {
         for module in self.modules.values_mut() {
             module.data.truncate(unsigned_len(&module.data));
         }
     }
 
-    /// The modules and their two or three indexes, below `lib/modules/RELEASE`.
+    /// Adds the modules and their indexes below `lib/modules/RELEASE`.
     pub fn add_to(&self, archive: &mut Archive) {
         let top = format!("lib/modules/{}", self.release);
         let (mut dep, mut alias, mut softdep) = (String::new(), String::new(), String::new());
@@ -139,18 +139,18 @@ impl Set {
     }
 }
 
-/// A kernel's module folder.
-struct Folder {
+/// A kernel's module directory.
+struct ModuleDir {
     dir: PathBuf,
     files: Vec<String>,
-    /// `modules.alias`; where depmod(8) has not been, made when it is first asked for.
+    /// `modules.alias`; if depmod(8) has not written it, it is made when first needed.
     alias: OnceCell<String>,
     builtin: String,
-    /// NAME.KEY=VALUE, each with a NUL.
+    /// `modules.builtin.modinfo`: `NAME.KEY=VALUE`, each ended by a NUL.
     builtin_info: String,
 }
 
-impl Folder {
+impl ModuleDir {
     fn find(&self, wanted: &str) -> Option<&str> {
         self.files.iter().map(String::as_str).find(|path| same_name(name(path), wanted))
     }
@@ -175,7 +175,7 @@ impl Folder {
         })
     }
 
-    /// Puts a module and all it needs into `set`.
+    /// Adds a module and all that it depends on to `set`.
     fn take(&self, path: &str, set: &mut Set) -> Result<(), String> {
         let plain = match path.find(".ko") {
             Some(end) => &path[..end + 3],
@@ -185,17 +185,17 @@ impl Folder {
             return Ok(());
         }
         let file = self.dir.join(path);
-        let named = |error: String| format!("{}: {error}", file.display());
-        let data = std::fs::read(&file).map_err(|error| named(error.to_string()))?;
-        let data = expand(data).map_err(named)?;
-        let info = info(&data).ok_or_else(|| named("not a kernel module".into()))?;
+        let context = |error: String| format!("{}: {error}", file.display());
+        let data = std::fs::read(&file).map_err(|error| context(error.to_string()))?;
+        let data = expand(data).map_err(context)?;
+        let info = info(&data).ok_or_else(|| context("not a kernel module".into()))?;
         let (needs, softdeps) = (info.depends.clone(), info.softdeps.clone());
         set.modules.insert(plain.to_string(), Module { data, info });
         for need in needs {
             match self.find(&need) {
                 Some(path) => self.take(path, set)?,
                 None if self.is_builtin(&need) => {}
-                None => return Err(named(format!("needs {need}, which is not there"))),
+                None => return Err(context(format!("depends on {need}, which is missing"))),
             }
         }
         for words in softdeps {
@@ -206,7 +206,7 @@ impl Folder {
         Ok(())
     }
 
-    /// A soft dependency may name an alias (`crc32c`), and may be missing.
+    /// Adds a soft dependency. It may be an alias (`crc32c`), and it may be missing.
     fn take_soft(&self, wanted: &str, set: &mut Set) -> Result<(), String> {
         if let Some(path) = self.find(wanted) {
             return self.take(path, set);
@@ -224,7 +224,7 @@ impl Folder {
     }
 }
 
-/// `…/lib/modules/RELEASE`, from there or from a folder above with just one release.
+/// Finds `…/lib/modules/RELEASE`: `dir` itself, or below it if there is exactly one release.
 fn release_dir(dir: &Path) -> Result<PathBuf, String> {
     if dir.join("kernel").is_dir() {
         return dir.canonicalize().map_err(|error| format!("{}: {error}", dir.display()));
@@ -236,7 +236,12 @@ fn release_dir(dir: &Path) -> Result<PathBuf, String> {
         match releases.as_slice() {
             [] => {}
             [one] => return Ok(one.clone()),
-            _ => return Err(format!("{}: more than one kernel; name one", dir.join(below).display())),
+            _ => {
+                return Err(format!(
+                    "{}: modules of more than one kernel: give the directory of one",
+                    dir.join(below).display()
+                ))
+            }
         }
     }
     Err(format!("{}: no kernel modules (looked for lib/modules/RELEASE/kernel)", dir.display()))
@@ -249,7 +254,7 @@ fn walk(dir: &Path, below: &str, files: &mut Vec<String>) -> Result<(), String> 
     for entry in entries.flatten() {
         let file_name = entry.file_name().to_string_lossy().into_owned();
         let path = if below.is_empty() { file_name.clone() } else { format!("{below}/{file_name}") };
-        // Not followed: `build` and `source` are links to the kernel's sources.
+        // Links are not followed: `build` and `source` lead to the kernel's sources.
         match entry.file_type() {
             Ok(kind) if kind.is_dir() => walk(dir, &path, files)?,
             Ok(kind)
@@ -263,7 +268,7 @@ fn walk(dir: &Path, below: &str, files: &mut Vec<String>) -> Result<(), String> 
     Ok(())
 }
 
-/// The `.modinfo` section: NUL-terminated `key=value` strings.
+/// Parses the `.modinfo` section: NUL-terminated `key=value` strings.
 fn info(elf: &[u8]) -> Option<Info> {
     let mut info = Info::default();
     for text in section(elf, b".modinfo")?.split(|b| *b == 0).filter_map(|text| std::str::from_utf8(text).ok()) {
@@ -279,12 +284,12 @@ fn info(elf: &[u8]) -> Option<Info> {
     Some(info)
 }
 
-/// The end of `struct module_signature` and its mark (include/linux/module_signature.h).
+/// What follows `struct module_signature` (include/linux/module_signature.h).
 const SIGNATURE_MARK: &[u8] = b"~Module signature appended~\n";
 const SIGNATURE_HEADER_BYTES: usize = 12;
 
-/// A module's length without the signature appended to it: the signature, 12
-/// bytes that end in its length (big-endian), the mark.
+/// A module's length without its signature. What is appended to a module is the
+/// signature, 12 bytes that end in its length (big-endian), and the mark.
 fn unsigned_len(data: &[u8]) -> usize {
     let strip = || {
         let rest = data.strip_suffix(SIGNATURE_MARK)?;
@@ -295,7 +300,7 @@ fn unsigned_len(data: &[u8]) -> usize {
     strip().unwrap_or(data.len())
 }
 
-/// A section of a little-endian ELF file, of 32 or 64 bits.
+/// Finds a section of a little-endian ELF file of 32 or 64 bits.
 fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let wide = match elf.get(..6)? {
         [0x7f, b'E', b'L', b'F', 2, 1] => true,
@@ -355,7 +360,7 @@ mod tests {
         elf
     }
 
-    fn folder(name: &str) -> PathBuf {
+    fn module_dir(name: &str) -> PathBuf {
         let top = std::env::temp_dir().join(format!("ocinit-modules-{name}-{}", std::process::id()));
         let dir = top.join("lib/modules/6.1.0-test");
         let put = |path: &str, data: Vec<u8>| {
@@ -379,11 +384,11 @@ mod tests {
         top
     }
 
-    /// What gives `crypto-crc32c` is read from the modules themselves, unless it is built in.
+    /// The module with the alias `crypto-crc32c` is found in the modules themselves, unless it is built in.
     /// Promise: soft-dependencies
     #[test]
     fn soft_dependencies_by_alias_without_depmod() {
-        let top = folder("soft");
+        let top = module_dir("soft");
         let dir = top.join("lib/modules/6.1.0-test");
         std::fs::remove_file(dir.join("modules.alias")).unwrap();
         std::fs::write(dir.join("kernel/fs/ext4/ext4.ko"), module(&["softdep=pre: crypto-crc32c", "depends="]))
@@ -397,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_profile_is_closed_over_its_dependencies() {
-        let top = folder("vm");
+        let top = module_dir("vm");
         let set = select(&top, Profile::Vm, &[]).unwrap();
         let lab = select(&top.join("lib/modules/6.1.0-test"), Profile::Lab, &[]).unwrap();
         let none = select(&top, Profile::None, &["virtio_net".into(), "builtin-one".into()]).unwrap();
@@ -442,13 +447,13 @@ mod tests {
         let signed = [&b"module"[..], &[0xaa; 300], &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44], SIGNATURE_MARK].concat();
         assert_eq!(unsigned_len(&signed), 6);
         assert_eq!(unsigned_len(b"module"), 6);
-        // A length that is longer than the file: left alone.
+        // A length beyond the file's start: the file is left unchanged.
         let lying = [&b"module"[..], &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44], SIGNATURE_MARK].concat();
         assert_eq!(unsigned_len(&lying), lying.len());
     }
 
     #[test]
-    fn a_folder_without_modules_is_named() {
+    fn a_directory_without_modules_is_named() {
         let text = select(Path::new("/nonexistent"), Profile::Vm, &[]).err().unwrap();
         assert!(text.starts_with("/nonexistent: no kernel modules"), "{text}");
     }

@@ -1,7 +1,7 @@
-//! The peer that we measure ourselves against: podman, crun and conmon from
-//! Debian's packages in an initramfs, with an init script that does what
-//! boot2container does. As small as packages get without a compiler: only the
-//! libraries that are really loaded, stripped, compressed as well as ours.
+//! The peer of the benchmarks: podman, crun and conmon from Debian's packages in an
+//! initramfs, with an init script that does what boot2container does. It is as small
+//! as packages can be made without a compiler: only the libraries that are loaded,
+//! stripped, and compressed as well as our own initramfs.
 
 use super::compress::{compress, Compression, Effort};
 use super::cpio::Archive;
@@ -12,13 +12,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Its programs. Network packages are not among them: the network is the host's.
+/// The packages of its programs. podman's network plugins are not among them: containers use the host's network.
 const PACKAGES: &[&str] = &["podman", "crun", "conmon", "busybox-static"];
 const PROGRAMS: &[&str] = &["usr/bin/podman", "usr/bin/crun", "usr/bin/conmon"];
 const APPLETS: &[&str] =
     &["sh", "cat", "echo", "insmod", "ip", "mkdir", "mount", "poweroff", "sleep", "sync", "udhcpc", "umount"];
-/// Empty folders that the script mounts on or podman writes to.
-const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
+/// Empty directories that the script mounts on or podman writes to.
+const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
 
 const TEXTS: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("../../benches/peer/init")),
@@ -32,22 +32,22 @@ const TEXTS: &[(&str, u32, &str)] = &[
     ("etc/hosts", 0o644, "127.0.0.1 localhost\n"),
 ];
 
-/// Rounds of «which libraries do these libraries need»: five are enough.
+/// Limit of the rounds in which the dependencies of what was just downloaded are downloaded; five are usual.
 const ROUNDS_MAX: u32 = 16;
 
-/// The largest dictionary that still pays (with 64 MiB it is the same to a percent): the
-/// kernel allocates it beside the unpacked files, and the peer's smallest RAM depends on it.
+/// The dictionary. With 64 MiB the result is smaller by less than a percent, but the kernel
+/// allocates it beside the unpacked files, and the peer's smallest RAM depends on it.
 const DICT_BYTES: u32 = 8 << 20;
 
-/// Room on the kernel's command line that the peer needs to be at its best: on the default
-/// tmpfs half of the RAM is the limit, and podman's binary is cut there below 160 MB.
+/// The kernel option with which the peer needs the least RAM: the default tmpfs holds half of
+/// the RAM at most, and with less than 160 MB podman's binary does not fit into it.
 pub const KERNEL_OPTIONS: &str = "rootfstype=ramfs";
 
 /// The peer, ready to boot.
 pub struct Peer {
-    /// The compressed initramfs without kernel modules: how many bytes.
+    /// Bytes of the compressed initramfs without kernel modules.
     pub base_len: usize,
-    /// With kernel modules, as it is booted.
+    /// The initramfs with kernel modules, as it is booted.
     pub bytes: Vec<u8>,
     /// The unpacked size, without kernel modules.
     pub raw_len: usize,
@@ -55,7 +55,7 @@ pub struct Peer {
     pub versions: Vec<(String, String)>,
 }
 
-/// Builds it below `cache`, where packages and compressed bytes stay for the next time.
+/// Builds the peer below `cache`, where its packages and compressed bytes are kept between runs.
 pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
     let packages = Packages::fetch(cache, PACKAGES)?;
     let raw = packages.archive(&cache.join("stripped"))?.to_bytes(0);
@@ -69,8 +69,8 @@ pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
     Ok(Peer { base_len: base.len(), bytes, raw_len: raw.len(), versions: packages.versions })
 }
 
-/// Adds kernel modules, and `/etc/modules`: their files in order, for insmod, since
-/// busybox's modprobe reads all a module needs from its own line.
+/// Adds kernel modules and `/etc/modules`, a list of their files in the order for insmod:
+/// busybox's modprobe expects all dependencies of a module on its line of `modules.dep`.
 pub fn add_modules(archive: &mut Archive, modules: &Set) {
     modules.add_to(archive);
     let order: String =
@@ -78,28 +78,29 @@ pub fn add_modules(archive: &mut Archive, modules: &Set) {
     archive.file("etc/modules", 0o644, order);
 }
 
-/// Programs of Debian's packages with the libraries that they load, for guests of other tests.
+/// Programs of Debian's packages with the libraries that they load, for the guests of tests.
 pub struct Programs {
     pub archive: Archive,
     /// Package and version.
     pub versions: Vec<(String, String)>,
 }
 
-/// As [`build`] gathers its own, below a `cache` of their own; `data` are files of these packages, taken as they are.
+/// Collects `programs` of `packages` as [`build`] does, below a `cache` of their own; the files `data` of these
+/// packages are added unchanged.
 pub fn programs(cache: &Path, packages: &[&str], programs: &[&str], data: &[&str]) -> Result<Programs, String> {
     let packages = Packages::fetch(cache, packages)?;
     let stripped = cache.join("stripped");
-    std::fs::create_dir_all(&stripped).map_err(|error| named(&stripped, error))?;
+    std::fs::create_dir_all(&stripped).map_err(|error| context(&stripped, error))?;
     let mut archive = Archive::new();
     packages.add_programs(&mut archive, programs, &stripped)?;
     for path in data {
         let file = packages.root.join(path);
-        archive.file(path, 0o644, std::fs::read(&file).map_err(|error| named(&file, error))?);
+        archive.file(path, 0o644, std::fs::read(&file).map_err(|error| context(&file, error))?);
     }
     Ok(Programs { archive, versions: packages.versions })
 }
 
-/// Debian's packages, unpacked; nothing is installed, nothing of the host gets in.
+/// Debian's packages, unpacked. Nothing is installed, and no file of the host is used.
 struct Packages {
     root: PathBuf,
     versions: Vec<(String, String)>,
@@ -111,7 +112,7 @@ impl Packages {
         if let Ok(text) = std::fs::read_to_string(&list) {
             let versions = text.lines().filter_map(|line| line.split_once(' '));
             let versions: Vec<_> = versions.map(|(name, version)| (name.to_string(), version.to_string())).collect();
-            // Fetched anew when something has joined the list.
+            // If a package has been added to the list, all are downloaded again.
             if packages.iter().all(|package| versions.iter().any(|(name, _)| name == package)) {
                 return Ok(Packages { root, versions });
             }
@@ -119,7 +120,7 @@ impl Packages {
         let debs = cache.join("debs");
         for dir in [&root, &debs] {
             let _ = std::fs::remove_dir_all(dir);
-            std::fs::create_dir_all(dir).map_err(|error| named(dir, error))?;
+            std::fs::create_dir_all(dir).map_err(|error| context(dir, error))?;
         }
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut wanted: BTreeSet<String> = packages.iter().map(|name| name.to_string()).collect();
@@ -134,7 +135,7 @@ impl Packages {
             for deb in files(&debs)? {
                 let fields = run(Command::new("dpkg-deb").arg("-f").arg(&deb))?;
                 run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
-                std::fs::remove_file(&deb).map_err(|error| named(&deb, error))?;
+                std::fs::remove_file(&deb).map_err(|error| context(&deb, error))?;
                 let (name, version) = (field(&fields, "Package"), field(&fields, "Version"));
                 if packages.contains(&name) {
                     versions.push((name.to_string(), version.to_string()));
@@ -145,16 +146,16 @@ impl Packages {
         }
         versions.sort();
         let text: String = versions.iter().map(|(name, version)| format!("{name} {version}\n")).collect();
-        std::fs::write(&list, text).map_err(|error| named(&list, error))?;
+        std::fs::write(&list, text).map_err(|error| context(&list, error))?;
         Ok(Packages { root, versions })
     }
 
-    /// All that the peer consists of, kernel modules aside.
+    /// All files of the peer but kernel modules.
     fn archive(&self, stripped: &Path) -> Result<Archive, String> {
-        std::fs::create_dir_all(stripped).map_err(|error| named(stripped, error))?;
+        std::fs::create_dir_all(stripped).map_err(|error| context(stripped, error))?;
         let mut archive = Archive::new();
-        for folder in FOLDERS {
-            archive.directory(folder, 0o755);
+        for path in DIRECTORIES {
+            archive.directory(path, 0o755);
         }
         archive.character_device("dev/console", 0o600, 5, 1);
         archive.character_device("dev/null", 0o666, 1, 3);
@@ -169,19 +170,19 @@ impl Packages {
         Ok(archive)
     }
 
-    /// Programs and what they load.
+    /// Adds programs and the libraries that they load.
     fn add_programs(&self, archive: &mut Archive, programs: &[&str], stripped: &Path) -> Result<(), String> {
         for program in programs {
             archive.file(program, 0o755, strip(&self.root.join(program), stripped)?);
         }
         for (name, file) in self.closure(programs)? {
-            let folder = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
-            archive.file(&format!("{folder}/{name}"), 0o755, strip(&file, stripped)?);
+            let dir = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
+            archive.file(&format!("{dir}/{name}"), 0o755, strip(&file, stripped)?);
         }
         Ok(())
     }
 
-    /// The libraries that the programs load, and those that these load, by name.
+    /// All libraries that the programs load, directly or through others, by name.
     fn closure(&self, programs: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
         let mut there = BTreeMap::new();
         shared_objects(&self.root, &mut there)?;
@@ -192,7 +193,9 @@ impl Packages {
                 if found.contains_key(name) {
                     continue;
                 }
-                let library = there.get(name).ok_or_else(|| format!("{}: needs {name}: not there", file.display()))?;
+                let library = there
+                    .get(name)
+                    .ok_or_else(|| format!("{}: needs {name}, which is in none of the packages", file.display()))?;
                 found.insert(name.to_string(), library.clone());
                 queue.push(library.clone());
             }
@@ -202,7 +205,7 @@ impl Packages {
 }
 
 fn download(into: &Path, names: &BTreeSet<String>) -> Result<(), String> {
-    // Not as apt's own user, who may not write into the working tree.
+    // Apt's own user may not write into the working tree.
     let words = ["download", "-q", "-o", "APT::Sandbox::User=root"];
     run(Command::new("apt-get").args(words).args(names).current_dir(into)).map(|_| ())
 }
@@ -213,7 +216,7 @@ fn field<'a>(control: &'a str, name: &str) -> &'a str {
     control.lines().find_map(value).unwrap_or("")
 }
 
-/// The libraries in a list of dependencies: of alternatives the first, versions dropped.
+/// The libraries in a list of dependencies, without versions; of alternatives the first.
 fn libraries(depends: &str) -> impl Iterator<Item = String> + '_ {
     let first = |group: &str| group.split(['|', '(', ':']).next().unwrap_or("").trim().to_string();
     depends.split(',').map(first).filter(|name| name.starts_with("lib"))
@@ -227,10 +230,10 @@ fn needed(dynamic: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Files and links below `dir` that may be libraries, by name. A link to an absolute
-/// path would lead to the host's file and is left out.
+/// path is left out: it would lead to a file of the host.
 fn shared_objects(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(), String> {
     for path in files(dir)? {
-        let meta = path.symlink_metadata().map_err(|error| named(&path, error))?;
+        let meta = path.symlink_metadata().map_err(|error| context(&path, error))?;
         if meta.is_dir() {
             shared_objects(&path, found)?;
             continue;
@@ -244,14 +247,14 @@ fn shared_objects(dir: &Path, found: &mut BTreeMap<String, PathBuf>) -> Result<(
     Ok(())
 }
 
-/// The contents of a program or library without what only a debugger reads.
+/// The contents of a program or library without symbols and debugging information.
 fn strip(file: &Path, into: &Path) -> Result<Vec<u8>, String> {
     let target = into.join(file.file_name().unwrap_or_default());
     run(Command::new("strip").arg("--strip-unneeded").arg("-o").arg(&target).arg(file))?;
-    std::fs::read(&target).map_err(|error| named(&target, error))
+    std::fs::read(&target).map_err(|error| context(&target, error))
 }
 
-/// `raw` under xz; half a minute of work, so the answer is kept.
+/// Compresses `raw` by xz. This takes half a minute, so the result is kept in `cache`.
 fn compressed(raw: &[u8], cache: &Path) -> Result<Vec<u8>, String> {
     let (plain, packed) = (cache.join("base.cpio"), cache.join("base.cpio.xz"));
     if std::fs::read(&plain).is_ok_and(|before| before == raw) {
@@ -260,13 +263,13 @@ fn compressed(raw: &[u8], cache: &Path) -> Result<Vec<u8>, String> {
         }
     }
     let bytes = xz(raw).map_err(|error| format!("xz: {error}"))?;
-    std::fs::write(&packed, &bytes).map_err(|error| named(&packed, error))?;
-    // Last: it says that the other is whole.
-    std::fs::write(&plain, raw).map_err(|error| named(&plain, error))?;
+    std::fs::write(&packed, &bytes).map_err(|error| context(&packed, error))?;
+    // Written last: its presence means that the compressed file is complete.
+    std::fs::write(&plain, raw).map_err(|error| context(&plain, error))?;
     Ok(bytes)
 }
 
-/// The settings that give the fewest bytes here, of those that we try for ourselves.
+/// Compresses with those settings of our own search that give the fewest bytes here.
 fn xz(raw: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut options = LzmaOptions::new_preset(9 | (1 << 31))?;
     options.dict_size(DICT_BYTES);
@@ -278,9 +281,9 @@ fn xz(raw: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// What is in a folder, sorted.
+/// The entries of a directory, sorted.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, String> {
-    let entries = std::fs::read_dir(dir).map_err(|error| named(dir, error))?;
+    let entries = std::fs::read_dir(dir).map_err(|error| context(dir, error))?;
     let mut list: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     list.sort();
     Ok(list)
@@ -297,7 +300,7 @@ fn run(command: &mut Command) -> Result<String, String> {
     Err(format!("{tool}: {}", text.lines().last().unwrap_or("failed").trim()))
 }
 
-fn named(path: &Path, error: std::io::Error) -> String {
+fn context(path: &Path, error: std::io::Error) -> String {
     format!("{}: {error}", path.display())
 }
 
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_script_speaks_the_dialect() {
+    fn the_script_calls_podman_as_boot2container_does() {
         let init = TEXTS.iter().find(|(path, ..)| *path == "init").unwrap().2;
         for words in ["--rm --privileged --pull=always --network=host", "Execution is over, pipeline status: $status"] {
             assert!(init.contains(words), "{words}");

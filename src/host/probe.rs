@@ -1,17 +1,25 @@
-//! Whether KVM works here: found out by booting, once.
+//! Whether KVM works on this host: a kernel is booted once to find out.
 
 use super::qemu::{Accel, Machine, Network};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the answer is kept.
+/// Where the answer is kept between runs.
 const MEMORY: &str = "target/kvm-probe";
-/// How long a kernel may take to its first words under KVM: 0.3 s is usual.
+/// How long a kernel may take to its first console line under KVM: 0.3 s is usual.
 const PROBE_MS: u64 = 4000;
 
-/// KVM where a guest of `kernel` shows a sign of life under it. `/dev/kvm`
-/// existing proves nothing: on some hosts guests hang on it. `OCINIT_ACCEL=tcg`
-/// or `kvm` decides without a try. The answer is kept in `target/` until the
+impl Machine {
+    /// As [`Machine::on`], with the fastest accelerator that works.
+    pub fn new(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>, append: impl Into<String>) -> Machine {
+        let kernel = kernel.into();
+        Machine::on(accel(&kernel), kernel, initrd.into(), append.into())
+    }
+}
+
+/// KVM, if a guest of `kernel` prints its command line under it. That `/dev/kvm`
+/// exists proves nothing: on some hosts guests hang on it. `OCINIT_ACCEL=tcg`
+/// or `kvm` decides without a boot. The answer is kept in `target/` until the
 /// host's next boot.
 pub fn accel(kernel: &Path) -> Accel {
     match std::env::var("OCINIT_ACCEL").as_deref() {
@@ -42,12 +50,12 @@ pub fn accel(kernel: &Path) -> Accel {
 }
 
 fn boots(kernel: &Path) -> bool {
-    // No initrd: it is not going to get that far.
+    // Without an initrd: the boot is over before the kernel needs one.
     let append = "console=ttyS0 earlyprintk=ttyS0 panic=-1";
     let mut machine = Machine::on(Accel::Kvm, kernel.to_path_buf(), PathBuf::new(), append.into());
     machine.network = Network::None;
     machine.timeout = Duration::from_millis(PROBE_MS);
-    // The late line: a guest may print from its decompressor and hang after it.
+    // This line comes late enough: a guest may print from its decompressor and hang after that.
     let boot = machine.boot_until(&mut |_, _| {}, &mut |line| line.contains("Kernel command line"));
     boot.is_ok_and(|boot| !boot.timed_out && boot.find("Kernel command line").is_some())
 }

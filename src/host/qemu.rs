@@ -2,22 +2,22 @@
 
 mod console;
 
-use console::{read_aside, Console};
+use console::{read_on_thread, Console, Watch};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// What stands in the guest's first network card.
+/// The guest's first network card, and what it is connected to.
 #[derive(Clone, Debug)]
 pub enum Network {
     /// No card at all.
     None,
-    /// QEMU's own network (10.0.2.0/24, gateway 10.0.2.2 is the host, DNS
-    /// 10.0.2.3), with more options of `-netdev user`: `restrict=on`, `tftp=DIR`.
+    /// QEMU's user network (10.0.2.0/24; the gateway 10.0.2.2 is the host, DNS is
+    /// 10.0.2.3), with further options of `-netdev user`: `restrict=on`, `tftp=DIR`.
     User(Vec<String>),
-    /// The text of `-netdev`, without its id: `socket,connect=127.0.0.1:1234`.
+    /// The argument of `-netdev`, without its id: `socket,connect=127.0.0.1:1234`.
     Raw(String),
 }
 
@@ -25,10 +25,10 @@ pub enum Network {
 #[derive(Clone, Debug)]
 pub struct Disk {
     pub path: PathBuf,
-    /// The guest finds it as `/dev/disk/by-id/virtio-SERIAL`; empty for none.
+    /// The serial number: the guest has the disk as `/dev/disk/by-id/virtio-SERIAL`. Empty for none.
     pub serial: String,
     pub read_only: bool,
-    /// Changes are thrown away at the end.
+    /// What the guest writes is discarded at the end.
     pub snapshot: bool,
 }
 
@@ -46,55 +46,55 @@ pub enum Accel {
     Tcg,
 }
 
-/// A machine to boot. [`Machine::new`] has sensible values; change what matters.
+/// A machine to boot. [`Machine::on`] and [`Machine::new`] fill in defaults; change the fields that matter.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub kernel: PathBuf,
     /// Empty for none.
     pub initrd: PathBuf,
-    /// The kernel's command line, whole.
+    /// The whole kernel command line.
     pub append: String,
     pub memory_mb: u32,
     pub cpus: u32,
     pub accel: Accel,
     pub network: Network,
-    /// False: the card is there, its cable is not.
+    /// False: the network card has no link.
     pub cable: bool,
     /// Hardware address of the card; empty for QEMU's default.
     pub mac: String,
     pub disks: Vec<Disk>,
     /// Where to write the card's packets (pcap); [`Boot::wire_bytes`] counts them.
     pub capture: Option<PathBuf>,
-    /// Give the guest our own standard input as its keyboard.
+    /// Whether the guest's console reads our standard input.
     pub interactive: bool,
-    /// Copy the console to our standard output, byte by byte, as it comes.
+    /// Whether the console's bytes are copied to our standard output as they arrive.
     pub echo: bool,
-    /// Guest time as a function of executed instructions: repeatable, and three times slower.
+    /// Whether guest time is derived from the number of executed instructions: repeatable, and three times slower.
     pub icount: bool,
-    /// More arguments for QEMU, at the end.
+    /// Further arguments for QEMU, appended to ours.
     pub extra: Vec<String>,
-    /// The machine is ended after this long.
+    /// QEMU is killed after this time.
     pub timeout: Duration,
 }
 
-/// A boot that is over.
+/// A finished boot.
 #[derive(Debug)]
 pub struct Boot {
-    /// Lines of the console, without `\r` and `\n`, and when each was complete.
+    /// The console's lines without `\r` and `\n`, each with the time at which it was complete.
     pub lines: Vec<(Duration, String)>,
-    /// The console's bytes, all of them.
+    /// All bytes of the console.
     pub raw: Vec<u8>,
     pub status: Option<ExitStatus>,
     pub wall: Duration,
     pub timed_out: bool,
-    /// Bytes of all packets in and out, link headers included, when captured.
+    /// Bytes of all packets in and out, link headers included; none without [`Machine::capture`].
     pub wire_bytes: Option<u64>,
-    /// What QEMU itself said, if anything.
+    /// What QEMU wrote to its standard error.
     pub complaint: String,
 }
 
 impl Boot {
-    /// The first line that has `text` in it, and when it came.
+    /// The first line that contains `text`, and the time at which it was complete.
     pub fn find(&self, text: &str) -> Option<(Duration, &str)> {
         self.lines.iter().find(|(_, line)| line.contains(text)).map(|(at, line)| (*at, line.as_str()))
     }
@@ -105,7 +105,7 @@ impl Boot {
         self.lines.iter().rev().find_map(|(_, line)| line.strip_prefix(text)?.trim().parse().ok())
     }
 
-    /// Whether the machine turned itself off, everything stopped before.
+    /// Whether the machine stopped everything and then powered itself off.
     pub fn ended_in_order(&self) -> bool {
         !self.timed_out
             && self.status.is_some_and(|status| status.success())
@@ -115,15 +115,7 @@ impl Boot {
 }
 
 impl Machine {
-    /// One processor, 256 MB, QEMU's own network, no disk, 60 s at most, the
-    /// fastest accelerator that works.
-    pub fn new(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>, append: impl Into<String>) -> Machine {
-        let kernel = kernel.into();
-        let accel = super::probe::accel(&kernel);
-        Machine::on(accel, kernel, initrd.into(), append.into())
-    }
-
-    /// As [`Machine::new`], with the accelerator given.
+    /// One processor, 256 MB, QEMU's own network, no disk, 60 s at most.
     pub fn on(accel: Accel, kernel: PathBuf, initrd: PathBuf, append: String) -> Machine {
         Machine {
             kernel,
@@ -145,14 +137,14 @@ impl Machine {
         }
     }
 
-    /// Boots, and gives each line of the console to `on_line` as it comes, with
-    /// the time since the start. Returns when the machine is off or out of time.
+    /// Boots, and calls `on_line` with each console line as it arrives and the time
+    /// since the start. Returns when the machine is off or its time is over.
     pub fn boot(&self, on_line: &mut dyn FnMut(Duration, &str)) -> io::Result<Boot> {
         self.boot_until(on_line, &mut |_| false)
     }
 
-    /// As [`Machine::boot`], and ends the machine as soon as `enough` says so of
-    /// a console line (as when a test has seen what it wanted).
+    /// As [`Machine::boot`], and kills QEMU as soon as `enough` is true of a console
+    /// line: a test ends when it has seen what it waits for.
     pub fn boot_until(
         &self,
         on_line: &mut dyn FnMut(Duration, &str),
@@ -169,7 +161,7 @@ impl Machine {
         }
         command.stdin(if self.interactive { Stdio::inherit() } else { Stdio::null() });
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut guest = Guest(child.map_err(|error| named(&program(), error))?);
+        let mut guest = Guest(child.map_err(|error| context(&program(), error))?);
         let complaint = guest.0.stderr.take().map(|mut pipe| {
             std::thread::spawn(move || {
                 let mut text = Vec::new();
@@ -182,9 +174,9 @@ impl Machine {
             let _ = std::fs::remove_file(path);
             unplugged?;
         }
-        let bytes = read_aside(guest.0.stdout.take());
+        let bytes = read_on_thread(guest.0.stdout.take());
         let mut console = Console { echo: self.echo, ..Console::default() };
-        let timed_out = console.follow(&bytes, start, self.timeout, on_line, enough);
+        let timed_out = console.follow(&bytes, &mut Watch { start, timeout: self.timeout, on_line, enough });
         let ended_by_us = timed_out || console.enough;
         let status = guest.end(ended_by_us)?;
         let complaint = complaint.and_then(|thread| thread.join().ok()).unwrap_or_default();
@@ -198,67 +190,76 @@ impl Machine {
 
     /// QEMU's arguments.
     fn arguments(&self) -> Vec<String> {
-        let mut list: Vec<String> = Vec::new();
-        let mut add = |words: &[&str]| list.extend(words.iter().map(|word| word.to_string()));
+        let mut list = Arguments(Vec::new());
         // microvm would be faster, but under software emulation it hangs where the
-        // kernel calibrates its clock, and without ACPI it cannot be turned off.
+        // kernel calibrates its clock, and without ACPI it cannot power itself off.
         let machine = "q35,usb=off,sata=off,smbus=off,vmport=off";
-        add(&["-machine", machine, "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]);
-        add(&["-chardev", "stdio,id=console,signal=on", "-serial", "chardev:console"]);
+        list.add(&["-machine", machine, "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none"]);
+        list.add(&["-chardev", "stdio,id=console,signal=on", "-serial", "chardev:console"]);
         match self.accel {
-            Accel::Kvm => add(&["-accel", "kvm", "-cpu", "host"]),
-            // One thread: QEMU counts instructions on no more.
-            Accel::Tcg if self.icount => add(&["-accel", "tcg,thread=single,tb-size=128", "-cpu", "max"]),
-            Accel::Tcg => add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
+            Accel::Kvm => list.add(&["-accel", "kvm", "-cpu", "host"]),
+            // QEMU counts instructions on one thread only.
+            Accel::Tcg if self.icount => list.add(&["-accel", "tcg,thread=single,tb-size=128", "-cpu", "max"]),
+            Accel::Tcg => list.add(&["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"]),
         }
         if self.icount && self.accel == Accel::Tcg {
-            add(&["-icount", "shift=2,sleep=off"]);
+            list.add(&["-icount", "shift=2,sleep=off"]);
         }
-        add(&["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);
-        add(&["-kernel", &path_text(&self.kernel), "-append", &self.append]);
+        list.add(&["-m", &self.memory_mb.to_string(), "-smp", &self.cpus.to_string()]);
+        list.add(&["-kernel", &path_text(&self.kernel), "-append", &self.append]);
         if !self.initrd.as_os_str().is_empty() {
-            add(&["-initrd", &path_text(&self.initrd)]);
+            list.add(&["-initrd", &path_text(&self.initrd)]);
         }
+        self.add_network(&mut list);
+        self.add_disks(&mut list);
+        list.0.extend(self.extra.iter().cloned());
+        list.0
+    }
+
+    fn add_network(&self, list: &mut Arguments) {
         let netdev = match &self.network {
-            Network::None => None,
-            Network::User(options) => Some(["user".to_string()].iter().chain(options).cloned().collect::<Vec<_>>()),
-            Network::Raw(text) => Some(vec![text.clone()]),
+            Network::None => return,
+            Network::User(options) => ["user".to_string()].iter().chain(options).cloned().collect::<Vec<_>>(),
+            Network::Raw(text) => vec![text.clone()],
         };
-        if let Some(words) = netdev {
-            let mac = if self.mac.is_empty() { String::new() } else { format!(",mac={}", self.mac) };
-            let (kind, rest) = words.split_first().map(|(kind, rest)| (kind.as_str(), rest)).unwrap_or(("user", &[]));
-            let (kind, first) = kind.split_once(',').unwrap_or((kind, ""));
-            let options: String = std::iter::once(first)
-                .chain(rest.iter().map(String::as_str))
-                .fold(String::new(), |text, option| if option.is_empty() { text } else { format!("{text},{option}") });
-            add(&[
-                "-netdev",
-                &format!("{kind},id=net0{options}"),
-                "-device",
-                &format!("virtio-net-pci,romfile=,id=nic0,netdev=net0{mac}"),
-            ]);
-            if let Some(path) = &self.capture {
-                add(&["-object", &format!("filter-dump,id=dump0,netdev=net0,file={},maxlen=128", path_text(path))]);
-            }
+        // The id follows the kind of the network: `user,id=net0,restrict=on`.
+        let netdev = netdev.iter().filter(|word| !word.is_empty()).cloned().collect::<Vec<_>>().join(",");
+        let (kind, options) = netdev.split_once(',').map_or((netdev.as_str(), None), |(kind, rest)| (kind, Some(rest)));
+        let options = options.map_or(String::new(), |options| format!(",{options}"));
+        list.add(&["-netdev", &format!("{kind},id=net0{options}")]);
+        let mac = if self.mac.is_empty() { String::new() } else { format!(",mac={}", self.mac) };
+        list.add(&["-device", &format!("virtio-net-pci,romfile=,id=nic0,netdev=net0{mac}")]);
+        if let Some(path) = &self.capture {
+            list.add(&["-object", &format!("filter-dump,id=dump0,netdev=net0,file={},maxlen=128", path_text(path))]);
         }
+    }
+
+    fn add_disks(&self, list: &mut Arguments) {
         for (index, disk) in self.disks.iter().enumerate() {
             let flags = [("read-only", disk.read_only), ("snapshot", disk.snapshot)];
             let flags: String = flags.iter().filter(|(_, on)| *on).map(|(name, _)| format!(",{name}=on")).collect();
             let path = path_text(&disk.path).replace(',', ",,");
-            add(&["-drive", &format!("file={path},format=raw,if=none,id=disk{index},cache=unsafe{flags}")]);
+            list.add(&["-drive", &format!("file={path},format=raw,if=none,id=disk{index},cache=unsafe{flags}")]);
             let serial = if disk.serial.is_empty() { String::new() } else { format!(",serial={}", disk.serial) };
-            add(&["-device", &format!("virtio-blk-pci,drive=disk{index}{serial}")]);
+            list.add(&["-device", &format!("virtio-blk-pci,drive=disk{index}{serial}")]);
         }
-        list.extend(self.extra.iter().cloned());
-        list
     }
 }
 
-/// A running QEMU; ended with its owner.
+/// A command line that grows.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn add(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(|word| word.to_string()));
+    }
+}
+
+/// A running QEMU, killed when this is dropped.
 struct Guest(Child);
 
 impl Guest {
-    /// Waits for its end, or makes it.
+    /// Waits for its end; `now` kills it first.
     fn end(&mut self, now: bool) -> io::Result<ExitStatus> {
         if now {
             let _ = self.0.kill();
@@ -276,13 +277,13 @@ impl Drop for Guest {
     }
 }
 
-/// Takes the cable out, through QEMU's monitor, and lets the machine start.
+/// Takes the network card's link down through QEMU's monitor, and lets the machine start.
 fn unplug(socket: &Path, deadline: Instant) -> io::Result<()> {
     let mut stream = loop {
         match UnixStream::connect(socket) {
             Ok(stream) => break stream,
-            Err(error) if Instant::now() > deadline => return Err(named(&path_text(socket), error)),
-            // QEMU makes the socket after it has read its arguments.
+            Err(error) if Instant::now() > deadline => return Err(context(&path_text(socket), error)),
+            // QEMU creates the socket only after it has read its arguments.
             Err(_) => std::thread::sleep(Duration::from_millis(5)),
         }
     };
@@ -320,8 +321,8 @@ pub fn pcap_bytes(path: &Path) -> Option<u64> {
     Some(sum)
 }
 
-/// A command that ends with us, even if we are killed: setpriv(1) sets the
-/// signal and becomes the program, so the process is still our child.
+/// A command that is killed when this process ends, even by SIGKILL: setpriv(1) sets
+/// its parent-death signal and then becomes the program, so it remains our child.
 fn tied(program: &str) -> Command {
     const SETPRIV: &str = "/usr/bin/setpriv";
     if !Path::new(SETPRIV).exists() {
@@ -340,7 +341,7 @@ fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn named(what: &str, error: io::Error) -> io::Error {
+fn context(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
@@ -392,7 +393,9 @@ mod tests {
         let mut seen = Vec::new();
         let start = Instant::now();
         let mut keep = |_: Duration, line: &str| seen.push(line.to_string());
-        assert!(!console.follow(&receiver, start, Duration::from_secs(9), &mut keep, &mut |_| false));
+        let timeout = Duration::from_secs(9);
+        let mut watch = Watch { start, timeout, on_line: &mut keep, enough: &mut |_| false };
+        assert!(!console.follow(&receiver, &mut watch));
         let last = "Execution is over, pipeline status: 42";
         let safe = "It's now safe to turn off your computer";
         assert_eq!(seen, ["one", "two", "", safe, "Execution is over", last, "last"]);
@@ -410,8 +413,9 @@ mod tests {
         let (sender, receiver) = channel();
         sender.send(b"half a line".to_vec()).unwrap();
         let mut console = Console::default();
-        let time = Duration::from_millis(20);
-        assert!(console.follow(&receiver, Instant::now(), time, &mut |_, _| {}, &mut |_| false));
+        let (start, timeout) = (Instant::now(), Duration::from_millis(20));
+        let mut watch = Watch { start, timeout, on_line: &mut |_, _| {}, enough: &mut |_| false };
+        assert!(console.follow(&receiver, &mut watch));
         assert_eq!(console.lines[0].1, "half a line");
         drop(sender);
     }

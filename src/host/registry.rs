@@ -1,4 +1,4 @@
-//! Debian's real registry, on a loopback port, for tests and benchmarks.
+//! Debian's `docker-registry` on a loopback port, for tests and benchmarks.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// It answers after 0.1 s; a machine that is busy with emulation takes longer.
+/// It usually answers after 0.1 s; a host that is busy with emulation takes longer.
 const START_MS: u64 = 20_000;
-/// Its port may be taken between our asking for a free one and its start.
+/// Starts are repeated: the port that was free may be taken by another process before the registry binds it.
 const TRIES: u32 = 3;
 
-/// A running `docker-registry`; ended with its owner.
+/// A running `docker-registry`, killed when this is dropped.
 #[derive(Debug)]
 pub struct DockerRegistry {
     child: Child,
@@ -20,13 +20,13 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts one that keeps its blobs below `dir` (made when missing), and waits
-    /// until it answers. `NotFound`: there is no such program.
+    /// Starts a registry that keeps its blobs below `dir` (created if missing), and waits
+    /// until it accepts connections. `NotFound`: the program is not installed.
     pub fn start(dir: &Path) -> io::Result<DockerRegistry> {
         DockerRegistry::start_with(dir, None)
     }
 
-    /// The same over https, with a certificate and its key (PEM files).
+    /// As [`DockerRegistry::start`], with https by a certificate and its key (PEM files).
     pub fn start_https(dir: &Path, certificate: &Path, key: &Path) -> io::Result<DockerRegistry> {
         DockerRegistry::start_with(dir, Some((certificate, key)))
     }
@@ -45,7 +45,7 @@ impl DockerRegistry {
         Err(last)
     }
 
-    /// `HOST:PORT` on this machine.
+    /// `HOST:PORT` for a client on this host.
     pub fn here(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -55,23 +55,23 @@ impl DockerRegistry {
         format!("10.0.2.2:{}", self.port)
     }
 
-    /// Where its files are: `docker/registry/v2/blobs/sha256/XX/HEX/data`.
+    /// The directory of its files: blobs are `docker/registry/v2/blobs/sha256/XX/HEX/data`.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// How many requests so far have `part` in their line: `GET /v2/NAME/blobs/`.
+    /// The number of requests so far whose line in the log contains `part`, as `GET /v2/NAME/blobs/`.
     pub fn requests(&self, part: &str) -> usize {
         let log = std::fs::read_to_string(self.dir.join("registry.log")).unwrap_or_default();
         log.lines().filter(|line| line.contains(part)).count()
     }
 
-    /// Copies image `tag` of an OCI layout to `NAME[:TAG]` here, blobs as they are.
+    /// Copies the image `tag` of an OCI layout to `NAME[:TAG]` of this registry, blobs unchanged.
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> io::Result<()> {
         let mut skopeo = Command::new(find("skopeo"));
         skopeo.args(["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"]);
         skopeo.arg(format!("oci:{}:{tag}", layout.display())).arg(format!("docker://{}/{name}", self.here()));
-        let output = skopeo.stdin(Stdio::null()).output().map_err(|error| named("skopeo", error))?;
+        let output = skopeo.stdin(Stdio::null()).output().map_err(|error| context("skopeo", error))?;
         if output.status.success() {
             return Ok(());
         }
@@ -95,15 +95,15 @@ fn start_once(dir: &Path, tls: Option<(&Path, &Path)>) -> io::Result<DockerRegis
     let program = find("docker-registry");
     let mut command = Command::new(&program);
     command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let child = command.spawn().map_err(|error| named("docker-registry", error))?;
+    let child = command.spawn().map_err(|error| context("docker-registry", error))?;
     let mut registry = DockerRegistry { child, dir: dir.to_path_buf(), port };
     let deadline = Instant::now() + Duration::from_millis(START_MS);
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     while Instant::now() < deadline {
-        // Dead first: an open port may be another's, who was faster.
+        // Its end is checked first: the open port may be that of another process, which was faster.
         if let Some(status) = registry.child.try_wait()? {
             let text = std::fs::read_to_string(dir.join("registry.log")).unwrap_or_default();
-            let why = text.lines().last().unwrap_or("no word").to_string();
+            let why = text.lines().last().unwrap_or("its log is empty").to_string();
             return Err(io::Error::other(format!("docker-registry: {status}: {why}")));
         }
         if TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok() {
@@ -111,10 +111,10 @@ fn start_once(dir: &Path, tls: Option<(&Path, &Path)>) -> io::Result<DockerRegis
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    Err(io::Error::new(io::ErrorKind::TimedOut, format!("docker-registry: silent on port {port}")))
+    Err(io::Error::new(io::ErrorKind::TimedOut, format!("docker-registry: no connection to port {port}")))
 }
 
-/// No cache: a test may change a blob's file, and must then get the changed bytes.
+/// The configuration has no cache: a test that changes a blob's file must get the changed bytes.
 fn configuration(dir: &Path, port: u16, tls: Option<(&Path, &Path)>) -> String {
     let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy());
     let tls = tls.map_or(String::new(), |(certificate, key)| {
@@ -129,14 +129,14 @@ fn configuration(dir: &Path, port: u16, tls: Option<(&Path, &Path)>) -> String {
     )
 }
 
-/// A program in PATH, else where `./dev setup` unpacks what it does not install.
+/// Finds a program in PATH, or among those that `./dev setup` unpacks without installing them.
 fn find(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from("target/tools/usr/bin")]);
-    folders.map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap_or_else(|| program.into())
+    let dirs = std::env::split_paths(&path).chain([PathBuf::from("target/tools/usr/bin")]);
+    dirs.map(|dir| dir.join(program)).find(|file| file.is_file()).unwrap_or_else(|| program.into())
 }
 
-fn named(what: &str, error: io::Error) -> io::Error {
+fn context(what: &str, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 

@@ -1,5 +1,5 @@
-//! A read-only registry over an OCI image layout: distribution-spec's pull
-//! endpoints, for any repository name.
+//! A read-only registry that serves an OCI image layout: the distribution
+//! specification's endpoints for pulls, under any repository name.
 
 use serde_json::Value;
 use std::fs::File;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use tiny_http::{Header, Method, Request, Response, StatusCode};
 
-/// Requests served at once.
+/// Requests that are served at the same time.
 const WORKERS: usize = 4;
-/// Larger indexes and manifests are refused, as by every registry.
+/// The largest manifest or index, as the distribution specification proposes.
 const MANIFEST_MAX_BYTES: u64 = 4 << 20;
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A running registry; ends when dropped.
+/// A running registry, stopped when this is dropped.
 pub struct Server {
     http: Arc<tiny_http::Server>,
     counts: Arc<Counts>,
@@ -33,7 +33,7 @@ struct Counts {
 }
 
 impl Server {
-    /// Serves the layout in `dir` on `address` (`127.0.0.1:0` takes a free port).
+    /// Serves the layout in `dir` on `address`; `127.0.0.1:0` takes a free port.
     pub fn start(dir: &Path, address: &str) -> io::Result<Server> {
         let index = dir.join("index.json");
         File::open(&index).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", index.display())))?;
@@ -57,7 +57,7 @@ impl Server {
         self.port
     }
 
-    /// Bytes of all bodies sent so far.
+    /// The bytes of all bodies that were sent so far.
     pub fn bytes(&self) -> u64 {
         self.counts.bytes.load(Ordering::Relaxed)
     }
@@ -85,7 +85,7 @@ impl Drop for Server {
     }
 }
 
-/// What a request gets.
+/// The answer to a request.
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -94,7 +94,7 @@ struct Answer {
 
 enum Body {
     Text(String),
-    /// A file, from here, this long.
+    /// This many bytes of a file, from its current position.
     Part(File, u64),
 }
 
@@ -115,7 +115,7 @@ fn answer(dir: &Path, counts: &Arc<Counts>, request: Request) {
     headers.extend(answer.headers.iter().map(|(name, value)| header(name, value)));
     let body = Counted { body, counts: counts.clone() };
     let response = Response::new(StatusCode(answer.status), headers, body, Some(len as usize), None);
-    // Without it large bodies go out chunked, with no length. A client that went away is no error.
+    // By default large bodies are sent in chunks, without a length. A client that has gone is no error.
     let _ = request.respond(response.with_chunked_threshold(usize::MAX));
 }
 
@@ -164,7 +164,7 @@ fn index(dir: &Path) -> io::Result<Vec<Value>> {
     Ok(index["manifests"].as_array().cloned().unwrap_or_default())
 }
 
-/// The tag of a descriptor: tools write `latest`, some `name:latest`.
+/// The tag of a descriptor: most tools write `latest`, some `name:latest`.
 fn tag(descriptor: &Value) -> Option<&str> {
     let name = descriptor["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
     Some(name.rsplit([':', '/']).next().unwrap_or(name))
@@ -176,7 +176,7 @@ fn manifest(dir: &Path, reference: &str) -> io::Result<Answer> {
         Some(_) => Some(reference.to_string()),
         None => {
             let tagged = entries.iter().find(|entry| tag(entry) == Some(reference));
-            // A layout with one image and no tag is what some tools leave: it is the latest.
+            // Some tools write one image without a tag: it is served as `latest`.
             let only = (entries.len() == 1 && reference == "latest").then(|| &entries[0]);
             tagged.or(only).and_then(|entry| entry["digest"].as_str()).map(str::to_string)
         }
@@ -301,7 +301,7 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(bytes > 4 * body.len() as u64, "{bytes}");
         assert_eq!(requests, 14);
-        // Nobody answers there, or by now somebody else.
+        // Either nothing listens there, or another process that has taken the port.
         let answer = try_to_ask(port, "GET /v2/x/tags/list").unwrap_or_default();
         assert!(!answer.contains(r#""name":"x""#), "still listening");
     }

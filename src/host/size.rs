@@ -1,10 +1,10 @@
-//! `size`: what the release consists of, how that changed, and whether it is
-//! within its budget.
+//! `ocinit-host size`: the bytes of the release by crate, function and section, their
+//! history, and whether they are within the budget.
 //!
-//! size-report/ keeps latest.md, size.svg and size.json (of the last run with
-//! `--write`), history.jsonl (a line a change of the source) and budget.toml (by
-//! hand). Without `--write` the same report is in target/: a check changes no
-//! file of the repository.
+//! size-report/ contains latest.md, size.svg and size.json (of the last run with
+//! `--write`), history.jsonl (one line for each change of the sources) and budget.toml
+//! (written by hand). Without `--write` the report goes to target/, so that a check
+//! changes no file of the repository.
 
 mod draw;
 mod elf;
@@ -12,22 +12,16 @@ mod page;
 
 use super::compress::{compress, expand, Compression};
 use elf::Binary;
-use page::grouped;
+use page::{grouped, Figures};
 use serde_json::{Map, Value};
 use std::path::Path;
 use std::process::Command;
 
-/// What decides the release's bytes, as git knows it.
+/// The files that determine the release's bytes, as arguments of git.
 const SOURCES: [&str; 5] = ["src", "Cargo.toml", "Cargo.lock", "dev.d/build.sh", ":!src/bin"];
 
-/// Names and bytes, in the order of the report.
-pub struct Figures {
-    pub totals: Vec<(String, u64)>,
-    pub budget: Vec<(String, u64)>,
-}
-
-/// Measures the release in `release` (ocinit, ocinit.debug, initramfs.cpio.xz),
-/// writes the report into `into`, and fails when something is over the budget of `report`.
+/// Measures the release in `release` (ocinit, ocinit.debug, initramfs.cpio.xz), writes
+/// the report into `into`, and fails if a figure is over the budget of `report`.
 pub fn run(release: &Path, report: &Path, into: &Path) -> Result<(), String> {
     let stripped = read(&release.join("ocinit"))?;
     let binary = elf::read(&read(&release.join("ocinit.debug"))?)?;
@@ -51,7 +45,7 @@ pub fn run(release: &Path, report: &Path, into: &Path) -> Result<(), String> {
         println!("{:>9}  {name}", grouped(*bytes));
     }
     if !told.is_empty() {
-        println!("not the budget's compiler, so no crate is held to its line: {}", binary.compiler);
+        println!("not the budget's compiler, so lines of crates are reported but do not fail: {}", binary.compiler);
         over_budget(&totals, &told).iter().for_each(|line| println!("{line}"));
     }
     println!("written: {}", into.display());
@@ -71,7 +65,7 @@ fn totals(stripped: &[u8], initramfs_xz: Vec<u8>) -> Result<Vec<(String, u64)>, 
     Ok(lens.map(|(name, len)| (name.to_string(), len as u64)).collect())
 }
 
-/// Constants that the compiler gave no name: texts, tables, certificates.
+/// Bytes of constants without a symbol: texts, tables, certificates.
 fn unnamed_bytes(binary: &Binary) -> u64 {
     let constants = |name: &str| name.starts_with(".rodata") || name.starts_with(".data");
     let all: u64 = binary.sections.iter().filter(|(name, _)| constants(name)).map(|(_, bytes)| bytes).sum();
@@ -83,7 +77,7 @@ fn crate_key(name: &str) -> String {
     format!("crate_{}_bytes", name.replace(|c: char| !c.is_alphanumeric(), "_").replace("__", "_"))
 }
 
-/// Flat: a figure's name and its number.
+/// A flat object: the name of each figure and its number.
 fn to_json(figures: &[(String, u64)]) -> Result<String, String> {
     let map: Map<String, Value> = figures.iter().map(|(name, bytes)| (name.clone(), Value::from(*bytes))).collect();
     serde_json::to_string_pretty(&map).map_err(|error| error.to_string())
@@ -91,23 +85,23 @@ fn to_json(figures: &[(String, u64)]) -> Result<String, String> {
 
 type Limits = Vec<(String, u64)>;
 
-/// What budget.toml says.
+/// The contents of budget.toml.
 #[derive(Debug, Default, PartialEq)]
 struct Budget {
-    /// By which the crates' lines were measured.
+    /// The compiler by which the crates' lines were measured.
     compiler: String,
     limits: Limits,
 }
 
 impl Budget {
-    /// `name = bytes` lines, whose name is a figure of size.json, and `compiler = "…"`.
+    /// Parses `name = bytes` lines, where the name is a figure of size.json, and `compiler = "…"`.
     fn parse(toml: &str) -> Result<Budget, String> {
         let mut budget = Budget::default();
         for line in toml.lines().map(|line| line.split('#').next().unwrap_or_default().trim()) {
             if line.is_empty() {
                 continue;
             }
-            let wrong = || format!("budget.toml: not a budget: {line}");
+            let wrong = || format!("budget.toml: not NAME = BYTES: {line}");
             let (name, value) = line.split_once('=').ok_or_else(wrong)?;
             match (name.trim(), value.trim()) {
                 ("compiler", text) => budget.compiler = text.trim_matches('"').to_string(),
@@ -120,8 +114,8 @@ impl Budget {
         Ok(budget)
     }
 
-    /// The lines that hold for this compiler, and those that are only told. A distribution updates its compiler, and
-    /// then a crate has other bytes without a change of ours; the totals are promised whatever compiles.
+    /// The lines that are enforced with this compiler, and those that are only reported. When a distribution updates
+    /// its compiler, the bytes of a crate change without a change of ours; the totals are enforced with any compiler.
     fn for_compiler(&self, compiler: &str) -> (Limits, Limits) {
         let is_held = |(name, _): &&(String, u64)| self.compiler == compiler || !name.starts_with("crate_");
         let (held, told): (Vec<_>, Vec<_>) = self.limits.iter().partition(is_held);
@@ -130,8 +124,8 @@ impl Budget {
     }
 }
 
-/// A line for each figure over its budget. A budget for what is not there is one
-/// of zero bytes kept, but a misspelt name must not pass: only crates may vanish.
+/// A line for each figure over its budget, and for each budget of an unknown figure,
+/// whose name may be misspelt. A crate may be unknown: it is no longer in the release.
 fn over_budget(figures: &[(String, u64)], budget: &[(String, u64)]) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, limit) in budget {
@@ -147,7 +141,7 @@ fn over_budget(figures: &[(String, u64)], budget: &[(String, u64)]) -> Vec<Strin
     lines
 }
 
-/// The sources' hash and the subject of their last change; none with uncommitted ones.
+/// The sources' hash and the subject of their last commit; none if there are uncommitted changes.
 fn change() -> Option<(String, String)> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).arg("--").args(SOURCES).output().ok()?;
@@ -163,7 +157,7 @@ fn change() -> Option<(String, String)> {
     Some((tree, subject))
 }
 
-/// The history with this change as its last line; a change that is there already stays where it is.
+/// Adds this change to the history; if it is there already, its line is updated in place.
 fn with_line(history: &str, tree: &str, subject: &str, figures: &[(String, u64)]) -> String {
     let mut line = Map::new();
     line.insert("tree".into(), tree.into());

@@ -83,10 +83,6 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
 
 /// A whole document.
 pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    source.take(oci::DOCUMENT_MAX + 1).read_to_end(&mut bytes).map_err(Error::local)?;
-    if bytes.len() as u64 > oci::DOCUMENT_MAX {
-        return Err(Error::refused("the document is larger than 4 MiB"));
-    }
-    Ok(bytes)
+    let read = files::read_stream(source, oci::DOCUMENT_MAX).map_err(Error::local)?;
+    read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(oci::DOCUMENT_MAX)].concat()))
 }

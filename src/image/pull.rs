@@ -18,7 +18,7 @@ pub use crate::image::pull::context::PullContext;
 pub use crate::image::pull::extra_layers::add_layers;
 pub use crate::image::pull::pulled::Image;
 
-use crate::image::pull::context::manner;
+use crate::image::pull::context::client_config;
 use crate::image::pull::job::Pull;
 use crate::image::pull::layers::LayerPlan;
 use crate::image::pull::pulled::finish;
@@ -79,11 +79,11 @@ fn source(
     context: &PullContext,
     report: &Report,
 ) -> Result<Box<dyn Source>, Error> {
-    let manner = manner(options, context, report);
+    let config = client_config(options, context, report);
     Ok(match &options.image {
-        Reference::Registry(remote) => Box::new(Registry::new(remote, &manner)?),
+        Reference::Registry(remote) => Box::new(Registry::new(remote, &config)?),
         Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
-        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&manner))),
+        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&config))),
     })
 }
 

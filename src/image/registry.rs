@@ -13,7 +13,7 @@ use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::Remote;
 use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
-use crate::image::registry::retry_state::{given_up, Patience};
+use crate::image::registry::retry_state::{given_up, RetryState};
 use crate::image::registry::server::{Ask, Server};
 use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Source};
 use crate::net::dns::Resolver;
@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The machine's own credentials, as podman login and docker login write them.
 const AUTH_FILE: &str = "/etc/ocinit/auth.json";
 
-/// How registries are met, whatever the image.
-pub struct Manner<'a> {
+/// How registries are asked, whatever the image.
+pub struct ClientConfig<'a> {
     pub resolver: Arc<Resolver>,
     pub proxies: Proxies,
     pub mirrors: &'a Mirrors,
@@ -41,7 +41,7 @@ pub struct Manner<'a> {
     pub report: &'a Report,
 }
 
-impl Manner<'_> {
+impl ClientConfig<'_> {
     fn client(&self, home: &str) -> Client {
         let dirs = self.cert_dir.into_iter().chain([CERTS_DIR]).map(Into::into).collect();
         let tls = Tls { verify: self.tls_verify, cert_dirs: dirs, home: home.into() };
@@ -77,70 +77,70 @@ struct Shared {
     /// Something of the image has come.
     reached: AtomicBool,
     /// The image is stored.
-    hurried: AtomicBool,
+    prefers_cached: AtomicBool,
     /// What was asked for.
     asked: Mutex<Vec<String>>,
     report: Report,
 }
 
 impl Registry {
-    pub fn new(remote: &Remote, manner: &Manner) -> Result<Registry, Error> {
+    pub fn new(remote: &Remote, config: &ClientConfig) -> Result<Registry, Error> {
         let mut servers = Vec::new();
-        for mirror in manner.mirrors.of(&remote.host) {
+        for mirror in config.mirrors.of(&remote.host) {
             // Its own: those of the registry are none of its business.
-            let credentials = manner.credentials(&mirror.host, &remote.path)?;
+            let credentials = config.credentials(&mirror.host, &remote.path)?;
             servers.push(Server::mirror(remote, mirror, credentials));
         }
-        let credentials = match manner.creds {
+        let credentials = match config.creds {
             Some(creds) => Some(creds.clone()),
-            None => manner.credentials(&remote.host, &remote.path)?,
+            None => config.credentials(&remote.host, &remote.path)?,
         };
-        servers.push(Server::registry(remote, manner.tls_verify, credentials));
+        servers.push(Server::registry(remote, config.tls_verify, credentials));
         Ok(Registry(Arc::new(Shared {
             remote: remote.clone(),
-            client: manner.client(remote.server()),
+            client: config.client(remote.server()),
             servers,
-            policy: manner.retry,
+            policy: config.retry,
             reached: AtomicBool::new(false),
-            hurried: AtomicBool::new(false),
+            prefers_cached: AtomicBool::new(false),
             asked: Mutex::default(),
-            report: *manner.report,
+            report: *config.report,
         })))
     }
 
     /// A document in whole: one that is cut is asked for again.
-    fn whole(&self, what: &str, accept: &str) -> Result<Vec<u8>, Error> {
+    fn whole(&self, path: &str, accept: &str) -> Result<Vec<u8>, Error> {
         let shared = &self.0;
-        let (mut patience, again) = (shared.patience(), shared.is_again(what));
+        let (mut retry_state, again) = (shared.retry_state(), shared.is_again(path));
         loop {
-            let read = shared.ask(&Ask::get(what, accept), again).and_then(|(answer, index)| {
+            let read = shared.ask(&Ask::get(path, accept), again).and_then(|(answer, index)| {
                 let read = server::read_limited(answer, oci::DOCUMENT_MAX);
                 if read.is_err() {
-                    shared.put_down(index);
+                    shared.mark_down(index);
                 }
-                read.map_err(|error| Error { text: [what, ": ", &error.text].concat(), ..error })
+                read.map_err(|error| Error { text: [path, ": ", &error.text].concat(), ..error })
             });
             match read {
                 Ok(document) => {
                     shared.reached.store(true, Ordering::Relaxed);
                     return Ok(document);
                 }
-                Err(error) => patience.wait(error)?,
+                Err(error) => retry_state.wait(error)?,
             }
         }
     }
 }
 
 impl Shared {
-    fn patience(&self) -> Patience {
+    fn retry_state(&self) -> RetryState {
         let mut retry = Retry::new(self.policy);
-        if self.hurried.load(Ordering::Relaxed) {
-            retry.hurry();
+        if self.prefers_cached.load(Ordering::Relaxed) {
+            retry.prefer_cached();
         }
         if self.reached.load(Ordering::Relaxed) {
             retry.progress();
         }
-        Patience { retry, halt: self.client.halt().clone(), report: self.report }
+        RetryState { retry, cancel: self.client.cancel_token().clone(), report: self.report }
     }
 
     /// Asks one after the other until one answers with what was asked for: the
@@ -155,7 +155,7 @@ impl Shared {
         let mut answer = Err(Error::refused("nobody to ask"));
         let mut hope = false;
         for index in order {
-            if self.client.halt().is_raised() {
+            if self.client.cancel_token().is_cancelled() {
                 return Err(given_up());
             }
             let Some(server) = self.servers.get(index) else { continue };
@@ -173,7 +173,7 @@ impl Shared {
                 continue;
             };
             if error.is_unreachable() {
-                server.put_down();
+                server.mark_down();
             }
             hope |= error.may_heal();
             self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
@@ -184,19 +184,19 @@ impl Shared {
         })
     }
 
-    /// A mirror whose answer broke off is not asked for the rest.
-    fn put_down(&self, index: usize) {
+    /// A mirror whose answer broke off is not asked for the rest of it.
+    fn mark_down(&self, index: usize) {
         if let Some(server) = self.servers.get(index).filter(|server| server.mirror_name().is_some()) {
-            server.put_down();
+            server.mark_down();
         }
     }
 
     /// Whether that was asked for before: what came then was not what it should be.
-    fn is_again(&self, what: &str) -> bool {
+    fn is_again(&self, path: &str) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = asked.iter().any(|known| known == what);
+        let again = asked.iter().any(|known| known == path);
         if !again {
-            asked.push(what.into());
+            asked.push(path.into());
         }
         again
     }
@@ -217,9 +217,9 @@ impl Source for Registry {
         if let Some(digest) = self.0.remote.digest {
             return Ok(Some(digest));
         }
-        let what = ["manifests/", &self.0.remote.version()].concat();
-        let ask = Ask { method: Method::Head, ..Ask::get(&what, oci::ACCEPT) };
-        let mut patience = self.0.patience();
+        let path = ["manifests/", &self.0.remote.version()].concat();
+        let ask = Ask { method: Method::Head, ..Ask::get(&path, oci::ACCEPT) };
+        let mut retry_state = self.0.retry_state();
         loop {
             match self.0.ask(&ask, false) {
                 Ok((answer, _)) => {
@@ -228,7 +228,7 @@ impl Source for Registry {
                 }
                 // Some servers cannot do HEAD: GET tells whether it is that.
                 Err(error) if error.status().is_some() => return Ok(None),
-                Err(error) => patience.wait(error)?,
+                Err(error) => retry_state.wait(error)?,
             }
         }
     }
@@ -247,18 +247,18 @@ impl Source for Registry {
     }
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
-        let (shared, what) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
-        let (patience, again) = (shared.patience(), shared.is_again(&what));
+        let (shared, path) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
+        let (retry_state, again) = (shared.retry_state(), shared.is_again(&path));
         let mut last = None;
         let open = move |from: u64, progress: bool| {
             if let Some(index) = last.filter(|_| !progress) {
-                shared.put_down(index);
+                shared.mark_down(index);
             }
-            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&what, "*/*") }, again)?;
+            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&path, "*/*") }, again)?;
             last = Some(index);
             Ok(response)
         };
-        Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), patience)?))
+        Ok(Box::new(Download::start(Box::new(open), Some(descriptor.size), retry_state)?))
     }
 
     fn clone_box(&self) -> Box<dyn Source> {
@@ -266,20 +266,20 @@ impl Source for Registry {
     }
 
     fn prefer_cached(&mut self) {
-        self.0.hurried.store(true, Ordering::Relaxed);
+        self.0.prefers_cached.store(true, Ordering::Relaxed);
     }
 
     fn give_up(&self) {
-        self.0.client.halt().raise();
+        self.0.client.cancel_token().cancel();
     }
 }
 
 /// Opens what a URL names, which is no registry's.
-pub fn opener(manner: &Manner) -> OpenUrl {
-    let (client, policy, report) = (manner.client(""), manner.retry, *manner.report);
+pub fn opener(config: &ClientConfig) -> OpenUrl {
+    let (client, policy, report) = (config.client(""), config.retry, *config.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());
-        let patience = Patience { retry: Retry::new(policy), halt: client.halt().clone(), report };
+        let retry_state = RetryState { retry: Retry::new(policy), cancel: client.cancel_token().clone(), report };
         let mut version = None;
         let open = move |from, _| {
             let response = server::fetch(&client, &url, from)?;
@@ -290,6 +290,6 @@ pub fn opener(manner: &Manner) -> OpenUrl {
                 _ => Ok(response),
             }
         };
-        Ok(Box::new(Download::start(Box::new(open), None, patience)?))
+        Ok(Box::new(Download::start(Box::new(open), None, retry_state)?))
     })
 }

@@ -164,7 +164,7 @@ pub trait Source: Send + Sync {
     /// A whole blob that is a document; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error>;
-    /// The image is stored already: there is no reason for much patience.
+    /// The image is stored already: a source that fails is not waited for.
     fn prefer_cached(&mut self) {}
     /// The same source for another thread.
     fn clone_box(&self) -> Box<dyn Source>;

@@ -1,7 +1,7 @@
-//! Kernel modules: coldplug by modalias, named ones, in the order of modules.dep.
+//! Loads kernel modules, by modalias (coldplug) or by name, in the order of modules.dep.
 //!
-//! Nothing is remembered between calls: `/sys/module` knows what is loaded. An
-//! initramfs without modules costs one failed open.
+//! No state is kept between calls: `/sys/module` has what is loaded. An initramfs
+//! without modules costs one failed open.
 
 use crate::files;
 use crate::kernel::pure::modules_dep::{self, Texts};
@@ -12,21 +12,21 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// Where `b2c.insmods` names its files.
+/// The directory of the files that `b2c.insmods` names.
 const NAMED: &str = "/usr_mods";
-/// Loading virtio_pci makes a virtio bus, whose network card makes no third: a
-/// device behind more bridges than this is not needed to boot.
+/// A driver may add a bus with more devices, as virtio_pci does; a device behind
+/// more buses than this is not needed to boot.
 const ROUNDS_MAX: usize = 8;
-/// The buses that lead to a network card, a disk or a console. The others
-/// (clocks, memory banks, processors; ACPI, whose devices appear on these once more)
-/// have hundreds of devices and no driver of ours.
+/// The buses that lead to a network card, a disk or a console. The others (clocks,
+/// memory banks, processors; ACPI, whose devices also appear on these buses) have
+/// hundreds of devices and no driver that a boot needs.
 const BUSES: [&str; 13] =
     ["pci", "virtio", "usb", "platform", "mmc", "sdio", "mdio_bus", "scsi", "vmbus", "xen", "amba", "hid", "soc"];
 
-/// Loads what the machine's devices need: first the files `named` (of
-/// [`NAMED`], in their order), then, where the initramfs has modules for this
-/// kernel, a driver for every device, network cards first, and overlayfs. What
-/// fails is a warning: the step that misses it knows better what it means.
+/// Loads what the machine's devices need: first the files `named` (in `/usr_mods`,
+/// in their order), then, where the initramfs has modules for this kernel, a
+/// driver for every device, network cards first, and overlayfs. A failure is a
+/// warning: whether it matters is known to the step that needs the module.
 pub fn load(named: &[String], report: &Report) {
     let mut done = Loaded::default();
     let cmdline = if named.is_empty() { String::new() } else { cmdline() };
@@ -45,18 +45,9 @@ pub fn load(named: &[String], report: &Report) {
     done.tell(report);
 }
 
-/// Once more, for devices that took their time (USB, MMC); true when something was loaded.
-pub fn again(report: &Report) -> bool {
-    let mut done = Loaded::default();
-    if let Some(tree) = Tree::open() {
-        tree.coldplug(&mut done, report);
-    }
-    done.tell(report);
-    done.count > 0
-}
-
-/// Loads the module `name` (or what has it as its alias: `fs-ext4`), if the
-/// initramfs has one: nothing to do, and no error, where it is built in.
+/// Loads the module `name`, or those with that alias (`fs-ext4`), where the
+/// initramfs has them. A module that it does not have is not an error: it may be
+/// built in.
 pub fn ensure(name: &str, report: &Report) {
     let mut done = Loaded::default();
     if let Some(tree) = Tree::open() {
@@ -83,7 +74,7 @@ impl Tree {
         Some(Tree { alias, softdep, dep, dir, cmdline: cmdline() })
     }
 
-    /// Loads drivers until the machine shows no new device.
+    /// Loads drivers until no new device appears.
     fn coldplug(&self, done: &mut Loaded, report: &Report) {
         let mut seen = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -99,7 +90,7 @@ impl Tree {
                     }
                 }
             });
-            // The network's answer takes longest: let it start first.
+            // Network first: its link and DHCP take longest.
             paths.sort_by_key(|path| !path.contains("/net/"));
             for path in paths {
                 self.want(modules_dep::name(path), done, report);
@@ -107,7 +98,7 @@ impl Tree {
         }
     }
 
-    /// Loads a module by name or alias, with all it needs.
+    /// Loads a module by name or alias, with its dependencies.
     fn want(&self, wanted: &str, done: &mut Loaded, report: &Report) {
         let texts = Texts { dep: &self.dep, softdep: &self.softdep, alias: &self.alias };
         let mut order = Vec::new();
@@ -126,7 +117,7 @@ impl Tree {
     }
 }
 
-/// The kernel's command line: parameters of modules are among its words.
+/// The kernel's command line, which also has parameters of modules.
 fn cmdline() -> String {
     let bytes = fs::read("/proc/cmdline").unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
@@ -171,7 +162,7 @@ impl Loaded {
 
     fn insert(&mut self, path: &str, name: &str, cmdline: &str, report: &Report) {
         let state = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
-        // One that another thread is loading is «coming»: the kernel has us wait for it, and says EEXIST.
+        // One that another thread is loading is "coming": finit_module(2) waits for it and fails with EEXIST.
         if fs::read_to_string(state).is_ok_and(|state| state.trim_end() == "live") {
             return;
         }

@@ -1,11 +1,11 @@
 //! How much memory the machine has.
 
-/// What could be had without swapping, in bytes; none where the kernel does not say.
+/// Memory that is available without swapping, in bytes; none where the kernel does not say.
 pub fn available_bytes() -> Option<u64> {
     field("MemAvailable:")
 }
 
-/// All of it, in bytes; none where the kernel does not say.
+/// All memory, in bytes; none where the kernel does not say.
 pub fn total_bytes() -> Option<u64> {
     field("MemTotal:")
 }

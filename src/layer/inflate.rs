@@ -1,5 +1,4 @@
-//! A layer's bytes, decompressed as they come: gzip, zstd or plain, told by
-//! their magic, since media types lie.
+//! Decompresses a layer's bytes as they are read: gzip, zstd or plain, by their magic, since a media type may be wrong.
 
 use crate::kernel::meminfo;
 use crate::layer::pure::gzip::{self, Framing};
@@ -10,24 +9,24 @@ use std::io::{self, ErrorKind, Read};
 
 /// Compressed bytes that are read at a time.
 const INPUT_BYTES: usize = 64 << 10;
-/// Twice a zstd block, so that what is left of one is seldom moved.
+/// Twice a zstd block, so that the rest of a block is seldom moved.
 const ZSTD_INPUT_BYTES: usize = 256 << 10;
-/// What is inflated: deflate's window, and room to run in.
+/// For inflated bytes: deflate's window, and room for the next ones.
 const OUTPUT_BYTES: usize = 256 << 10;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The largest window: zstd's own limit unless it is told otherwise, and on a
-/// small machine what compressors of images use unasked.
+/// The largest window: the default limit of zstd's decoder, and on a small machine the default of tools that compress
+/// images.
 const WINDOW_MAX: u64 = 128 << 20;
 const SMALL_WINDOW_MAX: u64 = 8 << 20;
 const SMALL_MACHINE_BYTES: u64 = 256_000_000;
 
-/// Asked with the bytes of a zstd frame's window before they are allocated; its
-/// error refuses the layer. A smaller one is not asked for again.
+/// Called with the bytes of a zstd frame's window before they are allocated; an error refuses the layer. It is not
+/// called again for a smaller window.
 pub type Reserve<'a> = &'a mut (dyn FnMut(u64) -> io::Result<()> + Send);
 
-/// Refuses a zstd frame's window that this machine should not give.
+/// Refuses a zstd frame's window that is too large for this machine.
 pub fn check_window(bytes: u64) -> io::Result<()> {
     let small = meminfo::total_bytes().is_some_and(|total| total < SMALL_MACHINE_BYTES);
     let max = if small { SMALL_WINDOW_MAX } else { WINDOW_MAX };
@@ -39,7 +38,7 @@ pub fn check_window(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether what begins with `start` would be decompressed.
+/// Whether bytes that begin with `start` are compressed.
 pub fn is_compressed(start: &[u8]) -> bool {
     start.starts_with(&GZIP_MAGIC) || start.len() >= 4 && zstd::is_magic(start)
 }
@@ -51,9 +50,8 @@ enum Format {
     Zstd(Box<zstd::Decoder>),
 }
 
-/// The raw bytes of `source`. The end is only reported once the framing was
-/// found whole: checksum, length, nothing after it but a gzip's NULs. Beside a
-/// zstd frame's window it holds less than 1 MiB.
+/// The raw bytes of `source`. The end is reported only after the framing was checked: checksum, length, and nothing
+/// behind it but NULs after gzip. Besides a zstd frame's window it takes less than 1 MiB of memory.
 pub struct Inflate<'a> {
     source: &'a mut dyn Read,
     reserve: Reserve<'a>,
@@ -63,16 +61,16 @@ pub struct Inflate<'a> {
     input: Input,
 }
 
-/// What was read of the source.
+/// Bytes that were read of the source.
 struct Input {
     bytes: Vec<u8>,
-    /// What of `bytes` is still to be used.
+    /// The part of `bytes` that is still to be used.
     at: usize,
     end: usize,
 }
 
 impl Input {
-    /// Adds to it; false at the source's end.
+    /// Reads more bytes; false at the source's end.
     fn fill(&mut self, source: &mut dyn Read) -> io::Result<bool> {
         if self.at == self.end {
             (self.at, self.end) = (0, 0);
@@ -99,7 +97,7 @@ impl Input {
 }
 
 impl<'a> Inflate<'a> {
-    /// `reserve` bounds the memory of zstd frames.
+    /// `reserve` limits the memory of zstd frames.
     pub fn new(source: &'a mut dyn Read, reserve: Reserve<'a>) -> Inflate<'a> {
         let input = Input { bytes: vec![0; INPUT_BYTES], at: 0, end: 0 };
         Inflate { source, reserve, reserved: 0, format: Format::Unknown, input }
@@ -168,7 +166,7 @@ struct Gzip {
     framing: Framing,
     core: Inflater,
     output: Box<[u8]>,
-    /// Where in `output` the next raw bytes go, and which are not yet handed out.
+    /// Where in `output` the next raw bytes are written, and which were not yet returned.
     write_at: usize,
     ready: std::ops::Range<usize>,
 }
@@ -205,7 +203,7 @@ impl Gzip {
         Ok(n)
     }
 
-    /// One step of the body; may make `ready`.
+    /// One step of the body, which may fill `ready`.
     fn inflate(&mut self, input: &mut Input, source: &mut dyn Read) -> io::Result<()> {
         let start = self.write_at;
         let result = self.core.inflate(input.get(), &mut self.output, &mut self.write_at);
@@ -215,7 +213,7 @@ impl Gzip {
         self.framing.raw(self.output.get(self.ready.clone()).unwrap_or_default());
         match status {
             Status::Done => self.framing.end_body(),
-            // What was made is handed out first.
+            // What was inflated is returned first.
             _ if !self.ready.is_empty() => {}
             Status::NeedsRoom => {
                 let history = self.write_at.saturating_sub(WINDOW_BYTES)..self.write_at;

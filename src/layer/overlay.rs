@@ -26,7 +26,7 @@ const WRITABLE: &str = ",upperdir=upper,workdir=work";
 const VOLATILE: &str = ",upperdir=upper,workdir=work,volatile";
 
 /// Mounts `layers` (lowest first) at `dir/root`, with `dir/upper` for what is
-/// written and `dir/work` for overlayfs itself. `flags` are `MS_…`.
+/// written and `dir/work` for overlayfs itself. `flags` are `MS_*`.
 pub fn mount_writable(layers: &[Layer], dir: &Path, flags: u64, report: &Report) -> Result<PathBuf, Error> {
     let root = dir.join("root");
     stack(layers, dir, &OverlayMount { target: &root, least: 1, options: VOLATILE, flags }, report)?;
@@ -55,7 +55,7 @@ struct OverlayMount<'a> {
     least: usize,
     /// Follow the names of the lower layers.
     options: &'static str,
-    /// `MS_…`
+    /// `MS_*`
     flags: u64,
 }
 

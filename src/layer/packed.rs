@@ -7,12 +7,13 @@
 
 use crate::disk::pure::superblock::{self, Packed};
 use crate::kernel::coldplug;
+use crate::kernel::version::version;
 use crate::layer::error::Error;
 use crate::layer::opaque_xattrs;
 use crate::layer::unpack::Lower;
 use crate::report::Report;
 use crate::sys::path::c_path;
-use crate::sys::{self, fs as sysfs, loopdev, machine, mount, EBUSY, EINVAL, ENODEV};
+use crate::sys::{self, fs as sysfs, loopdev, mount, EBUSY, EINVAL, ENODEV};
 use std::ffi::{c_ulong, CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read};
@@ -143,11 +144,11 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
     let flags = sysfs::O_RDONLY | sysfs::O_NOFOLLOW | sysfs::O_NONBLOCK;
     let file = File::from(sysfs::openat(sysfs::CWD, &c_path(&blob)?, flags, 0)?);
     if !sysfs::statat(file.as_fd(), c"")?.is(sysfs::S_IFREG) {
-        return Err(Error::new("is no regular file"));
+        return Err(Error::new("is not a regular file"));
     }
     let start = start_of(&mut &file).map_err(|error| sys::Error::from_io("read", &error))?;
     let Some(packed) = superblock::packed(&start) else {
-        return Err(Error::new("is no squashfs and no erofs any more"));
+        return Err(Error::new("is not a squashfs or erofs any more"));
     };
     let at = c_path(at)?;
     let mount_once = |source: &CStr| mount::mount(source, &at, packed.kind(), FLAGS, c"");
@@ -175,9 +176,7 @@ fn mount_packed(blob: &Path, at: &Path, report: &Report) -> Result<(), Error> {
 /// Whether erofs mounts a file without a loop device: since Linux 6.12. The version decides, since a try by an older
 /// kernel leaves an error on the console.
 fn erofs_takes_files() -> bool {
-    let release = machine::kernel_release().unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
-    (numbers.next(), numbers.next()) >= (Some(6), Some(12))
+    version() >= (6, 12)
 }
 
 fn not_in_kernel(packed: Packed) -> Error {

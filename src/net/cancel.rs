@@ -1,32 +1,32 @@
-//! A word to those who wait: what they wait for is not wanted any more.
+//! Cancellation token shared by a client's threads.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Shared by all its clones.
+/// Cancels the requests and the waits of all who have a clone of it.
 #[derive(Clone, Default)]
-pub struct Halt(Arc<(Mutex<bool>, Condvar)>);
+pub struct CancelToken(Arc<(Mutex<bool>, Condvar)>);
 
-impl Halt {
-    pub fn raise(&self) {
+impl CancelToken {
+    pub fn cancel(&self) {
         *self.lock() = true;
         self.0 .1.notify_all();
     }
 
-    pub fn is_raised(&self) -> bool {
+    pub fn is_cancelled(&self) -> bool {
         *self.lock()
     }
 
-    /// Waits so long; false as soon as it is raised.
+    /// Waits for `ms`; false as soon as it is cancelled.
     pub fn wait(&self, ms: u64) -> bool {
         let end = Instant::now() + Duration::from_millis(ms);
-        let mut raised = self.lock();
-        while !*raised {
+        let mut cancelled = self.lock();
+        while !*cancelled {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;
             }
-            raised = self.0 .1.wait_timeout(raised, left).unwrap_or_else(PoisonError::into_inner).0;
+            cancelled = self.0 .1.wait_timeout(cancelled, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         false
     }
@@ -41,12 +41,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_woken() {
-        let halt = Halt::default();
-        assert!(halt.wait(1));
-        let other = halt.clone();
+    fn a_wait_ends_when_it_is_cancelled() {
+        let token = CancelToken::default();
+        assert!(token.wait(1));
+        let other = token.clone();
         let waiting = std::thread::spawn(move || other.wait(u64::from(u32::MAX)));
-        halt.raise();
-        assert!(!waiting.join().unwrap() && halt.is_raised() && !halt.wait(1000));
+        token.cancel();
+        assert!(!waiting.join().unwrap() && token.is_cancelled() && !token.wait(1000));
     }
 }

@@ -1,4 +1,4 @@
-//! DHCP on all wired interfaces at once: the first that is bound ends the wait.
+//! DHCP on all wired interfaces at once; the first lease ends the wait.
 
 use crate::net::pure::dhcp::{Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
@@ -11,18 +11,18 @@ use crate::sys::socket;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
-/// A wait that is longer is told on the console.
-const PATIENCE_MS: u64 = 3_000;
-/// An Ethernet frame's payload, and more for large frames' sake.
+/// After this time the console says what is waited for.
+const TELL_MS: u64 = 3_000;
+/// More than the payload of an Ethernet frame, for larger frames.
 const PACKET_BYTES: usize = 2048;
-/// Packets read before timers are looked at again: a busy wire must not starve them.
+/// Packets that are read before timers are checked again: a busy network must not delay them.
 const MAX_PACKETS: usize = 64;
 
-/// The lease that came first.
+/// The first lease.
 pub struct Won {
     pub port: Link,
     pub lease: Lease,
-    /// DISCOVERs that it took.
+    /// DISCOVERs that were sent for it.
     pub tries: u32,
     /// The other wired interfaces.
     pub others: Vec<Link>,
@@ -36,14 +36,15 @@ struct Port {
     error: Option<crate::sys::Error>,
 }
 
-/// Raises every wired interface, now and as they appear, and waits for the first lease; says so when that takes long.
+/// Raises every wired interface, also those that appear later, and waits for the first lease; the console says so when
+/// that takes long.
 pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<Won> {
     let packets = socket::packet_ipv4().map_err(|error| {
         failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
     })?;
     let mut ports = raise(kernel)?;
     let started_ms = uptime_ms();
-    let mut tell_ms = started_ms + PATIENCE_MS;
+    let mut tell_ms = started_ms + TELL_MS;
     let mut buffer = vec![0; PACKET_BYTES];
     loop {
         let now_ms = uptime_ms();
@@ -59,7 +60,7 @@ pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<W
             return Err(silence(&ports, limit_ms));
         }
         if now_ms >= tell_ms {
-            report.line(STEP, ["still without a lease; ", &seen(&ports)].concat());
+            report.line(STEP, ["no lease yet; ", &seen(&ports)].concat());
             tell_ms = u64::MAX;
         }
         let wake_ms =
@@ -76,7 +77,7 @@ pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<W
     }
 }
 
-/// All wired interfaces, raised, as they are after it.
+/// Raises all wired interfaces; they are returned as they are then.
 fn raise(kernel: &mut Kernel) -> Outcome<Vec<Port>> {
     let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
     for link in links.iter().filter(|link| wired(link)) {
@@ -88,7 +89,7 @@ fn raise(kernel: &mut Kernel) -> Outcome<Vec<Port>> {
     Ok(links.into_iter().filter(wired).map(|link| Port { link, client: None, error: None }).collect())
 }
 
-/// Lets the port's client do what is due.
+/// Lets the port's client do what is due; gives its lease when it has one.
 fn drive(port: &mut Port, now_ms: u64, packets: BorrowedFd<'_>) -> Option<Lease> {
     if !port.link.carrier {
         return None;
@@ -100,20 +101,20 @@ fn drive(port: &mut Port, now_ms: u64, packets: BorrowedFd<'_>) -> Option<Lease>
     });
     match client.poll(now_ms) {
         Action::Bound(lease) => return Some(lease),
-        // A packet that could not be sent is as good as lost: it is sent again.
+        // As a packet that was lost, one that could not be sent is sent again.
         Action::Broadcast(packet) => {
             port.error = socket::packet_send(packets, port.link.index, BROADCAST, &packet).err();
         }
-        // Renewal begins after the first lease, which ends this.
+        // Only a client that goes on after its first lease renews it.
         Action::Idle | Action::Unicast(..) | Action::Lost => {}
     }
     None
 }
 
-/// Hands the packets that are there to their ports' clients.
+/// Hands the packets that have come to their ports' clients.
 fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
     for _ in 0..MAX_PACKETS {
-        // EAGAIN, mostly; ENETDOWN when a link goes. There is nothing to do about either.
+        // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
         let Ok((length, index)) = socket::packet_receive(packets.as_fd(), buffer) else { return };
         let port = ports.iter_mut().find(|port| port.link.index == index);
         if let Some(client) = port.and_then(|port| port.client.as_mut()) {
@@ -122,18 +123,18 @@ fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
     }
 }
 
-/// Follows the links: carriers that come and go, interfaces that appear late (USB) or leave.
+/// Follows changes of links: carriers that come and go, interfaces that appear late (USB) or are removed.
 fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> {
     let (links, gone) = kernel.changes()?;
     for link in links {
         match ports.iter_mut().find(|port| port.link.index == link.index) {
             Some(port) => {
                 if !link.carrier {
-                    // Behind the next carrier there may be another network.
+                    // The next carrier may be another network's.
                     port.client = None;
                 } else if link.running && !port.link.running {
                     if let Some(client) = &mut port.client {
-                        client.hurry(uptime_ms());
+                        client.resend_now(uptime_ms());
                     }
                 }
                 port.link = link;
@@ -171,7 +172,7 @@ fn silence(ports: &[Port], limit_ms: u64) -> Failure {
     if ports.iter().all(|port| !port.link.carrier) {
         let names: Vec<&str> = ports.iter().map(|port| port.link.name.as_str()).collect();
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
-            .hint("is the cable in, and its other end's machine on?");
+            .hint("is the cable plugged in, and the machine at its other end on?");
     }
     Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen(ports)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")

@@ -1,5 +1,5 @@
 //! An HTTP/1.1 client: one request, one answer, over connections that are kept.
-//! Redirects, authorization and retries are its caller's.
+//! Its caller follows redirects, authorizes and retries.
 
 mod body;
 mod connect;
@@ -8,7 +8,7 @@ mod error;
 mod pool;
 mod tls;
 
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::net::dns::Resolver;
 use crate::net::http::connection::{Connection, Socket};
 use crate::net::http::error::failed;
@@ -25,48 +25,48 @@ pub use crate::net::http::error::{Error, Kind};
 pub use crate::net::http::tls::{Tls, CERTS_DIR};
 pub use crate::net::pure::http::Method;
 
-/// For the connection, with every address of the name and TLS.
+/// The limit for a connection: all addresses of the name, and TLS.
 const CONNECT_MS: u64 = 10_000;
-/// For the head of an answer, a proxy's too, who has to connect himself.
+/// The limit for the head of an answer; a proxy's takes longer, since the proxy has to connect first.
 const ANSWER_MS: u64 = 30_000;
 /// What is read of an answer before its body.
 const HEAD_BUFFER: usize = 4 << 10;
 const USER_AGENT: &str = concat!("ocinit/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked. `host`, `user-agent` and what a proxy wants are added.
+/// A request. `host`, `user-agent` and a proxy's authorization are added.
 pub struct Request<'a> {
     pub method: Method,
     pub url: &'a str,
     pub headers: &'a [(&'a str, &'a str)],
 }
 
-/// What is answered. A body that is read to its end leaves its connection for
-/// the next request.
+/// An answer. When its body is read to the end, the connection is kept for the
+/// next request.
 pub struct Response {
     pub status: u16,
     pub headers: Headers,
     pub body: Body,
 }
 
-/// Asks servers. Clones are cheap and share their connections.
+/// The client. Clones are cheap and share their connections.
 #[derive(Clone)]
 pub struct Client {
     resolver: Arc<Resolver>,
     proxies: Arc<Proxies>,
     configs: Arc<tls::Configs>,
     pool: Arc<Pool>,
-    halt: Halt,
+    cancel: CancelToken,
 }
 
 impl Client {
     pub fn new(resolver: Arc<Resolver>, proxies: Proxies, tls: Tls) -> Client {
         let configs = Arc::new(tls::Configs::new(tls));
-        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), halt: Halt::default() }
+        Client { resolver, proxies: Arc::new(proxies), configs, pool: Arc::default(), cancel: CancelToken::default() }
     }
 
-    /// What ends requests that wait.
-    pub fn halt(&self) -> &Halt {
-        &self.halt
+    /// Cancels the requests of this client and of its clones.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// One request, one answer, of whatever status.
@@ -74,7 +74,7 @@ impl Client {
         self.send_with(request, &[])
     }
 
-    /// The same with a body, of a POST.
+    /// A POST request with `body`.
     pub fn post(&self, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response, Error> {
         let length = body.len().to_string();
         let headers: Vec<_> = headers.iter().copied().chain([("content-length", length.as_str())]).collect();
@@ -92,8 +92,8 @@ impl Client {
         let mut bytes = http::request(request.method, target, &url, &headers).map_err(refused)?;
         bytes.extend_from_slice(body);
         let route = route(&url, proxy);
-        // RFC 9112, section 9.3.1: a server may close what it kept at any time,
-        // also while we ask; that says nothing about the request.
+        // RFC 9112, section 9.3.1: a server may close a kept connection at any time,
+        // also while it is asked; that is no answer to the request.
         let kept = self.pool.take(&route).map(|connection| self.exchange(connection, request.method, &bytes));
         let response = match kept {
             Some(Err(Error { kind: Kind::Closed, .. })) | None => {
@@ -116,7 +116,7 @@ impl Client {
         let addresses = connect::addresses(&self.resolver, host, port).map_err(named)?;
         let end_ms = machine::uptime_ms() + CONNECT_MS;
         let stream = connect::race(&addresses, end_ms).map_err(named)?;
-        let socket = Socket::new(stream, self.pool.traffic.clone(), self.halt.clone());
+        let socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
         let mut connection = Connection { socket, tls: None, route };
         if url.https {
             connection.socket.end_by(end_ms);
@@ -134,7 +134,7 @@ impl Client {
         connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
         let sent = connection.send(request);
         let (head, rest) = match (read_head(&mut connection), sent) {
-            // A server may refuse before it has read all: only without its word the sending's failure counts.
+            // A server may refuse before it has read all: a failure to send counts only where there is no answer.
             (Err(Error { kind: Kind::Closed, .. }), Err(error)) => return Err(failed(&error)),
             (outcome, _) => outcome?,
         };
@@ -150,7 +150,7 @@ impl Client {
     }
 }
 
-/// What a connection leads to, and by which way.
+/// The server that a connection leads to, and its proxy: only requests of the same route may share it.
 fn route(url: &Url, proxy: Option<&Proxy>) -> String {
     let host = url.host.to_ascii_lowercase();
     let proxy = proxy.map(Proxy::name).unwrap_or_default();
@@ -170,7 +170,7 @@ fn tunnel(connection: &mut Connection, url: &Url, proxy: &Proxy) -> Result<(), E
     let (head, rest) = read_head(connection)
         .map_err(|error| Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error })?;
     match head.status {
-        // A server of TLS waits for us: what comes before is none of its.
+        // A TLS server waits for the client to begin: bytes that come before are not the server's.
         200..=299 if rest.is_empty() => Ok(()),
         200..=299 => Err(Error::protocol(http::Error::NotHttp)),
         status => Err(refused_by(proxy, status, url.host)),
@@ -179,16 +179,17 @@ fn tunnel(connection: &mut Connection, url: &Url, proxy: &Proxy) -> Result<(), E
 
 fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
     let what = match (status, &proxy.authorization) {
-        (407, None) => " wants a user and a password".into(),
-        (407, Some(_)) => " does not take the user and the password".into(),
-        _ => [" makes no connection to ", host].concat(),
+        (407, None) => " requires authentication".into(),
+        (407, Some(_)) => " rejects the user or the password".into(),
+        _ => [" refuses to connect to ", host].concat(),
     };
     let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
-    let hint = "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST says whom to ask how, and whom to ask directly";
+    let hint =
+        "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST sets the proxy, and the hosts that are asked directly";
     Error { kind: Kind::Proxy(status), text, hint: Some(hint) }
 }
 
-/// The head of the answer, and what came of the body with it.
+/// The head of the answer, and the bytes of the body that came with it.
 fn read_head(connection: &mut Connection) -> Result<(Head, Vec<u8>), Error> {
     let mut reader = HeadReader::default();
     let mut buffer = [0; HEAD_BUFFER];

@@ -1,4 +1,4 @@
-//! Links up, DHCP on every wired interface, address, route.
+//! Brings the network up: links, DHCP on every wired interface, addresses and routes.
 
 use crate::net::dhcp::first;
 use crate::net::pure::dhcp::message::INFINITE;
@@ -11,10 +11,10 @@ use crate::report::{Outcome, Report};
 use crate::sys;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Where the kernel's own `ip=` leaves the servers it was told of.
+/// The name servers that the kernel's own `ip=` has set.
 const KERNEL_DNS: &str = "/proc/net/pnp";
 
-/// What the machine is on, and what it was told there.
+/// The machine's interfaces, and what the DHCP server said.
 #[derive(Debug, Default)]
 pub struct Network {
     /// The wired interfaces; the ones with an address come first.
@@ -31,11 +31,11 @@ pub struct Interface {
     pub index: u32,
     pub name: String,
     pub mac: [u8; 6],
-    /// None: up, and no more.
+    /// None where it is only up.
     pub address: Option<Ipv4Addr>,
     pub prefix: u8,
     pub gateway: Option<Ipv4Addr>,
-    /// None as well where the kernel's own `ip=` set the address.
+    /// None without an address, and where the kernel's own `ip=` has set it.
     pub lease: Option<Lease>,
 }
 
@@ -80,7 +80,7 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
     Ok(network)
 }
 
-/// The text of an `/etc/resolv.conf` that says what the network told.
+/// The text of an `/etc/resolv.conf` with the network's name servers and domain.
 pub fn resolv_conf(network: &Network) -> String {
     let mut text = String::new();
     if let Some(domain) = &network.domain {
@@ -92,12 +92,7 @@ pub fn resolv_conf(network: &Network) -> String {
     text
 }
 
-/// `52:54:00:12:34:56`
-pub fn mac_text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// The kernel gives it 127.0.0.1/8 when it is raised.
+/// Raises the loopback interface; the kernel then gives it 127.0.0.1/8.
 fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
     let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
     let Some(lo) = links.iter().find(|link| link.name == "lo") else {
@@ -107,7 +102,7 @@ fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
     kernel.request(|sequence| netlink::link_up(sequence, lo.index)).map_err(|error| failed("lo", error))
 }
 
-/// What `ip=` on the kernel's command line has set up, if it has.
+/// The network that `ip=` on the kernel's command line has set up, if it has.
 fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     let addresses: Vec<Address> =
         kernel.dump(netlink::get_addresses, |reply| if let Reply::Address(a) = reply { Some(a) } else { None })?;
@@ -146,8 +141,8 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     }))
 }
 
-/// Gives the interface what the lease says. Without the address there is no network; without one of its routes, or with
-/// another MTU, there may well be.
+/// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
+/// routes, or with another MTU, the network may still be usable.
 fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
     if let Some(mtu) = lease.mtu {
         if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
@@ -165,9 +160,8 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
     Ok(())
 }
 
-/// The lease's routes in the order in which the kernel takes them: those on the link first, since gateways may be
-/// reached by them. A gateway that no address of ours reaches is on the link by the server's word (RFC 3442: /32
-/// leases).
+/// The lease's routes in the order in which the kernel takes them: those on the link first, since they may lead to
+/// gateways. A gateway outside of the interface's subnet is taken to be on the link (RFC 3442: /32 leases).
 fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     let near = |gateway: Ipv4Addr| {
         let shift = 32 - u32::from(lease.prefix);
@@ -263,7 +257,6 @@ mod tests {
         };
         assert_eq!(resolv_conf(&network), "search lab\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n");
         assert_eq!(resolv_conf(&Network::default()), "");
-        assert_eq!(mac_text([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "52:54:00:12:34:56");
         assert_eq!(lease_text(&lease(24, &[]), 1), ", lease 86400 s, 1 try");
         assert_eq!(lease_text(&Lease { lease_s: INFINITE, ..lease(24, &[]) }, 2), ", lease for ever, 2 tries");
     }

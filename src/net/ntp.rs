@@ -1,24 +1,22 @@
-//! The wall clock: never before the build, set by SNTP before anything is downloaded.
+//! The wall clock: at least the time of the build, and set by SNTP before anything is downloaded.
 
 use crate::net::dns::Resolver;
 use crate::net::pure::sntp::{self, Time};
 use crate::net::random::random;
+use crate::net::udp;
 use crate::report::Report;
 use crate::sys::machine::{realtime, set_realtime};
-use crate::sys::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const TRIES: usize = 3;
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What `b2c.ntp_peer=auto` asks.
-const POOL: &str = "pool.ntp.org";
-/// 2026-11-18: for builds that do not say when they were made.
+/// 2026-11-18, for builds without SOURCE_DATE_EPOCH.
 const SOME_BUILD_S: i64 = 1_795_000_000;
 /// A clock this near to the build's date was most likely never set.
 const UNSET_S: i64 = 86_400;
 
-/// Seconds since 1970 when this program was built; no clock is right that is earlier.
+/// Seconds since 1970 when this program was built; a clock that is earlier is wrong.
 pub const BUILD_S: i64 = match option_env!("SOURCE_DATE_EPOCH") {
     Some(text) => decimal(text.as_bytes()),
     None => SOME_BUILD_S,
@@ -39,8 +37,9 @@ impl Answer {
     }
 }
 
-/// Boards without a battery start in 1970, where no certificate is valid yet: at least the build's date it is.
-pub fn floor(report: &Report) {
+/// Sets a clock that is before this program's build to the time of the build: a board without a battery starts in 1970,
+/// when no certificate is valid yet.
+pub fn raise_to_build_time(report: &Report) {
     if realtime().0 >= BUILD_S {
         return;
     }
@@ -50,11 +49,8 @@ pub fn floor(report: &Report) {
     }
 }
 
-/// Sets the clock by `peer` (`none`, `auto`, `HOST[:PORT]`). Failing is told and no more: not everything needs a clock.
+/// Sets the clock by `peer` (`HOST[:PORT]`). A failure is only a warning: not everything needs a clock.
 pub fn set(peer: &str, resolver: &Resolver, report: &Report) {
-    if peer == "none" || peer.is_empty() {
-        return;
-    }
     let failed = match ask(peer, resolver) {
         Ok(answer) => {
             let (before, time) = (now(), answer.now());
@@ -75,10 +71,10 @@ pub fn set(peer: &str, resolver: &Resolver, report: &Report) {
     report.warn("clock", format_args!("{failed}; the clock says {}{unset}", date(now)));
 }
 
-/// Asks `peer` (`auto`, `HOST[:PORT]`) for the time: three tries, over all of its addresses. Sets nothing.
+/// Asks `peer` (`HOST[:PORT]`) for the time: three tries, over all of its addresses. Sets nothing.
 pub fn ask(peer: &str, resolver: &Resolver) -> Result<Answer, String> {
-    let (host, port) = if peer == "auto" { (POOL, sntp::PORT) } else { split_port(peer)? };
-    let addresses = resolver.resolve(host)?;
+    let (host, port) = split_port(peer)?;
+    let addresses = resolver.resolve(host).map_err(|error| error.text)?;
     let mut last = String::new();
     for address in addresses.iter().cycle().take(TRIES) {
         match ask_once(SocketAddr::from((*address, port)), TIMEOUT) {
@@ -90,35 +86,21 @@ pub fn ask(peer: &str, resolver: &Resolver) -> Result<Answer, String> {
     Err([&last, &TRIES.to_string(), " tries"].concat())
 }
 
-/// None: there was no answer in time.
+/// One request to one address; the error is `None` where no answer came in time.
 fn ask_once(server: SocketAddr, timeout: Duration) -> Result<Answer, Option<String>> {
-    let said = |call| move |error: std::io::Error| Some(Error::from_io(call, &error).to_string());
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).map_err(said("bind"))?;
-    // Connected, so that the kernel drops what others send and tells an ICMP error.
-    socket.connect(server).map_err(said("connect"))?;
     let cookie = random(u64::from(server.port())).max(1);
-    let sent = Instant::now();
-    socket.send(&sntp::query(cookie)).map_err(said("send"))?;
-    let mut buffer = [0; sntp::PACKET_BYTES];
-    loop {
-        let left = timeout.saturating_sub(sent.elapsed());
-        if left.is_zero() {
-            return Err(None);
-        }
-        socket.set_read_timeout(Some(left)).map_err(said("setsockopt"))?;
-        let length = match socket.recv(&mut buffer) {
-            Ok(length) => length,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Err(None),
-            Err(error) => return Err(said("recv")(error)),
+    let mut outcome = Err(None);
+    let mut take = |packet: &[u8], elapsed: Duration| {
+        let at = Instant::now();
+        outcome = match sntp::parse(packet, cookie, elapsed.as_millis() as u64, BUILD_S) {
+            Ok(time) => Ok(Answer { time, server, at }),
+            Err(sntp::Error::Unrelated) => return false,
+            Err(error) => Err(Some(error.text().into())),
         };
-        let (at, elapsed_ms) = (Instant::now(), sent.elapsed().as_millis() as u64);
-        match sntp::parse(buffer.get(..length).unwrap_or_default(), cookie, elapsed_ms, BUILD_S) {
-            Ok(time) => return Ok(Answer { time, server, at }),
-            Err(sntp::Error::Unrelated) => {}
-            Err(error) => return Err(Some(error.text().into())),
-        }
-    }
+        true
+    };
+    udp::exchange(server, &sntp::query(cookie), timeout, &mut take).map_err(|error| Some(error.to_string()))?;
+    outcome
 }
 
 /// `HOST`, `HOST:PORT`, `[V6]:PORT`, `V6`.
@@ -165,6 +147,7 @@ const fn decimal(digits: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
     use std::thread;
 
     /// Answers one question with what `reply` makes of it.

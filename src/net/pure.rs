@@ -1,4 +1,4 @@
-//! Protocols of the network: bytes in, values and actions out.
+//! Network protocols: bytes in, values and actions out.
 
 pub mod dhcp;
 pub mod dns;

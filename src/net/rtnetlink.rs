@@ -1,4 +1,4 @@
-//! Requests to the kernel by rtnetlink, and its notifications.
+//! Requests to the kernel by rtnetlink, and its notifications of changes.
 
 use crate::net::pure::netlink::{self, Link, Reply, RECEIVE_BYTES};
 use crate::sys::{socket, Error, Result};
@@ -9,10 +9,10 @@ const EIO: i32 = 5;
 const EAGAIN: i32 = 11;
 const ENOBUFS: i32 = 105;
 
-/// Datagrams read for one request or at one time: dumps come in pieces of 32 KiB.
+/// Datagrams that are read for one request: dumps come in pieces of 32 KiB.
 const MAX_DATAGRAMS: usize = 4096;
 
-/// The kernel's side of rtnetlink.
+/// A connection to the kernel's rtnetlink.
 pub struct Kernel {
     requests: OwnedFd,
     events: OwnedFd,
@@ -21,7 +21,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Notifications are kept from here on: what changes after a dump is not missed.
+    /// From now on notifications are queued, so that no change after a dump is missed.
     pub fn open() -> Result<Kernel> {
         let events = socket::netlink_route()?;
         socket::netlink_bind(events.as_fd(), socket::LINK_EVENTS)?;
@@ -38,7 +38,7 @@ impl Kernel {
         self.converse(&message, &mut |_| {})
     }
 
-    /// The replies of a dump that `choose` takes.
+    /// The replies to a dump for which `choose` returns something.
     pub fn dump<T>(&mut self, message: fn(u32) -> Vec<u8>, choose: fn(Reply) -> Option<T>) -> Result<Vec<T>> {
         let mut chosen = Vec::new();
         self.converse(&message, &mut |reply| chosen.extend(choose(reply)))?;
@@ -49,7 +49,7 @@ impl Kernel {
         self.dump(netlink::get_links, |reply| if let Reply::Link(link) = reply { Some(link) } else { None })
     }
 
-    /// What changed since the last time: links as they are now, and indices of those that are gone.
+    /// Changes since the last call: links as they are now, and indices of links that are gone.
     pub fn changes(&mut self) -> Result<(Vec<Link>, Vec<u32>)> {
         let (mut links, mut gone) = (Vec::new(), Vec::new());
         for _ in 0..MAX_DATAGRAMS {
@@ -64,7 +64,7 @@ impl Kernel {
                     }
                 }
                 Err(Error { errno: EAGAIN, .. }) => break,
-                // Some were lost: what is now counts.
+                // Some notifications were lost: all links are read again.
                 Err(Error { errno: ENOBUFS, .. }) => links = self.links()?,
                 Err(error) => return Err(error),
             }
@@ -72,7 +72,8 @@ impl Kernel {
         Ok((links, gone))
     }
 
-    /// Sends a request and reads until its end. The kernel answers within the calls: nothing here waits.
+    /// Sends a request and reads to the end of its answer. The kernel answers within the calls, so that nothing here
+    /// waits.
     fn converse(&mut self, message: &dyn Fn(u32) -> Vec<u8>, each: &mut dyn FnMut(Reply)) -> Result<()> {
         self.sequence += 1;
         socket::send(self.requests.as_fd(), &message(self.sequence))?;
@@ -91,8 +92,8 @@ impl Kernel {
     }
 }
 
-/// Whether `link` is a wired network card, as seen from here: Ethernet with a device behind it, or one end of a pair
-/// whose other end is somebody else's (a network namespace); not wireless, which needs keys; no bridge, bond or tunnel.
+/// Whether `link` is a wired network card: Ethernet with a device, or one end of a veth pair (in a network namespace).
+/// Not wireless, which needs keys; no bridge, bond or tunnel.
 pub fn wired(link: &Link) -> bool {
     let about = Path::new("/sys/class/net").join(&link.name);
     let real = link.kind == "veth" || about.join("device").exists();

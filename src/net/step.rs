@@ -6,7 +6,7 @@ use crate::sys;
 /// The step's word on the console.
 pub const STEP: &str = "network";
 
-/// How long to wait, from the first link's raising.
+/// How long to wait, since the first link was raised.
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub lease_ms: u64,

@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648, section 4): the dress of credentials, keys and signatures.
+//! Base64 (RFC 4648, section 4), the encoding of credentials, keys and signatures.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -15,8 +15,9 @@ pub fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes of `text`, padded or not. `None` for white space, other alphabets,
-/// and bits that no byte needs (section 3.5): one value, one text.
+/// The bytes of `text`, with or without padding. `None` for white space, other
+/// alphabets, and unused bits that are set (section 3.5), so that a value has one
+/// text only.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
     if digits.len() % 4 == 1 || (digits.len() < text.len() && text.len() % 4 != 0) {

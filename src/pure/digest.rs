@@ -1,5 +1,5 @@
 //! Content digests (OCI image spec, descriptor.md): `sha256:` and 64 lower-case
-//! hexadecimal digits. Anything else never reaches a path.
+//! hexadecimal digits. Nothing else becomes part of a path.
 
 use ring::digest::{digest, Context, SHA256};
 
@@ -38,7 +38,7 @@ impl Digest {
         Ok(Digest(bytes))
     }
 
-    /// 64 lower-case digits: the name of a blob or a layer in a folder.
+    /// 64 lower-case digits: the name of a blob or a layer in a directory.
     pub fn hex(&self) -> String {
         let digits = b"0123456789abcdef";
         let mut hex = String::with_capacity(64);

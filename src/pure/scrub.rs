@@ -1,16 +1,16 @@
-//! Keeps secrets out of what is printed, and a stranger's text on its line.
+//! Removes secrets from what is printed, and control characters from foreign texts.
 
 use crate::pure::{base64, percent};
 
 /// What stands where a secret was.
 pub const MASK: &str = "***";
 
-/// The longest text of a line, in bytes. A name in a document may be megabytes long, and a serial console takes
-/// minutes for one.
+/// The longest text of a line, in bytes. A name in a document may have megabytes, for which a serial console takes
+/// minutes.
 const TEXT_MAX: usize = 8 << 10;
 
-/// `text` without `secrets`, in plain, in base64 and in percent-encoding, and
-/// without what URLs hold of them.
+/// `text` without `secrets`, plain, in base64 and in percent-encoding, and without
+/// the user information and queries of URLs.
 pub fn scrub(text: &str, secrets: &[String]) -> String {
     let mut forms = Vec::new();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -19,7 +19,7 @@ pub fn scrub(text: &str, secrets: &[String]) -> String {
         percent::encode(secret, &mut escaped);
         forms.extend([secret.clone(), base64.trim_end_matches('=').into(), base64, escaped]);
     }
-    // Of two that begin alike, the longer leaves nothing over.
+    // Longest first: a shorter secret may be the start of a longer one.
     forms.sort_by_key(|form| core::cmp::Reverse(form.len()));
     let mut text = text.to_string();
     for form in forms {
@@ -28,8 +28,8 @@ pub fn scrub(text: &str, secrets: &[String]) -> String {
     urls(&text)
 }
 
-/// `text` without the user information of URLs (RFC 3986, section 3.2.1), and without their queries: that of an S3
-/// server holds a signature.
+/// `text` without the user information of URLs (RFC 3986, section 3.2.1), and without their queries: an S3 server's
+/// holds a signature.
 pub fn urls(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -56,8 +56,8 @@ pub fn urls(text: &str) -> String {
     out
 }
 
-/// Where the user information ends in what follows `//`. A password that should be percent-encoded and is not may
-/// hold `/`, `?` and `@`: the last `@` counts, and rather too much is hidden than too little.
+/// Where the user information ends in what follows `//`. A password without percent-encoding may hold `/`, `?` and
+/// `@`, so the last `@` counts: hiding too much is better than hiding too little.
 fn userinfo(url: &str) -> Option<usize> {
     let authority = url.find(['/', '?', '#']).unwrap_or(url.len());
     let is_digest = |at: usize| url.get(at..).is_some_and(|tail| tail.starts_with("@sha"));
@@ -65,8 +65,8 @@ fn userinfo(url: &str) -> Option<usize> {
     (at < authority || url.find(['@', ':']).is_some_and(|sign| sign < at)).then_some(at)
 }
 
-/// `text` as it may stand on a line: what a stranger wrote (a header, a file name) must not move the cursor, forge a
-/// line or turn its letters around.
+/// `text` as it may be printed on a line: a foreign text (a header, a file name) must not move the cursor, forge a line
+/// or change the direction of writing.
 pub fn clean(text: &str) -> String {
     let cleaned: String = text.chars().map(|c| if is_unseen(c) { '?' } else { c }).collect();
     let shown = urls(&cleaned);
@@ -74,7 +74,7 @@ pub fn clean(text: &str) -> String {
     if length <= TEXT_MAX {
         return shown;
     }
-    // The reason stands at the end.
+    // The reason is at the end, so the middle is cut.
     let boundary = |from: usize| (from..length).find(|at| shown.is_char_boundary(*at)).unwrap_or_default();
     let (start, end) = (boundary(TEXT_MAX / 2), boundary(length - TEXT_MAX / 2));
     let part = |range: core::ops::Range<usize>| shown.get(range).unwrap_or_default();

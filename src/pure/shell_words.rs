@@ -1,8 +1,8 @@
-//! Words as a POSIX shell reads them (XCU 2.2, 2.6.2, 2.6.5), without
+//! Splits a text into words as a POSIX shell does (XCU 2.2, 2.6.2, 2.6.5), without
 //! executing anything: single and double quotes, backslash, `$NAME` and
 //! `${NAME}`. What a shell would execute or expand further is an error.
 
-/// Why a line cannot be read.
+/// Why a text cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     UnmatchedSingleQuote,
@@ -10,7 +10,7 @@ pub enum Error {
     TrailingBackslash,
     /// `$(…)` or a backquote.
     Substitution,
-    /// `${NAME:-x}` and its kin, or `${` that nothing closes.
+    /// `${NAME:-x}` and other forms, or a `${` without its `}`.
     Parameter,
     /// An unquoted `*`, `?` or `[`.
     Glob,
@@ -21,10 +21,12 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> &'static str {
         match self {
-            Error::UnmatchedSingleQuote => "a single quote that nothing closes",
-            Error::UnmatchedDoubleQuote => "a double quote that nothing closes",
+            Error::UnmatchedSingleQuote => "an unmatched single quote",
+            Error::UnmatchedDoubleQuote => "an unmatched double quote",
             Error::TrailingBackslash => "a backslash at the end",
-            Error::Substitution => "$(…) and backquotes are not executed here: quote them for a shell in the container",
+            Error::Substitution => {
+                "$(...) and backquotes are not executed here: quote them for a shell in the container"
+            }
             Error::Parameter => "only $NAME and ${NAME} are expanded here",
             Error::Glob => "an unquoted *, ? or [: there are no file names to match here, so quote it",
             Error::Operator => "an unquoted ;, &, |, <, >, ( or ): there is no shell here, so quote it",
@@ -48,7 +50,7 @@ pub fn commands(text: &str, variable: Lookup) -> Result<Vec<Vec<String>>, Error>
     Ok(commands)
 }
 
-/// The word that grows; `None` between words (an empty quoted word is one).
+/// What has been read; `word` is `None` between words (an empty quoted word is one).
 #[derive(Default)]
 struct Reader {
     commands: Vec<Vec<String>>,
@@ -122,7 +124,7 @@ fn double_quoted(reader: &mut Reader, rest: &mut std::str::Chars, variable: Look
     loop {
         match rest.next().ok_or(Error::UnmatchedDoubleQuote)? {
             '"' => return Ok(()),
-            // XCU 2.2.3: a backslash is one only before these.
+            // XCU 2.2.3: in double quotes a backslash escapes only these.
             '\\' => match rest.next().ok_or(Error::UnmatchedDoubleQuote)? {
                 '\n' => {}
                 c @ ('$' | '`' | '"' | '\\') => word.push(c),

@@ -1,10 +1,10 @@
-//! The known word that a mistyped one is nearest to.
+//! The known word that a mistyped one most likely means.
 
-/// So many letters may differ; of a short word a third.
+/// How many letters may differ; of a short word only a third of it.
 const DISTANCE_MAX: usize = 3;
 
-/// `None` where none is near.
-pub fn nearest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+/// The known word that needs the fewest changes to become `word`; `None` where each needs too many.
+pub fn suggest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
     let max = word.len().div_ceil(3).clamp(1, DISTANCE_MAX);
     let scored = known.map(|name| (distance(name.as_bytes(), word.as_bytes()), name));
     scored.filter(|(distance, _)| *distance <= max).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn only_what_is_near() {
         let known = ["volume", "env", "user", "tmpfs"];
-        let near = |word| nearest(known.iter().copied(), word);
+        let near = |word| suggest(known.iter().copied(), word);
         assert_eq!((near("volum"), near("evn"), near("e"), near("usr")), (Some("volume"), None, None, Some("user")));
         assert_eq!((near("tmpsf"), near(""), near("frobnicate")), (Some("tmpfs"), None, None));
     }

@@ -4,7 +4,7 @@ use crate::disk::cache_device::{self, CacheDisk, MOUNTED_AT};
 use crate::disk::remove_tree;
 use crate::report::Report;
 use crate::store::layers::STORE;
-use crate::store::{dir, mark};
+use crate::store::{dir, marker};
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount, overlayfs};
 use std::ffi::CStr;
@@ -44,7 +44,7 @@ fn bind_if(test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), Stri
         let made = sysfs::mkdirat(disk.as_fd(), OURS, 0o700).is_ok();
         let settled = bind_in(disk.as_fd(), test);
         if made && settled.is_err() {
-            // It holds the mark, if anything.
+            // It holds the marker, if anything.
             let _ = remove_tree::beneath(disk.as_fd(), OURS);
         }
         settled
@@ -55,7 +55,7 @@ fn bind_if(test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), Stri
 
 fn bind_in(disk: BorrowedFd<'_>, test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
     let ours = dir::make(disk, OURS).map_err(|error| io_text(&error))?;
-    mark::own(ours.as_fd()).map_err(|error| ["its directory 'ocinit' ", &io_text(&error)].concat())?;
+    marker::own(ours.as_fd()).map_err(|error| ["its directory 'ocinit' ", &io_text(&error)].concat())?;
     let path = Path::new(MOUNTED_AT).join("ocinit");
     test(&path)?;
     let bound = (|| mount::bind(&c_path(&path)?, &c_path(Path::new(STORE))?, false))();
@@ -63,7 +63,7 @@ fn bind_in(disk: BorrowedFd<'_>, test: &mut dyn FnMut(&Path) -> Result<(), Strin
 }
 
 /// Whether images and containers can be there: what a layer deletes is a device, what it hides an attribute, and a
-/// container writes to an overlay's upper folder. Shares of a network and formats of other systems lack one of them.
+/// container writes to an overlay's upper directory. Shares of a network and formats of other systems lack one of them.
 fn try_out(ours: &Path) -> sys::Result<()> {
     let dir = ours.join(".tried");
     // That of a boot without power at its end.
@@ -76,8 +76,8 @@ fn try_out(ours: &Path) -> sys::Result<()> {
         sysfs::mknodat(sysfs::CWD, &c_path(&dir.join("upper/gone"))?, sysfs::S_IFCHR, (0, 0))?;
         overlayfs::set_opaque_at(&upper)?;
         let path = dir.to_string_lossy();
-        let folders = ["lowerdir=", &path, "/lower,upperdir=", &path, "/upper,workdir=", &path, "/work"].concat();
-        mount::mount(c"overlay", &merged, c"overlay", 0, &c_path(Path::new(&folders))?)?;
+        let options = ["lowerdir=", &path, "/lower,upperdir=", &path, "/upper,workdir=", &path, "/work"].concat();
+        mount::mount(c"overlay", &merged, c"overlay", 0, &c_path(Path::new(&options))?)?;
         mount::umount(&merged, 0)
     })();
     let _ = remove_tree::tree(&dir);

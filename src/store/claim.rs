@@ -1,8 +1,8 @@
-//! Numbered directories, each of one process, for as long as that has its lock (flock(2)).
+//! Numbered directories, each claimed by one process for as long as that has its lock (flock(2)).
 //!
-//! The parent's lock is held while one is made and while one is looked at, so that nobody takes a directory for left
-//! that is only just being made. A directory's own lock is held until its name is gone: what has that name then is
-//! another process's, and no business of ours.
+//! The parent's lock is held while a directory is made and while one is checked, so that no process takes a directory
+//! for abandoned that is being made. A directory's own lock is held until its name is removed: a directory of that name
+//! then belongs to another process.
 
 use crate::disk::remove_tree;
 use crate::layer::packed;
@@ -16,14 +16,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A directory that is this process's own for as long as this value lives.
+/// A directory that belongs to this process for as long as this value lives.
 pub struct Claim {
     path: PathBuf,
     parent: OwnedFd,
     name: CString,
     /// Open for its lock.
     dir: OwnedFd,
-    /// Not after it was given back.
+    /// Not after it was removed.
     is_ours: bool,
 }
 
@@ -41,7 +41,7 @@ impl Claim {
             match locked(parent.as_fd(), &name) {
                 Ok(dir) => return Ok(Claim { path: path.join(number), parent, name, dir, is_ours: true }),
                 Err(error) => {
-                    // Nobody else has looked at it yet.
+                    // No other process has opened it yet.
                     let _ = sysfs::rmdirat(parent.as_fd(), &name);
                     return Err(error.into());
                 }
@@ -55,13 +55,13 @@ impl Claim {
         self.dir.as_fd()
     }
 
-    /// Gives it back, with all that is in it: the content first and the name last, both under its lock. What cannot be
-    /// removed is told with its path.
+    /// Removes the directory: the content first and the name last, both under its lock. The error has the path of what
+    /// cannot be removed.
     pub fn end(mut self) -> Result<(), String> {
         self.remove().map_err(|error| [&self.path.to_string_lossy(), ": ", &io_text(&error)].concat())
     }
 
-    /// A second time where the first one failed: what is mounted inside then goes first, wherever it comes from.
+    /// Tries a second time where the first one failed, after it has unmounted what is mounted inside.
     fn remove(&mut self) -> io::Result<()> {
         let remove = || remove_tree::opened(self.parent.as_fd(), &self.name, self.dir.as_fd());
         let removed = remove().or_else(|_| {
@@ -83,7 +83,7 @@ impl Deref for Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // What cannot be removed is when a store is opened next, and so is a journal.
+        // What cannot be removed now is removed by the next opening of the store, which also reads a journal.
         let is_ours = self.is_ours && sysfs::rmdirat(self.parent.as_fd(), &self.name).is_err();
         if is_ours && !journal::is_in(self.dir.as_fd()) {
             let _ = self.remove();
@@ -100,8 +100,8 @@ fn locked(parent: BorrowedFd<'_>, name: &CStr) -> sys::Result<OwnedFd> {
     }
 }
 
-/// The directory `name` with its lock, if nobody had that. `ENOENT` where it went meanwhile.
-fn left(parent: BorrowedFd<'_>, name: &CStr) -> sys::Result<OwnedFd> {
+/// The directory `name` with its lock, if no process has that. `ENOENT` where it was removed meanwhile.
+fn abandoned(parent: BorrowedFd<'_>, name: &CStr) -> sys::Result<OwnedFd> {
     let _alone = dir::lock(parent)?;
     let dir = locked(parent, name)?;
     let identity = |stat: sysfs::Stat| (stat.dev, stat.ino);
@@ -111,13 +111,13 @@ fn left(parent: BorrowedFd<'_>, name: &CStr) -> sys::Result<OwnedFd> {
     }
 }
 
-/// Removes what nobody holds in `parent`, which is at `path`, when its journals have been heeded.
+/// Removes what no process has claimed in `parent`, which is at `path`, after what its journals ask for is done.
 pub(super) fn collect(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, path: &Path, report: &Report) -> io::Result<()> {
     for name in dir::names(parent)? {
         let path = path.join(OsStr::from_bytes(name.as_bytes()));
-        let removed = match left(parent, &name) {
-            Ok(dir) => end_left(root, parent, &name, dir.as_fd(), &path),
-            // Another process's, or gone.
+        let removed = match abandoned(parent, &name) {
+            Ok(dir) => remove_abandoned(root, parent, &name, dir.as_fd(), &path),
+            // It belongs to another process, or is gone.
             Err(error) if [EAGAIN, ENOENT].contains(&error.errno) => Ok(()),
             Err(error) if [ENOTDIR, ELOOP].contains(&error.errno) => sysfs::unlinkat(parent, &name).map_err(Into::into),
             Err(error) => Err(dir::refused(&name, error)),
@@ -129,7 +129,7 @@ pub(super) fn collect(root: BorrowedFd<'_>, parent: BorrowedFd<'_>, path: &Path,
     Ok(())
 }
 
-fn end_left(
+fn remove_abandoned(
     root: BorrowedFd<'_>,
     parent: BorrowedFd<'_>,
     name: &CStr,
@@ -141,7 +141,8 @@ fn end_left(
     Ok(remove_tree::opened(parent, name, dir)?)
 }
 
-/// The root of a container whose `run` was killed, or a layer that was just being mounted; most have none.
+/// Unmounts the root of a container whose `run` was killed, or a layer that was being mounted. Most directories have
+/// neither.
 fn unmount_inside(dir: BorrowedFd<'_>, path: &Path) -> sys::Result<()> {
     for inside in dir::names(dir)? {
         let at = path.join(OsStr::from_bytes(inside.as_bytes()));
@@ -166,22 +167,22 @@ mod tests {
         let first = claim(parent.path());
         fs::create_dir_all(first.join("upper/deep")).unwrap();
         let path = first.to_path_buf();
-        // Somebody looks at it in the moment before it goes.
+        // Another process opens it just before it is removed.
         let seen = dir::open(first.parent.as_fd(), c"0").unwrap();
         first.end().unwrap();
         assert!(!path.exists());
-        // What has its number now, and is still empty, is another's: by the name, and by what was seen before.
+        // The directory that has its number now, and is still empty, is another one, by its name and by its inode.
         let second = claim(parent.path());
         assert_eq!(&*second, path);
         assert_eq!(sysfs::try_lock_exclusive(seen.as_fd()), Ok(true));
-        assert!(left(second.parent.as_fd(), c"0").is_err_and(|error| error.errno == EAGAIN));
+        assert!(abandoned(second.parent.as_fd(), c"0").is_err_and(|error| error.errno == EAGAIN));
         assert!(path.exists());
         drop(second);
         assert!(!path.exists());
     }
 
     #[test]
-    fn numbers_that_are_taken_are_passed_over_and_other_errors_are_told() {
+    fn taken_numbers_are_skipped_and_other_errors_returned() {
         let parent = tempfile::tempdir().unwrap();
         fs::write(parent.path().join("0"), "").unwrap();
         let first = claim(parent.path());

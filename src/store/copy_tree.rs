@@ -1,5 +1,5 @@
-//! A tree with all that its files are, at another place: what an image has
-//! where a fresh volume, or a tmpfs, covers it.
+//! Copies a tree of files with all their attributes: what an image has at the path where a new volume, or a tmpfs, is
+//! mounted.
 
 use crate::sys::fs::{self, Stat, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
 use crate::sys::path::{c_string, proc_path, PATH_MAX};
@@ -10,29 +10,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Directory entries that are read at a time.
 const ENTRIES_BYTES: usize = 32 << 10;
-/// What of a file is.
+/// Bytes of a file that are copied at a time.
 const COPY_BYTES: usize = 128 << 10;
 /// Attribute names of one file, and one value (Linux, limits.h: XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const XATTR_MAX: usize = 64 << 10;
 
-/// Copies what is below `from` into `to`, which is empty, and the folder's own
-/// owner, mode, attributes and times. Symlinks are copied, devices and FIFOs
-/// made anew; nothing is followed. A path of the tree is no longer than the
-/// kernel's longest.
+/// Copies what is below `from` into `to`, which is empty, and the directory's own owner, mode, attributes and times.
+/// Symlinks are copied, devices and FIFOs made anew; no symlink is followed. A path of the tree may be as long as the
+/// kernel takes one.
 pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     let mut copy = Copy { from, to, pending: vec![c".".into()], links: BTreeMap::new(), buffer: vec![0; COPY_BYTES] };
     while let Some(path) = copy.pending.pop() {
-        copy.folder(&path)?;
+        copy.directory(&path)?;
     }
     Ok(())
 }
 
-/// Whether the folder has no names.
-pub fn is_empty(folder: BorrowedFd<'_>) -> Result<bool> {
-    // The one that is given may be of O_PATH.
-    let folder = open(folder, c".")?;
+/// Whether the directory has no names.
+pub fn is_empty(dir: BorrowedFd<'_>) -> Result<bool> {
+    // The caller's descriptor may be of O_PATH.
+    let dir = open(dir, c".")?;
     let mut empty = true;
-    each_name(&folder, &mut |_| {
+    each_name(&dir, &mut |_| {
         empty = false;
         Ok(())
     })?;
@@ -42,7 +41,7 @@ pub fn is_empty(folder: BorrowedFd<'_>) -> Result<bool> {
 struct Copy<'a> {
     from: BorrowedFd<'a>,
     to: BorrowedFd<'a>,
-    /// Folders that were made, and are empty.
+    /// Directories that were made, and are still empty.
     pending: Vec<CString>,
     /// Files of more than one name: their device and number, and the first of their copies' names.
     links: BTreeMap<(u64, u64), CString>,
@@ -50,8 +49,8 @@ struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    /// Its own times last: each name that is made in it changes them.
-    fn folder(&mut self, path: &CStr) -> Result<()> {
+    /// The directory's own times come last: each name that is made in it changes them.
+    fn directory(&mut self, path: &CStr) -> Result<()> {
         let (from, to) = (open(self.from, path)?, open(self.to, path)?);
         each_name(&from, &mut |name| self.one(path, &from, &to, name))?;
         let stat = fs::statat(from.as_fd(), c"")?;
@@ -121,7 +120,7 @@ fn finish(from: &OwnedFd, to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<()> 
     fs::utimensat(to.as_fd(), name, stat.mtime)
 }
 
-/// A file system that keeps none gets none.
+/// Copies the extended attributes, as far as the target's file system keeps them.
 fn xattrs(from: &CStr, to: &CStr) -> Result<()> {
     let mut names = vec![0; XATTR_MAX];
     let length = match fs::llistxattr(from, &mut names) {
@@ -140,7 +139,7 @@ fn xattrs(from: &CStr, to: &CStr) -> Result<()> {
     Ok(())
 }
 
-/// A folder of the tree, and of nothing that is mounted in it.
+/// Opens a directory of the tree, and of no file system that is mounted in it.
 fn open(top: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
     let resolve = fs::RESOLVE_BENEATH | fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_XDEV;
     fs::openat2(top, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, resolve)
@@ -150,10 +149,10 @@ fn join(path: &CStr, name: &CStr) -> Result<CString> {
     c_string(&[path.to_bytes(), b"/", name.to_bytes()].concat())
 }
 
-fn each_name(folder: &OwnedFd, each: &mut dyn FnMut(&CStr) -> Result<()>) -> Result<()> {
+fn each_name(dir: &OwnedFd, each: &mut dyn FnMut(&CStr) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; ENTRIES_BYTES];
     loop {
-        let length = fs::getdents(folder.as_fd(), &mut buffer)?;
+        let length = fs::getdents(dir.as_fd(), &mut buffer)?;
         if length == 0 {
             return Ok(());
         }
@@ -161,19 +160,18 @@ fn each_name(folder: &OwnedFd, each: &mut dyn FnMut(&CStr) -> Result<()>) -> Res
     }
 }
 
-/// Gives all of the tree, its top too, to a user; symlinks themselves, never
-/// what they name.
+/// Changes the owner of all of the tree, its top included; of symlinks themselves, never of what they name.
 pub fn chown(top: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     let mut pending: Vec<CString> = vec![c".".into()];
     while let Some(path) = pending.pop() {
-        let folder = open(top, &path)?;
-        fs::fchown(folder.as_fd(), uid, gid)?;
-        each_name(&folder, &mut |name| {
-            if fs::statat(folder.as_fd(), name)?.is(fs::S_IFDIR) {
+        let dir = open(top, &path)?;
+        fs::fchown(dir.as_fd(), uid, gid)?;
+        each_name(&dir, &mut |name| {
+            if fs::statat(dir.as_fd(), name)?.is(fs::S_IFDIR) {
                 pending.push(join(&path, name)?);
                 return Ok(());
             }
-            fs::fchownat(folder.as_fd(), name, uid, gid)
+            fs::fchownat(dir.as_fd(), name, uid, gid)
         })?;
     }
     Ok(())
@@ -186,7 +184,7 @@ mod tests {
     use std::os::unix::fs::{symlink, MetadataExt, PermissionsExt};
     use std::path::Path;
 
-    /// What a copy must have: kind, mode, owner, time, size, content, target.
+    /// What a copy must have: type, mode, owner, time, size, content, target.
     fn facts(top: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         let mut pending = vec![top.to_path_buf()];

@@ -1,10 +1,8 @@
-//! What a pull is about to change, until that is on the disk.
+//! The journal of a pull: a list of what it will change, kept until that is on the disk.
 //!
-//! A layer takes its name as soon as it is complete, and nobody waits for the
-//! disk: a power cut may then leave the name without the content. Before the
-//! first name is taken, those that a pull will take are written down and
-//! flushed; the list goes when the file system was synced. One that is found
-//! from an earlier boot says what to undo.
+//! A layer gets its name as soon as it is complete, without waiting for the disk: a power cut may then leave the name
+//! without the content. So before a pull gives the first name, it writes down all names that it will give, and flushes
+//! that list. The list is removed when the file system was synced. A list from an earlier boot says what to undo.
 //!
 //! ```text
 //! BOOT-ID                      /proc/sys/kernel/random/boot_id
@@ -13,13 +11,11 @@
 //! blobs/DIGEST
 //! ```
 //!
-//! The list lies in the folder of its process, `tmp/N/pull.HEX`, whose lock
-//! says whether that process lives.
+//! The list is in the directory of its process, `tmp/N/pull.HEX`. The directory's lock says whether that process lives.
 
 use crate::disk::remove_tree;
 use crate::pure::digest::Digest;
 use crate::store::dir;
-use crate::store::layers::{Claim, Store};
 use crate::store::record::Record;
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{fs as sysfs, machine, Error, ENOENT};
@@ -28,34 +24,33 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 const PREFIX: &str = "pull.";
-/// Two lines of some 80 bytes for each of 500 layers, and room.
+/// Enough for two lines of some 80 bytes for each of 500 layers.
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
-/// The list of one pull. Dropped unsynced it stays, and the store's next opening syncs.
+/// The list of one pull. If it is dropped before the sync, it stays, and the next opening of the store syncs.
 pub struct Journal {
-    /// Its directory, not by a path: a process that outlives this one, and syncs, is not to remove the list of the next
-    /// one that has the directory's number.
+    /// Its directory, by descriptor: a process that syncs may outlive this one, and must not remove the list of the
+    /// next process that has the directory's number.
     dir: OwnedFd,
     name: CString,
-    /// On the file system that is to be synced.
+    /// Open on the file system that is to be synced.
     file: File,
-    /// Syncs in the background.
+    /// The process that syncs in the background.
     child: Cell<Option<Pid>>,
 }
 
 impl Journal {
-    /// Writes the list in `folder`, for good.
-    pub(super) fn begin(folder: &Claim, name: &str, lines: &[String]) -> io::Result<Journal> {
+    /// Writes the list into the claimed directory `claim`, and flushes it to the disk.
+    pub(super) fn begin(claim: BorrowedFd<'_>, name: &str, lines: &[String]) -> io::Result<Journal> {
         // Opened anew: a process that syncs must not hold the lock.
-        let dir = dir::open(folder.dir(), c".")?;
+        let dir = dir::open(claim, c".")?;
         let name = dir::c_name(&[PREFIX, name]);
         let file = dir::create(dir.as_fd(), &name)?;
         let journal = Journal { dir, name, file, child: Cell::new(None) };
         if let Err(error) = journal.write(lines) {
-            // Nothing was changed yet.
+            // The store has not changed yet.
             let _ = sysfs::unlinkat(journal.dir.as_fd(), &journal.name);
             return Err(error);
         }
@@ -65,7 +60,7 @@ impl Journal {
     fn write(&self, lines: &[String]) -> io::Result<()> {
         (&self.file).write_all([&boot_id(), "\n", &lines.concat()].concat().as_bytes())?;
         self.file.sync_all()?;
-        // The names of a file and of its folder are not its own (fsync(2)).
+        // fsync(2) of a file does not flush its name, nor its directory's.
         for above in [c".", c".."] {
             File::from(sysfs::openat(self.dir.as_fd(), above, sysfs::O_RDONLY, 0)?).sync_all()?;
         }
@@ -75,7 +70,7 @@ impl Journal {
     /// Syncs in the background, once; [`Journal::finish`] waits for the end.
     pub fn start(&self) {
         if self.child.get().is_none() {
-            // Without a process for it, `finish` does the work.
+            // Where no process can be made, `finish` syncs.
             let mut sync = || {
                 process::close_all_but(&[self.file.as_fd(), self.dir.as_fd()]);
                 i32::from(self.sync().is_err())
@@ -98,50 +93,50 @@ impl Journal {
     }
 }
 
-/// Removes a list. Another process may have done so: one that took its process for ended, and has synced.
-fn remove(folder: BorrowedFd<'_>, name: &CStr) -> Result<(), Error> {
-    match sysfs::unlinkat(folder, name) {
+/// Removes a list. Another process may have done so before: one that found its process ended, and synced.
+fn remove(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Error> {
+    match sysfs::unlinkat(dir, name) {
         Err(error) if error.errno != ENOENT => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Whether there is a list in `folder`, or may be.
-pub(super) fn is_in(folder: BorrowedFd<'_>) -> bool {
-    dir::names(folder).map_or(true, |names| names.iter().any(|name| is_list(name)))
+/// Whether there is a list in the directory `claim`, or may be.
+pub(super) fn is_in(claim: BorrowedFd<'_>) -> bool {
+    dir::names(claim).map_or(true, |names| names.iter().any(|name| is_list(name)))
 }
 
 fn is_list(name: &CStr) -> bool {
     name.to_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// What the lists in `folder`, whose process has ended, ask for: after another
-/// boot to undo, in this one to sync. `root` is the store's.
-pub(super) fn recover(root: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> io::Result<()> {
+/// Does what the lists in the directory `claim`, whose process has ended, ask for: those of another boot to undo, those
+/// of this boot to sync. `root` is the store's.
+pub(super) fn recover(root: BorrowedFd<'_>, claim: BorrowedFd<'_>) -> io::Result<()> {
     let own = boot_id();
-    for name in dir::names(folder)?.iter().filter(|name| is_list(name)) {
-        let text = match dir::read(folder, name, LIST_BYTES_MAX) {
-            // Nobody of ours wrote it, or the process that syncs has ended meanwhile.
+    for name in dir::names(claim)?.iter().filter(|name| is_list(name)) {
+        let text = match dir::read(claim, name, LIST_BYTES_MAX) {
+            // We did not write it, or the process that syncs has removed it meanwhile.
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) => continue,
             result => result?,
         };
         let text = String::from_utf8_lossy(&text);
         let Some((boot, lines)) = text.split_once('\n') else { continue };
         if boot != own || own.is_empty() {
-            lines.lines().try_for_each(|line| undo(root, folder, line))?;
+            lines.lines().try_for_each(|line| undo(root, claim, line))?;
         }
-        // What is undone is to be gone before the list is.
-        machine::syncfs(folder)?;
-        remove(folder, name)?;
+        // What is undone must be on the disk before the list is removed.
+        machine::syncfs(claim)?;
+        remove(claim, name)?;
     }
     Ok(())
 }
 
-/// Undoes one line, with `scratch` for what is written. One that we would not have written is of a disk that lies:
-/// nothing of it is followed.
+/// Undoes one line, with `scratch` for what is written. A line that we would not have written does nothing: the disk
+/// may come from somebody else.
 fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result<()> {
     let Some(("image", record)) = line.split_once(' ') else {
-        return match line.split_once('/').map(|(folder, digest)| (folder, Digest::parse(digest))) {
+        return match line.split_once('/').map(|(part, digest)| (part, Digest::parse(digest))) {
             Some((part @ ("layers" | "blobs"), Ok(digest))) => {
                 let part = dir::make(root, &dir::c_name(&[part]))?;
                 Ok(remove_tree::beneath(part.as_fd(), &dir::c_name(&[&digest.hex()]))?)
@@ -155,7 +150,7 @@ fn undo(root: BorrowedFd<'_>, scratch: BorrowedFd<'_>, line: &str) -> io::Result
     }
     let path = dir::c_name(&["images/", name]);
     match Record::parse(before) {
-        Some(before) => crate::store::layers::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
+        Some(before) => dir::replace(root, &path, scratch, [&before.text(), "\n"].concat().as_bytes()),
         None => Ok(remove(root, &path)?),
     }
 }
@@ -164,38 +159,11 @@ fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim_end().into()).unwrap_or_default()
 }
 
-impl Store {
-    /// Writes down what a pull of the image `name` is about to change: its
-    /// record, and the `missing` layers (chain ID and diff ID). Nothing where
-    /// the store is in memory.
-    pub fn begin_pull(
-        &self,
-        name: &str,
-        config: &Digest,
-        missing: &mut dyn Iterator<Item = (Digest, Digest)>,
-    ) -> io::Result<Option<Journal>> {
-        if !self.durable {
-            return Ok(None);
-        }
-        let mut lines = Vec::new();
-        if let Some(file) = crate::store::layers::file_name(name) {
-            let before = self.image(name).map(|record| record.text()).unwrap_or_default();
-            lines.push(["image ", &file, " ", &before, "\n"].concat());
-        }
-        for (chain, diff_id) in missing {
-            lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
-        }
-        // One of the same image may not be on the disk yet.
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
-        Journal::begin(&self.tmp, &[&config.hex(), ".", &number].concat(), &lines).map(Some)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::Report;
+    use crate::store::layers::Store;
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
 
@@ -210,7 +178,7 @@ mod tests {
         Record { config, manifest: Some(digest(9)), signed: None }
     }
 
-    /// A pull of `layer` as `NAME` that has ended, all but the sync.
+    /// A pull of `layer` as `NAME` that has ended but for the sync.
     fn pull(store: &Store, config: u8, layer: u8) -> Journal {
         let (config, layer) = (digest(config), digest(layer));
         let journal = store.begin_pull(NAME, &config, &mut [(layer, layer)].into_iter()).unwrap().unwrap();
@@ -226,7 +194,7 @@ mod tests {
         dir.join(journal.name.to_str().unwrap())
     }
 
-    /// As if that list were of a boot that a power cut has ended.
+    /// Makes the list one of an earlier boot.
     fn age(journal: &Journal) {
         let text = fs::read_to_string(path(journal)).unwrap();
         assert!(text.starts_with(&boot_id()) && text.len() > 36, "{text}");
@@ -275,7 +243,7 @@ mod tests {
         assert!(!path(&unsynced).exists());
     }
 
-    /// A process that syncs may outlive its own: what has the directory's number then is another one's.
+    /// A process that syncs may outlive the one that pulls: the directory's number then belongs to another.
     /// Promise: shared-store
     #[test]
     fn a_late_end_leaves_the_next_list_alone() {
@@ -304,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_nobody_wrote_touch_nothing() {
+    fn lines_that_ocinit_did_not_write_change_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
         fs::create_dir_all(root.join("images")).unwrap();
@@ -318,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn in_memory_there_is_nothing_to_write_down() {
+    fn a_store_in_memory_has_no_journal() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), false, &QUIET).unwrap();
         assert!(store.begin_pull(NAME, &digest(1), &mut [].into_iter()).unwrap().is_none());

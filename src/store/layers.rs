@@ -1,48 +1,47 @@
-//! The store: complete layers by chain ID, image records, and what is half done.
+//! The store: complete layers by chain ID, image records, and what is being made.
 //!
 //! ```text
-//! ocinit-store   the mark that makes the directory ours, with the version of this format
-//! layers/HEX     one folder a layer, named by its chain ID (OCI image spec,
-//!                config.md): what a layer's folder holds may depend on the
-//!                layers below it (implied parents, hardlinks)
-//! blobs/HEX      one folder a layer that needs no unpacking, named by its
-//!                digest, which is its diff ID: it depends on nothing
-//! compressed/HEX a layer's blob as it came, by its digest: kept where images must be signed, since it is all that can
-//!                be checked again; `tmp/N/layers` and `tmp/N/blobs` then have what was made of it in this boot
-//! configs/HEX    image configurations, what signs images, and the manifests that were signed, by digest
-//! images/NAME    image name → digests of its configuration and manifest
-//! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, what is not on the disk yet
-//! containers/N/  upper and work folders of a container that runs
+//! ocinit-store   the marker that makes the directory ours, with the version of this format
+//! layers/HEX     a directory for each layer, named by its chain ID (OCI image spec, config.md): its content may depend
+//!                on the layers below it (implied parents, hardlinks)
+//! blobs/HEX      a directory for each layer that is mounted as it is, named by its digest, which is its diff ID: it
+//!                depends on no other layer
+//! compressed/HEX a layer's blob as it was fetched, by its digest: kept where images must be signed, since nothing else
+//!                can be checked again; `tmp/N/layers` and `tmp/N/blobs` then have what was made of it in this boot
+//! configs/HEX    image configurations, signatures and their manifests, and the manifests that were signed, by digest
+//! images/NAME    image name -> digests of its configuration and manifest
+//! tmp/N/         what a process makes: renamed when complete; and `pull.HEX`, the journal of a pull
+//! containers/N/  upper and work directories of a running container
 //! volumes/NAME   a named volume's content; `.ocinit` has one that is being filled
-//! empty/         two folders with nothing in them, to pad what overlayfs stacks
+//! empty/         two empty directories: overlayfs needs two lower layers where an image has fewer
 //! ```
 //!
-//! Whoever has a folder N holds its lock (flock(2)): one whose lock is free was
-//! left by a process that was killed, or by an earlier boot, and is removed.
+//! A process that uses a directory N holds its lock (flock(2)). One whose lock is free was left by a process that was
+//! killed, or by an earlier boot, and is removed.
 //!
-//! Only root enters it: layers hold set-user-ID programs and device nodes. It may
-//! have come on a disk from another machine, so nothing in it is followed that
-//! leads elsewhere, and what is read has a limit.
+//! Only root may enter the store: layers hold set-user-ID programs and device nodes. It may have come on a disk from
+//! another machine, so nothing in it is followed that leads out of it, and what is read has a limit.
 
 use crate::disk::remove_tree;
 use crate::layer::error::Error as LayerError;
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Outcome, Report};
-pub use crate::store::aside::Aside;
-pub use crate::store::claim::Claim;
-use crate::store::record::Record;
-use crate::store::{aside, claim, dir, mark};
+use crate::store::claim::Claim;
+use crate::store::journal::Journal;
+use crate::store::record::{self, Record};
+use crate::store::{claim, dir, marker, staging};
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, machine, mount};
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where a machine's own is, in memory or on the disk.
+/// Where the machine's own store is, in memory or on the disk.
 pub const STORE: &str = "/var/lib/ocinit";
 
 /// An open store.
@@ -50,14 +49,14 @@ pub struct Store {
     root: PathBuf,
     /// The directory `root`.
     dir: OwnedFd,
-    /// On a disk: what is complete is to outlive a power cut, or to be gone after it.
-    pub(super) durable: bool,
-    pub(super) tmp: Claim,
+    /// The store is on a disk: after a power cut what was complete is still complete, or gone.
+    durable: bool,
+    tmp: Claim,
 }
 
-const FOLDERS: [&CStr; 9] =
+const DIRECTORIES: [&CStr; 9] =
     [c"layers", c"blobs", c"compressed", c"configs", c"images", c"volumes", c"empty", c"empty/0", c"empty/1"];
-/// Those that hold folders with a lock.
+/// The directories that hold claimed ones.
 const CLAIMED: [&str; 2] = ["containers", "tmp"];
 /// The largest document that is kept: what a registry may send as a manifest or a configuration (OCI distribution
 /// spec).
@@ -66,40 +65,39 @@ pub const DOCUMENT_BYTES_MAX: u64 = 4 << 20;
 const RECORD_BYTES_MAX: u64 = 512;
 
 impl Store {
-    /// Opens the store in `root`, makes what is missing and removes what nobody
-    /// holds any more. What cannot be removed stays: that is a warning only. A
-    /// directory that is somebody else's is left as it is.
+    /// Opens the store in `root`, makes what is missing and removes what no process has claimed any more. What cannot
+    /// be removed stays, with a warning. A directory that is not ours is an error, and does not change.
     pub fn open(root: &Path, durable: bool, report: &Report) -> io::Result<Store> {
         if !root.is_dir() {
             make(root)?;
         }
         let root = root.canonicalize()?;
         let dir = dir::at(&root)?;
-        // One at a time: what a journal undoes is not there for others.
+        // One process at a time, so that no other finds what a journal undoes.
         let _alone = dir::lock(dir.as_fd())?;
-        mark::own(dir.as_fd())?;
+        marker::own(dir.as_fd())?;
         if sysfs::statat(dir.as_fd(), c"")?.mode & 0o077 != 0 {
             sysfs::fchmod(dir.as_fd(), 0o700)?;
         }
-        for name in FOLDERS {
-            let folder = dir::make(dir.as_fd(), name)?;
-            if name.to_bytes().starts_with(b"empty/") && !dir::names(folder.as_fd())?.is_empty() {
+        for name in DIRECTORIES {
+            let made = dir::make(dir.as_fd(), name)?;
+            if name.to_bytes().starts_with(b"empty/") && !dir::names(made.as_fd())?.is_empty() {
                 return Err(io::Error::other(["'", &name.to_string_lossy(), "' is not empty"].concat()));
             }
             if name == c"volumes" {
-                aside::collect(folder.as_fd())?;
+                staging::collect(made.as_fd())?;
             }
         }
         for name in CLAIMED {
-            let folder = dir::make(dir.as_fd(), &dir::c_name(&[name]))?;
-            claim::collect(dir.as_fd(), folder.as_fd(), &root.join(name), report)?;
+            let parent = dir::make(dir.as_fd(), &dir::c_name(&[name]))?;
+            claim::collect(dir.as_fd(), parent.as_fd(), &root.join(name), report)?;
         }
         let tmp = claim(dir.as_fd(), &root, "tmp")?;
         Ok(Store { root, dir, durable, tmp })
     }
 
-    /// Opens the machine's own store. A disk that has none, and on which none
-    /// can be made, is unmounted: the store is then in memory.
+    /// Opens the machine's own store. If the disk has none and none can be made on it, it is unmounted, and the store
+    /// is in memory.
     pub fn at_boot(on_disk: bool, report: &Report) -> Outcome<Store> {
         let root = Path::new(STORE);
         let failure = |error: io::Error| Failure::new("store", [STORE, ": ", &io_text(&error)].concat());
@@ -114,21 +112,21 @@ impl Store {
         }
     }
 
-    /// A complete layer: unpacked, by its chain ID, or as it came, by its diff ID.
+    /// A complete layer: unpacked, by its chain ID, or packed, by its diff ID.
     pub fn layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
         let unpacked = self.complete("layers", chain).ok().map(Layer::Directory);
         unpacked.or_else(|| self.complete("blobs", diff_id).ok().map(Layer::Blob))
     }
 
-    /// The folder of a complete layer.
-    fn complete(&self, folder: &str, name: &Digest) -> io::Result<PathBuf> {
-        let path = [folder, "/", &name.hex()].concat();
+    /// The directory of a complete layer.
+    fn complete(&self, part: &str, name: &Digest) -> io::Result<PathBuf> {
+        let path = [part, "/", &name.hex()].concat();
         let name = dir::c_name(&[&path]);
         dir::open(self.dir.as_fd(), &name).map_err(|error| dir::refused(&name, error))?;
         Ok(self.root.join(path))
     }
 
-    /// An empty folder for a layer in the making.
+    /// An empty directory for a layer that is to be made.
     pub fn begin_layer(&self, chain: &Digest) -> io::Result<PathBuf> {
         let path = self.tmp.join(chain.hex());
         remove_tree::tree(&path)?;
@@ -136,16 +134,16 @@ impl Store {
         Ok(path)
     }
 
-    /// A layer that this process has made, if it is to trust no other.
+    /// A complete layer of [`Store::commit_own`].
     pub fn own_layer(&self, chain: &Digest, diff_id: &Digest) -> Option<Layer> {
-        let own =
-            |folder: &str, name: &Digest| Some(self.tmp.join(folder).join(name.hex())).filter(|path| path.is_dir());
+        let own = |part: &str, name: &Digest| Some(self.tmp.join(part).join(name.hex())).filter(|path| path.is_dir());
         own("layers", chain).map(Layer::Directory).or_else(|| own("blobs", diff_id).map(Layer::Blob))
     }
 
-    /// As [`Store::commit_layer`] and [`Store::commit_blob`], for [`Store::own_layer`].
-    pub fn commit_own(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
-        let parent = self.tmp.join(folder);
+    /// As [`Store::commit_layer`] and [`Store::commit_blob`], but for this process alone: where images must be signed,
+    /// layers that another boot has unpacked are not trusted. `part` is `layers` or `blobs`.
+    pub fn commit_own(&self, made: &Path, part: &str, name: &Digest) -> io::Result<PathBuf> {
+        let parent = self.tmp.join(part);
         fs::create_dir_all(&parent)?;
         let path = parent.join(name.hex());
         match path.is_dir() {
@@ -155,7 +153,7 @@ impl Store {
         Ok(path)
     }
 
-    /// A blob that was kept as it came; its digest is to be checked.
+    /// A blob that was kept as it was fetched. The caller must check its digest.
     pub fn compressed(&self, digest: &Digest) -> Option<File> {
         dir::open_file(self.dir.as_fd(), &dir::c_name(&["compressed/", &digest.hex()])).ok()
     }
@@ -165,7 +163,7 @@ impl Store {
         Ok(dir::create(self.tmp.dir(), &dir::c_name(&[&digest.hex(), ".blob"]))?)
     }
 
-    /// Keeps the blob of [`Store::begin_compressed`]; one that does not come to be there is fetched again.
+    /// Keeps the blob of [`Store::begin_compressed`]. If that fails, it is fetched again in the next boot.
     pub fn commit_compressed(&self, digest: &Digest, complete: bool) {
         let made = dir::c_name(&[&digest.hex(), ".blob"]);
         let to = dir::c_name(&["compressed/", &digest.hex()]);
@@ -174,43 +172,43 @@ impl Store {
         }
     }
 
-    /// Gives up a kept blob that is not what it should be.
+    /// Removes a kept blob whose digest is wrong.
     pub fn drop_compressed(&self, digest: &Digest) {
         let _ = sysfs::unlinkat(self.dir.as_fd(), &dir::c_name(&["compressed/", &digest.hex()]));
     }
 
-    /// Makes the folder of [`Store::begin_layer`] a complete layer.
+    /// Makes the directory of [`Store::begin_layer`] a complete layer.
     pub fn commit_layer(&self, made: &Path, chain: &Digest) -> io::Result<Layer> {
         self.commit(made, "layers", chain).map(Layer::Directory)
     }
 
-    /// Makes the folder of [`Store::begin_layer`] a layer that is kept as it is, in its file [`packed::BLOB`].
+    /// Makes the directory of [`Store::begin_layer`] a layer that is kept packed, in its file [`packed::BLOB`].
     pub fn commit_blob(&self, made: &Path, digest: &Digest, report: &Report) -> Result<Layer, LayerError> {
         packed::complete(made, &self.tmp, report)?;
         let committed = self.commit(made, "blobs", digest).map_err(|error| sys::Error::from_io("rename", &error))?;
         Ok(Layer::Blob(committed))
     }
 
-    fn commit(&self, made: &Path, folder: &str, name: &Digest) -> io::Result<PathBuf> {
-        let to = dir::c_name(&[folder, "/", &name.hex()]);
+    fn commit(&self, made: &Path, part: &str, name: &Digest) -> io::Result<PathBuf> {
+        let to = dir::c_name(&[part, "/", &name.hex()]);
         let renamed = sysfs::renameat(sysfs::CWD, &c_path(made)?, self.dir.as_fd(), &to);
-        match (renamed, self.complete(folder, name)) {
+        match (renamed, self.complete(part, name)) {
             (Ok(()), path) => path,
-            // Another process was faster; its layer is the same.
+            // Another process was faster, and its layer is the same.
             (Err(_), Ok(path)) => remove_tree::tree(made).map(|()| path),
             (Err(error), Err(missing)) if missing.kind() == io::ErrorKind::NotFound => Err(error.into()),
             (Err(_), refused) => refused,
         }
     }
 
-    /// The folder of named volumes.
+    /// The directory of named volumes.
     pub fn volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }
 
-    /// The same store once more, with a claim of its own: for a process that
-    /// works beside this one. Removes what one has left that was killed.
-    pub fn another(&self, report: &Report) -> io::Result<Store> {
+    /// Opens the same store again, with a claim of its own: for a process that works at the same time as this one.
+    /// Removes what such a process has left that was killed.
+    pub fn reopen(&self, report: &Report) -> io::Result<Store> {
         Store::open(&self.root, self.durable, report)
     }
 
@@ -219,7 +217,7 @@ impl Store {
         self.durable
     }
 
-    /// What was written to the store is on its disk when this returns.
+    /// Returns when what was written to the store is on its disk.
     pub fn flush(&self) -> io::Result<()> {
         if !self.durable {
             return Ok(());
@@ -227,18 +225,18 @@ impl Store {
         Ok(machine::syncfs(self.dir.as_fd())?)
     }
 
-    /// A folder of this process's own, for what need not stay.
+    /// A directory of this process's own, removed with this value.
     pub fn scratch(&self) -> &Path {
         &self.tmp
     }
 
-    /// Gives up the folder of [`Store::begin_layer`].
+    /// Removes the directory of [`Store::begin_layer`].
     pub fn abandon(&self, made: &Path) {
-        // What stays is removed when a store is opened next.
+        // What stays is removed by the next opening of the store.
         let _ = remove_tree::tree(made);
     }
 
-    /// Its digest is to be checked: a power cut may have cut it short.
+    /// A document of [`Store::put_config`]. The caller must check its digest: a power cut may have truncated it.
     pub fn config(&self, digest: &Digest) -> Option<Vec<u8>> {
         dir::read(self.dir.as_fd(), &dir::c_name(&["configs/", &digest.hex()]), DOCUMENT_BYTES_MAX).ok()
     }
@@ -247,19 +245,44 @@ impl Store {
         self.write("configs/", &digest.hex(), bytes)
     }
 
-    /// What was last pulled by `name`.
+    /// The image that was last pulled as `name`.
     pub fn image(&self, name: &str) -> Option<Record> {
-        let name = dir::c_name(&["images/", &file_name(name)?]);
+        let name = dir::c_name(&["images/", &record::file_name(name)?]);
         let text = dir::read(self.dir.as_fd(), &name, RECORD_BYTES_MAX).ok()?;
         Record::parse(std::str::from_utf8(&text).ok()?)
     }
 
     pub fn put_image(&self, name: &str, record: &Record) -> io::Result<()> {
-        let Some(file) = file_name(name) else { return Ok(()) };
+        let Some(file) = record::file_name(name) else { return Ok(()) };
         self.write("images/", &file, [&record.text(), "\n"].concat().as_bytes())
     }
 
-    /// An empty folder for a container that runs, with `upper` and `work` in it: until [`Claim::end`].
+    /// Begins a pull of the image `name` by a journal of what it will change: the image's record, and the `missing`
+    /// layers (chain ID and diff ID). No journal where the store is in memory.
+    pub fn begin_pull(
+        &self,
+        name: &str,
+        config: &Digest,
+        missing: &mut dyn Iterator<Item = (Digest, Digest)>,
+    ) -> io::Result<Option<Journal>> {
+        if !self.durable {
+            return Ok(None);
+        }
+        let mut lines = Vec::new();
+        if let Some(file) = record::file_name(name) {
+            let before = self.image(name).map(|record| record.text()).unwrap_or_default();
+            lines.push(["image ", &file, " ", &before, "\n"].concat());
+        }
+        for (chain, diff_id) in missing {
+            lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
+        }
+        // An earlier pull of the same image may not be on the disk yet.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
+        Journal::begin(self.tmp.dir(), &[&config.hex(), ".", &number].concat(), &lines).map(Some)
+    }
+
+    /// A directory for a container, with empty `upper`, `work` and `root` in it, until [`Claim::end`].
     pub fn begin_container(&self) -> io::Result<Claim> {
         let claim = claim(self.dir.as_fd(), &self.root, "containers")?;
         for part in [c"upper", c"work", c"root"] {
@@ -269,18 +292,18 @@ impl Store {
         Ok(claim)
     }
 
-    /// Where the folders of containers that run are.
+    /// The directory of the directories of running containers.
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")
     }
 
-    /// Whole or not at all.
-    fn write(&self, folder: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
-        replace(self.dir.as_fd(), &dir::c_name(&[folder, name]), self.tmp.dir(), bytes)
+    /// Writes all of a file, or nothing.
+    fn write(&self, part: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
+        dir::replace(self.dir.as_fd(), &dir::c_name(&[part, name]), self.tmp.dir(), bytes)
     }
 }
 
-/// Makes `root`, for its owner alone, and what is missing above it.
+/// Makes `root`, with access for its owner alone, and its parents where they are missing.
 fn make(root: &Path) -> io::Result<()> {
     if let Some(above) = root.parent() {
         fs::create_dir_all(above)?;
@@ -295,33 +318,14 @@ fn claim(dir: BorrowedFd<'_>, root: &Path, name: &str) -> io::Result<Claim> {
     Claim::new(dir::make(dir, &dir::c_name(&[name]))?, &root.join(name))
 }
 
-/// Gives the file `path` below `dir` this content, by way of one in `scratch`.
-pub(super) fn replace(dir: BorrowedFd<'_>, path: &CStr, scratch: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    let name = path.to_bytes_with_nul().rsplit(|byte| *byte == b'/').next();
-    let name = name.and_then(|name| CStr::from_bytes_with_nul(name).ok()).unwrap_or_default();
-    let written = dir::create(scratch, name).map_err(Into::into).and_then(|mut file| file.write_all(bytes));
-    let renamed = written.and_then(|()| Ok(sysfs::renameat(scratch, name, dir, path)?));
-    if renamed.is_err() {
-        let _ = sysfs::unlinkat(scratch, name);
-    }
-    renamed
-}
-
-/// An image's name as a file's: slashes have no place there. Names that are
-/// too long for one are not recorded: such an image is pulled each time.
-pub(super) fn file_name(name: &str) -> Option<String> {
-    let file = name.replace('%', "%25").replace('/', "%2F");
-    (file.len() <= 200 && !file.starts_with('.')).then_some(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const QUIET: Report = Report { sections: false, times: false, quiet: true };
 
-    fn names(folder: &Path) -> usize {
-        fs::read_dir(folder).unwrap().count()
+    fn names(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
     }
 
     #[test]

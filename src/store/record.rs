@@ -1,24 +1,24 @@
-//! What the store knows of an image's name: `CONFIG MANIFEST [SIGNED SIGNATURES]`, digests.
+//! What the store records of an image's name: the digests `CONFIG MANIFEST [SIGNED SIGNATURES]`.
 
 use crate::pure::digest::Digest;
 
 /// An image as it was last pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Of the image's configuration: its ID.
+    /// The image's ID: the digest of its configuration.
     pub config: Digest,
-    /// Of what the name led to: a manifest, or an index.
+    /// The digest of what the name stood for: a manifest or an index.
     pub manifest: Option<Digest>,
-    /// Where signatures were checked.
+    /// None where no signature was checked.
     pub signed: Option<Signed>,
 }
 
-/// What one of the keys has signed.
+/// What is signed by one of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// The index, or the manifest that it led to.
+    /// The digest of the index, or of the manifest that was chosen from it.
     pub digest: Digest,
-    /// The manifest of its signatures.
+    /// The digest of the manifest of its signatures.
     pub signatures: Digest,
 }
 
@@ -39,6 +39,13 @@ impl Record {
     }
 }
 
+/// An image's name as a file's, without slashes. None where it is too long: such an image is not recorded, and pulled
+/// each time.
+pub fn file_name(name: &str) -> Option<String> {
+    let file = name.replace('%', "%25").replace('/', "%2F");
+    (file.len() <= 200 && !file.starts_with('.')).then_some(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,7 +62,7 @@ mod tests {
             assert_eq!(Record::parse(&(record.text() + "\n")), Some(record));
         }
         assert_eq!(Record::parse(""), None);
-        // A power cut on a disk without a journal.
+        // After a power cut, by a file system without a journal.
         assert_eq!(Record::parse(&"\0".repeat(72)), None);
     }
 }

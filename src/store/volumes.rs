@@ -1,13 +1,12 @@
-//! Named volumes: folders that outlive their containers, with the images in the
-//! store or on a named file system.
+//! Named volumes: directories that outlive their containers, in the store or on a named file system.
 
 use crate::disk::pure::filesystem::{is_name, FileSystem};
 use crate::disk::{filesystems, remove_tree};
 use crate::net::dns::Resolver;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::dir::{self, c_name};
-use crate::store::layers::Aside;
 use crate::store::pure::volume::Volume;
+use crate::store::staging::Staging;
 use crate::sys::{self, fs as sysfs, io_text, machine, ENOENT, EXDEV};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,8 +15,8 @@ use std::{fs, io};
 
 /// Where volumes are, and what the options say of them.
 pub struct Volumes<'a> {
-    /// The store's own folder of volumes.
-    pub folder: PathBuf,
+    /// The store's own directory of volumes.
+    pub dir: PathBuf,
     pub declared: &'a [Volume],
     pub filesystems: &'a [FileSystem],
     pub resolver: &'a Resolver,
@@ -25,7 +24,7 @@ pub struct Volumes<'a> {
 }
 
 impl Volumes<'_> {
-    /// The folder of the volume `name`. One that is new is made, and first filled by `fill` (podman's copy-up).
+    /// The directory of the volume `name`. A new one is made, and filled by `fill` first (podman's copy-up).
     pub fn filled(&self, name: &str, fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>) -> Outcome<PathBuf> {
         let parent = self.parent(name)?;
         let c_name = c_name(&[name]);
@@ -33,7 +32,7 @@ impl Volumes<'_> {
         fs::create_dir_all(&parent).map_err(fail)?;
         let volumes = dir::at(&parent).map_err(|error| fail(error.into()))?;
         if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
-            // One at a time, over all processes; a file system without locks is one machine's own affair.
+            // Processes take turns. On a file system without locks there is none, and only one machine should use it.
             let _lock = dir::lock(volumes.as_fd());
             if !is_there(volumes.as_fd(), &c_name).map_err(fail)? {
                 make(volumes.as_fd(), &c_name, fill).map_err(|why| failure(name, &why))?;
@@ -42,7 +41,7 @@ impl Volumes<'_> {
         Ok(parent.join(name))
     }
 
-    /// At the pipeline's end: removes those that are not to stay.
+    /// At the pipeline's end: removes the volumes that expire.
     pub fn expire(&self) {
         for volume in self.declared.iter().filter(|volume| volume.expires) {
             let name = &volume.name;
@@ -55,24 +54,23 @@ impl Volumes<'_> {
         }
     }
 
-    /// The folder that a volume of this name is in. One that nobody has declared is as with
-    /// podman: it is made where it is first named.
+    /// The directory that a volume of this name is in. A volume that no option declares is in the store, as with
+    /// podman.
     fn parent(&self, name: &str) -> Outcome<PathBuf> {
         if !is_name(name) {
-            return Err(failure(name, "no name of a volume"));
+            return Err(failure(name, "not a volume name"));
         }
         let declared = self.declared.iter().rev().find(|volume| volume.name == name);
-        let wanted = declared.and_then(|volume| volume.filesystem.as_deref());
-        let wanted = self.filesystems.iter().rev().find(|filesystem| Some(filesystem.name.as_str()) == wanted);
-        match wanted {
+        let name = declared.and_then(|volume| volume.filesystem.as_deref());
+        match self.filesystems.iter().rev().find(|filesystem| Some(filesystem.name.as_str()) == name) {
             Some(filesystem) => filesystems::path(filesystem, self.resolver, self.report),
-            None => Ok(self.folder.clone()),
+            None => Ok(self.dir.clone()),
         }
     }
 }
 
-/// Whether there is a volume of this name. A disk may come from another machine: what is no folder is none, and a
-/// link is not followed. It may be a mount point: that is of this machine.
+/// Whether there is a volume of this name. A disk may come from another machine: anything but a directory is an error,
+/// and a symlink is not followed. A mount point is a volume: only this machine can have made it.
 fn is_there(volumes: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     match dir::open(volumes, name) {
         Err(error) if error.errno == ENOENT => Ok(false),
@@ -81,23 +79,23 @@ fn is_there(volumes: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     }
 }
 
-/// Makes a volume aside, and gives it its name when it is whole.
+/// Makes a volume in the staging directory, and gives it its name when it is complete.
 fn make(
     volumes: BorrowedFd<'_>,
     name: &CStr,
     fill: &mut dyn FnMut(BorrowedFd<'_>) -> sys::Result<()>,
 ) -> Result<(), String> {
-    let aside = Aside::begin(volumes).map_err(|error| io_text(&error))?;
+    let staging = Staging::begin(volumes).map_err(|error| io_text(&error))?;
     let made = (|| {
-        sysfs::mkdirat(aside.dir(), name, 0o755)?;
-        dir::open(aside.dir(), name)
+        sysfs::mkdirat(staging.dir(), name, 0o755)?;
+        dir::open(staging.dir(), name)
     })();
-    let folder = made.map_err(|error| error.to_string())?;
-    fill(folder.as_fd()).map_err(|error| ["what the image has there: ", &error.to_string()].concat())?;
+    let volume = made.map_err(|error| error.to_string())?;
+    fill(volume.as_fd()).map_err(|error| ["copying what the image has there: ", &error.to_string()].concat())?;
     // It is filled once: a power cut must not leave the name without the content.
-    let named = machine::syncfs(folder.as_fd());
-    let named = named.and_then(|()| sysfs::renameat(aside.dir(), name, volumes, name));
-    named.map_err(|error| error.to_string())
+    let synced = machine::syncfs(volume.as_fd());
+    let renamed = synced.and_then(|()| sysfs::renameat(staging.dir(), name, volumes, name));
+    renamed.map_err(|error| error.to_string())
 }
 
 fn failure(name: &str, why: &str) -> Failure {
@@ -115,33 +113,33 @@ mod tests {
     #[test]
     fn filled_once_and_removed_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("volumes");
+        let path = dir.path().join("volumes");
         let declared = ["kept", "gone,expiration=pipeline_end"]
             .map(|text| crate::store::pure::volume::volume(text, &mut Vec::new()).unwrap());
         let resolver = Resolver::default();
-        let volumes = Volumes { folder, declared: &declared, filesystems: &[], resolver: &resolver, report: &QUIET };
-        let mut image = |folder: BorrowedFd<'_>| sysfs::mkdirat(folder, c"in", 0o755);
+        let volumes = Volumes { dir: path, declared: &declared, filesystems: &[], resolver: &resolver, report: &QUIET };
+        let mut image = |volume: BorrowedFd<'_>| sysfs::mkdirat(volume, c"in", 0o755);
         let kept = volumes.filled("kept", &mut image).unwrap();
         assert!(kept.join("in").is_dir());
-        // A container has emptied it: it stays so.
+        // A container has emptied it: it is not filled again.
         fs::remove_dir(kept.join("in")).unwrap();
         assert_eq!(fs::read_dir(volumes.filled("kept", &mut image).unwrap()).unwrap().count(), 0);
         assert!(volumes.filled("gone", &mut image).unwrap().join("in").is_dir());
-        // What could be filled by half only is not there.
-        let mut torn = |folder: BorrowedFd<'_>| {
-            sysfs::mkdirat(folder, c"half", 0o755)?;
+        // A volume that could not be filled is not there.
+        let mut torn = |volume: BorrowedFd<'_>| {
+            sysfs::mkdirat(volume, c"half", 0o755)?;
             Err(Error::new("mkdir", EINVAL))
         };
         let failed = volumes.filled("torn", &mut torn).unwrap_err();
-        assert_eq!(failed.what, "torn: what the image has there: mkdir: invalid argument");
-        // Two that are the first at once: one fills, the other finds.
+        assert_eq!(failed.what, "torn: copying what the image has there: mkdir: invalid argument");
+        // Two processes name a new volume at once: one fills it, the other finds it.
         let fills = std::sync::atomic::AtomicUsize::new(0);
         let both = std::sync::Barrier::new(2);
         let first = || {
             both.wait();
-            let mut fill = |folder: BorrowedFd<'_>| {
+            let mut fill = |volume: BorrowedFd<'_>| {
                 fills.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                sysfs::mkdirat(folder, c"in", 0o755)
+                sysfs::mkdirat(volume, c"in", 0o755)
             };
             assert!(volumes.filled("kept-too", &mut fill).unwrap().join("in").is_dir());
         };
@@ -151,33 +149,33 @@ mod tests {
         });
         assert_eq!(fills.into_inner(), 1);
         volumes.expire();
-        let mut left: Vec<_> = fs::read_dir(&volumes.folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut left: Vec<_> = fs::read_dir(&volumes.dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, ["kept", "kept-too"]);
-        assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: no name of a volume");
+        assert_eq!(volumes.filled("../x", &mut image).unwrap_err().what, "../x: not a volume name");
     }
 
-    /// A file system of a lab's has names of its own, and may be another machine's.
+    /// A lab's file system has names of its own, and may come from another machine.
     /// Promise: foreign-directories
     #[test]
     fn hidden_directories_of_a_lab_stay() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("volumes");
-        fs::create_dir_all(folder.join(".config/kept")).unwrap();
-        fs::create_dir_all(folder.join(".ocinit/config/kept")).unwrap();
-        std::os::unix::fs::symlink("/", folder.join("link")).unwrap();
-        fs::write(folder.join("file"), "").unwrap();
+        let path = dir.path().join("volumes");
+        fs::create_dir_all(path.join(".config/kept")).unwrap();
+        fs::create_dir_all(path.join(".ocinit/config/kept")).unwrap();
+        std::os::unix::fs::symlink("/", path.join("link")).unwrap();
+        fs::write(path.join("file"), "").unwrap();
         let resolver = Resolver::default();
         let volumes =
-            Volumes { folder: folder.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
+            Volumes { dir: path.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
         let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
         assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
         assert_eq!(told("link"), "link: 'link' is a symbolic link, which is not followed");
         assert_eq!(told("file"), "file: 'file' is no directory");
-        assert!(folder.join(".ocinit/config/kept").exists());
-        // What a process has left that was killed is ours.
-        fs::write(folder.join(".ocinit/ocinit-store"), "1\n").unwrap();
+        assert!(path.join(".ocinit/config/kept").exists());
+        // What a killed process of ours has left is removed.
+        fs::write(path.join(".ocinit/ocinit-store"), "1\n").unwrap();
         assert!(volumes.filled("config", &mut |_| Ok(())).unwrap().is_dir());
-        assert!(folder.join(".config/kept").exists() && !folder.join(".ocinit").exists());
+        assert!(path.join(".config/kept").exists() && !path.join(".ocinit").exists());
     }
 }

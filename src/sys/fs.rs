@@ -40,7 +40,7 @@ impl Stat {
     }
 }
 
-/// Space of a file system, in bytes.
+/// Space of a file system, in bytes, its type and its mount flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     pub free_bytes: u64,
@@ -73,7 +73,7 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
 /// Each try walks one path. The limit ends the loop where another process renames without a pause.
 const TRIES_MAX: u32 = 10_000;
 
-/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
+/// `openat2(2)`: `resolve` is a set of `RESOLVE_*` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
 /// (EAGAIN) as soon as anybody renames or mounts anything on the whole machine meanwhile: then it is tried again.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is three integers; zero is a valid value.
@@ -158,7 +158,7 @@ pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// The same without waiting: false where somebody else has it.
+/// As [`lock_exclusive`], without waiting: false where another process has the lock.
 pub fn try_lock_exclusive(file: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: the descriptor is borrowed for the call.
     match cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
@@ -308,7 +308,7 @@ const MFD_EXEC: libc::c_uint = 0x10;
 const SEAL_TRIES_MAX: u32 = 100;
 const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
-/// A file in memory with these bytes, which nobody can change any more (memfd_create(2)).
+/// A file in memory with these bytes, sealed against any change (memfd_create(2)).
 pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated.

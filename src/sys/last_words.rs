@@ -76,7 +76,7 @@ pub struct Allocator;
 
 fn some(pointer: *mut u8) -> *mut u8 {
     if pointer.is_null() {
-        end(b"FAIL memory  the system has no more for this program\n           hint     a limit of it (ulimit -v) or of the control group\n");
+        end(b"FAIL memory  the system has no more memory for this program\n           hint     a limit of it (ulimit -v) or of the control group\n");
     }
     pointer
 }

@@ -47,6 +47,13 @@ pub fn expect_children() {
     unsafe { libc::signal(SIGCHLD, libc::SIG_DFL) };
 }
 
+/// Writing to a pipe that nobody reads ends the process by SIGPIPE, as usual; Rust's runtime has it ignored.
+#[cfg(feature = "host")]
+pub fn end_on_broken_pipe() {
+    // SAFETY: the default action is always valid.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// A non-blocking descriptor from which blocked `signals` are read.
 pub fn descriptor(signals: &[i32]) -> Result<OwnedFd> {
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;

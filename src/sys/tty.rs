@@ -19,11 +19,6 @@ impl Default for Size {
     }
 }
 
-pub fn is_terminal(fd: BorrowedFd<'_>) -> bool {
-    // SAFETY: the descriptor is borrowed for the call.
-    unsafe { libc::isatty(fd.as_raw_fd()) == 1 }
-}
-
 /// Makes `fd` pass every byte on as it is, both ways; the answer puts it back. At once: waiting until all is sent
 /// (TCSADRAIN) would have no end where the other side takes nothing.
 pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {

@@ -264,7 +264,7 @@ fn archives_that_are_refused() {
     }
     let fifo = host.dir.join("fifo").display().to_string();
     done("mkfifo", &[&fifo]);
-    assert!(refused(&host, &format!("oci-archive:{fifo}")).ends_with(": is no regular file"));
+    assert!(refused(&host, &format!("oci-archive:{fifo}")).ends_with(": is not a regular file"));
     let nowhere = refused(&host, "oci-archive:/nowhere/x.tar");
     assert!(nowhere.ends_with("oci-archive:/nowhere/x.tar: no such file or directory"), "{nowhere}");
 }

@@ -97,9 +97,9 @@ fn what_is_refused() {
         (cut.display().to_string(), "cut.tar: "),
         (text.display().to_string(), "text.tar: "),
         (out.display().to_string(), "out"),
-        (fifo.display().to_string(), "is no regular file"),
+        (fifo.display().to_string(), "is not a regular file"),
         ("/no/such.tar".into(), "/no/such.tar: no such file"),
-        ("/".into(), "is no regular file"),
+        ("/".into(), "is not a regular file"),
     ] {
         let ended = host.ocinit(&["run", "--layer", &what, &image]);
         assert_eq!((ended.code, ended.out.as_str()), (125, ""), "{what}");

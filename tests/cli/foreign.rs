@@ -131,7 +131,7 @@ fn what_becomes_a_store() {
     assert_eq!(std::fs::read_to_string(cut.join("ocinit-store")).unwrap(), "1\n");
     assert_eq!(std::fs::read_dir(cut.join("tmp")).unwrap().count(), 0);
     // A later format, and no format at all.
-    for (mark, why) in [("2\n", "is a store of a newer ocinit (format 2, not 1)"), ("x", "is none of ours")] {
+    for (mark, why) in [("2\n", "is a store of a newer ocinit (format 2, not 1)"), ("x", "was not written by ocinit")] {
         std::fs::write(cut.join("ocinit-store"), mark).unwrap();
         let before = snapshot(&host.dir);
         let ended = pull(&cut);
@@ -140,7 +140,7 @@ fn what_becomes_a_store() {
     }
     std::fs::remove_file(cut.join("ocinit-store")).unwrap();
     symlink(new.join("ocinit-store"), cut.join("ocinit-store")).unwrap();
-    assert!(pull(&cut).err.contains("is none of ours"));
+    assert!(pull(&cut).err.contains("was not written by ocinit"));
 }
 
 /// Each part of a store that has come from elsewhere, in all the ways in which it may not be what it should.
@@ -171,7 +171,7 @@ fn parts_that_lead_elsewhere_are_refused_by_their_names() {
         refused("is a symbolic link");
         std::fs::remove_file(&path).unwrap();
         fifo(&path);
-        refused("is no directory");
+        refused("is not a directory");
         std::fs::remove_file(&path).unwrap();
         if !part.starts_with("empty") {
             std::fs::remove_dir_all(elsewhere.join("0")).unwrap();

@@ -12,7 +12,7 @@ pub fn accept<T>(tar: &[u8], look: impl FnOnce(Layer) -> T) -> T {
 
 pub fn refuse(tar: &[u8], text: &str) {
     match World::new().unpack(tar, &[]) {
-        Ok(layer) => panic!("accepted, not «{text}»: {:?}", layer.paths()),
+        Ok(layer) => panic!("accepted, not '{text}': {:?}", layer.paths()),
         Err(error) => assert_eq!(error, text),
     }
 }

@@ -2,7 +2,7 @@
 //! Debian's umoci, compared path by path. Each kind of difference is in a table
 //! here with its reason; any other is a failure.
 //!
-//! `STACKS=20000` compares more of them, `SEED=…` starts at another one.
+//! `STACKS=20000` compares more of them, `SEED=N` starts at another one.
 
 use crate::generator::{seeded, stack, Odd, Stack};
 use crate::world::{nodes, overlay, ready, Node, World};
@@ -49,7 +49,7 @@ fn merged(world: &mut World, layers: &[Vec<u8>]) -> Result<Tree, String> {
     for tar in layers {
         let lowers: Vec<&Path> = dirs.iter().map(|dir| &**dir).collect();
         let layer = world.unpack(tar, &lowers)?;
-        // overlayfs knows no opaque root: whoever mounts leaves the rest out.
+        // overlayfs does not read the mark of a root: ocinit leaves out the layers below such a one.
         dirs.truncate(if layer.is_opaque(".") { 0 } else { dirs.len() });
         dirs.insert(0, layer.dir);
     }

@@ -61,14 +61,14 @@ fn opaque_wherever_it_stands() {
         assert_eq!(merged(add(start.clone(), &[members[0], opaque, members[1]])), first);
         assert_eq!(merged(add(start, &[members[0], members[1], opaque])), first);
     }
-    // Without an entry of its own the directory looks as it does below.
+    // Without an entry of its own the directory has the attributes that it has below.
     let (_world, upper, _) = stack(Tar::new().file("d/.wh..wh..opq", b""));
     let meta = upper.meta("d");
     assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime()), (0o2711, 5, 6, 44));
     assert!(upper.is_opaque("d"));
     let (_world, upper, _) = stack(Tar::new().dir("d/sub").file("d/sub/.wh..wh..opq", b"").file("d/.wh..wh..opq", b""));
     assert!(upper.is_opaque("d") && upper.is_opaque("d/sub"));
-    // What an opaque directory hides lends its looks to nothing.
+    // What an opaque directory hides gives its attributes to nothing.
     for order in [["d/sub/f", "d/.wh..wh..opq"], ["d/.wh..wh..opq", "d/sub/f"]] {
         let (_world, upper, _) = stack(order.iter().fold(Tar::new(), |tar, name| tar.file(name, b"")));
         assert_eq!((upper.meta("d/sub").mode() & 0o7777, upper.meta("d/sub").uid()), (0o755, 0));

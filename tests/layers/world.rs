@@ -22,8 +22,8 @@ pub fn ready() -> bool {
     true
 }
 
-/// A temporary directory. Where std's removal fails, it is rm(1)'s: the one holds a
-/// descriptor for every level, and some trees here are 2000 deep.
+/// A temporary directory. Where std cannot remove it, rm(1) does: std needs a descriptor for every level, and some trees
+/// here are 2000 levels deep.
 pub struct World {
     pub top: PathBuf,
     canaries: Vec<String>,
@@ -147,7 +147,7 @@ pub fn apply(source: &mut dyn Read, layer: &Path, lowers: &[&Path], warn: &mut d
     pending.and_then(|pending| pending.finalize(open(layer), lowers.0)).map_err(|error| error.to_string())
 }
 
-/// The layers below, which nobody has to wait for.
+/// The layers below, which are complete.
 struct Complete(Vec<Lower>);
 
 impl LayerQueue for Complete {

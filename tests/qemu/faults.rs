@@ -59,7 +59,7 @@ fn a_boot_without_memory_ends_in_order() {
     let words = r#"b2c.run_service="--pid=host pull:payload inject-boot 1 1 3 memory" b2c.run="pull:payload exit 7"
         b2c.run="pull:payload exit 7" b2c.run="pull:payload exit 7" b2c.run="pull:payload exit 7""#;
     let Some(seen) = crate::lab::boot("faults_memory", words) else { return };
-    seen.says("FAIL memory  the system has no more for this program");
+    seen.says("FAIL memory  the system has no more memory for this program");
     seen.says("FAIL init  the boot ended without ending the machine");
     seen.ends(POWER_DOWN);
 }

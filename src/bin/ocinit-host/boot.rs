@@ -1,4 +1,4 @@
-//! `ocinit-host boot`: an image, a machine, and a table of what it took.
+//! `ocinit-host boot`: boots an image in QEMU, and prints a table of the steps' times.
 
 use clap::Args;
 use ocinit::host::compress::{Compression, Effort};
@@ -13,26 +13,26 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// QEMU's user network shows the host at this address.
+/// The host's address in QEMU's user network.
 const HOST: &str = "10.0.2.2";
-/// Where things are kept between runs.
+/// The directory for what is kept between runs.
 const CACHE: &str = "target";
 
-/// What `boot` takes.
+/// The arguments of `boot`.
 #[derive(Args)]
 pub struct Boot {
-    /// An image as b2c.run names it, or `oci:DIR[:TAG]` of this host; none: a demo image of our own
+    /// An image as in b2c.run, or oci:DIR[:TAG] of this host [default: a demo image]
     image: Option<String>,
     /// The static binary that becomes PID 1 [default: target/ocinit/ARCH/ocinit]
     #[arg(long, value_name = "FILE", conflicts_with = "initramfs")]
     init: Option<PathBuf>,
-    /// An initramfs made before, instead of one made now
+    /// Boot this initramfs instead of building one
     #[arg(long, value_name = "FILE")]
     initramfs: Option<PathBuf>,
     /// The kernel [default: Debian's cloud kernel, fetched as a package]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
-    /// Where its modules are: lib/modules/RELEASE, or a folder above it
+    /// The directory of its modules: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR", requires = "kernel")]
     kernel_modules: Option<PathBuf>,
     #[arg(long, value_name = "MB", default_value = "256")]
@@ -43,21 +43,21 @@ pub struct Boot {
     /// A disk, as a raw image file; the guest may write to it
     #[arg(long, value_name = "FILE")]
     disk: Vec<PathBuf>,
-    /// Boot with the network's cable taken out
+    /// Boot with the network cable unplugged
     #[arg(long)]
     unplugged: bool,
-    /// The machine is ended after this long; 0: never
+    /// End the machine after this time; 0: never
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     timeout: u64,
-    /// Write the console's bytes here, too
+    /// Also write the console's bytes to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
-    /// b2c options and kernel arguments; with a b2c.run among them, IMAGE is not needed
+    /// b2c options and kernel arguments; if b2c.run is among them, IMAGE is not needed
     #[arg(last = true)]
     options: Vec<String>,
 }
 
-/// Boots, streams the console, prints the table; the exit code is the pipeline's verdict.
+/// Boots, copies the console to standard output, prints the table; succeeds if the pipeline's status is 0.
 pub fn boot(args: &Boot) -> Result<ExitCode, String> {
     let cache = Path::new(CACHE);
     let kernel = kernel::find(args.kernel.as_deref(), args.kernel_modules.as_deref(), &cache.join("kernel"))?;
@@ -84,7 +84,7 @@ pub fn boot(args: &Boot) -> Result<ExitCode, String> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A folder for this run, gone at its end.
+/// A temporary directory for this run, removed at its end (but not if a signal ends us).
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -101,11 +101,12 @@ impl Drop for Scratch {
     }
 }
 
-/// What b2c.run says, and the registry behind it where it is ours.
+/// The value of b2c.run, and the registry that serves its image if the image is a layout of this host.
 fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>), String> {
-    let named = args.options.iter().any(|word| ["b2c.run=", "b2c.container="].iter().any(|key| word.starts_with(key)));
+    let has_run =
+        args.options.iter().any(|word| ["b2c.run=", "b2c.container="].iter().any(|key| word.starts_with(key)));
     let (dir, tag) = match &args.image {
-        None if named => return Ok((None, None)),
+        None if has_run => return Ok((None, None)),
         None => {
             let binary = static_binary(&args.payload.clone().unwrap_or_else(|| built("ocinit-payload")))?;
             let dir = scratch.join("demo");
@@ -125,19 +126,19 @@ fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>
     Ok((Some(run), Some(server)))
 }
 
-/// `target/ocinit/ARCH/NAME`, where the release build leaves its files.
+/// `target/ocinit/ARCH/NAME`: a file of the release build.
 fn built(name: &str) -> PathBuf {
     Path::new(CACHE).join("ocinit").join(std::env::consts::ARCH).join(name)
 }
 
-/// Reads a binary that must run with no library around it.
+/// Reads a binary that must be statically linked, since the initramfs has no libraries.
 fn static_binary(path: &Path) -> Result<Vec<u8>, String> {
     let bytes = super::read(path)?;
     if !bytes.starts_with(b"\x7fELF") {
-        return Err(format!("{}: not a binary", path.display()));
+        return Err(format!("{}: not an ELF binary", path.display()));
     }
     if has_interpreter(&bytes) {
-        return Err(format!("{}: not static: it would miss its loader in there", path.display()));
+        return Err(format!("{}: not statically linked: the initramfs has no loader for it", path.display()));
     }
     Ok(bytes)
 }
@@ -153,7 +154,7 @@ fn has_interpreter(elf: &[u8]) -> bool {
 
 struct Made {
     path: PathBuf,
-    /// All, and without kernel modules where that is known.
+    /// All bytes, and (if known) those without kernel modules.
     bytes: usize,
     base: Option<usize>,
     modules: usize,
@@ -180,7 +181,7 @@ fn initramfs(args: &Boot, kernel: &Kernel, scratch: &Path) -> Result<Made, Strin
     Ok(Made { path, bytes: made.bytes.len(), base: Some(made.base_len), modules })
 }
 
-/// The kernel's command line. Log sections are for a CI system's eyes only.
+/// The kernel's command line. GitLab's log sections are turned off outside of GitLab.
 fn command_line(args: &Boot, run: Option<&str>) -> String {
     let mut words = vec!["console=ttyS0".to_string(), "quiet".into(), "panic=-1".into()];
     let logged = args.options.iter().any(|word| word.starts_with("b2c.log="));
@@ -188,7 +189,7 @@ fn command_line(args: &Boot, run: Option<&str>) -> String {
         words.push("b2c.log=plain".into());
     }
     words.extend(run.map(|run| format!("b2c.run=\"{run}\"")));
-    // A blank in an option came through the shell's quotes: put ours around it.
+    // An option with a blank was quoted for the shell: the kernel needs quotes too.
     words.extend(args.options.iter().map(|word| {
         if word.contains(char::is_whitespace) && !word.contains('"') {
             format!("\"{word}\"")
@@ -223,15 +224,15 @@ fn table(made: &Made, boot: &qemu::Boot, server: Option<&Server>) {
     }
     row("pipeline status", boot.pipeline_status().map_or("none".into(), |status| status.to_string()));
     if boot.timed_out {
-        println!("the machine was ended: its time was up");
+        println!("the machine did not end in time, and was killed");
     }
     if !boot.complaint.is_empty() {
-        println!("QEMU says: {}", boot.complaint);
+        println!("QEMU's messages: {}", boot.complaint);
     }
 }
 
-/// From the init's own lines (`[   1.02] network    …`): each step, in the order
-/// of its last line, and when that came (seconds since the kernel's start).
+/// The steps in the init's own lines (`[   1.02] network    …`), in the order of their
+/// last lines, each with the time of that line in seconds since the kernel's start.
 fn steps(lines: &[(Duration, String)]) -> Vec<(String, f64)> {
     let mut steps: Vec<(String, f64)> = Vec::new();
     for (_, line) in lines {

@@ -1,5 +1,5 @@
 //! The host tool: `build` makes the initramfs, `boot` boots it in QEMU, `serve`
-//! is a registry over a folder.
+//! serves an OCI image layout as a registry.
 
 mod boot;
 
@@ -10,6 +10,7 @@ use ocinit::host::modules::{self, Profile};
 use ocinit::host::serve::Server;
 use ocinit::host::size;
 use ocinit::host::{docs, promises};
+use ocinit::sys::signal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,27 +23,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make an initramfs: the same input gives the same bytes
+    /// Make an initramfs; the same input gives the same bytes
     Build(Build),
-    /// Boot a machine in QEMU into a container, and say how long each step took
+    /// Boot a machine in QEMU into a container, and print how long each step took
     Boot(boot::Boot),
     /// Serve an OCI image layout as a read-only registry, under any name
     Serve(Serve),
-    /// Say what the release consists of, and fail when it is over its budget
+    /// Measure the release by crate and function, and fail if it is over its budget
     Size(Size),
-    /// Write the generated parts of the documentation: tables of options and flags, and which test keeps which promise
+    /// Update the generated parts of the documentation: tables of options and flags, and which tests keep a promise
     Docs,
 }
 
 #[derive(Args)]
 struct Size {
-    /// Where ocinit, ocinit.debug and initramfs.cpio.xz are
+    /// The directory of ocinit, ocinit.debug and initramfs.cpio.xz
     #[arg(long, value_name = "DIR", default_value = "target/ocinit/x86_64")]
     release: PathBuf,
-    /// Where budget.toml is, and with --write the report goes
+    /// The directory of budget.toml, and with --write of the report
     #[arg(long, value_name = "DIR", default_value = "size-report")]
     report: PathBuf,
-    /// Update the report that is kept; without it, one is written to target/size-report
+    /// Update the report of the repository; otherwise it is written to target/size-report
     #[arg(long)]
     write: bool,
 }
@@ -55,30 +56,30 @@ struct Build {
     /// Where to write the initramfs
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Take kernel modules from here: lib/modules/RELEASE, or a folder above it
+    /// Take kernel modules from here: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR")]
     kernel_modules: Option<PathBuf>,
-    /// Which of them (with --kernel-modules): a virtual machine's, a laboratory's, or only those named
+    /// Which of them: those of a virtual machine, of a lab's machines, or only those of --module
     #[arg(long, value_enum, default_value = "vm")]
     profile: ProfileName,
-    /// One more module, by name, with what it needs
+    /// A further module, by name; its dependencies are added
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
-    /// Drop the modules' signatures: smaller, and loaded five times faster; not for Secure Boot
+    /// Remove the modules' signatures: smaller, and loaded five times faster; not for Secure Boot
     #[arg(long)]
     strip_signatures: bool,
-    /// Certificates (PEM) to trust registries by, beside the built-in ones
+    /// Certificates (PEM) of authorities for registries, beside the built-in ones
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// More options for the init, for boards whose boot loader cannot hold a long line
+    /// Further options for the init, for boards whose boot loader cannot hold a long line
     #[arg(long, value_name = "FILE")]
     cmdline: Option<PathBuf>,
-    /// A file or folder of this machine, and its path in the initramfs
+    /// A file or directory of this host, and its path in the initramfs
     #[arg(long, value_name = "SRC:DST")]
     add: Vec<String>,
     #[arg(long, value_enum, default_value = "xz")]
     compress: CompressName,
-    /// One try instead of the smallest of many
+    /// Compress once instead of searching for the smallest result
     #[arg(long)]
     quick: bool,
 }
@@ -100,7 +101,7 @@ enum CompressName {
 
 #[derive(Args)]
 struct Serve {
-    /// A folder with oci-layout, index.json and blobs/
+    /// A directory with oci-layout, index.json and blobs/
     dir: PathBuf,
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5000")]
@@ -113,6 +114,8 @@ fn size(args: &Size) -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
+    // `| head` closes our standard output: println! would panic.
+    signal::end_on_broken_pipe();
     let result = match Cli::parse().command {
         Command::Build(args) => build(&args).map(|()| ExitCode::SUCCESS),
         Command::Boot(args) => boot::boot(&args),
@@ -146,7 +149,7 @@ fn build(args: &Build) -> Result<(), String> {
     spec.cmdline = args.cmdline.as_deref().map(read).transpose()?;
     spec.ca = args.ca.as_deref().map(read).transpose()?;
     for pair in &args.add {
-        let (source, target) = pair.split_once(':').ok_or_else(|| format!("--add {pair}: want SRC:DST"))?;
+        let (source, target) = pair.split_once(':').ok_or_else(|| format!("--add {pair}: not SRC:DST"))?;
         spec.added.push((source.into(), target.into()));
     }
     let profile = match args.profile {
@@ -156,7 +159,7 @@ fn build(args: &Build) -> Result<(), String> {
     };
     match &args.kernel_modules {
         Some(dir) => spec.modules = Some(modules::select(dir, profile, &args.module)?),
-        None if !args.module.is_empty() => return Err("--module: from where? give --kernel-modules DIR".into()),
+        None if !args.module.is_empty() => return Err("--module needs --kernel-modules DIR".into()),
         None => {}
     }
     if let (true, Some(set)) = (args.strip_signatures, &mut spec.modules) {

@@ -11,7 +11,7 @@ pub struct Word {
     pub value: Option<String>,
 }
 
-/// The only way a command line can be wrong: a quote that nothing closes.
+/// The only way a command line can be wrong: an unmatched quote.
 /// Holds the start of the word it stands in.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnmatchedQuote(pub String);

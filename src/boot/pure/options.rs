@@ -9,7 +9,7 @@ use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
 use crate::net::pure::dns;
 use crate::net::pure::proxy::Proxies;
-use crate::pure::suggest::nearest;
+use crate::pure::suggest::suggest;
 use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
 
@@ -314,7 +314,7 @@ fn unknown(key: &str) -> String {
     // Behind the name may be a value that was meant: `b2c.minio:…`.
     let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
     let key = key.split(name).next().unwrap_or_default();
-    match nearest(TABLE.iter().map(|row| row.name), key) {
+    match suggest(TABLE.iter().map(|row| row.name), key) {
         Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
         None => [key, " is no option"].concat(),
     }
@@ -461,7 +461,7 @@ mod tests {
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
         assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
-        assert!(error.0.starts_with("b2c.filesystem: «x»: write type="), "{}", error.0);
+        assert!(error.0.starts_with("b2c.filesystem: 'x': write type="), "{}", error.0);
     }
 
     /// Promise: faulty-values

@@ -52,11 +52,11 @@ impl FileSystem {
                 "type" => kind = value,
                 "src" => source = value,
                 "opts" => options = value,
-                _ => return Err(["«", key, "» is not one of type, src, opts"].concat()),
+                _ => return Err(["'", key, "' is not one of type, src, opts"].concat()),
             }
         }
         if kind.is_empty() {
-            return Err(["«", name, "»: write type=: ext4, nfs, 9p, virtiofs, …"].concat());
+            return Err(["'", name, "': write type=: ext4, nfs, 9p, virtiofs, ..."].concat());
         }
         let (flags, data) = mount_options(options);
         // Types such as tmpfs have none; mount(8) writes this.
@@ -89,7 +89,7 @@ pub fn fields(value: &str) -> Result<(&str, impl Iterator<Item = (&str, &str)>),
 pub fn checked(name: &str) -> Result<&str, String> {
     match is_name(name) {
         true => Ok(name),
-        false => Err(["«", name, "» is no name: letters, digits, and after the first one also _ . -"].concat()),
+        false => Err(["'", name, "' is not a name: letters, digits, and after the first one also _ . -"].concat()),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn filesystems() {
         let fs = FileSystem::parse("share,type=nfs,src=10.0.0.1:/a,b=c,opts=ro").unwrap_err();
-        assert_eq!(fs, "«b» is not one of type, src, opts");
+        assert_eq!(fs, "'b' is not one of type, src, opts");
         let fs = FileSystem::parse("share,type=nfs,src=10.0.0.1:/a,opts=ro|vers=4|nodev|rw|timeo=5|defaults").unwrap();
         assert_eq!((fs.name.as_str(), fs.kind.as_str(), fs.source.as_str()), ("share", "nfs", "10.0.0.1:/a"));
         assert_eq!((fs.flags, fs.data.as_str()), (4, "vers=4,timeo=5"));

@@ -1,18 +1,18 @@
-//! Which modules machines of a kind have a use for.
+//! Lists of the modules that a kind of machine needs.
 
 use crate::kernel::pure::modules_dep::{name, same_name};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     None,
-    /// What QEMU's machines have: virtio, and the file systems.
+    /// QEMU's devices (virtio, NVMe), and the file systems for images and shares.
     Vm,
-    /// `Vm`, and what a laboratory's boards have: every wired network card and disk.
+    /// `Vm`, and the hardware of a lab's boards: all wired network cards and disks.
     Lab,
 }
 
-/// Of a virtual machine. No more than QEMU's own devices: each megabyte more
-/// costs a guest under software emulation 60 ms to unpack.
+/// The modules of [`Profile::Vm`]. QEMU's own devices only: a guest under software
+/// emulation takes 60 ms to unpack each further megabyte.
 const VM: &[&str] = &[
     "virtio_pci",
     "virtio_mmio",
@@ -28,7 +28,7 @@ const VM: &[&str] = &[
     "9pnet_virtio",
 ];
 
-/// Of a laboratory: folders below `kernel/` (with the slash), and names.
+/// The modules that [`Profile::Lab`] adds: directories below `kernel/` (with a slash at the end), and names.
 const LAB: &[&str] = &[
     "drivers/net/ethernet/",
     "drivers/net/usb/",

@@ -1,4 +1,4 @@
-//! The report as a picture: size-report/size.svg, a treemap of crates and their functions.
+//! The report as a treemap of crates and their functions: size-report/size.svg.
 
 use super::elf::{Share, Symbol};
 use super::page::grouped;
@@ -12,14 +12,14 @@ const WIDTH: f64 = 1200.0;
 const HEIGHT: f64 = 720.0;
 /// Room for a crate's name above its functions.
 const HEADER: f64 = 15.0;
-/// Of a letter, to know what fits.
+/// Width of a letter, to compute how much of a text fits.
 const CHAR_WIDTH: f64 = 6.6;
-/// Fewer letters of a name say nothing.
+/// Shorter parts of a name tell nothing and are left out.
 const CHARS_MIN: usize = 5;
-/// Smaller symbols of a crate share one rectangle: nobody could hit them.
+/// Smaller symbols of a crate share one rectangle: each alone would be too small for a mouse.
 const SYMBOL_MIN_BYTES: u64 = 300;
 
-/// Draws `crates` (largest first) with their `symbols`, and what has no name as `unnamed` bytes.
+/// Draws `crates` (largest first) with their `symbols`, and `unnamed` bytes of constants without a symbol.
 pub fn draw(crates: &[(String, Share)], symbols: &[Symbol], unnamed: u64) -> String {
     let mut groups: Vec<(&str, u64)> = crates.iter().map(|(name, share)| (name.as_str(), share.total())).collect();
     groups.push(("constants without a name", unnamed));
@@ -56,7 +56,7 @@ fn draw_crate(name: &str, bytes: u64, symbols: &[Symbol], area: &Area, hue: usiz
     with_text(group, &label, area, "c")
 }
 
-/// `a::b::<impl c for d>::e` is known by its end, and so is `ring_core_0_17_14__f`.
+/// The last part of a name: `e` of `a::b::<impl c for d>::e`, `f` of `ring_core_0_17_14__f`.
 fn last_words(path: &str) -> &str {
     let word = path.rsplit("::").next().unwrap_or(path);
     word.rsplit("__").next().filter(|end| !end.is_empty()).unwrap_or(word)
@@ -83,17 +83,17 @@ fn rectangle(area: &Area, title: &str, hue: usize, lightness: u32) -> Rectangle 
         .add(Title::new(title))
 }
 
-/// Neighbours by size are far apart on the wheel.
+/// A hue in degrees: crates of similar size get colours that differ.
 fn hue(index: usize) -> usize {
     index * 137 % 360
 }
 
-/// A tenth is finer than any screen.
+/// Rounded to a tenth, which is finer than any screen.
 fn rounded(length: f64) -> f64 {
     (length * 10.0).round() / 10.0
 }
 
-/// Divides `area` by the `sizes`, which come largest first.
+/// Divides `area` in proportion to `sizes`, which are sorted, largest first.
 fn layout(sizes: impl Iterator<Item = u64>, area: Area) -> Vec<Area> {
     let mut items: Vec<(f64, Area)> = sizes.map(|bytes| (bytes as f64, area)).collect();
     streemap::squarify(area, &mut items, |(bytes, _)| *bytes, |(_, own), area| *own = area);

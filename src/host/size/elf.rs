@@ -1,4 +1,4 @@
-//! What an unstripped binary consists of: sections, and symbols by crate.
+//! Reads the sections and symbols of an unstripped binary, and counts them by crate.
 
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
 use std::collections::BTreeMap;
@@ -7,22 +7,22 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Symbol {
     pub name: String,
-    /// The crate it comes from; `musl`, `libgcc` and the like under [`C_LIBRARY`].
+    /// The crate that it comes from; [`C_LIBRARY`] for musl and libgcc.
     pub krate: String,
     pub bytes: u64,
     pub code: bool,
 }
 
-/// Where code without a Rust path counts.
+/// The name under which code without a Rust path is counted.
 pub const C_LIBRARY: &str = "musl, libgcc";
 
 /// An unstripped binary.
 pub struct Binary {
-    /// Name and bytes of what is loaded, in the order of the file.
+    /// Name and bytes of each loaded section, in the order of the file.
     pub sections: Vec<(String, u64)>,
     /// Largest first.
     pub symbols: Vec<Symbol>,
-    /// What `.comment` says of the compilers.
+    /// The Rust compiler, from the section `.comment`.
     pub compiler: String,
 }
 
@@ -47,19 +47,19 @@ pub fn read(bytes: &[u8]) -> Result<Binary, String> {
     Ok(Binary { sections, symbols: symbols_of(&file), compiler })
 }
 
-/// What is for tools only (texts for debuggers, comments) has no address.
+/// Whether a section is loaded: sections for tools (debugging information, comments) have no address.
 fn is_loaded(section: &object::Section) -> bool {
     let zeroed = matches!(section.kind(), SectionKind::UninitializedData | SectionKind::UninitializedTls);
     section.address() > 0 && section.size() > 0 && !zeroed
 }
 
-/// The Rust compiler's line, without the C compilers' that came in with the libraries.
+/// The line of the Rust compiler; the C compilers of the libraries have lines too.
 fn compiler_of(comment: &[u8]) -> String {
     let lines = comment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     lines.filter(|line| line.starts_with("rustc")).map(|line| line.into_owned()).next().unwrap_or_default()
 }
 
-/// Each address counts once, however many names it has.
+/// The symbols of a file; an address with several names counts once.
 fn symbols_of(file: &object::File) -> Vec<Symbol> {
     let mut at: BTreeMap<u64, Symbol> = BTreeMap::new();
     for symbol in file.symbols() {
@@ -89,7 +89,7 @@ fn name_of(mangled: &str) -> (String, String) {
     }
 }
 
-/// ring prefixes every C and assembler symbol with its name and version.
+/// The crate of a C or assembler symbol; ring prefixes most of its own with name and version.
 fn c_crate_of(name: &str) -> &'static str {
     if name.starts_with("ring_core_") || name.contains("nistz256") || name.contains("x25519") || name.contains("fiat_")
     {
@@ -100,7 +100,7 @@ fn c_crate_of(name: &str) -> &'static str {
 }
 
 /// The crate of a demangled path. `<T as Trait>::f` counts for T's crate,
-/// and where T is built in for the trait's.
+/// or for the trait's if T is built into the language.
 pub fn crate_of(path: &str) -> &str {
     let path = path.trim_start_matches(['<', '&', '*', '(', '[']);
     let path = ["mut ", "const ", "dyn ", "impl "].iter().fold(path, |path, word| path.trim_start_matches(word));

@@ -1,14 +1,19 @@
-//! The report as a page: size-report/latest.md.
+//! The report in Markdown: size-report/latest.md.
 
 use super::elf::{Binary, Share};
-use super::Figures;
 use std::fmt::Write;
+
+/// Totals and their budgets: names and bytes, in the order of the report.
+pub struct Figures {
+    pub totals: Vec<(String, u64)>,
+    pub budget: Vec<(String, u64)>,
+}
 
 /// How many functions the page lists.
 const FUNCTIONS_MAX: usize = 40;
-/// Crates below this are summed up in one line.
+/// Smaller crates are added up in one line.
 const CRATE_MIN_BYTES: u64 = 512;
-/// Longer names are cut: a generic's may fill a screen.
+/// Longer names are cut: that of a generic function may fill a screen.
 const NAME_MAX_CHARS: usize = 96;
 
 /// The page, in Markdown.
@@ -38,7 +43,7 @@ fn words_of(key: &str) -> String {
 }
 
 fn crate_table(page: &mut String, crates: &[(String, Share)]) {
-    page.push_str("\n## By crate\n`<T as Trait>::f` counts for T's crate; constants without a name for none.\n");
+    page.push_str("\n## By crate\n`<T as Trait>::f` counts for T's crate; constants without a name count for none.\n");
     page.push_str("\n| crate | code | constants | together |\n|---|--:|--:|--:|\n");
     let row = |page: &mut String, name: &str, share: Share| {
         let (code, data, total) = (grouped(share.code), grouped(share.data), grouped(share.total()));
@@ -68,7 +73,7 @@ fn function_table(page: &mut String, binary: &Binary) {
 
 fn section_table(page: &mut String, binary: &Binary) {
     page.push_str(
-        "\n## By section\nOf the unstripped twin; the release leaves out `.eh_frame`, since nothing unwinds.\n",
+        "\n## By section\nThese are of the unstripped twin; the release has no `.eh_frame`, since nothing unwinds.\n",
     );
     page.push_str("\n| section | bytes |\n|---|--:|\n");
     for (name, bytes) in &binary.sections {

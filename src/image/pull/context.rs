@@ -3,7 +3,7 @@
 use crate::image::pure::cosign::Key;
 use crate::image::pure::mirror::Mirrors;
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::registry::Manner;
+use crate::image::registry::ClientConfig;
 use crate::net::dns::Resolver;
 use crate::net::pure::proxy::Proxies;
 use crate::report::Report;
@@ -19,8 +19,8 @@ pub struct PullContext {
 }
 
 /// How the registry of an image is met.
-pub fn manner<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> Manner<'a> {
-    Manner {
+pub fn client_config<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> ClientConfig<'a> {
+    ClientConfig {
         resolver: context.resolver.clone(),
         proxies: context.proxies.clone(),
         mirrors: &context.mirrors,

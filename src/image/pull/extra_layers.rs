@@ -4,7 +4,7 @@
 
 use crate::disk::pure::superblock;
 use crate::files;
-use crate::image::pull::context::{manner, PullContext};
+use crate::image::pull::context::{client_config, PullContext};
 use crate::image::pull::pulled::{Image, Temporary};
 use crate::image::pull::retry::retry;
 use crate::image::pull::stream::{self, Blob};
@@ -33,7 +33,7 @@ pub fn add_layers(
     if options.layers.is_empty() {
         return Ok(());
     }
-    let open = registry::opener(&manner(options, context, report));
+    let open = registry::opener(&client_config(options, context, report));
     let has_keys = !context.keys.is_empty();
     // Its name says what it lies on: what a layer's folder holds may depend on that.
     let mut below = image.id;

@@ -29,13 +29,13 @@ const RETRIES_AT_FIRST: u32 = 2;
 /// Afterwards we are patient, in number and in time: a server that is restarted
 /// needs a minute, one that is busy may say so ten times.
 const RETRIES: u32 = 10;
-const PATIENCE_MS: u64 = 120_000;
+const RETRY_MS: u64 = 120_000;
 const DELAY_MS: u64 = 500;
 const DELAY_MAX_MS: u64 = 30_000;
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 300;
 /// The same where the image is stored.
-const RETRY_AFTER_HURRIED_S: u64 = 10;
+const RETRY_AFTER_CACHED_S: u64 = 10;
 
 /// The failures in a row of one image's registry.
 #[derive(Debug, Clone)]
@@ -46,18 +46,18 @@ pub struct Retry {
     since_ms: u64,
     /// Whether anything of the image has come.
     reached: bool,
-    /// There is something to fall back on.
-    hurried: bool,
+    /// The image is stored: that one can be run.
+    prefers_cached: bool,
 }
 
 impl Retry {
     pub fn new(policy: Policy) -> Retry {
-        Retry { policy, failures: 0, since_ms: 0, reached: false, hurried: false }
+        Retry { policy, failures: 0, since_ms: 0, reached: false, prefers_cached: false }
     }
 
     /// The image is stored: nobody waits long only to be told so.
-    pub fn hurry(&mut self) {
-        self.hurried = true;
+    pub fn prefer_cached(&mut self) {
+        self.prefers_cached = true;
     }
 
     /// Something of the image has come: what failed before counts no more.
@@ -72,11 +72,11 @@ impl Retry {
             self.since_ms = now_ms;
         }
         self.failures = self.failures.saturating_add(1);
-        let patient = self.reached || (failure.retry_after_s.is_some() && !self.hurried);
-        let asked_max_s = if patient { RETRY_AFTER_MAX_S } else { RETRY_AFTER_HURRIED_S };
+        let is_patient = self.reached || (failure.retry_after_s.is_some() && !self.prefers_cached);
+        let asked_max_s = if is_patient { RETRY_AFTER_MAX_S } else { RETRY_AFTER_CACHED_S };
         let gives_up = match self.policy.retries {
             Some(retries) => self.failures > retries,
-            None if patient => self.failures > RETRIES && now_ms.saturating_sub(self.since_ms) >= PATIENCE_MS,
+            None if is_patient => self.failures > RETRIES && now_ms.saturating_sub(self.since_ms) >= RETRY_MS,
             None => self.failures > RETRIES_AT_FIRST,
         };
         if gives_up {
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_stored_image_is_not_kept_waiting() {
         let mut retry = Retry::new(Policy::default());
-        retry.hurry();
+        retry.prefer_cached();
         let busy = Failure { retry_after_s: Some(300) };
         assert_eq!(waits(retry.clone(), 10, &busy, 0), [10_000, 10_000]);
         // Once the new one has begun to come, it is.

@@ -3,7 +3,7 @@
 
 use crate::image::pure::distribution::content_range;
 use crate::image::registry::min_rate::{self, Pace};
-use crate::image::registry::retry_state::Patience;
+use crate::image::registry::retry_state::RetryState;
 use crate::image::source::Error;
 use crate::net::http::{Body, Response};
 use crate::sys::io_text;
@@ -35,12 +35,12 @@ pub struct Download {
     /// The server's parts are those that are asked for.
     takes_ranges: bool,
     pace: Pace,
-    patience: Patience,
+    retry_state: RetryState,
 }
 
 impl Download {
     /// Returns with the first answer.
-    pub fn start(open: Open, size: Option<u64>, patience: Patience) -> Result<Download, Error> {
+    pub fn start(open: Open, size: Option<u64>, retry_state: RetryState) -> Result<Download, Error> {
         let (takes_ranges, pace) = (true, min_rate::BLOB);
         let mut download = Download {
             open,
@@ -53,7 +53,7 @@ impl Download {
             was_worth_it: true,
             takes_ranges,
             pace,
-            patience,
+            retry_state,
         };
         while let Err(error) = download.reopen() {
             download.failed(error)?;
@@ -108,10 +108,10 @@ impl Download {
         self.body = None;
         if error.may_heal() && self.fresh >= PROGRESS_BYTES {
             (self.fresh, self.was_worth_it) = (0, true);
-            self.patience.progress();
+            self.retry_state.progress();
             return Ok(());
         }
-        self.patience.wait(error)
+        self.retry_state.wait(error)
     }
 
     /// The end of an answer: whether it is that of the whole.

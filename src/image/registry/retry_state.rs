@@ -1,20 +1,20 @@
-//! How long a registry's failures are borne with.
+//! When a request to a registry is tried again.
 
 use crate::image::pure::retry::{self, Next, Retry};
 use crate::image::source::Error;
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::report::Report;
 use crate::sys::machine;
 
-/// How long failures are borne with, and who says that it is enough.
+/// The failures of one request, and what ends the wait before the next try.
 #[derive(Clone)]
-pub struct Patience {
+pub struct RetryState {
     pub retry: Retry,
-    pub halt: Halt,
+    pub cancel: CancelToken,
     pub report: Report,
 }
 
-impl Patience {
+impl RetryState {
     /// Something has come: the waits begin anew.
     pub fn progress(&mut self) {
         self.retry.progress();
@@ -22,7 +22,7 @@ impl Patience {
 
     /// Waits before the next try; where there is none, the error is the last.
     pub fn wait(&mut self, error: Error) -> Result<(), Error> {
-        if self.halt.is_raised() {
+        if self.cancel.is_cancelled() {
             return Err(given_up());
         }
         let failure = retry::Failure { retry_after_s: error.retry_after_s };
@@ -31,27 +31,27 @@ impl Patience {
             false => Next::GiveUp,
         };
         let Next::Wait { ms } = next else {
-            // Whoever asked us need not try again.
+            // The caller need not try again.
             return Err(error.last());
         };
         let seconds = (ms + 500) / 1000;
         self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
-        match self.halt.wait(ms) {
+        match self.cancel.wait(ms) {
             true => Ok(()),
             false => Err(given_up()),
         }
     }
 }
 
-/// Whoever wanted it does so no more.
+/// The error of a request that was cancelled.
 pub fn given_up() -> Error {
-    Error::refused("given up")
+    Error::refused("cancelled")
 }
 
 /// Machines that were started together should not ask again together.
 fn random() -> u8 {
     let mut byte = [0; 1];
-    // Early in a boot there may be no random bytes: the clock's last digits do.
+    // Early in a boot there may be no random bytes: the clock's last digits serve.
     match machine::random(&mut byte) {
         Ok(()) => byte[0],
         Err(_) => machine::uptime_ms() as u8,

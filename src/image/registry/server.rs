@@ -1,6 +1,7 @@
 //! One server that may have the image, the registry itself or a mirror: its
 //! scheme, its tokens, its redirects and refusals.
 
+use crate::files;
 use crate::image::pure::auth::{self, Bearer, Challenge};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::distribution;
@@ -8,7 +9,7 @@ use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
 use crate::image::registry::min_rate;
 use crate::image::source::{self, Error};
-use crate::net::dns::NO_NAMESERVER;
+use crate::net::dns;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
 use crate::net::pure::http::{absolute, origin, retry_after};
 use crate::net::pure::restricted::is_restricted_host;
@@ -27,15 +28,15 @@ const DOWN_MS: u64 = 30_000;
 pub struct Ask<'a> {
     pub method: Method,
     /// Below the repository: `manifests/latest`.
-    pub what: &'a str,
+    pub path: &'a str,
     pub accept: &'a str,
     /// From this byte on, where it is not the first.
     pub from: u64,
 }
 
 impl Ask<'_> {
-    pub fn get<'a>(what: &'a str, accept: &'a str) -> Ask<'a> {
-        Ask { method: Method::Get, what, accept, from: 0 }
+    pub fn get<'a>(path: &'a str, accept: &'a str) -> Ask<'a> {
+        Ask { method: Method::Get, path, accept, from: 0 }
     }
 
     fn verb(&self) -> &'static str {
@@ -93,8 +94,8 @@ impl Server {
         machine::uptime_ms() < self.lock().down_until_ms
     }
 
-    /// Others are asked for a while.
-    pub fn put_down(&self) {
+    /// Others are asked in its place for a while.
+    pub fn mark_down(&self) {
         self.lock().down_until_ms = machine::uptime_ms() + DOWN_MS;
     }
 
@@ -128,7 +129,7 @@ impl Server {
         let schemes = self.lock().schemes.clone();
         let mut first_error = None;
         for scheme in &schemes {
-            let url = self.url(scheme, ask.what);
+            let url = self.url(scheme, ask.path);
             match self.authorized(client, scheme, &url, ask) {
                 // What a TLS server says to plain text (nginx, Go's net/http), or an answer.
                 Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
@@ -330,15 +331,10 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
 
 /// A document in whole.
 pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
     let mut pace = min_rate::DOCUMENT;
     let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
-    let read = (&mut paced).take(max + 1).read_to_end(&mut bytes);
-    read.map_err(|error| Error::temporary(&io_text(&error)))?;
-    if bytes.len() as u64 > max {
-        return Err(Error::refused(&["the document is larger than ", &(max >> 20).to_string(), " MiB"].concat()));
-    }
-    Ok(bytes)
+    let read = files::read_stream(&mut paced, max).map_err(|error| Error::temporary(&io_text(&error)))?;
+    read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(max)].concat()))
 }
 
 struct Paced<'a> {
@@ -357,8 +353,8 @@ fn explain(error: http::Error) -> Error {
     let retry = match error.kind {
         Kind::Tls { .. } => false,
         Kind::Proxy(status) => status >= 500,
-        // Nobody will tell us of one.
-        Kind::Resolve if error.text.ends_with(NO_NAMESERVER) => false,
+        // Asking again makes no server known.
+        Kind::Resolve(dns::Kind::NoNameserver) => false,
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };

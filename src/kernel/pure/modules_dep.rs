@@ -1,11 +1,11 @@
-//! `modules.dep` and `modules.alias`: which kernel modules a device needs, in order.
+//! `modules.dep` and `modules.alias`: the kernel modules that a device needs, in order.
 //!
 //! depmod(8) writes these files; their formats are in modules.dep(5) and, for
-//! the rest, in kmod's sources. The texts are scanned and never indexed: a boot
-//! asks few questions, and one pass over a file costs less than a map of it.
+//! the rest, in kmod's sources. The texts are scanned and not indexed: a boot
+//! makes few look-ups, and one pass over a file costs less than an index.
 
-/// Dependency chains deeper than this are a loop in a broken file: the longest
-/// of a distribution's kernel is below ten.
+/// A dependency chain longer than this is a loop in a faulty file: the longest of
+/// a distribution's kernel is below ten.
 const DEPTH_MAX: usize = 32;
 
 /// The module's name in a path: `kernel/drivers/net/virtio-net.ko.xz` gives `virtio-net`.
@@ -19,14 +19,14 @@ pub fn same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| fold(a) == fold(b))
 }
 
-/// The paths to load for the module `wanted`, dependencies first, itself last,
-/// appended to `order` unless there already. Returns false, and appends
-/// nothing, when `modules.dep` does not have it.
+/// Appends to `order` the paths to load for the module `wanted`, dependencies
+/// first, itself last, without those that `order` has already. False, and nothing
+/// appended, where `modules.dep` does not have it.
 pub fn load_order<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>) -> bool {
     append(texts, wanted, order, DEPTH_MAX)
 }
 
-/// What depmod(8) has written; all but the first may be empty.
+/// The texts that depmod(8) writes; all but the first may be empty.
 #[derive(Clone, Copy, Default)]
 pub struct Texts<'a> {
     /// `modules.dep`
@@ -44,14 +44,14 @@ fn append<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>, depth: 
     }
     for early in soft(texts.softdep, wanted) {
         if !append(texts, early, order, depth - 1) {
-            // `crypto-crc32c` is what several give.
+            // An alias that several modules have, as `crypto-crc32c`.
             for_devices(texts.alias, &[early.to_string()], &mut |name| {
                 append(texts, name, order, depth - 1);
             });
         }
     }
-    // depmod lists all dependencies, the first to load at the end; busybox's
-    // lists the direct ones only. Following each serves both.
+    // depmod lists all dependencies, the first to load last; busybox's depmod lists
+    // direct ones only. To follow each serves both.
     for need in needs.split_ascii_whitespace().rev() {
         append(texts, name(need), order, depth - 1);
     }
@@ -71,7 +71,7 @@ pub fn find_path<'a>(dep: &'a str, wanted: &str) -> Option<&'a str> {
     find(dep, wanted).map(|(path, _)| path)
 }
 
-/// What `softdep NAME pre: A B post: C` wants loaded before NAME.
+/// The modules to load before NAME, by `softdep NAME pre: A B post: C`.
 pub fn soft<'a>(softdep: &'a str, wanted: &str) -> Vec<&'a str> {
     let mut before = Vec::new();
     for line in softdep.lines() {
@@ -112,7 +112,7 @@ pub fn for_devices<'a>(alias: &'a str, devices: &[String], found: &mut dyn FnMut
 /// matches nothing. Time is bounded by the product of the lengths.
 pub fn alias_matches(pattern: &[u8], modalias: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, modalias);
-    // Where to go on when what follows the last star does not match.
+    // Where to continue when what follows the last star does not match.
     let mut star: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {
@@ -130,7 +130,7 @@ pub fn alias_matches(pattern: &[u8], modalias: &[u8]) -> bool {
             }
             _ => {}
         }
-        // Only the last star needs another try: earlier ones took their shortest.
+        // Only the last star is tried again: the shortest match of earlier ones is enough.
         let Some((rest, from)) = star else { return false };
         let Some((_, after)) = from.split_first() else { return false };
         star = Some((rest, after));
@@ -180,9 +180,9 @@ fn fold(byte: u8) -> u8 {
     }
 }
 
-/// Appends to `params` what the kernel's command line sets for the module
-/// (`NAME.PARAM=VALUE`), separated by blanks, as modprobe does: the kernel
-/// itself reads them only for what is built in.
+/// Appends to `params` the parameters that the kernel's command line has for the
+/// module (`NAME.PARAM=VALUE`), separated by spaces, as modprobe does: the kernel
+/// itself reads them only for built-in modules.
 pub fn parameters(cmdline: &str, module: &str, params: &mut String) {
     for word in cmdline.split_ascii_whitespace() {
         let Some((name, param)) = word.split_once('.') else { continue };

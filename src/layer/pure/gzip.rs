@@ -1,5 +1,4 @@
-//! gzip framing (RFC 1952): member headers and trailers. The deflate stream
-//! between them is the caller's.
+//! gzip framing (RFC 1952): member headers and trailers. The caller reads the deflate stream between them.
 
 use decompress::crc32::Crc32;
 
@@ -54,7 +53,7 @@ enum State {
     Nuls,
 }
 
-/// [`Crc32::update`], or what does the same faster.
+/// [`Crc32::update`], or a faster equivalent.
 pub type Update = fn(&Crc32, u32, &[u8]) -> u32;
 
 /// The framing of one stream of any number of members.
@@ -84,8 +83,7 @@ impl Framing {
         Framing { state, flags: 0, held: 0, header_bytes: 0, crc, update, sum: 0, length: 0 }
     }
 
-    /// Whether the next bytes are deflate's: a new stream starts here each
-    /// time this turns true.
+    /// Whether the next bytes belong to a deflate stream. A new stream starts each time this becomes true.
     pub fn in_body(&self) -> bool {
         self.state == State::Body
     }
@@ -100,7 +98,7 @@ impl Framing {
         Ok(())
     }
 
-    /// Accounts for raw bytes of the body.
+    /// Adds raw bytes of the body to checksum and length.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.sum = (self.update)(&self.crc, self.sum, bytes);
         self.length = self.length.wrapping_add(bytes.len() as u32);

@@ -1,8 +1,7 @@
 //! tar: v7, ustar, PAX and GNU, as a push parser: bytes in, events out.
 //!
-//! Formats as POSIX.1-2017 `pax` and GNU tar's manual («Tar Internals») have
-//! them. Where readers are known to disagree, the stricter reading wins: an
-//! archive that two tools would unpack differently is refused.
+//! The formats are those of POSIX.1-2017, `pax`, and of GNU tar's manual, 'Tar Internals'. Where readers are known to
+//! disagree, the stricter reading wins: an archive that two tools would unpack differently is refused.
 
 mod entry;
 mod error;
@@ -35,13 +34,13 @@ enum State {
     Data,
 }
 
-/// The push parser. Memory: at most [`MAX_EXTENSION_BYTES`] and what its
-/// records hold, once for each of PAX, long name and long link, and one sparse map.
+/// The push parser. Its memory is at most [`MAX_EXTENSION_BYTES`] and what the records in that hold, once for each of
+/// PAX, long name and long link, and one sparse map.
 pub struct Parser {
     state: State,
     block: [u8; BLOCK_BYTES],
     filled: usize,
-    /// Bytes to pass over before the next block.
+    /// Bytes to skip before the next block.
     skip: u64,
     extension: Vec<u8>,
     extension_left: u64,
@@ -91,8 +90,8 @@ impl Parser {
         }
     }
 
-    /// The next event, taking bytes off the front of `input`; `None` when all
-    /// of it is used up. After an error the parser is of no more use.
+    /// The next event, of bytes that are taken off the front of `input`; `None` when all of it is used up. After an
+    /// error the parser must not be used again.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Event<'i>>, Error> {
         loop {
             let skipped = self.skip.min(input.len() as u64);
@@ -137,17 +136,15 @@ impl Parser {
         }
     }
 
-    /// Right after a file's `Entry`: the rest of this stretch of data will be
-    /// left out of the input, for a reader who can pass over it. How many bytes
-    /// that are: all of the file's, or none if it has holes.
+    /// Right after a file's `Entry`: the caller leaves the file's data out of the input, since it can skip it.
+    /// Returns how many bytes to skip: all of the file's, or none if it has holes.
     pub fn leave_out(&mut self) -> u64 {
         self.at += self.left;
         std::mem::take(&mut self.left)
     }
 
-    /// Call at the end of the input: whether the archive may end here. End
-    /// blocks and the last body's padding are not asked for (`umoci insert`
-    /// writes neither): the layer's digest says that nothing is missing.
+    /// Call at the end of the input: an error where the archive is truncated. End blocks and the last body's padding
+    /// may be missing, since `umoci insert` writes neither; the layer's digest says that it is complete.
     pub fn finish(&self) -> Result<(), Error> {
         let whole = self.skip <= self.padding && self.filled == 0;
         match self.state {
@@ -227,7 +224,7 @@ impl Parser {
                 pax::records(&self.extension, &mut |_, _| Ok(()))?;
             }
         }
-        // What PID 1 keeps between members is small.
+        // PID 1 keeps no large buffer between members.
         if self.extension.capacity() > 1 << 16 {
             self.extension = Vec::new();
         }
@@ -287,8 +284,7 @@ impl Parser {
                 self.state = State::Header;
                 Ok(Some(Entry { size: 0, data: 0, ..entry }))
             }
-            // GNU tar steps over such a body, Go's reader takes it for
-            // headers: there is no right answer.
+            // GNU tar skips such a body, Go's reader takes it for headers.
             _ if size > 0 => Err(Error::UnexpectedBody),
             _ => {
                 self.state = State::Header;
@@ -357,8 +353,7 @@ impl Parser {
         Ok(None)
     }
 
-    /// The map is whole: it must be in order, inside the file, and cover
-    /// exactly the body's bytes.
+    /// The map is complete: it must be sorted, inside the file, and cover exactly the body's bytes.
     fn start_sparse(&mut self, mut entry: Entry) -> Result<Option<Entry>, Error> {
         if self.map.check(entry.size)? != self.body {
             return Err(Error::Sparse);

@@ -85,7 +85,7 @@ impl Found {
     }
 }
 
-/// What `lower` itself has at `path` (normal, empty for the root).
+/// What `lower` itself has at `path` (normalized, empty for the root).
 pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
     let (parent, name) = split(path);
     let dir = open_real(lower.as_fd(), parent, fs::O_RDONLY | fs::O_DIRECTORY)?;
@@ -94,7 +94,7 @@ pub fn at(lower: &Lower, path: &[u8]) -> Step<Found> {
     Ok(Found { dir, name, stat })
 }
 
-/// What is visible at `path` (normal, not the root's) in `lowers`, topmost first.
+/// What is visible at `path` (normalized, not the root's) in `lowers`, topmost first.
 pub fn find(lowers: &[Lower], path: &[u8], budget: &mut LookupBudget) -> Step<Option<Found>> {
     for lower in lowers {
         let mut dir = fs::openat(lower.as_fd(), c".", fs::O_RDONLY | fs::O_DIRECTORY, 0)?;

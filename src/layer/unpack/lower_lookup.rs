@@ -28,7 +28,7 @@ pub struct Query<'l> {
 }
 
 impl<'l> Query<'l> {
-    /// `path` is normal and not the root's; `found` is 0.
+    /// `path` is normalized and not the root's; `found` is 0.
     pub fn new(path: &'l [u8], found: &'l Cell<u16>) -> Query<'l> {
         Query { path, found, done: Cell::new(false) }
     }

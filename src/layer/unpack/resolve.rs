@@ -1,4 +1,4 @@
-//! Names to descriptors, always inside one root.
+//! Paths to descriptors, always inside one root.
 
 use crate::layer::pure::whiteout::MAX_PATH_BYTES;
 use crate::layer::unpack::error::Step;
@@ -7,7 +7,7 @@ use crate::sys::{self, fs, Error};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Symlinks in one path, as Linux counts them.
+/// Symlinks in one path: the limit of Linux.
 const MAX_LINKS: u32 = 40;
 /// Directory entries that are read at a time.
 pub const DIRENT_BYTES: usize = 32 << 10;
@@ -20,12 +20,12 @@ pub fn open_real(root: BorrowedFd<'_>, path: &[u8], flags: libc::c_int) -> sys::
     fs::openat2(root, &path, flags, 0, resolve)
 }
 
-/// What is done where a name is missing: the directory, the name, the whole
-/// path, and the names that would follow, the next one last.
+/// Called where a name is missing, with the directory, the name, the whole path, and the names that would follow, the
+/// next one last.
 pub type Missing<'m> = dyn FnMut(BorrowedFd<'_>, &CStr, Vec<u8>, &[Vec<u8>]) -> Step<()> + 'm;
 
-/// Resolves `path` name by name, as the kernel would in a chroot of `root`:
-/// the directory, and where it really is.
+/// Resolves `path` name by name, as the kernel would in a chroot of `root`. Returns the directory, and its path without
+/// symlinks.
 pub fn resolve(root: BorrowedFd<'_>, path: &[u8], missing: &mut Missing<'_>) -> Step<(OwnedFd, Vec<u8>)> {
     let mut todo: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
     let mut links = 0;
@@ -78,20 +78,19 @@ pub fn resolve(root: BorrowedFd<'_>, path: &[u8], missing: &mut Missing<'_>) -> 
     Ok((dir, at))
 }
 
-/// The type of `parent`/`name`; none if that is not there, or not a real path.
+/// The type of `parent`/`name`; none if it does not exist, 0 if `parent` is no directory without symlinks.
 pub fn kind_at(root: BorrowedFd<'_>, parent: &[u8], name: &CStr) -> sys::Result<Option<libc::mode_t>> {
     let dir = open_real(root, parent, fs::O_PATH | fs::O_DIRECTORY);
     match dir.and_then(|dir| fs::statat(dir.as_fd(), name)) {
         Ok(stat) => Ok(Some(stat.mode & fs::S_IFMT)),
         Err(Error { errno: libc::ENOENT, .. }) => Ok(None),
-        // Something else took the parent's place.
         Err(Error { errno: libc::ENOTDIR | libc::ELOOP, .. }) => Ok(Some(0)),
         Err(error) => Err(error),
     }
 }
 
-/// Removes the directory `dir`/`name` and all that is in it, however deep,
-/// without recursion and with one descriptor at a time.
+/// Removes the directory `dir`/`name` and all that is in it, at any depth, without recursion and with one descriptor at
+/// a time.
 pub fn remove_directory(dir: BorrowedFd<'_>, name: &CStr) -> Step<()> {
     let mut found = vec![name.to_bytes().to_vec()];
     let mut buffer = vec![0; DIRENT_BYTES];

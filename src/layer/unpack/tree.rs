@@ -33,10 +33,11 @@ pub struct Tree<'b> {
     /// The layers below, topmost first; none before a hardlink has needed them.
     lowers: Option<Vec<Lower>>,
     budget: LookupBudget,
-    /// The directory that was entered last (none: the root), where it really is
-    /// (no symlink in it), and the path that led there, as long as it still does.
+    /// The directory that was entered last; none for the root.
     dir: Option<OwnedFd>,
+    /// Its path, without symlinks.
     path: Vec<u8>,
+    /// The path by which it was entered; none if that may lead elsewhere now.
     entered: Option<Vec<u8>>,
     /// What new files inherit in that directory; none before one was made there.
     pub inherited: Option<InheritedAttrs>,
@@ -86,7 +87,7 @@ impl<'b> Tree<'b> {
         self.dir.as_ref().unwrap_or(&self.root).as_fd()
     }
 
-    /// Where `name` in the directory entered last really is.
+    /// The path, without symlinks, of `name` in the directory entered last.
     pub fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let mut path = self.path.clone();
         join(&mut path, name);
@@ -116,15 +117,13 @@ impl<'b> Tree<'b> {
         Ok(())
     }
 
-    /// Whether this layer, as far as it was read, hides what the layers below
-    /// have at `path`.
+    /// Whether this layer, as far as it was read, hides what the layers below have at `path`.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
         let hides = |at: &[u8], inside| self.deferred.get(at).is_some_and(|at| at.whiteout || inside && at.opaque);
         hides(path, false) || ancestors(path).any(|dir| hides(dir, true))
     }
 
-    /// Goes to the directory at `path` (normal, empty for the root), making
-    /// what is missing of it.
+    /// Enters the directory at `path` (normalized, empty for the root). Makes what is missing of it.
     pub fn enter(&mut self, path: &[u8]) -> Step<()> {
         if self.entered.as_deref() == Some(path) {
             return Ok(());
@@ -145,8 +144,7 @@ impl<'b> Tree<'b> {
         Ok(())
     }
 
-    /// Where the directory at `path` really is, or would be if it were made:
-    /// the layers below may have it.
+    /// The path, without symlinks, of the directory at `path`. It need not exist here: the layers below may have it.
     pub fn real_path(&self, path: &[u8]) -> Step<Vec<u8>> {
         if open_real(self.root(), path, fs::O_PATH | fs::O_DIRECTORY).is_ok() {
             return Ok(path.to_vec());
@@ -169,8 +167,7 @@ impl<'b> Tree<'b> {
         }
     }
 
-    /// The directory that holds `parent`/`name`, and where it really is, if
-    /// that is there in this layer.
+    /// The directory that holds `parent`/`name`, and its path without symlinks, if this layer has that name.
     pub fn locate(&mut self, parent: &[u8], name: &CStr) -> Step<Option<(OwnedFd, Vec<u8>)>> {
         let found = match open_real(self.root(), parent, fs::O_PATH | fs::O_DIRECTORY) {
             Ok(dir) => Ok((dir, parent.to_vec())),
@@ -265,7 +262,7 @@ impl<'b> Tree<'b> {
         Ok(())
     }
 
-    /// Removes `name` from the directory entered last, with all that is in it.
+    /// Removes `name`, with all that is in it, from the directory entered last.
     fn remove(&mut self, name: &CStr) -> Step<()> {
         // The path of the directory entered last may lead through it.
         self.entered = None;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 /// A server that sends nothing of a body for this long has failed.
 const SILENCE_MS: u64 = 30_000;
-/// What is read of a body that nobody wants, so that its connection can be used
+/// How much of an unwanted body is read so that its connection can be used
 /// again: more than an error's page, less than a new handshake takes.
 const DISCARD_MAX: u64 = 16 << 10;
 const DISCARD_MS: u64 = 1000;
-/// For the page of an error, which may say why.
+/// How much of an error's page is read, which may give the reason.
 const REFUSAL_MAX: u64 = 4 << 10;
 const REFUSAL_MS: u64 = 5000;
 
@@ -26,7 +26,7 @@ pub struct Body {
     connection: Option<Connection>,
     /// Where the connection goes when the body is complete.
     pool: Option<Arc<Pool>>,
-    /// When all of it is to be here, where there is such a time.
+    /// When all of it has to be there, if it has to.
     end_ms: Option<u64>,
 }
 
@@ -38,23 +38,23 @@ impl Body {
         body
     }
 
-    /// Reads on to a near end, for the sake of the connection.
+    /// Reads a short rest, so that the connection can be used again.
     pub fn discard(mut self) {
         self.end_ms = Some(machine::uptime_ms() + DISCARD_MS);
-        // Whatever goes wrong, the connection goes with us.
+        // Where that fails, the connection is closed with the body.
         let _ = std::io::copy(&mut self.by_ref().take(DISCARD_MAX), &mut std::io::sink());
     }
 
-    /// What came of an error's page in a short time.
+    /// The beginning of an error's page, as far as it comes in a short time.
     pub fn refusal(mut self) -> Vec<u8> {
         self.end_ms = Some(machine::uptime_ms() + REFUSAL_MS);
         let mut page = Vec::new();
-        // A page that is cut has said what it has said.
+        // What has come of a page that is cut may give the reason.
         let _ = self.by_ref().take(REFUSAL_MAX).read_to_end(&mut page);
         page
     }
 
-    /// Bytes as they come, with their framing; 0 at the connection's end.
+    /// Reads bytes with their framing; 0 at the connection's end.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if !self.rest.is_empty() {
             let count = self.rest.as_slice().read(buffer)?;
@@ -65,15 +65,15 @@ impl Body {
         match connection.read(buffer) {
             Err(error) if error.kind() == ErrorKind::TimedOut => {
                 let seconds = (SILENCE_MS / 1000).to_string();
-                Err(Error::new(ErrorKind::TimedOut, ["nothing came for ", &seconds, " s"].concat()))
+                Err(Error::new(ErrorKind::TimedOut, ["no data for ", &seconds, " s"].concat()))
             }
-            // The count of what is missing says more, where it is known.
+            // Where the length is known, the error says how much is missing.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => self.decoder.end().map_err(said).and(Err(error)),
             outcome => outcome,
         }
     }
 
-    /// Leaves the body's own bytes at the start of `buffer`: how many they are.
+    /// Moves the body's own bytes to the start of `buffer` and returns their number.
     fn strip(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let (mut from, mut length) = (0, 0);
         while from < buffer.len() && !self.decoder.is_done() {
@@ -87,7 +87,7 @@ impl Body {
             from += step.consumed;
         }
         if from < buffer.len() {
-            // Bytes behind the end: who knows whose answer the next one would be.
+            // Bytes after the end would be taken for the next request's answer.
             self.pool = None;
         }
         Ok(length)
@@ -105,7 +105,7 @@ impl Body {
 }
 
 impl Read for Body {
-    /// One call ends within the time of silence, whatever drips meanwhile: framing, trailers, records of TLS.
+    /// One call ends within `SILENCE_MS`, also where only framing, trailers or TLS records come.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if let Some(connection) = &mut self.connection {
             connection.socket.end_by(self.end_ms.unwrap_or_else(|| machine::uptime_ms() + SILENCE_MS));

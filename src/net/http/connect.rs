@@ -1,4 +1,4 @@
-//! TCP connections: every address of a name, IPv6 and IPv4 in a race (RFC 8305).
+//! TCP connections: all addresses of a name, IPv6 and IPv4, in a race (RFC 8305).
 
 use crate::net::dns::Resolver;
 use crate::net::http::error::{Error, Kind};
@@ -19,7 +19,7 @@ const RESTRICTED_HINT: &str = "a name must not lead to a link-local address or a
 /// link-local address or a cloud's metadata service: those are left out here, after the last time that the name is
 /// resolved. A host that is written as an address was checked with its URL.
 pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    let mut found = resolver.resolve(host).map_err(|reason| Error::new(Kind::Resolve, reason))?;
+    let mut found = resolver.resolve(host).map_err(|error| Error::new(Kind::Resolve(error.kind), error.text))?;
     let is_name = host.parse::<IpAddr>().is_err();
     let restricted = found.iter().copied().find(|address| is_name && is_restricted(*address));
     found.retain(|address| !is_name || !is_restricted(*address));
@@ -43,7 +43,7 @@ fn interleaved(addresses: &[IpAddr]) -> Vec<IpAddr> {
     order
 }
 
-/// The first connection that stands, by `end_ms` of the machine's uptime.
+/// The first connection that is established, by `end_ms` of the machine's uptime.
 pub fn race(addresses: &[SocketAddr], end_ms: u64) -> Result<TcpStream, Error> {
     let mut race = Race { waiting: addresses.iter(), running: Vec::new(), reasons: Vec::new(), next_ms: 0 };
     loop {
@@ -115,7 +115,7 @@ impl<'a> Race<'a> {
         self.next_ms = 0;
     }
 
-    /// Why there is no connection: each address by name where there are several.
+    /// Why there is no connection; with each address where there are several.
     fn said(&self) -> String {
         match self.reasons.as_slice() {
             [(_, reason)] => reason.clone(),
@@ -129,7 +129,7 @@ impl<'a> Race<'a> {
 
 fn prepare(stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
-    // Requests are one write each: nothing is gained by waiting for more.
+    // Each request is one write: waiting for more gains nothing.
     stream.set_nodelay(true)
 }
 

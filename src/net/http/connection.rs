@@ -1,6 +1,6 @@
-//! One connection: a socket with deadlines, and TLS on it where that is wanted.
+//! One connection: a socket with deadlines, with or without TLS.
 
-use crate::net::cancel::Halt;
+use crate::net::cancel::CancelToken;
 use crate::sys::{io as sys_io, machine};
 use rustls::{ClientConnection, Stream};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -17,25 +17,25 @@ pub struct Traffic {
     pub received: AtomicU64,
 }
 
-/// A socket that counts, and waits no longer than it may.
+/// A socket that counts its bytes and waits no longer than its deadline.
 pub struct Socket {
     stream: TcpStream,
     traffic: Arc<Traffic>,
-    halt: Halt,
-    /// When the call that runs has to be done, by the machine's uptime.
+    cancel: CancelToken,
+    /// The deadline, by the machine's uptime.
     end_ms: u64,
-    /// What the kernel was last told.
+    /// The timeout that the kernel was last given.
     limit_ms: u64,
 }
-/// How often a call that waits looks whether it is still wanted.
-const LOOK_MS: u64 = 1000;
+/// How often a call that waits checks whether it is cancelled.
+const CHECK_MS: u64 = 1000;
 
 impl Socket {
-    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, halt: Halt) -> Socket {
-        Socket { stream, traffic, halt, end_ms: 0, limit_ms: 0 }
+    pub fn new(stream: TcpStream, traffic: Arc<Traffic>, cancel: CancelToken) -> Socket {
+        Socket { stream, traffic, cancel, end_ms: 0, limit_ms: 0 }
     }
 
-    /// What comes now has to be done by `end_ms`, however it drips.
+    /// Sets the deadline of the reads and writes that follow, however few bytes each brings.
     pub fn end_by(&mut self, end_ms: u64) {
         self.end_ms = end_ms;
     }
@@ -45,7 +45,7 @@ impl Socket {
         if left_ms == 0 {
             return Err(ErrorKind::TimedOut.into());
         }
-        let limit_ms = left_ms.min(LOOK_MS);
+        let limit_ms = left_ms.min(CHECK_MS);
         if limit_ms != self.limit_ms {
             let time = Some(Duration::from_millis(limit_ms));
             self.stream.set_read_timeout(time)?;
@@ -55,15 +55,15 @@ impl Socket {
         Ok(())
     }
 
-    /// Does `call` again where only a signal, or the time for a look, ended it.
+    /// Does `call` again where only a signal, or the time for a check, ended it.
     fn call(&mut self, call: &mut dyn FnMut(&mut TcpStream) -> Result<usize>) -> Result<usize> {
         loop {
             self.wait()?;
             match call(&mut self.stream) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.halt.is_raised() {
-                        return Err(Error::other("given up"));
+                    if self.cancel.is_cancelled() {
+                        return Err(Error::other("cancelled"));
                     }
                 }
                 other => return other,
@@ -92,17 +92,17 @@ impl Write for Socket {
     }
 }
 
-/// What requests go over.
+/// A connection to a server.
 pub struct Connection {
     pub socket: Socket,
     pub tls: Option<Box<ClientConnection>>,
-    /// What it leads to; only requests to the same may use it again.
+    /// The server that it leads to, and its proxy; only requests of the same route may use it again.
     pub route: String,
 }
 
 impl Connection {
-    /// Whether nothing has come since the last answer: bytes that nobody asked
-    /// for, or the connection's end, make it useless.
+    /// Whether nothing has come since the last answer: with bytes that were not
+    /// requested, or at its end, the connection cannot be used again.
     pub fn is_quiet(&self) -> bool {
         let wanted = [sys_io::Poll { fd: self.socket.stream.as_fd(), write: false }];
         // TLS may have taken more off the socket than the answer was.
@@ -122,7 +122,7 @@ impl Connection {
 }
 
 impl Read for Connection {
-    /// A TLS connection that is cut is an error (`UnexpectedEof`), and no end.
+    /// A TLS connection that is cut is an error (`UnexpectedEof`), not an end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         match &mut self.tls {
             None => self.socket.read(buffer),
@@ -139,14 +139,14 @@ mod tests {
     /// A server that says nothing, and an hour to wait for it.
     /// Promise: refused-pull-ends
     #[test]
-    fn who_waits_is_called_off() {
+    fn a_read_ends_when_it_is_cancelled() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let halt = Halt::default();
-        let mut socket = Socket::new(stream, Arc::default(), halt.clone());
+        let cancel = CancelToken::default();
+        let mut socket = Socket::new(stream, Arc::default(), cancel.clone());
         socket.end_by(machine::uptime_ms() + 3_600_000);
         let reading = std::thread::spawn(move || socket.read(&mut [0; 8]).unwrap_err().to_string());
-        halt.raise();
-        assert_eq!(reading.join().unwrap(), "given up");
+        cancel.cancel();
+        assert_eq!(reading.join().unwrap(), "cancelled");
     }
 }

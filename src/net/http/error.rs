@@ -1,24 +1,25 @@
 //! Why there is no answer.
 
+use crate::net::dns;
 use crate::net::pure::http;
 use crate::sys::io_text;
 use std::io::ErrorKind;
 
-/// What kind of failure it was.
+/// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The request itself is wrong: it was not sent.
     Request,
-    Resolve,
+    Resolve(dns::Kind),
     Connect,
-    /// `plain`: it looks like a server that speaks no TLS.
+    /// `plain`: most likely a server without TLS.
     Tls {
         plain: bool,
     },
-    /// The proxy answered with that status in the server's place.
+    /// The proxy refused with that status.
     Proxy(u16),
     Timeout,
-    /// An answer that is no HTTP, or a broken one.
+    /// An answer that is not HTTP, or malformed.
     Protocol,
     /// The connection ended before the answer began.
     Closed,
@@ -42,7 +43,7 @@ impl Error {
     }
 }
 
-/// A failure of the connection before the body, in words.
+/// The error of a connection before the body.
 pub fn failed(error: &std::io::Error) -> Error {
     if let Some(reason) = tls_reason(error) {
         return of_tls(reason);
@@ -53,12 +54,12 @@ pub fn failed(error: &std::io::Error) -> Error {
     }
 }
 
-/// The reason that TLS gave, where it is one of its errors.
+/// The TLS error that an I/O error holds, if it does.
 fn tls_reason(error: &std::io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// TLS' own failures in words.
+/// The error of a TLS session.
 pub fn of_tls(error: &rustls::Error) -> Error {
     let plain = matches!(error, rustls::Error::InvalidMessage(_));
     let hint = if plain {

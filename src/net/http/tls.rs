@@ -1,4 +1,4 @@
-//! TLS: whom we trust, and what we show of ourselves, host by host.
+//! TLS: trusted authorities and client certificates, for all hosts and for single ones.
 
 use crate::files;
 use crate::net::http::connection::Socket;
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A lab's own certificate authorities, put there by `ocinit-host build --ca`.
+/// A lab's own certificate authorities, from `ocinit-host build --ca`.
 const CA_FILE: &str = "/etc/ocinit/ca.pem";
 /// The same by host, and client certificates: `HOST[:PORT]/*.crt`, `*.cert` with `*.key`.
 pub const CERTS_DIR: &str = "/etc/ocinit/certs.d";
@@ -21,20 +21,20 @@ pub const CERTS_DIR: &str = "/etc/ocinit/certs.d";
 /// The largest of bundles, Mozilla's, has 250 kB.
 const PEM_MAX: u64 = 8 << 20;
 
-/// How servers are met.
+/// How servers are verified, and how the client authenticates itself.
 #[derive(Clone)]
 pub struct Tls {
-    /// Without it any certificate will do.
+    /// Without it any certificate is accepted.
     pub verify: bool,
-    /// As containers' certs.d(5) has them: what lies in `DIR` itself is for every
-    /// host, what lies in `DIR/HOST` or `DIR/HOST:PORT` for that one. `*.crt` are
-    /// more authorities, `NAME.cert` and `NAME.key` a client certificate.
+    /// Directories as in containers-certs.d(5): files in `DIR` itself are for every
+    /// host, those in `DIR/HOST` or `DIR/HOST:PORT` for that one. `*.crt` are
+    /// additional authorities, `NAME.cert` and `NAME.key` a client certificate.
     pub cert_dirs: Vec<PathBuf>,
-    /// The server, `HOST[:PORT]`, that a client certificate in `DIR` itself is for: nobody else need know who we are.
+    /// The server, `HOST[:PORT]`, that a client certificate in `DIR` itself is for; no other server is shown it.
     pub home: String,
 }
 
-/// Configurations, each made once for the files that it is made of.
+/// TLS configurations; each set of certificate files is read once.
 pub struct Configs {
     tls: Tls,
     made: Mutex<Vec<(Vec<PathBuf>, Arc<ClientConfig>)>>,
@@ -45,10 +45,10 @@ impl Configs {
         Configs { tls, made: Mutex::new(Vec::new()) }
     }
 
-    /// A session with the server of `url`, its handshake done.
+    /// A session with the server of `url`, after its handshake.
     pub fn connect(&self, url: &Url, socket: &mut Socket) -> Result<Box<ClientConnection>, Error> {
         let name = ServerName::try_from(url.host.to_string())
-            .map_err(|_| tls_error([url.host, ": no certificate can be for such a name"].concat()))?;
+            .map_err(|_| tls_error([url.host, ": not a name that a certificate can have"].concat()))?;
         let session = ClientConnection::new(self.config(url)?, name).map_err(|error| of_tls(&error))?;
         let mut session = Box::new(session);
         while session.is_handshaking() {
@@ -68,13 +68,13 @@ impl Configs {
         Ok(config)
     }
 
-    /// The certificates' files that are for the server of `url`: a host's own
-    /// before those of all, in each folder by name.
+    /// The certificate files for the server of `url`: the host's own before those
+    /// for all hosts, in each directory by name.
     fn files(&self, url: &Url) -> Vec<PathBuf> {
         let with_port = [url.host, ":", &url.port.to_string()].concat();
         let mut files = Vec::new();
         for dir in &self.tls.cert_dirs {
-            // A host is a name in a URL; no path starts with what that may hold, but for dots.
+            // Of what a URL's host may hold, only dots at its start would lead to another directory.
             let own = [with_port.as_str(), url.host].into_iter().filter(|name| !name.starts_with('.'));
             for name in own {
                 list(&dir.join(name), &["crt", "cert"], &mut files);
@@ -127,7 +127,7 @@ fn roots(files: &[PathBuf]) -> Result<RootCertStore, Error> {
     let lab = lab.exists().then_some(lab);
     let own = files.iter().map(PathBuf::as_path).filter(|path| has_extension(path, "crt"));
     for path in lab.into_iter().chain(own) {
-        // One of a bundle that is no authority does not take the others away.
+        // A certificate of a bundle that is not an authority's is left out.
         store.add_parsable_certificates(certificates(path)?);
     }
     Ok(store)
@@ -150,7 +150,7 @@ fn unusable(path: &Path, why: &str) -> Error {
     Error { hint: None, ..tls_error([&path.to_string_lossy(), ": ", why].concat()) }
 }
 
-/// Trusts whoever answers: `--tls-verify=false`.
+/// Accepts any certificate: `--tls-verify=false`.
 #[derive(Debug)]
 struct Anybody(Vec<SignatureScheme>);
 

@@ -1,9 +1,6 @@
-//! DNS queries and answers (RFC 1035), and the files that name servers and hosts.
+//! DNS queries and answers (RFC 1035), `/etc/hosts` and `/etc/resolv.conf`.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// What we take by UDP; without EDNS a server sends 512 at most.
-pub const UDP_BYTES: usize = 2048;
 
 const MAX_NAME: usize = 255;
 const MAX_LABEL: usize = 63;
@@ -18,7 +15,7 @@ const HEADER: usize = 12;
 const CLASS_IN: u16 = 1;
 const CNAME: u16 = 5;
 
-/// Which addresses are asked for; the values are the record types.
+/// The family of addresses that a query is for; the values are the record types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     V4 = 1,
@@ -28,14 +25,14 @@ pub enum Family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Addresses(Vec<IpAddr>),
-    /// The name stands for another, whose addresses are not in the answer: ask for that one.
+    /// The name is an alias of another, whose addresses are not in the answer: ask for that one.
     Alias(String),
     NoSuchName,
     /// The name exists without addresses of this family.
     NoAddress,
     /// Ask again by TCP.
     Truncated,
-    /// SERVFAIL, REFUSED and the like, by number: ask another server.
+    /// Another response code (SERVFAIL, REFUSED): ask another server.
     Failed(u8),
 }
 
@@ -43,9 +40,9 @@ pub enum Answer {
 pub enum Error {
     /// Not a host name: empty or over-long labels, over 253 bytes, not ASCII.
     Name,
-    /// Not the answer to our question: not for us, or forged. Wait on.
+    /// Not the answer to this query, or a forged one: wait for another.
     Unrelated,
-    /// The answer to our question, but broken.
+    /// The answer to this query, but malformed.
     Malformed,
     /// Aliases in a circle, or more than eight.
     Aliases,
@@ -133,7 +130,7 @@ pub fn parse_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     lines.filter_map(of_line).take(MAX_ADDRESSES).collect()
 }
 
-/// What of `/etc/resolv.conf` (or the kernel's `/proc/net/pnp`) is used.
+/// What is used of `/etc/resolv.conf` (or the kernel's `/proc/net/pnp`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvConf {
     pub nameservers: Vec<IpAddr>,
@@ -147,7 +144,7 @@ pub fn parse_resolv_conf(text: &str) -> ResolvConf {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
             Some("nameserver") if conf.nameservers.len() < MAX_NAMESERVERS => {
-                // A zone (fe80::1%eth0) is not understood: such a server is left out.
+                // A server with a zone (fe80::1%eth0) is left out: zones are not supported.
                 let server = words.next().and_then(|word| word.parse::<IpAddr>().ok());
                 conf.nameservers.extend(server.filter(|server| !server.is_unspecified()));
             }
@@ -159,7 +156,7 @@ pub fn parse_resolv_conf(text: &str) -> ResolvConf {
     conf
 }
 
-/// A record's owner, type, and where its data stands in the message.
+/// A record's owner, type, and the place of its data in the message.
 struct Record {
     name: Vec<u8>,
     kind: u16,
@@ -167,7 +164,7 @@ struct Record {
     length: usize,
 }
 
-/// The answer section; None when it is cut short or a name in it is broken.
+/// The answer section; None where it is cut short or has a malformed name.
 fn records(message: &[u8], mut at: usize) -> Option<Vec<Record>> {
     let count = usize::from(u16_at(message, 6)?);
     let mut records = Vec::new();
@@ -198,7 +195,7 @@ fn addresses(message: &[u8], records: &[Record], name: &[u8], family: Family) ->
     Ok(found)
 }
 
-/// A name in the message's form (length, label, …, 0), in lower case.
+/// A name in wire format (length, label, …, 0), in lower case.
 fn wire_name(name: &str) -> Result<Vec<u8>, Error> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let mut wire = Vec::with_capacity(name.len() + 2);
@@ -217,8 +214,8 @@ fn wire_name(name: &str) -> Result<Vec<u8>, Error> {
     Ok(wire)
 }
 
-/// The name at `at`, uncompressed and in lower case, and where what follows it stands. A pointer may only lead to
-/// before the labels that it ends (RFC 1035 section 4.1.4: «a prior occurrence»), so there are no loops.
+/// The name at `at`, uncompressed and in lower case, and the place behind it. A pointer may only lead to before the
+/// labels that it ends (RFC 1035 section 4.1.4: "a prior occurrence"), so there are no loops.
 fn read_name(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
     let (mut wire, mut at, mut start, mut after) = (Vec::new(), at, at, None);
     loop {
@@ -244,13 +241,13 @@ fn read_name(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
                 after = after.or(Some(at + 2));
                 (at, start) = (target, target);
             }
-            // 64-byte labels and RFC 2673's bit labels do not exist any more.
+            // Other label types, as RFC 2673's bit labels, are obsolete.
             _ => return None,
         }
     }
 }
 
-/// A name to be asked for again; None when it is not a host's (bytes that are no text, dots inside a label).
+/// The text of a name in wire format; None where it is not a host name (not UTF-8, or a dot inside a label).
 fn dotted(mut wire: &[u8]) -> Option<String> {
     let mut name = String::new();
     while let [length, rest @ ..] = wire {

@@ -1,13 +1,13 @@
 //! rtnetlink messages: links, addresses, routes.
 //!
-//! All numbers are of the machine's own byte order (netlink never leaves the
-//! machine), addresses are of the network's. Constants: `linux/rtnetlink.h`,
+//! Numbers are in the machine's byte order, since netlink never leaves the
+//! machine; addresses are in the network's. Constants: `linux/rtnetlink.h`,
 //! `linux/if_link.h`, `linux/if_addr.h`.
 
 use core::net::Ipv4Addr;
 
-/// Enough for any one message of a link dump: the kernel's own NLMSG_GOODSIZE limit is 8 KiB,
-/// and `ip` reads with 32 KiB since links with many virtual functions pass it.
+/// Enough for any one message of a link dump: the kernel's NLMSG_GOODSIZE is 8 KiB, and `ip`
+/// reads with 32 KiB since links with many virtual functions exceed that.
 pub const RECEIVE_BYTES: usize = 32 * 1024;
 
 const HEADER: usize = 16;
@@ -51,22 +51,22 @@ const RTN_UNICAST: u8 = 1;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 
-/// A network interface as the kernel tells it.
+/// A network interface (`RTM_NEWLINK`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     pub index: u32,
     pub name: String,
-    /// ARPHRD_ETHER; the address is [0; 6] for others.
+    /// Whether it is ARPHRD_ETHER; `mac` is zero for others.
     pub ethernet: bool,
     pub mac: [u8; 6],
     pub mtu: u32,
     pub up: bool,
-    /// The other side is there (IFF_LOWER_UP).
+    /// There is a link (IFF_LOWER_UP).
     pub carrier: bool,
-    /// The kernel has said so to the queues (IFF_RUNNING). Until then what is sent may be dropped without an error; a
-    /// card whose carrier came before it was raised sends all the same, and gets this flag up to a second later.
+    /// The queues may send (IFF_RUNNING). Before, packets may be dropped without an error. A card whose carrier came
+    /// before it was raised sends at once, and gets this flag up to a second later.
     pub running: bool,
-    /// The driver's kind for interfaces made by software (`bridge`, `veth`); empty for hardware.
+    /// The kind of a virtual interface (`bridge`, `veth`); empty for hardware.
     pub kind: String,
 }
 
@@ -86,18 +86,18 @@ pub struct Route {
     pub prefix: u8,
     /// None: the destination is on the link.
     pub gateway: Option<Ipv4Addr>,
-    /// The sender's address for what leaves by this route.
+    /// The source address of packets by this route.
     pub source: Option<Ipv4Addr>,
-    /// The gateway is on the link though no address of ours says so (a /32 lease, RFC 3442).
+    /// The gateway is on the link though outside of the interface's subnet (a /32 lease, RFC 3442).
     pub onlink: bool,
 }
 
-/// What the kernel said.
+/// A message of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The request's end: 0, or the errno.
+    /// The end of a request: 0, or its errno.
     Ack(i32),
-    /// The dump's end.
+    /// The end of a dump.
     Done,
     Link(Link),
     LinkGone(u32),
@@ -133,7 +133,7 @@ pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
         .end()
 }
 
-/// The address with its subnet's broadcast address (none on /31 and /32, RFC 3021).
+/// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021).
 pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     let mut body = [AF_INET, address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
     body[4..].copy_from_slice(&address.index.to_ne_bytes());
@@ -166,8 +166,8 @@ pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
     request.end()
 }
 
-/// The messages of one datagram: sequence number (0 for notifications) and reply.
-/// What is cut short ends the list.
+/// The messages of one datagram, each with its sequence number (0 for notifications).
+/// A message that is cut short ends the list.
 pub fn parse(mut datagram: &[u8]) -> Vec<(u32, Reply)> {
     let mut replies = Vec::new();
     while let (Some(length), Some(kind), Some(sequence)) =

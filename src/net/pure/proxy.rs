@@ -1,13 +1,13 @@
-//! Proxies: what `b2c.proxy` says, and which requests go through one.
+//! Proxies: the values of `b2c.proxy`, and which requests go through a proxy.
 
 use crate::net::pure::http::{host_and_port, Url};
 use crate::pure::base64;
 use core::net::IpAddr;
 
-/// An HTTP proxy, spoken to in plain text.
+/// An HTTP proxy, reached without TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proxy {
-    /// As it was given: what a container gets as `http_proxy`.
+    /// The URL as it was given, which a container gets as `http_proxy`.
     pub url: String,
     pub host: String,
     pub port: u16,
@@ -15,7 +15,7 @@ pub struct Proxy {
     pub authorization: Option<String>,
 }
 
-/// A proxy for each kind of target, and who is asked without one.
+/// A proxy for each scheme, and the hosts that are asked without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
     pub http: Option<Proxy>,
@@ -27,7 +27,7 @@ pub struct Proxies {
 pub enum Error {
     /// None of `http=`, `https=`, `no=`.
     Key,
-    /// A proxy that is spoken to by TLS or SOCKS.
+    /// A proxy of https or SOCKS.
     Scheme,
     Url,
 }
@@ -36,7 +36,7 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Key => "not http=URL, https=URL or no=LIST",
-            Error::Scheme => "a proxy is http://[USER:PASSWORD@]HOST:PORT: neither https nor socks is there",
+            Error::Scheme => "a proxy is http://[USER:PASSWORD@]HOST:PORT: https and socks are not supported",
             Error::Url => "not a proxy's URL: http://[USER:PASSWORD@]HOST:PORT",
         }
     }
@@ -47,11 +47,11 @@ impl Proxies {
         Proxies::default()
     }
 
-    /// The values of `b2c.proxy`, in order: what comes later wins, but lists add up.
+    /// Reads the values of `b2c.proxy` in order: a later proxy replaces an earlier one, lists are joined.
     pub fn parse(values: &[String]) -> Result<Proxies, Error> {
         let mut proxies = Proxies::none();
         for value in values {
-            // The list's own commas are those between the keys.
+            // Commas separate both keys and the hosts of a list.
             let mut in_list = false;
             for part in value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 match part.split_once('=') {
@@ -68,7 +68,7 @@ impl Proxies {
         Ok(proxies)
     }
 
-    /// `NAME=value` for programs, in both spellings: curl heeds only the small `http_proxy`, others the large one.
+    /// `NAME=value` for programs, in both cases: curl reads only the lower-case `http_proxy`, others the other.
     pub fn env(&self) -> Vec<String> {
         let url = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| proxy.url.clone());
         let no = Some(self.no.join(",")).filter(|list| !list.is_empty());
@@ -90,7 +90,7 @@ impl Proxies {
 }
 
 impl Proxy {
-    /// Nothing stands for no proxy: a later option takes an earlier one back.
+    /// An empty value means no proxy, so that a later option can remove an earlier proxy.
     fn parse(url: &str) -> Result<Option<Proxy>, Error> {
         if url.is_empty() {
             return Ok(None);
@@ -117,13 +117,13 @@ impl Proxy {
     }
 }
 
-/// A proxy's `localhost` is another machine than ours; nobody means that (nor does Go).
+/// Whether `host` is this machine itself: to a proxy the name would mean the proxy's machine. Go has the same exception.
 fn is_this_machine(host: &str) -> bool {
     let host = host.trim_end_matches('.');
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "::1")
 }
 
-/// Whether the entry `pattern` of a no-list means `host`: as Go's net/http (and so podman) reads
+/// Whether the entry `pattern` of a `no=` list means `host`, as Go's net/http (and so podman) reads
 /// NO_PROXY.
 fn matches(pattern: &str, host: &str, port: u16) -> bool {
     let host = host.trim_end_matches('.');
@@ -135,7 +135,7 @@ fn matches(pattern: &str, host: &str, port: u16) -> bool {
         let (Ok(network), Ok(bits), Ok(address)) = (network.parse(), bits.parse(), address) else { return false };
         return is_in(address, network, bits);
     }
-    // A bare IPv6 address is full of colons; its port comes behind brackets.
+    // A bare IPv6 address has colons, too; with a port it stands in brackets.
     let (name, wanted_port) = match pattern.parse::<IpAddr>() {
         Ok(_) => (pattern, None),
         Err(_) => match pattern.rsplit_once(':') {
@@ -150,7 +150,7 @@ fn matches(pattern: &str, host: &str, port: u16) -> bool {
     if let (Ok(wanted), Ok(address)) = (name.parse::<IpAddr>(), &address) {
         return wanted == *address;
     }
-    // `*.suffix` and `.suffix` mean what is below it, `suffix` means itself too.
+    // `*.suffix` and `.suffix` mean the names below it, `suffix` also the name itself.
     let suffix = name.strip_prefix('*').unwrap_or(name);
     let bare = suffix.strip_prefix('.').unwrap_or(suffix);
     let Some(start) = host.len().checked_sub(bare.len()) else { return false };

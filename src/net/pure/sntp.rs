@@ -1,4 +1,4 @@
-//! SNTP (RFC 4330): one question, one answer, the time.
+//! SNTP (RFC 4330): a request for the time, and its answer.
 
 pub const PORT: u16 = 123;
 pub const PACKET_BYTES: usize = 48;
@@ -20,11 +20,11 @@ pub struct Time {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// Not the answer to our question: forged, or too late. Wait on.
+    /// Not the answer to this request, or a forged one: wait for another.
     Unrelated,
-    /// Leap indicator 3: the server has no time itself.
+    /// Leap indicator 3: the server's clock is not synchronized.
     Unsynchronised,
-    /// Stratum 0: the server wants to be left alone.
+    /// Stratum 0: the server refuses requests.
     KissOfDeath,
     /// Stratum over 15, or a time of zero.
     Malformed,
@@ -44,8 +44,8 @@ impl Error {
     }
 }
 
-/// The question. `cookie` is random and stands where the client's time would: the server sends it back as the origin,
-/// so only who saw the question can answer, and our clock, wrong as it is, stays our own.
+/// The request. In place of the client's time it has the random `cookie`, which the server sends back as the origin:
+/// only who has seen the request can answer it, and the client's clock, which may be wrong, is not told.
 pub fn query(cookie: u64) -> [u8; PACKET_BYTES] {
     let mut packet = [0; PACKET_BYTES];
     packet[0] = VERSION << 3 | CLIENT;
@@ -53,7 +53,7 @@ pub fn query(cookie: u64) -> [u8; PACKET_BYTES] {
     packet
 }
 
-/// The time at the moment the answer came, `elapsed_ms` after the question was sent: the server's, and half of the way.
+/// The time when the answer came, `elapsed_ms` after the request: the server's time and half of the round trip.
 pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Result<Time, Error> {
     let header = packet.get(..PACKET_BYTES).ok_or(Error::Unrelated)?;
     let (first, stratum) = (header[0], header[1]);
@@ -70,7 +70,7 @@ pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Resul
     if stratum > MAX_STRATUM || sent == 0 {
         return Err(Error::Malformed);
     }
-    // What the server itself took, in 2^-32 s; more than the whole way took is nonsense and counts as nothing.
+    // The server's own processing time, from 2^-32 s; where it is longer than the round trip, it is ignored.
     let inside_ms = ((sent.wrapping_sub(received) >> 22) * 1000) >> 10;
     let way_ms = elapsed_ms.checked_sub(inside_ms).unwrap_or(elapsed_ms);
     let time = unix(sent).plus_ms(way_ms / 2);
@@ -80,7 +80,7 @@ pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Resul
     Ok(time)
 }
 
-/// Seconds with the highest bit clear are of the era that begins in 2036 (RFC 4330 section 3): right until 2104.
+/// A timestamp with the highest bit clear is of the era that begins in 2036 (RFC 4330 section 3); right until 2104.
 fn unix(timestamp: u64) -> Time {
     let seconds = (timestamp >> 32) as i64;
     let era_s = if seconds & 1 << 31 == 0 { ERA_S } else { 0 };
@@ -108,7 +108,7 @@ impl Time {
     }
 }
 
-/// Year, month and day of a day since 1970. Years start in March here, so that the leap day is the last.
+/// Year, month and day of a day since 1970. A year starts in March here, so that the leap day is its last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // since 0000-03-01
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

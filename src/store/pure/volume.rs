@@ -38,9 +38,9 @@ pub fn volume(value: &str, later: &mut Vec<String>) -> Result<Volume, String> {
             ("filesystem", name) => volume.filesystem = Some(checked(name)?.into()),
             ("expiration", "never") => volume.expires = false,
             ("expiration", "pipeline_end") => volume.expires = true,
-            ("expiration", _) => return Err(["«", value, "» is not one of never, pipeline_end"].concat()),
+            ("expiration", _) => return Err(["'", value, "' is not one of never, pipeline_end"].concat()),
             _ if LATER.contains(&key) => later.push(key.into()),
-            _ => return Err(["«", key, "» is not one of filesystem, expiration"].concat()),
+            _ => return Err(["'", key, "' is not one of filesystem, expiration"].concat()),
         }
     }
     Ok(volume)
@@ -59,13 +59,13 @@ mod tests {
         assert_eq!(later, ["mirror", "overwrite"]);
         assert_eq!(super::volume("tmp", &mut later).map(|volume| volume.expires), Ok(false));
         for (value, start) in [
-            ("a,expiration=soon", "«soon» is not one of never"),
-            ("a,expiraton=never", "«expiraton» is not one of"),
-            ("", "«» is no name"),
-            ("../etc", "«../etc» is no name"),
-            (".hidden", "«.hidden» is no name"),
-            ("a/b", "«a/b» is no name"),
-            ("a,filesystem=..", "«..» is no name"),
+            ("a,expiration=soon", "'soon' is not one of never"),
+            ("a,expiraton=never", "'expiraton' is not one of"),
+            ("", "'' is not a name"),
+            ("../etc", "'../etc' is not a name"),
+            (".hidden", "'.hidden' is not a name"),
+            ("a/b", "'a/b' is not a name"),
+            ("a,filesystem=..", "'..' is not a name"),
         ] {
             assert!(super::volume(value, &mut later).unwrap_err().starts_with(start), "{value}");
         }

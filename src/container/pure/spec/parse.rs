@@ -7,7 +7,7 @@ use crate::container::pure::spec::redact::{self, secrets};
 use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
-use crate::pure::suggest::nearest;
+use crate::pure::suggest::suggest;
 use crate::pure::{scrub, shell_words};
 
 /// Reads a container line, variables expanded by `variable`.
@@ -125,7 +125,7 @@ impl ContainerSpec {
         };
         let row = TABLE.iter().find(|row| row.long == name);
         let row = row.ok_or_else(|| {
-            let hint = nearest(TABLE.iter().map(|row| row.long), name);
+            let hint = suggest(TABLE.iter().map(|row| row.long), name);
             let hint = hint.map(|near| [": did you mean --", near, "?"].concat());
             ["--", redact::name_of(name), " is not a flag that is there", &hint.unwrap_or_default()].concat()
         })?;

@@ -19,7 +19,7 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
-/// One member's header, all extensions applied. Names are bytes as they came:
+/// One member's header, all extensions applied. Names are the archive's bytes:
 /// not checked, not normalized (`whiteout::target` does that).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -37,15 +37,15 @@ pub struct Entry {
     pub xattrs: Vec<Xattr>,
     /// A file's size, holes included.
     pub size: u64,
-    /// Of that, the bytes that the archive holds: what the file takes on a disk.
+    /// The bytes of it that the archive holds: what the file takes on a disk.
     pub data: u64,
 }
 
 /// An extended attribute: name and value.
 pub type Xattr = (Vec<u8>, Vec<u8>);
 
-/// What the parser saw. A file's `Entry` is followed by its `Data` in rising
-/// order (what lies between is a hole) and by `End`; other members have neither.
+/// What the parser found. A file's `Entry` is followed by its `Data` in rising order, with holes between, and by `End`;
+/// other members have neither.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'i> {
     Entry(Entry),

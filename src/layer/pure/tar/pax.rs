@@ -31,7 +31,7 @@ pub struct Sparse {
     map: Option<Map>,
 }
 
-/// What is done with a record's key and value.
+/// Called with a record's key and value.
 type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), Error> + 'a;
 
 /// Calls `each` with the key and value of every record.
@@ -55,12 +55,12 @@ impl Overrides {
     pub fn parse(text: &[u8]) -> Result<Overrides, Error> {
         let mut overrides = Overrides::default();
         records(text, &mut |key, value| overrides.set(key, value))?;
-        overrides.sparse.settle()?;
+        overrides.sparse.finish()?;
         Ok(overrides)
     }
 
-    /// The last of a key's records wins; an empty value takes the key back
-    /// (POSIX, «pax Extended Header»).
+    /// The last of a key's records wins; an empty value removes the key
+    /// (POSIX, 'pax Extended Header').
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let id = |n: u64| u32::try_from(n).ok().ok_or(Error::Number);
         match key {
@@ -125,7 +125,7 @@ impl Sparse {
         Ok(())
     }
 
-    fn settle(&mut self) -> Result<(), Error> {
+    fn finish(&mut self) -> Result<(), Error> {
         if self.offset.is_some() {
             return Err(Error::Sparse);
         }

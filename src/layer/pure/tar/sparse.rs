@@ -1,4 +1,4 @@
-//! Sparse maps: where a file's data lies; what is between is holes.
+//! Sparse maps: where a file's data is; the rest of the file is holes.
 
 use crate::layer::pure::tar::error::Error;
 use crate::layer::pure::tar::field::{decimal, number};
@@ -71,7 +71,7 @@ impl Map {
         Ok(())
     }
 
-    /// GNU 0.1: `offset,bytes,offset,bytes…`
+    /// GNU 0.1: `offset,bytes,offset,bytes...`
     pub fn add_list(&mut self, list: &[u8]) -> Result<(), Error> {
         let mut numbers = list.split(|b| *b == b',').map(|n| decimal(n).ok_or(Error::Sparse));
         while !list.is_empty() {
@@ -82,7 +82,7 @@ impl Map {
     }
 
     /// GNU 1.0: one more block of lines, each a decimal number: how many
-    /// segments, then offset and bytes of each. True when the map is whole;
+    /// segments, then offset and bytes of each. True when the map is complete;
     /// the rest of that block is padding.
     pub fn add_text(&mut self, block: &[u8]) -> Result<bool, Error> {
         for byte in block {

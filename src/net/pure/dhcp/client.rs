@@ -5,13 +5,14 @@ use crate::net::pure::dhcp::frame;
 use crate::net::pure::dhcp::message::{self, Kind, Lease, Outgoing, Reply, INFINITE};
 use core::net::Ipv4Addr;
 
-/// RFC 2131 says 4 s for the first; on a LAN an answer that took a second is lost, and a boot waits for it.
+/// The first delay; RFC 2131 has 4 s. On a LAN an answer that takes a second is lost, and a boot waits for it.
 const FIRST_RETRY_MS: u64 = 1_000;
-/// RFC 2131 says 64 s; a switch port that forwards at last (spanning tree) should not wait for that.
+/// The longest delay; RFC 2131 has 64 s. A switch port that begins to forward (spanning tree) should see a message
+/// soon.
 const MAX_RETRY_MS: u64 = 4_000;
-/// REQUESTs per offer before looking for a server again.
+/// REQUESTs per offer before a new DISCOVER.
 const MAX_REQUESTS: u32 = 3;
-/// RFC 2131 section 4.4.5: no renewal is asked for more often.
+/// The shortest time between two requests for a renewal (RFC 2131 section 4.4.5).
 const MIN_RENEW_MS: u64 = 60_000;
 
 /// What the caller has to do now.
@@ -25,14 +26,14 @@ pub enum Action {
     Unicast(Ipv4Addr, Vec<u8>),
     /// A new lease, or the old one renewed: the address and all else may have changed.
     Bound(Lease),
-    /// The lease is over: the address may not be used any more. The client looks for a new one.
+    /// The lease has expired: the address may not be used any more. The client asks for a new one.
     Lost,
 }
 
 enum State {
     Selecting,
     Requesting(Lease),
-    /// The lease, and whether the caller was told.
+    /// The lease, and whether [`Client::poll`] has returned it.
     Bound(Lease, bool),
     Renewing(Lease),
     Rebinding(Lease),
@@ -47,7 +48,7 @@ pub struct Client {
     state: State,
     started_ms: u64,
     wake_ms: u64,
-    /// When the lease's clock started: at the REQUEST that was acknowledged.
+    /// When the lease began: at the REQUEST that was acknowledged.
     lease_from_ms: u64,
     /// Messages sent in this state.
     sent: u32,
@@ -58,7 +59,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that sends its first DISCOVER at once. `seed` makes the transaction and the delays unlike others'.
+    /// A client that sends its first DISCOVER at once. Transaction number and delays come from `seed`, which should
+    /// differ from other clients'.
     pub fn new(now_ms: u64, mac: [u8; 6], seed: u32) -> Client {
         let mut client = Client {
             mac,
@@ -78,7 +80,7 @@ impl Client {
         client
     }
 
-    /// Takes an IPv4 packet as it came from the wire. Call [`Client::poll`] after it.
+    /// Takes a received IPv4 packet. Call [`Client::poll`] after it.
     pub fn handle(&mut self, now_ms: u64, packet: &[u8]) {
         match frame::parse(packet) {
             Ok(None) => {}
@@ -95,7 +97,7 @@ impl Client {
         }
     }
 
-    /// What is to be done at `now_ms`; call it until it says [`Action::Idle`].
+    /// What is to be done at `now_ms`; call it until it returns [`Action::Idle`].
     pub fn poll(&mut self, now_ms: u64) -> Action {
         if now_ms < self.wake_ms {
             return Action::Idle;
@@ -128,14 +130,14 @@ impl Client {
         }
     }
 
-    /// Sends again what waits for an answer, now: for when the last message was probably lost on our own side.
-    pub fn hurry(&mut self, now_ms: u64) {
+    /// Sends again what waits for an answer, now: the last message was probably lost on our own side.
+    pub fn resend_now(&mut self, now_ms: u64) {
         if matches!(self.state, State::Selecting | State::Requesting(_)) {
             self.wake_ms = now_ms;
         }
     }
 
-    /// When [`Client::poll`] has something to do again; None: not unless a packet comes.
+    /// When [`Client::poll`] has something to do again; `None` where only a packet gives it something to do.
     pub fn next_wake(&self) -> Option<u64> {
         (self.wake_ms != u64::MAX).then_some(self.wake_ms)
     }
@@ -180,7 +182,7 @@ impl Client {
                 }
                 self.naks += 1;
                 self.restart(now_ms);
-                // The first time at once; a server that refuses what it offers is not asked at the network's speed.
+                // At once after the first NAK only: a server that refuses its own offers must not cause a flood.
                 self.wake_ms = now_ms + (u64::from(self.naks - 1) * FIRST_RETRY_MS).min(MAX_RETRY_MS);
             }
             (State::Renewing(had), Reply::Nak(Some(server))) if server != had.server => return Err(Drop::OtherServer),
@@ -201,7 +203,7 @@ impl Client {
         Action::Broadcast(frame::emit(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, &payload))
     }
 
-    /// Bound at T1 and later: asks the server until T2, then any server until the lease is over.
+    /// Bound at T1 and later: asks the server until T2, then any server until the lease expires.
     fn renew(&mut self, now_ms: u64) -> Action {
         let (State::Bound(lease, _) | State::Renewing(lease) | State::Rebinding(lease)) = &self.state else {
             return Action::Idle;
@@ -234,7 +236,7 @@ impl Client {
         message::emit(&Outgoing { kind, xid: self.xid, secs, mac: self.mac, ciaddr, requested })
     }
 
-    /// A renewal's clock starts at the ACK: when its REQUEST was sent is not kept, and the server counts from there.
+    /// A renewed lease begins at the ACK: the time of its REQUEST is not kept, and the server counts from the ACK.
     fn enter(&mut self, now_ms: u64, state: State) {
         if matches!(self.state, State::Renewing(_) | State::Rebinding(_)) {
             self.lease_from_ms = now_ms;
@@ -266,7 +268,7 @@ impl Client {
         base - base / 8 + u64::from(self.next_random()) % (base / 4)
     }
 
-    /// xorshift32: spreads clients, keeps no secret.
+    /// xorshift32: enough to keep clients apart, not for secrets.
     fn next_random(&mut self) -> u32 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 17;
@@ -351,12 +353,12 @@ mod tests {
     fn queues_that_begin_to_run_are_used_at_once() {
         let mut client = client();
         client.poll(0);
-        client.hurry(3);
+        client.resend_now(3);
         assert_eq!(sent(&client.poll(3)).0, 1);
         assert_eq!(client.poll(3), Action::Idle);
         let mut bound = bound(600);
         let before = bound.next_wake();
-        bound.hurry(4);
+        bound.resend_now(4);
         assert_eq!(bound.next_wake(), before, "a lease is not asked for again");
     }
 

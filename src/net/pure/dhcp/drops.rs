@@ -1,6 +1,6 @@
 //! Packets that the client did not use: why, and how many.
 
-/// Why a packet that came to the client's port was not used.
+/// Why a packet to the client's port was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
     IpChecksum,

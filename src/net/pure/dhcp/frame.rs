@@ -19,7 +19,7 @@ pub fn emit(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> 
     udp.extend_from_slice(&udp_length.to_be_bytes());
     udp.extend_from_slice(&[0, 0]);
     udp.extend_from_slice(payload);
-    // A sum of zero is sent as all ones: zero means «no checksum» (RFC 768).
+    // A sum of zero is sent as all ones: zero means "no checksum" (RFC 768).
     let check = match !fold(pseudo(source, destination, udp_length) + sum(&udp)) {
         0 => 0xffff,
         check => check,
@@ -36,11 +36,11 @@ pub fn emit(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> 
     packet
 }
 
-/// The payload of a packet for the client's port; `Ok(None)` for what is not meant for it.
+/// The payload of a packet for the client's port; `Ok(None)` for other packets.
 ///
-/// A UDP checksum is right when it sums up, when it is absent, and when it holds the pseudo header's sum only: that is
-/// what a host puts there for its network card to complete, and virtual machines' networks have no such card
-/// (packets of a dnsmasq on the virtio host look like this).
+/// A UDP checksum is accepted when it is right, when it is absent, and when it is the pseudo header's sum only: a host
+/// leaves that for its network card to complete, and the network of a virtual machine has no such card (packets of a
+/// dnsmasq on the virtio host are like this).
 pub fn parse(packet: &[u8]) -> Result<Option<&[u8]>, Drop> {
     let Some(first) = packet.first() else { return Ok(None) };
     let header_length = usize::from(first & 0xf) * 4;
@@ -48,7 +48,7 @@ pub fn parse(packet: &[u8]) -> Result<Option<&[u8]>, Drop> {
     if first >> 4 != 4 || header_length < IP_HEADER || header.get(9) != Some(&UDP) {
         return Ok(None);
     }
-    // An offset above zero means there is no UDP header here to say whom it is for.
+    // A fragment with an offset has no UDP header, and so no port.
     let fragment = u16_at(packet, 6).unwrap_or(0) & 0x3fff;
     if fragment & 0x1fff != 0 || u16_at(packet, header_length + 2) != Some(CLIENT_PORT) {
         return Ok(None);
@@ -59,7 +59,7 @@ pub fn parse(packet: &[u8]) -> Result<Option<&[u8]>, Drop> {
     if fragment != 0 {
         return Err(Drop::Fragment);
     }
-    // Ethernet pads short frames: only `total` bytes are the packet's.
+    // Ethernet pads short frames: only the first `total` bytes are the packet.
     let udp = packet.get(header_length..usize::from(total)).ok_or(Drop::Cut)?;
     let length = u16_at(udp, 4).ok_or(Drop::Cut)?;
     let udp = udp.get(..usize::from(length)).ok_or(Drop::Cut)?;
@@ -77,7 +77,7 @@ fn pseudo(source: Ipv4Addr, destination: Ipv4Addr, udp_length: u16) -> u32 {
     sum(&source.octets()) + sum(&destination.octets()) + u32::from(UDP) + u32::from(udp_length)
 }
 
-/// The sum of all 16-bit words; cannot overflow below 128 KiB.
+/// The sum of all 16-bit words; does not overflow below 128 KiB.
 fn sum(bytes: &[u8]) -> u32 {
     bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
 }

@@ -1,23 +1,23 @@
-//! DHCP messages: what the client sends, and what it takes from a reply (RFC 2131, 2132, 3396, 3442).
+//! DHCP messages: the client's, and what is read of a reply (RFC 2131, 2132, 3396, 3442).
 
 use crate::net::pure::dhcp::drops::Drop;
 use core::net::Ipv4Addr;
 
-/// The largest message we take (option 57), IP and UDP headers included: an Ethernet frame's.
+/// The largest message that the client takes (option 57), with IP and UDP headers: an Ethernet frame's.
 pub const MESSAGE_BYTES: u16 = 1500;
-/// `lease_s` of a lease that never ends.
+/// `lease_s` of a lease that never expires.
 pub const INFINITE: u32 = u32::MAX;
 
-/// What a server that tells no lease time gets: long enough for a boot, short enough to ask again.
+/// The lease time where the server gives none: long enough for a boot, short enough to ask again.
 const DEFAULT_LEASE_S: u32 = 3600;
-/// A shorter lease would keep the client renewing all day.
+/// A shorter lease is taken as this: it would keep the client renewing all the time.
 const MIN_LEASE_S: u32 = 60;
 const MAX_ROUTES: usize = 64;
 const MAX_SERVERS: usize = 8;
-/// Linux' own limit for a host name.
+/// Linux's own limit for a host name.
 const MAX_HOST_NAME: usize = 64;
 const MAX_DOMAIN: usize = 253;
-/// RFC 791: every host takes packets of this size; a smaller MTU is a server's mistake.
+/// A smaller MTU is a server's mistake: every host takes packets of this size (RFC 791).
 const MIN_MTU: u16 = 576;
 
 const FIXED: usize = 236;
@@ -67,13 +67,14 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
 }
 
-/// What the server lends, checked: times in order, addresses that can be hosts, names of harmless letters.
+/// A lease, checked: its times are in order, its addresses can be hosts', its names hold letters, digits and `-_.`
+/// only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub address: Ipv4Addr,
     pub prefix: u8,
     pub server: Ipv4Addr,
-    /// [`INFINITE`] for ever.
+    /// [`INFINITE`] for a lease that never expires.
     pub lease_s: u32,
     pub renew_s: u32,
     pub rebind_s: u32,
@@ -95,20 +96,20 @@ pub enum Reply {
     Nak(Option<Ipv4Addr>),
 }
 
-/// What differs between the messages that a client sends.
+/// The fields that differ between a client's messages.
 pub struct Outgoing {
     pub kind: Kind,
     pub xid: u32,
     pub secs: u16,
     pub mac: [u8; 6],
-    /// The address in use (renewing), else 0.0.0.0.
+    /// The address in use when renewing, else 0.0.0.0.
     pub ciaddr: Ipv4Addr,
-    /// Options 50 and 54: what was offered, and by whom.
+    /// Options 50 and 54: the offered address, and the server.
     pub requested: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
-/// A message to a server. The broadcast flag stays clear: a packet socket hears unicast
-/// before there is an address, and some switches carry it better.
+/// A message to a server. The broadcast flag stays clear: a packet socket receives unicast
+/// before there is an address, and some switches deliver unicast better.
 pub fn emit(out: &Outgoing) -> Vec<u8> {
     let mut bytes = vec![1, 1, 6, 0];
     bytes.extend_from_slice(&out.xid.to_be_bytes());
@@ -159,7 +160,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
     }
     let mut options = Options::default();
     options.read(bytes.get(FIXED + 4..).unwrap_or_default())?;
-    // RFC 3396 section 5: options, then file, then sname. What they say of overloading is not looked at again.
+    // RFC 3396 section 5: options, then file, then sname. An overload option within those two has no effect.
     let overload = options.overload.unwrap_or(0);
     if overload & 1 != 0 {
         options.read(at(FILE))?;
@@ -177,8 +178,8 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
     }
 }
 
-/// The options as they stand in a message. A fixed-length option counts where it first has the right length; a list or
-/// text that comes in pieces is put together (RFC 3396).
+/// The options of a message. Of a fixed-length option the first of the right length counts; a list or text that comes
+/// in pieces is put together (RFC 3396).
 #[derive(Default)]
 struct Options {
     kind: Option<u8>,
@@ -198,7 +199,7 @@ struct Options {
 }
 
 impl Options {
-    /// No END is forgiven (the field's end is one); an option that runs past the field is not: its sender is broken.
+    /// A missing END is accepted: the field's end is one. An option that runs past the field is an error.
     fn read(&mut self, mut field: &[u8]) -> Result<(), Drop> {
         loop {
             field = match field {
@@ -245,7 +246,7 @@ impl Options {
         let (renew_s, rebind_s) = match (self.renew_s, self.rebind_s) {
             _ if lease_s == INFINITE => (INFINITE, INFINITE),
             (Some(renew), Some(rebind)) if 0 < renew && renew < rebind && rebind < lease_s => (renew, rebind),
-            // RFC 2131 section 4.4.5's defaults, also for times that are out of order.
+            // The defaults of RFC 2131 section 4.4.5, also for times that are out of order.
             _ => (lease_s / 2, (u64::from(lease_s) * 7 / 8) as u32),
         };
         let routes = classless_routes(&self.classless).unwrap_or_else(|| {
@@ -270,7 +271,7 @@ impl Options {
     }
 }
 
-/// RFC 3442's list. None when it is empty or malformed: then option 3 counts.
+/// The routes of option 121 (RFC 3442). None where it is empty or malformed: then option 3 counts.
 fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let [prefix, rest @ ..] = bytes {
@@ -283,7 +284,7 @@ fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
         let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
         let destination = Ipv4Addr::from_bits(u32::from_be_bytes(octets) & mask);
         let gateway = (!router.is_unspecified()).then_some(router);
-        // A router that cannot be a host spoils its own route only.
+        // A router that cannot be a host makes only its own route unusable.
         if routes.len() < MAX_ROUTES && gateway.is_none_or(is_host) {
             routes.push(Route { destination, prefix, gateway });
         }
@@ -291,7 +292,7 @@ fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
     (!routes.is_empty()).then_some(routes)
 }
 
-/// Whether `address` can be another machine's: not 0/8, not loopback, not multicast, reserved or broadcast.
+/// Whether `address` can be a host's: not 0/8, not loopback, not multicast, reserved or broadcast.
 fn is_host(address: Ipv4Addr) -> bool {
     let first = address.octets()[0];
     first != 0 && first != 127 && first < 224
@@ -301,7 +302,7 @@ fn hosts(bytes: &[u8]) -> Vec<Ipv4Addr> {
     bytes.chunks_exact(4).filter_map(address).filter(|host| is_host(*host)).take(MAX_SERVERS).collect()
 }
 
-/// A host or domain name of letters, digits, `-`, `_` and `.`; servers end it with NULs at times (RFC 2132 section 2).
+/// A host or domain name of letters, digits, `-`, `_` and `.`; some servers end it with NULs (RFC 2132 section 2).
 fn name(bytes: &[u8], limit: usize) -> Option<String> {
     let end = bytes.iter().rposition(|b| *b != 0)? + 1;
     let name = core::str::from_utf8(bytes.get(..end)?).ok()?.trim_end_matches('.');
@@ -310,14 +311,14 @@ fn name(bytes: &[u8], limit: usize) -> Option<String> {
     (name.len() <= limit && first != b'-' && first != b'.' && name.bytes().all(harmless)).then(|| name.into())
 }
 
-/// None for a mask with holes, and for 0.0.0.0, which would put the whole world on the link.
+/// None for a mask with holes, and for 0.0.0.0, with which every address would be on the link.
 fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
     let bits = mask.to_bits();
     let prefix = bits.leading_ones();
     (prefix > 0 && prefix == bits.count_ones()).then_some(prefix as u8)
 }
 
-/// RFC 1122's classes, for servers that send no mask.
+/// The prefix by the address's class (RFC 1122), for servers that send no mask.
 fn class_prefix(address: Ipv4Addr) -> u8 {
     match address.octets()[0] {
         0..=127 => 8,

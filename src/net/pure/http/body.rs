@@ -1,25 +1,25 @@
-//! A body in its framing, in pieces of any size.
+//! Reads a body from its framing, in pieces of any size.
 
 use crate::net::pure::http::error::Error;
 use crate::net::pure::http::head::Framing;
 use core::ops::Range;
 
-/// A chunk's size with its extensions, which nobody reads.
+/// The longest line of a chunk's size and its extensions, which are ignored.
 const CHUNK_LINE_MAX: u32 = 4 << 10;
-/// All trailers, which nobody reads either.
+/// The length of all trailers, which are ignored.
 const TRAILERS_MAX: u32 = 16 << 10;
 
-/// Takes the body out of the bytes of a connection.
+/// Takes a body out of the bytes of a connection.
 pub struct Body {
     state: State,
-    /// Of the body, or of the chunk.
+    /// Bytes that are left of the body, or of the chunk.
     left: u64,
     received: u64,
     total: Option<u64>,
     /// Bytes of the chunk's first line, or of the trailers.
     line: u32,
     digits: u32,
-    /// The trailer's line so far is empty, but for a CR.
+    /// Whether the trailer's line is empty so far, but for a CR.
     blank: bool,
 }
 
@@ -36,12 +36,12 @@ enum State {
     Trailers,
 }
 
-/// What a piece of input was.
+/// What a piece of input held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// How much of the input is dealt with.
+    /// How much of the input was consumed.
     pub consumed: usize,
-    /// Which part of the input is the body's; the next call has more, if it is not the last.
+    /// The part of the input that is the body's; the rest of the input may hold more.
     pub data: Range<usize>,
     /// The body is complete.
     pub done: bool,
@@ -62,13 +62,13 @@ impl Body {
         self.state == State::Done
     }
 
-    /// The most that the connection may be read for now without reading what is
-    /// behind the body; `None` where the body itself tells.
+    /// How much may be read of the connection without reading beyond the body;
+    /// `None` where only the body itself tells its end.
     pub fn wants(&self) -> Option<u64> {
         (self.state == State::Length).then_some(self.left)
     }
 
-    /// Takes one run of data at most, and as much as there is around it.
+    /// Consumes at most one run of data, and the framing before and after it.
     pub fn feed(&mut self, input: &[u8]) -> Result<Step, Error> {
         let (mut at, mut data) = (0, 0..0);
         while at < input.len() && self.state != State::Done {
@@ -106,7 +106,7 @@ impl Body {
         match self.state {
             State::ChunkSize => {
                 if let Some(digit) = char::from(byte).to_digit(16) {
-                    // More digits than a u64 has, even zeros, say nothing.
+                    // No size needs more digits than a u64 has; leading zeros count.
                     self.digits += 1;
                     self.left = (self.left << 4) | u64::from(digit);
                     return (self.digits <= 16).then_some(State::ChunkSize).ok_or(Error::Chunk);
@@ -144,7 +144,7 @@ impl Body {
         }
     }
 
-    /// The connection has ended: is that the body's end too?
+    /// Call at the connection's end: an error where the body is not complete.
     pub fn end(&self) -> Result<(), Error> {
         match self.state {
             State::Done | State::UntilClose => Ok(()),

@@ -4,25 +4,25 @@
 pub enum Error {
     /// Not `http://HOST[:PORT]…` or `https://…`, or with characters that a URL cannot have.
     Url,
-    /// `https://USER@HOST`: it would show up in logs.
+    /// `https://USER@HOST`: the user information would appear in logs.
     UserInfo,
-    /// A header of ours that would end its line early.
+    /// A header of the request holds control characters.
     Request,
     NotHttp,
     HeadTooLong,
     /// A line of the head that is no header, a folded one, or one with control characters.
     Header,
-    /// An answer that ends the use of HTTP on this connection.
+    /// An answer that switches to another protocol (101).
     Upgrade,
     Length,
-    /// Content-Length beside Transfer-Encoding: how requests are smuggled.
+    /// Content-Length beside Transfer-Encoding, as in request smuggling.
     LengthAndCoding,
-    /// A transfer coding that nobody asked for.
+    /// A transfer coding other than chunked.
     Coding,
     Chunk,
-    /// The connection's end in the middle of the head.
+    /// The connection ended in the middle of the head.
     HeadEnded,
-    /// The connection's end in the middle of the body.
+    /// The connection ended in the middle of the body.
     BodyEnded {
         received: u64,
         total: Option<u64>,
@@ -32,14 +32,14 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> String {
         match self {
-            Error::Url => "not a URL of http or https".into(),
-            Error::UserInfo => "a URL with a user in it is not followed".into(),
+            Error::Url => "not an http or https URL".into(),
+            Error::UserInfo => "a URL with user information is not followed".into(),
             Error::Request => "a header holds control characters".into(),
             Error::NotHttp => "does not answer in HTTP/1".into(),
             Error::HeadTooLong => "the answer's head is longer than 32 KiB".into(),
             Error::Header => "the answer's head is malformed".into(),
-            Error::Upgrade => "wants to switch protocols, which nobody asked for".into(),
-            Error::Length => "the answer's Content-Length is no single number".into(),
+            Error::Upgrade => "the answer switches protocols, which was not requested".into(),
+            Error::Length => "the answer's Content-Length is not one number".into(),
             Error::LengthAndCoding => "the answer has both Content-Length and Transfer-Encoding".into(),
             Error::Coding => "the answer has a Transfer-Encoding other than chunked".into(),
             Error::Chunk => "a malformed chunk in the answer's body".into(),

@@ -4,9 +4,9 @@ use crate::net::pure::http::error::Error;
 use crate::net::pure::http::field::{is_field, is_token};
 use crate::net::pure::http::request::Method;
 
-/// All that may come before the body, with interim answers.
+/// The longest head, with interim answers.
 const HEAD_MAX: usize = 32 << 10;
-/// How every answer of ours starts; anything else is told at its first byte.
+/// How every answer starts: what starts otherwise is not HTTP/1.
 const MAGIC: &[u8] = b"HTTP/1.";
 
 /// Collects a head. Interim answers (1xx) are skipped.
@@ -20,7 +20,7 @@ pub struct HeadReader {
 /// The headers of an answer, in the order of the wire.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// Checked lines.
+    /// The lines, checked.
     text: String,
 }
 
@@ -33,7 +33,7 @@ pub struct Head {
     modern: bool,
 }
 
-/// Where the body ends (RFC 9112, section 6.3).
+/// How the end of the body is found (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     None,
@@ -135,7 +135,7 @@ impl Headers {
         pairs.filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim_matches([' ', '\t']))
     }
 
-    /// Content-Length: the same number may stand there more than once (RFC 9110, section 8.6).
+    /// Content-Length, which may have the same number more than once (RFC 9110, section 8.6).
     pub fn length(&self) -> Result<Option<u64>, Error> {
         let mut length = None;
         for text in self.get_all("content-length").flat_map(|value| value.split(',')) {

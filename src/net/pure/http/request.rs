@@ -11,7 +11,7 @@ pub enum Method {
     Post,
 }
 
-/// What stands for the resource in the request line (RFC 9112, section 3.2).
+/// The form of the request target (RFC 9112, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Path and query: to the server itself.
@@ -22,7 +22,7 @@ pub enum Target {
     Connect,
 }
 
-/// The head of a request. Nothing of it can end a line but what is meant to.
+/// The head of a request. A header that holds a control character is an error, so that none can end its line early.
 pub fn request(method: Method, target: Target, url: &Url, headers: &[(&str, &str)]) -> Result<Vec<u8>, Error> {
     let port = url.port.to_string();
     let verb = match (target, method) {
@@ -31,7 +31,7 @@ pub fn request(method: Method, target: Target, url: &Url, headers: &[(&str, &str
         (_, Method::Head) => "HEAD ",
         (_, Method::Post) => "POST ",
     };
-    // A tunnel's target always has its port (RFC 9110, section 9.3.6).
+    // The target of CONNECT always has a port (RFC 9110, section 9.3.6).
     let tunnel = if url.is_v6() { ["[", url.host, "]:", &port] } else { ["", url.host, ":", &port] }.concat();
     let host = if target == Target::Connect { &tunnel } else { url.authority };
     let slash = if url.path.starts_with('/') { "" } else { "/" };

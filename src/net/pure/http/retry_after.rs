@@ -1,7 +1,7 @@
-//! How long a server asks us to wait: `Retry-After` (RFC 9110, section 10.2.3).
+//! The header `Retry-After`: how long to wait before the next request (RFC 9110, section 10.2.3).
 
-/// Seconds to wait: the header has a number of them, or the date of their end.
-/// `now_s` is in seconds since 1970 (UTC); a date that has passed means 0.
+/// Seconds to wait, by the header's number or date. `now_s` is in seconds since
+/// 1970 (UTC); a date that has passed means 0.
 pub fn retry_after_s(header: &str, now_s: i64) -> Option<u64> {
     let header = header.trim();
     if header.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -11,7 +11,7 @@ pub fn retry_after_s(header: &str, now_s: i64) -> Option<u64> {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` in seconds since 1970 (RFC 9110, section
-/// 5.6.7). The two obsolete forms are not understood: nobody sends them.
+/// 5.6.7). The two obsolete formats are not supported: no server sends them.
 fn imf_fixdate(text: &str) -> Option<i64> {
     const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
     let bytes = text.as_bytes();
@@ -30,7 +30,7 @@ fn imf_fixdate(text: &str) -> Option<i64> {
 }
 
 /// Days since 1970-01-01; `month` from 0. A year starts in March here, so that
-/// the day which some years lack is its last.
+/// 29 February is its last day.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
     let leap_days = year / 4 - year / 100 + year / 400;

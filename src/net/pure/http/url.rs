@@ -1,9 +1,9 @@
-//! URLs of http and https (RFC 3986), as far as requests need them.
+//! http and https URLs (RFC 3986), as far as requests need them.
 
 use crate::net::pure::http::error::Error;
 use core::net::Ipv6Addr;
 
-/// A URL in its parts; the fragment is gone.
+/// The parts of a URL, without its fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Url<'a> {
     pub https: bool,
@@ -17,7 +17,7 @@ pub struct Url<'a> {
 }
 
 impl<'a> Url<'a> {
-    /// What is no URL of ours is refused before a byte is sent.
+    /// Reads an http or https URL.
     pub fn parse(text: &'a str) -> Result<Url<'a>, Error> {
         let (scheme, rest) = text.split_once("://").ok_or(Error::Url)?;
         let https = scheme.eq_ignore_ascii_case("https");
@@ -76,8 +76,8 @@ pub fn origin(url: &str) -> Option<(&str, &str)> {
     Some((scheme, rest.split(['/', '?', '#']).next()?))
 }
 
-/// RFC 3986, section 5.2, for what registries send: a URL, or an absolute path.
-/// `None` where that would leave https.
+/// Resolves a reference (RFC 3986, section 5.2) of the two forms that registries
+/// send: a URL, or an absolute path. `None` where it would lead from https to http.
 pub fn absolute(base: &str, target: &str) -> Option<String> {
     let (scheme, host) = origin(base)?;
     if target.starts_with("https://") || (target.starts_with("http://") && scheme == "http") {

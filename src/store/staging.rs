@@ -1,34 +1,34 @@
-//! A place aside, beside named volumes, for one that is being filled: whole, or not there. It has the store's mark:
-//! a file system of the lab's may have hidden directories of its own.
+//! The staging directory beside named volumes, in which a new volume is filled: a volume is complete, or it is not
+//! there. The directory has the store's marker, since a lab's file system may have hidden directories of its own.
 
 use crate::disk::remove_tree;
-use crate::store::{dir, mark};
+use crate::store::{dir, marker};
 use crate::sys::fs as sysfs;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// No volume has a dot in front.
+/// No volume's name starts with a dot.
 const NAME: &CStr = c".ocinit";
 
-/// The place aside, empty. The caller has the lock of the directory of volumes.
-pub struct Aside<'a> {
+/// An empty staging directory. The caller has the lock of the directory of volumes.
+pub struct Staging<'a> {
     volumes: BorrowedFd<'a>,
     dir: OwnedFd,
 }
 
-impl<'a> Aside<'a> {
-    /// Makes it, and removes what a process has left there that was killed.
-    pub fn begin(volumes: BorrowedFd<'a>) -> io::Result<Aside<'a>> {
+impl<'a> Staging<'a> {
+    /// Makes it, and removes what a killed process has left there.
+    pub fn begin(volumes: BorrowedFd<'a>) -> io::Result<Staging<'a>> {
         let dir = dir::make(volumes, NAME)?;
-        mark::own(dir.as_fd()).map_err(|error| {
-            // If it is ours, it is still empty.
+        marker::own(dir.as_fd()).map_err(|error| {
+            // If we made it, it is still empty.
             let _ = sysfs::rmdirat(volumes, NAME);
             io::Error::other(["'.ocinit' ", &error.to_string()].concat())
         })?;
-        let aside = Aside { volumes, dir };
-        aside.clear()?;
-        Ok(aside)
+        let staging = Staging { volumes, dir };
+        staging.clear()?;
+        Ok(staging)
     }
 
     /// Where the volume is made.
@@ -38,7 +38,7 @@ impl<'a> Aside<'a> {
 
     fn clear(&self) -> io::Result<()> {
         for name in dir::names(self.dir.as_fd())? {
-            if name.as_c_str() != mark::MARK {
+            if name.as_c_str() != marker::MARKER {
                 remove_tree::beneath(self.dir.as_fd(), &name)?;
             }
         }
@@ -46,13 +46,13 @@ impl<'a> Aside<'a> {
     }
 }
 
-impl Drop for Aside<'_> {
+impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // What fails once may work the next time. What stays goes with the next one: the mark says whose it is until
-        // nothing else is there.
+        // A second try may succeed. What stays is removed by the next user: the marker goes last, so the directory
+        // stays known as ours.
         for _ in 0..2 {
             if self.clear().is_ok() {
-                let _ = sysfs::unlinkat(self.dir.as_fd(), mark::MARK);
+                let _ = sysfs::unlinkat(self.dir.as_fd(), marker::MARKER);
                 if sysfs::rmdirat(self.volumes, NAME).is_ok() {
                     return;
                 }
@@ -66,10 +66,10 @@ pub(super) fn collect(volumes: BorrowedFd<'_>) -> io::Result<()> {
     if sysfs::statat(volumes, NAME).is_err() {
         return Ok(());
     }
-    // Who fills one now has the lock, and clears up by itself.
+    // A process that fills a volume now has the lock, and removes its staging directory itself.
     let lock = dir::open(volumes, c".")?;
     match sysfs::try_lock_exclusive(lock.as_fd())? {
-        true => Aside::begin(volumes).map(drop),
+        true => Staging::begin(volumes).map(drop),
         false => Ok(()),
     }
 }
