@@ -1,5 +1,5 @@
-//! What `./dev test` counts, and that it changes no file: the functions of dev.d/test.sh run in a temporary directory with
-//! a cargo whose output the test chooses. Also the report of sizes, and the packages that setup installs.
+//! What `./dev test` counts, and that it changes no file: the functions of dev.d/test.sh run in a temporary directory
+//! with a cargo whose output the test chooses. Also the report of sizes, and the packages that setup installs.
 
 #[macro_use]
 #[path = "support/skip.rs"]

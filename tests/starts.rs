@@ -1,5 +1,5 @@
-//! A thousand starts by one process, which afterwards holds what it held before. It is a test program of its own, as other
-//! tests would open files and start threads meanwhile.
+//! A thousand starts by one process, which afterwards holds what it held before. It is a test program of its own, as
+//! other tests would open files and start threads meanwhile.
 
 #[macro_use]
 #[path = "support/skip.rs"]

@@ -1,5 +1,5 @@
-//! The state of a running container that has a `--name`: what others may share with it, recorded in its directory of the
-//! store and removed with that.
+//! The state of a running container that has a `--name`: what others may share with it, recorded in its directory of
+//! the store and removed with that.
 
 use crate::container::pure::spec::{Mount, Source, VolumesFrom};
 use crate::report::{Failure, Outcome};

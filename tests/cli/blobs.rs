@@ -149,7 +149,8 @@ fn every_mixture_is_the_plain_image() {
     }
 }
 
-/// stacker builds without root: it marks opaque directories by `user.overlay.opaque`, where overlayfs reads `trusted.` ones.
+/// stacker builds without root: it marks opaque directories by `user.overlay.opaque`, where overlayfs reads `trusted.`
+/// ones.
 /// Promise: packed-layers
 #[test]
 fn opaque_directories_of_a_build_without_root() {

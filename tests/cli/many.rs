@@ -1,5 +1,5 @@
-//! Images whose configurations have very many entries of one kind: they start at once, or are refused with a message. The
-//! time limit of `Host::ocinit` is far below what a quadratic algorithm would take.
+//! Images whose configurations have very many entries of one kind: they start at once, or are refused with a message.
+//! The time limit of `Host::ocinit` is far below what a quadratic algorithm would take.
 
 use super::{images, Host};
 use serde_json::{json, Value};

@@ -1,7 +1,6 @@
-//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter of
-//! an hour, which is too long for `./dev test`.
-//! `PARITY_PODMAN=1 cargo test --features host --test parity` records them anew, all or those of the combinations named
-//! (`PARITY_PODMAN=tty,init`).
+//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter
+//! of an hour, which is too long for `./dev test`. `PARITY_PODMAN=1 cargo test --features host --test parity` records
+//! them anew, all or those of the combinations named (`PARITY_PODMAN=tty,init`).
 
 use super::compare::difference;
 use super::guest::Answer;

@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For a machine that waits for something that never happens: under software emulation its clock jumps to the next timer whenever
-/// it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
+/// For a machine that waits for something that never happens: under software emulation its clock jumps to the next
+/// timer whenever it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
 fn waits(machine: &mut Machine) {
     machine.icount = true;
 }

@@ -1,4 +1,5 @@
-//! A registry, made with tiny_http, that gives wrong answers on demand. Faults of the connection itself are in relay.rs.
+//! A registry, made with tiny_http, that gives wrong answers on demand. Faults of the connection itself are in
+//! relay.rs.
 
 use ocinit::host::image::sha256;
 use serde_json::{json, Value};
