@@ -1,5 +1,5 @@
-//! The command line on a host, as root, against Debian's registry and folders:
-//! the same code as at boot, so tests reach the real path without a machine.
+//! The command line on a host, as root, with Debian's registry and image layouts. It is the same code as at boot, so
+//! these tests need no virtual machine.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -50,10 +50,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 use support::images;
 
-/// Nothing here may take longer; a busy machine is given some room.
+/// Nothing here may take longer, even on a busy host.
 const PATIENCE_S: u64 = 20;
 
-/// A folder of one test, with a store of its own in it.
+/// A directory of one test, with a store of its own in it.
 struct Host {
     dir: PathBuf,
     payload: Vec<u8>,
@@ -108,9 +108,9 @@ impl Host {
         table.lines().filter(|line| line.contains(&dir)).map(String::from).collect()
     }
 
-    /// The names below a folder of the store.
-    fn stored(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.store().join(folder)).into_iter().flatten().flatten();
+    /// The names below a directory of the store.
+    fn stored(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.store().join(directory)).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 

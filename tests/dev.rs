@@ -1,5 +1,5 @@
-//! What `./dev test` counts and what it leaves as it was: the functions of dev.d/test.sh in a folder of their own, with
-//! a cargo that tells what the test wants; the report of sizes; and what setup installs.
+//! What `./dev test` counts, and that it changes no file: the functions of dev.d/test.sh run in a temporary directory
+//! with a cargo whose output the test chooses. Also the report of sizes, and the packages that setup installs.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -154,7 +154,7 @@ fn skip_records_the_test_and_its_reason_and_fails_where_none_may() {
 /// A release whose binary is the tests' own program, and a budget that it keeps.
 fn release(dir: &Path) -> (PathBuf, PathBuf) {
     let (release, report) = (dir.join("release"), dir.join("report"));
-    [&release, &report].iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    [&release, &report].iter().for_each(|directory| std::fs::create_dir(directory).unwrap());
     for name in ["ocinit", "ocinit.debug"] {
         std::fs::copy(env!("CARGO_BIN_EXE_ocinit-payload"), release.join(name)).unwrap();
     }
@@ -174,8 +174,9 @@ fn the_report_of_sizes_is_updated_on_purpose_only() {
         command.arg("size").arg("--release").arg(&release).arg("--report").arg(&report).args(more);
         command.current_dir(&dir).output().unwrap()
     };
-    let names = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = |directory: &Path| {
+        let entries =
+            std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let mut names: Vec<String> = entries.collect();
         names.sort();
         names

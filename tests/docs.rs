@@ -1,5 +1,5 @@
-//! The pages against what they speak of: tables, links, commands, options,
-//! promises. A page that has become wrong is a failing test.
+//! The pages against the code: tables, links, commands, options, promises. A page that has become wrong is a failing
+//! test.
 #![cfg(feature = "host")]
 
 use ocinit::boot::pure::options;
@@ -49,8 +49,8 @@ fn the_tables_are_the_codes() {
 fn dead_links(path: &str, text: &str) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
     let here = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
-    let folder = root().join(path).parent().map(Path::to_path_buf).unwrap_or_default();
-    let exists = |target: &str| folder.join(target.split('#').next().unwrap_or_default()).exists();
+    let directory = root().join(path).parent().map(Path::to_path_buf).unwrap_or_default();
+    let exists = |target: &str| directory.join(target.split('#').next().unwrap_or_default()).exists();
     here.filter(|target| !exists(target)).map(|target| format!("no such file: {target}")).collect()
 }
 
@@ -132,7 +132,7 @@ fn flags_of_the_examples_exist() {
     assert_eq!(unknown_flags("ocinit-host build \\\n  --init a --outptu b\n"), ["ocinit-host build has no --outptu"]);
 }
 
-/// Options of the dialect in `text` that the table doesn't have.
+/// Names of boot2container's options in `text` that the table does not have.
 fn unknown_options(text: &str) -> Vec<String> {
     let found = text.match_indices("b2c.").filter_map(|(at, _)| {
         let rest = text.get(at..)?;

@@ -1,5 +1,5 @@
-//! What the known escapes of runc, crun, podman, containerd and docker tried, tried here: docs/security.md lists
-//! them. Canaries on the host tell whether one got out.
+//! The known escapes of runc, crun, podman, containerd and docker, tried in our containers; docs/security.md lists
+//! them. Files on the host, the canaries, show whether one reached the host.
 
 #[macro_use]
 #[path = "support/skip.rs"]

@@ -1,6 +1,6 @@
-//! Commands of which one system call fails, each call of each of their processes in turn: none ends without a word, and
-//! nothing stays. A few of the calls; `FAULTS=all`, as in `./dev fuzz faults`, takes all of them, and `ERRNO=5` another
-//! error than ENOMEM. It is the release that runs, since what a panic does is different there.
+//! One system call of a command fails, each call of each of its processes in turn: the command must end with a message
+//! and leave nothing. A few of the calls are taken; `FAULTS=all`, as in `./dev fuzz faults`, takes all of them, and
+//! `ERRNO=5` takes another error than ENOMEM. The release is run, as a panic aborts only there.
 
 #[macro_use]
 #[path = "support/skip.rs"]

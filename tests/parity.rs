@@ -1,7 +1,6 @@
-//! Whether a container is, from inside, what podman and crun would have made of
-//! the same flags: a payload prints what it sees, and what was kept of podman's
-//! is compared with ours, line by line. Two guests on one kernel; `golden.rs`
-//! says why only one of them boots.
+//! Whether a container is, seen from inside, the one that podman and crun make of the same flags: a payload prints what
+//! it sees, and its output in our container is compared with the recorded output in podman's, line by line. golden.rs
+//! says why podman's output is recorded.
 
 #[macro_use]
 #[path = "support/skip.rs"]

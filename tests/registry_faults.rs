@@ -1,6 +1,5 @@
-//! The registry client against servers and connections that misbehave, each
-//! fault on demand. Real registries are in tests/registry_real.rs, tests/cli.rs
-//! and tests/qemu. At the end, a table tells how the scenarios went.
+//! The registry client against servers and connections that misbehave on demand.
+//! Real registries are in tests/registry_real.rs, tests/cli.rs and tests/qemu. At the end a table shows the results.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -98,8 +97,8 @@ impl Trial {
 
     /// Nothing of an image is in the store, not even half of it.
     fn nothing_is_kept(&self) {
-        for folder in ["images", "layers", "blobs"] {
-            assert_eq!(self.client.stored(folder), Vec::<String>::new(), "{folder}");
+        for directory in ["images", "layers", "blobs"] {
+            assert_eq!(self.client.stored(directory), Vec::<String>::new(), "{directory}");
         }
     }
 }
@@ -107,12 +106,12 @@ impl Trial {
 /// A fake of the small image, and a store that pulls from it, in this process.
 struct Lab {
     fake: Fake,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Lab {
     fn start(fault: impl FnOnce(&str, &Blobs) -> Fault) -> Lab {
-        Lab { fake: Fake::start(small(), fault), folder: tempfile::tempdir().unwrap() }
+        Lab { fake: Fake::start(small(), fault), directory: tempfile::tempdir().unwrap() }
     }
 
     fn pull(&self) -> Result<pull::Image, Failure> {
@@ -126,7 +125,7 @@ impl Lab {
 
     fn pull_line(&self, words: &[&str], mirrors: Mirrors, store: &str) -> Result<pull::Image, Failure> {
         let report = Report { quiet: true, ..Report::on_host() };
-        let store = Store::open(&self.folder.path().join(store), false, &report).unwrap();
+        let store = Store::open(&self.directory.path().join(store), false, &report).unwrap();
         let words: Vec<String> = ["--retry=2"].iter().chain(words).map(|word| word.to_string()).collect();
         let line = parse::parse(&words).unwrap();
         let resolver = Arc::new(Resolver::from_host());
@@ -136,7 +135,7 @@ impl Lab {
 
     /// What the store holds of layers, complete or half done.
     fn layers(&self) -> usize {
-        let count = |name: &str| std::fs::read_dir(self.folder.path().join("store").join(name)).unwrap().count();
+        let count = |name: &str| std::fs::read_dir(self.directory.path().join("store").join(name)).unwrap().count();
         count("layers") + count("tmp")
     }
 }

@@ -1,6 +1,6 @@
-//! `ocinit pull` and real servers: Debian's registry open, behind passwords,
-//! tokens and TLS, as a pull-through cache; nginx before it and beside it; a
-//! proxy. Servers that misbehave on demand are in tests/registry_faults.rs.
+//! `ocinit pull` with real servers: Debian's registry without a login, with passwords, tokens and TLS, and as a
+//! pull-through cache; nginx in front of it and instead of it; a proxy. Servers that misbehave on demand are in
+//! tests/registry_faults.rs.
 
 #[macro_use]
 #[path = "support/skip.rs"]

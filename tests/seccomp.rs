@@ -1,5 +1,5 @@
-//! Filters of system calls: our programs against the profile's rules read one
-//! by one, against libseccomp's programs, and against the kernel's numbers.
+//! Filters of system calls: our programs are compared with the rules of the profile, with the programs that libseccomp
+//! makes, and with the kernel's numbers.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -48,7 +48,7 @@ fn calls(arguments: &[[u64; 6]]) -> impl Iterator<Item = Call> + '_ {
     })
 }
 
-/// SHA-256 of what filters answer to the calls that podman's profile tells apart, on all machines.
+/// SHA-256 of what filters answer to the calls that podman's profile tells apart, on all architectures.
 fn meaning(filter: impl Fn(&Machine) -> Vec<Instruction>) -> String {
     let arguments =
         [[0; 6], [8; 6], [40; 6], [0x2_0008; 6], [0x7e02_0000; 6], [u64::MAX; 6], [16, 3, 9, 0, 0, 0], [16; 6]];
@@ -273,7 +273,7 @@ fn what_is_no_profile() {
     assert!(matches!(compile(b"{", &machine(Abi::X86_64, 0)), Err(Error::Json(_))));
 }
 
-/// What a profile says of another family's machines is not for this one, whose calls those never are.
+/// The rules of a profile for another family of architectures do not apply to this one.
 #[test]
 fn another_familys_conventions_are_left_out() {
     let with = |architectures: &[&str]| {

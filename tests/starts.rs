@@ -1,5 +1,5 @@
-//! A thousand starts by one process, and what it holds after them: what it held before.
-//! A test program of its own: others would open files and start threads meanwhile.
+//! A thousand starts by one process, which afterwards holds what it held before. It is a test program of its own, as
+//! other tests would open files and start threads meanwhile.
 
 #[macro_use]
 #[path = "support/skip.rs"]
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use support::images;
 
-/// Nearly all of their time the kernel waits, at each unmount, for whoever may still look at it.
+/// Most of the time of the starts is the kernel's: each unmount waits for an RCU grace period.
 const STARTS: usize = 1000;
 
 /// What a process can leak.
@@ -25,10 +25,10 @@ struct Held {
     descriptors: Vec<String>,
     threads: usize,
     children: Vec<String>,
-    /// Of the test's own folder.
+    /// Of the test's own directory.
     mounts: Vec<String>,
     /// Names of our containers' control groups, and of what the store keeps of containers.
-    folders: Vec<String>,
+    directories: Vec<String>,
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -55,7 +55,7 @@ impl Held {
             children: threads.iter().map(children).filter(|text| !text.is_empty()).collect(),
             threads: threads.len(),
             mounts: table.lines().filter(|line| line.contains(&*own)).map(String::from).collect(),
-            folders: names(&dir.join("store/containers"))
+            directories: names(&dir.join("store/containers"))
                 .into_iter()
                 .chain(groups.into_iter().filter(|name| *name == group))
                 .collect(),
@@ -106,7 +106,7 @@ fn variants(dir: &Path) -> Vec<(String, &'static str, i32)> {
         ("--entrypoint /missing".into(), "fds", 127),
         ("-w /missing".into(), "fds", 126),
         ("-u nobody-knows".into(), "fds", 126),
-        ("-v /no/such/folder:/w".into(), "fds", 125),
+        ("-v /no/such/directory:/w".into(), "fds", 125),
         ("--pid=container:nobody".into(), "fds", 125),
         ("--security-opt seccomp=/no/such/file".into(), "fds", 125),
     ]
@@ -140,7 +140,7 @@ fn a_thousand_starts_leave_nothing() {
     let after = Held::now(&dir);
     drop(streams);
     assert_eq!(before, after);
-    assert_eq!((&after.children, &after.mounts, &after.folders), (&vec![], &vec![], &vec![]));
+    assert_eq!((&after.children, &after.mounts, &after.directories), (&vec![], &vec![], &vec![]));
     // And what each container had open: its three streams.
     let out = std::fs::read_to_string(dir.join("out")).unwrap();
     // The test harness writes there, too, when a test takes longer than a minute.

@@ -2,7 +2,7 @@
 
 use super::guest::{self, KERNEL_OPTIONS};
 use super::numbers::median;
-use super::podman::{add_folder, PODMANS};
+use super::podman::{add_directory, PODMANS};
 use ocinit::host::image::{self, tar, Entry, Image};
 use ocinit::host::kernel::Kernel;
 use ocinit::host::qemu::{Accel, Machine, Network};
@@ -100,6 +100,6 @@ fn fill(archive: &mut Archive, init: &Path, payload: &[u8], dir: &Path, rounds: 
     let layout = dir.join("images");
     let written = image::write(&layout, &[Image::new(vec![tar(&[Entry::file("payload", 0o755, payload)])], config)]);
     written
-        .and_then(|_| add_folder(archive, &layout, "images"))
+        .and_then(|_| add_directory(archive, &layout, "images"))
         .map_err(|error| format!("{}: {error}", layout.display()))
 }

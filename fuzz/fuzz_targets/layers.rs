@@ -1,4 +1,4 @@
-//! Oracle: whatever a layer holds, nothing outside of its folder changes, and how it
+//! Oracle: whatever a layer holds, nothing outside of its directory changes, and how it
 //! arrives changes nothing. Takes root; two generators make layers of the bytes: one of
 //! names and links that aim outside, one of what builders write.
 #![no_main]

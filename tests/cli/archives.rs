@@ -1,4 +1,4 @@
-//! Images in archives: those that tools write, and those that nobody should.
+//! Images in archives: as tools write them, and damaged or hostile ones.
 
 use super::store::tree;
 use super::{images, Host};
@@ -108,7 +108,7 @@ fn archives_that_tools_write() {
     }
 }
 
-/// As docker wrote them for ten years: a folder a layer, and a link where it had written that layer before.
+/// As docker wrote them for ten years: a directory a layer, and a link where it had written that layer before.
 /// Since version 25: an image layout, whose blobs `manifest.json` names; they may be compressed there.
 /// Promise: archives
 #[test]
@@ -125,7 +125,7 @@ fn archives_of_old_and_new_dockers() {
         let blobs: Vec<_> = (0..3).map(|n| blob(&layout, &manifest["layers"][n]["digest"])).collect();
         let expected = seen(&host, &format!("oci:{}", layout.display()));
         let new: Vec<_> = blobs.iter().map(|(name, _)| name.clone()).collect();
-        let folders = ["aa/layer.tar", "bb/layer.tar", "cc/layer.tar"].map(String::from).to_vec();
+        let directories = ["aa/layer.tar", "bb/layer.tar", "cc/layer.tar"].map(String::from).to_vec();
         let hex = &config["blobs/sha256/".len()..];
         let list = |config: &str, layers: &[String]| {
             let list = json!([{"Config": config, "RepoTags": ["lab/demo:1"], "Layers": layers}]);
@@ -136,7 +136,7 @@ fn archives_of_old_and_new_dockers() {
             Entry::file("bb/layer.tar", 0o644, blobs[1].1.clone()),
             Entry::symlink("cc/layer.tar", "../aa/layer.tar"),
             Entry::file(&format!("{hex}.json"), 0o644, config_bytes),
-            list(&format!("{hex}.json"), &folders),
+            list(&format!("{hex}.json"), &directories),
         ];
         let new = [members(&layout), vec![list(&config, &new)]].concat();
         for (form, entries) in [("old", old), ("new", new)] {

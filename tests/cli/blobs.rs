@@ -1,4 +1,4 @@
-//! Layers that need no unpacking: squashfs and erofs, mounted from the store as they came.
+//! Layers that need no unpacking: squashfs and erofs, which are mounted from the store.
 
 use super::store::tree;
 use super::{images, Ended, Host};
@@ -19,17 +19,17 @@ const SQUASHFS_XZ: Packer = ("mksquashfs", &["-noappend", "-quiet", "-no-progres
 const EROFS: Packer = ("mkfs.erofs", &["--quiet", "--preserve-mtime"]);
 const EROFS_LZ4: Packer = ("mkfs.erofs", &["--quiet", "--preserve-mtime", "-zlz4hc"]);
 
-/// A folder's content as a file system; `None` where the machine lacks the program.
-fn pack(host: &Host, folder: &Path, (program, options): Packer) -> Option<Vec<u8>> {
+/// A directory's content as a file system; `None` where the host lacks the program.
+fn pack(host: &Host, directory: &Path, (program, options): Packer) -> Option<Vec<u8>> {
     let file = host.dir.join("packed");
-    let (folder, out) = (folder.to_string_lossy(), file.to_string_lossy());
-    let names = if program == "mksquashfs" { [&*folder, &*out] } else { [&*out, &*folder] };
+    let (directory, out) = (directory.to_string_lossy(), file.to_string_lossy());
+    let names = if program == "mksquashfs" { [&*directory, &*out] } else { [&*out, &*directory] };
     // Each of the two takes its options on the side that the other does not.
     let words = if program == "mksquashfs" { [&names, options].concat() } else { [options, &names].concat() };
     images::packed(&file, program, &words, b"")
 }
 
-/// Three layers: the topmost links to a file of the middle one, removes another, and implies their folder.
+/// Three layers: the topmost links to a file of the middle one, removes another, and implies their directory.
 fn tars(host: &Host) -> Vec<Vec<u8>> {
     let mut below = images::base(&host.payload);
     below.extend([
@@ -61,8 +61,8 @@ fn image(layers: Vec<Vec<u8>>) -> Image {
     Image::new(layers, json!({"Entrypoint": ["/payload"], "Cmd": ["hello"]}))
 }
 
-/// The folders of a plain image's layers in the store, lowest first (OCI image spec, config.md, «Layer ChainID»).
-fn folders(host: &Host, layers: &[Vec<u8>]) -> Vec<PathBuf> {
+/// The directories of a plain image's layers in the store, lowest first (OCI image spec, config.md, «Layer ChainID»).
+fn directories(host: &Host, layers: &[Vec<u8>]) -> Vec<PathBuf> {
     let mut chain = String::new();
     let mut next = |layer: &Vec<u8>| {
         let diff_id = format!("sha256:{}", sha256(layer));
@@ -120,7 +120,7 @@ fn every_mixture_is_the_plain_image() {
     let tars = tars(&host);
     let plain = mounted(&host, &host.layout("plain", image(tars.clone())), tree);
     assert!(plain.contains_key(Path::new("deep/twin")) && !plain.contains_key(Path::new("deep/gone")));
-    let folders = folders(&host, &tars);
+    let directories = directories(&host, &tars);
     let mixtures: [[Option<Packer>; 3]; 6] = [
         [None, Some(SQUASHFS), None],
         [None, Some(EROFS_LZ4), None],
@@ -131,10 +131,10 @@ fn every_mixture_is_the_plain_image() {
     ];
     for (number, mixture) in mixtures.into_iter().enumerate() {
         let mut layers = Vec::new();
-        for ((tar, folder), packer) in tars.iter().zip(&folders).zip(mixture) {
+        for ((tar, directory), packer) in tars.iter().zip(&directories).zip(mixture) {
             layers.push(match packer {
                 None => tar.clone(),
-                Some(packer) => match pack(&host, folder, packer) {
+                Some(packer) => match pack(&host, directory, packer) {
                     None => return,
                     Some(packed) => packed,
                 },
@@ -149,26 +149,27 @@ fn every_mixture_is_the_plain_image() {
     }
 }
 
-/// stacker builds without root: its folders are opaque by an attribute that overlayfs does not heed beside ours.
+/// stacker builds without root: it marks opaque directories by `user.overlay.opaque`, where overlayfs reads `trusted.`
+/// ones.
 /// Promise: packed-layers
 #[test]
-fn opaque_folders_of_a_build_without_root() {
+fn opaque_directories_of_a_build_without_root() {
     let Some(host) = Host::new("rootless") else { return };
     let bottom = tar(&[
         Entry::file("a/b/hidden", 0o644, "below"),
         Entry::file("a/shown", 0o644, "below"),
         Entry::file("top/hidden", 0o644, "below"),
     ]);
-    let folder = host.dir.join("content");
-    std::fs::create_dir_all(folder.join("a/b")).unwrap();
-    std::fs::write(folder.join("a/b/own"), "middle").unwrap();
-    let mark = |folder: &Path| {
-        let path = c_path(folder).unwrap();
+    let directory = host.dir.join("content");
+    std::fs::create_dir_all(directory.join("a/b")).unwrap();
+    std::fs::write(directory.join("a/b/own"), "middle").unwrap();
+    let mark = |directory: &Path| {
+        let path = c_path(directory).unwrap();
         sys::fs::lsetxattr(&path, c"user.overlay.opaque", b"y").unwrap();
     };
-    mark(&folder.join("a/b"));
+    mark(&directory.join("a/b"));
     for packer in [SQUASHFS, EROFS] {
-        let Some(packed) = pack(&host, &folder, packer) else { return };
+        let Some(packed) = pack(&host, &directory, packer) else { return };
         let names = |layers: Vec<Vec<u8>>| {
             let name = host.layout(&format!("{}-{}", packer.0, layers.len()), image(layers));
             mounted(&host, &name, |root| {
@@ -187,8 +188,8 @@ fn opaque_folders_of_a_build_without_root() {
         assert!(ended.code == 125 && ended.err.contains("twin: the hardlink's target does not exist"), "{}", ended.err);
     }
     // The root itself: nothing of the layers below is left.
-    mark(&folder);
-    let Some(packed) = pack(&host, &folder, SQUASHFS) else { return };
+    mark(&directory);
+    let Some(packed) = pack(&host, &directory, SQUASHFS) else { return };
     let name = host.layout("root", image(vec![bottom, packed]));
     assert_eq!(mounted(&host, &name, |root| tree(root).len()), 4);
 }
@@ -209,7 +210,7 @@ fn a_container_runs_on_packed_layers() {
     nothing_is_left(&host);
     assert_eq!((host.stored("blobs").len(), host.stored("layers").len()), (1, 1));
     mounted(&host, &name, |_| assert!(host.mounts()[0].contains("lowerdir=0:1,"), "{:?}", host.mounts()));
-    // What is written goes into the upper folder, and nowhere else.
+    // What is written goes into the upper directory, and nowhere else.
     assert_eq!(host.ocinit(&["run", &name, "write", "/data/plain", "changed"]).code, 0);
     assert_eq!(host.ocinit(&["run", &name, "cat", "/data/plain"]).out, "no program\n");
     assert_eq!(host.ocinit(&["run", "--entrypoint", "/missing", &name]).code, 127);
@@ -316,12 +317,12 @@ fn five_hundred_of_each_kind() {
     for packer in [SQUASHFS_GZIP, EROFS] {
         let mut layers = Vec::new();
         for number in 0..500 {
-            let folder = host.dir.join("content");
-            std::fs::create_dir(&folder).unwrap();
-            std::fs::write(folder.join(format!("file-{number}")), number.to_string()).unwrap();
-            let Some(packed) = pack(&host, &folder, packer) else { return };
+            let directory = host.dir.join("content");
+            std::fs::create_dir(&directory).unwrap();
+            std::fs::write(directory.join(format!("file-{number}")), number.to_string()).unwrap();
+            let Some(packed) = pack(&host, &directory, packer) else { return };
             layers.push(packed);
-            std::fs::remove_dir_all(&folder).unwrap();
+            std::fs::remove_dir_all(&directory).unwrap();
         }
         let name = host.layout(packer.0, image(layers));
         let start = Instant::now();

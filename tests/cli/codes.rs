@@ -1,4 +1,4 @@
-//! How a container ends is how `ocinit run` ends: each exit code, and each signal.
+//! `ocinit run` ends as its container does: with each exit code, and after each signal.
 
 use super::{images, init_flags, Ended, Host, PATIENCE_S};
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,5 @@
-//! Many processes on one store, killed at random moments, against a model of what may be left: nothing half done.
+//! Many processes use one store and are killed at random moments; what is left is compared with a model: nothing half
+//! done.
 //! `STARTS=20000` starts more of them, `SEED=…` others, `OCINIT=…` another build; the seed stands in the output.
 
 use super::store::tree;
@@ -17,7 +18,7 @@ const AT_ONCE: usize = 4;
 const STARTS_A_STORE: u64 = 50;
 /// One in so many is killed.
 const KILLED: u64 = 2;
-/// What a directory of a store holds when nobody is at it.
+/// What a directory of a store may hold while no process uses it.
 const NAMES: [&str; 10] =
     ["blobs", "compressed", "configs", "containers", "empty", "images", "layers", "ocinit-store", "tmp", "volumes"];
 const VOLUMES: u64 = 3;
@@ -83,7 +84,7 @@ fn warnings(ended: &Ended) -> BTreeSet<String> {
 struct Crowd<'a> {
     host: &'a Host,
     images: Vec<String>,
-    /// The warnings of this machine, which say nothing of the store.
+    /// The warnings of this host, which are not about the store.
     usual: BTreeSet<String>,
     /// About how long a start takes that nobody ends.
     usual_us: AtomicU64,

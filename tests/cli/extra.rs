@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
-/// A tar that changes what the images have: a new file, a whiteout, a folder's content.
+/// A tar that changes what the images have: a new file, a whiteout, a directory's content.
 fn top(text: &str) -> Vec<u8> {
     tar(&[
         Entry::file("data/new", 0o640, text).owned(7, 8),

@@ -1,4 +1,4 @@
-//! Directories that are somebody else's, and stores that somebody else has written.
+//! Directories that belong to somebody else, and stores that somebody else has written to.
 
 use super::{images, snapshot, Ended, Host};
 use std::ffi::CString;
@@ -195,7 +195,7 @@ fn parts_that_lead_elsewhere_are_refused_by_their_names() {
     assert!(ended.code == 125 && ended.err.contains("'empty/1' is not empty"), "{}", ended.err);
 }
 
-/// What lies in the parts: links of all kinds lead nowhere, and a FIFO is waited for by nobody.
+/// Names within a store: links of all kinds are not followed, and a FIFO does not block.
 /// Promise: foreign-store
 #[test]
 fn names_that_lead_elsewhere_are_not_followed() {

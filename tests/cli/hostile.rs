@@ -1,11 +1,11 @@
-//! Images whose configuration or files aim at the host. Each verdict is an
-//! error or a contained run; the host's canary never changes.
+//! Images whose configuration or files aim at the host. Each is refused or runs contained; the host's canary never
+//! changes.
 
 use super::{canaries, images, snapshot, Host};
 use ocinit::host::image::{Entry, Kind};
 use std::path::{Path, PathBuf};
 
-/// A folder of the host that no container may touch.
+/// A directory of the host that no container may touch.
 struct Canary {
     dir: PathBuf,
     before: Vec<String>,
@@ -71,7 +71,7 @@ fn users_that_are_none() {
 /// Promise: host-unchanged
 /// Input: working-directory
 #[test]
-fn working_folders_that_lead_out() {
+fn working_directories_that_lead_out() {
     let Some(host) = Host::new("workdir") else { return };
     let outside = Canary::new(&host);
     for (index, place) in ["/proc/self/fd/7", "/proc/1/root", "/proc/self/cwd", "/out", "/../../.."].iter().enumerate()
@@ -82,7 +82,7 @@ fn working_folders_that_lead_out() {
         outside.look(place);
         let listed = host.ocinit(&["run", "--entrypoint", "/payload", &image, "ls", "."]);
         let inside = listed.out.lines().any(|line| line == "x");
-        assert!(!inside, "{place} is the host's folder");
+        assert!(!inside, "{place} is the host's directory");
         assert!(ended.code == 126 || ended.code == 0, "{place}: {}", ended.code);
     }
 }

@@ -26,7 +26,7 @@ fn file(name: &str) -> Vec<u8> {
     tar(&[Entry::file(name, 0o644, name)])
 }
 
-/// overlayfs refuses to stack one folder twice.
+/// overlayfs refuses to stack one directory twice.
 /// Promise: 500-layers
 /// Input: stack-limits
 #[test]

@@ -1,5 +1,5 @@
-//! Images whose configurations hold very much of one thing: they start at once, or are refused in words. The time is
-//! that of `Host::ocinit`, which is far below what a scan of all for each would take.
+//! Images whose configurations have very many entries of one kind: they start at once, or are refused with a message.
+//! The time limit of `Host::ocinit` is far below what a quadratic algorithm would take.
 
 use super::{images, Host};
 use serde_json::{json, Value};

@@ -1,4 +1,4 @@
-//! What a line mounts into a container, seen from inside and from the host.
+//! The mounts of a container, seen from inside and from the host.
 
 use super::{images, snapshot, Ended, Host};
 use ocinit::host::image::{Entry, Image};
@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-/// The image that all of these use: a filled folder that is declared a volume, and links.
+/// The image that all of these use: a filled directory that is declared a volume, and links.
 fn filled(host: &Host) -> String {
     let entries = [
         Entry::directory("srv", 0o750).owned(7, 8),
@@ -56,8 +56,8 @@ fn options_of_volumes() {
     // What has no place in the image is made, below symlinks, too.
     let deep = host.ocinit(&["run", "-v", &volume("/new/deep/er"), &image, "cat", "/new/deep/er/file"]);
     assert_eq!((deep.code, deep.out.as_str()), (0, "file\n"), "{}", deep.err);
-    let missing = host.ocinit(&["run", "-v", "/no/such/folder:/a", &image]);
-    assert!(missing.code == 125 && missing.err.contains("volume /no/such/folder: no such file"), "{}", missing.err);
+    let missing = host.ocinit(&["run", "-v", "/no/such/directory:/a", &image]);
+    assert!(missing.code == 125 && missing.err.contains("volume /no/such/directory: no such file"), "{}", missing.err);
     assert_eq!(host.mounts(), Vec::<String>::new());
 }
 
@@ -137,7 +137,7 @@ fn volumes_given_away_and_written_over() {
     let over = format!("{}:/w:O", shared.display());
     let words = ["run", "-v", &over, &image, "write", "/w/sub/file", "changed"];
     assert_eq!(host.ocinit(&words).code, 0);
-    assert_eq!(snapshot(&shared), before, "the folder below an overlay stays as it is");
+    assert_eq!(snapshot(&shared), before, "the directory below an overlay stays as it is");
     let owner = std::fs::metadata("/etc/passwd").unwrap().uid();
     let given = format!("{}:/w:U", shared.display());
     assert_eq!(host.ocinit(&["run", "-u", "5:6", "-v", &given, &image, "write", "/w/sub/new", "x"]).code, 0);
@@ -228,8 +228,8 @@ fn propagation() {
     assert_eq!(tags("unbindable"), "unbindable");
 }
 
-/// Where all of a machine's mounts are shared, as systemd has them: the container's root is put away, and nothing of
-/// the machine's goes with it. In a mount namespace of the test's own: its host would lose all of its mounts.
+/// With shared mounts, as systemd makes them, unmounting the container's root must not unmount those of the host. In a
+/// mount namespace of its own, as a host would lose all of its mounts.
 #[test]
 fn shared_mounts_of_the_machine_stay() {
     let Some(host) = Host::new("rshared") else { return };
@@ -248,7 +248,7 @@ fn shared_mounts_of_the_machine_stay() {
         let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().expect("unshare");
         let ended = Ended::new(&output);
         assert_eq!(ended.code, 0, "{options}: {}{}", ended.out, ended.err);
-        // What other tests have mounted goes when they remove the folders below it.
+        // What other tests have mounted goes when they remove the directories below it.
         let read = |name: &str| {
             let all = std::fs::read_to_string(host.dir.join(name)).unwrap();
             all.lines().filter(|place| !place.contains("/target/test/")).map(String::from).collect::<Vec<_>>()

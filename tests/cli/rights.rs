@@ -1,4 +1,4 @@
-//! What a container may do, seen from inside: podman's defaults without
+//! Capabilities, masked paths, devices and system calls of a container, seen from inside: podman's defaults without
 //! `--privileged`, and each flag that changes them.
 
 use super::{images, Host};
@@ -121,7 +121,7 @@ fn masked_and_read_only_paths() {
     assert!(null(&stat(&[plain], "/proc/timer_list")) && !null(&stat(&[], "/proc/timer_list")));
     assert!(!null(&stat(&[plain, "--security-opt", "unmask=/proc/timer_list:/proc/acpi"], "/proc/timer_list")));
     assert!(null(&stat(&["--security-opt=mask=/data/plain:/data/none"], "/data/plain")));
-    // A folder becomes an empty one.
+    // A directory becomes an empty one.
     let masked = "--security-opt=mask=/data";
     assert_eq!(run(&[masked], &["ls", "/data"]).out, "");
     assert_ne!(run(&[], &["ls", "/data"]).out, "");
@@ -154,15 +154,15 @@ fn devices() {
     assert!(is_line(lines.next().unwrap(), "/dev/urandom", "1:9"), "{stat}");
     let other = run(&[plain, "--device=/dev/zero:/dev/a/other:rw"], &["stat", "/dev/a/other"]).out;
     assert!(other.starts_with("/dev/a/other character ") && other.contains(" 1:5 "), "{other}");
-    // A folder stands for what is in it, and a privileged container has all anyway.
-    let folder = host.dir.join("nodes");
-    std::fs::create_dir_all(folder.join("below")).unwrap();
-    let node = std::ffi::CString::new(folder.join("below/full").to_str().unwrap()).unwrap();
+    // A directory stands for what is in it, and a privileged container has all anyway.
+    let directory = host.dir.join("nodes");
+    std::fs::create_dir_all(directory.join("below")).unwrap();
+    let node = std::ffi::CString::new(directory.join("below/full").to_str().unwrap()).unwrap();
     // SAFETY: the path is NUL-terminated.
     assert_eq!(unsafe { libc::mknod(node.as_ptr(), libc::S_IFCHR | 0o640, libc::makedev(1, 7)) }, 0);
-    std::os::unix::fs::chown(folder.join("below/full"), Some(12), Some(34)).unwrap();
+    std::os::unix::fs::chown(directory.join("below/full"), Some(12), Some(34)).unwrap();
     for privileged in ["--privileged", plain] {
-        let device = format!("--device={}:/dev/nodes", folder.display());
+        let device = format!("--device={}:/dev/nodes", directory.display());
         let out = run(&[privileged, &device], &["stat", "/dev/nodes/below/full"]).out;
         assert!(out.contains(" character 0640 12:34 ") && out.contains(" 1:7 "), "{out}");
     }

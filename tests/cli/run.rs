@@ -1,4 +1,4 @@
-//! `ocinit run`: what a container is given on a host, and what comes back.
+//! `ocinit run`: what a container gets on a host, and what ocinit gets back from it.
 
 use super::{images, Ended, Host};
 use ocinit::host::image::Entry;
@@ -25,7 +25,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn environment_folder_user_and_name() {
+fn environment_directory_user_and_name() {
     let Some(host) = Host::new("process") else { return };
     let image = host.layout("guest", images::guest(&host.payload));
     let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat()).out;
@@ -117,7 +117,7 @@ fn groups_mask_limits_and_score() {
     assert_eq!(score(&[]), std::fs::read_to_string("/proc/self/oom_score_adj").unwrap());
 }
 
-/// Of the machine, of the image, or of neither.
+/// The time zone of the host, of the image, or of neither.
 #[test]
 fn time_zones() {
     let Some(host) = Host::new("zones") else { return };
@@ -243,7 +243,7 @@ fn end_of(child: Child) -> Ended {
     Ended::new(&output.unwrap())
 }
 
-/// More than a terminal holds, and nobody reads it: signals must still arrive, and the end must be seen.
+/// More input than a terminal holds, which the container does not read: signals must still arrive, and the end be seen.
 /// Promise: request-to-end
 #[test]
 fn input_that_is_not_read() {
@@ -340,7 +340,7 @@ fn a_container_that_makes_the_console_non_blocking() {
     assert!((0..100_000).map(|n| format!("line {n:06}")).eq(numbers), "every line, in order");
 }
 
-/// In the machine's processes what a container leaves behind does not end with it, and writes on.
+/// In the host's PID namespace processes that a container leaves behind do not end with it, and may write on.
 /// Promise: left-behind
 #[test]
 fn what_is_left_behind_and_writes_holds_nobody() {
@@ -407,7 +407,7 @@ fn only_the_three_standard_streams_are_inherited() {
     assert_eq!(numbers, ["0 ", "1 ", "2 "], "{}{}", ended.out, ended.err);
 }
 
-/// A host may lack what a machine of ours has: it is said, and the container runs.
+/// A host may lack what ocinit has at boot: a warning says so, and the container runs.
 #[test]
 fn what_the_host_lacks_is_told() {
     let Some(host) = Host::new("lacks") else { return };

@@ -1,4 +1,4 @@
-//! `ocinit pull` and `ocinit mount`: what the store keeps, and what it never does.
+//! `ocinit pull` and `ocinit mount`: what the store keeps, and what it does not.
 
 use super::{images, Ended, Host};
 use ocinit::host::image::{tar, Entry, Image};
@@ -112,7 +112,7 @@ fn mounted_tree_is_what_umoci_unpacks() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_mounts_nothing() {
+fn a_directory_that_is_not_there_mounts_nothing() {
     let Some(host) = Host::new("nowhere") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
     let ended = host.ocinit(&["mount", &image, "/nowhere/at/all"]);
@@ -163,7 +163,7 @@ fn what_a_killed_run_leaves_is_collected_by_the_next() {
 }
 
 #[test]
-fn a_volume_may_be_named_from_the_current_folder() {
+fn a_volume_may_be_named_from_the_current_directory() {
     let Some(host) = Host::new("relative") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
     std::fs::create_dir(host.dir.join("shared")).unwrap();

@@ -1,5 +1,5 @@
-//! What the caller has, and its container must not: keys, descriptors, groups, capabilities, a terminal, sockets; and
-//! what the command line's own words reach.
+//! What the caller has and its container must not get: keys, descriptors, groups, capabilities, a terminal, sockets;
+//! and what flags with odd names and values reach.
 
 use super::evil;
 use super::site::{write_program, Ended, Host};

@@ -1,4 +1,4 @@
-//! Images that aim at the host. What they try first is in their configuration and files; the payload does the rest.
+//! Images that aim at the host, by their configuration and files and by the payload that runs in them.
 
 use super::table::Site;
 use ocinit::host::image::{tar, Entry, Image, Kind};

@@ -1,6 +1,6 @@
 //! The attacks, one row each: an image, flags, a command, and whether the command has to run for the row to count.
 //!
-//! Every container here is run with `--privileged=false`. The same rows run on a host and in a machine in QEMU.
+//! Every container here is run with `--privileged=false`. The same rows run on a host and in a virtual machine.
 
 use super::evil;
 use ocinit::host::image::Image;

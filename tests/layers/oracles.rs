@@ -1,4 +1,4 @@
-//! Second opinions: the vectors of other suites, GNU tar, umoci.
+//! Comparisons with other implementations: the test vectors of other suites, GNU tar, umoci.
 
 use crate::builder::{Member, Tar};
 use crate::stacks::{both, installed};

@@ -289,7 +289,7 @@ fn hidden_copies_leave_no_directories() {
     assert_eq!(shown(link().dir("d/e").file(".wh.d", b"")), ["", "d", "d/e", "h"]);
 }
 
-/// Nor is a copied symlink followed once it is hidden.
+/// A symlink that was copied up is not followed once it is hidden.
 /// Input: lower-hardlinks
 #[test]
 fn hidden_copies_lead_nowhere() {

@@ -1,4 +1,4 @@
-//! A directory to unpack in, with canaries around it, and trees as lines to compare.
+//! A temporary directory to unpack layers in, with canaries around it, and trees as lines to compare.
 
 use crate::canaries;
 use ocinit::layer::unpack::{self, LayerQueue, Lower};

@@ -1,5 +1,4 @@
-//! Two answers to the same combination, line by line; what differs is looked up
-//! in the table of reasons.
+//! Compares two answers to the same combination line by line; differences are looked up in the table of reasons.
 
 use super::guest::Answer;
 use super::reasons::REASONS;
@@ -50,18 +49,18 @@ pub struct Updated {
     pub zone_bytes: String,
 }
 
-/// The lines in an order of their own, without what belongs to the machine, to the run, and to versions of packages.
-pub fn normal(answer: &Answer, machine: &Answer, updated: &Updated) -> Vec<String> {
-    let of_machine = |start: &str| machine.lines.iter().find_map(|line| line.strip_prefix(start));
+/// The lines, sorted, without what depends on the host, on the run, and on versions of packages.
+pub fn normal(answer: &Answer, host: &Answer, updated: &Updated) -> Vec<String> {
+    let of_host = |start: &str| host.lines.iter().find_map(|line| line.strip_prefix(start));
     // Both follow from the memory that is left beside the initramfs.
-    let pending = of_machine("rlimit pending signals ").and_then(|line| line.split(' ').next()).unwrap_or_default();
-    let root = of_machine("mount / ").and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
+    let pending = of_host("rlimit pending signals ").and_then(|line| line.split(' ').next()).unwrap_or_default();
+    let root = of_host("mount / ").and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
     let line = |line: &String| {
         let fields: Vec<&str> = line.split(' ').collect();
         let word = |word: &&str| match (fields[0], *word) {
-            ("ns", word) => whose(word, machine.lines.contains(line)),
-            ("rlimit", word) if word == pending => "the-machine's".into(),
-            ("mount", word) if word == root => "the-machine's".into(),
+            ("ns", word) => whose(word, host.lines.contains(line)),
+            ("rlimit", word) if word == pending => "the-host's".into(),
+            ("mount", word) if word == root => "the-host's".into(),
             ("mount", word) if fields.get(2) == Some(&"devtmpfs") => without_sizes(word),
             ("place", word) if fields.get(1) == Some(&"/etc/localtime") && word == updated.zone_bytes => {
                 "the-zone's".into()
@@ -75,15 +74,15 @@ pub fn normal(answer: &Answer, machine: &Answer, updated: &Updated) -> Vec<Strin
     lines
 }
 
-/// A namespace's number, `pid:[4026531836]`, says only whether it is the machine's.
+/// A namespace's number, `pid:[4026531836]`, says only whether it is the host's.
 fn whose(word: &str, is_machines: bool) -> String {
     match word.split_once(":[") {
-        Some((name, _)) => [name, if is_machines { " the machine's" } else { " its own" }].concat(),
+        Some((name, _)) => [name, if is_machines { " the host's" } else { " its own" }].concat(),
         None => word.into(),
     }
 }
 
-/// Options of a mount, without those that follow from the machine's memory.
+/// Options of a mount, without those that follow from the host's memory.
 fn without_sizes(options: &str) -> String {
     let kept = options.split(',').filter(|option| !option.starts_with("size=") && !option.starts_with("nr_inodes="));
     kept.collect::<Vec<_>>().join(",")
@@ -130,7 +129,7 @@ pub fn without_numbers(line: &str) -> String {
 fn anywhere(lines: &[String]) -> Vec<String> {
     let is_made = |line: &str| MADE.iter().any(|path| line.starts_with(&format!("mount {path} tmpfs - ")));
     let without = |line: &String| match line.rsplit_once(' ') {
-        Some((rest, "inode64,rw" | "the-machine's")) if is_made(line) => format!("{rest} of-the-store"),
+        Some((rest, "inode64,rw" | "the-host's")) if is_made(line) => format!("{rest} of-the-store"),
         _ => line.clone(),
     };
     lines.iter().map(without).collect()
@@ -219,12 +218,12 @@ fn what_differs_is_found() {
     let broken = answer(125, &[], &["mount: no"]);
     assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));
     let bound = |path: &str, flags: &str, of: &str| answer(0, &[&format!("mount {path} tmpfs - {flags} {of}")], &[]);
-    let here = bound("/etc/hosts", "rw private", "the-machine's");
+    let here = bound("/etc/hosts", "rw private", "the-host's");
     assert_eq!(judged(&bound("/etc/hosts", "rw private", "inode64,rw"), &here), Verdict::Same);
     for other in [bound("/etc/hosts", "ro private", "inode64,rw"), bound("/etc/hosts", "rw private", "rw,size=1k")] {
         assert!(matches!(judged(&other, &here), Verdict::Unexplained(_)));
     }
-    let volume = bound("/mnt", "rw private", "the-machine's");
+    let volume = bound("/mnt", "rw private", "the-host's");
     assert!(matches!(judged(&bound("/mnt", "rw private", "inode64,rw"), &volume), Verdict::Unexplained(_)));
     assert_eq!(judged(&answer(126, &[], &[]), &answer(127, &[], &[])), open(&["- status 126", "+ status 127"]));
 }
@@ -248,12 +247,12 @@ fn numbers_of_the_run_are_left_out() {
     let expected = [
         "env A=77",
         "env HOSTNAME=A-NUMBER",
-        "mount /a tmpfs / rw the-machine's",
+        "mount /a tmpfs / rw the-host's",
         "mount /b tmpfs / rw size=8",
         "mount /c devtmpfs / rw mode=1",
-        "ns net the machine's",
+        "ns net the host's",
         "ns pid its own",
-        "rlimit processes the-machine's 78 x",
+        "rlimit processes the-host's 78 x",
     ];
     assert_eq!(normal, expected);
     assert_eq!(without_numbers("time=\"2\" level=warning msg=\"x\""), "level=warning msg=\"x\"");

@@ -1,7 +1,6 @@
-//! What podman answered, kept: by software emulation a `podman run` takes some
-//! seconds, and the whole table a quarter of an hour on an idle machine, which
-//! no `./dev test` has. `PARITY_PODMAN=1 cargo test --features host --test parity`
-//! asks it again, for all or for the combinations named (`PARITY_PODMAN=tty,init`).
+//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter
+//! of an hour, which is too long for `./dev test`. `PARITY_PODMAN=1 cargo test --features host --test parity` records
+//! them anew, all or those of the combinations named (`PARITY_PODMAN=tty,init`).
 
 use super::compare::difference;
 use super::guest::Answer;
@@ -9,13 +8,13 @@ use super::table::{Combination, TABLE};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const FOLDER: &str = "tests/parity/podman";
+const DIRECTORY: &str = "tests/parity/podman";
 /// The combinations that others are told against, the one with the fewest differences: a file shows what its flags
 /// change. `nothing` is no line at all.
 pub const BASES: [&str; 5] = ["nothing", "plain", "unprivileged", "user-name", "unprivileged-user"];
 
 fn path(name: &str) -> PathBuf {
-    Path::new(FOLDER).join(format!("{name}.txt"))
+    Path::new(DIRECTORY).join(format!("{name}.txt"))
 }
 
 /// What was run, as one would type it.
@@ -27,7 +26,7 @@ fn command(row: &Combination) -> String {
 
 /// Keeps answers, whose lines are normal already, under a heading of versions.
 pub fn write(answers: &BTreeMap<String, Answer>, heading: &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(FOLDER)?;
+    std::fs::create_dir_all(DIRECTORY)?;
     let none = Vec::new();
     let base = |name: &str| answers.get(name).map_or(&none, |answer| &answer.lines);
     for row in TABLE {

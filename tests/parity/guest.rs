@@ -1,9 +1,8 @@
-//! A machine that runs all combinations: the same kernel and script for both
-//! sides, and on one of them podman. Its answers come back on a disk, since a
-//! serial line by software emulation takes longer than the containers do.
+//! A virtual machine that runs all combinations, with the same kernel and script for podman and for ocinit. The answers
+//! come back on a disk: under software emulation a serial line takes longer than the containers do.
 
 use super::compare::{self, Updated};
-use super::podman::{add_folder, Parts, PODMANS, ZONE};
+use super::podman::{add_directory, Parts, PODMANS, ZONE};
 use super::table::{self, TABLE};
 use ocinit::host::qemu::{Boot, Disk, Machine};
 use ocinit::host::{image, kernel, modules, peer};
@@ -31,7 +30,7 @@ const UNIT: char = '\u{1f}';
 
 const TEXTS: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("guest/init")),
-    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-machine\n"),
+    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-host\n"),
     ("etc/resolv.conf", 0o644, "nameserver 192.0.2.1\nsearch lab.example\noptions ndots:2\n"),
     ("parity/env", 0o644, "# a comment\n\nA=file\nB=two words\nC=\"quoted\"\nFROM_CALLER\n"),
     ("parity/seccomp.json", 0o644, include_str!("guest/seccomp.json")),
@@ -63,7 +62,7 @@ pub struct Answer {
     pub errors: Vec<String>,
 }
 
-/// Answers by combination; `machine` is what the payload says outside of any.
+/// Answers by combination; that of `machine` is the payload's outside of any container.
 pub struct Answers {
     pub by_name: BTreeMap<String, Answer>,
     /// Package and version of the programs.
@@ -146,7 +145,7 @@ fn initramfs(
     archive.file("parity/images", 0o644, images.iter().map(|image| format!("{}\n", image.tag)).collect::<String>());
     let layout = dir.join("images");
     image::write(&layout, &images).map_err(|error| format!("{}: {error}", layout.display()))?;
-    add_folder(&mut archive, &layout, "images").map_err(|error| format!("{}: {error}", layout.display()))?;
+    add_directory(&mut archive, &layout, "images").map_err(|error| format!("{}: {error}", layout.display()))?;
     // Not compressed: what a boot would gain, packing costs.
     let bytes = archive.to_bytes(0);
     let path = dir.join("initramfs");
@@ -156,7 +155,7 @@ fn initramfs(
 
 /// A guest's root: programs of Debian's, what they read, and the script of this module as its init.
 pub fn skeleton(parts: &Parts, modules: Option<&Path>) -> Result<peer::Programs, String> {
-    let folder = modules.ok_or("the kernel has no modules")?;
+    let directory = modules.ok_or("the kernel has no modules")?;
     let mut all = parts.gather(APPLETS)?;
     let archive = &mut all.archive;
     archive.directory("var/lib/ocinit", 0o755);
@@ -167,7 +166,7 @@ pub fn skeleton(parts: &Parts, modules: Option<&Path>) -> Result<peer::Programs,
     }
     archive.symlink("etc/localtime", &format!("/{ZONE}"));
     let drivers: Vec<String> = MODULES.iter().map(|name| name.to_string()).collect();
-    let mut set = modules::select(folder, modules::Profile::None, &drivers)?;
+    let mut set = modules::select(directory, modules::Profile::None, &drivers)?;
     set.strip_signatures();
     peer::add_modules(archive, &set);
     Ok(all)

@@ -80,7 +80,7 @@ pub const TABLE: &[Combination] = &[
     command("not-there", "command", "", "/not/there"),
     command("not-on-path", "command", "", "nowhere"),
     command("no-program", "command", "", "/data/plain"),
-    command("no-program-folder", "command", "", "/data"),
+    command("no-program-directory", "command", "", "/data"),
     command("killed", "plain", "", "crash"),
     look("user-number", "plain", "-u 1000"),
     look("user-unknown", "plain", "--user=4321"),

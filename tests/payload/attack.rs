@@ -1,7 +1,7 @@
 //! `attack NAME …`: what a hostile program tries from inside a container. Each try is one line, `held: …` or
 //! `escaped: …`, and `done: NAME` comes last: an attack that ended early has proven nothing.
 //!
-//! Nothing here harms the machine that it reaches, should it reach one: files of the kernel are opened for writing
+//! An attack that reaches the host does no harm there: files of the kernel are opened for writing
 //! and not written, and only a canary is ever changed.
 
 use super::{attack_calls as calls, attack_files as files, attack_neighbours as neighbours};

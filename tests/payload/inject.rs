@@ -6,9 +6,9 @@
 //! OUT then has a line `PROCESS CALL COUNT` for each, `pid PID` of the command, `fault` if it was met, `left PID` for
 //! each process that outlives the command, and `exit CODE` or `signal NUMBER`.
 //!
-//! `inject-boot SEED COUNT GAP` does so to a machine's boot, in a container of the machine's processes: so many times a
-//! system call of it fails with ENOMEM, of its children, too, and each time after at most GAP calls that do not. Behind
-//! `memory` only those count that ask for memory.
+//! `inject-boot SEED COUNT GAP`, in a container in the host's PID namespace, does so to the boot and its children:
+//! COUNT times a system call fails with ENOMEM, each after at most GAP calls that do not. With `memory` as a further
+//! argument only calls that ask for memory count.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

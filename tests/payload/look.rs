@@ -1,6 +1,5 @@
-//! `look`: all that a process can see of where it runs, one fact a line, each
-//! beginning with its kind. What no two runs have in common (numbers of pipes,
-//! of mounts, of containers) is left out here or put in general terms.
+//! `look`: what a process can see of its surroundings, a fact a line, which begins with its kind. What differs from run
+//! to run (numbers of pipes, of mounts, of containers) is left out or replaced by a general word.
 
 use super::{fcntl, signal};
 use std::collections::BTreeSet;
@@ -8,10 +7,10 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Places whose folders are told with all that is in them: where images and flags put files.
+/// Paths whose whole content is listed: where images and flags put files.
 const TREES: [&str; 6] = ["/data", "/home", "/mnt", "/srv", "/vol", "/kept"];
 const ENTRIES_MAX: usize = 1000;
-/// Folders and files that are told themselves.
+/// Paths that are listed without their content.
 #[rustfmt::skip]
 const PLACES: [&str; 14] = [
     "/", "/dev", "/dev/mqueue", "/dev/shm", "/etc", "/etc/hostname", "/etc/hosts", "/etc/localtime", "/etc/passwd",
@@ -209,7 +208,7 @@ fn rlimits() -> Vec<String> {
     lines("/proc/self/limits").iter().skip(1).map(fact).collect()
 }
 
-/// Numbers: who compares them knows the machine's own.
+/// Numbers of namespaces, to be compared with those of the host.
 fn namespaces() -> Vec<String> {
     let mut facts = Vec::new();
     for name in super::sorted("/proc/self/ns").unwrap_or_default() {
@@ -255,12 +254,12 @@ fn writable(path: &str) -> String {
     }
 }
 
-/// `PATH absent`, or what is there: a device in a file's place hides it, and so does an empty folder.
+/// `PATH absent`, or what is there: a device in a file's place hides it, and so does an empty directory.
 fn kernel_path(path: &str) -> String {
     let Ok(meta) = fs::metadata(path) else { return format!("{path} absent") };
     let what = match fs::read_dir(path) {
-        Ok(entries) => format!("folder {}", if entries.count() == 0 { "empty" } else { "filled" }),
-        Err(_) if meta.is_dir() => "folder closed".into(),
+        Ok(entries) => format!("directory {}", if entries.count() == 0 { "empty" } else { "filled" }),
+        Err(_) if meta.is_dir() => "directory closed".into(),
         Err(_) => node(&meta),
     };
     format!("{path} {what} {:04o} {}", meta.mode() & 0o7777, writable(path))
@@ -273,7 +272,7 @@ fn node(meta: &fs::Metadata) -> String {
     match () {
         () if kind.is_char_device() => format!("character {major}:{minor}"),
         () if kind.is_block_device() => format!("block {major}:{minor}"),
-        () if kind.is_dir() => "folder".into(),
+        () if kind.is_dir() => "directory".into(),
         () if kind.is_symlink() => "link".into(),
         () if kind.is_fifo() => "fifo".into(),
         () if kind.is_socket() => "socket".into(),
@@ -371,13 +370,13 @@ fn calls() -> Vec<String> {
     }
 }
 
-/// Limits as this group sees them: at the mount, or below it where the machine's groups are seen.
+/// Limits as this group sees them: at the mount, or below it where the host's groups are seen.
 fn control_group() -> Vec<String> {
     let own = word("/proc/self/", "cgroup");
     let path = own.trim_start_matches("0::");
     let dir = format!("/sys/fs/cgroup{}", if path == "/" { "" } else { path });
-    let mut facts = vec![format!("path {}", if path == "/" { "/" } else { "below the machine's" })];
-    facts.push(format!("folder {}", writable(&dir)));
+    let mut facts = vec![format!("path {}", if path == "/" { "/" } else { "below the host's" })];
+    facts.push(format!("directory {}", writable(&dir)));
     facts.extend(LIMITS.iter().map(|name| format!("{name} {}", word(&format!("{dir}/"), name))));
     facts
 }

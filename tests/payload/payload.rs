@@ -335,7 +335,7 @@ fn fill(path: &str) -> io::Result<()> {
     }
 }
 
-/// Leaves a grandchild behind that ends on its own: whoever is process 1 must reap it.
+/// Leaves a grandchild behind that ends on its own: process 1 must reap it.
 fn orphan(stage: &str) -> io::Result<u8> {
     let me = "/proc/self/exe";
     match stage {
@@ -366,7 +366,7 @@ fn orphan(stage: &str) -> io::Result<u8> {
     Ok(0)
 }
 
-/// Dead processes that nobody waited for, once they had time to be.
+/// The zombies, after a time in which process 1 could have reaped them.
 fn zombies() -> io::Result<usize> {
     let mut count = 0;
     for _ in 0..100 {
@@ -394,7 +394,7 @@ fn hush(terminal: &str) -> io::Result<()> {
     }
 }
 
-/// What a container among the machine's processes may do to the init's working process.
+/// What a container in the host's PID namespace may do to the init's working process.
 fn stop_boot() -> io::Result<()> {
     const SIGSTOP: i32 = 19;
     for name in sorted("/proc")? {

@@ -1,4 +1,4 @@
-//! Bad input: each failure is told in golden lines, and the machine ends in order.
+//! Failures of a boot: each has its lines in a golden file, and the machine ends in order.
 
 use crate::lab::{boot, boot_with, disk, lab, Lab, Seen, POWER_DOWN, RESTART};
 use crate::support::images;
@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For a machine that waits for what never comes: under software emulation its clock jumps to the next timer whenever
-/// it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
+/// For a machine that waits for something that never happens: under software emulation its clock jumps to the next
+/// timer whenever it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
 fn waits(machine: &mut Machine) {
     machine.icount = true;
 }
@@ -61,7 +61,7 @@ fn no_network_card() {
 /// Promise: failures-are-told
 #[test]
 fn no_dhcp_server() {
-    // A hub that nobody else is on: the cable is in, and there is silence.
+    // A hub without another member: there is a carrier, and nobody answers.
     let Some(seen) = boot_with("no-dhcp-server", r#"b2c.run="pull:payload""#, |machine| {
         machine.network = Network::Raw("hubport,hubid=1".into());
         // A switch under spanning tree forwards after 30 s: the machine tries for a minute.
@@ -83,7 +83,7 @@ fn no_name_server() {
     seen.golden("no-name-server");
 }
 
-/// What the name server behind QEMU's network answers is the host's affair: no golden file.
+/// There is no golden file, as the answer of the name server behind QEMU's network depends on the host.
 #[test]
 fn unknown_host() {
     let Some(seen) = boot("unknown-host", r#"b2c.run="docker://no-such-host.invalid/payload""#) else { return };
@@ -161,7 +161,7 @@ fn another_digest_than_asked_for() {
 /// Promise: full-memory-or-disk
 #[test]
 fn memory_is_too_small_for_the_image() {
-    // Memory that a tmpfs took is memory that no process gets: its limit must leave the kernel enough.
+    // Processes cannot have the memory that a tmpfs holds, so its limit must leave the kernel enough.
     for memory_mb in [80, 96, 128, 176] {
         let name = format!("tmpfs-full {memory_mb} MB");
         let Some(seen) = boot_with(&name, r#"b2c.run="pull:big""#, |machine| machine.memory_mb = memory_mb) else {

@@ -1,4 +1,4 @@
-//! Layers that need no unpacking, with the modules that the kernel takes for them and without.
+//! Layers that need no unpacking, with and without the kernel modules that mount them.
 
 use crate::lab::{boot, disk, lab, Lab, POWER_DOWN};
 use crate::support::images;
@@ -9,13 +9,13 @@ use ocinit::host::qemu::Disk;
 /// Puts `squashfs` (one layer) and `mixed` (an erofs, and a tar that links to its file) into the registry.
 fn push(lab: &Lab, dir: &str) -> Option<()> {
     let dir = lab.dir.join(dir);
-    let folder = dir.join("erofs");
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("kept"), "in the erofs\n").unwrap();
-    std::fs::write(folder.join("gone"), "in the erofs\n").unwrap();
+    let directory = dir.join("erofs");
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("kept"), "in the erofs\n").unwrap();
+    std::fs::write(directory.join("gone"), "in the erofs\n").unwrap();
     let squashfs = images::squashfs(&dir, &lab.payload)?;
     let file = dir.join("layer.erofs");
-    let words = ["--quiet", "--all-root", "-zlz4hc", &file.to_string_lossy(), &folder.to_string_lossy()];
+    let words = ["--quiet", "--all-root", "-zlz4hc", &file.to_string_lossy(), &directory.to_string_lossy()];
     let erofs = images::packed(&file, "mkfs.erofs", &words, b"")?;
     let top = tar(&[Entry::hardlink("twin", "kept"), Entry::file(".wh.gone", 0o644, "")]);
     let mixed = Image {

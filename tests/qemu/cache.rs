@@ -10,13 +10,13 @@ pub fn with_disk(path: &Path) -> impl FnOnce(&mut Machine) {
     move |machine| machine.disks.push(Disk { path, serial: String::new(), read_only: false, snapshot: false })
 }
 
-/// What the file system's own checker says, without repairing anything.
+/// The output of the file system's own checker, which repairs nothing.
 pub fn clean(disk: &Path) {
     let output = Command::new("e2fsck").args(["-f", "-n"]).arg(disk).output().expect("e2fsck");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(!text.contains("recovering journal") && !text.contains("was not cleanly unmounted"), "{text}");
-    // The checker alone would call a journal clean that needs a replay.
+    // The checker alone calls a file system clean whose journal has to be replayed.
     let header = Command::new("dumpe2fs").arg("-h").arg(disk).output().expect("dumpe2fs");
     let header = String::from_utf8_lossy(&header.stdout).into_owned();
     assert!(!header.contains("needs_recovery"), "{header}");
@@ -78,8 +78,7 @@ fn clean_after_a_crash() {
     clean(&disk);
 }
 
-/// Whatever is on the disk when the power goes, the next boot has whole files: a layer that was not synced is
-/// fetched again, and one that was is not.
+/// After a power cut the next boot has whole files: a layer that was not synced is fetched again, a synced one is not.
 /// Promise: power-cut
 #[test]
 fn power_cut() {
@@ -98,7 +97,7 @@ fn power_cut() {
     seen.says("all layers are here already");
 }
 
-/// All that is on a disk but for our own directory: kind, mode, owner, time, content, where a link leads.
+/// Everything on a disk except ocinit's directory: kind, mode, owner, time, content, target of a link.
 fn content(disk: &Path) -> String {
     let dumped = disk.with_extension("dumped");
     let _ = std::fs::remove_dir_all(&dumped);
@@ -154,7 +153,7 @@ fn a_disk_keeps_what_somebody_else_has_on_it() {
     }
 }
 
-/// What is called as our directory, but has no mark; and a store whose parts lead out of it.
+/// A directory with the name of ocinit's but without its mark; and a store with parts that are links out of it.
 /// Promise: foreign-directories
 #[test]
 fn a_directory_that_is_not_ours_is_left_alone() {

@@ -1,4 +1,4 @@
-//! What containers are given, and what comes back from them.
+//! What containers get, and what ocinit gets back from them.
 
 use crate::lab::{boot, lab, POWER_DOWN};
 use std::process::Command;
@@ -10,7 +10,7 @@ fn hello() {
     seen.over(0, POWER_DOWN);
     seen.at("Hello from a container");
     seen.says("host name boot2container, process 1");
-    // Only the three texts of the dialect stand between the container and the end.
+    // Between the container and the end there are only the three texts that boot2container prints.
     let after: Vec<&str> = seen.lines().skip(seen.at("Execution is over, pipeline status: 0")).collect();
     assert_eq!(after.len(), 3, "{after:?}");
     seen.never("WARN");
@@ -83,7 +83,7 @@ fn terminals() {
     seen.in_order(&["false false false", "true true true", "0 /dev/pts/0", "1 /dev/pts/0", "2 /dev/pts/0"]);
     assert!(seen.says("/dev/console character").contains(" 136:0 "), "the first terminal of its own");
     seen.at("xterm");
-    // Without a terminal: /dev/null, two pipes, and nothing else of ours.
+    // Without a terminal a container has /dev/null and two pipes, and no other descriptor.
     let start = seen.at("0 /dev/null");
     let rest: Vec<&str> = seen.lines().skip(start + 1).take(3).collect();
     assert!(
@@ -91,7 +91,7 @@ fn terminals() {
         "{rest:?}"
     );
     assert_eq!(seen.count("3 "), seen.lines().filter(|line| line.contains("3 ") && line.starts_with('[')).count());
-    // What the container leaves open is closed before a line of ours.
+    // A log section that the container leaves open is closed before ocinit's next line.
     seen.at("no end of line");
 }
 
@@ -200,7 +200,7 @@ fn image_in_the_initramfs_without_a_network() {
         spec.added.extend(images);
     });
     let words = [
-        r#"b2c.run="oci:/images/payload:latest echo from a folder""#,
+        r#"b2c.run="oci:/images/payload:latest echo from a directory""#,
         r#"b2c.run="oci-archive:/images/payload.tar.gz echo from a file""#,
     ];
     let seen = lab.boot("no_network_card", &words.join(" "), |machine| {
@@ -209,7 +209,7 @@ fn image_in_the_initramfs_without_a_network() {
         machine.icount = true;
     });
     seen.over(0, POWER_DOWN);
-    seen.at("from a folder");
+    seen.at("from a directory");
     seen.at("from a file");
     seen.says("WARN");
 }

@@ -1,4 +1,4 @@
-//! Exit codes, signals, and how machines end.
+//! Exit codes, signals, and the ways in which a machine ends.
 
 use crate::lab::{boot, boot_with, lab, OVER, POWER_DOWN, RESTART, SAFE};
 use std::io::Write;
@@ -20,8 +20,8 @@ fn exit_codes() {
     assert!(["134", "139", "132"].contains(&codes[1]), "abort: {}", codes[1]);
 }
 
-/// Each is told on the console, and to the next container. What a signal ends where the processes are the machine's,
-/// or by the hand of an init, is no reboot(2): the pipeline goes on.
+/// Each exit code is told on the console and to the next container. A container that a signal ends is not taken for a
+/// reboot(2) where it shares the host's PID namespace or has an init: the pipeline goes on.
 /// Promise: exit-codes
 #[test]
 fn codes_and_signals_are_told() {
@@ -91,7 +91,7 @@ fn asked_to_end_during_a_pull() {
     let host = format!("10.0.2.2:{}", registry.local_addr().unwrap().port());
     let monitor = lab.dir.join("monitor");
     let path = monitor.clone();
-    // Holds each connection until the guest is gone.
+    // Each connection is held until the guest has ended.
     let silent = std::thread::spawn(move || {
         let held = registry.accept().unwrap();
         let mut keys = UnixStream::connect(path).unwrap();
@@ -109,7 +109,7 @@ fn asked_to_end_during_a_pull() {
     seen.ends(POWER_DOWN);
 }
 
-/// Ctrl-Alt-Del while a container waits: it is asked by its own signal and in its own time, and nothing more runs.
+/// Ctrl-Alt-Del while a container waits: it gets its own stop signal and its own time to end, and nothing more runs.
 #[test]
 fn asked_to_end_while_a_container_runs() {
     let Some(lab) = lab() else { return };
@@ -132,7 +132,7 @@ fn asked_to_end_while_a_container_runs() {
     };
     stop("stop_signal", "--stop-signal=USR1").over(10, POWER_DOWN);
     stop("stop_init", "--init --stop-signal SIGUSR1").over(10, POWER_DOWN);
-    // Process 1 does not die of a TERM that it has no handler for.
+    // A process 1 without a handler for TERM ignores it.
     stop("stop_timeout", "--stop-timeout=1").over(137, POWER_DOWN);
 }
 
@@ -145,7 +145,7 @@ fn nothing_is_lost_on_a_non_blocking_console() {
     let lines: Vec<&str> = seen.lines().filter(|line| line.starts_with("line ")).collect();
     assert_eq!(lines.len(), 3000);
     assert!(lines.iter().enumerate().all(|(n, line)| *line == format!("line {n:06}")));
-    // Ours begins a line of its own.
+    // ocinit's line begins on a new line.
     seen.at("open");
     seen.over(125, POWER_DOWN);
 }
@@ -187,7 +187,7 @@ fn with_little_memory() {
     seen.over(0, POWER_DOWN);
 }
 
-/// Neither a container that stops the console's output, nor more output than the console holds, keeps the machine on.
+/// The machine ends although a container has stopped the console's output, or has written more than the console takes.
 /// Promise: stopped-console
 #[test]
 fn a_console_that_is_stopped() {
@@ -198,7 +198,7 @@ fn a_console_that_is_stopped() {
     seen.in_order(&["after it", "last"]);
 }
 
-/// With CAP_KILL and the machine's processes: the boot is stopped, and goes on.
+/// A container with CAP_KILL in the host's PID namespace stops the boot's processes; the boot goes on.
 /// Promise: container-stops-boot
 #[test]
 fn a_container_that_stops_the_boot() {

@@ -1,4 +1,4 @@
-//! The attacks of tests/escapes on a machine that is ours alone: Linux 6.1, control groups version 2, and a disk that
+//! The attacks of tests/escapes in a virtual machine of their own: Linux 6.1, control groups version 2, and a disk that
 //! no container was given.
 
 use crate::evil;
@@ -12,12 +12,12 @@ use std::time::Duration;
 const CANARY: &str = "/canary";
 const DISK: (u32, u32) = (254, 0);
 const DISK_BYTES: usize = 1 << 20;
-/// Every file of the kernel's is tried, by an emulated processor.
+/// Long, as every file of the kernel is tried and the processor may be emulated.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Starts that a neighbour watches.
 const STARTS: usize = 20;
 
-/// What a container with every right sees of the canaries and of the machine's own nodes.
+/// What a privileged container sees of the canaries and of the host's own nodes.
 const LOOK: &str = "-v /canary:/look:ro -v /dev:/machine pull:payload stat /look /look/file /look/ptmx /look/secret \
                     /look/program /look/dev /look/dev/console /look/dev/pts /machine/null /machine/zero /machine/full \
                     /machine/tty /machine/console /machine/ptmx /machine/vda";
@@ -55,8 +55,8 @@ fn boot(lab: &Lab, name: &str, lines: &[(&str, String)]) -> Seen {
     seen
 }
 
-/// What both looks saw, and not in the same way: all of the canaries, and kind, mode and owner of the machine's nodes
-/// (a console that is written has another time).
+/// The differences between two such reports: in the canaries all, in the host's nodes those of kind, mode and owner (a
+/// console that was written to has another time).
 fn touched(seen: &Seen) -> Vec<String> {
     let words = |line: &str, count| line.split(' ').take(count).collect::<Vec<_>>().join(" ");
     let looks = seen.lines().filter(|line| line.starts_with("/look") || line.starts_with("/machine"));
@@ -88,7 +88,7 @@ fn held(name: &str, attacks: &[Attack]) {
     }
     lines.push(("b2c.run", LOOK.to_string()));
     let seen = boot(&lab, name, &lines);
-    // What the machine itself says of its boot is no container's.
+    // The lines of the boot itself are not a container's.
     let mut rest: Vec<&str> = seen.lines().skip_while(|line| !line.starts_with("/machine/vda ")).collect();
     let mut escaped = Vec::new();
     for attack in attacks {
@@ -164,7 +164,7 @@ fn every_descriptor() {
     assert!(!seen.lines().any(|line| line.ends_with(evil::RAN)), "a program of the machine's ran");
 }
 
-/// Not on a host: whose console would be stopped is not ours.
+/// Not tried on a real host, as it would stop the console of whoever runs the tests.
 /// Promise: known-escapes
 #[test]
 fn a_node_of_the_console_does_not_stop_it() {
@@ -178,8 +178,8 @@ fn a_node_of_the_console_does_not_stop_it() {
     assert_eq!(seen.count("held: /nodes/console: "), lines.len());
 }
 
-/// A service that shares its processes with the containers of the pipeline, or the machine's, watches them start; and
-/// the machine's own null device is not to be changed through a descriptor.
+/// A service that shares its PID namespace with the containers of the pipeline, or has the host's, watches them start;
+/// and the host's null device cannot be changed through a descriptor.
 /// Promise: known-escapes
 #[test]
 fn a_service_that_watches() {

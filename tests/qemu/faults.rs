@@ -1,14 +1,14 @@
-//! Boots of which system calls fail: a service among the machine's processes has the kernel refuse some to the boot and
-//! to its children, while containers start and end.
+//! Boots whose system calls fail: a service in the host's PID namespace makes the kernel fail calls of the boot and its
+//! children while containers start and end.
 
 use crate::lab::{lab, POWER_DOWN};
 
-/// Containers of the pipeline, and faults: so few that the last containers meet none.
+/// The number of containers in the pipeline and of faults: so few faults that the last containers meet none.
 const STARTS: usize = 24;
 const FAULTS: usize = 16;
-/// Of the calls of a start, which are about 700 with the child's.
+/// A start makes about 700 calls, those of the child included.
 const GAP: usize = 700;
-/// What the containers end with that start.
+/// The exit code of containers that start.
 const CODE: &str = "7";
 
 /// The seeds of this run: `FAULTS=all` takes more, `SEED=…` one.

@@ -1,5 +1,5 @@
-//! What the kernel mounts by `b2c.filesystem`: disks in several formats, folders of the host, a server's export. A
-//! container reads what was there before, and what it writes is there afterwards.
+//! `b2c.filesystem` with disks in several formats, directories of the host, and a server's export: a container reads
+//! what was there before, and what it writes is there afterwards.
 
 use crate::cache::with_disk;
 use crate::lab::{lab, Lab, POWER_DOWN};
@@ -16,39 +16,39 @@ fn initramfs(lab: &Lab, name: &str, wanted: &[&str]) -> Option<PathBuf> {
 }
 
 /// The same for another kernel.
-fn initramfs_of(lab: &Lab, folder: &Path, name: &str, wanted: &[&str]) -> Option<PathBuf> {
+fn initramfs_of(lab: &Lab, directory: &Path, name: &str, wanted: &[&str]) -> Option<PathBuf> {
     let wanted: Vec<String> = wanted.iter().map(|name| name.to_string()).collect();
-    match modules::select(folder, Profile::Vm, &wanted) {
+    match modules::select(directory, Profile::Vm, &wanted) {
         Ok(set) => Some(lab.build(&format!("with-{name}"), |spec| spec.modules = Some(set))),
         Err(why) => skip!("{name}: {why}"),
     }
 }
 
-/// A folder of the host with the volume `out`, in which something is.
+/// A directory of the host with the volume `out`, in which something is.
 fn shared(lab: &Lab, name: &str) -> PathBuf {
-    let folder = lab.dir.join(name);
-    std::fs::create_dir_all(folder.join("out")).unwrap();
-    std::fs::write(folder.join("out/before"), "of the host\n").unwrap();
-    folder
+    let directory = lab.dir.join(name);
+    std::fs::create_dir_all(directory.join("out")).unwrap();
+    std::fs::write(directory.join("out/before"), "of the host\n").unwrap();
+    directory
 }
 
 /// Two containers with the volume `out` on the file system `share`.
 const READ_AND_WRITE: &str = r#"b2c.volume=out,filesystem=share b2c.run="-v out:/out pull:payload cat /out/before"
     b2c.run="-v out:/out pull:payload write /out/after of the guest""#;
 
-fn read_and_write(lab: &Lab, kind: &str, options: &str, folder: &Path, change: impl FnOnce(&mut Machine)) {
+fn read_and_write(lab: &Lab, kind: &str, options: &str, directory: &Path, change: impl FnOnce(&mut Machine)) {
     let words = format!("b2c.filesystem=share,type={kind},src=tag,opts={options} {READ_AND_WRITE}");
     let seen = lab.boot(kind, &words, change);
     seen.over(0, POWER_DOWN);
     seen.at("of the host");
     seen.never("WARN");
-    assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
+    assert_eq!(std::fs::read_to_string(directory.join("out/after")).unwrap(), "of the guest\n");
 }
 
 /// Debian's cloud kernel has no 9p.
 /// Promise: volume-filesystems
 #[test]
-fn folder_of_the_host_by_9p() {
+fn directory_of_the_host_by_9p() {
     let Some(lab) = lab() else { return };
     let kernel = match kernel::debian_general(Path::new("target/kernel")) {
         Ok(kernel) => kernel,
@@ -56,27 +56,27 @@ fn folder_of_the_host_by_9p() {
     };
     let modules = kernel.modules.as_deref().expect("Debian's kernel has modules");
     let Some(initramfs) = initramfs_of(&lab, modules, "9p", &["9p", "9pnet_virtio"]) else { return };
-    let folder = shared(&lab, "by-9p");
-    read_and_write(&lab, "9p", "trans=virtio|version=9p2000.L", &folder, |machine| {
+    let directory = shared(&lab, "by-9p");
+    read_and_write(&lab, "9p", "trans=virtio|version=9p2000.L", &directory, |machine| {
         machine.kernel = kernel.image.clone();
         machine.initrd = initramfs;
-        let device = format!("local,path={},mount_tag=tag,security_model=none", folder.display());
+        let device = format!("local,path={},mount_tag=tag,security_model=none", directory.display());
         machine.extra.extend(["-virtfs".into(), device]);
     });
 }
 
 /// Promise: volume-filesystems
 #[test]
-fn folder_of_the_host_by_virtiofs() {
+fn directory_of_the_host_by_virtiofs() {
     let Some(lab) = lab() else { return };
     let Some(initramfs) = initramfs(&lab, "virtiofs", &["virtiofs"]) else { return };
-    let (folder, socket) = (shared(&lab, "by-virtiofs"), lab.dir.join("virtiofs.sock"));
-    let Some(_server) = servers::virtiofsd(&folder, &socket) else {
+    let (directory, socket) = (shared(&lab, "by-virtiofs"), lab.dir.join("virtiofs.sock"));
+    let Some(_server) = servers::virtiofsd(&directory, &socket) else {
         skip!("there is no virtiofsd here (./dev setup brings it), or no root to start it");
     };
-    read_and_write(&lab, "virtiofs", "", &folder, |machine| {
+    read_and_write(&lab, "virtiofs", "", &directory, |machine| {
         machine.initrd = initramfs;
-        // It reads the guest's memory.
+        // virtiofsd reads the guest's memory, which has to be shared.
         let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", machine.memory_mb);
         let socket = format!("socket,id=share,path={}", socket.display());
         for (option, value) in [
@@ -90,14 +90,14 @@ fn folder_of_the_host_by_virtiofs() {
     });
 }
 
-/// The newest version that both sides have, without being told; what goes wrong is told with what to do.
+/// The newest version of NFS that both sides have is used without an option; errors say what to do.
 /// Promise: volume-filesystems, nfs-versions
 #[test]
 fn export_of_a_server_by_nfs() {
     let Some(lab) = lab() else { return };
     let Some(initramfs) = initramfs(&lab, "nfs", &["nfs", "nfsv3", "nfsv4"]) else { return };
-    let folder = shared(&lab, "by-nfs");
-    let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &folder, versions));
+    let directory = shared(&lab, "by-nfs");
+    let servers = ["0,1,2", "0"].map(|versions| servers::ganesha_for_guests(&lab.dir, &directory, versions));
     let [Some(newer), Some(older)] = &servers else {
         skip!("no ganesha.nfsd (./dev setup brings it), or no root to start it");
     };
@@ -121,7 +121,7 @@ fn export_of_a_server_by_nfs() {
     seen.over(125, POWER_DOWN);
     seen.at("of the host");
     seen.never("WARN");
-    assert_eq!(std::fs::read_to_string(folder.join("out/after")).unwrap(), "of the guest\n");
+    assert_eq!(std::fs::read_to_string(directory.join("out/after")).unwrap(), "of the guest\n");
     for (place, version) in [("/out", "vers=4.2"), ("/old", "vers=4.0")] {
         let mount = seen.says(&format!(" {place} nfs4 "));
         assert!(mount.contains(version), "{mount}");

@@ -1,4 +1,4 @@
-//! A failure's last lines are product behaviour: each is kept in a file.
+//! The last lines of a failure are part of the product's interface: each failure has a file of them in golden/.
 //! `UPDATE_GOLDEN=1` writes the files anew.
 
 use crate::lab::Seen;
@@ -21,8 +21,8 @@ impl Seen {
     }
 }
 
-/// A line without what differs from run to run: times, ports, digests, hardware
-/// addresses. The kernel's own lines are none of ours, but for its last one.
+/// A line without what differs from run to run: times, ports, digests, hardware addresses. Lines of the kernel are left
+/// out, except its last one.
 fn normal(line: &str) -> Option<String> {
     let line = line.trim_end();
     if line.is_empty() {
@@ -30,7 +30,7 @@ fn normal(line: &str) -> Option<String> {
     }
     let line = match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         Some((time, rest)) if time.trim().parse::<f64>().is_ok() => {
-            // Which drivers there are is the kernel's affair, and what a good pull says no failure's.
+            // The drivers depend on the kernel, and the lines of a pull that succeeds are no part of a failure.
             if rest.starts_with("drivers ")
                 || (rest.starts_with("pull  ") && rest.contains(" in ") && rest.ends_with(" ms"))
             {

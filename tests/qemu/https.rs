@@ -1,4 +1,4 @@
-//! Registries over https: a lab's own authority, and whom it does not vouch for.
+//! Registries over https: a lab's own certificate authority, and certificates of another one.
 
 use crate::lab::{lab, Lab, POWER_DOWN};
 use crate::support::images;
@@ -11,7 +11,7 @@ fn openssl(dir: &Path, words: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An authority in DIR/ca.pem, and what it vouches for: the host, as guests see it.
+/// An authority in DIR/ca.pem and its certificate for the host, by the address that guests see.
 fn authority(dir: &Path) -> PathBuf {
     std::fs::create_dir_all(dir).unwrap();
     let name = dir.file_name().unwrap().to_string_lossy().into_owned();
@@ -24,7 +24,7 @@ fn authority(dir: &Path) -> PathBuf {
     dir.join("ca.pem")
 }
 
-/// A registry that the authority in `dir` vouches for, and the initramfs that trusts another or the same.
+/// A registry with a certificate of the authority in `dir`, and an initramfs that trusts this authority or another.
 fn registry(lab: &Lab, dir: &Path) -> DockerRegistry {
     let store = dir.join("store");
     let registry = DockerRegistry::start_https(&store, &dir.join("server.pem"), &dir.join("server.key"));

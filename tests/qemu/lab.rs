@@ -1,5 +1,4 @@
-//! What all scenarios share, made once a run: kernel, initramfs, registry,
-//! images; and how one of them boots.
+//! What all scenarios share and is made once: kernel, initramfs, registry, images; and how a machine is booted.
 
 use crate::support::{self, images};
 use ocinit::host::compress::Compression;
@@ -13,14 +12,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What boots, unless OCINIT_INIT names another.
+/// The init that boots, unless OCINIT_INIT names another.
 pub const INIT: &str = "target/ocinit/x86_64/ocinit";
-/// A guest that is still there then hangs.
+/// A guest that still runs after this time hangs.
 const LIMIT: Duration = Duration::from_secs(90);
-/// Guests at a time.
+/// The number of guests that run at a time.
 const GUESTS_MAX: usize = 2;
 
-/// The texts of the dialect that end every machine.
+/// The texts of boot2container that end every machine's output.
 pub const OVER: &str = "Execution is over, pipeline status: ";
 pub const SAFE: &str = "It's now safe to turn off your computer";
 pub const POWER_DOWN: &str = "reboot: Power down";
@@ -39,7 +38,7 @@ static LAB: Mutex<Option<Arc<Lab>>> = Mutex::new(None);
 
 /// The lab; without QEMU there is none, and the scenario is skipped.
 pub fn lab() -> Option<Arc<Lab>> {
-    // A lab that could not be made is tried again: each test then says why.
+    // If the lab cannot be made, each test tries again and says why.
     let mut lab = LAB.lock().unwrap_or_else(PoisonError::into_inner);
     if lab.is_none() {
         let qemu = std::env::var("QEMU").unwrap_or_else(|_| "qemu-system-x86_64".into());
@@ -114,7 +113,7 @@ impl Lab {
         machine.timeout = LIMIT;
         change(&mut machine);
         let boot = {
-            let _place = Place::take();
+            let _slot = Slot::take();
             machine.boot_until(&mut |_, _| {}, enough).unwrap()
         };
         tell(name, &boot);
@@ -146,21 +145,21 @@ pub fn disk(name: &str, mib: u64, label: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// One of the places for guests.
-struct Place;
+/// The right to run one guest.
+struct Slot;
 
 static TAKEN: Mutex<usize> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
-impl Place {
-    fn take() -> Place {
+impl Slot {
+    fn take() -> Slot {
         let mut taken = FREED.wait_while(TAKEN.lock().unwrap(), |taken| *taken >= GUESTS_MAX).unwrap();
         *taken += 1;
-        Place
+        Slot
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         *TAKEN.lock().unwrap() -= 1;
         FREED.notify_one();

@@ -3,7 +3,7 @@
 use crate::cache::{clean, with_disk};
 use crate::lab::{disk, lab, Lab, POWER_DOWN};
 use crate::support::images;
-use crate::support::podman::{add_folder, PODMANS};
+use crate::support::podman::{add_directory, PODMANS};
 use ocinit::host::image::{self, tar, Entry, Image};
 use serde_json::json;
 
@@ -25,7 +25,7 @@ fn push(lab: &Lab) -> Result<(), String> {
     let small = [Entry::directory("bin", 0o755), Entry::file("bin/sh", 0o755, busybox)];
     let small = Image { tag: "small".into(), ..Image::new(vec![tar(&small)], json!({"Env": ["PATH=/bin"]})) };
     let layout = lab.dir.join("small");
-    image::write(&layout, &[small]).and_then(|_| add_folder(&mut archive, &layout, "images")).unwrap();
+    image::write(&layout, &[small]).and_then(|_| add_directory(&mut archive, &layout, "images")).unwrap();
     archive.file("runner", 0o755, ["#!/bin/sh\n", SCRIPT].concat());
     // As in podman's own image: its store is no overlay, on which none could be mounted.
     let volumes = json!({"/var/lib/containers": {}});

@@ -1,4 +1,4 @@
-//! Answers that are wrong, late, or another server's, one by one.
+//! Answers that are wrong, late, or another server's, one fault a test.
 
 use crate::support::fake::{body, challenge, good, header, redirect, status, Blobs};
 use crate::Lab;
@@ -14,8 +14,8 @@ use tiny_http::ResponseBox;
 fn the_fake_without_a_fault_is_a_registry() {
     let lab = Lab::start(good());
     let image = lab.pull().unwrap();
-    let Layer::Directory(folder) = &image.layers[0] else { panic!("a tar is unpacked") };
-    assert_eq!(std::fs::read_to_string(folder.join("etc/hello")).unwrap(), "hello");
+    let Layer::Directory(directory) = &image.layers[0] else { panic!("a tar is unpacked") };
+    assert_eq!(std::fs::read_to_string(directory.join("etc/hello")).unwrap(), "hello");
     assert_eq!(lab.fake.seen().len(), 3);
     // The second time only the manifest is asked for.
     lab.pull().unwrap();
@@ -276,7 +276,7 @@ fn a_registry_whose_tls_fails_is_away() {
     });
     let first = lab.pull().unwrap();
     // As if the first pull had been from the place where TLS fails now.
-    let images = lab.folder.path().join("store/images");
+    let images = lab.directory.path().join("store/images");
     let record = std::fs::read_dir(&images).unwrap().next().unwrap().unwrap();
     let moved = record.file_name().to_str().unwrap().replace(&lab.fake.address.to_string(), &name);
     std::fs::rename(record.path(), images.join(moved)).unwrap();

@@ -120,7 +120,7 @@ fn manifests_that_are_refused_in_words() {
     }
 }
 
-/// An index of one image, for this machine.
+/// An index of one image, for this host's architecture.
 fn index(of: &[u8]) -> Vec<u8> {
     let digest = format!("sha256:{}", sha256(of));
     let (arch, _) = ocinit::image::pure::oci::platform(std::env::consts::ARCH);

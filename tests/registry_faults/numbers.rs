@@ -1,4 +1,4 @@
-//! What is promised in numbers: bytes, requests, waits.
+//! Promises with numbers: bytes, requests, waits.
 
 use crate::support::fake::{good, header, status};
 use crate::support::relay::Fault as Wire;

@@ -161,7 +161,7 @@ fn an_open_registry_sees_no_password() {
     assert!(trial.fake.seen().iter().all(|ask| ask.authorization.is_none()));
 }
 
-/// What a registry says of its refusal is printed; one that repeats what it was shown tells nobody else.
+/// The reason that a registry gives for a refusal is printed, with credentials masked where it repeats them.
 /// Promise: masked-credentials
 #[test]
 fn a_refusal_that_repeats_the_password_is_masked() {

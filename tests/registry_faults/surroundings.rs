@@ -1,5 +1,5 @@
-//! No name leads to a link-local address or a cloud's metadata service (docs/inputs.md#link-local): neither the name
-//! of the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a
+//! No name leads to a link-local address or a cloud's metadata service (docs/inputs.md#link-local): neither the name of
+//! the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a
 //! network namespace of their own, with a DNS server, and a canary at the addresses that must not be contacted.
 
 use crate::small;
@@ -111,8 +111,8 @@ fn pass_on(listener: TcpListener, to: SocketAddr) {
 /// A pull by this server of names, with a password.
 fn pull(name: &str) -> Result<pull::Image, Failure> {
     let report = Report { quiet: true, ..Report::on_host() };
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store"), false, &report).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store"), false, &report).unwrap();
     let creds = format!("--creds=jane:{PASSWORD}");
     let words = ["--tls-verify=false", "--retry=0", "--retry-delay=1ms", &creds, name].map(String::from);
     let resolver = Arc::new(Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None));

@@ -20,7 +20,7 @@ use std::time::Instant;
 const PLAIN: &str = "--tls-verify=false";
 const CLIENTS: usize = 16;
 
-/// How often each blob was sent to whoever asked this registry.
+/// How often this registry sent each blob.
 fn sent(upstream: &Daemon) -> BTreeMap<String, usize> {
     let mut blobs = BTreeMap::new();
     for line in upstream.asked("GET") {
@@ -100,7 +100,7 @@ fn debians_registry_as_a_pull_through_cache() {
     assert_eq!(sent(&upstream), first, "upstream sees no more of them");
 }
 
-/// Pulls by the library: mirrors are the machine's, and no flag of a line.
+/// Pulls by the library: mirrors are an option of the boot, not a flag of a container line.
 fn pull(house: &House, words: &[&str], mirrors: &[String]) -> Result<pull::Image, Failure> {
     let mut known = Mirrors::default();
     for mirror in mirrors {

@@ -1,4 +1,4 @@
-//! Real servers over links that break: their parts are those that the protocol means.
+//! Real servers over links that break: their ranges are those of the protocol.
 
 use crate::support::relay::{Fault, Relay};
 use crate::support::{servers, table};

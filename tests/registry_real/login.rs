@@ -1,4 +1,4 @@
-//! Passwords: on the line, in files that skopeo writes, and nowhere else.
+//! Passwords, from the container line and from files that skopeo writes.
 
 use crate::support::servers;
 use crate::{demo, storage, House};

@@ -1,4 +1,4 @@
-//! `--pull`: when the registry is asked, and what its being away means.
+//! `--pull`: when the registry is asked, and what happens when it does not answer.
 
 use crate::support::servers::{self, Daemon};
 use crate::{demo, storage, House};
@@ -10,7 +10,7 @@ const PLAIN: &str = "--tls-verify=false";
 fn kept(house: &House) -> Vec<String> {
     let mut names: Vec<String> = ["images", "layers", "blobs", "configs"]
         .iter()
-        .flat_map(|folder| house.client.stored(folder).into_iter().map(move |name| format!("{folder}/{name}")))
+        .flat_map(|directory| house.client.stored(directory).into_iter().map(move |name| format!("{directory}/{name}")))
         .collect();
     names.sort();
     names

@@ -1,4 +1,4 @@
-//! Through tinyproxy: plain requests in absolute form, https by CONNECT, and who goes without.
+//! Pulls through tinyproxy: plain http in absolute form, https by CONNECT, and hosts that need no proxy.
 
 use crate::support::servers::{self, Authority};
 use crate::{demo, tls, House};

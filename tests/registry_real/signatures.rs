@@ -146,8 +146,8 @@ fn boot(house: &House, words: &[&str], keys: Vec<Key>) -> Result<(Store, pull::I
 /// The names at the top of the image's layers.
 fn content(image: &pull::Image) -> Vec<String> {
     let names = |layer: &Layer| match layer {
-        Layer::Directory(folder) => {
-            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
+        Layer::Directory(directory) => {
+            std::fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
         }
         Layer::Blob(_) => Vec::new(),
     };

@@ -1,4 +1,4 @@
-//! TLS: a lab's own authority, nobody's certificate, and certificates of clients.
+//! TLS: a lab's own certificate authority, certificates of unknown authorities, and client certificates.
 
 use crate::support::servers::{self, Authority, Daemon};
 use crate::{demo, storage, House};
@@ -33,7 +33,7 @@ fn whom_a_certificate_convinces() {
     house.client.done(&[&flag("cert-dir", authority.cert_dir("certs")), &name]);
     house.is_whole();
     house.forget();
-    // Below a folder of the server's own, as podman has it.
+    // Below a directory of the server's own, as podman has it.
     let own = house.client.dir.join("certs.d");
     std::fs::create_dir_all(own.join(registry.address.to_string())).unwrap();
     std::fs::copy(authority.dir.join("ca.pem"), own.join(registry.address.to_string()).join("ca.crt")).unwrap();

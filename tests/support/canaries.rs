@@ -1,5 +1,5 @@
-//! Counts the looks at places that no layer and no image may touch, and tells
-//! how many there were when all tests have ended.
+//! Compares files that no layer and no image may change with what they were before, and prints the number of
+//! comparisons when all tests have ended.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ static LOOKS: AtomicU64 = AtomicU64::new(0);
 static TOUCHED: AtomicU64 = AtomicU64::new(0);
 static TOLD: Once = Once::new();
 
-/// One look: fails unless what is there `now` is what was there `before`.
+/// One comparison: fails unless `now` is the same as `before`.
 pub fn look(before: &[String], now: &[String], what: &str) {
     // SAFETY: the handler takes nothing, and does not unwind.
     TOLD.call_once(|| assert_eq!(unsafe { libc::atexit(tell) }, 0));
@@ -22,7 +22,7 @@ pub fn look(before: &[String], now: &[String], what: &str) {
     }
 }
 
-/// What stands at a path of the host, to be compared later: a hostile image must not change it.
+/// The state of a path of the host, to be compared later: a hostile image must not change it.
 #[allow(dead_code)]
 pub fn snapshot(path: &Path) -> Vec<String> {
     let mut lines = Vec::new();
@@ -42,7 +42,7 @@ pub fn snapshot(path: &Path) -> Vec<String> {
     lines
 }
 
-/// Past the tests' own output, which is not shown where they pass.
+/// Written to the terminal directly: libtest hides the output of tests that pass.
 extern "C" fn tell() {
     let (looks, touched) = (LOOKS.load(Relaxed), TOUCHED.load(Relaxed));
     let _ = writeln!(std::io::stderr(), "canaries: {looks} looks, {touched} touched");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The longest limit of the product is a minute; a busy machine is given some room.
+/// The longest time limit of the product is a minute; a busy host may need longer.
 const PATIENCE_S: &str = "150";
 
 pub struct Client {
@@ -16,7 +16,7 @@ pub struct Client {
 #[derive(Debug)]
 pub struct Pulled {
     pub code: i32,
-    /// All that it said.
+    /// Its output and its messages.
     pub text: String,
 }
 
@@ -39,7 +39,7 @@ impl Client {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command.args([PATIENCE_S, env!("CARGO_BIN_EXE_ocinit"), "pull", "--store"]).arg(self.store()).args(words);
-        // A proxy of the machine is none of the tests'.
+        // A proxy of the host is not for the tests.
         for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
             command.env_remove(name);
         }
@@ -56,23 +56,23 @@ impl Client {
         pulled
     }
 
-    /// A pull that has to work.
+    /// A pull that has to succeed.
     pub fn done(&self, words: &[&str]) -> Pulled {
         let pulled = self.pull(words);
         assert_eq!(pulled.code, 0, "{words:?}: {}", pulled.text);
         pulled
     }
 
-    /// A pull that has to fail, and says `why`.
+    /// A pull that has to fail with a message that contains `why`.
     pub fn refused(&self, words: &[&str], why: &str) -> Pulled {
         let pulled = self.pull(words);
         assert!(pulled.code == 125 && pulled.text.contains(why), "«{why}»: {} {}", pulled.code, pulled.text);
         pulled
     }
 
-    /// The names below a folder of the store.
-    pub fn stored(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.store().join(folder)).into_iter().flatten().flatten();
+    /// The names below a directory of the store.
+    pub fn stored(&self, directory: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.store().join(directory)).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 }

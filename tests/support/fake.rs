@@ -1,5 +1,5 @@
-//! A registry that misbehaves as it is told to, by tiny_http: what no real one
-//! does on demand. Faults of the connection itself are the relay's.
+//! A registry, made with tiny_http, that gives wrong answers on demand. Faults of the connection itself are in
+//! relay.rs.
 
 use ocinit::host::image::sha256;
 use serde_json::{json, Value};
@@ -9,20 +9,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tiny_http::{Header, Method, Request, Response, ResponseBox, Server, StatusCode};
 
-/// One request, as it came.
+/// One request as it was received.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// From 0, over all requests.
+    /// Its number, counted from 0 over all requests.
     pub number: usize,
     pub is_head: bool,
     pub path: String,
     pub authorization: Option<String>,
-    /// The first byte that is wanted, where it is not the whole.
+    /// The first byte of the range, where a range is asked for.
     pub range: Option<usize>,
     pub at: Instant,
 }
 
-/// `None` answers as a good registry does.
+/// The answer to a request; with `None` the registry answers without a fault.
 pub type Fault = Box<dyn Fn(&Ask) -> Option<ResponseBox> + Send + Sync>;
 
 /// The image's documents and blobs.
@@ -58,7 +58,7 @@ impl Blobs {
         path.ends_with(&sha256(&self.layers[0]))
     }
 
-    /// As a good registry answers.
+    /// The answer of a registry without faults.
     pub fn answer(&self, ask: &Ask) -> ResponseBox {
         let path = ask.path.split('?').next().unwrap_or_default();
         if path.contains("/manifests/") {
@@ -100,7 +100,7 @@ impl Fake {
                 let ask = Ask::new(number, &request);
                 seen.lock().unwrap().push(ask.clone());
                 let (fault, blobs) = (fault.clone(), blobs.clone());
-                // Each its own thread: an answer may have no end.
+                // A thread for each request: an answer may have no end.
                 std::thread::spawn(move || {
                     let answer = fault(&ask).unwrap_or_else(|| blobs.answer(&ask));
                     // A client that has gone away is part of some tests.

@@ -40,7 +40,7 @@ pub fn guest(payload: &[u8]) -> Image {
     Image::new(vec![tar(&base(payload))], config)
 }
 
-/// `layers`: three plain tars with whiteouts, an opaque folder, a hardlink to below, a folder in a file's place.
+/// `layers`: three plain tars with whiteouts, an opaque directory, a hardlink to below, a directory in a file's place.
 pub fn layers(payload: &[u8]) -> Image {
     let mut below = base(payload);
     below.extend([

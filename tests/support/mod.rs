@@ -1,5 +1,4 @@
-//! What the tests with real parts share: the payload, images, a registry, and
-//! the clearing up at the end of a test program.
+//! What several test programs share: the payload, images, servers, and what is removed at the end of a test program.
 
 #![allow(dead_code)]
 
@@ -20,7 +19,7 @@ use std::time::Duration;
 
 const PAYLOAD: &str = "tests/payload/payload.rs";
 
-/// What a test waits for comes sooner, or never.
+/// How long a test waits: what it waits for comes sooner, or not at all.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The payload as a static binary: made when it is older than one of its sources.
@@ -34,7 +33,7 @@ pub fn payload() -> Vec<u8> {
     let newest = sources.filter_map(|source| time(&source.path())).max();
     if time(&built) <= newest {
         std::fs::create_dir_all(dir).unwrap();
-        // Aside, then renamed: another test program may be at it, too.
+        // Written under another name, then renamed: another test program may do the same.
         let aside = dir.join(format!("payload.{}", std::process::id()));
         let flags =
             "--edition 2021 -C target-feature=+crt-static -C opt-level=z -C panic=abort -C strip=symbols -C lto";
@@ -45,7 +44,7 @@ pub fn payload() -> Vec<u8> {
     std::fs::read(built).unwrap()
 }
 
-/// An empty folder below `target/`, where disks are large; gone with the test program.
+/// An empty directory below `target/`, where disks are large; it is removed when the test program ends.
 pub fn scratch(name: &str) -> PathBuf {
     let dir = Path::new("target/test").join(format!("{name}.{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -55,11 +54,11 @@ pub fn scratch(name: &str) -> PathBuf {
     dir
 }
 
-/// A loopback address that only its asker has: ports there are taken by nobody else, and are another host.
+/// A loopback address that no other caller gets: its ports are free, and for the product it is a host of its own.
 pub fn loopback() -> Ipv4Addr {
     static LAST: AtomicU8 = AtomicU8::new(0);
     let number = LAST.fetch_add(1, Ordering::SeqCst) + 1;
-    // Of two test programs at a time, the process numbers differ in these bits.
+    // The process numbers of two test programs that run at a time differ in these bits.
     let [_, _, middle, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 | middle & 63, low, number)
 }
@@ -67,7 +66,7 @@ pub fn loopback() -> Ipv4Addr {
 type Task = Box<dyn FnOnce() + Send>;
 static TASKS: Mutex<Vec<Task>> = Mutex::new(Vec::new());
 
-/// What is done when the test program ends, the latest first: statics are never dropped.
+/// Registers what is done when the test program ends, the latest first: statics are never dropped.
 pub fn at_exit(task: impl FnOnce() + Send + 'static) {
     extern "C" fn run() {
         while let Some(task) = TASKS.lock().ok().and_then(|mut tasks| tasks.pop()) {

@@ -1,10 +1,10 @@
-//! Debian's podman and all that starts containers for it, for guests and for images; nothing of it is installed.
+//! Debian's podman and the programs that it starts, packed for guests and for images; nothing of it is installed.
 
 use ocinit::host::cpio::Archive;
 use ocinit::host::peer;
 use std::path::Path;
 
-/// What of Debian's packages is taken; they are kept in `cache` for the next time.
+/// What is taken from Debian's packages, which are kept in `cache` for the next time.
 pub struct Parts {
     pub cache: &'static str,
     pub packages: &'static [&'static str],
@@ -13,7 +13,7 @@ pub struct Parts {
 }
 
 pub const ZONE: &str = "usr/share/zoneinfo/Europe/Berlin";
-/// Podman, and all that starts containers for it.
+/// Podman, and the programs that it starts.
 pub const PODMANS: Parts = Parts {
     cache: "target/guest-podman",
     packages: &[
@@ -44,26 +44,26 @@ const TEXTS: &[(&str, &str)] = &[
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
     ("etc/group", "root:x:0:\n"),
 ];
-const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
+const DIRECTORIES: &[&str] = &["proc", "sys", "dev", "run", "tmp", "root", "var/tmp", "var/lib/containers"];
 
 impl Parts {
-    /// These programs, podman's settings on a machine without systemd, and busybox under these names.
+    /// These programs, podman's settings for a system without systemd, and busybox under these names.
     pub fn gather(&self, applets: &[&str]) -> Result<peer::Programs, String> {
         let mut all = peer::programs(Path::new(self.cache), self.packages, self.programs, self.data)?;
-        FOLDERS.iter().for_each(|folder| all.archive.directory(folder, 0o755));
+        DIRECTORIES.iter().for_each(|directory| all.archive.directory(directory, 0o755));
         TEXTS.iter().for_each(|(path, text)| all.archive.file(path, 0o644, *text));
         applets.iter().for_each(|applet| all.archive.symlink(&format!("bin/{applet}"), "busybox"));
         Ok(all)
     }
 }
 
-/// Puts a folder of the host into the archive.
-pub fn add_folder(archive: &mut Archive, folder: &Path, target: &str) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
+/// Puts a directory of the host into the archive.
+pub fn add_directory(archive: &mut Archive, directory: &Path, target: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         let inside = format!("{target}/{}", path.file_name().unwrap_or_default().to_string_lossy());
         if path.is_dir() {
-            add_folder(archive, &path, &inside)?;
+            add_directory(archive, &path, &inside)?;
         } else {
             archive.file(&inside, 0o644, std::fs::read(&path)?);
         }

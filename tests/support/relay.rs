@@ -1,5 +1,4 @@
-//! A TCP relay with faults of the connection's own, in front of any server. It
-//! counts what passes.
+//! A TCP relay in front of any server, which makes faults of the connection and counts bytes.
 
 use ocinit::sys::io::{poll, Poll};
 use std::io::{Read, Write};
@@ -7,15 +6,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
-/// What happens to a connection, after so many bytes of answers.
+/// What happens to a connection after this number of bytes of answers.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     None,
     /// RST; after 0 bytes the connection is refused.
     Reset(u64),
-    /// FIN, in order, whatever was promised.
+    /// FIN, although the answer announced more.
     Close(u64),
-    /// Nothing more comes, and nothing ends.
+    /// Nothing more is sent, and the connection stays open.
     Stall(u64),
     /// The rest comes byte by byte, two a second.
     Drip(u64),
@@ -48,7 +47,7 @@ struct State {
 
 struct Shared {
     upstream: SocketAddr,
-    /// The server speaks no TLS, and hangs up on those who try. tiny_http would wait.
+    /// The server speaks no TLS and closes connections that begin with it; tiny_http would wait.
     is_plain: bool,
     plan: Box<dyn Fn(usize) -> Fault + Send + Sync>,
     state: Mutex<State>,
@@ -61,12 +60,12 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Before `upstream`; `plan` tells the fault of each connection by its number.
+    /// A relay to `upstream`; `plan` gives the fault of each connection by its number.
     pub fn start(upstream: SocketAddr, plan: impl Fn(usize) -> Fault + Send + Sync + 'static) -> Relay {
         Relay::before(upstream, false, Box::new(plan))
     }
 
-    /// Before a server that speaks no TLS, and says so.
+    /// A relay to a server that closes TLS connections.
     pub fn plain(upstream: SocketAddr, plan: impl Fn(usize) -> Fault + Send + Sync + 'static) -> Relay {
         Relay::before(upstream, true, Box::new(plan))
     }
@@ -99,10 +98,10 @@ impl Relay {
         assert!(!waited.timed_out(), "never: {:?}", state.counts);
     }
 
-    /// Nobody listens there any more, and what was connected is cut.
+    /// Stops listening, and closes all connections.
     pub fn close(&self) {
         self.set(Gate::Closing);
-        // Wakes the one who accepts.
+        // Wakes the thread that accepts.
         let _ = TcpStream::connect(self.address);
         drop(self.shared.changed.wait_while(self.shared.lock(), |state| state.gate == Gate::Closing).unwrap());
     }
@@ -184,7 +183,7 @@ impl Shared {
         });
     }
 
-    /// Bytes in both directions, until a side ends or the fault has come.
+    /// Passes bytes in both directions until a side ends or the fault happens.
     fn pass(&self, client: &TcpStream, server: &TcpStream, fault: Fault) {
         let mut left = match fault {
             Fault::None => u64::MAX,

@@ -1,4 +1,4 @@
-//! Debian's servers, each in a folder and at an address of its own; all but two without root's rights, and none at
+//! Debian's servers, each in a directory and at an address of its own; all but two without root's rights, and none at
 //! root's ports.
 
 use ocinit::sys::io::pipe;
@@ -10,17 +10,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
-/// The path of a request that is the tests' own.
+/// The path of a request that only the tests make.
 const FLUSH: &str = "flush";
 
-/// What a program has said, and whether it may say more.
+/// What a program has printed, and whether more may follow.
 #[derive(Default)]
 struct Log {
     lines: Vec<String>,
     ended: bool,
 }
 
-/// A program that serves for as long as it has an owner.
+/// A server program that is ended when its owner drops it.
 pub struct Daemon {
     pub address: SocketAddr,
     child: Child,
@@ -28,7 +28,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Returns when it has said `ready`, which comes after its `listen`.
+    /// Returns when it has printed `ready`, which it does after `listen`.
     fn start(mut command: Command, address: SocketAddr, ready: &str) -> Daemon {
         let (read, write) = pipe().unwrap();
         command.stdin(Stdio::null()).stdout(write.try_clone().unwrap()).stderr(write);
@@ -49,7 +49,7 @@ impl Daemon {
         daemon
     }
 
-    /// Returns when it has said that.
+    /// Returns when it has printed that.
     pub fn until(&self, text: &str) {
         let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
         let waited = self.log.1.wait_timeout_while(self.log.0.lock().unwrap(), super::PATIENCE, is_silent);
@@ -57,14 +57,14 @@ impl Daemon {
         assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
     }
 
-    /// The lines of a registry's access log about `method`. All are there that came before.
+    /// The lines of a registry's access log about `method`, those of all requests so far.
     pub fn asked(&self, method: &str) -> Vec<String> {
         self.flush();
         let lines = self.said(&format!("\"{method} /v2/"));
         lines.into_iter().filter(|line| !line.contains(FLUSH)).collect()
     }
 
-    /// Asks for something of its own, and waits for the log to tell of it: what came before is told then.
+    /// Makes a request and waits until the log has it: then the log has all requests before it.
     pub fn flush(&self) {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let path = format!("/v2/{FLUSH}-{}-", COUNT.fetch_add(1, Ordering::SeqCst));
@@ -74,7 +74,7 @@ impl Daemon {
         self.until(&path);
     }
 
-    /// All that it has said with `text` in it.
+    /// Those lines of its output that contain `text`.
     pub fn said(&self, text: &str) -> Vec<String> {
         let log = self.log.0.lock().unwrap();
         log.lines.iter().filter(|line| line.contains(text)).cloned().collect()
@@ -88,7 +88,7 @@ impl Drop for Daemon {
     }
 }
 
-/// An address that nobody listens at, and nobody else will.
+/// An address at which nothing listens, and at which no other test will.
 fn free() -> SocketAddr {
     TcpListener::bind((super::loopback(), 0)).unwrap().local_addr().unwrap()
 }
@@ -96,14 +96,14 @@ fn free() -> SocketAddr {
 /// A program in PATH, else where `./dev setup` unpacks what it does not install, or where Debian hides it.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let unpacked =
-        ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"].map(|folder| Path::new("target/tools").join(folder));
+    let unpacked = ["usr/bin", "usr/sbin", "usr/libexec", "bin", "sbin"]
+        .map(|directory| Path::new("target/tools").join(directory));
     let hidden = ["/usr/sbin", "/usr/libexec", "/usr/lib/qemu"].map(PathBuf::from);
-    let folders = std::env::split_paths(&path).chain(unpacked).chain(hidden);
-    folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+    let directories = std::env::split_paths(&path).chain(unpacked).chain(hidden);
+    directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// One that needs root's rights.
+/// Starts a program that needs root's rights.
 fn find_for_root(name: &str) -> Option<PathBuf> {
     // SAFETY: asks, and touches no memory.
     let is_root = unsafe { libc::geteuid() } == 0;
@@ -141,7 +141,7 @@ pub fn registry_at(address: SocketAddr, dir: &Path, storage: &Path, parts: &Valu
     Daemon::start(command, address, "listening on")
 }
 
-/// Where the next server will be.
+/// An address for the next server.
 pub fn reserved() -> SocketAddr {
     free()
 }
@@ -174,7 +174,7 @@ pub fn tinyproxy(dir: &Path, more: &str) -> Daemon {
     tinyproxy_at(free(), dir, more)
 }
 
-/// One that guests reach: 10.0.2.2 is 127.0.0.1 here.
+/// A tinyproxy that guests reach: their 10.0.2.2 is 127.0.0.1 of the host.
 pub fn tinyproxy_for_guests(dir: &Path) -> Daemon {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     tinyproxy_at(address, dir, "")
@@ -194,8 +194,8 @@ fn tinyproxy_at(address: SocketAddr, dir: &Path, more: &str) -> Daemon {
 }
 
 /// nfs-ganesha, which guests reach: version 4 (3 would need a port mapper at its own port), these minor ones, of
-/// `folder` as `/export`.
-pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Option<Daemon> {
+/// `directory` as `/export`.
+pub fn ganesha_for_guests(dir: &Path, directory: &Path, minor_versions: &str) -> Option<Daemon> {
     let program = find_for_root("ganesha.nfsd")?;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let home = dir.join(format!("ganesha-{}", address.port()));
@@ -204,7 +204,7 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
     let libraries = Path::new("target/tools/usr/lib").canonicalize().ok()?;
     let unpacked = libraries.join("x86_64-linux-gnu");
     let plugins = match unpacked.join("ganesha") {
-        folder if folder.is_dir() => format!("Plugins_Dir = {};", folder.display()),
+        directory if directory.is_dir() => format!("Plugins_Dir = {};", directory.display()),
         _ => String::new(),
     };
     let config = format!(
@@ -216,7 +216,7 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
          EXPORT {{ Export_Id = 1; Path = {}; Pseudo = /export; Access_Type = RW; Squash = No_Root_Squash;
              SecType = sys; FSAL {{ Name = VFS; }} }}\n",
         address.port(),
-        folder.display(),
+        directory.display(),
         home = home.display(),
     );
     let file = home.join("ganesha.conf");
@@ -235,21 +235,21 @@ pub fn ganesha_for_guests(dir: &Path, folder: &Path, minor_versions: &str) -> Op
 }
 
 /// QEMU's or Debian's virtiofsd, for one guest that connects to `socket`.
-pub fn virtiofsd(folder: &Path, socket: &Path) -> Option<Daemon> {
+pub fn virtiofsd(directory: &Path, socket: &Path) -> Option<Daemon> {
     let mut command = Command::new(find_for_root("virtiofsd")?);
     let text = |path: &Path| path.display().to_string();
-    // The older one has the folder among its options, which the newer one still reads.
-    command.args(["-f", "-o", &format!("source={}", text(folder)), &format!("--socket-path={}", text(socket))]);
+    // The older one has the directory among its options, which the newer one still reads.
+    command.args(["-f", "-o", &format!("source={}", text(directory)), &format!("--socket-path={}", text(socket))]);
     Some(Daemon::start(command, free(), "Waiting for vhost-user socket connection"))
 }
 
-/// Runs openssl in a folder.
+/// Runs openssl in a directory.
 pub fn openssl(dir: &Path, words: &[&str]) {
     let output = Command::new("openssl").args(words).current_dir(dir).output().expect("openssl");
     assert!(output.status.success(), "openssl {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A lab's own authority.
+/// A certificate authority as a lab has its own.
 pub struct Authority {
     pub dir: PathBuf,
 }
@@ -278,7 +278,7 @@ impl Authority {
         (self.dir.join(certificate), self.dir.join(key))
     }
 
-    /// A folder for `--cert-dir` that trusts it.
+    /// A directory for `--cert-dir` that trusts it.
     pub fn cert_dir(&self, name: &str) -> PathBuf {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir).unwrap();

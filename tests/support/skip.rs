@@ -1,8 +1,8 @@
-//! A test that cannot run here says so in one way, and is counted.
+//! How a test that cannot run on this host says so; such tests are counted.
 
 use std::io::Write;
 
-/// Ends a test, or a helper of one, that cannot run on this machine. `skip!("no {program} here")` records the reason
+/// Ends a test, or a helper of one, that cannot run on this host. `skip!("no {program} here")` records the reason
 /// and returns the default of the function's type: `()`, `None`, `false`. With `OCINIT_NO_SKIP=1`, as in CI, the test
 /// fails instead; `skip!(tolerated: …)` is for what no setup can bring, and never fails.
 macro_rules! skip {
@@ -17,7 +17,7 @@ macro_rules! skip {
     }};
 }
 
-/// Fails the test where every test is to run.
+/// Fails the test where `OCINIT_NO_SKIP` says that every test has to run.
 #[track_caller]
 pub fn refuse(reason: &str) {
     let is_forbidden = std::env::var("OCINIT_NO_SKIP").is_ok_and(|value| !matches!(value.as_str(), "" | "0"));

@@ -7,7 +7,7 @@ type Row = (String, String, String, String);
 
 static ROWS: Mutex<Vec<Row>> = Mutex::new(Vec::new());
 
-/// Remembers how a scenario went.
+/// Adds a scenario and its result to the table.
 pub fn tell(scenario: &str, requests: usize, bytes: u64, outcome: &str) {
     let mut rows = ROWS.lock().unwrap();
     if rows.is_empty() {

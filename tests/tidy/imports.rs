@@ -1,4 +1,4 @@
-//! The order of the rooms, and that no file imports itself by way of others.
+//! The order in which rooms may import each other, and that no file imports itself by way of others.
 
 use super::tokens::{Source, Token};
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const ROOMS: [&str; 12] =
     ["sys", "pure", "files", "report", "kernel", "net", "disk", "layer", "store", "image", "container", "boot"];
 
-/// These two know nothing of each other.
+/// Rooms that import no other room, not even one before them.
 const ALONE: [&str; 2] = ["sys", "pure"];
 
 /// One import of a file of the init by another; both are module paths, `["net", "dns"]`.

@@ -1,5 +1,5 @@
-//! The house rules as a failing test. A rule that never fired is worth nothing:
-//! each has a bad sample that it must find, beside a good one that it must pass.
+//! The house rules as tests. A rule that finds nothing may be broken, so each has a bad sample in which it must find
+//! something, and a good one in which it must not.
 
 mod imports;
 mod repository;
@@ -10,7 +10,7 @@ mod wording;
 use rules::{Rule, RULES};
 use tokens::Source;
 
-/// A rule, the path of a sample, a text it must refuse and one it must pass.
+/// A rule, the path of a sample, a text that breaks the rule and one that keeps it.
 type Sample = (Rule, &'static str, &'static str, &'static str);
 
 /// Promise: no-panic-in-code
@@ -49,7 +49,7 @@ fn the_rooms_keep_their_order() {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
 
-/// What the rules of imports say of these files.
+/// The findings of the rules of imports in these files.
 fn of_files(files: &[(&str, &str)]) -> Vec<String> {
     let sources: Vec<Source> = files.iter().map(|(path, text)| Source::parse(path, text).unwrap()).collect();
     let imports = imports::imports(&sources);

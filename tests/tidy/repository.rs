@@ -5,10 +5,10 @@ use std::process::Command;
 
 const COLUMNS_MAX: usize = 120;
 
-/// The init's direct dependencies: a sixth is a decision, made here.
+/// The init's direct dependencies; another one has to be added here on purpose.
 const DEPENDENCIES: [&str; 5] = ["libc", "ring", "rustls", "serde_json", "webpki-roots"];
 
-/// Path and text of the repository's files with these extensions (none: all that are text).
+/// Path and text of the repository's files with these extensions, or of all text files where none is given.
 pub fn files(extensions: &[&str]) -> Vec<(String, String)> {
     let arguments = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"];
     let output = Command::new("git").args(arguments).current_dir(root()).output().expect("git");
@@ -26,15 +26,15 @@ fn root() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo").into()
 }
 
-/// Columns count without the texts in a line: those are easier to find uncut.
+/// Strings in a line do not count as columns: an unbroken message is easier to find.
 fn long_lines(path: &str, text: &str) -> Vec<String> {
     let columns = |line: &str| line.replace("\\\"", "").split('"').step_by(2).map(|code| code.chars().count()).sum();
     let lines = text.lines().enumerate().map(|(index, line)| (index + 1, columns(line)));
     lines.filter(|(_, n): &(_, usize)| *n > COLUMNS_MAX).map(|(at, n)| format!("{path}:{at}: {n} columns")).collect()
 }
 
-/// What names one machine: where it keeps the repository, cargo's files or the project's,
-/// and whose package servers it asks. In pieces, so that this file passes too.
+/// Names of one host in a text: its paths of the repository, of cargo's files and of the project, and its package
+/// servers. They are in pieces here, so that this file passes too.
 fn names_a_machine(path: &str, text: &str, own: &str) -> Vec<String> {
     // A short path, as in a chroot (`/src`), is part of many others.
     let mut words: Vec<String> = (own.matches('/').count() > 1).then_some(own.into()).into_iter().collect();

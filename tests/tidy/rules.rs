@@ -11,7 +11,7 @@ pub const FILE_LINES_MAX: usize = 420;
 
 pub type Rule = fn(&Source) -> Vec<String>;
 
-/// Every rule, in the order of the house's description.
+/// Every rule for one source.
 pub const RULES: [Rule; 13] = [
     purity,
     unsafe_place,
@@ -32,7 +32,7 @@ fn finding(source: &Source, line: usize, text: &str) -> String {
     format!("{}:{line}: {text}", source.path)
 }
 
-/// What lies below a `pure/` never sees a file, socket, clock, process, environment or libc.
+/// Code below a `pure/` uses no file, socket, clock, process, environment variable or libc.
 pub fn purity(source: &Source) -> Vec<String> {
     if !source.is_pure() {
         return Vec::new();
@@ -49,7 +49,7 @@ pub fn purity(source: &Source) -> Vec<String> {
     seen.into_iter().map(|name| finding(source, name.line, &format!("pure code uses {}", name.text))).collect()
 }
 
-/// `unsafe` stands in src/sys only; a test in tests/ may have to call the kernel itself.
+/// `unsafe` is allowed in src/sys only, and in tests/, where a test may have to call the kernel itself.
 pub fn unsafe_place(source: &Source) -> Vec<String> {
     if source.layer() == "sys" || !source.path.starts_with("src/") {
         return Vec::new();
@@ -58,7 +58,7 @@ pub fn unsafe_place(source: &Source) -> Vec<String> {
     all.map(|token| finding(source, token.line, "unsafe outside src/sys")).collect()
 }
 
-/// Each `unsafe` has its reason in a SAFETY comment within the lines just above.
+/// Each `unsafe` has its reason in a SAFETY comment in the lines just above it.
 pub fn safety_comments(source: &Source) -> Vec<String> {
     const ABOVE_MAX: usize = 4;
     let lines: Vec<&str> = source.text.lines().collect();
@@ -143,7 +143,7 @@ fn functions(source: &Source) -> Vec<(String, usize, usize)> {
     functions.0
 }
 
-/// A file is at most that many lines, not counting its tests.
+/// A file has at most 420 lines without its tests.
 pub fn file_length(source: &Source) -> Vec<String> {
     let tests = source.items.iter().find(|item| is_for_tests(item)).map(|item| lines_of(item).0 - 1);
     let lines = tests.unwrap_or(source.text.lines().count());
@@ -153,14 +153,14 @@ pub fn file_length(source: &Source) -> Vec<String> {
     Vec::new()
 }
 
-/// Tests are the end of their file.
+/// The module of tests is at the end of its file.
 pub fn tests_last(source: &Source) -> Vec<String> {
     let is_tests = |item: &syn::Item| is_for_tests(item) && matches!(item, syn::Item::Mod(m) if m.content.is_some());
     let after = source.items.iter().skip_while(|item| !is_tests(item)).find(|item| !is_for_tests(item));
     after.map(|item| finding(source, lines_of(item).0, "stands after the tests")).into_iter().collect()
 }
 
-/// Nothing that input can make panic is in the init.
+/// The init has no call that panics on some input.
 pub fn no_panic(source: &Source) -> Vec<String> {
     if !source.is_init() {
         return Vec::new();
@@ -181,7 +181,7 @@ pub fn no_panic(source: &Source) -> Vec<String> {
     findings
 }
 
-/// The release is built with shallow `Debug`: `{:?}` prints no more than a type's name there.
+/// The release is built with `-Zfmt-debug=shallow`: there `{:?}` prints no more than a type's name.
 pub fn no_debug_format(source: &Source) -> Vec<String> {
     let tokens = match source.path.as_str() {
         "tests/payload/payload.rs" => &source.tests,
@@ -192,8 +192,7 @@ pub fn no_debug_format(source: &Source) -> Vec<String> {
     texts.map(|text| finding(source, text.line, "{:?} prints no more than a name in the release")).collect()
 }
 
-/// A test waits for what it waits for, not for a time. The payload that tests
-/// run in containers is no test: sleeping is one of its jobs.
+/// A test waits for an event, not for a time. The payload that tests run in containers may sleep: it is asked to.
 pub fn no_sleep(source: &Source) -> Vec<String> {
     if source.path.starts_with("tests/payload/") {
         return Vec::new();
@@ -202,7 +201,7 @@ pub fn no_sleep(source: &Source) -> Vec<String> {
     calls.iter().map(|at| finding(source, source.tests[at - 1].line, "sleep in a test")).collect()
 }
 
-/// A test that cannot run says so by `skip!`, which is counted; only other suites' vectors may be missing anywhere.
+/// A test that cannot run says so by `skip!`, which is counted. Only the vectors of other suites may be missing in CI.
 pub fn no_silent_skip(source: &Source) -> Vec<String> {
     let tokens = &source.tests;
     let mut findings = Vec::new();
@@ -218,7 +217,7 @@ pub fn no_silent_skip(source: &Source) -> Vec<String> {
     findings
 }
 
-/// A file with more than one thing in it says at its top what it is.
+/// A file with more than one item has a `//!` comment that says what it is.
 pub fn module_docs(source: &Source) -> Vec<String> {
     if source.has_inner_doc || source.items.len() < 2 {
         return Vec::new();
@@ -226,8 +225,7 @@ pub fn module_docs(source: &Source) -> Vec<String> {
     vec![finding(source, 1, "no //! line at the top")]
 }
 
-/// Public functions, types and traits have a doc line; a constant or an enum is
-/// mostly told by its names.
+/// Public functions, structs and traits have a doc comment; the names of constants and enums mostly say enough.
 pub fn item_docs(source: &Source) -> Vec<String> {
     if !source.path.starts_with("src/") {
         return Vec::new();
@@ -249,7 +247,7 @@ pub fn item_docs(source: &Source) -> Vec<String> {
     findings
 }
 
-/// The init knows nothing of the host tool.
+/// The init imports nothing of the host tool.
 pub fn no_host(source: &Source) -> Vec<String> {
     if !source.is_init() || source.layer() == "lib" {
         return Vec::new();

@@ -1,5 +1,4 @@
-//! A source file as the rules read it: lines, items, and a flat list of tokens
-//! that leaves out what is for tests only.
+//! A source file as the rules read it: its text, its items, and flat lists of the tokens of product and tests.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
@@ -17,13 +16,13 @@ pub struct Source {
     pub text: String,
     pub items: Vec<syn::Item>,
     pub has_inner_doc: bool,
-    /// All tokens, then those that are in the product, then those of tests.
+    /// The tokens of the product, and below those of the tests.
     pub product: Vec<Token>,
     pub tests: Vec<Token>,
 }
 
 impl Source {
-    /// Parses `text`; what does not parse is a finding of its own.
+    /// Parses `text`; an error is a finding of its own.
     pub fn parse(path: &str, text: &str) -> Result<Source, String> {
         let file = syn::parse_file(text).map_err(|error| format!("{path}: {error}"))?;
         let has_inner_doc = file.attrs.iter().any(|attribute| attribute.path().is_ident("doc"));
@@ -85,7 +84,7 @@ pub fn lines_of(node: &impl Spanned) -> (usize, usize) {
     (node.span().start().line, node.span().end().line)
 }
 
-/// Macros' arguments are tokens like all others: nothing hides in a `format!`.
+/// Appends all tokens of a stream, those in groups and in the arguments of macros included.
 pub fn flatten(stream: TokenStream, into: &mut Vec<Token>) {
     for tree in stream {
         let line = tree.span().start().line;
