@@ -1,5 +1,5 @@
-//! The state of a running container that has a `--name`: what others may share with it, recorded in its directory of the
-//! store and removed with that.
+//! The state of a running container that has a `--name`: what others may share with it, recorded in its directory of
+//! the store and removed with that.
 
 use crate::container::pure::spec::{Mount, Source, VolumesFrom};
 use crate::report::{Failure, Outcome};
@@ -40,8 +40,8 @@ pub fn find(store: &Store, name: &str) -> Option<State> {
 /// As [`find`], where `flag` needs one.
 pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<State> {
     find(store, name).ok_or_else(|| {
-        let failure = Failure::new("container", [flag, ": no container has the name «", name, "» and runs"].concat());
-        failure.hint("give one its --name, and start it before: b2c.run_service=")
+        let failure = Failure::new("container", [flag, ": no running container is named '", name, "'"].concat());
+        failure.hint("start one with that --name before, for example by b2c.run_service=")
     })
 }
 

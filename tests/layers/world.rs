@@ -22,8 +22,8 @@ pub fn ready() -> bool {
     true
 }
 
-/// A temporary directory. Where std cannot remove it, rm(1) does: std needs a descriptor for every level, and some trees
-/// here are 2000 levels deep.
+/// A temporary directory. Where std cannot remove it, rm(1) does: std needs a descriptor for every level, and some
+/// trees here are 2000 levels deep.
 pub struct World {
     pub top: PathBuf,
     canaries: Vec<String>,

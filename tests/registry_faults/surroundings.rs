@@ -1,6 +1,6 @@
-//! No name leads to a link-local address or a cloud's metadata service (docs/inputs.md#link-local): neither the name of
-//! the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a network
-//! namespace of their own, with a DNS server, and a canary at the addresses that must not be contacted.
+//! No name leads to a link-local address or a cloud's metadata service (docs/inputs.md#link-local): neither the name
+//! of the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a
+//! network namespace of their own, with a DNS server, and a canary at the addresses that must not be contacted.
 
 use crate::small;
 use crate::support::fake::{challenge, redirect, Fake};

@@ -3,11 +3,11 @@
 //! The lowest layer that is not complete may always have what it needs, up to the limits of any layer: the others wait
 //! for it, so it must never wait for them.
 
-/// Directories and whiteouts of layers that wait for those below, or are being read: beyond this no worker takes another
-/// layer.
+/// Directories and whiteouts of layers that wait for those below, or are being read: beyond this no worker takes
+/// another layer.
 const TAKE_BYTES: usize = 2 << 20;
-/// Beyond this those that are being read stop, but for the lowest one. It alone may have the 64 MiB that are any layer's
-/// limit, so that all of them never hold more than 72 MiB.
+/// Beyond this those that are being read stop, but for the lowest one. It alone may have the 64 MiB that are any
+/// layer's limit, so that all of them never hold more than 72 MiB.
 const DEFERRED_BYTES: usize = 8 << 20;
 /// The windows of zstd frames.
 const WINDOW_BYTES: u64 = 10 << 20;
