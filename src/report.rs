@@ -124,8 +124,8 @@ const STUCK_MS: i32 = 10_000;
 /// Whether the console is lost: then no write waits for it until one succeeds. All writers have the same console.
 static STUCK: AtomicBool = AtomicBool::new(false);
 
-/// Writes all of `bytes`, also where writes do not block, as on the console of a boot. What a lost console does not take
-/// is dropped. Allocates nothing.
+/// Writes all of `bytes`, also where writes do not block, as on the console of a boot. What a lost console does not
+/// take is dropped. Allocates nothing.
 pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
     let mut tries = 2;
     while !bytes.is_empty() {

@@ -1,5 +1,5 @@
-//! The only `unsafe` of the crate: one function, one system call, one SAFETY
-//! line. No policy, and no retries but for EINTR.
+//! System calls, and the only `unsafe` of the crate: one function, one system
+//! call, one SAFETY line. No policy, and no retries but for EINTR.
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -30,7 +30,7 @@ pub mod socket;
 pub mod thread;
 pub mod tty;
 
-/// The three descriptors that every process has, or that PID 1 gives itself.
+/// The standard descriptors, which every process has and PID 1 opens itself.
 // SAFETY: nobody owns, and so nobody closes, 0, 1 and 2.
 pub const STDIN: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(0) };
 // SAFETY: as above.
@@ -52,25 +52,25 @@ impl Error {
         Error { call, errno }
     }
 
-    /// The error that `errno` holds now, named after `call`.
+    /// The current `errno`, with the name of the call that set it.
     pub fn last(call: &'static str) -> Error {
         Error { call, errno: std::io::Error::last_os_error().raw_os_error().unwrap_or(0) }
     }
 
-    /// Names a std::io error after the call that std made for us.
+    /// The errno of a std::io error, with the name of the call that std made.
     pub fn from_io(call: &'static str, error: &std::io::Error) -> Error {
         Error { call, errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
 }
 
-/// What went wrong, without the call.
+/// The errno, without the call.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> std::io::Error {
         std::io::Error::from_raw_os_error(error.errno)
     }
 }
 
-/// `write: no space left on device`, the form every console line uses.
+/// `write: no space left on device`, the form of all console lines.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.call)?;
@@ -88,8 +88,8 @@ impl fmt::Debug for Error {
     }
 }
 
-/// An error of std's in our own words: without its « (os error N)», as the
-/// other lines of the console say it.
+/// The text of a std::io error as other console lines have it, without std's
+/// " (os error N)".
 pub fn io_text(error: &std::io::Error) -> String {
     match error.raw_os_error() {
         Some(errno) => errno_text(errno).map_or_else(|| ["errno ", &errno.to_string()].concat(), String::from),
@@ -97,7 +97,7 @@ pub fn io_text(error: &std::io::Error) -> String {
     }
 }
 
-/// libc's `strerror` for the errors a boot meets, without its tables.
+/// `strerror(3)` for the errors that a boot meets, without libc's tables.
 fn errno_text(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::EPERM => "operation not permitted",

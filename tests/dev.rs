@@ -6,9 +6,14 @@
 mod skip;
 
 use ocinit::host::compress::{compress, Compression, Effort};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// signal(7)
+const SIGPIPE: i32 = 13;
 /// The test below that skips itself does so where this is set.
 const SKIP_ME: &str = "OCINIT_TEST_SKIP_ME";
 
@@ -235,4 +240,18 @@ fn setup_knows_no_librarys_version() {
     assert_eq!(setup("unpack_tool sh a b", "libc.so.6 => /lib/libc.so.6"), "");
     // What was unpacked before a release upgrade.
     assert_eq!(setup("unpack_tool sh a b", "libssl.so.8 => not found"), fetched);
+}
+
+/// As in `ocinit-host … | head`, without a moment at which the reader may still be there.
+#[test]
+fn a_closed_output_ends_the_host_tool_quietly() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(ours);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit-host"));
+    command.args(["build", "--quick", "--compress", "none", "--init", "/etc/passwd", "--output"]);
+    command.arg(dir.path().join("initramfs")).stdout(OwnedFd::from(theirs));
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.status.signal(), Some(SIGPIPE));
 }

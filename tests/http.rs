@@ -337,14 +337,14 @@ impl Certificates {
         self.0.path().join(name)
     }
 
-    /// A new folder with copies of these files under new names.
-    fn folder(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let folder = self.path(name);
-        std::fs::create_dir_all(&folder).unwrap();
+    /// A new directory with copies of these files under new names.
+    fn directory(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let dir = self.path(name);
+        std::fs::create_dir_all(&dir).unwrap();
         for (from, to) in files {
-            std::fs::copy(self.path(from), folder.join(to)).unwrap();
+            std::fs::copy(self.path(from), dir.join(to)).unwrap();
         }
-        folder
+        dir
     }
 
     fn server(&self, args: &[&str]) -> TlsServer {
@@ -402,13 +402,13 @@ fn an_authority_of_ones_own_counts_where_it_lies() {
         let error = failed(server.get(&plain()));
         assert!(is_tls(&error) && error.text.contains("UnknownIssuer") && error.hint.is_some(), "{}", error.text);
         server.serves(&client("", false, &[]));
-        server.serves(&client("", true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
+        server.serves(&client("", true, &[&made.directory("all", &[("ca.crt", "ca.crt")])]));
         let dir = format!("{version}/127.0.0.5:{}", server.port);
-        made.folder(&dir, &[("ca.crt", "lab.crt")]);
+        made.directory(&dir, &[("ca.crt", "lab.crt")]);
         server.serves(&client("", true, &[&made.path(version)]));
-        made.folder("host/127.0.0.5", &[("ca.crt", "lab.crt")]);
+        made.directory("host/127.0.0.5", &[("ca.crt", "lab.crt")]);
         server.serves(&client("", true, &[&made.path("host")]));
-        made.folder("other/127.0.0.5:1", &[("ca.crt", "ca.crt")]);
+        made.directory("other/127.0.0.5:1", &[("ca.crt", "ca.crt")]);
         assert!(is_tls(&failed(server.get(&client("", true, &[&made.path("other")])))));
         // The same address by a name that the certificate is not for.
         let url = format!("https://[::ffff:127.0.0.5]:{}/", server.port);
@@ -422,20 +422,20 @@ fn a_client_certificate_is_shown_where_it_is_wanted() {
     let made = Certificates::make();
     for version in ["-tls1_2", "-tls1_3"] {
         let server = made.server(&[version, "-Verify", "1", "-verify_return_error", "-CAfile", "ca.crt"]);
-        let without = client("", true, &[&made.folder("without", &[("ca.crt", "ca.crt")])]);
+        let without = client("", true, &[&made.directory("without", &[("ca.crt", "ca.crt")])]);
         let error = failed(server.get(&without));
         assert!(is_tls(&error), "{version}: {}", error.text);
         let files = [("ca.crt", "ca.crt"), ("client.pem", "me.cert"), ("client.key", "me.key")];
         let home = format!("127.0.0.5:{}", server.port);
-        server.serves(&client_of(&home, true, &made.folder("with", &files)));
+        server.serves(&client_of(&home, true, &made.directory("with", &files)));
         server.serves(&client_of(&home, false, &made.path("with")));
-        // Another server is only shown what lies in a folder of its name.
+        // Another server is only shown what lies in a directory of its name.
         assert!(is_tls(&failed(server.get(&client_of("registry.lab", true, &made.path("with"))))));
-        made.folder(&format!("named/{home}"), &files);
+        made.directory(&format!("named/{home}"), &files);
         server.serves(&client_of("registry.lab", true, &made.path("named")));
-        let error = failed(server.get(&client_of(&home, true, &made.folder("half", &files[..2]))));
+        let error = failed(server.get(&client_of(&home, true, &made.directory("half", &files[..2]))));
         assert!(error.text.contains("me.key: no such file"), "{}", error.text);
-        std::fs::write(made.folder("bad", &files).join("me.key"), "none").unwrap();
+        std::fs::write(made.directory("bad", &files).join("me.key"), "none").unwrap();
         let error = failed(server.get(&client_of(&home, true, &made.path("bad"))));
         assert!(error.text.contains("me.key: holds no private key"), "{}", error.text);
     }
@@ -483,7 +483,7 @@ fn tls_goes_through_a_tunnel_to_the_server_itself() {
     let made = Certificates::make();
     let server = made.server(&[]);
     let (name, proxy) = tunnel(server.port);
-    server.serves(&client(&format!("https={name}"), true, &[&made.folder("all", &[("ca.crt", "ca.crt")])]));
+    server.serves(&client(&format!("https={name}"), true, &[&made.directory("all", &[("ca.crt", "ca.crt")])]));
     assert!(proxy.join().unwrap().starts_with(&format!("CONNECT 127.0.0.5:{} HTTP/1.1\r\n", server.port)));
 }
 

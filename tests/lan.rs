@@ -23,7 +23,7 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 struct Lan {
     client: String,
     server: String,
-    folder: PathBuf,
+    dir: PathBuf,
     daemons: Vec<Child>,
 }
 
@@ -37,9 +37,9 @@ impl Lan {
             skip!("a network of its own takes root, ip and dnsmasq");
         }
         let name = format!("ocinit-{}-{test}", std::process::id());
-        let folder = std::env::temp_dir().join(&name);
-        std::fs::create_dir(&folder).unwrap();
-        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), folder, daemons: vec![] };
+        let dir = std::env::temp_dir().join(&name);
+        std::fs::create_dir(&dir).unwrap();
+        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), dir, daemons: vec![] };
         ip(&["netns", "add", &lan.client]);
         ip(&["netns", "add", &lan.server]);
         lan.join("eth0", "srv0");
@@ -56,7 +56,7 @@ impl Lan {
     }
 
     fn file(&self, name: &str) -> String {
-        self.folder.join(name).to_str().unwrap().to_string()
+        self.dir.join(name).to_str().unwrap().to_string()
     }
 
     /// Starts a daemon in the server's namespace and waits until it says `ready` on its standard error.
@@ -116,7 +116,7 @@ impl Drop for Lan {
         for name in [&self.client, &self.server] {
             let _ = Command::new("ip").args(["netns", "delete", name]).status();
         }
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
@@ -345,8 +345,8 @@ fn set_up_by_the_kernel() {
 
 /// Debian's place for it, or that of `./dev setup`, which does not install it.
 fn chronyd() -> Option<String> {
-    let folders = ["/usr/sbin", "target/tools/usr/sbin"].map(|folder| Path::new(folder).join("chronyd"));
-    folders.iter().find_map(|path| path.canonicalize().ok()?.to_str().map(String::from))
+    let dirs = ["/usr/sbin", "target/tools/usr/sbin"].map(|dir| Path::new(dir).join("chronyd"));
+    dirs.iter().find_map(|path| path.canonicalize().ok()?.to_str().map(String::from))
 }
 
 /// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.

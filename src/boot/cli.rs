@@ -229,7 +229,7 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let context = context()?;
     let store = line.open_store(report)?;
     let image = pull::image(&line.container.pull, &store, &context, report)?;
-    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
+    let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
     let mounted = overlay::mount_read_only(&image.layers, &dir, &target, report);
     if line.sync {
         image.synced(report);

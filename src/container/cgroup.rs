@@ -20,26 +20,25 @@ fn is_v2(path: &str) -> bool {
     Path::new(path).join("cgroup.controllers").exists()
 }
 
-/// What a container leaves to the machine. What it writes to a tmpfs is memory
-/// that no kill gives back: with none left the kernel panics («System is
-/// deadlocked on memory»).
+/// Memory that a container leaves to the host. What it writes to a tmpfs is memory that killing it does not free: with
+/// none left the kernel panics ("System is deadlocked on memory").
 const KEPT_BYTES: u64 = 16 << 20;
 
-/// The beginning of the names of groups that are ours.
+/// Names of our groups begin with it.
 pub const PREFIX: &str = "ocinit.";
 
-/// A group of a container's own, directly below the root.
+/// A container's control group, directly below the root of the hierarchy.
 pub struct Cgroup {
     dir: PathBuf,
-    /// Beside controllers of version 1: one in each of their hierarchies. What it mounts of them, which it can in a
-    /// user namespace, then begins with its own (CVE-2022-0492).
+    /// Beside controllers of version 1: a group in each of their hierarchies. A container can mount those in a user
+    /// namespace, and then sees nothing above its own group (CVE-2022-0492).
     v1: Vec<PathBuf>,
 }
 
 impl Cgroup {
-    /// The group of a container that this process runs. `kept_bytes` is what of its memory a machine of ours keeps
-    /// for what else it does meanwhile; on another's there is nothing to divide. `listed`: it is to have a list of
-    /// allowed devices, for which a group without limits is enough.
+    /// The group of a container that this process runs. `kept_bytes` of memory are kept for the rest of the boot;
+    /// `None` on a host that is not ours, which has its own limits. `listed`: the group is to have a list of allowed
+    /// devices, for which one without limits is enough.
     pub fn make(asked: &Resources, kept_bytes: Option<u64>, listed: bool, report: &Report) -> Outcome<Option<Cgroup>> {
         let settings = resources::settings(asked)?;
         let name = std::process::id().to_string();
@@ -80,7 +79,7 @@ impl Cgroup {
         let dir = Path::new(parent).join([PREFIX, name].concat());
         let mut made = fs::create_dir(&dir);
         if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
-            // Of one that is gone: its limits, and its list of devices, are not ours.
+            // A process that is gone left it behind, with limits and a list of devices that are not ours.
             drop(Cgroup::at(dir.clone()));
             made = fs::create_dir(&dir);
         }
@@ -102,7 +101,7 @@ impl Cgroup {
                 }
                 _ => self.v1.push(dir.clone()),
             }
-            // A new group of cpuset has neither, and takes no process without; others have no such files.
+            // A new cpuset group has neither, and takes no process without them; other controllers have no such files.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 let _ = fs::read(parent.join(file)).and_then(|value| fs::write(dir.join(file), value));
             }
@@ -120,17 +119,17 @@ impl Cgroup {
         self.dir.join(name)
     }
 
-    /// On a machine of ours: all the memory that there is, but for `kept_bytes` and what keeps the machine going.
+    /// At boot: the memory that is available, less `kept_bytes` and what keeps the host going.
     fn limit_memory(&self, kept_bytes: u64) {
         if let Some(bytes) = meminfo::available_bytes() {
-            // What an earlier one has left behind may be most of it: then half of the rest.
+            // What an earlier container has left behind may be most of it: then half of the rest.
             let max = bytes.saturating_sub(KEPT_BYTES.saturating_add(kept_bytes)).max(bytes / 2);
             // A kernel without the memory controller has no such limit.
             let _ = fs::write(self.file("memory.max"), max.to_string());
         }
     }
 
-    /// Tells whether memory was short, and removes the group.
+    /// Warns where memory was short, and removes the group.
     pub fn end(self, report: &Report) {
         let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
         if let Some(text) = out_of_memory(&read("memory.events"), &read("memory.max"), &read("memory.peak")) {
@@ -145,32 +144,33 @@ impl Cgroup {
     }
 }
 
-/// Has `program` asked about each use of a device. A container that is not trusted does not run without.
+/// Attaches `program`, which the kernel asks about each use of a device. An unprivileged container does not run without
+/// it.
 pub fn filter_devices(group: Option<&Cgroup>, program: &[u64]) -> Outcome<()> {
-    let attach = |folder: File| bpf::filter_devices(folder.as_fd(), program).map_err(|error| error.to_string());
+    let attach = |dir: File| bpf::filter_devices(dir.as_fd(), program).map_err(|error| error.to_string());
     let attached = match group {
         Some(group) => File::open(&group.dir).map_err(|error| io_text(&error)).and_then(attach),
         None => Err("no control group of its own".into()),
     };
     attached.map_err(|why| {
         let failure = Failure::new("container", ["the list of allowed devices: ", &why].concat());
-        failure.hint("--privileged=false takes cgroup v2 and a kernel with CONFIG_CGROUP_BPF")
+        failure.hint("--privileged=false needs cgroup v2 and a kernel with CONFIG_CGROUP_BPF")
     })
 }
 
 impl Drop for Cgroup {
-    /// Ends what is left in the group, and removes it: where a container shares the machine's processes, its own do
-    /// not end with its first.
+    /// Kills what is left in the group, and removes it: in a shared PID namespace a container's processes do not end
+    /// with its first.
     fn drop(&mut self) {
         if self.is_populated() {
             let start_ms = machine::uptime_ms();
             while self.is_populated() && machine::uptime_ms() < start_ms + GONE_MS {
-                // Again, for kernels where what forks may outrun it.
+                // Again, since without cgroup.kill a process that forks may outrun it.
                 kill(&self.dir);
                 std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
             }
         }
-        // With the groups that its own containers had below. One that is still busy is empty at the end of the machine.
+        // With the groups that its own containers had below. One that is still busy stays until the end of the boot.
         for dir in self.v1.iter().chain([&self.dir]) {
             let _ = remove_tree::directories(dir).or_else(|_| remove_tree::directories(dir));
         }
@@ -188,12 +188,12 @@ fn own_v1() -> Vec<PathBuf> {
     text.lines().filter_map(of).filter(|dir| dir.join("cgroup.procs").exists()).collect()
 }
 
-/// What was killed may take so long to be gone.
+/// How long killed processes may take to be gone.
 const GONE_MS: u64 = 30_000;
 const LOOK_AGAIN_MS: u64 = 5;
 
 /// Ends every process of the group and of those below it, at once (Linux 5.14,
-/// cgroup-v2.rst, «cgroup.kill»): what forks cannot outrun it. Before that
+/// cgroup-v2.rst, "cgroup.kill"): what forks cannot outrun it. Before that
 /// kernel one by one.
 pub fn kill(group: &Path) {
     if fs::write(group.join("cgroup.kill"), "1").is_ok() {
@@ -211,7 +211,7 @@ pub fn kill(group: &Path) {
     }
 }
 
-/// Ends and removes the group that an earlier program of this very process has made, if it has.
+/// Kills and removes the group that an earlier program of this process has made.
 pub fn end_of_process() {
     let name = [PREFIX, &std::process::id().to_string()].concat();
     for parent in [CGROUPS, UNIFIED].iter().filter(|parent| is_v2(parent)) {
@@ -220,7 +220,7 @@ pub fn end_of_process() {
     }
 }
 
-/// The same for all groups that are ours.
+/// Kills all processes of all our groups.
 pub fn kill_all() {
     for entry in fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -238,7 +238,7 @@ fn out_of_memory(events: &str, max: &str, peak: &str) -> Option<String> {
     }
     let mut text = String::from("killed: out of memory");
     for (what, bytes) in [(", limit ", max), (", peak ", peak)] {
-        // «max» is none.
+        // "max" is none.
         if let Ok(bytes) = bytes.trim_end().parse::<u64>() {
             text = [&text, what, &(bytes >> 20).to_string(), " MB"].concat();
         }

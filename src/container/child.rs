@@ -1,9 +1,8 @@
-//! The container's own side: what happens between `clone` and `exec`.
+//! The child: what happens between clone(2) and exec(2).
 //!
-//! Everything is planned before the clone, as data: this side runs in a copy
-//! of a process that may have had other threads, so it must not allocate. Each
-//! path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image
-//! leads a mount out of it (CVE-2026-41579).
+//! Everything is planned before the clone, as data. The child is a copy of a process that may have had other threads,
+//! so it must not allocate. Each path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image leads a
+//! mount out of it (CVE-2026-41579).
 
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
 use crate::container::ops::{Builder, Op};
@@ -30,18 +29,18 @@ pub struct ChildFds {
     pub stderr: OwnedFd,
 }
 
-/// The child: returns only when it fails, with its exit code. `joined`: it was
-/// made in its control group.
+/// Sets the child up and executes the container's program: returns only when that fails, with the exit code. `joined`
+/// means that clone made it in its control group.
 pub fn run(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, fds: &ChildFds) -> i32 {
     last_words::clear_successor();
-    // First of all: who shares the processes must not find this one between giving up its rights and exec, with what
-    // it holds (CVE-2016-9962).
+    // First of all: another process of a shared PID namespace must not reach this one, and the descriptors that it
+    // holds, between giving up its rights and exec (CVE-2016-9962).
     if let Err(error) = process::hide() {
         tell(fds, SetupError::at(Stage::Capabilities)(error));
         return 125;
     }
     process::umask(0);
-    // Said again at the end: a change of user forgets it. Until then nobody else would end us.
+    // A change of user clears it: `security::assume` sets it again. Until then nothing else would end us.
     let _ = process::die_with_parent();
     let failed = match prepare(plan, joined, fds) {
         Ok(()) => execute(&plan.candidates, arguments, env),
@@ -51,7 +50,7 @@ pub fn run(plan: &Plan, joined: bool, arguments: &Arguments, env: &Arguments, fd
     125
 }
 
-/// Losing the pipe is no reason to do anything else: we end anyway.
+/// A pipe that is gone changes nothing: we end anyway.
 fn tell(fds: &ChildFds, error: SetupError) {
     let _ = io::write(fds.report.as_fd(), &error.emit());
 }
@@ -88,14 +87,14 @@ fn prepare(plan: &Plan, joined: bool, fds: &ChildFds) -> std::result::Result<(),
             tell(fds, failed);
         }
     }
-    // By descriptors, and by the machine's /proc: after the pivot both /proc and /dev are what the image made of them.
+    // Before the pivot, by descriptors and the host's /proc: after it /proc and /dev are what the image made of them.
     standard_streams(root.as_fd(), plan, fds).map_err(SetupError::at(Stage::Terminal))?;
     if let Some(error) = pivot(root.as_fd(), plan.shares_mounts).map_err(SetupError::at(Stage::Pivot))? {
         tell(fds, SetupError { skipped: true, ..SetupError::at(Stage::Pivot)(error) });
     }
     drop(root);
-    // From here on no directory is open: by /proc/self/fd it would be a way out for the entry point, for PATH, for a
-    // script's interpreter and for the working directory (CVE-2024-21626).
+    // From here on no directory is open. By /proc/self/fd one would lead the entry point, PATH, a script's interpreter
+    // and the working directory out of the container (CVE-2024-21626).
     process::close_all_but(&[fds.report.as_fd()]);
     enter_working_dir(&plan.working_dir).map_err(SetupError::at(Stage::WorkingDir))?;
     set_limits(plan, fds)?;
@@ -123,7 +122,8 @@ fn write_file(path: &CStr, bytes: &[u8]) -> Result<()> {
     io::write(file.as_fd(), bytes).map(drop)
 }
 
-/// A session keyring of its own: keys of whoever started us stay there. A kernel without keys has nothing to hide.
+/// A session keyring of the container's own keeps the keys of our own session out of it. A kernel without keys has none
+/// to hide.
 fn own_keyring() -> Result<()> {
     match process::new_session_keyring() {
         Err(error) if error.errno == ENOSYS => Ok(()),
@@ -140,7 +140,7 @@ fn raise_loopback() -> Result<()> {
     socket::raise(socket.as_fd(), c"lo")
 }
 
-/// What it sees of control groups begins with its own.
+/// Joins its control groups; with a namespace of its own it sees no group above them.
 fn own_cgroup(plan: &Plan, procs: &CStr, joined: bool) -> Result<()> {
     if !joined {
         write_file(procs, b"0")?;
@@ -152,18 +152,16 @@ fn own_cgroup(plan: &Plan, procs: &CStr, joined: bool) -> Result<()> {
     }
 }
 
-/// pivot_root(2), «new_root and put_old may be the same»: the old root lies on
-/// top of the new one and is taken off. Where that cannot be had the answer
-/// says why, and the root is changed in the next best way: the initramfs's own
-/// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and
-/// neither can a chroot's.
+/// pivot_root(2), "new_root and put_old may be the same": the old root lies on top of the new one and is taken off.
+/// Where the kernel refuses, the answer is its error, and the root is moved or changed instead: the initramfs's own
+/// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and neither can a chroot's.
 fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
     let old = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     process::fchdir(root)?;
     let left_out = match mount::pivot_root(c".", c".") {
         Ok(()) => {
             if shares_mounts {
-                // The machine would lose them, too.
+                // Without that the host would lose them, too.
                 process::fchdir(old.as_fd())?;
                 mount::propagation(c".", mount::MS_REC | mount::MS_SLAVE)?;
             }
@@ -180,19 +178,19 @@ fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
     };
     process::chdir(c"/")?;
     if shares_mounts {
-        // As that volume is: what the container hands on below its root is shared with it.
+        // As that volume is: mounts that the container makes below its root are shared, too.
         mount::propagation(c"/", mount::MS_SHARED)?;
     }
     Ok(left_out)
 }
 
-/// What the machine unmounts goes in the container, too; nothing of the
-/// container's reaches the machine, unless its line asks for that. In a chroot `/` is no mount: then the
-/// container's own root begins it.
+/// Makes the host's mounts slaves: what the host unmounts is unmounted in the container, too, and no mount of the
+/// container reaches the host, unless a volume is shared. In a chroot `/` is not a mount: then only the container's
+/// root is made a slave.
 fn part_mounts(plan: &Plan) -> Result<()> {
     let root = &plan.root;
     if plan.shares_mounts {
-        // All but the root's, whose parent is then the root that it covers (pivot_root(2) takes no shared one).
+        // The root is bound onto itself, so that its parent mount is private: pivot_root(2) refuses a shared one.
         mount::propagation(root, mount::MS_REC | mount::MS_PRIVATE)?;
         mount::bind(root, root, false)?;
         return mount::propagation(root, mount::MS_PRIVATE);
@@ -222,7 +220,7 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result
     if plan.own_dev {
         let console = open_plain(root, c"dev/console", fs::O_PATH)?;
         mount::bind(FdPath::new(&slave).as_cstr(), FdPath::new(&console).as_cstr(), false)?;
-        // crun's has none of the flags of where it comes from.
+        // Without the flags of the devpts that it comes from, as crun has it.
         let mounted = open_plain(root, c"dev/console", fs::O_PATH)?;
         expect_kind(&mounted, DEVPTS)?;
         mount::remount(FdPath::new(&mounted).as_cstr(), 0)?;
@@ -234,14 +232,14 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result
     Ok(())
 }
 
-/// What a container reads that is fed nothing: its own `/dev/null`, since by the machine's own it could change that
-/// file's mode and owner. Where the line has put something else there, the end of a pipe.
+/// Standard input of a container that is fed nothing: its own `/dev/null`, since by the host's it could change that
+/// file's mode and owner. Where a mount of the container line covers it, the end of a pipe.
 fn nothing_to_read(root: BorrowedFd<'_>) -> Result<OwnedFd> {
     match open(root, c"dev/null", fs::O_PATH) {
         Ok(null) if is_null(&null)? => {
             let flags = fs::O_RDWR | fs::O_NOCTTY;
             let opened = fs::openat(fs::CWD, FdPath::new(&null).as_cstr(), flags, 0);
-            // On a mount without devices it cannot be opened.
+            // A mount with nodev refuses it.
             opened.or_else(|_| Ok(io::pipe()?.0))
         }
         _ => Ok(io::pipe()?.0),
@@ -258,8 +256,8 @@ fn enter_working_dir(path: &CStr) -> Result<()> {
     process::fchdir(dir.as_fd())
 }
 
-/// No candidate is this program itself; checked with the rights that are still there, since a script can be executed
-/// where it cannot be read.
+/// No candidate may lead to this program itself. Checked before the rights are given up: a script may be executable and
+/// not readable for the container's user.
 fn check_candidates(plan: &Plan) -> std::result::Result<(), SetupError> {
     match plan.candidates.iter().any(|candidate| own_program::leads_to(candidate, plan.own_program)) {
         true => Err(SetupError::at(Stage::Exec)(Error::new("exec", ELOOP))),
@@ -267,8 +265,7 @@ fn check_candidates(plan: &Plan) -> std::result::Result<(), SetupError> {
     }
 }
 
-/// Tries the candidates as execvp(3) does: one that may not be executed is
-/// remembered, one that is not there is passed over.
+/// Tries the candidates as execvp(3) does: a missing one is passed over, any other error is remembered.
 fn execute(candidates: &[CString], arguments: &Arguments, env: &Arguments) -> SetupError {
     let mut worst = Error::new("exec", ENOENT);
     for candidate in candidates {

@@ -21,7 +21,7 @@ const LINKS: [(&str, &str); 6] = [
     ("dev/ptmx", "pts/ptmx"),
 ];
 
-/// What every container has (OCI runtime spec, config-linux.md, «Default Devices»).
+/// What every container has (OCI runtime spec, config-linux.md, "Default Devices").
 const NODES: [(&str, (u32, u32)); 6] = [
     ("dev/null", (1, 3)),
     ("dev/zero", (1, 5)),
@@ -31,9 +31,8 @@ const NODES: [(&str, (u32, u32)); 6] = [
     ("dev/urandom", (1, 9)),
 ];
 
-/// Fills `/dev`: with every device of the machine where the container is
-/// privileged, else with the default ones; and with those of the line. First
-/// made wins.
+/// Fills `/dev`: with every device of the host where the container is privileged, else with the default ones; and with
+/// those of `--device`. The first at a path wins.
 pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     for (path, target) in LINKS {
         ops.push(Op::Symlink { path: c_string(path), target: c_string(target) });
@@ -41,19 +40,19 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     if tty {
         ops.push(Op::File(c_string("dev/console")));
     }
-    // The folder that was made last: a machine has a hundred devices, most of them in one.
+    // The directory that was made last: a host has a hundred devices, most of them in one directory.
     let mut made = String::from("dev");
     let mut add = |path: &str, meta: &Metadata| {
-        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        if folder != made {
-            ops.extend(directories(folder).into_iter().map(Op::Directory));
-            made = folder.into();
+        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+        if parent != made {
+            ops.extend(directories(parent).into_iter().map(Op::Directory));
+            made = parent.into();
         }
         ops.push(node(path, meta));
     };
     for device in &rights.devices {
         for (path, meta) in devices_of(device)? {
-            add(&place(device, &path), &meta);
+            add(&target(device, &path), &meta);
         }
     }
     if rights.privileged {
@@ -67,7 +66,7 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
     Ok(())
 }
 
-/// What the control group is to allow; `None` where that is everything.
+/// The program that allows a container its devices; `None` where it may use all.
 pub fn filter(rights: &Rights) -> Outcome<Option<Vec<u64>>> {
     if rights.privileged {
         return Ok(None);
@@ -117,7 +116,7 @@ fn node(path: &str, meta: &Metadata) -> Op {
     Op::Node { path: c_string(path), mode: meta.mode(), device, owner: (meta.uid(), meta.gid()) }
 }
 
-/// The device that a line names, or all in the folder that it names.
+/// The device of a `--device`, or all in the directory that it names.
 fn devices_of(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
     let fail = |why: &str| Failure::new("container", ["--device ", &device.source, ": ", why].concat());
     let path = PathBuf::from(&device.source);
@@ -128,24 +127,23 @@ fn devices_of(device: &Device) -> Outcome<Vec<(PathBuf, Metadata)>> {
         false => Vec::new(),
     };
     match found.is_empty() {
-        true => Err(fail("no device, nor a folder that has some")),
+        true => Err(fail("neither a device nor a directory with devices")),
         false => Ok(found),
     }
 }
 
-/// Where in the container a device comes to lie that was found at `path`.
-fn place(device: &Device, path: &Path) -> String {
+/// Where the container has a device that the host has at `path`.
+fn target(device: &Device, path: &Path) -> String {
     let below = path.strip_prefix(&device.source).unwrap_or(Path::new(""));
     relative(&[&device.target, "/", &below.to_string_lossy()].concat())
 }
 
-/// All devices in a folder and the folders in it, but for what a container has
-/// of its own.
-fn below(folder: &Path) -> Vec<(PathBuf, Metadata)> {
+/// All devices in a directory and in those below it, without what a container has of its own.
+fn below(directory: &Path) -> Vec<(PathBuf, Metadata)> {
     let mut found = Vec::new();
-    let mut pending = vec![folder.to_path_buf()];
+    let mut pending = vec![directory.to_path_buf()];
     while let Some(dir) = pending.pop() {
-        // A folder that is gone again has no devices.
+        // A directory that is gone again has no devices.
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = entry.path();
             let Ok(meta) = fs::symlink_metadata(&path) else { continue };

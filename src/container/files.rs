@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Files of an image that we read, `/etc/passwd` and its kin, are no larger.
+/// The limit for files of an image that we read, such as `/etc/passwd`.
 const IMAGE_FILE_MAX: u64 = 1 << 20;
 /// More than exec(2) takes.
 const ENV_FILE_MAX: u64 = 1 << 20;
@@ -28,8 +28,8 @@ fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
     read_inside(root, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A small regular file of the image; empty where there is none. It is looked
-/// at before it is opened: a FIFO would block, a device would answer.
+/// A small regular file of the image; empty where there is none. Its kind is checked before it is opened: a FIFO would
+/// block, a device would answer.
 fn read_inside(root: &Path, path: &CStr) -> Result<Vec<u8>, String> {
     let place = match in_root::open_below(root, path, sysfs::O_PATH) {
         Err(error) if error.errno == ENOENT => return Ok(Vec::new()),
@@ -61,18 +61,17 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
     Ok(entries)
 }
 
-/// Who the image's USER, or the line's, is, with the groups that the line adds.
-/// The image's files count, or what the line mounts in their place; the
-/// former are given the lines that a number without a name lacks.
+/// Looks up `--user`, or the image's USER, and the groups of `--group-add`. The image's files count, or what is mounted
+/// in their place; the image's get the lines that a number without a name lacks.
 pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome<Identity> {
     let user = process.user.as_str();
     let fail = |name: &str, why: &str| {
         let file = spec.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
-        Failure::new("container", ["user «", user, "»: ", &file, ": ", why].concat())
+        Failure::new("container", ["user '", user, "': ", &file, ": ", why].concat())
     };
     let read = |path: &'static CStr, name: &str| {
         let text = match spec.files.source_at(name) {
-            Some(source) => read_of_machine(source),
+            Some(source) => read_of_host(source),
             None => read_text(root, path),
         };
         text.map_err(|why| fail(name, &why))
@@ -80,7 +79,7 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
     let passwd = read(c"etc/passwd", "/etc/passwd")?;
     let group = read(c"etc/group", "/etc/group")?;
     let mut identity = passwd::resolve(user, &passwd, &group)
-        .map_err(|error| Failure::new("container", ["user «", user, "»: ", &error.text()].concat()))?;
+        .map_err(|error| Failure::new("container", ["user '", user, "': ", &error.text()].concat()))?;
     passwd::add_groups(&mut identity, &spec.process.groups, &group)
         .map_err(|error| Failure::new("container", ["--group-add: ", &error.text()].concat()))?;
     let (user_line, group_line) = passwd::missing_lines(user, &identity, &process.working_dir, &passwd, &group);
@@ -98,8 +97,8 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
     Ok(identity)
 }
 
-/// A small regular file of the machine. That one is not there is told where it is mounted.
-fn read_of_machine(path: &str) -> Result<String, String> {
+/// A small regular file of the host. A missing one is an error only where it is mounted.
+fn read_of_host(path: &str) -> Result<String, String> {
     match std::fs::canonicalize(path) {
         Ok(path) => read_text(Path::new("/"), &c_path(&path).map_err(|error| error.to_string())?),
         Err(_) => Ok(String::new()),
@@ -113,7 +112,7 @@ fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> 
     sysio::write(file.as_fd(), [end, line].concat().as_bytes()).map(drop)
 }
 
-/// `/etc` of the container, made where it is missing.
+/// The container's `/etc`, made where it is missing.
 fn open_etc(root: &Path) -> Result<OwnedFd, Error> {
     // Its errors show at the open below.
     let _ = in_root::open_below(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
@@ -153,16 +152,16 @@ impl OwnFiles<'_> {
     /// Writes them into the directory `own` of `dir`: each, and where the container has it. `resolv_conf` is the host's
     /// `/etc/resolv.conf`.
     pub fn write(&self, resolv_conf: &str) -> Outcome<Vec<(PathBuf, &'static str)>> {
-        let folder = self.dir.join("own");
+        let own = self.dir.join("own");
         let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
-            let path = folder.join(target.rsplit('/').next().unwrap_or_default());
+            let path = own.join(target.rsplit('/').next().unwrap_or_default());
             std::fs::write(&path, text)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
             Ok((path, target))
         };
-        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&folder)
+        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&own)
             .and_then(|()| self.texts(resolv_conf).iter().map(|(target, text)| write(target, text)).collect());
-        // In another's network, its names are valid.
+        // In another container's network its names are valid.
         let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
             let path = self.network_of?.join("own").join(target.rsplit('/').next()?);
             path.exists().then_some((path, target))
@@ -179,9 +178,9 @@ impl OwnFiles<'_> {
         let mut files = vec![("/etc/hostname", hostname.to_string())];
         let own_network = network_of.is_none();
         if !spec.files.no_hosts && own_network {
-            let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            let of_host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
             let names: Vec<&str> = [hostname, name].into_iter().filter(|name| is_alone && !name.is_empty()).collect();
-            files.push(("/etc/hosts", etc_files::hosts(&machine, &spec.files.hosts, address().as_deref(), &names)));
+            files.push(("/etc/hosts", etc_files::hosts(&of_host, &spec.files.hosts, address().as_deref(), &names)));
         }
         if !spec.files.dns.none && !is_alone && own_network {
             files.push(("/etc/resolv.conf", etc_files::resolv_conf(resolv_conf, &spec.files.dns)));
@@ -197,7 +196,7 @@ impl OwnFiles<'_> {
     }
 }
 
-/// The machine's address, as it is seen by what is far away. Nothing is sent.
+/// The host's address towards the default route. Nothing is sent.
 fn address() -> Option<String> {
     // A network for documentation (RFC 5737): there is no way to it but the default one.
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
@@ -206,23 +205,23 @@ fn address() -> Option<String> {
     (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
 }
 
-/// `/etc/localtime`: of the machine's zones, as podman has it, or else of the
-/// image's, since an initramfs has none.
+/// Writes `/etc/localtime`: from the host's zones, as podman has it, or else from the image's, since an initramfs has
+/// none.
 pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
     let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
     let inside = ["usr/share/zoneinfo/", zone].concat();
-    let on_machine = match zone {
+    let on_host = match zone {
         "local" => String::from("/etc/localtime"),
         _ => ["/", &inside].concat(),
     };
-    let bytes = match files::read(Path::new(&on_machine), IMAGE_FILE_MAX) {
+    let bytes = match files::read(Path::new(&on_host), IMAGE_FILE_MAX) {
         Ok(bytes) => bytes,
-        // A machine without a zone is in UTC.
+        // A host without a zone is in UTC.
         Err(_) if zone == "local" => return Ok(()),
         Err(_) => read_inside(root, &CString::new(inside).unwrap_or_default()).map_err(|why| fail(&why))?,
     };
     if !bytes.starts_with(b"TZif") {
-        let hint = "it is looked for in /usr/share/zoneinfo of the machine, then of the image (package tzdata)";
+        let hint = "it is looked for in the host's /usr/share/zoneinfo, then in the image's (package tzdata)";
         return Err(fail("no such time zone").hint(hint));
     }
     write_etc(root, c"localtime", &bytes)

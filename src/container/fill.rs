@@ -1,4 +1,4 @@
-//! What the image has at a place that a volume or a tmpfs covers, brought there.
+//! Fills a new volume or tmpfs with what the image has at its target.
 
 use crate::container::in_root;
 use crate::container::mount_flags::{flags, NOSUID_NODEV};
@@ -14,35 +14,34 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// The folder of a volume without a name, filled from the image. It goes with the container.
+/// The directory of a volume without a name, filled from the image and removed with the container.
 pub fn anonymous(mount: &Mount, target: &str, number: usize, to: &MountTarget) -> Result<PathBuf, String> {
-    let folder = to.dir.join("volumes");
+    let directory = to.dir.join("volumes");
     let io = |error: std::io::Error| io_text(&error);
-    fs::create_dir_all(&folder).map_err(io)?;
+    fs::create_dir_all(&directory).map_err(io)?;
     // By number: a path may be longer than a name.
-    let path = folder.join(number.to_string());
+    let path = directory.join(number.to_string());
     fs::DirBuilder::new().mode(0o755).create(&path).map_err(io)?;
-    let folder = open_directory(&path).map_err(|error| error.to_string())?;
-    let filled = fill(target, folder.as_fd(), mount.copy, to);
+    let directory = open_directory(&path).map_err(|error| error.to_string())?;
+    let filled = fill(target, directory.as_fd(), mount.copy, to);
     filled.map(|()| path).map_err(|error| ["what the image has there: ", &error.to_string()].concat())
 }
 
-/// Gives a new folder what the image has at `target`: its content, unless the
-/// line forbids that, its owner and mode. Where it has nothing there, the
-/// folder is the container's user's.
-pub fn fill(target: &str, folder: BorrowedFd<'_>, copy: Option<bool>, to: &MountTarget) -> sys::Result<()> {
+/// Gives a new directory what the image has at `target`: owner, mode, and content unless `copy` is false. Where the
+/// image has nothing there, the directory belongs to the container's user.
+pub fn fill(target: &str, directory: BorrowedFd<'_>, copy: Option<bool>, to: &MountTarget) -> sys::Result<()> {
     let Some(from) = in_image(target, to)? else {
-        return sysfs::fchown(folder, to.identity.uid, to.identity.gid);
+        return sysfs::fchown(directory, to.identity.uid, to.identity.gid);
     };
     if copy != Some(false) {
-        return copy_tree::tree(from.as_fd(), folder);
+        return copy_tree::tree(from.as_fd(), directory);
     }
     let stat = sysfs::statat(from.as_fd(), c"")?;
-    sysfs::fchown(folder, stat.uid, stat.gid)?;
-    sysfs::fchmod(folder, stat.mode & 0o7777)
+    sysfs::fchown(directory, stat.uid, stat.gid)?;
+    sysfs::fchmod(directory, stat.mode & 0o7777)
 }
 
-/// The folder that the image has at `target`, wherever its symlinks lead inside.
+/// The image's directory at `target`, wherever its symlinks lead in the root.
 fn in_image(target: &str, to: &MountTarget) -> sys::Result<Option<OwnedFd>> {
     let flags = sysfs::O_RDONLY | sysfs::O_DIRECTORY;
     match in_root::open_below(to.root, &c_string(target), flags) {
@@ -51,8 +50,8 @@ fn in_image(target: &str, to: &MountTarget) -> sys::Result<Option<OwnedFd>> {
     }
 }
 
-/// With the image's own mode, as crun has it. What the image has there comes
-/// along: then the file system is made, and filled, before it is mounted.
+/// A tmpfs with the mode of the image's directory, as crun has it. Where that has content, the file system is made and
+/// filled before it is mounted.
 pub fn tmpfs(mount: &Mount, target: &str, data: &str, to: &MountTarget) -> sys::Result<Op> {
     let from = in_image(target, to)?;
     let mut options: Vec<String> = data.split(',').filter(|word| !word.is_empty()).map(String::from).collect();
@@ -88,7 +87,7 @@ fn filled(from: BorrowedFd<'_>, options: &[String]) -> sys::Result<OwnedFd> {
     let made = mount::fs_mount(context.as_fd())?;
     let top = sysfs::statat(made.as_fd(), c"")?;
     copy_tree::tree(from, made.as_fd())?;
-    // The options speak of the top; what was copied has the image's.
+    // Copying has given the root the image's owner and mode: the options win.
     let root = sysfs::openat(made.as_fd(), c".", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;
     sysfs::fchown(root.as_fd(), top.uid, top.gid)?;
     sysfs::fchmod(root.as_fd(), top.mode & 0o7777)?;

@@ -3,7 +3,7 @@
 use crate::report::Report;
 use crate::store::volumes::Volumes;
 
-/// The machine around a container.
+/// What the host gives a container.
 pub struct HostContext<'a> {
     pub hostname: &'a str,
     /// The text of `/etc/resolv.conf`.
@@ -12,11 +12,11 @@ pub struct HostContext<'a> {
     pub env: Vec<String>,
     /// What `--env NAME` takes its value from: the pipeline's variables; on a host the environment.
     pub own_env: Vec<String>,
-    /// On a host's command line signals go to the container; at boot they end it.
+    /// Signals go to the container, as on a host's command line; at boot they end it.
     pub forward_signals: bool,
-    /// It runs beside the pipeline, whose the console's input is.
+    /// It runs beside the pipeline, which has the console's input.
     pub service: bool,
-    /// Memory that the machine keeps for itself while it runs.
+    /// Memory that the host keeps for itself while the container runs.
     pub kept_bytes: u64,
     pub volumes: &'a Volumes<'a>,
     /// Called when the container's own program runs.

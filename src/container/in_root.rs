@@ -1,5 +1,5 @@
-//! Where something is mounted: found in the container's root, and made where
-//! it is missing. The child does that, so nothing here allocates.
+//! Opens and makes paths in a container's root: no symlink of the image leads out of it. The child does that, so
+//! nothing here allocates, but for `open_below`.
 
 use crate::sys::fs::{self, O_DIRECTORY, O_PATH};
 use crate::sys::path::PATH_MAX;
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// Symlinks in a path, as the kernel counts them (path_resolution(7)).
 const LINKS_MAX: usize = 40;
 
-/// Opens `path` below `root`, wherever the image's own symlinks lead in it.
+/// Opens `path` below `root`. The image's symlinks are followed in the root; magic links of `/proc` are not.
 pub fn open(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS)
 }
@@ -22,7 +22,7 @@ pub fn open_below(root: &std::path::Path, path: &CStr, flags: i32) -> Result<Own
     open(root.as_fd(), path, flags)
 }
 
-/// As [`open`], but `path` has no symlink in it: one that an image has there is an error (ELOOP).
+/// As [`open`], but a symlink anywhere in `path` is an error (ELOOP).
 pub fn open_plain(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Result<OwnedFd> {
     fs::openat2(root, path, flags, 0, fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_SYMLINKS)
 }
@@ -47,7 +47,7 @@ pub fn is_null(file: &OwnedFd) -> Result<bool> {
     Ok(stat.is(fs::S_IFCHR) && fs::device_numbers(stat.rdev) == (1, 3))
 }
 
-/// A path that grows and shrinks where it is.
+/// A path in a buffer of fixed size.
 struct Path {
     bytes: [u8; PATH_MAX],
     length: usize,
@@ -86,17 +86,16 @@ impl Path {
     }
 }
 
-/// Makes sure that `path` is there, as a folder or as a file, and each folder
-/// on the way to it. A symlink that leads nowhere is followed, inside: what it
-/// names is made.
-pub fn make(root: BorrowedFd<'_>, path: &CStr, folder: bool) -> Result<OwnedFd> {
+/// Opens `path`; where it is missing, makes it as a directory or a file, with each directory on the way to it. A
+/// dangling symlink is followed in the root: what it names is made.
+pub fn make(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
     let mut path = Path::new(path)?;
     for _ in 0..LINKS_MAX {
         let end = path.length;
         if let Some(place) = found(path.start(end, |path| open(root, path, O_PATH)))? {
             return Ok(place);
         }
-        make_missing(root, &mut path, folder)?;
+        make_missing(root, &mut path, is_directory)?;
     }
     Err(Error::new("open", ELOOP))
 }
@@ -110,7 +109,7 @@ fn found(result: Result<OwnedFd>) -> Result<Option<OwnedFd>> {
 
 /// Makes what is missing of `path`; where a symlink is in the way, what it
 /// names takes its place in `path` instead.
-fn make_missing(root: BorrowedFd<'_>, path: &mut Path, folder: bool) -> Result<()> {
+fn make_missing(root: BorrowedFd<'_>, path: &mut Path, is_directory: bool) -> Result<()> {
     let mut at = 0;
     loop {
         let rest = path.bytes().get(at..).unwrap_or_default();
@@ -131,7 +130,7 @@ fn make_missing(root: BorrowedFd<'_>, path: &mut Path, folder: bool) -> Result<(
                 .ok_or(Error::new("open", ENAMETOOLONG))?
                 .copy_from_slice(from);
             let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            let made = match folder || !is_last {
+            let made = match is_directory || !is_last {
                 true => fs::mkdirat(dir.as_fd(), name, 0o755),
                 false => fs::mknodat(dir.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)),
             };
@@ -168,19 +167,21 @@ mod tests {
         dir
     }
 
-    fn made(dir: &tempfile::TempDir, path: &CStr, folder: bool) -> Result<OwnedFd> {
-        make(File::open(dir.path().join("root")).unwrap().as_fd(), path, folder)
+    fn made(dir: &tempfile::TempDir, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
+        make(File::open(dir.path().join("root")).unwrap().as_fd(), path, is_directory)
     }
 
     #[test]
     fn what_is_missing_is_made() {
         let dir = in_root(&|root| std::fs::create_dir(root.join("there")).unwrap());
-        for (path, folder) in [(c"there/a/b", true), (c"file", false), (c"/x//y/", true), (c"there/z/file", false)] {
-            made(&dir, path, folder).unwrap();
+        for (path, is_directory) in
+            [(c"there/a/b", true), (c"file", false), (c"/x//y/", true), (c"there/z/file", false)]
+        {
+            made(&dir, path, is_directory).unwrap();
             let place = dir.path().join("root").join(path.to_str().unwrap().trim_start_matches('/'));
-            assert_eq!(place.is_dir(), folder, "{path:?}");
+            assert_eq!(place.is_dir(), is_directory, "{path:?}");
             // And found the next time.
-            made(&dir, path, folder).unwrap();
+            made(&dir, path, is_directory).unwrap();
         }
         made(&dir, c".", true).unwrap();
     }
@@ -216,7 +217,7 @@ mod tests {
         assert!(made(&dir, &long, true).is_err_and(|error| error.errno == ENAMETOOLONG));
         let name = std::ffi::CString::new("n".repeat(256)).unwrap();
         assert!(made(&dir, &name, true).is_err_and(|error| error.errno == ENAMETOOLONG));
-        // What is no folder stays what it is.
+        // A file on the way stays a file.
         std::fs::write(dir.path().join("root/file"), "").unwrap();
         assert!(made(&dir, c"file/below", true).is_err());
     }

@@ -1,5 +1,5 @@
-//! `--init`: process 1 of a container, which passes signals on and reaps. It
-//! is this very program, mounted in the container and called by podman's name.
+//! `--init`: process 1 of a container, which passes signals on and reaps. It is this program, mounted in the container
+//! and called by podman's name for its init.
 
 use crate::container::own_program;
 use crate::container::pure::process::candidates;
@@ -12,8 +12,7 @@ use std::os::unix::ffi::OsStringExt;
 /// Where it is in the container (podman's place).
 pub const PATH: &str = "/run/podman-init";
 
-/// What is not passed on: what cannot be held back, what a fault of our own
-/// raises, and what a terminal sends to those who are in the background.
+/// Signals that are not passed on: those that cannot be blocked, and those that a fault of our own raises.
 const KEPT: [i32; 9] = [
     signal::SIGKILL,
     signal::SIGSTOP,
@@ -54,10 +53,9 @@ pub fn main() -> i32 {
     }
 }
 
-/// The child: a group of its own, so that the terminal's signals reach it
-/// once, and not from us, too.
+/// The child, in a process group of its own: the terminal's signals reach it once, and not from us as well.
 fn start(words: &[CString]) -> i32 {
-    // Where there is no terminal there is none to have.
+    // Without a terminal this fails, and need not work.
     let _ = process::own_group().and_then(|()| tty::set_foreground());
     signal::reset();
     let command = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();

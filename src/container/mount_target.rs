@@ -9,7 +9,7 @@ use std::path::Path;
 pub struct MountTarget<'a> {
     /// Its mounted root.
     pub root: &'a Path,
-    /// Its own folder of the store, which is gone with it.
+    /// Its own directory of the store, which is removed at its end.
     pub dir: &'a Path,
     pub volumes: &'a Volumes<'a>,
     pub identity: &'a Identity,

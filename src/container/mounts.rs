@@ -1,6 +1,5 @@
-//! What a line, its image and podman's habits mount into a container beside
-//! the default file systems. What a mount stands on is made here; where it
-//! comes to lie is a list of [`Op`]s for the child.
+//! The mounts of a container beside the default file systems: those of the container line, of the image's volumes, and
+//! podman's own. Sources are made here; the mounts are a list of [`Op`]s for the child.
 
 use crate::container::fill::{anonymous, fill, open_directory, tmpfs};
 use crate::container::mount_flags::{flags, propagation_flags, root_flags, NOSUID_NODEV, NOSUID_NODEV_NOEXEC};
@@ -22,20 +21,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 const READ_ONLY: u64 = mount::MS_RDONLY | NOSUID_NODEV_NOEXEC;
-/// Flags of mount(2) that a line may ask for; statfs(2) tells them by the same numbers.
+/// Flags of mount(2) that a mount's options can set; statfs(2) has the same numbers.
 const CHOICES: u64 = READ_ONLY;
-/// Those of a read-only container that are memory (podman-run(1), `--read-only-tmpfs`).
+/// Where a read-only container has a tmpfs (podman-run(1), `--read-only-tmpfs`).
 const WRITABLE: [&str; 3] = ["/run", "/tmp", "/var/tmp"];
 /// podman's 65536k, each of 1000 bytes.
 const SHM_BYTES: u64 = 65_536_000;
 
-/// Mounts by the place where they come to lie, those that others lie in first.
+/// The mounts by their targets.
 #[derive(Default)]
 pub struct Mounts {
     entries: Vec<(String, Vec<Op>)>,
-    /// The places of all entries.
+    /// The targets of all entries.
     targets: BTreeSet<String>,
-    /// Mounts of the machine's that are to go with the container.
+    /// Mounts on the host that are unmounted with the container.
     made: Vec<PathBuf>,
     /// What another container may share: source, target, whether it is read-only.
     pub volumes: Vec<(String, String, bool)>,
@@ -45,19 +44,19 @@ pub struct Mounts {
 impl Drop for Mounts {
     fn drop(&mut self) {
         for at in &self.made {
-            // One that stays is unmounted when a store is opened next.
+            // One that stays is unmounted when the store is opened next.
             let _ = packed::unmount(at);
         }
     }
 }
 
 impl Mounts {
-    /// Whether something is mounted at just that path (relative to the root).
+    /// Whether something is mounted at exactly this path (relative to the root).
     pub fn has(&self, path: &str) -> bool {
         self.targets.contains(path)
     }
 
-    /// What is mounted at just that path, which is then no longer among the rest.
+    /// Removes and returns what is mounted at exactly this path.
     pub fn take(&mut self, path: &str) -> Option<Vec<Op>> {
         if !self.targets.remove(path) {
             return None;
@@ -71,14 +70,14 @@ impl Mounts {
         self.entries.push((target, vec![op]));
     }
 
-    /// The rest, in order.
+    /// All other mounts, parents before what is mounted in them.
     pub fn rest(&mut self) -> Vec<Op> {
         self.targets.clear();
         self.entries.sort_by_cached_key(|(target, _)| target.matches('/').count());
         self.entries.drain(..).flat_map(|(_, ops)| ops).collect()
     }
 
-    /// A file that we made, at `target`; what the line has there wins.
+    /// Mounts a file that we made at `target`, unless the container line has a mount there.
     pub fn add_file(&mut self, source: &Path, target: &str, files: &Files) {
         let target = below_root(target);
         if self.has(&target) {
@@ -96,10 +95,10 @@ impl Mounts {
     }
 }
 
-/// An image that declares more paths than that is no image: each is a folder and a mount, and real ones have a few.
+/// The limit of volumes that an image may declare: each is a directory and a mount. Real images have a few.
 const IMAGE_VOLUMES_MAX: usize = 1024;
 
-/// Makes what the mounts stand on. `image` are the paths that it declares.
+/// Makes the sources of all mounts. `image` are the volumes that the image declares.
 pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], to: &MountTarget) -> Outcome<Mounts> {
     let mut mounts = Mounts::default();
     for mount in files.mounts.iter().chain(from_others) {
@@ -111,7 +110,7 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], to: &Moun
         ImageVolumes::Ignored => None,
     };
     if image.len() > IMAGE_VOLUMES_MAX && of_image.is_some() {
-        let what = ["the image declares ", &image.len().to_string(), " volumes, and 1024 are the most"].concat();
+        let what = ["the image declares ", &image.len().to_string(), " volumes; the limit is 1024"].concat();
         return Err(Failure::new("container", what).hint("--image-volume=ignore makes none of them"));
     }
     for target in image.iter().filter(|target| below_root(target) != ".") {
@@ -130,9 +129,9 @@ pub fn prepare(files: &Files, image: &[String], from_others: &[Mount], to: &Moun
     Ok(mounts)
 }
 
-/// Whether a volume that an image declares is left out, since its own group is mounted there: images for systemd do
-/// that. Any other in the kernel's file systems and among the devices is an error: what is written there by its path,
-/// or trusted to be the kernel's, would be the image's.
+/// Whether a volume that an image declares is left out because the container's control group is mounted there: images
+/// for systemd declare it. Any other below `/proc`, `/sys` and `/dev` is an error: what is trusted to be the kernel's
+/// would be the image's.
 fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
     let top = target.split('/').next().unwrap_or_default();
     if !matches!(top, "proc" | "sys" | "dev") || target == "dev/shm" {
@@ -147,9 +146,8 @@ fn is_kernels(target: &str, report: &Report) -> Outcome<bool> {
 }
 
 impl Mounts {
-    /// `/dev/shm` as podman has it: memory of its own, or that of whom it
-    /// shares its messages with. One that others may ask for is a mount of the
-    /// machine's. `of` is the folder of the container whose it is.
+    /// Adds `/dev/shm` as podman has it: a tmpfs of its own, or that of the container whose IPC namespace it shares,
+    /// which has the directory `of`. A container with a name has it mounted on the host, so that others can share it.
     pub fn add_shm(&mut self, spec: &ContainerSpec, of: Option<&Path>, dir: &Path) -> Outcome<()> {
         let files = &spec.files;
         if self.has("dev/shm") || self.has("dev") || spec.namespaces.ipc == Namespace::Empty {
@@ -190,14 +188,14 @@ impl Mounts {
     }
 }
 
-/// A program of ours, which the container can only run.
+/// A program of ours, read-only in the container.
 pub fn program(source: &Path, target: &str) -> Op {
     let (flags, propagation) = (Some(mount::MS_RDONLY), mount::MS_PRIVATE);
     let (source, path) = (c_string(&source.to_string_lossy()), c_string(&below_root(target)));
     Op::Bind { source, path, is_directory: false, recursive: false, flags, propagation }
 }
 
-/// Makes the container's root unwritable, when everything is in place.
+/// Makes the container's root read-only, after all other mounts.
 pub fn readonly_root(privileged: bool) -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
 }
@@ -212,7 +210,7 @@ fn fail(mount: &Mount, why: &str) -> Failure {
 }
 
 impl Mounts {
-    /// The first at a place is the one that counts.
+    /// The first mount at a target wins.
     fn add(&mut self, mount: &Mount, to: &MountTarget) -> Outcome<()> {
         let target = below_root(&mount.target);
         if self.has(&target) {
@@ -224,7 +222,7 @@ impl Mounts {
                 let source = match source {
                     Source::Path(path) => fs::canonicalize(path).map_err(|error| fail(mount, &io_text(&error)))?,
                     Source::Volume(name) => {
-                        to.volumes.filled(name, &mut |folder| fill(&target, folder, mount.copy, to))?
+                        to.volumes.filled(name, &mut |directory| fill(&target, directory, mount.copy, to))?
                     }
                     _ => anonymous(mount, &target, self.volumes.len(), to).map_err(|why| fail(mount, &why))?,
                 };
@@ -258,14 +256,14 @@ impl Mounts {
         })
     }
 
-    /// What is written goes with the container.
-    fn overlay(&mut self, mount: &Mount, folder: &Path, to: &MountTarget) -> Outcome<PathBuf> {
+    /// An overlay over a volume: what is written is removed with the container.
+    fn overlay(&mut self, mount: &Mount, lower: &Path, to: &MountTarget) -> Outcome<PathBuf> {
         let number = self.made.len().to_string();
         let (parts, at) = (to.dir.join(["over.", &number].concat()), to.dir.join(["over-root.", &number].concat()));
-        for folder in [&parts.join("upper"), &parts.join("work"), &at] {
-            fs::create_dir_all(folder).map_err(|error| fail(mount, &io_text(&error)))?;
+        for dir in [&parts.join("upper"), &parts.join("work"), &at] {
+            fs::create_dir_all(dir).map_err(|error| fail(mount, &io_text(&error)))?;
         }
-        overlay::mount_over(folder, &parts, &at, to.report).map_err(|error| fail(mount, &error.text))?;
+        overlay::mount_over(lower, &parts, &at, to.report).map_err(|error| fail(mount, &error.text))?;
         self.made.push(at.clone());
         Ok(at)
     }
@@ -275,17 +273,17 @@ fn open_source(path: &Path) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, &c_path(path)?, sysfs::O_PATH, 0)
 }
 
-/// Folders of the machine that a slip of the pen must not give away (podman's list).
+/// Directories of the host whose owner a typing error must not change (podman's list).
 const SYSTEM: [&str; 13] =
     ["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
 
 fn give(source: &Path, is_directory: bool, to: &Identity) -> Result<(), String> {
     if SYSTEM.iter().any(|path| Path::new(path) == source) {
-        return Err("a folder of the system is not given away (U)".into());
+        return Err("the owner of a system directory is not changed (U)".into());
     }
-    // A FIFO or a device is not opened for that.
+    // A FIFO or a device is not opened: that could block.
     let given = match is_directory {
-        true => open_directory(source).and_then(|folder| copy_tree::chown(folder.as_fd(), to.uid, to.gid)),
+        true => open_directory(source).and_then(|directory| copy_tree::chown(directory.as_fd(), to.uid, to.gid)),
         false => c_path(source).and_then(|path| sysfs::fchownat(sysfs::CWD, &path, to.uid, to.gid)),
     };
     given.map_err(|error| error.to_string())

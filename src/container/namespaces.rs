@@ -1,5 +1,4 @@
-//! Which namespaces a container has: its own, the machine's, another's; and
-//! what of the kernel's parameters is theirs to set.
+//! A container's namespaces: its own, the host's, another container's; and the kernel's parameters that belong to them.
 
 use crate::container::pure::spec::{Namespace, Namespaces};
 use crate::container::state::State;
@@ -9,26 +8,26 @@ use crate::sys::process;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// What clone(2) makes, and what is joined.
+/// How a container's namespaces come about.
 #[derive(Default)]
 pub struct NamespaceSetup {
-    /// `CLONE_NEW…` of what is made.
+    /// `CLONE_NEW...` for those that clone(2) makes.
     pub new: i32,
-    /// What the child joins.
+    /// Those that the child joins.
     pub joined: Vec<OwnedFd>,
-    /// What only a parent can join for its children.
+    /// A PID namespace, which only the parent can join for its children.
     pub pid: Option<OwnedFd>,
-    /// It gets a control group namespace when it is in its group.
+    /// The child makes a cgroup namespace once it is in its group.
     pub own_cgroup: bool,
     pub own_hostname: bool,
-    /// A loopback that nobody has raised yet.
+    /// A new network namespace, whose loopback interface is down.
     pub own_network: bool,
 }
 
 /// Finds a container, for a flag, by its name.
 pub type Find<'a> = dyn Fn(&'static str, &str) -> Outcome<State> + 'a;
 
-/// Opens what is joined.
+/// Opens the namespaces that are joined.
 pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<NamespaceSetup> {
     let mut setup = NamespaceSetup { new: process::CLONE_NEWNS, ..NamespaceSetup::default() };
     let kinds = [
@@ -64,8 +63,8 @@ pub fn choose(asked: &Namespaces, find: &Find) -> Outcome<NamespaceSetup> {
 /// Parameters of an IPC namespace (Linux, sysctl/kernel.rst).
 const IPC: [&str; 8] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"];
 
-/// A parameter's file below `/proc/sys`, if it is the container's own to set:
-/// any other would change the machine.
+/// A parameter's file below `/proc/sys`, if it belongs to one of the container's own namespaces: any other would change
+/// the host.
 pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str> {
     // As sysctl(8) has it: with a slash first, dots belong to names.
     let path = match key.find(['.', '/']) {
@@ -77,12 +76,12 @@ pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str
     }
     let is_own = |namespace: &Namespace| !matches!(namespace, Namespace::Host);
     let (namespace, word) = match path.split_once('/') {
-        Some(("net", _)) => (&asked.network, "the network is the machine's: it takes --network=none"),
-        Some(("kernel", "domainname")) => (&asked.uts, "the UTS namespace is the machine's"),
+        Some(("net", _)) => (&asked.network, "the network is the host's: add --network=none"),
+        Some(("kernel", "domainname")) => (&asked.uts, "the UTS namespace is the host's"),
         Some(("kernel", "hostname")) => return Err("is what --hostname is for"),
-        Some(("kernel", name)) if IPC.contains(&name) => (&asked.ipc, "the IPC namespace is the machine's"),
-        Some(("fs", name)) if name.starts_with("mqueue/") => (&asked.ipc, "the IPC namespace is the machine's"),
-        _ => return Err("is the machine's, not a container's own"),
+        Some(("kernel", name)) if IPC.contains(&name) => (&asked.ipc, "the IPC namespace is the host's"),
+        Some(("fs", name)) if name.starts_with("mqueue/") => (&asked.ipc, "the IPC namespace is the host's"),
+        _ => return Err("is the host's, not a container's own"),
     };
     match is_own(namespace) {
         true => Ok(["/proc/sys/", &path].concat()),
@@ -93,12 +92,12 @@ pub fn sysctl_path(key: &str, asked: &Namespaces) -> Result<String, &'static str
 /// podman's, for a network of the container's own: root's group may send a ping without a raw socket.
 const PING: (&str, &str) = ("/proc/sys/net/ipv4/ping_group_range", "0 0");
 
-/// The file, and what is written to it before what the line asks for.
+/// The file of a parameter that podman sets by default, and its value.
 pub fn default_sysctl(asked: &Namespaces) -> Option<(&'static str, &'static str)> {
     (asked.network == Namespace::Empty).then_some(PING)
 }
 
-/// All of the line's, each as the file and what is written to it.
+/// The parameters of `--sysctl`: each one's file, and its value.
 pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
     let each = |(key, value): &(String, String)| {
         let path = sysctl_path(key, asked);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn own_and_the_machines() {
+    fn own_and_the_hosts() {
         let all = Namespaces { network: Namespace::Empty, ..Namespaces::default() };
         let setup = choose(&all, &none).unwrap_or_else(|failure| panic!("{}", failure.what));
         let own = process::CLONE_NEWNS | process::CLONE_NEWPID | process::CLONE_NEWIPC | process::CLONE_NEWUTS;

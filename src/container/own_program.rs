@@ -1,5 +1,5 @@
-//! This very program, as containers must not get hold of it: until exec is done, `/proc/self/exe` of a container's
-//! process is still us, a program of the machine.
+//! Keeps our own program out of reach of containers: until exec is done, `/proc/self/exe` of a container's process is
+//! our program on the host (CVE-2019-5736).
 
 use crate::container::pure::process::interpreter;
 use crate::report::{Failure, Outcome};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 const OWN: &CStr = c"/proc/self/exe";
 
-/// A file by its device and inode number; without one, none.
+/// A file by its device and inode number; `None` where it cannot be told.
 pub type FileId = Option<(u64, u64)>;
 
 /// This program's file.
@@ -33,31 +33,31 @@ const INTERPRETERS_MAX: usize = 5;
 const FIRST_LINE: usize = 256;
 
 /// What is known of a program.
-enum Look {
+enum Kind {
     /// It is `own`, by a link of `/proc`.
     Own,
-    /// It is a script; its interpreter's path has taken the line's place.
+    /// A script; the buffer has its interpreter's path.
     Script,
     Other,
 }
 
-/// Whether `path`, or an interpreter that its first line names, is the program `own` by a link of `/proc`. By a path of
-/// its own it may well be: a line can mount it. Allocates nothing.
+/// Whether `path`, or an interpreter that its first line names, is the program `own` by a link of `/proc`. By its own
+/// path it may be run: a container line can mount it. Allocates nothing.
 pub fn leads_to(path: &CStr, own: FileId) -> bool {
     let Some(own) = own else { return false };
     let mut line = [0; FIRST_LINE + 1];
-    let mut look = look_at(path, own, &mut line);
+    let mut kind = kind_of(path, own, &mut line);
     for _ in 0..INTERPRETERS_MAX {
-        match look {
-            Look::Own => return true,
-            Look::Other => return false,
-            Look::Script => {
+        match kind {
+            Kind::Own => return true,
+            Kind::Other => return false,
+            Kind::Script => {
                 let path = line;
-                look = look_at(CStr::from_bytes_until_nul(&path).unwrap_or_default(), own, &mut line);
+                kind = kind_of(CStr::from_bytes_until_nul(&path).unwrap_or_default(), own, &mut line);
             }
         }
     }
-    matches!(look, Look::Own)
+    matches!(kind, Kind::Own)
 }
 
 fn is_by_link(path: &CStr, own: (u64, u64)) -> bool {
@@ -65,13 +65,13 @@ fn is_by_link(path: &CStr, own: (u64, u64)) -> bool {
     opened.is_err_and(|error| error.errno == ELOOP) && file_id(path) == Ok(own)
 }
 
-fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Look {
+fn kind_of(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Kind {
     if is_by_link(path, own) {
-        return Look::Own;
+        return Kind::Own;
     }
     let mut head = [0; FIRST_LINE];
     let length = fs::openat(fs::CWD, path, fs::O_PATH, 0)
-        // A FIFO or a device is not opened.
+        // A FIFO or a device is not opened: that could block.
         .and_then(|file| fs::statat(file.as_fd(), c""))
         .and_then(|stat| if stat.is(fs::S_IFREG) { read(path, &mut head) } else { Ok(0) });
     let head = head.get(..length.unwrap_or(0)).unwrap_or_default();
@@ -79,9 +79,9 @@ fn look_at(path: &CStr, own: (u64, u64), line: &mut [u8; FIRST_LINE + 1]) -> Loo
         (Some(name), Some(line)) => {
             line.fill(0);
             line.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-            Look::Script
+            Kind::Script
         }
-        _ => Look::Other,
+        _ => Kind::Other,
     }
 }
 
@@ -93,14 +93,14 @@ fn read(path: &CStr, buffer: &mut [u8]) -> Result<usize> {
 /// Where this program's file is.
 pub fn path() -> std::io::Result<PathBuf> {
     match is_sealed() {
-        // As `seal` has called it.
+        // `seal` passes it as the program's name.
         true => Ok(std::env::args_os().next().unwrap_or_default().into()),
         false => std::fs::canonicalize("/proc/self/exe"),
     }
 }
 
-/// Whether a container has started us after all: the name that we were called by leads to this very file by a link of
-/// `/proc`. A neighbour can put such a link in the place of a program after that was looked at.
+/// Whether a container has started us after all: the name that we were called by leads to our own file by a link of
+/// `/proc`. Another process of the container can replace a program by such a link after it was checked.
 pub fn is_stray() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
     let name = CString::new(name.into_vec()).unwrap_or_default();
@@ -113,7 +113,7 @@ fn is_sealed() -> bool {
 }
 
 /// On a host, before an unprivileged container: starts this program again from a copy in memory that nobody can write
-/// to. Its processes may get hold of `/proc/PID/exe` of ours all the same, and outlive us (CVE-2019-5736).
+/// to. Its processes may open our `/proc/PID/exe` all the same, and write to it after we have ended (CVE-2019-5736).
 pub fn seal() -> Outcome<()> {
     if is_sealed() {
         return Ok(());

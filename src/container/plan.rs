@@ -1,4 +1,4 @@
-//! What a container sees, as data: its mounts, its devices, its process.
+//! The plan of a container as data: its mounts, its devices, its process.
 
 use crate::container::cgroup::Cgroup;
 use crate::container::mount_flags::NOSUID_NODEV_NOEXEC;
@@ -19,7 +19,7 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::Path;
 
-/// podman's, for open files, and for processes where the kernel does not tell how many there can be.
+/// podman's limit of open files, and of processes where the kernel does not tell its own.
 const LIMIT_DEFAULT: u64 = 1 << 20;
 const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
 /// Linux, asm-generic/resource.h.
@@ -31,16 +31,16 @@ pub struct Plan {
     /// The mounted root.
     pub root: CString,
     pub ops: Vec<Op>,
-    /// What is mounted below one of its volumes is to reach the machine.
+    /// Mounts below one of its volumes are to reach the host (`rshared`).
     pub shares_mounts: bool,
-    /// None where the machine's own is to be seen and set.
+    /// None where it has the host's UTS namespace.
     pub hostname: Option<CString>,
-    /// `cgroup.procs` of the container's own group, where there is one.
+    /// `cgroup.procs` of the container's control group, if it has one.
     pub cgroup: Option<CString>,
-    /// Those of its groups in hierarchies of version 1.
+    /// `cgroup.procs` of its groups in hierarchies of version 1.
     pub cgroups_v1: Vec<CString>,
     pub namespaces: NamespaceSetup,
-    /// Its `/dev` is its own, and not one that the line mounts.
+    /// No mount of the container line replaces its `/dev`.
     pub own_dev: bool,
     pub own_program: FileId,
     pub tty: Option<tty::Size>,
@@ -50,7 +50,7 @@ pub struct Plan {
     pub candidates: Vec<CString>,
     pub arguments: Vec<CString>,
     pub env: Vec<CString>,
-    /// Limits, and whether one that cannot be had is left out.
+    /// Limits, and whether one that the kernel refuses is left out.
     pub limits: Vec<(Ulimit, bool)>,
     /// As `/proc` takes it.
     pub oom_score_adj: Option<CString>,
@@ -136,9 +136,8 @@ fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
     Ok(())
 }
 
-/// The line's limits, and podman's defaults, which are left out where they
-/// cannot be had. That of processes is the kernel's own as long as the line
-/// has none of any kind: for podman a line's limits replace a configuration's.
+/// The limits of `--ulimit`, and podman's defaults, which are left out where the kernel refuses them. That of processes
+/// is the kernel's maximum unless there is any `--ulimit`: for podman these replace its configuration's limits.
 fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
@@ -152,7 +151,7 @@ fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     limits
 }
 
-/// The image's: where it is missing it is made, and is whom the container runs as.
+/// The image's working directory: made where it is missing, with the container's user as its owner.
 fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     let path = relative(path);
     if path != "." {
@@ -160,8 +159,8 @@ fn working_dir(ops: &mut Vec<Op>, path: &str, identity: &Identity) {
     }
 }
 
-/// What the container finds mounted, in order (OCI runtime spec,
-/// config-linux.md, «Default Filesystems»; sizes and modes as podman has them).
+/// The default file systems, in order (OCI runtime spec, config-linux.md, "Default Filesystems"; sizes and modes as
+/// podman has them).
 type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", NOSUID_NODEV_NOEXEC, c"", false),
@@ -171,8 +170,7 @@ const FILE_SYSTEMS: [FileSystem; 5] = [
     ("dev/mqueue", c"mqueue", NOSUID_NODEV_NOEXEC, c"", true),
 ];
 
-/// What the line mounts at one of their places takes that place; below a `/dev`
-/// of its own nothing is made.
+/// A mount of the container line replaces a default one at the same path; below a `/dev` of its own none is made.
 fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &mut Mounts) -> Outcome<()> {
     let own_dev = mounts.has("dev");
     for (path, kind, flags, data, optional) in FILE_SYSTEMS {
@@ -201,8 +199,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
     Ok(())
 }
 
-/// What is the kernel's is not to be written without privileges; of control groups the container sees its own alone,
-/// which the line may give it.
+/// Without privileges `/sys` is read-only, and so is the control group's file system, unless `unmask=` names it.
 fn remount_readonly(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {

@@ -1,4 +1,4 @@
-//! What went wrong in the child, in words, and the exit code that it stands for.
+//! The child's setup errors as messages, and the exit codes that they stand for.
 
 use crate::container::ops::Op;
 use crate::container::plan::Plan;
@@ -38,23 +38,23 @@ pub fn setup_errors(
             (Stage::Exec, ENOENT) => {
                 (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
             }
-            (Stage::Exec, EACCES) => (failure.hint("a folder, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, EACCES) => (failure.hint("a directory, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.pull.image)), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, ELOOP) => {
                 (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
             }
-            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir makes no folder"), Some(NOT_TO_BE_RUN)),
+            (Stage::WorkingDir, ENOENT) => (failure.hint("--workdir creates no directory"), Some(NOT_TO_BE_RUN)),
             (Stage::Exec | Stage::WorkingDir, _) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::Op, _) if is_working_dir(failed, plan) => (failure, Some(NOT_TO_BE_RUN)),
             (Stage::Op, ELOOP) => (failure.hint("a symbolic link of the image leads there"), None),
-            (_, EPERM) => (failure.hint("containers take root"), None),
+            (_, EPERM) => (failure.hint("containers need root"), None),
             _ => (failure, None),
         });
     }
     None
 }
 
-/// Whether it is about the folder of the image's, which was to be made.
+/// Whether it is about the image's working directory, which was to be made.
 fn is_working_dir(failed: SetupError, plan: &Plan) -> bool {
     matches!(plan.ops.get(usize::from(failed.index)), Some(Op::MkdirChown { .. }))
 }
@@ -64,7 +64,7 @@ fn object(failed: SetupError, plan: &Plan) -> String {
     let text = |text: &CStr| text.to_string_lossy().into_owned();
     match failed.stage {
         Stage::Session => "session".into(),
-        Stage::Namespace => "another's namespace".into(),
+        Stage::Namespace => "namespace to join".into(),
         Stage::Cgroup => "control group".into(),
         Stage::Hostname => ["hostname ", &plan.hostname.as_deref().map(text).unwrap_or_default()].concat(),
         Stage::Loopback => "loopback interface".into(),
@@ -81,7 +81,7 @@ fn object(failed: SetupError, plan: &Plan) -> String {
         Stage::Limit => plan.limits.get(usize::from(failed.index)).map_or("limit".into(), |(limit, _)| {
             ["limit ", limit.name(), "=", &limit.hard.to_string(), " (CAP_SYS_RESOURCE)"].concat()
         }),
-        Stage::OomScore => "--oom-score-adj (lower takes CAP_SYS_RESOURCE)".into(),
+        Stage::OomScore => "--oom-score-adj (lower needs CAP_SYS_RESOURCE)".into(),
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Capabilities => "capabilities".into(),
         Stage::Seccomp => "filter of system calls".into(),
@@ -89,13 +89,13 @@ fn object(failed: SetupError, plan: &Plan) -> String {
     }
 }
 
-/// Why exec(2) takes no more, which is the kernel's to say: its limits depend on those of the stack and on pages.
+/// What exec(2) refused as too long. The limit is the kernel's: it depends on the stack's limit and the size of pages.
 fn too_long(plan: &Plan, image: &Reference) -> String {
     let size = |texts: &[CString]| texts.iter().map(|text| text.as_bytes().len() + 1).sum::<usize>().to_string();
     let count = |texts: &[CString]| texts.len().to_string();
     [
         &image.shown(),
-        ": its environment and the line's have ",
+        ": the image's and the line's environment have ",
         &size(&plan.env),
         " bytes in ",
         &count(&plan.env),

@@ -1,4 +1,4 @@
-//! Between a container and the console: its output, our input, signals, its end.
+//! Relays between a container and the console: output, input, signals, and the container's end.
 
 use crate::container::cgroup;
 use crate::report::write_all;
@@ -19,7 +19,7 @@ impl Child {
         Child { pid, waited: false }
     }
 
-    /// Its number, which is nobody else's until it was waited for.
+    /// Its number, which no other process gets until it was waited for.
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -57,7 +57,7 @@ pub struct Running {
     pub stop_timeout_ms: u64,
     /// The longest that it may run.
     pub timeout_ms: Option<u64>,
-    /// The folder of its control group.
+    /// The directory of its control group.
     pub group: Option<PathBuf>,
     /// Its output shares the console with another's: whole lines of it go there.
     pub whole_lines: bool,
@@ -79,7 +79,7 @@ pub const SIGNALS: [i32; 7] = [
 pub enum Signals {
     /// They go to the container as they are.
     Forwarded,
-    /// One ends the container, and the machine after it.
+    /// One ends the container, and the pipeline after it.
     End,
     /// One ends the container alone.
     EndService,
@@ -98,14 +98,14 @@ pub struct Ended {
 
 /// Output that is left behind when the container has ended is read until nothing has come for so long,
 const DRAIN_MS: i32 = 100;
-/// and for so long where somebody whom we cannot end goes on.
+/// and at most for so long, where a process that we cannot end goes on writing.
 const DRAIN_MS_MAX: u64 = 2000;
 /// poll(2) counts in 31 bits.
 const WAIT_MS_MAX: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
 /// A longer line is cut there.
 const LINE_MAX: usize = 1 << 16;
-/// Input on its way; more waits at our own standard input.
+/// Input that was read and not passed on yet; the rest waits in our own standard input.
 const INPUT_BUFFER: usize = 1 << 14;
 
 /// Passes everything on until the container has ended.

@@ -1,5 +1,5 @@
 //! A container's limits as its control group's files: what is written where,
-//! as data, then written. Conversions are crun's (crun(1), «cgroup v2»).
+//! as data, then written. Conversions are crun's (crun(1), "cgroup v2").
 
 use crate::container::pure::spec::{DeviceLimit, Limit, LimitKind, Resources};
 use crate::report::{Failure, Outcome};
@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// podman's own number, for every container that says nothing of it.
+/// podman's default.
 const PIDS_MAX: u64 = 2048;
 /// The kernel's default period, in microseconds (Linux, cgroup-v2.rst, cpu.max).
 const PERIOD_US: u64 = 100_000;
@@ -17,11 +17,11 @@ const PERIOD_US: u64 = 100_000;
 pub struct Setting {
     pub file: String,
     pub value: String,
-    /// The flag, for an error; a default that cannot be had is none.
+    /// The flag, for an error; a default has none, and is left out where it cannot be set.
     pub flag: Option<&'static str>,
 }
 
-/// What the line asks for. Only devices are looked at.
+/// The settings for what the container line asks for. Devices are looked up, nothing is written.
 pub fn settings(asked: &Resources) -> Outcome<Vec<Setting>> {
     let mut settings = Vec::new();
     let mut set = |flag, file: &str, value: String| {
@@ -57,7 +57,7 @@ pub fn settings(asked: &Resources) -> Outcome<Vec<Setting>> {
 
 type Set<'a> = dyn FnMut(&'static str, &str, String) + 'a;
 
-/// That `--memory-swap` has a meaning beside `--memory` was checked with the line.
+/// That `--memory-swap` fits `--memory` was checked with the container line.
 fn memory(asked: &Resources, set: &mut Set) {
     // 0 is no limit, podman's word for it.
     let memory = asked.memory.filter(|bytes| *bytes > 0);
@@ -149,8 +149,8 @@ fn controllers(settings: &[Setting]) -> Vec<(&str, Option<&'static str>)> {
     names
 }
 
-/// Enables in `parent` all controllers, and writes them into its child
-/// `group`. What nobody asked for is left out where it cannot be had.
+/// Enables all controllers in `parent`, and writes the settings into its child `group`. A default that cannot be set is
+/// left out.
 pub fn apply(parent: &Path, group: &Path, settings: &[Setting]) -> Outcome<()> {
     let has = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
     let enabled = fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap_or_default();
@@ -160,12 +160,13 @@ pub fn apply(parent: &Path, group: &Path, settings: &[Setting]) -> Outcome<()> {
         true => fs::write(parent.join("cgroup.subtree_control"), ["+", name].concat()).map_err(|error| io_text(&error)),
         false => Err("this kernel's cgroup v2 does not have it".into()),
     };
-    // The container finds all that there are in its group; one that cannot be had is missed where it is asked for.
+    // All that exist, for the container's own use; one that cannot be enabled is an error only where a setting needs
+    // it.
     has.split_ascii_whitespace().for_each(|name| drop(enable(name)));
     for (name, flag) in controllers(settings) {
         let result = enable(name);
         if let (Err(why), Some(flag)) = (result, flag) {
-            let failure = wrong(flag, &["takes the controller «", name, "»: ", &why].concat());
+            let failure = wrong(flag, &["needs the controller '", name, "': ", &why].concat());
             return Err(failure.hint("build it into the kernel, and leave no controller to cgroup v1"));
         }
     }
@@ -178,7 +179,7 @@ pub fn apply(parent: &Path, group: &Path, settings: &[Setting]) -> Outcome<()> {
     Ok(())
 }
 
-/// Whether anything was asked for that a machine without control groups cannot do.
+/// The first flag that needs a control group.
 pub fn first_flag(settings: &[Setting]) -> Option<&'static str> {
     settings.iter().find_map(|setting| setting.flag)
 }
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(first_flag(&made), Some("--memory"));
     }
 
-    /// A folder that looks like a group: what is missing is named.
+    /// A directory that looks like a group: the missing controller is named.
     /// Promise: limits
     #[test]
     fn a_missing_controller_is_named() {
@@ -251,6 +252,6 @@ mod tests {
         assert_eq!(fs::read_to_string(group.join("memory.max")).unwrap(), "1048576");
         assert_eq!(fs::read_to_string(dir.path().join("cgroup.subtree_control")).unwrap(), "+memory");
         let failure = of(&Resources { cpu_shares: Some(2), ..Resources::default() }).err().unwrap();
-        assert!(failure.what.contains("--cpu-shares: takes the controller «cpu»"), "{}", failure.what);
+        assert!(failure.what.contains("--cpu-shares: needs the controller 'cpu'"), "{}", failure.what);
     }
 }

@@ -54,7 +54,7 @@ pub fn asked_to_stop() -> Option<Exit> {
 /// Mounts a container's root, runs the container to its end, and unmounts the root.
 pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
-    let dir = store.begin_container().map_err(|error| fail("its folder in the store", &io_text(&error)))?;
+    let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
     let flags = root_flags(spec.rights.privileged);
     let outcome = match overlay::mount_writable(&image.layers, &dir, flags, host.report) {
         Ok(root) => {
@@ -195,7 +195,7 @@ struct SharedWith {
 impl SharedWith {
     fn of(spec: &ContainerSpec, store: &Store) -> Outcome<SharedWith> {
         if let Some(name) = spec.process.name.as_deref().filter(|name| state::find(store, name).is_some()) {
-            let what = ["--name: «", name, "» is the name of a container that runs"].concat();
+            let what = ["--name: '", name, "' is the name of a running container"].concat();
             return Err(Failure::new("container", what));
         }
         let dir = |flag, namespace: &Namespace| match namespace {
@@ -261,19 +261,18 @@ pub fn stop_timeout_ms(spec: &ContainerSpec) -> u64 {
 /// podman's exit code for a container that ran too long.
 const TIMED_OUT: i32 = 255;
 
-/// The line's, the image's, or SIGTERM.
+/// That of the container line, else the image's, else SIGTERM.
 fn stop_signal(spec: &ContainerSpec, image: &Image, report: &Report) -> i32 {
     let of_image = &image.config.stop_signal;
     let parsed = signal_name::parse(of_image);
     if parsed.is_none() && !of_image.is_empty() {
-        report.warn("container", format_args!("the image's stop signal «{of_image}» is none: TERM is taken"));
+        report.warn("container", format_args!("the image's stop signal '{of_image}' is unknown: TERM is used"));
     }
     spec.process.stop_signal.or(parsed).unwrap_or(signal::SIGTERM)
 }
 
-/// reboot(2) in a process namespace of its own ends that namespace's PID 1 by
-/// SIGHUP for a restart and by SIGINT for the rest (pid_namespaces(7)).
-/// In the machine's, or another container's, those are signals like others.
+/// reboot(2) in a process namespace of its own ends that namespace's PID 1 by SIGHUP for a restart and by SIGINT for
+/// the rest (pid_namespaces(7)). In the host's namespace, or another container's, they are ordinary signals.
 fn exit(ended: Ended, own_processes: bool) -> Exit {
     let (code, reboot) = match ended.status {
         Status::Exited(code) => (code, None),
@@ -284,7 +283,8 @@ fn exit(ended: Ended, own_processes: bool) -> Exit {
     Exit { code, reboot: reboot.filter(|_| !ended.stopped), stopped: ended.stopped }
 }
 
-/// In the place of a program that has run a container and ended without a word: its processes end, and its group goes.
+/// Cleans up for a program that has run a container in this process and crashed: kills its processes, and removes its
+/// group.
 pub fn end_of_process() {
     let own = std::process::id().to_string();
     let children = std::fs::read_to_string(["/proc/self/task/", &own, "/children"].concat()).unwrap_or_default();

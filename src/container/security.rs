@@ -18,7 +18,7 @@ use std::path::Path;
 /// A profile is some 15 KB.
 const PROFILE_MAX: u64 = 1 << 20;
 
-/// What is shown of the kernel to nobody (podman-run(1), `--security-opt`, `unmask`).
+/// Paths that are hidden (podman-run(1), `--security-opt`, `unmask`).
 const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/interrupts",
@@ -34,11 +34,11 @@ const MASKED: [&str; 13] = [
     "/sys/dev/block",
     "/sys/devices/virtual/powercap",
 ];
-/// One a processor: what a load next door does can be seen there, as in `/proc/interrupts` and the powercap files
+/// One for each processor: it tells what other loads do, as `/proc/interrupts` and the powercap files do
 /// (CVE-2020-8694); moby masks them, too.
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const THERMAL_THROTTLE: &str = "/thermal_throttle";
-/// What nobody may write.
+/// Paths that are read-only.
 const READ_ONLY: [&str; 7] =
     ["/proc/asound", "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
@@ -49,7 +49,7 @@ pub struct Rights {
     filter: Option<Vec<bpf::Instruction>>,
 }
 
-/// The rights of a line, for whom it runs as.
+/// The rights that the container line asks for, for its user.
 pub fn plan(asked: &spec::Rights, identity: &Identity) -> Outcome<Rights> {
     let available = capabilities::bounding();
     let is_root = identity.uid == 0;
@@ -99,14 +99,14 @@ pub fn paths(ops: &mut Vec<Op>, asked: &spec::Rights) {
     }
 }
 
-/// Those directories that are there; most machines have none.
+/// Those directories that exist; most hosts have none.
 fn throttles() -> Vec<String> {
     let entries = fs::read_dir(PROCESSORS).into_iter().flatten().flatten();
     let paths = entries.map(|entry| [PROCESSORS, "/", &entry.file_name().to_string_lossy(), THERMAL_THROTTLE].concat());
     paths.filter(|path| Path::new(path).is_dir()).collect()
 }
 
-/// Whether the line wants it as the kernel has it.
+/// Whether `unmask=` leaves a path as the kernel has it.
 pub fn is_unmasked(asked: &spec::Rights, path: &str) -> bool {
     asked.unmask.iter().any(|pattern| matches(pattern, path))
 }
@@ -160,10 +160,9 @@ fn become_user(identity: &Identity) -> Result<()> {
     process::setgroups(&identity.groups)?;
     process::setgid(identity.gid)?;
     process::setuid(identity.uid)?;
-    // A change of user makes it what fs.suid_dumpable says, which may be visible.
+    // A change of user resets it to fs.suid_dumpable, which may be visible.
     process::hide()?;
-    // Should we be killed, nobody would collect it, nor what it stands on. A
-    // change of user, and of capabilities, forgets it.
+    // If we are killed, nothing else would end the container. A change of user, and of capabilities, clears this.
     process::die_with_parent()
 }
 

@@ -1,4 +1,4 @@
-//! What goes wrong between clone and exec, on its way from the child to us.
+//! Errors between clone and exec, as the child sends them to us.
 
 use crate::sys::Error;
 
@@ -56,14 +56,14 @@ pub struct SetupError {
     /// Which op or limit, for [`Stage::Op`] and [`Stage::Limit`].
     pub index: u16,
     pub errno: i32,
-    /// Left out, and the container goes on.
+    /// The failed part is left out, and the container goes on.
     pub skipped: bool,
 }
 
 impl SetupError {
     pub const LENGTH: usize = 8;
 
-    /// What a failed call at that stage is.
+    /// A failed call at that stage.
     pub fn at(stage: Stage) -> impl Fn(Error) -> SetupError {
         move |error| SetupError { stage, index: 0, errno: error.errno, skipped: false }
     }

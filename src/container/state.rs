@@ -40,8 +40,8 @@ pub fn find(store: &Store, name: &str) -> Option<State> {
 /// As [`find`], where `flag` needs one.
 pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<State> {
     find(store, name).ok_or_else(|| {
-        let failure = Failure::new("container", [flag, ": no container has the name «", name, "» and runs"].concat());
-        failure.hint("give one its --name, and start it before: b2c.run_service=")
+        let failure = Failure::new("container", [flag, ": no running container is named '", name, "'"].concat());
+        failure.hint("start one with that --name before, for example by b2c.run_service=")
     })
 }
 

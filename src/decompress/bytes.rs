@@ -6,9 +6,9 @@ pub fn chunk<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     bytes.get(at..)?.first_chunk()
 }
 
-/// Copies `length` bytes from `distance` back, which may overlap what they
-/// make, in steps of 16 where that many lie between; up to 15 more bytes may be
-/// overwritten where there is room. Does nothing where it would not fit.
+/// Copies `length` bytes from `distance` bytes before `at` to `at`; the two may
+/// overlap. It copies in steps of 16 where the distance allows that, and may
+/// overwrite up to 15 bytes behind them. Does nothing where it would not fit.
 #[inline(always)]
 pub fn copy_match(out: &mut [u8], at: usize, distance: usize, length: usize) {
     let Some(from) = at.checked_sub(distance) else { return };

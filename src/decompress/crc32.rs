@@ -1,6 +1,6 @@
-//! CRC-32 (ISO 3309, reflected 0xedb88320), sixteen bytes a step (eight took a
-//! tenth longer for a whole layer). The tables are made at run time: 16 KiB
-//! that no compressor could shrink stay out of the binary.
+//! CRC-32 (ISO 3309, reflected 0xedb88320), sixteen bytes a step (with eight a
+//! whole layer takes a tenth longer). The tables are made at run time: they have
+//! 16 KiB and do not compress, so that they would enlarge the binary.
 
 use alloc::boxed::Box;
 
@@ -31,7 +31,7 @@ impl Crc32 {
         Crc32 { tables }
     }
 
-    /// The sum of all bytes so far, given the sum of those before `bytes`.
+    /// The checksum of all bytes so far, given that of those before `bytes`.
     pub fn update(&self, sum: u32, bytes: &[u8]) -> u32 {
         let t = &*self.tables;
         let mut crc = !sum;

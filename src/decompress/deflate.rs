@@ -1,5 +1,5 @@
-//! Inflating (RFC 1951), in pieces. Symbols are decoded whole or not at all, so
-//! that nothing but a match that ran out of room is ever half done.
+//! Inflates (RFC 1951) in pieces. A symbol is decoded whole or not at all, so that
+//! a call can end between any two symbols.
 
 mod error;
 mod fast;
@@ -10,7 +10,7 @@ use huffman::{put, Table, END, INVALID, LITERAL};
 
 pub use error::Error;
 
-/// How far back a match may reach: keep as much before the next output.
+/// How far back a match may reach: as much output has to be kept.
 pub const WINDOW_BYTES: usize = 32 << 10;
 
 const MATCH_MAX: usize = 258;
@@ -33,9 +33,9 @@ enum State {
     Block,
     StoredLength,
     Stored(usize),
-    /// Of the code length code: this many are read, of so many.
+    /// Within the lengths of the code length code: how many are read, of how many.
     Order(usize, usize),
-    /// Code lengths of both codes: this many are read.
+    /// Within the code lengths of both codes: how many are read.
     Lengths(usize),
     Symbols,
     End,
@@ -51,11 +51,11 @@ pub struct Inflater {
     count: u32,
     /// Code lengths as they are read: those of literals and lengths first.
     lengths: [u8; 320],
-    /// How many are of literals and lengths, and in all.
+    /// How many code lengths are of literals and lengths, and how many there are.
     literals: usize,
     total: usize,
     symbols: Table<4096, 11>,
-    /// Of distances, and before them of code lengths.
+    /// The code of distances; before it is known, the code length code.
     distances: Table<512, 8>,
 }
 
@@ -93,16 +93,16 @@ impl Inflater {
         (self.state, self.last_block, self.bits, self.count) = (State::Block, false, 0, 0);
     }
 
-    /// Inflates into `out` from `*at` on, which is moved; what stands before is
-    /// the stream's last output, at least `WINDOW_BYTES` of it unless there is
-    /// less. Also returns how many bytes of the input were used: the others
-    /// must be given again. As long as eight are given it gets on.
-    // Inlined into its caller it would be compiled as that is: for size.
+    /// Inflates into `out` from `*at` on, and moves `*at`. Before it stands the
+    /// stream's last output: `WINDOW_BYTES`, or all of it. Also returns how many
+    /// bytes of the input were used: the others must be given again. Eight bytes of
+    /// input are always enough to continue.
+    // Not inlined: its caller is compiled for size.
     #[inline(never)]
     pub fn inflate(&mut self, input: &[u8], out: &mut [u8], at: &mut usize) -> Result<(Status, usize), Error> {
         let mut io = Io { input, used: 0, out, at: *at };
         let status = self.run(&mut io);
-        // Whole bytes in the bit buffer are of this input, and go back to it.
+        // Whole bytes in the bit buffer are of this input, and count as unused.
         io.used -= self.count as usize / 8;
         self.count %= 8;
         self.bits &= (1 << self.count) - 1;
@@ -130,7 +130,7 @@ impl Inflater {
         }
     }
 
-    /// Tops the bits up, near the end of the input too.
+    /// Fills the bit buffer, also near the end of the input.
     fn refill(&mut self, io: &mut Io) {
         while self.count <= 56 {
             let Some(byte) = io.input.get(io.used) else { return };
@@ -140,7 +140,7 @@ impl Inflater {
         }
     }
 
-    /// The next bits if there are as many.
+    /// The next `count` bits, if there are as many.
     fn take(&mut self, io: &mut Io, count: u32) -> Option<u32> {
         if self.count < count {
             self.refill(io);
@@ -214,7 +214,7 @@ impl Inflater {
             return Err(Error);
         }
         self.skip(32);
-        // What was read ahead is the block's.
+        // Bytes that were read ahead belong to the block.
         io.used -= self.count as usize / 8;
         (self.bits, self.count) = (0, 0);
         self.state = State::Stored(length.into());
@@ -262,7 +262,7 @@ impl Inflater {
             if entry & INVALID != 0 {
                 return if self.count < 7 { Ok(self.pause(i)) } else { Err(Error) };
             }
-            // The whole of it has at most 7 + 7 bits: a repeat's count is its extra.
+            // At most 7 + 7 bits: the count of a repeat is in its extra bits.
             if self.count < huffman::bits(entry) {
                 return Ok(self.pause(i));
             }
@@ -280,7 +280,7 @@ impl Inflater {
             room.get_mut(..count).ok_or(Error)?.fill(length);
             i += count;
         }
-        // No block without an end.
+        // A block has to have a code for its end.
         if self.lengths.get(256) == Some(&0) {
             return Err(Error);
         }
@@ -302,13 +302,13 @@ impl Inflater {
         Ok(())
     }
 
-    /// Symbols one by one, up to the end of the input or of the room.
+    /// Decodes symbol by symbol, up to the end of the input or of the room.
     fn careful(&mut self, io: &mut Io) -> Result<Option<Status>, Error> {
         while self.state == State::Symbols {
             self.refill(io);
             let entry = self.symbols.find(self.bits);
             let size = huffman::bits(entry);
-            // Bits that have not come are zeros here, so what they seem to say may be wrong.
+            // Missing bits are zeros here, so that an entry may be wrong.
             if self.count < size || entry & INVALID != 0 && self.count < 15 {
                 return Ok(Some(Status::NeedsInput));
             }

@@ -1,5 +1,5 @@
-//! zstd (RFC 8878): frames and their blocks. Blocks are decoded whole, straight
-//! into the window, which with its 128 KiB for a block is all that a frame takes.
+//! zstd (RFC 8878): frames and their blocks. A block is decoded whole, directly into
+//! the window; the window and room for one block (128 KiB) are all that a frame takes.
 
 mod bits;
 mod error;
@@ -17,21 +17,21 @@ use xxh64::Xxh64;
 
 pub use error::Error;
 
-/// As much input is always enough to get on.
+/// As much input is always enough to continue.
 pub const INPUT_BYTES: usize = BLOCK_MAX + 3;
 
 const MAGIC: u32 = 0xfd2f_b528;
-/// Of a frame to skip, whose lowest four bits are anyone's.
+/// The magic number of a skippable frame; its lowest four bits may have any value.
 const SKIPPABLE: u32 = 0x184d_2a50;
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Call again with what was not used and more behind it.
     NeedsInput,
-    /// So many bytes were used.
+    /// The number of bytes that were used.
     Used(usize),
-    /// So many were used; the next step allocates a window of so many bytes.
+    /// The number of bytes that were used, and the size of the window that the next step allocates.
     Window(usize, u64),
 }
 
@@ -45,7 +45,7 @@ enum State {
     Checksum,
 }
 
-/// What a frame's header says.
+/// The header of a frame.
 #[derive(Clone, Copy, Default)]
 struct Header {
     window: u64,
@@ -69,7 +69,7 @@ impl Default for Decoder {
     }
 }
 
-/// Whether a stream that starts so is zstd's. Of fewer than four bytes: whether it may be.
+/// Whether a stream with that start is zstd's. Of fewer than four bytes: whether it may be.
 pub fn is_magic(start: &[u8]) -> bool {
     let [_, skippable @ ..] = SKIPPABLE.to_le_bytes();
     let same = |rest: &[u8], magic: &[u8]| rest.iter().zip(magic).all(|(a, b)| a == b);
@@ -91,13 +91,13 @@ impl Decoder {
         }
     }
 
-    /// What the last step made, in two pieces of which the second may be empty:
-    /// to be handed out before the next.
+    /// The output of the last step, in two pieces of which the second may be empty.
+    /// It must be taken before the next step.
     pub fn pending(&self) -> [&[u8]; 2] {
         self.window.pending()
     }
 
-    /// So much of it was.
+    /// Marks `count` bytes of the output as taken.
     pub fn hand_out(&mut self, count: usize) {
         self.window.hand_out(count);
     }
@@ -110,8 +110,8 @@ impl Decoder {
         }
     }
 
-    /// Takes a header, a block, a checksum or what is to be skipped off the front of `input`.
-    // Inlined into its caller it would be compiled as that is: for size.
+    /// Consumes a header, a block, a checksum or bytes of a skippable frame at the start of `input`.
+    // Not inlined: its caller is compiled for size.
     #[inline(never)]
     pub fn step(&mut self, input: &[u8]) -> Result<Step, Error> {
         match self.state {
@@ -166,7 +166,7 @@ impl Decoder {
         if size > block_max {
             return Err(Error::Data);
         }
-        // More than the frame's content would wrap its ring, which may have no more room.
+        // More than the frame's content may not fit into the ring, which may be no larger.
         let content = self.header.content.unwrap_or(u64::MAX);
         let left = usize::try_from(content.saturating_sub(self.window.made())).unwrap_or(usize::MAX);
         if kind < 2 && size > left {
@@ -199,7 +199,7 @@ impl Decoder {
     }
 }
 
-/// A frame's header behind its magic (3.1.1.1), and how long it is.
+/// A frame's header behind its magic number (3.1.1.1), and its length.
 fn header(bytes: &[u8]) -> Result<Option<(Header, usize)>, Error> {
     let Some(descriptor) = bytes.first() else { return Ok(None) };
     if descriptor & 8 != 0 {

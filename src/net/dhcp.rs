@@ -19,7 +19,7 @@ const PACKET_BYTES: usize = 2048;
 const MAX_PACKETS: usize = 64;
 
 /// The first lease.
-pub struct Won {
+pub struct FirstLease {
     pub port: Link,
     pub lease: Lease,
     /// DISCOVERs that were sent for it.
@@ -38,7 +38,7 @@ struct Port {
 
 /// Raises every wired interface, also those that appear later, and waits for the first lease; the console says so when
 /// that takes long.
-pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<Won> {
+pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<FirstLease> {
     let packets = socket::packet_ipv4().map_err(|error| {
         failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
     })?;
@@ -50,17 +50,17 @@ pub fn first(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<W
         let now_ms = uptime_ms();
         for at in 0..ports.len() {
             if let Some(lease) = ports.get_mut(at).and_then(|port| drive(port, now_ms, packets.as_fd())) {
-                return Ok(won(ports, at, lease));
+                return Ok(first_lease_of(ports, at, lease));
             }
         }
         let carrier = ports.iter().any(|port| port.link.carrier);
         let limit_ms = if carrier { limits.lease_ms } else { limits.carrier_ms };
         let end_ms = started_ms + limit_ms;
         if now_ms >= end_ms {
-            return Err(silence(&ports, limit_ms));
+            return Err(no_lease(&ports, limit_ms));
         }
         if now_ms >= tell_ms {
-            report.line(STEP, ["no lease yet; ", &seen(&ports)].concat());
+            report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
             tell_ms = u64::MAX;
         }
         let wake_ms =
@@ -152,9 +152,9 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> 
     Ok(())
 }
 
-fn won(mut ports: Vec<Port>, at: usize, lease: Lease) -> Won {
+fn first_lease_of(mut ports: Vec<Port>, at: usize, lease: Lease) -> FirstLease {
     let port = ports.remove(at);
-    Won {
+    FirstLease {
         tries: port.client.map_or(0, |client| client.discovers()),
         port: port.link,
         lease,
@@ -163,7 +163,7 @@ fn won(mut ports: Vec<Port>, at: usize, lease: Lease) -> Won {
 }
 
 /// Why there is no lease, interface by interface.
-fn silence(ports: &[Port], limit_ms: u64) -> Failure {
+fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
     let within = format!(" in {} s", limit_ms / 1000);
     if ports.is_empty() {
         return Failure::new(STEP, ["no wired network interface", &within].concat())
@@ -174,12 +174,12 @@ fn silence(ports: &[Port], limit_ms: u64) -> Failure {
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
             .hint("is the cable plugged in, and the machine at its other end on?");
     }
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &seen(ports)].concat())
+    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(ports)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
 }
 
 /// `eth0: discovers sent: 2, offers: 0; eth1: no carrier`
-fn seen(ports: &[Port]) -> String {
+fn status(ports: &[Port]) -> String {
     if ports.is_empty() {
         return "no wired network interface yet".into();
     }

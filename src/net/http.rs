@@ -109,13 +109,13 @@ impl Client {
 
     fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String) -> Result<Connection, Error> {
         let (host, port) = proxy.map_or((url.host, url.port), |proxy| (&proxy.host, proxy.port));
-        let named = |error: Error| match proxy {
+        let context = |error: Error| match proxy {
             Some(proxy) => Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error },
             None => error,
         };
-        let addresses = connect::addresses(&self.resolver, host, port).map_err(named)?;
+        let addresses = connect::addresses(&self.resolver, host, port).map_err(context)?;
         let end_ms = machine::uptime_ms() + CONNECT_MS;
-        let stream = connect::race(&addresses, end_ms).map_err(named)?;
+        let stream = connect::race(&addresses, end_ms).map_err(context)?;
         let socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
         let mut connection = Connection { socket, tls: None, route };
         if url.https {

@@ -1,6 +1,6 @@
 //! Brings the network up: links, DHCP on every wired interface, addresses and routes.
 
-use crate::net::dhcp::first;
+use crate::net::dhcp::first_lease;
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::{self, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
@@ -48,8 +48,8 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         tell(&network, ", by the kernel's ip=", report);
         return Ok(network);
     }
-    let won = first(&mut kernel, limits, report)?;
-    apply(&mut kernel, won.port.index, &won.port.name, &won.lease, report)?;
+    let bound = first_lease(&mut kernel, limits, report)?;
+    apply(&mut kernel, bound.port.index, &bound.port.name, &bound.lease, report)?;
     let port = |port: &netlink::Link| Interface {
         index: port.index,
         name: port.name.clone(),
@@ -59,21 +59,22 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         gateway: None,
         lease: None,
     };
-    let gateway = won.lease.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
-    let first = Interface { address: Some(won.lease.address), prefix: won.lease.prefix, gateway, ..port(&won.port) };
+    let gateway = bound.lease.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
+    let first =
+        Interface { address: Some(bound.lease.address), prefix: bound.lease.prefix, gateway, ..port(&bound.port) };
     let mut network = Network {
         interfaces: vec![first],
-        nameservers: won.lease.nameservers.clone(),
-        domain: won.lease.domain.clone(),
-        hostname: won.lease.hostname.clone(),
-        ntp: won.lease.ntp.clone(),
+        nameservers: bound.lease.nameservers.clone(),
+        domain: bound.lease.domain.clone(),
+        hostname: bound.lease.hostname.clone(),
+        ntp: bound.lease.ntp.clone(),
     };
-    network.interfaces.extend(won.others.iter().map(port));
-    tell(&network, &lease_text(&won.lease, won.tries), report);
+    network.interfaces.extend(bound.others.iter().map(port));
+    tell(&network, &lease_text(&bound.lease, bound.tries), report);
     if let Some(first) = network.interfaces.first_mut() {
-        first.lease = Some(won.lease);
+        first.lease = Some(bound.lease);
     }
-    for other in won.others {
+    for other in bound.others {
         let why = if other.carrier { "no lease yet" } else { "no carrier" };
         report.line(STEP, format_args!("{} up without address: {why}", other.name));
     }

@@ -171,7 +171,7 @@ mod tests {
         let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
         assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
         assert_eq!(told("link"), "link: 'link' is a symbolic link, which is not followed");
-        assert_eq!(told("file"), "file: 'file' is no directory");
+        assert_eq!(told("file"), "file: 'file' is not a directory");
         assert!(path.join(".ocinit/config/kept").exists());
         // What a killed process of ours has left is removed.
         fs::write(path.join(".ocinit/ocinit-store"), "1\n").unwrap();

@@ -1,4 +1,4 @@
-//! Programs for the kernel: a filter of system calls, a control group's devices.
+//! BPF programs: filters of system calls, and of the devices of a control group.
 
 use super::{cvt_long, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// One instruction of a filter of system calls.
 pub type Instruction = libc::sock_filter;
 
-/// Every call of this process, and of its children, is first asked about (seccomp(2)).
+/// From now on the filter decides about every system call of this process and its children (seccomp(2)).
 pub fn filter_system_calls(program: &[Instruction]) -> Result<()> {
     const SET_MODE_FILTER: u32 = 1;
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
@@ -15,12 +15,12 @@ pub fn filter_system_calls(program: &[Instruction]) -> Result<()> {
     Ok(())
 }
 
-/// linux/bpf.h: commands, and what a program is for.
+/// linux/bpf.h: commands, program and attach types.
 const PROG_LOAD: u32 = 5;
 const PROG_ATTACH: u32 = 8;
 const PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const ATTACH_CGROUP_DEVICE: u32 = 6;
-/// Beside the programs of groups above and below.
+/// The programs of parent and child groups stay attached.
 const ALLOW_MULTI: u32 = 2;
 
 /// The beginning of `union bpf_attr` for `BPF_PROG_LOAD`.
@@ -37,8 +37,8 @@ struct Load {
     flags: u32,
 }
 
-/// Attaches `program` to the control group whose folder is `cgroup`: each use
-/// of a device in it is first asked about.
+/// Attaches `program` to the control group of the directory `cgroup`: it decides
+/// about each use of a device in the group.
 pub fn filter_devices(cgroup: BorrowedFd<'_>, program: &[u64]) -> Result<()> {
     let load = Load {
         kind: PROG_TYPE_CGROUP_DEVICE,

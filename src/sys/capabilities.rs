@@ -1,4 +1,4 @@
-//! What a process may do: capabilities(7), and the promise to gain nothing.
+//! Capabilities (capabilities(7)), and no_new_privs.
 
 use super::{cvt, cvt_long, Error, Result};
 
@@ -9,7 +9,7 @@ const VERSION_3: u32 = 0x2008_0522;
 pub fn bounding() -> u64 {
     // SAFETY: takes numbers only.
     let read = |number: u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, number as libc::c_ulong, 0, 0, 0) };
-    // The first that it does not know is the end of those it knows.
+    // The kernel knows all capabilities below the first that it does not know.
     let known = (0..64).map(|number| (number, read(number))).take_while(|(_, holds)| *holds >= 0);
     known.fold(0, |set, (number, holds)| set | (holds as u64) << number)
 }
@@ -21,14 +21,14 @@ pub fn drop_bounding(number: u32) -> Result<()> {
     Ok(())
 }
 
-/// A change of user keeps the permitted set, until exec.
+/// The permitted set is kept over a change of user, until exec.
 pub fn keep_over_setuid() -> Result<()> {
     // SAFETY: takes numbers only.
     cvt("prctl(keepcaps)", unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) })?;
     Ok(())
 }
 
-/// The effective, which becomes the permitted set, and the inheritable set.
+/// Sets the effective and permitted set to `effective`, and the inheritable set.
 pub fn set(effective: u64, inheritable: u64) -> Result<()> {
     let header: [u32; 2] = [VERSION_3, 0];
     let (low, high) = (|set: u64| set as u32, |set: u64| (set >> 32) as u32);
@@ -39,7 +39,7 @@ pub fn set(effective: u64, inheritable: u64) -> Result<()> {
     Ok(())
 }
 
-/// The ambient set; each must be permitted and inheritable.
+/// Sets the ambient set, whose capabilities must be permitted and inheritable.
 pub fn set_ambient(set: u64) -> Result<()> {
     let ambient = |what: libc::c_int, number: u32| {
         // SAFETY: takes numbers only.
@@ -58,7 +58,7 @@ pub fn set_ambient(set: u64) -> Result<()> {
     Ok(())
 }
 
-/// No exec gives more rights than there are now.
+/// From now on exec gives no more privileges (prctl(2), PR_SET_NO_NEW_PRIVS).
 pub fn no_new_privileges() -> Result<()> {
     // SAFETY: takes numbers only.
     cvt("prctl(no_new_privs)", unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;

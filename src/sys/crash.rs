@@ -1,11 +1,11 @@
-//! Crashes: a handler that leaves where it was, for the reaper or as this process's last words.
+//! Crashes: a signal handler that stores the address for PID 1, or prints it as this process's last words.
 
 use super::signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV};
 use super::{last_words, Error, Result};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// What the reaper knows of its child after a crash: a page that both share.
+/// A page that PID 1 shares with its child, the boot, and can read after the child's crash.
 #[repr(C)]
 struct CrashPage {
     address: AtomicUsize,
@@ -15,7 +15,7 @@ struct CrashPage {
 
 static CRASH: AtomicPtr<CrashPage> = AtomicPtr::new(null_mut());
 
-/// Makes the page that survives a child's crash. Call before `clone`.
+/// Makes the shared page. Call before `clone`.
 pub fn share_page() -> Result<()> {
     let (kind, access) = (libc::MAP_SHARED | libc::MAP_ANONYMOUS, libc::PROT_READ | libc::PROT_WRITE);
     // SAFETY: a new mapping at a place that the kernel chooses; it is never unmapped.
@@ -34,7 +34,7 @@ pub fn address() -> usize {
     unsafe { page.as_ref() }.map_or(0, |page| page.address.load(Ordering::Relaxed))
 }
 
-/// A number that the child leaves for the reaper; 0 where it left none.
+/// A number that the child has stored for PID 1; 0 where it has not.
 pub fn note() -> usize {
     let page = CRASH.load(Ordering::Relaxed);
     // SAFETY: null, or the page of `share_page`, which is never unmapped.
@@ -49,14 +49,14 @@ pub fn set_note(note: usize) {
     }
 }
 
-/// Whether the child has heard the request to end.
+/// Whether the child has received the request to end.
 pub fn was_heard() -> bool {
     let page = CRASH.load(Ordering::Relaxed);
     // SAFETY: null, or the page of `share_page`, which is never unmapped.
     unsafe { page.as_ref() }.is_some_and(|page| page.heard.load(Ordering::Relaxed) != 0)
 }
 
-/// In the child: it has heard the request to end, and is about it.
+/// In the child: it has received the request to end, and acts on it.
 pub fn set_heard() {
     let page = CRASH.load(Ordering::Relaxed);
     // SAFETY: null, or the page of `share_page`, which is never unmapped.
@@ -65,8 +65,8 @@ pub fn set_heard() {
     }
 }
 
-/// From now on a crash leaves its address in the shared page, and the signal then has its default effect; where there
-/// is none it is the end by [`last_words`].
+/// From now on a crash stores its address in the shared page, and the signal then has its default effect; without a
+/// page, [`last_words`] ends the process.
 pub fn catch() {
     for signal in [SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT] {
         // SAFETY: the handler is async-signal-safe: it stores a number. SA_RESETHAND lets the signal kill when the
@@ -80,8 +80,8 @@ pub fn catch() {
     }
 }
 
-/// Called before `main` (`.init_array`): already there std and the C library end a program by a signal which the system
-/// does not give what each one needs. What PID 1 is sent has no effect unless it is caught.
+/// Called before `main` (`.init_array`), since std and the C library end a program by a signal already there when the
+/// system refuses what every program needs. In PID 1 a signal that is not caught has no effect.
 pub extern "C" fn at_first() {
     if std::process::id() != 1 {
         catch();

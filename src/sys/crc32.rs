@@ -1,4 +1,4 @@
-//! CRC-32 by the instructions that a processor may have for it: on x86_64 eight
+//! CRC-32 by the processor's own instructions where it has them: on x86_64 eight
 //! times as fast as by tables.
 
 use decompress::crc32::Crc32;
@@ -11,7 +11,7 @@ pub fn update(tables: &Crc32, sum: u32, bytes: &[u8]) -> u32 {
     }
     // SAFETY: the processor has the instruction.
     let (folded, rest) = unsafe { x86_64::fold(sum, bytes) };
-    // What comes before them is in them, and so are the ones that a sum starts with.
+    // `folded` includes the sum of what came before, and the ones that a sum starts with.
     tables.update(tables.update(!0, &folded), rest)
 }
 
@@ -25,7 +25,7 @@ pub fn update(tables: &Crc32, sum: u32, bytes: &[u8]) -> u32 {
     unsafe { aarch64::update(sum, bytes) }
 }
 
-/// As [`Crc32::update`], which it is.
+/// [`Crc32::update`] itself.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn update(tables: &Crc32, sum: u32, bytes: &[u8]) -> u32 {
     tables.update(sum, bytes)

@@ -1,4 +1,4 @@
-//! Files by descriptor: everything under a container's root is opened in-root.
+//! Files by descriptor; paths below a container's root are opened in-root.
 
 use super::{cvt, cvt_long, cvt_size, Error, Result};
 use std::ffi::CStr;
@@ -14,8 +14,8 @@ pub use libc::{
 // SAFETY: AT_FDCWD is no descriptor that anybody could close.
 pub const CWD: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
 
-/// What `fstatat(2)` says of a file. Sizes in bytes; `mtime` in seconds and
-/// nanoseconds since 1970.
+/// The attributes of a file (`fstatat(2)`). Sizes are in bytes, `mtime` in seconds
+/// and nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub dev: u64,
@@ -73,8 +73,8 @@ pub fn openat(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32) -
 /// Each try walks one path. The limit ends the loop where another process renames without a pause.
 const TRIES_MAX: u32 = 10_000;
 
-/// `openat2(2)`: `resolve` is a set of `RESOLVE_*` (Linux 5.6). Where a `..` is to stay inside, the kernel gives up
-/// (EAGAIN) as soon as anybody renames or mounts anything on the whole machine meanwhile: then it is tried again.
+/// `openat2(2)`: `resolve` is a set of `RESOLVE_…` (Linux 5.6). Where a `..` has to stay inside, the call fails
+/// (EAGAIN) if anything on the whole system is renamed or mounted meanwhile: then it is tried again.
 pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: libc::c_int, mode: u32, resolve: u64) -> Result<OwnedFd> {
     // SAFETY: open_how is three integers; zero is a valid value.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -158,7 +158,7 @@ pub fn lock_exclusive(file: BorrowedFd<'_>) -> Result<()> {
     }
 }
 
-/// As [`lock_exclusive`], without waiting: false where another process has the lock.
+/// As [`lock_exclusive`] without waiting: false where another has the lock.
 pub fn try_lock_exclusive(file: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: the descriptor is borrowed for the call.
     match cvt("flock", unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
@@ -303,12 +303,12 @@ pub fn pread(file: BorrowedFd<'_>, buffer: &mut [u8], at: u64) -> Result<usize> 
     }
 }
 
-/// linux/memfd.h: it can be executed, said aloud since Linux 6.3.
+/// linux/memfd.h: the file may be executed, which has to be stated since Linux 6.3.
 const MFD_EXEC: libc::c_uint = 0x10;
 const SEAL_TRIES_MAX: u32 = 100;
 const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
 
-/// A file in memory with these bytes, sealed against any change (memfd_create(2)).
+/// A sealed file in memory with these bytes, which cannot be changed any more (memfd_create(2)).
 pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is NUL-terminated.
@@ -322,14 +322,14 @@ pub fn sealed(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
         tries += 1;
         // SAFETY: takes numbers only.
         match cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, SEALS) }) {
-            // The kernel itself holds one of the pages for a moment, and has waited a little.
+            // The kernel itself holds a page for a moment; each try waits a little.
             Err(Error { errno: libc::EBUSY, .. }) if tries < SEAL_TRIES_MAX => {}
             result => return result.map(|_| file),
         }
     }
 }
 
-/// Whether it is a file of [`sealed`].
+/// Whether `file` is one of [`sealed`].
 pub fn is_sealed(file: BorrowedFd<'_>) -> Result<bool> {
     // SAFETY: the descriptor is borrowed for the call.
     match cvt("fcntl", unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) }) {
@@ -374,9 +374,9 @@ pub fn statfs(file: BorrowedFd<'_>) -> Result<Space> {
     })
 }
 
-/// The target of a symlink, which is `path` or, where that is empty, the
-/// descriptor (of `O_PATH | O_NOFOLLOW`) itself. Returns its length, cut at
-/// the buffer's.
+/// Reads the target of a symlink: of `path` or, where that is empty, of the
+/// descriptor (`O_PATH | O_NOFOLLOW`) itself. Returns its length, at most the
+/// buffer's.
 pub fn readlinkat(dir: BorrowedFd<'_>, path: &CStr, buffer: &mut [u8]) -> Result<usize> {
     let (data, len) = (buffer.as_mut_ptr().cast(), buffer.len());
     // SAFETY: descriptor borrowed, path NUL-terminated, pointer and length of one slice.

@@ -1,4 +1,4 @@
-//! Descriptors between processes: pipes, polling, sockets that pass descriptors.
+//! Descriptors: pipes, polling, and sockets that pass descriptors to another process.
 
 use super::{cvt, cvt_size, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,15 +12,15 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
-/// What to wait for in [`poll`].
+/// A descriptor to wait for in [`poll`].
 pub struct Poll<'a> {
     pub fd: BorrowedFd<'a>,
     /// Wait for room to write rather than for something to read.
     pub write: bool,
 }
 
-/// Waits until one of `wanted` (at most 8) is ready, or for `timeout_ms`
-/// (-1: for ever). Bit N of the answer: number N is ready, or at its end.
+/// Waits until one of `wanted` (at most 8) is ready, for at most `timeout_ms` (-1:
+/// without a limit). Bit N of the result: number N is ready, or at its end.
 pub fn poll(wanted: &[Poll], timeout_ms: i32) -> Result<u32> {
     let mut fds = [libc::pollfd { fd: -1, events: 0, revents: 0 }; 8];
     for (slot, poll) in fds.iter_mut().zip(wanted) {
@@ -36,7 +36,7 @@ pub fn poll(wanted: &[Poll], timeout_ms: i32) -> Result<u32> {
     }
 }
 
-/// Sets whether reads and writes of `fd` wait.
+/// Sets whether reads and writes of `fd` fail with EAGAIN rather than block.
 pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     // SAFETY: the descriptor is borrowed for the call.
     let flags = cvt("fcntl", unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
@@ -46,13 +46,13 @@ pub fn set_nonblocking(fd: BorrowedFd<'_>, on: bool) -> Result<()> {
     Ok(())
 }
 
-/// Reads what is there; 0 is the end.
+/// Reads at most a buffer of bytes; 0 is the end.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: pointer and length are of one slice.
     cvt_size("read", unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
-/// Writes as much as goes.
+/// Writes, and returns how much was written.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
     // SAFETY: pointer and length are of one slice.
     cvt_size("write", unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) })

@@ -1,47 +1,48 @@
-//! What a command on a host does that runs out of memory or crashes: it says so, and starts a program in its place that
-//! clears up after it. At boot PID 1 does both.
+//! The end of a command on a host that runs out of memory or crashes: it prints why, and starts a program in its place
+//! that cleans up. At boot PID 1 does both.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::ptr::null;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-/// The program that clears up; null where there is none.
+/// The program that cleans up; null where there is none.
 static SUCCESSOR: AtomicPtr<Successor> = AtomicPtr::new(std::ptr::null_mut());
 
 struct Successor {
     path: CString,
     /// Null-terminated, as execve(2) takes them.
     arguments: Vec<*const libc::c_char>,
-    /// Never touched: it counts where a limit is one of addresses (`ulimit -v`), and the successor has that much more.
+    /// Memory that is never used: under a limit of address space (`ulimit -v`) the successor has that much more.
     _reserve: Vec<u8>,
 }
 
-/// More than it takes to open a store and to remove from it.
+/// More than the successor needs to open a store and to remove from it.
 const RESERVE_BYTES: usize = 512 << 10;
 
-/// From now on `path` is started with `arguments` in this process's place, should it run out of memory or crash. Both
-/// stay for as long as the process lives, since then nothing can be made any more.
+/// If this process runs out of memory or crashes, `path` is started with `arguments` in its place. Both are kept for as
+/// long as the process lives, since at its end nothing can be allocated.
 pub fn set_successor(path: CString, arguments: Vec<CString>) {
     let pointers = arguments.leak().iter().map(|word| word.as_ptr()).chain([null()]).collect();
     let successor = Box::new(Successor { path, arguments: pointers, _reserve: Vec::with_capacity(RESERVE_BYTES) });
     SUCCESSOR.store(Box::leak(successor), Ordering::Release);
 }
 
-/// In a child: the end of this process is its parent's to deal with.
+/// In a child: its parent cleans up after it.
 pub fn clear_successor() {
     SUCCESSOR.store(std::ptr::null_mut(), Ordering::Release);
 }
 
-/// Whether `main` runs.
+/// Whether `main` has begun.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// `main` runs.
+/// To be called at the beginning of `main`.
 pub fn started() {
     STARTED.store(true, Ordering::Relaxed);
 }
 
-/// The end of a crash that no PID 1 tells of. Makes no call that a signal handler may not.
+/// Ends a process that has crashed, where PID 1 does not report it. Makes only calls that are allowed in a signal
+/// handler.
 pub(super) fn crashed(address: usize) -> ! {
     if !STARTED.load(Ordering::Relaxed) {
         end(b"FAIL ocinit  cannot start: the system refuses what each program needs; it is short of memory, most likely\n");
@@ -71,7 +72,8 @@ fn end(text: &[u8]) -> ! {
     unsafe { libc::_exit(125) }
 }
 
-/// The system's allocator; the memory that it does not have is the end. What may fail (`try_reserve`) is not used.
+/// The system's allocator; where it has no more memory, the process ends. Allocations that may fail (`try_reserve`) are
+/// not used.
 pub struct Allocator;
 
 fn some(pointer: *mut u8) -> *mut u8 {

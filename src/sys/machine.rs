@@ -1,10 +1,10 @@
-//! The machine as a whole: its names, clocks, modules, and its end.
+//! Calls about the whole machine: its names, clocks, kernel modules, and reboot(2).
 
 use super::{cvt, cvt_long, Error, Result};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// What the kernel does at the end of the machine.
+/// How the machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reboot {
     PowerOff,
@@ -24,7 +24,7 @@ pub fn reboot(how: Reboot) -> Error {
     Error::last("reboot")
 }
 
-/// Ctrl-Alt-Del becomes a SIGINT to PID 1 in place of a reboot at once.
+/// Ctrl-Alt-Del sends SIGINT to PID 1 in place of an immediate reboot.
 pub fn catch_ctrl_alt_del() -> Result<()> {
     // SAFETY: takes a number only.
     cvt("reboot", unsafe { libc::reboot(libc::RB_DISABLE_CAD) })?;
@@ -66,7 +66,7 @@ fn clock_get(clock: libc::clockid_t) -> libc::timespec {
     time
 }
 
-/// Milliseconds since the kernel's start, suspend included.
+/// Milliseconds since the kernel's start, with those of suspend.
 pub fn uptime_ms() -> u64 {
     let time = clock_get(libc::CLOCK_BOOTTIME);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
@@ -88,13 +88,13 @@ pub fn set_realtime(seconds: i64, nanoseconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Processors that this process may use, at least one.
+/// The number of processors that this process may use, at least one.
 pub fn cores() -> usize {
     // SAFETY: cpu_set_t is plain bytes; zero is a valid value.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     // SAFETY: the struct is ours and lives through the call, which gets its size.
     let found = cvt("sched_getaffinity", unsafe { libc::sched_getaffinity(0, size_of_val(&set), &mut set) });
-    // A kernel for more processors than the set has room for refuses.
+    // The call fails on a kernel for more processors than the set has room for.
     // SAFETY: reads the set only.
     found.map_or(1, |_| unsafe { libc::CPU_COUNT(&set) }.max(1) as usize)
 }

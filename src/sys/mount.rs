@@ -1,4 +1,4 @@
-//! `mount(2)` and its kin, split by intent.
+//! `mount(2)` and other calls about mounts, split by intent.
 
 use super::{cvt, cvt_long, Result};
 use std::ffi::CStr;
@@ -34,8 +34,8 @@ pub fn remount(target: &CStr, flags: libc::c_ulong) -> Result<()> {
     Ok(())
 }
 
-/// Makes the whole file system at `target` read-only: what is left to do for
-/// one that cannot be unmounted.
+/// Makes the whole file system at `target` read-only, for one that cannot be
+/// unmounted.
 pub fn remount_read_only(target: &CStr) -> Result<()> {
     // SAFETY: the path is NUL-terminated; a remount reads no source, no type and no data.
     cvt("mount(remount)", unsafe { libc::mount(null(), target.as_ptr(), null(), MS_REMOUNT | MS_RDONLY, null()) })?;
@@ -75,7 +75,7 @@ const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 
-/// A new file system of type `kind`, yet to be told its options (Linux 5.2).
+/// A new file system of type `kind`, without options yet (Linux 5.2).
 pub fn fs_open(kind: &CStr) -> Result<OwnedFd> {
     const CLOEXEC: u32 = 1;
     // SAFETY: the name is NUL-terminated.
@@ -95,7 +95,7 @@ pub fn fs_option(context: BorrowedFd<'_>, key: &CStr, value: Option<&CStr>) -> R
     Ok(())
 }
 
-/// Makes the file system of [`fs_open`] a mount that is nowhere yet.
+/// Makes a mount of the file system of [`fs_open`], which is not attached yet.
 pub fn fs_mount(context: BorrowedFd<'_>) -> Result<OwnedFd> {
     const CLOEXEC: u32 = 1;
     let none = null::<libc::c_char>();
@@ -109,7 +109,7 @@ pub fn fs_mount(context: BorrowedFd<'_>) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Puts the mount of [`fs_mount`] at what `target` (of `O_PATH`) stands for.
+/// Attaches the mount of [`fs_mount`] at `target`, a descriptor of `O_PATH`.
 pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<()> {
     /// Both paths are empty: the descriptors themselves.
     const EMPTY_PATHS: u32 = 0x4 | 0x40;

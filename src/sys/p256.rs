@@ -1,9 +1,10 @@
 //! Multiples of P-256's base point, without ring's table of them.
 //!
-//! ring multiplies the base point by way of a table of 151 552 bytes, a fifth of the initramfs, since it does not
-//! compress. Any other point it multiplies without one, and the base point is a point: in the release the linker
-//! (`--wrap`, dev.d/build.sh) sends the two calls that use the table here, and drops the table. A handshake takes some
-//! 50 microseconds longer. The names are those of one version of ring: with another one this does not link.
+//! ring multiplies the base point with the help of a table of 151 552 bytes, which does not compress and was a fifth of
+//! the initramfs. Other points are multiplied without a table. In the release the linker (`--wrap`, dev.d/build.sh)
+//! directs the two calls that use the table to this file, which has the base point multiplied as any other, and drops
+//! the table. A handshake takes some 50 microseconds longer. The names of the functions are those of one version of
+//! ring: with another version this does not link.
 
 /// A number of 256 bits, the lowest 64 first.
 type Limbs = [u64; 4];

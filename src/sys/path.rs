@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The longest path, its NUL with it (Linux, limits.h).
+/// The longest path, with its NUL (Linux, limits.h).
 pub const PATH_MAX: usize = 4096;
 
 /// A path for the kernel. One with a NUL in it is EINVAL.
@@ -25,8 +25,8 @@ pub fn proc_path(dir: BorrowedFd<'_>, name: &CStr) -> CString {
     CString::new([b"/proc/self/fd/", number.as_bytes(), b"/", name.to_bytes()].concat()).unwrap_or_default()
 }
 
-/// `/proc/self/fd/N` without an allocation: how `mount(2)` is told a place by
-/// its descriptor.
+/// The path `/proc/self/fd/N` of a descriptor, for `mount(2)`, made without an
+/// allocation.
 pub struct FdPath([u8; 32]);
 
 impl FdPath {

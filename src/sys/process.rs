@@ -52,9 +52,9 @@ pub fn clone(flags: libc::c_int, child: &mut dyn FnMut() -> i32) -> Result<Pid> 
 /// Linux, sched.h; libc's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
-/// As [`clone`], with the child in the control group whose folder is `cgroup`
-/// from its start (Linux 5.7): a process that moves into one waits for every
-/// other to be between two system calls.
+/// As [`clone`], with the child in the control group of the directory `cgroup` from
+/// its start (Linux 5.7). To move a process into a group afterwards takes an RCU
+/// grace period.
 pub fn clone_into(flags: libc::c_int, cgroup: BorrowedFd<'_>, child: &mut dyn FnMut() -> i32) -> Result<Pid> {
     // SAFETY: clone_args is plain numbers; zero is a valid value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -75,8 +75,8 @@ pub fn exit(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// A null-terminated array of pointers, made before `clone` so that the child
-/// need not allocate.
+/// A null-terminated array of pointers to strings, made before `clone` since the
+/// child must not allocate.
 pub struct Arguments<'a> {
     pointers: Vec<*const libc::c_char>,
     strings: std::marker::PhantomData<&'a CStr>,
@@ -89,7 +89,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// `execve(2)`; does not return when it works.
+/// `execve(2)`; returns only an error.
 pub fn exec(path: &CStr, arguments: &Arguments, environment: &Arguments) -> Error {
     // SAFETY: the path and both arrays are null-terminated and live through the call.
     unsafe { libc::execve(path.as_ptr(), arguments.pointers.as_ptr(), environment.pointers.as_ptr()) };
@@ -115,8 +115,8 @@ pub fn wait(pid: Pid) -> Result<Status> {
     }
 }
 
-/// Collects one child that has ended, or tells of one that a signal has stopped: that has no status. `None` where there
-/// is neither, ECHILD where there is no child.
+/// Collects one child that has ended. A child that a signal has stopped is returned without a status. `None` where
+/// there is neither; ECHILD where there is no child.
 pub fn reap() -> Result<Option<(Pid, Option<Status>)>> {
     let mut raw = 0;
     // SAFETY: the number is ours.
@@ -159,7 +159,7 @@ pub fn unshare(flags: libc::c_int) -> Result<()> {
     Ok(())
 }
 
-/// Joins a namespace by what stands for it; one of processes is then its children's.
+/// Joins the namespace of a descriptor; a PID namespace is then that of new children.
 pub fn setns(namespace: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the descriptor is borrowed for the call; 0 is any kind.
     cvt("setns", unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
@@ -172,7 +172,7 @@ pub fn setsid() -> Result<()> {
     Ok(())
 }
 
-/// This process leads a group of its own.
+/// Makes this process the leader of a new process group.
 pub fn own_group() -> Result<()> {
     // SAFETY: takes numbers only.
     cvt("setpgid", unsafe { libc::setpgid(0, 0) })?;
@@ -185,7 +185,7 @@ pub fn setgroups(groups: &[u32]) -> Result<()> {
     Ok(())
 }
 
-/// All four group numbers of this process; raw, since libc's would ask every thread.
+/// Sets all group IDs of this thread; by the raw call, since libc's sets those of every thread.
 pub fn setgid(gid: u32) -> Result<()> {
     // SAFETY: takes numbers only.
     cvt_long("setresgid", unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
@@ -208,15 +208,15 @@ pub fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<()> {
     Ok(())
 }
 
-/// This process is killed when its parent ends. A change of user forgets it.
+/// This process is killed when its parent ends. A change of user resets that.
 pub fn die_with_parent() -> Result<()> {
     // SAFETY: takes numbers only.
     cvt("prctl", unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
     Ok(())
 }
 
-/// Nobody without CAP_SYS_PTRACE looks into this process or takes what it holds, whatever rights it has given up
-/// (prctl(2), PR_SET_DUMPABLE); exec forgets it.
+/// Without CAP_SYS_PTRACE no process can inspect this one or take its descriptors, whatever privileges it has dropped
+/// (prctl(2), PR_SET_DUMPABLE); exec resets that.
 pub fn hide() -> Result<()> {
     // SAFETY: takes numbers only.
     cvt("prctl", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) })?;
@@ -239,15 +239,15 @@ const SCHED_IDLE: libc::c_int = 5;
 const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
 
-/// Raw: musl's own refuses. `priority` is the only field of sched_param.
+/// By the raw call: musl's function always fails. `priority` is the only field of sched_param.
 fn set_scheduler(policy: libc::c_int, priority: libc::c_int) -> Result<()> {
     // SAFETY: the number lives through the call.
     cvt_long("sched_setscheduler", unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &priority) })?;
     Ok(())
 }
 
-/// From now on this thread, and those that it makes, work only where nobody
-/// else wants the processor or the disk.
+/// From now on this thread, and those that it starts, run only while the processor
+/// and the disk are idle.
 pub fn set_idle() -> Result<()> {
     set_scheduler(SCHED_IDLE, 0)?;
     // SAFETY: takes numbers only.
@@ -255,7 +255,7 @@ pub fn set_idle() -> Result<()> {
     Ok(())
 }
 
-/// From now on this thread works before all others.
+/// From now on this thread runs before all that are not real-time.
 pub fn set_realtime() -> Result<()> {
     set_scheduler(SCHED_RR, 1)
 }
@@ -283,7 +283,7 @@ pub fn fchdir(dir: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whose rights this process has over files.
+/// The effective user ID.
 pub fn effective_user() -> u32 {
     // SAFETY: takes nothing, cannot fail.
     unsafe { libc::geteuid() }
@@ -296,9 +296,9 @@ pub fn dup_onto(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
     Ok(())
 }
 
-/// Closes every descriptor but the standard streams and `kept`; allocates nothing. For a child before exec: what is
-/// only marked to be closed by exec is still open while the kernel looks up the program and its interpreter. And for
-/// one that never execs: what it holds of a pipe keeps others from seeing its end.
+/// Closes every descriptor but the standard streams and `kept`; allocates nothing. For a child before exec: a
+/// descriptor that exec closes is still open while the kernel looks up the program and its interpreter. And for a child
+/// that never execs: as long as it has a pipe's descriptor, others do not see the pipe's end.
 pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
     let mut first = 3;
     loop {
@@ -319,7 +319,7 @@ fn close_range(first: u32, last: u32) {
     if cvt_long("close_range", unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).is_ok() {
         return;
     }
-    // Linux before 5.9. A limit that was lowered closes nothing: the hard one bounds what is open.
+    // Linux before 5.9. Descriptors above a lowered soft limit stay open: the hard limit bounds them.
     let end = open_files_max().unwrap_or(ONE_BY_ONE_MAX).min(ONE_BY_ONE_MAX).min(u64::from(last)) as u32;
     for number in first..=end {
         // SAFETY: as above; most of them are not there.

@@ -21,14 +21,14 @@ fn signal_set(signals: &[i32]) -> libc::sigset_t {
     }
 }
 
-/// Holds `signals` back from this thread, and from threads and children made later.
+/// Blocks `signals` for this thread, and for threads and children that are made later.
 pub fn block(signals: &[i32]) {
     // SAFETY: the set lives through the call.
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &signal_set(signals), null_mut()) };
 }
 
-/// What a new program expects: no signal blocked, the default action for each. By the kernel's own calls: those of a C
-/// library leave out the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
+/// Gives each signal the default action and blocks none, as a new program expects. By raw calls: a C library's leave
+/// out the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
 pub fn reset() {
     // To the kernel the default action without flags, and the empty set, are zeros.
     let (zeros, set_len) = ([0u64; 4], 8usize);
@@ -41,7 +41,8 @@ pub fn reset() {
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, zeros.as_ptr(), no_old, set_len) };
 }
 
-/// The end of a child is told to who waits for it, though whoever started us ignored it (sigaction(2), SIGCHLD).
+/// Gives SIGCHLD its default action: where the parent process ignored it, children could not be waited for
+/// (sigaction(2)).
 pub fn expect_children() {
     // SAFETY: the default action is always valid.
     unsafe { libc::signal(SIGCHLD, libc::SIG_DFL) };
@@ -73,7 +74,7 @@ pub fn next(fd: BorrowedFd<'_>) -> Option<i32> {
     (read == size as isize).then_some(info.ssi_signo as i32)
 }
 
-/// Waits for one of the blocked `signals`, and takes it.
+/// Waits for one of the blocked `signals` and returns it.
 pub fn wait(signals: &[i32]) -> i32 {
     let set = signal_set(signals);
     loop {

@@ -1,11 +1,11 @@
-//! Sockets that std does not have: packet and netlink sockets, and `poll(2)`.
+//! Sockets that std does not have (packet, netlink, non-blocking connect), and `poll(2)`.
 
 use super::{cvt, cvt_size, Error, Result};
 use std::mem::{size_of, zeroed};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Notifications of links that come, go, or change their carrier.
+/// Notifications of links that appear, disappear, or change their carrier.
 pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
 
 /// A non-blocking socket; `protocol` as `socket(2)` wants it.
@@ -35,7 +35,7 @@ pub fn raise(fd: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
     Ok(())
 }
 
-/// A non-blocking rtnetlink socket; requests need no bind: the kernel gives a port at the first send.
+/// A non-blocking rtnetlink socket. Requests need no bind: the kernel assigns a port at the first send.
 pub fn netlink_route() -> Result<OwnedFd> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
 }
@@ -57,8 +57,8 @@ pub fn packet_ipv4() -> Result<OwnedFd> {
     socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IP as u16).to_be()))
 }
 
-/// A TCP socket that has started to connect; it can be written to, or has its
-/// error, when it has ended that.
+/// A TCP socket that has begun to connect; when it has ended that, it is ready to
+/// be written to, or has an error.
 pub fn connect(address: &SocketAddr) -> Result<OwnedFd> {
     let domain = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let fd = socket(domain, libc::SOCK_STREAM, 0)?;
@@ -153,8 +153,8 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Waits until one of `fds` can be read, or `timeout_ms` is over (-1: never): which of them can.
-/// An interruption by a signal counts as the time being over.
+/// Waits until one of `fds` can be read, for at most `timeout_ms` (-1: without a limit), and returns which of them can.
+/// An interruption by a signal counts as a timeout.
 pub fn poll_readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout_ms: i32) -> Result<[bool; N]> {
     let mut list = fds.map(|fd| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     // SAFETY: pointer and length are of one array.

@@ -1,13 +1,13 @@
-//! Threads that end before the call that started them does.
+//! Scoped threads: they end before the call that has started them.
 //!
-//! std's bring names, handles and results along, and musl's printf for the
-//! names: 19 KB more of the compressed initramfs.
+//! std's have names, handles and results, and need musl's printf for the names: 19
+//! KB more in the compressed initramfs.
 
 use super::{Error, Result};
 use std::ffi::c_void;
 use std::ptr;
 
-/// musl's own default of 128 KiB is little for TLS. Only what is used is paid for.
+/// musl's default of 128 KiB is little for TLS. Only pages that are used take memory.
 const STACK_BYTES: usize = 1 << 20;
 
 /// A thread that has to be waited for.

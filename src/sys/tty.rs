@@ -19,8 +19,8 @@ impl Default for Size {
     }
 }
 
-/// Makes `fd` pass every byte on as it is, both ways; the answer puts it back. At once: waiting until all is sent
-/// (TCSADRAIN) would have no end where the other side takes nothing.
+/// Makes `fd` pass every byte unchanged, both ways; the result restores it. It takes effect at once: to wait until all
+/// output is sent (TCSADRAIN) would block for ever where the other side takes nothing.
 pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {
     // SAFETY: termios is plain numbers; zero is a valid value.
     let mut settings: libc::termios = unsafe { std::mem::zeroed() };
@@ -40,8 +40,8 @@ pub fn restore(fd: BorrowedFd<'_>, settings: &Settings) {
     unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings.0) };
 }
 
-/// Output that was stopped goes on (tcflow(3)), and no byte that comes in stops it (IXON): turning that off starts what
-/// it has stopped. Nothing happens where `fd` is no terminal.
+/// Resumes output that was stopped (tcflow(3)), and turns off that input stops it (IXON), which also resumes it.
+/// Nothing happens where `fd` is not a terminal.
 pub fn resume(fd: BorrowedFd<'_>) {
     // SAFETY: takes numbers only.
     unsafe { libc::tcflow(fd.as_raw_fd(), libc::TCOON) };
@@ -71,7 +71,7 @@ pub fn set_size(fd: BorrowedFd<'_>, size: Size) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a terminal was given and has not sent yet.
+/// The bytes that were written to a terminal and are not sent yet.
 pub fn queued(fd: BorrowedFd<'_>) -> Result<usize> {
     let mut count: libc::c_int = 0;
     // SAFETY: the number is ours and lives through the call.
@@ -112,7 +112,8 @@ pub fn set_controlling(fd: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// This process's group is the one that the terminal on standard input is read by and sends signals to.
+/// Makes this process's group the foreground group of the terminal on standard input: it may read the terminal, and
+/// gets its signals.
 pub fn set_foreground() -> Result<()> {
     // SAFETY: takes numbers only; getpgrp cannot fail.
     cvt("tcsetpgrp", unsafe { libc::tcsetpgrp(libc::STDIN_FILENO, libc::getpgrp()) })?;

@@ -56,7 +56,7 @@ fn user_databases_that_never_end() {
     // A link to the host's own is a link inside: there, it leads nowhere.
     let outside = Canary::new(&host);
     let link = [Entry::symlink("etc/passwd", &outside.dir.join("passwd").to_string_lossy())];
-    refused(&host, "link", &link, "guest", "no user «guest»");
+    refused(&host, "link", &link, "guest", "no user 'guest'");
 }
 
 /// Input: users
@@ -141,7 +141,7 @@ fn odd_environments() {
     let image = host.layout("env", image);
     let ended = host.ocinit(&["run", &image, "env"]);
     assert!(ended.out.lines().any(|line| line == "A=2") && !ended.out.contains("A=1"), "{}", ended.out);
-    assert!(ended.err.contains("WARN the environment's entry «BROKEN» is not NAME=value"), "{}", ended.err);
+    assert!(ended.err.contains("WARN the environment's entry 'BROKEN' is not NAME=value"), "{}", ended.err);
 }
 
 /// What cannot be started ends with podman's exit code for it, and touches nothing of the host.

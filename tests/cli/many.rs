@@ -28,7 +28,7 @@ fn volumes_without_number() {
         let words: Vec<&str> = ["run"].into_iter().chain(more).chain([image.as_str(), "hello"]).collect();
         let ended = host.ocinit(&words);
         assert_eq!((ended.code, ended.out.as_str()), (125, ""));
-        let why = "the image declares 30000 volumes, and 1024 are the most";
+        let why = "the image declares 30000 volumes; the limit is 1024";
         assert!(ended.err.contains(why) && ended.err.contains("--image-volume=ignore"), "{}", ended.err);
         assert_eq!((host.left(), host.mounts()), (Vec::new(), Vec::new()));
     }
@@ -81,7 +81,7 @@ fn texts_without_an_end() {
     for (index, (key, value, code, why)) in [
         ("WorkingDir", json!(long("/a")), 126, "file name too long"),
         ("User", json!(long("u")), 126, "in the image's /etc/passwd"),
-        ("StopSignal", json!(long("S")), 0, "TERM is taken"),
+        ("StopSignal", json!(long("S")), 0, "TERM is used"),
         ("Entrypoint", json!([long("/e")]), 126, ""),
         ("Entrypoint", json!([long("e")]), 126, ""),
         ("Cmd", vec!["x"; 90_000].into(), 1, ""),

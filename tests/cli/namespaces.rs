@@ -112,7 +112,7 @@ fn containers_by_name() {
     drop(service);
     for flag in ["--volumes-from=db", "--net=container:db", "--ipc=container:db", "--pid=container:db"] {
         let gone = run(&[flag, &image]);
-        assert!(gone.code == 125 && gone.err.contains("no container has the name «db» and runs"), "{}", gone.err);
+        assert!(gone.code == 125 && gone.err.contains("no running container is named 'db'"), "{}", gone.err);
     }
     assert_eq!((host.left(), host.mounts()), (Vec::new(), Vec::new()));
 }
@@ -131,8 +131,8 @@ fn parameters_of_the_kernel() {
     assert_eq!(run(&["--sysctl=kernel.msgmax=9000", &image, "cat", "/proc/sys/kernel/msgmax"]).out, "9000\n");
     for (words, why) in [
         (vec!["--sysctl", &set], "--sysctl net.ipv4.ip_forward: the network is the machine's"),
-        (vec!["--sysctl=vm.swappiness=1"], "--sysctl vm.swappiness: is the machine's, not a container's own"),
-        (vec!["--ipc=host", "--sysctl=kernel.msgmax=1"], "the IPC namespace is the machine's"),
+        (vec!["--sysctl=vm.swappiness=1"], "--sysctl vm.swappiness: is the host's, not a container's own"),
+        (vec!["--ipc=host", "--sysctl=kernel.msgmax=1"], "the IPC namespace is the host's"),
         (vec!["--net=none", "--sysctl=net.no.such=1"], "/proc/sys/net/no/such: no such file"),
     ] {
         let ended = run(&[&words[..], &[&image]].concat());

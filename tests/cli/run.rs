@@ -83,7 +83,7 @@ fn environment_from_elsewhere() {
     );
     std::fs::write(host.dir.join("bad.env"), "=x\n").unwrap();
     let bad = run(&["--env-file", &host.dir.join("bad.env").to_string_lossy()]);
-    assert!(bad.code == 125 && bad.err.contains("bad.env: «=***» has no name"), "{}", bad.err);
+    assert!(bad.code == 125 && bad.err.contains("bad.env: '=***' has no name"), "{}", bad.err);
 }
 
 /// A line of one of our own files in `/proc`, blanks made single.
@@ -99,7 +99,7 @@ fn groups_mask_limits_and_score() {
     let run = |words: &[&str]| host.ocinit(&[&["run"], words].concat());
     let groups = run(&["--group-add", "7", "--group-add=root", "--group-add", "wheel", &image, "id"]).out;
     assert_eq!(line_of(&groups, "Groups:"), "Groups: 0 7 77 100");
-    assert!(run(&["--group-add", "nosuch", &image]).err.contains("--group-add: no group «nosuch» in the image's"));
+    assert!(run(&["--group-add", "nosuch", &image]).err.contains("--group-add: no group 'nosuch' in the image's"));
     let status = |words: &[&str]| run(&[words, &[&image, "cat", "/proc/self/status"]].concat()).out;
     assert_eq!(line_of(&status(&[]), "Umask:"), "Umask: 0022");
     assert_eq!(line_of(&status(&["--umask", "0077", "--umask=27"]), "Umask:"), "Umask: 0027");

@@ -213,7 +213,7 @@ fn what_differs_is_found() {
     assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 0 a", "fd 1 b"], &["a warning"])), Verdict::Same);
     let open = |lines: &[&str]| Verdict::Unexplained(lines.iter().map(|line| line.to_string()).collect());
     assert_eq!(judged(&seen, &answer(0, &["fd 0 a", "fd 1 c"], &[])), open(&["- fd 0 a", "- fd 1 b", "+ fd 1 c"]));
-    let refused = answer(125, &[], &["--x is not a flag that is there"]);
+    let refused = answer(125, &[], &["--x is not a known flag"]);
     assert_eq!(judged(&answer(125, &[], &["Error"]), &refused), Verdict::Same);
     let broken = answer(125, &[], &["mount: no"]);
     assert_eq!(judged(&seen, &broken), open(&["- status 0", "+ status 125", "+ ! mount: no"]));

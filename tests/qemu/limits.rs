@@ -53,7 +53,7 @@ fn a_controller_that_the_kernel_lacks() {
         return;
     };
     seen.over(125, POWER_DOWN);
-    seen.says("FAIL container  --memory: takes the controller «memory»: ");
+    seen.says("FAIL container  --memory: needs the controller 'memory': ");
     seen.never("unlimited");
     seen.in_order(&["runs", "shared"]);
 }

@@ -84,8 +84,8 @@ fn services_are_shared_by_name() {
     assert!(seen.lines().all(|line| line != "eth0"), "the network of the machine");
     // What the pipeline has written is seen by another service.
     seen.at("/rows/note is there");
-    seen.says("FAIL container  --name: «db» is the name of a container that runs");
-    seen.says("FAIL container  --pid: no container has the name «nobody» and runs");
+    seen.says("FAIL container  --name: 'db' is the name of a running container");
+    seen.says("FAIL container  --pid: no running container is named 'nobody'");
     seen.never("not reached");
     seen.says("/payload:latest: stopped, exit code 15");
 }

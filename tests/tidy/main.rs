@@ -36,6 +36,19 @@ fn check(samples: &[Sample]) {
     }
 }
 
+#[test]
+fn the_rooms_keep_their_order() {
+    let sources: Vec<Source> = repository::files(&["rs"])
+        .into_iter()
+        .filter(|(path, _)| path.starts_with("src/"))
+        .map(|(path, text)| Source::parse(&path, &text).unwrap())
+        .collect();
+    let imports = imports::imports(&sources);
+    assert!(imports.len() > 300, "only {} imports found", imports.len());
+    let findings = [imports::against_the_order(&imports), imports::circles(&imports)].concat();
+    assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
+}
+
 /// The findings of the rules of imports in these files.
 fn of_files(files: &[(&str, &str)]) -> Vec<String> {
     let sources: Vec<Source> = files.iter().map(|(path, text)| Source::parse(path, text).unwrap()).collect();

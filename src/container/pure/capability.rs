@@ -58,7 +58,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
         return Ok(1 << number);
     }
     let hint = suggest(NAMES.iter().copied(), name).map(|near| [": did you mean ", near, "?"].concat());
-    Err(["«", text, "» is no capability", &hint.unwrap_or_default()].concat())
+    Err(["'", text, "' is no capability", &hint.unwrap_or_default()].concat())
 }
 
 /// podman's default ones, as Debian's containers.conf has them.
@@ -74,9 +74,8 @@ pub struct Sets {
     pub ambient: u64,
 }
 
-/// The sets that podman gives a container, of those that are `available`. A
-/// privileged one has all, whatever the line drops; who is not root gets by
-/// himself what the line adds, and no more.
+/// The sets that podman gives a container, of those that are `available`. A privileged one has all, whatever
+/// `--cap-drop` says; a user other than root gets what `--cap-add` names, and no more.
 pub fn sets(is_privileged: bool, is_root: bool, add: u64, drop: u64, available: u64) -> Sets {
     let bounding = match (is_privileged, drop) {
         (true, _) => u64::MAX,
@@ -101,8 +100,8 @@ mod tests {
         assert_eq!(parse("net_admin"), Ok(1 << 12));
         assert_eq!(parse("cap_Checkpoint_Restore"), Ok(1 << 40));
         assert_eq!(parse("all"), Ok(u64::MAX));
-        assert_eq!(parse("NET_ADMN").unwrap_err(), "«NET_ADMN» is no capability: did you mean NET_ADMIN?");
-        assert_eq!(parse("").unwrap_err(), "«» is no capability");
+        assert_eq!(parse("NET_ADMN").unwrap_err(), "'NET_ADMN' is no capability: did you mean NET_ADMIN?");
+        assert_eq!(parse("").unwrap_err(), "'' is no capability");
     }
 
     /// Promise: isolation-flags

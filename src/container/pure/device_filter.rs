@@ -1,5 +1,5 @@
 //! Which devices a control group may use, as the program that the kernel asks
-//! at each use (Linux, cgroup-v2.rst, «Device controller»): extended BPF.
+//! at each use (Linux, cgroup-v2.rst, "Device controller"): extended BPF.
 
 /// What may be done with a device; linux/bpf.h, `BPF_DEVCG_ACC_…`.
 pub const MKNOD: u32 = 1;
@@ -29,10 +29,9 @@ const fn rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u32) -
     Rule { kind: Some(kind), major, minor, access }
 }
 
-/// What every container may use, as crun has it: it may make nodes of all, and
-/// open null, random, full, tty, zero, urandom, ptmx and pts. But not console,
-/// which is the machine's own: a container's `/dev/console` is one of its pts,
-/// and by the device it could stop what the machine says (TCOOFF).
+/// What every container may use, as crun has it: it may make nodes of all, and open null, random, full, tty, zero,
+/// urandom, ptmx and pts. But not console, which is the host's: a container's `/dev/console` is one of its pts, and by
+/// the device it could stop the host's output (TCOOFF).
 pub const DEFAULT: [Rule; 10] = [
     rule(Kind::Character, None, None, MKNOD),
     rule(Kind::Block, None, None, MKNOD),
@@ -110,7 +109,7 @@ fn answer(value: u32) -> [u64; ANSWERING] {
 mod tests {
     use super::*;
 
-    /// The kernel's machine, as far as we use it.
+    /// The kernel's interpreter, as far as we use it.
     fn run(program: &[u64], access: u32, kind: u32, numbers: (u32, u32)) -> u64 {
         let question = [access << 16 | kind, numbers.0, numbers.1];
         let mut registers = [0u64; 11];

@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<Vec<String>, String> {
         let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
         if name.is_empty() {
             // What it would be the value of may be a secret.
-            return Err("«=***» has no name".into());
+            return Err("'=***' has no name".into());
         }
         let quoted = value.and_then(|value| value.strip_prefix('"')).filter(|value| !has_quote(value));
         if let Some((value, after)) = quoted.and_then(|first| lines(first, after)) {
@@ -90,7 +90,7 @@ mod tests {
         let text = "# comment\n\n  A=1\nB= x \nC\t=2\r\nD=\"quoted\" \nE=\"quoted\"\nF='q'\nG=a=b #c\nH\n\tI*\nJ=";
         let want = ["A=1", "B= x ", "C\t=2", "D=\"quoted\" ", "E=\"quoted\"", "F='q'", "G=a=b #c", "H", "I*", "J="];
         assert_eq!(parse(text).unwrap(), want);
-        assert_eq!(parse("A=1\n =2\n").unwrap_err(), "«=***» has no name");
+        assert_eq!(parse("A=1\n =2\n").unwrap_err(), "'=***' has no name");
     }
 
     #[test]

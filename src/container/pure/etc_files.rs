@@ -3,14 +3,13 @@
 
 use crate::container::pure::spec::Dns;
 
-/// `/etc/resolv.conf`: the machine's, with the line's servers and options in
-/// the place of its own (of an option that is there twice the last counts,
-/// resolv.conf(5)), and the line's domains before them; `.` is that there are none.
-pub fn resolv_conf(machine: &str, dns: &Dns) -> String {
+/// `/etc/resolv.conf`: the host's. `--dns` and `--dns-option` replace its servers and options (the last of an option
+/// counts, resolv.conf(5)); domains of `--dns-search` come before its own, and `.` removes all.
+pub fn resolv_conf(host: &str, dns: &Dns) -> String {
     let mut servers = dns.servers.clone();
     let mut search = dns.search.clone();
     let mut options = dns.options.clone();
-    for line in machine.lines() {
+    for line in host.lines() {
         let mut words = line.split_ascii_whitespace();
         let key = words.next().unwrap_or_default();
         match key {
@@ -41,16 +40,14 @@ fn line(text: &mut String, key: &str, words: &[String]) {
     }
 }
 
-/// `/etc/hosts`: `added` (name, address), then the machine's own lines, then
-/// the names that neither has: localhost, the machine by its `address`, and in
-/// a network without another machine the container itself (containers/common,
-/// etchosts).
-pub fn hosts(machine: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
+/// `/etc/hosts`: `added` (name, address), then the host's own lines, then the names that neither has: localhost, the
+/// host by its `address`, and the container itself where its network has no other host (containers/common, etchosts).
+pub fn hosts(host: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
     let mut entries: Vec<(String, Vec<String>)> = Vec::new();
     for (name, address) in added {
         entries.push((address.clone(), vec![name.clone()]));
     }
-    for line in machine.lines() {
+    for line in host.lines() {
         let line = line.split_once('#').map_or(line, |(line, _)| line);
         let mut words = line.split_ascii_whitespace().map(String::from);
         let Some(address) = words.next() else { continue };
@@ -96,29 +93,29 @@ mod tests {
 
     /// Promise: etc-files
     #[test]
-    fn name_servers_of_the_machine_and_of_the_line() {
-        let machine = "# made\ndomain old.test\nsearch lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
+    fn name_servers_of_the_host_and_of_the_flags() {
+        let host = "# made\ndomain old.test\nsearch lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
         let own = "search lab.test more.test\nnameserver 10.0.2.3\nnameserver fe80::1\noptions edns0\n";
-        assert_eq!(resolv_conf(machine, &Dns::default()), own);
+        assert_eq!(resolv_conf(host, &Dns::default()), own);
         let dns = Dns { servers: list(&["1.1.1.1", "9.9.9.9"]), ..Dns::default() };
-        let text = resolv_conf(machine, &dns);
+        let text = resolv_conf(host, &dns);
         assert_eq!(text, "search lab.test more.test\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions edns0\n");
         let dns = Dns { search: list(&["."]), options: list(&["ndots:2", "rotate"]), ..Dns::default() };
         let servers = "nameserver 10.0.2.3\nnameserver fe80::1\n";
-        assert_eq!(resolv_conf(machine, &dns), servers.to_string() + "options ndots:2 rotate\n");
+        assert_eq!(resolv_conf(host, &dns), servers.to_string() + "options ndots:2 rotate\n");
         let dns = Dns { search: list(&["first.test"]), ..Dns::default() };
         let text = "search first.test lab.test more.test\n".to_string() + servers + "options edns0\n";
-        assert_eq!(resolv_conf(machine, &dns), text);
+        assert_eq!(resolv_conf(host, &dns), text);
         assert_eq!(resolv_conf("", &Dns::default()), "");
     }
 
     /// Promise: etc-files
     #[test]
-    fn hosts_by_line_machine_and_us() {
+    fn hosts_by_flag_host_and_us() {
         assert_eq!(hosts("", &[], None, &[]), "127.0.0.1\tlocalhost\n::1\tlocalhost\n");
-        let machine = "# ours\n127.0.0.1 localhost  # always\n10.0.0.7\tnas   nas.lab\nbroken\n";
+        let host = "# ours\n127.0.0.1 localhost  # always\n10.0.0.7\tnas   nas.lab\nbroken\n";
         let added = [("db".into(), "10.0.0.9".into()), ("localhost".into(), "10.0.0.1".into())];
-        let text = hosts(machine, &added, Some("10.0.2.15"), &["box", "nas"]);
+        let text = hosts(host, &added, Some("10.0.2.15"), &["box", "nas"]);
         let lines = [
             "10.0.0.9\tdb",
             "10.0.0.1\tlocalhost",
@@ -128,7 +125,7 @@ mod tests {
             "127.0.0.1\tbox",
         ];
         assert_eq!(text, lines.join("\n") + "\n");
-        // A machine by whose own file localhost is somewhere else keeps that.
+        // A host whose own file has localhost elsewhere keeps that.
         assert_eq!(hosts("10.0.0.7 localhost\n", &[], None, &["nas"]), "10.0.0.7\tlocalhost\n127.0.0.1\tnas\n");
     }
 

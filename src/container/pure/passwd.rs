@@ -1,4 +1,4 @@
-//! `/etc/passwd` and `/etc/group`: who an image's USER is.
+//! Looks up an image's USER in its `/etc/passwd` and `/etc/group`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,9 +24,9 @@ pub enum Error {
 impl Error {
     pub fn text(&self) -> String {
         match self {
-            Error::User(name) => ["no user «", name, "» in the image's /etc/passwd"].concat(),
-            Error::Group(name) => ["no group «", name, "» in the image's /etc/group"].concat(),
-            Error::Range(text) => ["«", text, "» is outside the range of user and group numbers"].concat(),
+            Error::User(name) => ["no user '", name, "' in the image's /etc/passwd"].concat(),
+            Error::Group(name) => ["no group '", name, "' in the image's /etc/group"].concat(),
+            Error::Range(text) => ["'", text, "' is outside the range of user and group numbers"].concat(),
         }
     }
 }
@@ -67,7 +67,7 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         }
         None => {
             let gid = numeric(3)?.unwrap_or(0);
-            // podman looks for the groups of whom it is told only.
+            // podman looks for groups only where a user is given.
             let entry = entry.as_ref().filter(|_| is_named);
             (gid, if is_named { memberships(entry.and_then(|entry| entry.first()), gid, group) } else { Vec::new() })
         }
@@ -146,7 +146,7 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
         return Ok(None);
     }
     match text.parse::<u32>() {
-        // -1 means «unchanged» to setuid(2) and its kin.
+        // -1 means "unchanged" to setuid(2) and setgid(2).
         Ok(number) if number < u32::MAX && !text.starts_with('+') => Ok(Some(number)),
         _ => Err(Error::Range(text.into())),
     }

@@ -27,19 +27,18 @@ const PATH_DIRS_MAX: usize = 1024;
 /// Where execvp(3) looks without a PATH.
 const EXEC_PATH: &str = "/bin:/usr/bin";
 
-/// What of the machine goes into a container's environment.
+/// What the host adds to a container's environment.
 pub struct Environment<'a> {
     /// For every container: the pipeline's variables, proxies.
     pub extra: &'a [String],
-    /// What the line only names is taken from here.
+    /// `--env NAME` takes its value from here.
     pub own: &'a [String],
     /// The entries of the files of `--env-file`, in order.
     pub files: &'a [String],
     pub hostname: &'a str,
 }
 
-/// Merges what the image, the machine and the line say. `None` where nothing
-/// says what to run.
+/// Merges the image's configuration, the host's part and the container line. `None` where none of them has a command.
 pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> Option<Process> {
     let asked = &spec.process;
     let mut arguments: Vec<String> = match &asked.entrypoint {
@@ -109,7 +108,7 @@ impl Variables {
     fn warnings(&self) -> Vec<String> {
         let shown = self.faulty.iter().take(FAULTY_MAX);
         let mut warnings: Vec<String> =
-            shown.map(|entry| ["the environment's entry «", entry, "» is not NAME=value: skipped"].concat()).collect();
+            shown.map(|entry| ["the environment's entry '", entry, "' is not NAME=value: skipped"].concat()).collect();
         if let Some(more) = self.faulty.len().checked_sub(FAULTY_MAX).filter(|more| *more > 0) {
             warnings.push(["and ", &more.to_string(), " more entries of the environment like that"].concat());
         }

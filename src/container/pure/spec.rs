@@ -1,5 +1,5 @@
-//! What a container line asks for, in groups: plain values, checked where they
-//! stand. What they mean together is checked in [`ContainerSpec::conflict`].
+//! What a container line asks for, in groups: plain values, each checked by itself. Flags that exclude each other are
+//! checked in [`ContainerSpec::conflict`].
 
 pub mod files;
 pub mod mounts;
@@ -21,7 +21,7 @@ pub struct ContainerSpec {
     pub rights: Rights,
     pub resources: Resources,
     pub pull: PullOptions,
-    /// The container gets the machine's proxy in its environment.
+    /// The container gets the host's proxy in its environment.
     pub http_proxy: bool,
     pub command: Vec<String>,
     pub warnings: Vec<String>,
@@ -34,7 +34,7 @@ pub struct Process {
     pub interactive: bool,
     /// As given: `NAME=value`, `NAME` or `NAME*` (our own values); later ones win.
     pub env: Vec<String>,
-    /// Below `env`, whatever the order on the line.
+    /// `env` wins over them, whatever the order of flags.
     pub env_files: Vec<String>,
     /// Our own environment comes along.
     pub env_host: bool,
@@ -108,7 +108,7 @@ pub enum Namespace {
     /// One of its own.
     #[default]
     Private,
-    /// The machine's.
+    /// The host's.
     Host,
     /// Its own, with nothing in it: no interface but loopback, no `/dev/shm`.
     Empty,
@@ -118,7 +118,7 @@ pub enum Namespace {
     Path(String),
 }
 
-/// A container's namespaces; the user's is always the machine's.
+/// A container's namespaces; its user namespace is always the host's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Namespaces {
     pub pid: Namespace,
@@ -166,7 +166,7 @@ pub struct Rights {
 impl Default for Rights {
     fn default() -> Rights {
         Rights {
-            // The dialect's: b2c runs `podman run --privileged`.
+            // boot2container runs `podman run --privileged`.
             privileged: true,
             cap_add: 0,
             cap_drop: 0,
@@ -191,7 +191,7 @@ pub enum Seccomp {
     Profile(String),
 }
 
-/// A device of the machine in the container.
+/// A device of the host in the container.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Device {
     pub source: String,
@@ -244,7 +244,7 @@ pub struct Resources {
     pub cgroup_conf: Vec<(String, String)>,
 }
 
-/// -1 on the line, or a number.
+/// -1, or a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     Unlimited,

@@ -1,19 +1,19 @@
-//! Symbols while there is plenty of input and room, which is where the time goes.
+//! Decodes symbols while there is enough input and room for a round, which is most of the time.
 
 use super::error::Error;
 use super::huffman::{self, put, END, INVALID, LINK, LITERAL};
 use super::{Inflater, Io, State, MATCH_MAX};
 use crate::bytes::{chunk, copy_match};
 
-/// What a round may write: two literals, then a match that a wide copy overruns.
+/// The most that a round may write: two literals, then a match and what a wide copy writes behind it.
 const ROOM: usize = 2 + MATCH_MAX + COPY_BYTES;
 const COPY_BYTES: usize = 32;
-/// What a round may read: two words.
+/// The most that a round may read: two words.
 const AHEAD: usize = 16;
 
 impl Inflater {
-    /// Each round looks the next symbol up before it writes this one's bytes, so
-    /// that neither waits for the other.
+    /// Each round looks up the next symbol before it writes the bytes of this one, so
+    /// that the processor can do both at once.
     pub(super) fn fast(&mut self, io: &mut Io) -> Result<(), Error> {
         let mut word = Word { bits: self.bits, count: self.count, input: io.input, used: io.used };
         let (mut at, mut result) = (io.at, Ok(()));
@@ -91,7 +91,7 @@ impl Inflater {
 /// The bits that follow.
 struct Word<'a> {
     bits: u64,
-    /// The lower six bits say how many there are; those above are left to overflow.
+    /// The number of bits, in the lower six bits; the others are not used and may overflow.
     count: u32,
     input: &'a [u8],
     used: usize,
@@ -103,7 +103,7 @@ impl Word<'_> {
         self.used + AHEAD <= self.input.len()
     }
 
-    /// Makes them at least 56, from eight bytes of which those that fit count as used.
+    /// Fills the word to at least 56 bits, from eight bytes; those that fit count as used.
     #[inline(always)]
     fn top_up(&mut self) {
         let Some(bytes) = chunk::<8>(self.input, self.used) else { return };
@@ -118,7 +118,7 @@ impl Word<'_> {
         self.count = self.count.wrapping_sub(entry);
     }
 
-    /// The length or distance of an entry and its extra bits, which are taken.
+    /// The length or distance of an entry with its extra bits; consumes both.
     #[inline(always)]
     fn value(&mut self, entry: u32) -> usize {
         let value = huffman::value(entry) + huffman::extra(entry, self.bits);
@@ -127,14 +127,14 @@ impl Word<'_> {
     }
 }
 
-/// What a round may write to.
+/// The room of a round.
 #[inline(always)]
 fn room(out: &mut [u8], at: usize) -> Option<&mut [u8; ROOM]> {
     out.get_mut(at..)?.first_chunk_mut()
 }
 
-/// As `copy_match`; the usual short match, which does not overlap what it makes,
-/// by one copy of 32 bytes.
+/// As `copy_match`. A short match that does not overlap its copy, as most are, takes
+/// one copy of 32 bytes.
 #[inline(always)]
 fn copy(out: &mut [u8], at: usize, distance: usize, length: usize) {
     let Some(from) = at.checked_sub(distance) else { return };

@@ -1,20 +1,20 @@
-//! Deflate's prefix codes as tables of entries: one look finds a symbol, and
-//! how many bits it and its extra bits take.
+//! Deflate's prefix codes as tables: one look-up finds a symbol, and the number of
+//! bits of its code and of its extra bits.
 
 use super::error::Error;
 
-/// What an entry stands for; none of them: a length or a distance.
+/// The kind of an entry; without one of these bits: a length or a distance.
 pub const LITERAL: u32 = 1 << 31;
 pub const END: u32 = 1 << 30;
 pub const INVALID: u32 = 1 << 29;
-/// The rest of the code is to be looked up in a table of its own, which starts at the value.
+/// The rest of the code has to be looked up in another table, which starts at the value.
 pub const LINK: u32 = 1 << 28;
 
 const CODE_BITS_MAX: usize = 15;
-/// Literals and lengths of the fixed code.
+/// The number of literals and lengths of the fixed code.
 const SYMBOLS_MAX: usize = 288;
 
-/// Bits of the code and the extra bits after it.
+/// The number of bits of the code and the extra bits.
 #[inline(always)]
 pub fn bits(entry: u32) -> u32 {
     entry & 0xff
@@ -25,7 +25,7 @@ fn code_bits(entry: u32) -> u32 {
     entry >> 8 & 15
 }
 
-/// The literal, or what the extra bits are added to.
+/// The literal, or the number to which the extra bits are added.
 #[inline(always)]
 pub fn value(entry: u32) -> usize {
     (entry >> 12 & 0xffff) as usize
@@ -46,12 +46,12 @@ pub fn put(out: &mut [u8], at: &mut usize, literal: u32) {
     *at += 1;
 }
 
-/// An entry for `value` with extra bits, whose code is still to be added.
+/// An entry for `value` with extra bits; the code is added later.
 const fn entry(value: u32, extra: u32) -> u32 {
     value << 12 | extra
 }
 
-/// Of the code that code lengths are sent in (3.2.7).
+/// The entry of a symbol of the code length code (3.2.7).
 pub fn code_length(symbol: u32) -> u32 {
     let extra = match symbol {
         16 => 2,
@@ -62,7 +62,7 @@ pub fn code_length(symbol: u32) -> u32 {
     entry(symbol, extra)
 }
 
-/// Of literals and lengths (3.2.5).
+/// The entry of a literal or a length (3.2.5).
 pub fn symbol(symbol: u32) -> u32 {
     match symbol {
         0..=255 => LITERAL | entry(symbol, 0),
@@ -77,7 +77,7 @@ pub fn symbol(symbol: u32) -> u32 {
     }
 }
 
-/// Of distances (3.2.5).
+/// The entry of a distance (3.2.5).
 pub fn distance(symbol: u32) -> u32 {
     match symbol {
         0..=3 => entry(symbol + 1, 0),
@@ -89,32 +89,31 @@ pub fn distance(symbol: u32) -> u32 {
     }
 }
 
-/// Of one code, looked up by its first `FIRST` bits. `N` is a power of two that its tables fit in (zlib's
-/// `enough` counts them: 2342 for 286 symbols of 15 bits after a first 11, 402
-/// for 30 after 8).
+/// The tables of one code; the main one is indexed by the first `FIRST` bits. `N` is a power of two into which all of
+/// them fit (by zlib's `enough`: 2342 entries for 286 symbols of 15 bits with `FIRST` 11, 402 for 30 with 8).
 pub struct Table<const N: usize, const FIRST: u32> {
     entries: [u32; N],
 }
 
 impl<const N: usize, const FIRST: u32> Table<N, FIRST> {
-    /// A table that has no code.
+    /// A table without a code.
     pub fn new() -> Self {
         Table { entries: [INVALID; N] }
     }
 
-    /// What `bits` start with.
+    /// The entry of the code that `bits` start with.
     #[inline(always)]
     pub fn find(&self, bits: u64) -> u32 {
         self.follow(self.first(bits), bits)
     }
 
-    /// What `bits` start with, or a link to it where its code is longer than `FIRST`.
+    /// The entry of the code that `bits` start with, or a link where the code is longer than `FIRST`.
     #[inline(always)]
     pub fn first(&self, bits: u64) -> u32 {
         self.entries[bits as usize & ((1 << FIRST) - 1) & (N - 1)]
     }
 
-    /// What `bits` start with, given their `first`.
+    /// The entry of the code that `bits` start with, given the result of `first`.
     #[inline(always)]
     pub fn follow(&self, first: u32, bits: u64) -> u32 {
         if first & LINK == 0 {
@@ -124,8 +123,8 @@ impl<const N: usize, const FIRST: u32> Table<N, FIRST> {
         self.entries[(value(first) + rest) & (N - 1)]
     }
 
-    /// The code of these lengths. It must be complete, unless it `may_be_lone`:
-    /// of one symbol or none.
+    /// Builds the code of these lengths. It must be complete, unless `may_be_lone`,
+    /// which allows a code of one symbol or none.
     pub fn build(&mut self, lengths: &[u8], may_be_lone: bool, what: fn(u32) -> u32) -> Result<(), Error> {
         build(&mut self.entries, FIRST, lengths, may_be_lone, what)
     }

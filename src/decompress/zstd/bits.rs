@@ -3,18 +3,18 @@
 use super::error::Error;
 use crate::bytes::chunk;
 
-/// What is still to be read, and a word of it.
+/// The unread part of the stream, and its next word.
 #[derive(Clone, Copy)]
 pub struct Bits<'a> {
     bytes: &'a [u8],
-    /// Bits that are left; below zero after reading more than there were.
+    /// The number of unread bits; below zero after reading more than there were.
     pub left: isize,
-    /// The next bits, highest first: 57 or more after `refill`, zeros where none are left.
+    /// The next bits, highest first: at least 57 after `refill`, with zeros behind the last.
     pub word: u64,
 }
 
 impl<'a> Bits<'a> {
-    /// Past the padding of the last byte, which ends by a 1.
+    /// Begins behind the padding of the last byte, which ends with a 1.
     pub fn new(bytes: &'a [u8]) -> Result<Bits<'a>, Error> {
         let last = bytes.last().filter(|last| **last != 0).ok_or(Error::Data)?;
         let left = bytes.len() as isize * 8 - 1 - last.leading_zeros() as isize;
@@ -45,10 +45,10 @@ impl<'a> Bits<'a> {
         bytes.iter().rev().take(8).enumerate().fold(0, |word, (i, byte)| word | u64::from(*byte) << (56 - 8 * i))
     }
 
-    /// Up to 56 bits of those that are in the word.
+    /// Takes up to 56 bits of the word.
     #[inline(always)]
     pub fn take(&mut self, count: u32) -> u64 {
-        // In two steps, for a count of 0.
+        // In two steps: a shift by 64, for a count of 0, would overflow.
         let bits = self.word >> 1 >> (63 - count);
         self.skip(count);
         bits

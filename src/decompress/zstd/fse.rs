@@ -1,20 +1,20 @@
-//! Finite state entropy (RFC 8878, 4.1): how its tables are sent, and what they decode to.
+//! Finite state entropy (RFC 8878, 4.1): reads the descriptions of tables, and builds the tables.
 
 use super::bits::Bits;
 use super::error::Error;
 
-/// A state of a table: what it stands for, and how to get to the next one.
+/// A state of a table: its symbol, and the way to the next state.
 #[derive(Clone, Copy, Default)]
 pub struct Entry {
-    /// The symbol, or what its extra bits are added to.
+    /// The symbol, or the number to which the extra bits are added.
     pub base: u32,
     next: u16,
     next_bits: u8,
-    /// Extra bits of the symbol.
+    /// The number of extra bits.
     pub extra: u8,
 }
 
-/// At most 512 states.
+/// A table of at most 512 states.
 pub struct Table {
     entries: [Entry; 512],
     pub log: u32,
@@ -30,19 +30,19 @@ impl Table {
         self.entries[state & 511]
     }
 
-    /// The state after `entry`'s.
+    /// The state that follows `entry`.
     #[inline(always)]
     pub fn next(entry: Entry, bits: &mut Bits) -> usize {
         usize::from(entry.next) + bits.take(entry.next_bits.into()) as usize
     }
 
-    /// One state, of one symbol.
+    /// Makes it a table of one state.
     pub fn single(&mut self, base: u32, extra: u8) {
         (self.entries[0], self.log) = (Entry { base, extra, ..Entry::default() }, 0);
     }
 
-    /// From the symbols' probabilities, which add up to 1 << `log` (-1: less
-    /// than one); `what` tells a symbol's base and extra bits.
+    /// Builds the table from the symbols' probabilities, which add up to 1 << `log`
+    /// (-1: less than one); `what` returns a symbol's base and extra bits.
     pub fn build(&mut self, probabilities: &[i16], log: u32, what: &dyn Fn(usize) -> (u32, u8)) -> Result<(), Error> {
         let size = 1usize << log;
         let entries = self.entries.get_mut(..size).ok_or(Error::Data)?;

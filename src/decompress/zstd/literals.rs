@@ -8,14 +8,14 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 const CODE_BITS_MAX: u32 = 11;
-/// What a wide copy may read past the last literal.
+/// How much a wide copy may read behind the last literal.
 pub const SPARE: usize = 32;
 
-/// The literals, and the code that a later block may use again.
+/// The literals of a block, and the code, which a later block may use again.
 pub struct Literals {
     bytes: Box<[u8]>,
     pub count: usize,
-    /// By the next bits: the symbol, and above it how many bits are its own.
+    /// Indexed by the next bits: the symbol, and above it the length of its code.
     codes: [u16; 1 << CODE_BITS_MAX],
     /// How many bits to look up; 0: no code.
     code_bits: u32,
@@ -38,7 +38,7 @@ impl Literals {
         self.code_bits = 0;
     }
 
-    /// With up to `SPARE` bytes of no meaning behind them.
+    /// The literals, and behind them up to `SPARE` bytes without a meaning.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -113,7 +113,7 @@ impl Literals {
         if bits.left < 0 {
             return Err(Error::Data);
         }
-        // Two states take turns, up to where one finds no bits; the other's symbol is the last.
+        // Two states take turns until no bits are left for one; the symbol of the other is the last.
         for count in 0..254 {
             bits.refill();
             let entry = table.at(states[count % 2]);

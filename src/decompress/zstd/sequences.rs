@@ -1,4 +1,4 @@
-//! The sequences of a block (RFC 8878, 3.1.1.3.2): so many literals, then a match.
+//! The sequences of a block (RFC 8878, 3.1.1.3.2), each a number of literals and a match.
 
 use super::bits::Bits;
 use super::error::Error;
@@ -6,7 +6,7 @@ use super::fse::{self, Table};
 use super::literals::Literals;
 use super::window::Window;
 
-/// How the codes of one of the three kinds are sent, and what they stand for.
+/// One of the three kinds of codes: its tables' limits, and the values of its codes.
 struct Kind {
     /// The highest log of its table, and the log of the predefined one.
     log_max: u32,
@@ -142,7 +142,7 @@ impl Sequences {
         Ok(bytes)
     }
 
-    /// Returns how many literals were used; `left` is what the block may still make.
+    /// Returns how many literals were used; `left` is the room that is left in the block.
     fn sequences(
         &mut self,
         count: usize,
@@ -187,7 +187,7 @@ impl Sequences {
     }
 }
 
-/// What an offset value means after the last three offsets (3.1.1.5).
+/// The offset that a value stands for, given the last three offsets (3.1.1.5).
 #[inline(always)]
 fn offset(last: &mut [usize; 3], value: usize, length: usize) -> Result<usize, Error> {
     let [a, b, c] = *last;

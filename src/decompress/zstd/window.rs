@@ -1,4 +1,4 @@
-//! The last bytes that a frame made, as a ring.
+//! A ring with the last bytes of a frame's output.
 
 use super::error::Error;
 use crate::bytes::{chunk, copy_match};
@@ -7,36 +7,36 @@ use alloc::vec::Vec;
 
 /// The largest block, compressed or not.
 pub const BLOCK_MAX: usize = 128 << 10;
-/// What a wide copy may overwrite.
+/// How much a wide copy may overwrite.
 const SPARE: usize = 32;
 
-/// A ring in which, beside the window, a block has room, so that what it makes
-/// may be handed out when it is whole.
+/// The ring: room for the window and for a block, so that a block's output is taken
+/// when it is complete.
 #[derive(Default)]
 pub struct Window {
     ring: Vec<u8>,
     /// Where the ring wraps in this frame.
     size: usize,
     at: usize,
-    /// How many bytes the frame has made, and how far back a match may reach.
+    /// The size of the frame's output so far, and how far back a match may reach.
     made: u64,
     reach: usize,
-    /// Made and not handed out.
+    /// How many bytes of the output are not taken yet.
     pending: usize,
 }
 
 impl Window {
-    /// The bytes of a ring for matches that reach back `reach` bytes, in a frame of `content` bytes.
+    /// The size of a ring for matches that reach back `reach` bytes, in a frame of `content` bytes.
     pub fn room(reach: usize, content: u64) -> usize {
         let room = reach + BLOCK_MAX;
         usize::try_from(content).map_or(room, |content| room.min(content)) + SPARE
     }
 
-    /// For another frame, whose matches reach back `reach` bytes. A ring that is large enough is kept.
+    /// Begins a frame whose matches reach back `reach` bytes. A ring that is large enough is kept.
     pub fn reset(&mut self, reach: usize, content: u64) {
         let room = Window::room(reach, content);
         if self.ring.len() < room {
-            // The old one goes first.
+            // The old ring is freed before the new one is allocated.
             self.ring = Vec::new();
             self.ring = vec![0; room];
         }
@@ -69,7 +69,7 @@ impl Window {
         }
     }
 
-    /// Appends `count` times `byte`.
+    /// Appends `byte` `count` times.
     pub fn fill(&mut self, byte: u8, mut count: usize) {
         while count > 0 {
             let end = self.size.min(self.at + count);
@@ -92,7 +92,7 @@ impl Window {
         count: usize,
     ) -> Result<(), Error> {
         let end = self.at + length + count + SPARE;
-        // What a wide copy overruns must neither be pending nor within reach: the ring has it to spare.
+        // What a wide copy overwrites must neither be pending nor within reach: the ring has `SPARE` bytes for it.
         if end > self.size || offset > self.at + length {
             self.literals(literals, from, length);
             return self.wrapped(offset, count);
@@ -111,7 +111,7 @@ impl Window {
         Ok(())
     }
 
-    /// A match at or over the place where the ring wraps.
+    /// Copies a match byte by byte where the ring wraps.
     #[cold]
     fn wrapped(&mut self, offset: usize, count: usize) -> Result<(), Error> {
         if offset > self.reach || offset as u64 > self.made {
@@ -126,7 +126,7 @@ impl Window {
         Ok(())
     }
 
-    /// What was made and not handed out, in the two pieces that the ring may keep it in.
+    /// The output that is not taken yet, in two pieces where the ring wraps.
     pub fn pending(&self) -> [&[u8]; 2] {
         let piece = |from: usize, to: usize| self.ring.get(from..to).unwrap_or_default();
         match self.at.checked_sub(self.pending) {

@@ -1,4 +1,4 @@
-//! XXH64 with seed 0, of which a frame's checksum is the lower half.
+//! XXH64 with seed 0; the lower half is a frame's checksum.
 
 use crate::bytes::chunk;
 
@@ -8,7 +8,7 @@ const P3: u64 = 0x1656_67b1_9e37_79f9;
 const P4: u64 = 0x85eb_ca77_c2b2_ae63;
 const P5: u64 = 0x27d4_eb2f_1656_67c5;
 
-/// A sum in the making.
+/// The state of a sum.
 #[derive(Clone)]
 pub struct Xxh64 {
     lanes: [u64; 4],

@@ -68,7 +68,9 @@ impl Body {
                 Err(Error::new(ErrorKind::TimedOut, ["no data for ", &seconds, " s"].concat()))
             }
             // Where the length is known, the error says how much is missing.
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => self.decoder.end().map_err(said).and(Err(error)),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                self.decoder.end().map_err(io_error).and(Err(error))
+            }
             outcome => outcome,
         }
     }
@@ -77,7 +79,7 @@ impl Body {
     fn strip(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let (mut from, mut length) = (0, 0);
         while from < buffer.len() && !self.decoder.is_done() {
-            let step = self.decoder.feed(buffer.get(from..).unwrap_or_default()).map_err(said)?;
+            let step = self.decoder.feed(buffer.get(from..).unwrap_or_default()).map_err(io_error)?;
             let size = step.data.len();
             let start = from + step.data.start;
             if start != length {
@@ -116,7 +118,7 @@ impl Read for Body {
             let count = self.fill(input)?;
             if count == 0 {
                 self.connection = None;
-                return self.decoder.end().map_err(said).map(|()| 0);
+                return self.decoder.end().map_err(io_error).map(|()| 0);
             }
             let length = self.strip(input.get_mut(..count).unwrap_or_default())?;
             self.release_if_done();
@@ -128,7 +130,7 @@ impl Read for Body {
     }
 }
 
-fn said(error: http::Error) -> Error {
+fn io_error(error: http::Error) -> Error {
     let kind = match error {
         http::Error::BodyEnded { .. } => ErrorKind::UnexpectedEof,
         _ => ErrorKind::InvalidData,

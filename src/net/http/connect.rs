@@ -56,10 +56,10 @@ pub fn race(addresses: &[SocketAddr], end_ms: u64) -> Result<TcpStream, Error> {
         }
         if machine::uptime_ms() >= end_ms {
             race.running.iter().for_each(|(_, address)| race.reasons.push((**address, "no answer".into())));
-            return Err(Error::new(Kind::Timeout, race.said()));
+            return Err(Error::new(Kind::Timeout, race.reason()));
         }
     }
-    Err(Error::new(Kind::Connect, race.said()))
+    Err(Error::new(Kind::Connect, race.reason()))
 }
 
 struct Race<'a> {
@@ -116,7 +116,7 @@ impl<'a> Race<'a> {
     }
 
     /// Why there is no connection; with each address where there are several.
-    fn said(&self) -> String {
+    fn reason(&self) -> String {
         match self.reasons.as_slice() {
             [(_, reason)] => reason.clone(),
             reasons => {

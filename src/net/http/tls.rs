@@ -93,7 +93,7 @@ impl Configs {
         let builder = if self.tls.verify {
             builder.with_root_certificates(roots(files)?)
         } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(schemes)))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AcceptAny(schemes)))
         };
         match files.iter().find(|path| has_extension(path, "cert")) {
             None => Ok(builder.with_no_client_auth()),
@@ -152,9 +152,9 @@ fn unusable(path: &Path, why: &str) -> Error {
 
 /// Accepts any certificate: `--tls-verify=false`.
 #[derive(Debug)]
-struct Anybody(Vec<SignatureScheme>);
+struct AcceptAny(Vec<SignatureScheme>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAny {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

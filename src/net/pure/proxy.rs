@@ -117,7 +117,7 @@ impl Proxy {
     }
 }
 
-/// Whether `host` is this machine itself: to a proxy the name would mean the proxy's machine. Go has the same exception.
+/// Whether `host` is this machine itself: to a proxy the name would mean the proxy's machine (Go has the same rule).
 fn is_this_machine(host: &str) -> bool {
     let host = host.trim_end_matches('.');
     host.eq_ignore_ascii_case("localhost") || matches!(host, "127.0.0.1" | "::1")

@@ -23,7 +23,7 @@ pub enum Abi {
     Arm,
 }
 
-/// The own convention of the machine that this is built for.
+/// The calling convention of the architecture that this is built for.
 pub const NATIVE: Abi = if cfg!(target_arch = "aarch64") {
     Abi::Aarch64
 } else if cfg!(target_arch = "arm") {
@@ -32,7 +32,7 @@ pub const NATIVE: Abi = if cfg!(target_arch = "aarch64") {
     Abi::X86_64
 };
 
-/// For whom the filter is.
+/// The kernel and the container that a filter is for.
 pub struct Machine {
     pub abi: Abi,
     /// The container's bounding set.
@@ -59,7 +59,7 @@ const X32_NAMES: &str = "rt_sigaction rt_sigreturn ioctl readv writev recvfrom s
 const X32_FIRST: u32 = 512;
 
 impl Abi {
-    /// Those of a machine whose own it is: no other's calls can come there.
+    /// The conventions that a kernel of this architecture knows.
     pub fn family(self) -> &'static [Abi] {
         match self {
             Abi::X86_64 => &[Abi::X86_64, Abi::X86, Abi::X32],

@@ -22,9 +22,9 @@ impl Error {
     pub fn text(&self) -> String {
         match self {
             Error::Json(error) => error.text(),
-            Error::Member(name) => ["«", name, "» is missing or of another type"].concat(),
-            Error::Unknown(what, word) => ["«", word, "» is no ", what].concat(),
-            Error::TwoArchitectures => "both «architectures» and «archMap» are there: one or the other".into(),
+            Error::Member(name) => ["'", name, "' is missing or of another type"].concat(),
+            Error::Unknown(what, word) => ["'", word, "' is no ", what].concat(),
+            Error::TwoArchitectures => "both 'architectures' and 'archMap' are there: one or the other".into(),
             Error::Notify => "SCMP_ACT_NOTIFY needs a listener, and there is none".into(),
             Error::TooLong => "more than 4096 instructions, the kernel's limit".into(),
         }

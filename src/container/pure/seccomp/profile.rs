@@ -97,7 +97,7 @@ fn action(value: &Value, member: &'static str, data: &'static str, data_name: &'
         (None, None) => EPERM,
         (None, Some(name)) => {
             let known = ERRNOS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-            known.ok_or_else(|| Error::Unknown("errno that is known here", name.into()))?
+            known.ok_or_else(|| Error::Unknown("known errno", name.into()))?
         }
     };
     Ok(match word.strip_prefix("SCMP_ACT_").unwrap_or_default() {

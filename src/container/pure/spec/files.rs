@@ -25,7 +25,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// The machine's file or folder that comes to lie at just that path.
+    /// The host's file or directory that is mounted at exactly this path.
     pub fn source_at(&self, path: &str) -> Option<&str> {
         let is_there = |mount: &&Mount| below_root(&mount.target) == below_root(path);
         match &self.mounts.iter().find(is_there)?.source {
@@ -41,7 +41,7 @@ pub enum ImageVolumes {
     #[default]
     Anonymous,
     Tmpfs,
-    /// They are folders like others.
+    /// They are ordinary directories.
     Ignored,
 }
 
@@ -100,7 +100,7 @@ impl Mount {
 /// Where a mount's content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A folder or file of the machine.
+    /// A directory or file of the host.
     Path(String),
     /// A named volume.
     Volume(String),

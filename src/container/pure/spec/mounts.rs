@@ -12,10 +12,10 @@ use crate::pure::digest::Digest;
 impl Mount {
     fn new(source: Source, target: &str) -> Result<Mount, String> {
         if !target.starts_with('/') {
-            return Err(["«", target, "»: a path in the container begins with /"].concat());
+            return Err(["'", target, "': a path in the container begins with /"].concat());
         }
         if target.split('/').all(|part| matches!(part, "" | "." | "..")) {
-            return Err(["«", target, "»: the container's own root cannot be a volume"].concat());
+            return Err(["'", target, "': the container's own root cannot be a volume"].concat());
         }
         Ok(Mount::plain(source, target))
     }
@@ -60,14 +60,14 @@ pub(super) fn image_volumes(text: &str) -> Result<ImageVolumes, String> {
         "anonymous" | "bind" => Ok(ImageVolumes::Anonymous),
         "tmpfs" => Ok(ImageVolumes::Tmpfs),
         "ignore" => Ok(ImageVolumes::Ignored),
-        _ => Err(["«", text, "» is none of anonymous, bind, tmpfs and ignore"].concat()),
+        _ => Err(["'", text, "' is none of anonymous, bind, tmpfs and ignore"].concat()),
     }
 }
 
 /// Two mounts at one place are a mistake, as for podman.
 fn add(files: &mut Files, mount: Mount) -> Result<(), String> {
     if !files.targets.insert(below_root(&mount.target)) {
-        return Err(["«", &mount.target, "»: something else is mounted there already"].concat());
+        return Err(["'", &mount.target, "': something else is mounted there already"].concat());
     }
     files.mounts.push(mount);
     Ok(())
@@ -80,7 +80,7 @@ fn source(text: &str) -> Result<Source, String> {
     }
     match name(text) {
         Ok(name) => Ok(Source::Volume(name)),
-        Err(_) => Err(["«", text, "» is neither a path (/… or ./…) nor a volume's name"].concat()),
+        Err(_) => Err(["'", text, "' is neither a path (/... or ./...) nor a volume's name"].concat()),
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn volume(files: &mut Files, text: &str) -> Result<(), String> {
             "O" => mount.overlay = true,
             "copy" | "nocopy" => mount.copy = Some(option == "copy"),
             _ if mount.option(option) => {}
-            _ => return Err(["«", option, "» is not an option that is there"].concat()),
+            _ => return Err(["'", option, "' is not a known option"].concat()),
         }
     }
     add(files, mount)
@@ -114,7 +114,7 @@ pub(super) fn mount(files: &mut Files, text: &str) -> Result<(), String> {
         "bind" => Source::Path(from.filter(|path| !path.is_empty()).ok_or("src= is missing")?.into()),
         "volume" => from.map_or(Ok(Source::Anonymous), |from| name(from).map(Source::Volume))?,
         "tmpfs" => Source::Tmpfs(String::new()),
-        _ => return Err(["«", kind, "» is not one of bind, volume, tmpfs"].concat()),
+        _ => return Err(["'", kind, "' is not one of bind, volume, tmpfs"].concat()),
     };
     let target = find(&["dst", "destination", "target"]).ok_or("dst= is missing")?;
     let mut mount = Mount::new(from, target)?;
@@ -136,13 +136,13 @@ fn mount_word(mount: &mut Mount, kind: &str, word: &str) -> Result<(), String> {
         ("bind-nonrecursive", "bind") => mount.recursive = Some(!is_true()?),
         ("bind-propagation", "bind") => {
             let found = propagation(value);
-            mount.propagation = Some(found.ok_or_else(|| ["«", value, "» is no propagation"].concat())?);
+            mount.propagation = Some(found.ok_or_else(|| ["'", value, "' is no propagation"].concat())?);
         }
         ("tmpfs-size", "tmpfs") => tmpfs_word(mount, &["size=", value].concat())?,
         ("tmpfs-mode", "tmpfs") => tmpfs_word(mount, &["mode=", value].concat())?,
         (_, "tmpfs") => tmpfs_word(mount, word)?,
         _ if mount.option(word) => {}
-        _ => return Err(["«", word, "» is not an option of type=", kind].concat()),
+        _ => return Err(["'", word, "' is not an option of type=", kind].concat()),
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ pub(super) fn tmpfs(files: &mut Files, text: &str) -> Result<(), String> {
 }
 
 fn tmpfs_word(mount: &mut Mount, word: &str) -> Result<(), String> {
-    let wrong = || ["«", word, "» is not an option of a tmpfs"].concat();
+    let wrong = || ["'", word, "' is not an option of a tmpfs"].concat();
     match word.split_once('=') {
         None if matches!(word, "tmpcopyup" | "notmpcopyup") => mount.copy = Some(word == "tmpcopyup"),
         None if word == "U" => mount.chown = true,
@@ -186,7 +186,7 @@ fn tmpfs_word(mount: &mut Mount, word: &str) -> Result<(), String> {
 
 /// `HOST[:CONTAINER][:rwm]`.
 pub(super) fn device(text: &str) -> Result<Device, String> {
-    let wrong = || ["«", text, "» is not /dev/NAME[:/dev/OTHER][:rwm]"].concat();
+    let wrong = || ["'", text, "' is not /dev/NAME[:/dev/OTHER][:rwm]"].concat();
     let parts: Vec<&str> = text.split(':').collect();
     let (source, target, access) = match parts.as_slice() {
         [source] => (source, source, "rwm"),
@@ -213,7 +213,7 @@ fn access(text: &str) -> Option<Access> {
 
 /// `c 42:* rwm` (Linux, cgroup-v1/devices.rst).
 pub(super) fn device_rule(text: &str) -> Result<DeviceRule, String> {
-    let wrong = || ["«", text, "» is not a rule such as c 42:* rwm"].concat();
+    let wrong = || ["'", text, "' is not a rule such as c 42:* rwm"].concat();
     let number = |text: &str| match text {
         "*" => Some(None),
         _ => text.parse().ok().map(Some),
@@ -237,7 +237,7 @@ pub(super) fn volumes_from(text: &str) -> Result<VolumesFrom, String> {
         match option {
             "ro" | "rw" => from.read_only = Some(option == "ro"),
             "" | "z" | "Z" => {}
-            _ => return Err(["«", option, "» is not one of ro, rw, z"].concat()),
+            _ => return Err(["'", option, "' is not one of ro, rw, z"].concat()),
         }
     }
     Ok(from)
@@ -247,13 +247,13 @@ pub(super) fn volumes_from(text: &str) -> Result<VolumesFrom, String> {
 pub(super) fn layer(text: &str) -> Result<ExtraLayer, String> {
     let (source, digest) = match text.rsplit_once('#') {
         Some((source, digest)) => {
-            (source, Some(Digest::parse(digest).map_err(|error| ["«", digest, "»: ", error.text()].concat())?))
+            (source, Some(Digest::parse(digest).map_err(|error| ["'", digest, "': ", error.text()].concat())?))
         }
         None => (text, None),
     };
     let is_url = source.starts_with("http://") || source.starts_with("https://");
     if !(is_url || source.starts_with(['/', '.'])) {
-        return Err(["«", source, "» is neither http(s)://… nor a path (/… or ./…)"].concat());
+        return Err(["'", source, "' is neither http(s)://... nor a path (/... or ./...)"].concat());
     }
     Ok(ExtraLayer { source: source.into(), digest })
 }
@@ -286,12 +286,12 @@ mod tests {
         assert_eq!(m[3].propagation, Some(Propagation { kind: PropagationKind::Slave, recursive: true }));
         assert!(m[4].overlay && m[5].recursive == Some(true) && !m[5].read_only);
         for (text, want) in [
-            ("/a:b", "«b»: a path in the container begins with /"),
-            ("/a:/x:cow", "«cow» is not an option that is there"),
-            ("/a:/", "«/»: the container's own root cannot be a volume"),
-            ("/a://.", "«//.»: the container's own root cannot be a volume"),
-            ("a/b:/c", "«a/b» is neither a path (/… or ./…) nor a volume's name"),
-            ("", "«»: a path in the container begins with /"),
+            ("/a:b", "'b': a path in the container begins with /"),
+            ("/a:/x:cow", "'cow' is not a known option"),
+            ("/a:/", "'/': the container's own root cannot be a volume"),
+            ("/a://.", "'//.': the container's own root cannot be a volume"),
+            ("a/b:/c", "'a/b' is neither a path (/... or ./...) nor a volume's name"),
+            ("", "'': a path in the container begins with /"),
         ] {
             assert_eq!(fault(volume, text), want, "{text}");
         }
@@ -313,10 +313,10 @@ mod tests {
         for (text, want) in [
             ("type=bind,dst=/b", "src= is missing"),
             ("type=bind,src=/b", "dst= is missing"),
-            ("type=glob,src=/b,dst=/c", "«glob» is not one of bind, volume, tmpfs"),
-            ("type=tmpfs,src=/x,dst=/b", "«src=/x» is not an option of a tmpfs"),
-            ("type=volume,dst=/b,bind-propagation=shared", "«bind-propagation=shared» is not an option of type=volume"),
-            ("type=bind,src=/b,dst=/c,ro=maybe", "«maybe» is not true or false"),
+            ("type=glob,src=/b,dst=/c", "'glob' is not one of bind, volume, tmpfs"),
+            ("type=tmpfs,src=/x,dst=/b", "'src=/x' is not an option of a tmpfs"),
+            ("type=volume,dst=/b,bind-propagation=shared", "'bind-propagation=shared' is not an option of type=volume"),
+            ("type=bind,src=/b,dst=/c,ro=maybe", "'maybe' is not true or false"),
         ] {
             assert_eq!(fault(mount, text), want, "{text}");
         }
@@ -327,13 +327,13 @@ mod tests {
         let m = all(tmpfs, &["/tmp:rw,size=787448k,mode=1777,exec", "/run"]);
         assert_eq!((&m[0].source, m[0].exec), (&Source::Tmpfs("size=806346752,mode=1777".into()), Some(true)));
         for text in ["/t:size=x", "/t:mode=9", "/t:huge=always", "/t:size", "/t:uid=1,gid=a=b", "t", "/t:nr_inodes="] {
-            assert!(fault(tmpfs, text).starts_with('«'), "{text}");
+            assert!(fault(tmpfs, text).starts_with('\''), "{text}");
         }
         let mut files = Files::default();
         tmpfs(&mut files, "/a/b").unwrap();
         assert_eq!(
             volume(&mut files, "/x:/a//./c/../b/").unwrap_err(),
-            "«/a//./c/../b/»: something else is mounted there already"
+            "'/a//./c/../b/': something else is mounted there already"
         );
     }
 

@@ -15,8 +15,7 @@ pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<Container
     parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
 }
 
-/// What can be known of a line before it runs. One with variables is read in
-/// full only when they have their values.
+/// Checks a line before it runs. One with variables can be read in full only when they have their values.
 pub fn check(line: &str) -> Result<(), String> {
     let words = shell_words::split(line, &|_| None).map_err(|error| String::from(error.text()))?;
     if line.contains('$') {
@@ -45,7 +44,7 @@ fn read(words: &[String]) -> Result<ContainerSpec, String> {
             None => spec.short(flag, &mut rest)?,
         }
     };
-    spec.pull.image = Reference::parse(image).map_err(|error| ["image «", image, "»: ", error.text()].concat())?;
+    spec.pull.image = Reference::parse(image).map_err(|error| ["image '", image, "': ", error.text()].concat())?;
     spec.command = rest.cloned().collect();
     match spec.conflict() {
         Some(conflict) => Err(conflict.into()),
@@ -84,7 +83,7 @@ impl ContainerSpec {
             (files.dns.none && has_dns, "--dns=none and other name servers exclude each other"),
             (
                 has_dns && matches!(net, Namespace::Empty | Namespace::Container(_)),
-                "--dns and its kin need a network of the container's own",
+                "--dns, --dns-search and --dns-option need a network of the container's own",
             ),
             (
                 self.process.hostname.is_some() && self.namespaces.uts == Namespace::Host,
@@ -127,7 +126,7 @@ impl ContainerSpec {
         let row = row.ok_or_else(|| {
             let hint = suggest(TABLE.iter().map(|row| row.long), name);
             let hint = hint.map(|near| [": did you mean --", near, "?"].concat());
-            ["--", redact::name_of(name), " is not a flag that is there", &hint.unwrap_or_default()].concat()
+            ["--", redact::name_of(name), " is not a known flag", &hint.unwrap_or_default()].concat()
         })?;
         let value = match value {
             Some(value) => value,
@@ -142,7 +141,7 @@ impl ContainerSpec {
         for (index, letter) in flags.char_indices() {
             let name = ["-", letter.encode_utf8(&mut [0; 4])].concat();
             let row = TABLE.iter().find(|row| row.short != 0 && char::from(row.short) == letter);
-            let row = row.ok_or_else(|| [&name, " is not a flag that is there"].concat())?;
+            let row = row.ok_or_else(|| [&name, " is not a known flag"].concat())?;
             let fail = |error: String| [&name, ": ", &error].concat();
             let after = flags.get(index + letter.len_utf8()..).unwrap_or_default();
             let is_bool = row.takes == Takes::Bool;
@@ -328,32 +327,32 @@ mod tests {
         for (line, want) in [
             ("", "no image is named"),
             ("-t", "no image is named"),
-            ("--frobnicate img", "--frobnicate is not a flag that is there"),
-            ("-tz img", "-z is not a flag that is there"),
+            ("--frobnicate img", "--frobnicate is not a known flag"),
+            ("-tz img", "-z is not a known flag"),
             ("-w", "-w: its value is missing"),
             ("--env", "--env: its value is missing"),
             ("-w rel img", "-w: a working directory begins with /"),
-            ("--tls-verify=maybe img", "--tls-verify: «maybe» is not true or false"),
-            ("--volum=/a:/b img", "--volum is not a flag that is there: did you mean --volume?"),
-            ("--net=bridge img", "--net: «bridge» is not one of host, none, container:NAME, ns:PATH"),
-            ("--pid=vm img", "--pid: «vm» is not one of private, host, container:NAME, ns:PATH"),
-            ("--pids-limit=many img", "--pids-limit: «many» is not a number from -1 to 9223372036854775807"),
-            ("--umask 9 img", "--umask: «9» is not an octal number up to 777"),
-            ("--tz /etc/passwd img", "--tz: «/etc/passwd» is no time zone such as Europe/Berlin or local"),
-            ("--tz ../x img", "--tz: «../x» is no time zone such as Europe/Berlin or local"),
-            ("--cap-add=NET_ADMNI img", "--cap-add: «NET_ADMNI» is no capability: did you mean NET_ADMIN?"),
-            ("--security-opt=x img", "--security-opt: «x» is not an option that is there"),
+            ("--tls-verify=maybe img", "--tls-verify: 'maybe' is not true or false"),
+            ("--volum=/a:/b img", "--volum is not a known flag: did you mean --volume?"),
+            ("--net=bridge img", "--net: 'bridge' is not one of host, none, container:NAME, ns:PATH"),
+            ("--pid=vm img", "--pid: 'vm' is not one of private, host, container:NAME, ns:PATH"),
+            ("--pids-limit=many img", "--pids-limit: 'many' is not a number from -1 to 9223372036854775807"),
+            ("--umask 9 img", "--umask: '9' is not an octal number up to 777"),
+            ("--tz /etc/passwd img", "--tz: '/etc/passwd' is no time zone such as Europe/Berlin or local"),
+            ("--tz ../x img", "--tz: '../x' is no time zone such as Europe/Berlin or local"),
+            ("--cap-add=NET_ADMNI img", "--cap-add: 'NET_ADMNI' is no capability: did you mean NET_ADMIN?"),
+            ("--security-opt=x img", "--security-opt: 'x' is not a known option"),
             ("--no-hosts --add-host a:::1 img", "--no-hosts and --add-host exclude each other"),
             ("--memory-swap=1g img", "--memory-swap needs --memory"),
             ("--memory-swap=1g -m 2g img", "--memory-swap is memory and swap together: it is less than --memory"),
             ("--uts=host -h a img", "--hostname and --uts=host exclude each other"),
             ("--cap-add=kill --cap-drop=kill img", "--cap-add and --cap-drop name the same capability"),
-            ("-v /a:/x:cow img", "-v: «cow» is not an option that is there"),
-            ("-v /a:/ img", "-v: «/»: the container's own root cannot be a volume"),
-            ("-v /a://. img", "-v: «//.»: the container's own root cannot be a volume"),
-            ("-t= img", "-t: «» is not true or false"),
-            ("-e =x img", "-e: «=x» has no name"),
-            ("--restart=always img", "--restart: only no is there: the machine runs its line once"),
+            ("-v /a:/x:cow img", "-v: 'cow' is not a known option"),
+            ("-v /a:/ img", "-v: '/': the container's own root cannot be a volume"),
+            ("-v /a://. img", "-v: '//.': the container's own root cannot be a volume"),
+            ("-t= img", "-t: '' is not true or false"),
+            ("-e =x img", "-e: '=x' has no name"),
+            ("--restart=always img", "--restart: only 'no' is supported: a container runs once"),
             ("--cap-add all --cap-drop all img", "--cap-add=ALL and --cap-drop=ALL exclude each other"),
         ] {
             assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
@@ -361,21 +360,21 @@ mod tests {
         for (line, want) in [
             ("--creds ann img", "--creds: write USER:PASS, since nobody can be asked here"),
             ("--creds=:pw img", "--creds: write USER:PASS, since nobody can be asked here"),
-            ("--pull=often img", "--pull: «often» is not one of always, newer, missing, never"),
-            ("--retry=-1 img", "--retry: «-1» is not a number of tries"),
-            ("--retry-delay 2 img", "--retry-delay: «2» is not a duration such as 500ms, 2s or 1m30s, up to 1h"),
-            ("--os=windows img", "--os: «windows»: only linux runs here"),
-            ("--platform=windows/amd64 img", "--platform: «windows»: only linux runs here"),
-            ("--platform=amd64 img", "--platform: «amd64» is not linux/ARCH or linux/ARCH/VARIANT"),
-            ("--platform=linux/arm/ img", "--platform: «linux/arm/» is not linux/ARCH or linux/ARCH/VARIANT"),
-            ("--arch= img", "--arch: «» is not a word such as amd64 or v8"),
-            ("--variant=v/8 img", "--variant: «v/8» is not a word such as amd64 or v8"),
-            ("--http-proxy=no img", "--http-proxy: «no» is not true or false"),
-            ("--decryption-key=k img", "--decryption-key is not a flag that is there"),
+            ("--pull=often img", "--pull: 'often' is not one of always, newer, missing, never"),
+            ("--retry=-1 img", "--retry: '-1' is not a number of tries"),
+            ("--retry-delay 2 img", "--retry-delay: '2' is not a duration such as 500ms, 2s or 1m30s, up to 1h"),
+            ("--os=windows img", "--os: 'windows': only linux runs here"),
+            ("--platform=windows/amd64 img", "--platform: 'windows': only linux runs here"),
+            ("--platform=amd64 img", "--platform: 'amd64' is not linux/ARCH or linux/ARCH/VARIANT"),
+            ("--platform=linux/arm/ img", "--platform: 'linux/arm/' is not linux/ARCH or linux/ARCH/VARIANT"),
+            ("--arch= img", "--arch: '' is not a word such as amd64 or v8"),
+            ("--variant=v/8 img", "--variant: 'v/8' is not a word such as amd64 or v8"),
+            ("--http-proxy=no img", "--http-proxy: 'no' is not true or false"),
+            ("--decryption-key=k img", "--decryption-key is not a known flag"),
         ] {
             assert_eq!(parse_line(line, &env).unwrap_err(), want, "{line}");
         }
-        assert!(parse_line("a.b/UPPER", &env).unwrap_err().starts_with("image «a.b/UPPER»: "));
+        assert!(parse_line("a.b/UPPER", &env).unwrap_err().starts_with("image 'a.b/UPPER': "));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A line as it may be shown: without what `--creds` is given, without the
-//! passwords of URLs and names, and without the values of flags that are not there.
+//! A container line as it may be shown: without the value of `--creds`, without passwords in URLs and names, and
+//! without the values of unknown flags.
 
 use crate::container::pure::spec::table::{Takes, TABLE};
 use crate::image::pure::authfile::Credentials;

@@ -5,7 +5,7 @@ use crate::container::pure::spec::{DeviceLimit, Limit, LimitKind, Process, Ulimi
 
 /// `512m`, `1.5GiB`, `64 kb`, `1024`: binary units, as podman reads them.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || ["«", text, "» is not a size such as 512m or 1.5g (units: b, k, m, g, t, p)"].concat();
+    let wrong = || ["'", text, "' is not a size such as 512m or 1.5g (units: b, k, m, g, t, p)"].concat();
     let lower = text.to_ascii_lowercase();
     let rest = lower.strip_suffix('b').unwrap_or(&lower);
     let rest = rest.strip_suffix('i').filter(|rest| rest.ends_with(is_unit)).unwrap_or(rest);
@@ -32,7 +32,7 @@ pub(super) fn size_limit(text: &str) -> Result<Limit, String> {
 /// A number from `min` to `max`.
 pub(super) fn number(text: &str, min: i64, max: i64) -> Result<i64, String> {
     let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-    number.ok_or_else(|| ["«", text, "» is not a number from ", &min.to_string(), " to ", &max.to_string()].concat())
+    number.ok_or_else(|| ["'", text, "' is not a number from ", &min.to_string(), " to ", &max.to_string()].concat())
 }
 
 /// Seconds, at most a year of them.
@@ -71,7 +71,7 @@ pub(super) fn cpus(text: &str) -> Result<Limit, String> {
         Some(0) if text.bytes().all(|b| matches!(b, b'0' | b'.')) => Ok(Limit::Unlimited),
         // The kernel's own minimum is a millisecond.
         Some(quota_us @ 1000..) => Ok(Limit::At(quota_us)),
-        _ => Err(["«", text, "» is not a number of processors such as 2 or 0.5"].concat()),
+        _ => Err(["'", text, "' is not a number of processors such as 2 or 0.5"].concat()),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn cpu_list(text: &str) -> Result<String, String> {
     };
     match text.split(',').all(is_part) {
         true => Ok(text.into()),
-        false => Err(["«", text, "» is not a list such as 0-3,7"].concat()),
+        false => Err(["'", text, "' is not a list such as 0-3,7"].concat()),
     }
 }
 
@@ -94,12 +94,12 @@ pub(super) fn ulimit(process: &mut Process, text: &str) -> Result<(), String> {
         process.ulimits_of_host = true;
         return Ok(());
     }
-    let wrong = || ["«", text, "» is not NAME=SOFT[:HARD] (-1: no limit) or host"].concat();
+    let wrong = || ["'", text, "' is not NAME=SOFT[:HARD] (-1: no limit) or host"].concat();
     let (name, values) = text.split_once('=').ok_or_else(wrong)?;
     let lower = name.to_ascii_lowercase();
     let bare = lower.strip_prefix("rlimit_").unwrap_or(&lower);
     let resource = ULIMITS.iter().position(|known| *known == bare);
-    let resource = resource.ok_or_else(|| ["«", name, "» is not one of ", &ULIMITS.join(", ")].concat())? as u32;
+    let resource = resource.ok_or_else(|| ["'", name, "' is not one of ", &ULIMITS.join(", ")].concat())? as u32;
     let limit = |text: &str| match text {
         "-1" => Some(u64::MAX),
         _ => text.parse::<u64>().ok().filter(|_| !text.starts_with('+')),
@@ -107,7 +107,7 @@ pub(super) fn ulimit(process: &mut Process, text: &str) -> Result<(), String> {
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     let (soft, hard) = (limit(soft).ok_or_else(wrong)?, limit(hard).ok_or_else(wrong)?);
     if soft > hard {
-        return Err(["«", text, "»: the soft limit is above the hard one"].concat());
+        return Err(["'", text, "': the soft limit is above the hard one"].concat());
     }
     process.ulimits.retain(|other| other.resource != resource);
     process.ulimits.push(Ulimit { resource, soft, hard });
@@ -132,7 +132,7 @@ pub(super) fn device_weight(text: &str) -> Result<(String, u16), String> {
 
 fn device_value(text: &str) -> Result<(&str, &str), String> {
     let parts = text.rsplit_once(':').filter(|(path, _)| path.starts_with("/dev/"));
-    parts.ok_or_else(|| ["«", text, "» is not /dev/NAME:NUMBER"].concat())
+    parts.ok_or_else(|| ["'", text, "' is not /dev/NAME:NUMBER"].concat())
 }
 
 pub(super) fn blkio_weight(text: &str) -> Result<u16, String> {
@@ -161,7 +161,7 @@ mod tests {
         }
         for text in ["", "m", "b", "ib", "1ib", "-1", "1x", "1mm", "1 m b", "1e3", "99999999p", "18446744073709551616"]
         {
-            assert!(size(text).unwrap_err().starts_with(&format!("«{text}» is not a size")), "{text}");
+            assert!(size(text).unwrap_err().starts_with(&format!("'{text}' is not a size")), "{text}");
         }
         assert_eq!(size_limit("-1"), Ok(Limit::Unlimited));
     }
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(process.ulimits, [Ulimit { resource: 4, soft: u64::MAX, hard: u64::MAX }, nofile]);
         assert!(process.ulimits_of_host);
         for text in ["nofile", "nofile=", "nofile=2:1", "nofile=-1:1", "files=1", "nofile=1:", "nofile=+1", "=1"] {
-            assert!(ulimit(&mut process, text).unwrap_err().starts_with('«'), "{text}");
+            assert!(ulimit(&mut process, text).unwrap_err().starts_with('\''), "{text}");
         }
     }
 }

@@ -97,14 +97,14 @@ pub const TABLE: &[Row] = &[
     row("timeout", 0, One, |c, v| put(&mut c.process.timeout_s, resources::seconds(v)),
         "seconds", "the longest that the container may run; then it is killed, and its code is 255"),
     row("tz", 0, One, |c, v| put_some(&mut c.process.time_zone, values::time_zone(v)),
-        "`Area/City`, `local`", "the container's `/etc/localtime`, of the machine's `/usr/share/zoneinfo` or else the image's; `local` is the machine's own"),
+        "`Area/City`, `local`", "the container's `/etc/localtime`, of the host's `/usr/share/zoneinfo` or else the image's; `local` is the host's own"),
     row("hostname", b'h', One, |c, v| put_some(&mut c.process.hostname, dns::hostname(v).map_err(Into::into)),
-        "name", "the container's host name; otherwise the machine's"),
+        "name", "the container's host name; otherwise that of the host"),
     row("name", 0, One, |c, v| put_some(&mut c.process.name, values::name(v)),
         "name", "what other containers call it"),
     // File systems.
     row("volume", b'v', Many, |c, v| mounts::volume(&mut c.files, v),
-        "`[HOST|NAME:]CONTAINER[:options]`", "a folder or file of the machine (absolute, or beginning with a dot), a named volume, or one that is gone with the container. Options: `ro rw nosuid noexec nodev U O nocopy bind rbind`, and the propagation (`rslave`, `rshared`, …); `z` and `Z` do nothing"),
+        "`[HOST|NAME:]CONTAINER[:options]`", "a directory or file of the host (absolute, or beginning with a dot), a named volume, or one that is gone with the container. Options: `ro rw nosuid noexec nodev U O nocopy bind rbind`, and the propagation (`rslave`, `rshared`, …); `z` and `Z` do nothing"),
     row("mount", 0, Many, |c, v| mounts::mount(&mut c.files, v),
         "`type=bind|volume|tmpfs,src=…,dst=…[,…]`", "the same in podman's longer spelling"),
     row("tmpfs", 0, Many, |c, v| mounts::tmpfs(&mut c.files, v),
@@ -135,7 +135,7 @@ pub const TABLE: &[Row] = &[
         "", "`/etc/hosts` is the image's own"),
     // Namespaces.
     row("net", 0, One, |c, v| put(&mut c.namespaces.network, values::network(v)),
-        "`host`, `none`, `container:NAME`, `ns:PATH`", "`host` (the default) is the machine's network; `none` is a namespace with nothing in it"),
+        "`host`, `none`, `container:NAME`, `ns:PATH`", "`host` (the default) is the host's network; `none` is a namespace with nothing in it"),
     row("network", 0, One, |c, v| put(&mut c.namespaces.network, values::network(v)),
         "as `--net`", "the longer spelling of `--net`"),
     row("pid", 0, One, |c, v| put(&mut c.namespaces.pid, values::namespace(v)),
@@ -147,7 +147,7 @@ pub const TABLE: &[Row] = &[
     row("cgroupns", 0, One, |c, v| put(&mut c.namespaces.cgroup, values::namespace(v)),
         "as `--pid`", "the control groups that it sees"),
     row("userns", 0, One, |_, v| values::user_namespace(v),
-        "`host`", "users are the machine's: nothing else is there"),
+        "`host`", "users are the host's: nothing else is supported"),
     row("sysctl", 0, Many, |c, v| push(&mut c.namespaces.sysctls, values::pair(v)),
         "`KEY=value`", "a parameter of the kernel, of the container's own namespaces"),
     // Rights.
@@ -160,7 +160,7 @@ pub const TABLE: &[Row] = &[
     row("security-opt", 0, Many, security,
         "`no-new-privileges`, `seccomp=unconfined`, `seccomp=FILE`, `mask=PATH[:PATH]`, `unmask=ALL`, `unmask=PATH[:PATH]`, `proc-opts=OPTIONS`", "as podman has them; labels and AppArmor do nothing here"),
     row("device", 0, Many, |c, v| push(&mut c.rights.devices, mounts::device(v)),
-        "`HOST[:CONTAINER][:rwm]`", "a device of the machine"),
+        "`HOST[:CONTAINER][:rwm]`", "a device of the host"),
     row("device-cgroup-rule", 0, Many, |c, v| push(&mut c.rights.device_rules, mounts::device_rule(v)),
         "`c 42:* rwm`", "devices that it may open"),
     // Resources.
@@ -286,7 +286,7 @@ fn security(c: &mut ContainerSpec, option: &str) -> Result<(), String> {
         ("proc-opts", _) => rights.proc_options.extend(value.split(',').map(String::from)),
         // Our kernels have neither SELinux nor AppArmor.
         ("label" | "apparmor", _) => {}
-        _ => return Err(["«", option, "» is not an option that is there"].concat()),
+        _ => return Err(["'", option, "' is not a known option"].concat()),
     }
     Ok(())
 }

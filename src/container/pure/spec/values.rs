@@ -15,7 +15,7 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
     match value {
         "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
         "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
-        other => Err(["«", other, "» is not true or false"].concat()),
+        other => Err(["'", other, "' is not true or false"].concat()),
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn entry_point(text: &str) -> Vec<String> {
 /// `NAME=value`, `NAME`, `NAME*`.
 pub(super) fn environment(text: &str) -> Result<String, String> {
     match text.split('=').next() {
-        None | Some("") => Err(["«", text, "» has no name"].concat()),
+        None | Some("") => Err(["'", text, "' has no name"].concat()),
         Some(_) => Ok(text.into()),
     }
 }
@@ -51,7 +51,7 @@ pub(super) fn working_dir(text: &str) -> Result<String, String> {
 /// A group's name or number; podman's `keep-groups` is for those who are not root.
 pub(super) fn group(text: &str) -> Result<String, String> {
     match text {
-        "keep-groups" | "" => Err(["«", text, "» is no group"].concat()),
+        "keep-groups" | "" => Err(["'", text, "' is no group"].concat()),
         _ => Ok(text.into()),
     }
 }
@@ -59,18 +59,18 @@ pub(super) fn group(text: &str) -> Result<String, String> {
 /// Octal: `22`, `0022`, `1777`.
 pub(super) fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777 && !text.starts_with('+'));
-    mode.ok_or_else(|| ["«", text, "» is not an octal number up to 7777"].concat())
+    mode.ok_or_else(|| ["'", text, "' is not an octal number up to 7777"].concat())
 }
 
 pub(super) fn umask(text: &str) -> Result<u32, String> {
     mode(text)
         .ok()
         .filter(|mask| *mask <= 0o777)
-        .ok_or_else(|| ["«", text, "» is not an octal number up to 777"].concat())
+        .ok_or_else(|| ["'", text, "' is not an octal number up to 777"].concat())
 }
 
 pub(super) fn signal(text: &str) -> Result<i32, String> {
-    signal_name::parse(text).ok_or_else(|| ["«", text, "» is no signal"].concat())
+    signal_name::parse(text).ok_or_else(|| ["'", text, "' is no signal"].concat())
 }
 
 /// A path below `/usr/share/zoneinfo` that does not lead out of it.
@@ -78,19 +78,19 @@ pub(super) fn time_zone(text: &str) -> Result<String, String> {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"/_+-".contains(&b);
     match !text.is_empty() && !text.starts_with('/') && text.bytes().all(good) {
         true => Ok(text.into()),
-        false => Err(["«", text, "» is no time zone such as Europe/Berlin or local"].concat()),
+        false => Err(["'", text, "' is no time zone such as Europe/Berlin or local"].concat()),
     }
 }
 
 pub(super) fn restart(text: &str) -> Result<(), String> {
     match text {
         "no" => Ok(()),
-        _ => Err("only no is there: the machine runs its line once".into()),
+        _ => Err("only 'no' is supported: a container runs once".into()),
     }
 }
 
 pub(super) fn tries(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| ["«", text, "» is not a number of tries"].concat())
+    text.parse().map_err(|_| ["'", text, "' is not a number of tries"].concat())
 }
 
 /// An address of a name server, or `none`.
@@ -98,7 +98,7 @@ pub(super) fn dns(dns: &mut Dns, text: &str) -> Result<(), String> {
     match text.parse::<IpAddr>() {
         Ok(_) => dns.servers.push(text.into()),
         Err(_) if text == "none" => dns.none = true,
-        Err(_) => return Err(["«", text, "» is neither an address nor none"].concat()),
+        Err(_) => return Err(["'", text, "' is neither an address nor none"].concat()),
     }
     Ok(())
 }
@@ -107,17 +107,17 @@ pub(super) fn dns(dns: &mut Dns, text: &str) -> Result<(), String> {
 pub(super) fn word(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         true => Ok(text.into()),
-        false => Err(["«", text, "» is not one word"].concat()),
+        false => Err(["'", text, "' is not one word"].concat()),
     }
 }
 
 pub(super) fn domain(text: &str) -> Result<String, String> {
-    dns::hostname(text).map_err(|_| ["«", text, "» is no domain"].concat())
+    dns::hostname(text).map_err(|_| ["'", text, "' is no domain"].concat())
 }
 
 /// `NAME:ADDRESS`; an address of IPv6 has colons, too. podman's `host-gateway` needs a bridge.
 pub(super) fn host(text: &str) -> Result<(String, String), String> {
-    let wrong = || ["«", text, "» is not NAME:ADDRESS"].concat();
+    let wrong = || ["'", text, "' is not NAME:ADDRESS"].concat();
     let (name, address) = text.split_once(':').ok_or_else(wrong)?;
     let bare = address.trim_start_matches('[').trim_end_matches(']');
     bare.parse::<IpAddr>().map_err(|_| wrong())?;
@@ -128,7 +128,7 @@ pub(super) fn host(text: &str) -> Result<(String, String), String> {
 pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err(["«", text, "» is not KEY=value"].concat()),
+        _ => Err(["'", text, "' is not KEY=value"].concat()),
     }
 }
 
@@ -136,12 +136,12 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 pub(super) fn name(text: &str) -> Result<String, String> {
     match is_name(text) {
         true => Ok(text.into()),
-        false => Err(["«", text, "» is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
+        false => Err(["'", text, "' is not a name: letters, digits and _ . -, a letter or digit first"].concat()),
     }
 }
 
 fn one_of(text: &str, all: &str) -> String {
-    ["«", text, "» is not one of ", all].concat()
+    ["'", text, "' is not one of ", all].concat()
 }
 
 pub(super) fn namespace(text: &str) -> Result<Namespace, String> {
@@ -174,7 +174,7 @@ pub(super) fn network(text: &str) -> Result<Namespace, String> {
 pub(super) fn user_namespace(text: &str) -> Result<(), String> {
     match text {
         "host" | "" => Ok(()),
-        _ => Err(["«", text, "»: only host is there"].concat()),
+        _ => Err(["'", text, "': only host is supported"].concat()),
     }
 }
 
@@ -190,16 +190,16 @@ pub(super) fn pull_policy(text: &str) -> Result<PullPolicy, String> {
         "newer" => Ok(PullPolicy::Newer),
         "missing" | "false" => Ok(PullPolicy::Missing),
         "never" => Ok(PullPolicy::Never),
-        _ => Err(["«", text, "» is not one of always, newer, missing, never"].concat()),
+        _ => Err(["'", text, "' is not one of always, newer, missing, never"].concat()),
     }
 }
 
-/// The longest wait between two tries: an hour. A machine must not hang in silence.
+/// The longest wait between two tries: an hour. A boot must not hang in silence.
 const DURATION_MAX_MS: u64 = 3_600_000;
 
 /// Go's `time.ParseDuration`: `1m30s`, `500ms`, `1.5s`; in milliseconds.
 pub(super) fn duration_ms(text: &str) -> Result<u64, String> {
-    let wrong = || ["«", text, "» is not a duration such as 500ms, 2s or 1m30s, up to 1h"].concat();
+    let wrong = || ["'", text, "' is not a duration such as 500ms, 2s or 1m30s, up to 1h"].concat();
     let (mut rest, mut total_us) = (text, 0u64);
     if text.is_empty() {
         return Err(wrong());
@@ -236,7 +236,7 @@ pub(super) fn scaled(number: &str, unit: u64) -> Option<u64> {
 
 /// `linux/ARCH[/VARIANT]`.
 pub(super) fn platform(text: &str) -> Result<(String, Option<String>), String> {
-    let wrong = || ["«", text, "» is not linux/ARCH or linux/ARCH/VARIANT"].concat();
+    let wrong = || ["'", text, "' is not linux/ARCH or linux/ARCH/VARIANT"].concat();
     let (system, rest) = text.split_once('/').ok_or_else(wrong)?;
     let (arch, variant) = match rest.split_once('/') {
         Some((arch, variant)) => (arch, Some(plain(variant).map_err(|_| wrong())?)),
@@ -255,14 +255,14 @@ pub(super) fn architecture(text: &str) -> Result<String, String> {
 pub(super) fn plain(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
         true => Ok(text.into()),
-        false => Err(["«", text, "» is not a word such as amd64 or v8"].concat()),
+        false => Err(["'", text, "' is not a word such as amd64 or v8"].concat()),
     }
 }
 
 pub(super) fn operating_system(text: &str) -> Result<(), String> {
     match text {
         "linux" => Ok(()),
-        _ => Err(["«", text, "»: only linux runs here"].concat()),
+        _ => Err(["'", text, "': only linux runs here"].concat()),
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
         }
         for text in ["", "1", "s", ".s", "1x", "-1s", "1s2", "1 s", "1.2.3s", "+1s", "1h1ms", "99999999999999999999s"] {
             let error = duration_ms(text).unwrap_err();
-            assert_eq!(error, format!("«{text}» is not a duration such as 500ms, 2s or 1m30s, up to 1h"));
+            assert_eq!(error, format!("'{text}' is not a duration such as 500ms, 2s or 1m30s, up to 1h"));
         }
         assert!(duration_ms("18446744073709551615h").is_err());
     }
