@@ -13,7 +13,7 @@ use crate::sys::{fs as sysfs, io as sysio, io_text, Error, ENOENT};
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::Read;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -199,8 +199,9 @@ impl OwnFiles<'_> {
 /// The host's address towards the default route. Nothing is sent.
 fn address() -> Option<String> {
     // A network for documentation (RFC 5737): there is no way to it but the default one.
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
+    // As numbers: a text would bring the resolver of the C library, 10 KB that nothing else needs.
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     let ip = socket.local_addr().ok()?.ip();
     (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
 }
