@@ -18,17 +18,19 @@ use std::path::{Path, PathBuf};
 const USAGE: &str = "\
 ocinit: boots a machine straight into a container; on a host (as root):
 
-  ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
+  ocinit run [--store DIR] [--sync=false] [flags] IMAGE [COMMAND...]
+                                 run a container; flags as in b2c.run
   ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
-  ocinit sweep [--store DIR]             remove what killed commands have left
+                                 pull an image into the store
   ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
-                                         the image at DIR, read-only; umount DIR ends it
+                                 mount an image read-only at DIR, until umount DIR
+  ocinit sweep [--store DIR]     remove what killed commands left in the store
 
---sync=false does not wait for the disk (podman does not either): what a power cut,
-or a reboot before the next command, may have lost is then fetched again.
-IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:…], a short name of docker.io,
+--store: the directory of images and volumes. Default /var/lib/ocinit
+--sync=false: do not wait until the image is on the disk; podman does not wait either.
+What a power cut or a reboot loses is pulled again.
+IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:...], a short name of docker.io,
 oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
-The store is /var/lib/ocinit unless --store says otherwise.
 ";
 
 /// A wrong command line, and our own failures (podman's number for both).
@@ -60,7 +62,7 @@ pub fn main() -> i32 {
             print(concat!("ocinit ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(0)
         }
-        other => Err(usage(&["no command «", other, "»"].concat())),
+        other => Err(usage(&["no command '", other, "'"].concat())),
     };
     outcome.unwrap_or_else(|failure| {
         report.fail(&failure);
@@ -223,7 +225,9 @@ fn pull(words: &[String], report: &Report) -> Outcome<i32> {
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     let line = parse(words)?;
-    let [target] = line.container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
+    let [target] = line.container.command.as_slice() else {
+        return Err(usage("mount takes one image and one directory"));
+    };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
     let context = context()?;
@@ -234,7 +238,7 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     if line.sync {
         image.synced(report);
     }
-    // The kernel has looked the names up: the folder is not needed any more.
+    // The kernel has looked the names up: the container's directory in the store is not needed any more.
     if let Err(why) = dir.end() {
         report.warn("mount", why);
     }

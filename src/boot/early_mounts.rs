@@ -38,12 +38,13 @@ pub fn leave_rootfs() -> Result<()> {
     if !ROOTFS_KINDS.contains(&sysfs::statfs(root.as_fd())?.kind) || !Path::new("/init").is_file() {
         return Ok(());
     }
-    make_folder(NEW_ROOT)?;
+    make_directory(NEW_ROOT)?;
     let new_root = c_path(Path::new(NEW_ROOT))?;
     mount::mount(c"ocinit", &new_root, c"tmpfs", 0, ROOT_OPTIONS)?;
     // Modules are needed later and never written: they show through where they
     // are, which takes no copy. (Without any there is nothing to bind.)
-    let kept = make_folder("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
+    let kept =
+        make_directory("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
     let kept = kept.map_or("", |()| "/lib/modules");
     let device = fs::metadata("/").map_err(|error| Error::from_io("stat", &error))?.dev();
     move_tree(Path::new("/"), Path::new(NEW_ROOT), device, Path::new(kept))
@@ -93,7 +94,7 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
 /// Gives us `/dev` and the console. Without them nothing can be told, so
 /// nothing here is.
 pub fn console() {
-    let _ = make_folder("/dev");
+    let _ = make_directory("/dev");
     let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
     // Without waiting: neither for a carrier here, nor for a console that takes nothing when a line is written.
     let flags = sysfs::O_RDWR | sysfs::O_NOCTTY | sysfs::O_NONBLOCK;
@@ -111,43 +112,43 @@ pub fn console() {
     }
 }
 
-const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+const NOSUID_NODEV_NOEXEC: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 
-/// The machine's own mounts, in order: type, place, flags, options.
+/// The machine's own mounts, in order: type, mount point, flags, options.
 const MOUNTS: [(&CStr, &CStr, u64, &CStr); 9] = [
-    (c"proc", c"/proc", QUIET, c""),
-    (c"sysfs", c"/sys", QUIET, c""),
+    (c"proc", c"/proc", NOSUID_NODEV_NOEXEC, c""),
+    (c"sysfs", c"/sys", NOSUID_NODEV_NOEXEC, c""),
     (c"devpts", c"/dev/pts", mount::MS_NOSUID | mount::MS_NOEXEC, c"mode=620,gid=5,ptmxmode=666"),
     (c"tmpfs", c"/dev/shm", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
-    (c"mqueue", c"/dev/mqueue", QUIET, c""),
+    (c"mqueue", c"/dev/mqueue", NOSUID_NODEV_NOEXEC, c""),
     (c"tmpfs", c"/run", mount::MS_NOSUID | mount::MS_NODEV, c"mode=755"),
     (c"tmpfs", c"/tmp", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
-    (c"cgroup2", c"/sys/fs/cgroup", QUIET, c"nsdelegate"),
-    (c"securityfs", c"/sys/kernel/security", QUIET, c""),
+    (c"cgroup2", c"/sys/fs/cgroup", NOSUID_NODEV_NOEXEC, c"nsdelegate"),
+    (c"securityfs", c"/sys/kernel/security", NOSUID_NODEV_NOEXEC, c""),
 ];
 
 /// Mounts the table; what this kernel does not have is left out, with a line
 /// where a container may miss it.
 pub fn mounts(report: &Report) -> Outcome<()> {
-    for (kind, place, flags, options) in MOUNTS {
-        let folder = place.to_string_lossy();
+    for (kind, target, flags, options) in MOUNTS {
+        let path = target.to_string_lossy();
         // Where it cannot be made, the mount says why.
-        let _ = make_folder(&folder);
-        let mounted = mount_or_there(kind, place, flags, options);
+        let _ = make_directory(&path);
+        let mounted = mount_or_there(kind, target, flags, options);
         let needed = kind == c"proc" || kind == c"sysfs";
         match mounted {
             Err(error) if needed => {
-                return Err(crate::report::Failure::new("mounts", [&folder, ": ", &error.to_string()].concat()));
+                return Err(crate::report::Failure::new("mounts", [&path, ": ", &error.to_string()].concat()));
             }
             Err(error) if kind != c"securityfs" && kind != c"mqueue" => {
-                report.warn("mounts", format_args!("left out: {folder}: {error}"));
+                report.warn("mounts", format_args!("left out: {path}: {error}"));
             }
             _ => {}
         }
     }
     delegate_controllers();
     protect();
-    hurry(true);
+    set_rcu_expedited(true);
     Ok(())
 }
 
@@ -158,16 +159,15 @@ fn protect() {
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
 }
 
-/// Grace periods of RCU at once in place of in a while: closing a packet
-/// socket, mounting and loading a module each wait for one. The kernel does so
-/// itself until it starts PID 1; a container that runs has its ordinary ways.
-pub fn hurry(on: bool) {
-    // A kernel without this file is slower, and no less right.
+/// Switches expedited RCU grace periods on or off: closing a packet socket, mounting and loading a module each wait for
+/// one. The kernel has them on until it starts PID 1. They are off while a container runs, which they would disturb.
+pub fn set_rcu_expedited(on: bool) {
+    // A kernel without this file works all the same, but slower.
     let _ = fs::write("/sys/kernel/rcu_expedited", if on { "1" } else { "0" });
 }
 
 /// Every controller of the root group to the groups below it (Linux,
-/// cgroup-v2.rst, «Enabling and Disabling»). One that is taken stays away.
+/// cgroup-v2.rst, "Enabling and Disabling"). One that is taken stays away.
 fn delegate_controllers() {
     let Ok(controllers) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
     let all: Vec<String> = controllers.split_whitespace().map(|name| ["+", name].concat()).collect();
@@ -185,13 +185,13 @@ pub fn set_hostname(name: &str, report: &Report) {
     }
 }
 
-fn make_folder(path: &str) -> Result<()> {
+fn make_directory(path: &str) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::from_io("mkdir", &error))
 }
 
 /// The kernel may have mounted devtmpfs already.
-fn mount_or_there(kind: &CStr, place: &CStr, flags: u64, options: &CStr) -> Result<()> {
-    match mount::mount(kind, place, kind, flags as _, options) {
+fn mount_or_there(kind: &CStr, target: &CStr, flags: u64, options: &CStr) -> Result<()> {
+    match mount::mount(kind, target, kind, flags as _, options) {
         Err(error) if error.errno == EBUSY => Ok(()),
         result => result,
     }

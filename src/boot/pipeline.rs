@@ -203,7 +203,7 @@ impl Run<'_> {
         let Machine { store, context, report, .. } = self.machine;
         let own_env = self.status.env();
         let container = parse(line, &own_env);
-        let fail = |why: String| Failure::new("container", [option, "=«", &parse::shown(line), "»: ", &why].concat());
+        let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
         let container = container.map_err(fail)?;
         report.section("pull", true);
         let image = pull::image(&container.pull, store, context, report);
@@ -224,7 +224,7 @@ impl Run<'_> {
         let store = self.machine.store;
         let spare = prefetch::memory_bytes(store).filter(|_| !next.is_empty());
         let started = || {
-            early_mounts::hurry(false);
+            early_mounts::set_rcu_expedited(false);
             ready.image.sync();
             if let Some(bytes) = spare {
                 self.pull_ahead(&ready.container, next, at + 1, bytes);
@@ -239,7 +239,7 @@ impl Run<'_> {
             store,
             &HostContext { kept_bytes, ..self.host_context(ready, false, &started) },
         );
-        early_mounts::hurry(true);
+        early_mounts::set_rcu_expedited(true);
         self.machine.report.end_section("container");
         exit
     }
@@ -267,7 +267,7 @@ impl Run<'_> {
         }
         let Machine { store, context, report, .. } = self.machine;
         let env = self.status.env();
-        let lines = prefetch::wanted(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
+        let lines = prefetch::to_pull(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
         if lines.iter().any(Option::is_some) {
             *self.ahead.borrow_mut() =
                 Ahead::start(&lines, store, context, bytes, report).map(|started| (started, first));

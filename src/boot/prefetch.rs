@@ -83,7 +83,7 @@ impl Ahead {
             let ready = io::poll(&[io::Poll { fd: self.words.as_fd(), write: false }], 0);
             if ready == Ok(0) && !told {
                 report.line("pull", "the image is on its way already");
-                self.hurry();
+                self.lift_limits();
                 told = true;
             }
             match io::read(self.words.as_fd(), &mut word) {
@@ -95,7 +95,7 @@ impl Ahead {
     }
 
     /// Somebody waits for it now, and no container runs: it works as others do.
-    fn hurry(&self) {
+    fn lift_limits(&self) {
         if let Some(cgroup) = &self.cgroup {
             let _ = fs::write(cgroup.file("memory.max"), "max");
             let _ = fs::write(cgroup.file("cpu.idle"), "0");
@@ -136,7 +136,7 @@ fn pull_all(
 
 /// The specs whose images are to be pulled, each once: none in the place of one
 /// that needs no pull. `running` is what the container of now is made of.
-pub fn wanted(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
+pub fn to_pull(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
     let key = |spec: &ContainerSpec| pull::key(&spec.pull);
     let mut seen = vec![key(running)];
     for place in &mut specs {

@@ -17,8 +17,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// One folder a file system.
-const FOLDER: &str = "/run/filesystems";
+/// Where they are mounted: a directory for each.
+const MOUNTED_AT: &str = "/run/filesystems";
 
 /// What else a type needs of modules: the kernel asks for them by a program that
 /// is not here.
@@ -37,7 +37,7 @@ const NFS_VERSIONS: [&str; 4] = ["vers=4.2", "vers=4.1", "vers=4.0", "vers=3,nol
 
 /// Where it is mounted; mounts it there first where it is not yet.
 pub fn path(wanted: &FileSystem, resolver: &Resolver, report: &Report) -> Outcome<PathBuf> {
-    let path = Path::new(FOLDER).join(&wanted.name);
+    let path = Path::new(MOUNTED_AT).join(&wanted.name);
     if !is_mounted(&path) {
         mount_at(wanted, &path, resolver, report)?;
     }

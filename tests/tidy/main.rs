@@ -184,6 +184,7 @@ fn names_are_the_fields_words() {
             "#[cfg(test)] mod t { const FOLDERS: u8 = 1; }",
         ),
         (wording::words, spec, "struct Container;", "struct ContainerSpec;"),
+        (wording::words, spec, "enum A { Container }", "enum Namespace { Container(String) }"),
         (wording::words, spec, "fn f(around: &A) {}", "fn f(host_context: &A) {}"),
     ]);
     assert_eq!(wording::words(&Source::parse("src/net/a.rs", "struct Container;").unwrap()), Vec::<String>::new());

@@ -57,6 +57,9 @@ const WORDS: [(&str, &str, &str); 49] = [
     ("NOT_YET", "", "supported: bool"),
 ];
 
+/// A variant that keeps its name, behind that of its enum: a namespace of another container, podman's `container:NAME`.
+const KEPT_VARIANT: (&str, &str) = ("Namespace", "Container");
+
 /// What no name contains, in whatever case, with the better word.
 const PIECES: [(&str, &str); 1] = [("folder", "directory")];
 
@@ -113,9 +116,11 @@ impl<'a> Visit<'a> for Names {
         self.0.extend(field.ident.as_ref().map(|name| (name.to_string(), lines_of(name).0)));
         syn::visit::visit_field(self, field);
     }
-    fn visit_variant(&mut self, variant: &'a syn::Variant) {
-        self.0.push((variant.ident.to_string(), lines_of(&variant.ident).0));
-        syn::visit::visit_variant(self, variant);
+    fn visit_item_enum(&mut self, item: &'a syn::ItemEnum) {
+        let variants = item.variants.iter().map(|variant| &variant.ident);
+        let names = variants.filter(|name| !(item.ident == KEPT_VARIANT.0 && *name == KEPT_VARIANT.1));
+        self.0.extend(names.map(|name| (name.to_string(), lines_of(name).0)));
+        syn::visit::visit_item_enum(self, item);
     }
     fn visit_pat_ident(&mut self, pattern: &'a syn::PatIdent) {
         self.0.push((pattern.ident.to_string(), lines_of(&pattern.ident).0));

@@ -61,24 +61,24 @@ pub const TABLE: &[Row] = &[
     row("b2c.service", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
     row("b2c.pipefail", Takes::Nothing, true, "", "the first failing container ends the pipeline (post containers still run)"),
     row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
-    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
+    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
-    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between «safe to turn off» and the shutdown command"),
-    row("b2c.shutdown_cmd", Takes::One, true, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
-    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
-    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
-    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
+    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command"),
+    row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
+    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, used when a container asked for a reboot. Default `reboot -f`"),
+    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
+    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: the mirrors to ask before the registry itself, in order; `_default` stands for registries without mirrors. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
     row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
-    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
+    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of ocinit itself. Default `poweroff`"),
     row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
     row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "network setup by hand"),
+    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
     row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
     row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
@@ -222,12 +222,12 @@ impl Config {
         let unknown = |name: &str| !known.contains(name);
         for volume in &self.volumes {
             if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
-                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));
+                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named '", name, "'"].concat()));
             }
         }
         match &self.cache_device {
             CacheDevice::FileSystem(name) if unknown(name) => {
-                let why = ": not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem; images are kept in memory";
+                let why = ": not one of none, auto, /dev/..., LABEL=..., and not the name of a b2c.filesystem; images are kept in memory";
                 self.warnings.push(["b2c.cache_device=", name, why].concat());
                 self.cache_device = CacheDevice::None;
             }

@@ -25,8 +25,8 @@ impl Error {
     pub fn text(&self) -> String {
         match self {
             Error::Words(error) => error.text().into(),
-            Error::Unknown(command) => ["«", command, "» is not one of echo, sleep, poweroff, reboot, halt"].concat(),
-            Error::Seconds(text) => ["sleep: «", text, "» is not a number of seconds"].concat(),
+            Error::Unknown(command) => ["'", command, "' is not one of echo, sleep, poweroff, reboot, halt"].concat(),
+            Error::Seconds(text) => ["sleep: '", text, "' is not a number of seconds"].concat(),
         }
     }
 }
