@@ -1,5 +1,6 @@
 //! Pulls the images of the next containers while one runs, in a process of the lowest priority. It prints nothing and
-//! its failures have no effect: the real pull, just before the container, finds what is in the store and reports errors.
+//! its failures have no effect: the real pull, just before the container, finds what is in the store and reports
+//! errors.
 
 use crate::container::cgroup::Cgroup;
 use crate::container::pure::spec::ContainerSpec;
@@ -51,7 +52,8 @@ impl Prefetch {
         let (progress, to) = io::pipe().ok()?;
         let cgroup = Cgroup::create("prefetch").ok();
         if let Some(cgroup) = &cgroup {
-            // Without its controller a limit is left out. The lowest weight is for kernels before 5.15, without cpu.idle.
+            // Without its controller a limit is left out. The lowest weight is for kernels before 5.15, without
+            // cpu.idle.
             let _ = fs::write(cgroup.file("memory.max"), bytes.to_string());
             let _ = fs::write(cgroup.file("cpu.weight"), "1");
             let _ = fs::write(cgroup.file("cpu.idle"), "1");
@@ -131,8 +133,8 @@ fn pull_all(
     }
 }
 
-/// The specs with None in place of each that needs no prefetch: its image is that of an earlier one or of `running`, the
-/// container that runs now, or it is never pulled.
+/// The specs with None in place of each that needs no prefetch: its image is that of an earlier one or of `running`,
+/// the container that runs now, or it is never pulled.
 pub fn to_pull(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
     let key = |spec: &ContainerSpec| pull::key(&spec.pull);
     let mut seen = vec![key(running)];

@@ -1,7 +1,8 @@
 //! Services (`b2c.run_service`): containers that run beside the pipeline.
 //!
 //! Each has a process of ours, which starts it, relays its output and waits for it, by the same code that runs a
-//! container of the pipeline. So a service that floods the console or stops reading its input blocks no other container.
+//! container of the pipeline. So a service that floods the console or stops reading its input blocks no other
+//! container.
 
 use crate::container::run::{Exit, RebootRequest};
 use crate::report::{Outcome, Report};
@@ -31,8 +32,8 @@ const ASKED_POWER_OFF: u8 = b'p';
 const EXTRA_STOP_MS: u64 = 30_000;
 
 impl Services {
-    /// Starts a service: calls `run` in a process of its own, and returns as soon as the container's program runs, which
-    /// `run` tells by calling its argument. False if the start failed; the process has then reported why.
+    /// Starts a service: calls `run` in a process of its own, and returns as soon as the container's program runs,
+    /// which `run` tells by calling its argument. False if the start failed; the process has then reported why.
     pub fn start(
         &mut self,
         name: String,

@@ -1,4 +1,4 @@
-//! The options of the dialect: one table, and the configuration they make.
+//! The options of boot2container's command line: their table, and the configuration that they give.
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::shutdown;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing: being there is its value.
+    /// No value: its presence counts.
     Nothing,
     /// One value; a later one overrides.
     One,
@@ -28,7 +28,7 @@ pub enum Takes {
 pub struct Row {
     pub name: &'static str,
     pub takes: Takes,
-    /// Otherwise its use is a warning.
+    /// False for an option of boot2container that only gives a warning so far.
     pub supported: bool,
     #[cfg(feature = "host")]
     pub value: &'static str,
@@ -36,7 +36,7 @@ pub struct Row {
     pub meaning: &'static str,
 }
 
-/// The texts are for the documentation; the init carries none of them.
+/// The texts are for the documentation, and are not part of the init.
 #[cfg_attr(not(feature = "host"), allow(unused_variables))]
 const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static str, meaning: &'static str) -> Row {
     Row {
@@ -83,7 +83,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
 
-/// What follows a failure of our own.
+/// What follows a failure of ocinit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFail {
     PowerOff,
@@ -91,9 +91,9 @@ pub enum OnFail {
     Hang,
 }
 
-/// What the options say, checked.
+/// The parsed options.
 pub struct Config {
-    /// Container lines, unexpanded: variables are known when each starts.
+    /// Container lines with variables in them: these are known when each container starts.
     pub run: Vec<String>,
     pub run_service: Vec<String>,
     pub run_post: Vec<String>,
@@ -101,12 +101,12 @@ pub struct Config {
     pub filesystems: Vec<FileSystem>,
     pub volumes: Vec<Volume>,
     pub cache_device: CacheDevice,
-    /// `None`: the clock is left as it is. `auto` is already resolved.
+    /// `None`: the clock is left as it is. For `auto` it is the host that this stands for.
     pub ntp_peer: Option<String>,
-    /// As they were given: `http=…`, `https=…`, `no=…`.
+    /// Values of `b2c.proxy`, not parsed: `http=…`, `https=…`, `no=…`.
     pub proxy: Vec<String>,
     pub mirrors: Mirrors,
-    /// Where there is one, every image from a registry must be signed.
+    /// If there is one, every image from a registry must be signed.
     pub verify_keys: Vec<VerifyKey>,
     pub hostname: String,
     pub insmods: Vec<String>,
@@ -115,16 +115,16 @@ pub struct Config {
     pub reboot_cmd: String,
     pub on_fail: OnFail,
     pub sections: bool,
-    /// What was given and is not heeded.
+    /// A warning for each option that is ignored.
     pub warnings: Vec<String>,
 }
 
-/// An option that cannot be read: its name, and why.
+/// A wrong option: its name, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error(pub String);
 
 const NTP_AUTO: &str = "pool.ntp.org";
-/// A day.
+/// The longest `b2c.poweroff_delay`: a day.
 const DELAY_MAX_S: u32 = 86_400;
 
 impl Default for Config {
@@ -154,9 +154,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources in order of rank: the kernel's line, then the
-    /// initramfs's own file. A single value of an earlier source stands;
-    /// repeatable ones accumulate.
+    /// Reads the sources: first the kernel's line, then the initramfs's own file. An option with one value takes it
+    /// from the first source that has it; the values of a repeatable option accumulate.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
         let mut config = Config::default();
         for words in sources.iter().rev() {
@@ -207,16 +206,16 @@ impl Config {
     }
 
     fn add_volume(&mut self, value: &str) -> Result<(), String> {
-        let mut later = Vec::new();
-        let volume = volume::volume(value, &mut later)?;
-        for key in later {
-            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not there yet: ignored"].concat());
+        let mut unsupported = Vec::new();
+        let volume = volume::volume(value, &mut unsupported)?;
+        for key in unsupported {
+            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not supported yet: ignored"].concat());
         }
         self.volumes.push(volume);
         Ok(())
     }
 
-    /// Names of file systems that are used and not given.
+    /// Checks that every `b2c.filesystem` that is referred to exists.
     fn check_names(&mut self) -> Result<(), Error> {
         let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
         let unknown = |name: &str| !known.contains(name);
@@ -243,7 +242,7 @@ impl Config {
             return Ok(());
         };
         if !row.supported {
-            self.warnings.push([key, " is not there yet: ignored"].concat());
+            self.warnings.push([key, " is not supported yet: ignored"].concat());
             return Ok(());
         }
         if row.takes != Takes::Nothing && word.value.is_none() {
@@ -295,12 +294,11 @@ impl Config {
     }
 }
 
-/// The failure policy and the dress of the console, for when the rest of the
-/// line cannot be read.
+/// The values of `b2c.onfail` and `b2c.log` (true for sections), which apply even if another option is wrong.
 pub fn policy(words: &[Word]) -> (OnFail, bool) {
     let mut config = Config::default();
     for word in words.iter().filter(|word| word.key == "b2c.onfail" || word.key == "b2c.log") {
-        // A faulty one keeps the default: the fault itself is told by `read`.
+        // A wrong one keeps the default. `read` reports the error.
         let _ = config.apply_single(word);
     }
     (config.on_fail, config.sections)
@@ -311,12 +309,12 @@ fn wrong(key: &str, why: &str) -> Error {
 }
 
 fn unknown(key: &str) -> String {
-    // Behind the name may be a value that was meant: `b2c.minio:…`.
+    // The name may be followed by a value with another sign than `=`, as in `b2c.minio:…`.
     let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
     let key = key.split(name).next().unwrap_or_default();
     match suggest(TABLE.iter().map(|row| row.name), key) {
-        Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
-        None => [key, " is no option"].concat(),
+        Some(name) => [key, " is not an option: did you mean ", name, "?"].concat(),
+        None => [key, " is not an option"].concat(),
     }
 }
 
@@ -411,9 +409,9 @@ mod tests {
         assert_eq!(
             config.warnings,
             [
-                "b2c.piepfail is no option: did you mean b2c.pipefail?",
-                "b2c.swap is not there yet: ignored",
-                "b2c.entirely_else is no option"
+                "b2c.piepfail is not an option: did you mean b2c.pipefail?",
+                "b2c.swap is not supported yet: ignored",
+                "b2c.entirely_else is not an option"
             ]
         );
     }
@@ -457,7 +455,7 @@ mod tests {
         assert_eq!(config.run_service, ["a", "b"]);
         assert_eq!(config.cache_device, CacheDevice::FileSystem("share".into()));
         assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
-        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not there yet: ignored"]);
+        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not supported yet: ignored"]);
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
         assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
