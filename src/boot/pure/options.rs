@@ -226,7 +226,8 @@ impl Config {
         }
         match &self.cache_device {
             CacheDevice::FileSystem(name) if unknown(name) => {
-                let why = ": not one of none, auto, /dev/..., LABEL=..., and not the name of a b2c.filesystem; images are kept in memory";
+                let why =
+                    ": not one of none, auto, /dev/..., LABEL=..., nor a b2c.filesystem; images are kept in memory";
                 self.warnings.push(["b2c.cache_device=", name, why].concat());
                 self.cache_device = CacheDevice::None;
             }
@@ -421,7 +422,7 @@ mod tests {
     fn faulty_values_name_their_option() {
         for (line, start) in [
             ("b2c.run", "b2c.run: a value is missing"),
-            ("b2c.run='a", "b2c.run: a single quote"),
+            ("b2c.run='a", "b2c.run: an unmatched single quote"),
             ("b2c.run=--frobnicate", "b2c.run: "),
             ("b2c.run_post=docker://http://a/b", "b2c.run_post: "),
             ("b2c.onfail=explode", "b2c.onfail: "),
@@ -457,7 +458,7 @@ mod tests {
         assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
         assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not supported yet: ignored"]);
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
-        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
+        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named 'nfs'");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
         assert!(error.0.starts_with("b2c.filesystem: 'x': write type="), "{}", error.0);
     }

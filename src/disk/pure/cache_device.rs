@@ -28,7 +28,7 @@ impl CacheDevice {
                 (Some(label), _) => Ok(CacheDevice::Label(label.into())),
                 (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
                 (None, false) if is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
-                _ => Err("not one of none, auto, /dev/..., LABEL=..., and not the name of a b2c.filesystem"),
+                _ => Err("not one of none, auto, /dev/..., LABEL=..., nor a b2c.filesystem"),
             },
         }
     }
