@@ -34,7 +34,7 @@ fn a_layout_of_fifos() {
         let name = format!("oci:{}:latest", layout.display());
         let ended = host.ocinit(&["run", "--pull=always", &name]);
         assert_eq!((ended.code, ended.out.as_str()), (125, ""), "{what}");
-        assert!(ended.err.contains(&format!("{}: is no regular file", path.display())), "{what}: {}", ended.err);
+        assert!(ended.err.contains(&format!("{}: is not a regular file", path.display())), "{what}: {}", ended.err);
         assert_eq!(host.left(), Vec::<String>::new(), "{what}");
     }
 }
@@ -59,11 +59,11 @@ fn files_of_a_line_that_are_fifos() {
     ] {
         let ended = host.ocinit(&["run", &flag, "--retry=0", image]);
         assert_eq!((ended.code, ended.out.as_str()), (code, ""), "{flag}");
-        assert!(ended.err.contains(&format!("{fifo}: is no regular file")), "{flag}: {}", ended.err);
+        assert!(ended.err.contains(&format!("{fifo}: is not a regular file")), "{flag}: {}", ended.err);
         assert_eq!(host.left(), Vec::<String>::new(), "{flag}");
     }
     let archive = host.ocinit(&["pull", &format!("docker-archive:{fifo}")]);
-    assert!(archive.err.contains(&format!("{fifo}: is no regular file")), "{}", archive.err);
+    assert!(archive.err.contains(&format!("{fifo}: is not a regular file")), "{}", archive.err);
     // A file that is one, whatever the way to it.
     let (file, link) = (dir.join("env"), dir.join("link"));
     std::fs::write(&file, "FROM_FILE=1\n").unwrap();
@@ -92,6 +92,6 @@ fn certificates_that_are_fifos() {
         let flag = format!("--cert-dir={}", dir.display());
         let ended = host.ocinit(&["pull", &flag, "--retry=0", &format!("{address}/demo")]);
         assert_eq!(ended.code, 125, "{name}");
-        assert!(ended.err.contains(&format!("{name}: is no regular file")), "{name}: {}", ended.err);
+        assert!(ended.err.contains(&format!("{name}: is not a regular file")), "{name}: {}", ended.err);
     }
 }

@@ -108,7 +108,7 @@ fn containers_by_name() {
     assert_eq!(run(&["--volumes-from=db:ro", &image, "write", "/shared/x", "no"]).code, 1);
     assert_eq!(run(&["--volumes-from=db", &image, "write", "/shared/x", "yes"]).code, 0);
     let twice = run(&["--name=db", &image]);
-    assert!(twice.code == 125 && twice.err.contains("is the name of a container that runs"), "{}", twice.err);
+    assert!(twice.code == 125 && twice.err.contains("is the name of a running container"), "{}", twice.err);
     drop(service);
     for flag in ["--volumes-from=db", "--net=container:db", "--ipc=container:db", "--pid=container:db"] {
         let gone = run(&[flag, &image]);
@@ -130,7 +130,7 @@ fn parameters_of_the_kernel() {
     assert_eq!(run(&["--net=none", "--sysctl", &set, &image, "cat", forward]).out.trim(), other);
     assert_eq!(run(&["--sysctl=kernel.msgmax=9000", &image, "cat", "/proc/sys/kernel/msgmax"]).out, "9000\n");
     for (words, why) in [
-        (vec!["--sysctl", &set], "--sysctl net.ipv4.ip_forward: the network is the machine's"),
+        (vec!["--sysctl", &set], "--sysctl net.ipv4.ip_forward: the network is the host's"),
         (vec!["--sysctl=vm.swappiness=1"], "--sysctl vm.swappiness: is the host's, not a container's own"),
         (vec!["--ipc=host", "--sysctl=kernel.msgmax=1"], "the IPC namespace is the host's"),
         (vec!["--net=none", "--sysctl=net.no.such=1"], "/proc/sys/net/no/such: no such file"),

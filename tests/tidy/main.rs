@@ -19,12 +19,15 @@ fn the_sources_keep_the_rules() {
     let mut findings = Vec::new();
     let sources = repository::files(&["rs"]);
     assert!(sources.len() > 20, "only {} sources found", sources.len());
+    let mut parsed = Vec::new();
     for (path, text) in sources {
         match Source::parse(&path, &text) {
-            Ok(source) => findings.extend(RULES.iter().flat_map(|rule| rule(&source))),
+            Ok(source) => parsed.push(source),
             Err(error) => findings.push(error),
         }
     }
+    findings.extend(parsed.iter().flat_map(|source| RULES.iter().flat_map(|rule| rule(source))));
+    findings.extend(rules::long_functions(&parsed));
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
 
@@ -183,8 +186,7 @@ fn names_are_the_fields_words() {
             "impl A { const FOLDERS: u8 = 1; }",
             "#[cfg(test)] mod t { const FOLDERS: u8 = 1; }",
         ),
-        (wording::words, spec, "struct Container;", "struct ContainerSpec;"),
-        (wording::words, spec, "enum A { Container }", "enum Namespace { Container(String) }"),
+        (wording::words, spec, "struct Container;", "struct ContainerSpec; enum A { Container }"),
         (wording::words, spec, "fn f(around: &A) {}", "fn f(host_context: &A) {}"),
     ]);
     assert_eq!(wording::words(&Source::parse("src/net/a.rs", "struct Container;").unwrap()), Vec::<String>::new());

@@ -4,12 +4,12 @@ use super::tokens::{is_for_tests, lines_of, Source};
 use syn::visit::Visit;
 
 /// Names that the field has a better word for, and that word; where a name is no fault elsewhere, it is one in the
-/// sources whose path begins with the second text, or as the function or module of that name only.
+/// sources whose path begins with the second text, or as the type, function or module of that name only.
 const WORDS: [(&str, &str, &str); 49] = [
     ("Place", "", "LowerLookup, MountTarget or WhiteoutTarget"),
     ("fn hurry", "", "what it does: prefer_cached, set_rcu_expedited"),
     ("looks", "", "attributes, or LookupBudget"),
-    ("Container", "src/container/pure/spec", "ContainerSpec"),
+    ("type Container", "src/container/pure/spec", "ContainerSpec"),
     ("Asked", "src/container", "RebootRequest"),
     ("mod asked", "", "spec"),
     ("Trouble", "", "SetupError"),
@@ -33,7 +33,7 @@ const WORDS: [(&str, &str, &str); 49] = [
     ("put_down", "", "mark_down"),
     ("Access", "src/image/pull", "PullContext"),
     ("Fetched", "", "BlobReader"),
-    ("fn wanted", "", "pinned_digest"),
+    ("fn wanted", "src/image", "pinned_digest"),
     ("fn another", "", "clone_box"),
     ("fn again", "", "retry, or coldplug_again"),
     ("Wanted", "src/image", "LayerPlan"),
@@ -57,9 +57,6 @@ const WORDS: [(&str, &str, &str); 49] = [
     ("NOT_YET", "", "supported: bool"),
 ];
 
-/// A variant that keeps its name, behind that of its enum: a namespace of another container, podman's `container:NAME`.
-const KEPT_VARIANT: (&str, &str) = ("Namespace", "Container");
-
 /// What no name contains, in whatever case, with the better word.
 const PIECES: [(&str, &str); 1] = [("folder", "directory")];
 
@@ -82,8 +79,8 @@ pub fn words(source: &Source) -> Vec<String> {
     findings
 }
 
-/// Names where they are defined, each with its line: types, constants, fields, variants, parameters and variables; with
-/// `fn ` or `mod ` in front of it where it is a function's or a module's.
+/// Names where they are defined, each with its line: types and constants with `type ` in front, functions with `fn `,
+/// modules with `mod `; fields, variants, parameters and variables as they are.
 struct Names(Vec<(String, usize)>);
 
 impl<'a> Visit<'a> for Names {
@@ -97,7 +94,7 @@ impl<'a> Visit<'a> for Names {
             syn::Item::Type(item) => Some(&item.ident),
             _ => None,
         };
-        self.0.extend(name.map(|name| (name.to_string(), lines_of(name).0)));
+        self.0.extend(name.map(|name| (format!("type {name}"), lines_of(name).0)));
         syn::visit::visit_item(self, item);
     }
     fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
@@ -116,11 +113,9 @@ impl<'a> Visit<'a> for Names {
         self.0.extend(field.ident.as_ref().map(|name| (name.to_string(), lines_of(name).0)));
         syn::visit::visit_field(self, field);
     }
-    fn visit_item_enum(&mut self, item: &'a syn::ItemEnum) {
-        let variants = item.variants.iter().map(|variant| &variant.ident);
-        let names = variants.filter(|name| !(item.ident == KEPT_VARIANT.0 && *name == KEPT_VARIANT.1));
-        self.0.extend(names.map(|name| (name.to_string(), lines_of(name).0)));
-        syn::visit::visit_item_enum(self, item);
+    fn visit_variant(&mut self, variant: &'a syn::Variant) {
+        self.0.push((variant.ident.to_string(), lines_of(&variant.ident).0));
+        syn::visit::visit_variant(self, variant);
     }
     fn visit_pat_ident(&mut self, pattern: &'a syn::PatIdent) {
         self.0.push((pattern.ident.to_string(), lines_of(&pattern.ident).0));
