@@ -1,4 +1,4 @@
-//! The boot: PID 1, its options, the pipeline of containers, and the end; and the command line on a host.
+//! The boot: PID 1, its options, the pipeline of containers, and shutdown; and the command line on a host.
 
 #![forbid(unsafe_code)]
 pub mod cli;

@@ -1,6 +1,6 @@
-//! PID 1 of an initramfs, or a command line on a host.
+//! ocinit: PID 1 of an initramfs, or a command on a host.
 
-use ocinit::boot::pipeline::{self, Machine};
+use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
 use ocinit::boot::{cli, early_mounts, options, pid1};
@@ -27,7 +27,7 @@ static AT_FIRST: extern "C" fn() = crash::at_first;
 fn main() -> ! {
     last_words::started();
     if own_program::is_stray() {
-        let what = "this program of the host was started by a container's link to it";
+        let what = "a container started the host's ocinit by a link in /proc, which is not allowed";
         Report::on_host().fail(&Failure::new("container", what));
         std::process::exit(126);
     }
@@ -40,7 +40,7 @@ fn main() -> ! {
     std::process::exit(cli::main());
 }
 
-/// From power to power off, whatever happens in between.
+/// Runs the boot and ends the machine, whether the boot failed or not.
 fn machine() -> i32 {
     let mut report = Report::at_boot();
     let mut config = Config::default();
@@ -52,7 +52,7 @@ fn machine() -> i32 {
     pid1::HANG
 }
 
-/// The boot: one list of steps, in the order of boot2container.
+/// The steps of the boot, in the order of boot2container.
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     options::read(config, report)?;
@@ -61,13 +61,18 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     report.end_section("boot");
     let (network, context, store) = ready?;
 
-    let status =
-        pipeline::run(&Machine { config, store: &store, context, resolv_conf: links::resolv_conf(&network), report });
+    let status = pipeline::run(&BootContext {
+        config,
+        store: &store,
+        context,
+        resolv_conf: links::resolv_conf(&network),
+        report,
+    });
     report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
 }
 
-/// Everything that containers need: modules, clock, network, store and host name.
+/// Prepares what containers need: modules, clock, network, store and host name.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
     coldplug::load(&config.insmods, report);
     ntp::raise_to_build_time(report);

@@ -1,4 +1,4 @@
-//! The command line on a host: run, pull, mount, sweep. The same code as at boot.
+//! The command line on a host: run, pull, mount and sweep, by the same code as at boot.
 
 use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
@@ -18,23 +18,25 @@ use std::path::{Path, PathBuf};
 const USAGE: &str = "\
 ocinit: boots a machine straight into a container; on a host (as root):
 
-  ocinit run [flags] IMAGE [COMMAND…]    run a container; flags as in b2c.run
+  ocinit run [--store DIR] [--sync=false] [flags] IMAGE [COMMAND...]
+                                 run a container; flags as in b2c.run
   ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
-  ocinit sweep [--store DIR]             remove what killed commands have left
+                                 pull an image into the store
   ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
-                                         the image at DIR, read-only; umount DIR ends it
+                                 mount an image read-only at DIR, until umount DIR
+  ocinit sweep [--store DIR]     remove what killed commands left in the store
 
---sync=false does not wait for the disk (podman does not either): what a power cut,
-or a reboot before the next command, may have lost is then fetched again.
-IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:…], a short name of docker.io,
+--store: the directory of images and volumes. Default /var/lib/ocinit
+--sync=false: do not wait until the image is on the disk; podman does not wait either.
+What a power cut or a reboot loses is pulled again.
+IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:...], a short name of docker.io,
 oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
-The store is /var/lib/ocinit unless --store says otherwise.
 ";
 
-/// A wrong command line, and our own failures (podman's number for both).
+/// The exit code of a wrong command line and of a failure of ocinit itself; podman has the same for both.
 const OUR_FAILURE: i32 = 125;
 
-/// Runs the command line; the answer is the exit code.
+/// Runs the command line, and returns the exit code.
 pub fn main() -> i32 {
     signal::expect_children();
     let report = Report::on_host();
@@ -60,7 +62,7 @@ pub fn main() -> i32 {
             print(concat!("ocinit ", env!("CARGO_PKG_VERSION"), "\n"));
             Ok(0)
         }
-        other => Err(usage(&["no command «", other, "»"].concat())),
+        other => Err(usage(&["no command '", other, "'"].concat())),
     };
     outcome.unwrap_or_else(|failure| {
         report.fail(&failure);
@@ -72,37 +74,39 @@ fn usage(what: &str) -> Failure {
     Failure::new("usage", what).hint("ocinit help")
 }
 
-/// A closed standard output is nobody's loss.
+/// Prints to standard output, which may be closed.
 fn print(text: &str) {
     use std::io::Write;
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// What a command line says: the store, whether to wait for its disk, and the container.
-struct Line<'a> {
+/// The parsed arguments of a command.
+struct Arguments<'a> {
     store: &'a str,
+    /// Whether to wait until the image is on the disk.
     sync: bool,
-    container: ContainerSpec,
+    spec: ContainerSpec,
 }
 
-/// The last word of a command that takes the place of another one, which ran out of memory or crashed.
+/// The last argument of a `sweep` that replaces a command which ran out of memory or crashed.
 const AFTER_FAILURE: &str = "--after-failure";
 
-/// Has `sweep` take our place, should we run out of memory or crash.
+/// Lets `sweep` replace this process if it runs out of memory or crashes.
 fn sweep_after_failure(store: &str) {
     let words = ["ocinit", "sweep", "--store", store, AFTER_FAILURE];
     let words = words.map(|word| CString::new(word).unwrap_or_default());
     last_words::set_successor(c"/proc/self/exe".into(), words.into());
 }
 
-/// Removes what commands have left in the store that were killed; and, in the place of one, what that had made beside.
+/// Removes what killed commands left in the store. If it replaces a command, it also removes what that command made
+/// outside of the store.
 fn sweep(words: &[String], report: &Report) -> Outcome<i32> {
     let (store, after_failure) = match words {
         [] => (STORE, false),
         [flag, store] if flag == "--store" => (store.as_str(), false),
         [flag, store, last] if flag == "--store" && last == AFTER_FAILURE => (store.as_str(), true),
         [store] if store.starts_with("--store=") => (store.get(8..).unwrap_or_default(), false),
-        _ => return Err(usage("sweep takes no more than --store")),
+        _ => return Err(usage("sweep takes no argument but --store DIR")),
     };
     if after_failure {
         signal::reset();
@@ -114,8 +118,8 @@ fn sweep(words: &[String], report: &Report) -> Outcome<i32> {
     Ok(if after_failure { OUR_FAILURE } else { 0 })
 }
 
-/// Takes `--store DIR` and `--sync=BOOL` out of the front of `words`. Nothing is opened before all of them are read.
-fn parse(words: &[String]) -> Outcome<Line<'_>> {
+/// Parses `--store DIR` and `--sync=BOOL`, which come first, and then the flags, image and command. Opens no file.
+fn parse(words: &[String]) -> Outcome<Arguments<'_>> {
     let (mut store, mut sync, mut rest) = (STORE, true, words);
     loop {
         match rest {
@@ -129,11 +133,11 @@ fn parse(words: &[String]) -> Outcome<Line<'_>> {
             _ => break,
         }
     }
-    let container = parse::parse(rest).map_err(|why| usage(&why))?;
-    Ok(Line { store, sync, container })
+    let spec = parse::parse(rest).map_err(|why| usage(&why))?;
+    Ok(Arguments { store, sync, spec })
 }
 
-impl Line<'_> {
+impl Arguments<'_> {
     fn open_store(&self, report: &Report) -> Outcome<Store> {
         sweep_after_failure(self.store);
         open_store(self.store, report)
@@ -145,12 +149,12 @@ fn open_store(path: &str, report: &Report) -> Outcome<Store> {
     store.map_err(|error| Failure::new("store", [path, ": ", &io_text(&error)].concat()))
 }
 
-/// A variable as `NAME=value`; one that is not UTF-8 is none of ours.
+/// A variable as `NAME=value`; None if it is not UTF-8.
 fn pair((name, value): (OsString, OsString)) -> Option<String> {
     Some([name.to_str()?, "=", value.to_str()?].concat())
 }
 
-/// As podman does, by the environment's proxies; mirrors and keys are a machine's.
+/// Pulls use the proxies of the environment, as podman's do. Mirrors and keys are options of a boot.
 fn context() -> Outcome<PullContext> {
     let variable = |names: [&str; 2]| names.iter().find_map(|name| std::env::var(name).ok());
     let value = |key: &str, names| variable(names).map(|value| [key, &value].concat());
@@ -166,32 +170,32 @@ fn context() -> Outcome<PullContext> {
     Ok(PullContext { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
-/// Before anything is opened: an unprivileged container is started by a copy of this program. Nothing else of ours may
-/// be under way in this process, whose place the copy takes.
+/// Replaces this process by a sealed copy of its program if the container is unprivileged. This comes before anything
+/// is opened or started, since the copy begins anew.
 fn seal(words: &[String]) -> Outcome<()> {
-    match parse(words)?.container.rights.privileged {
+    match parse(words)?.spec.rights.privileged {
         true => Ok(()),
         false => own_program::seal(),
     }
 }
 
-/// `ocinit run` with these words behind it; the answer is the exit code.
+/// Runs `ocinit run` with the arguments `words`, and returns the exit code.
 pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let line = parse(words)?;
-    let container = &line.container;
+    let arguments = parse(words)?;
+    let spec = &arguments.spec;
     let quiet = Report { quiet: true, ..*report };
     let context = context()?;
-    let store = line.open_store(report)?;
-    let mut image = pull::image(&container.pull, &store, &context, &quiet)?;
-    pull::add_layers(&mut image, &container.pull, &store, &context, &quiet)?;
+    let store = arguments.open_store(report)?;
+    let mut image = pull::image(&spec.pull, &store, &context, &quiet)?;
+    pull::add_layers(&mut image, &spec.pull, &store, &context, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
         Volumes { dir: store.volumes(), declared: &[], filesystems: &[], resolver: &context.resolver, report };
     let host = HostContext {
         hostname: hostname.trim_end(),
-        // As podman has it on a host: the host's own.
+        // The host's own, as podman has it.
         resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        env: if container.http_proxy { context.proxies.env() } else { Vec::new() },
+        env: if spec.http_proxy { context.proxies.env() } else { Vec::new() },
         own_env: std::env::vars_os().filter_map(pair).collect(),
         forward_signals: true,
         service: false,
@@ -200,41 +204,43 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
         started: &|| image.sync(),
         report,
     };
-    let exit = run::run(container, &image, &store, &host);
-    if line.sync {
+    let exit = run::run(spec, &image, &store, &host);
+    if arguments.sync {
         image.synced(report);
     }
     exit.map(|exit| exit.code)
 }
 
 fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let line = parse(words)?;
-    if !line.container.command.is_empty() {
+    let arguments = parse(words)?;
+    if !arguments.spec.command.is_empty() {
         return Err(usage("pull takes one image"));
     }
     let context = context()?;
-    let store = line.open_store(report)?;
-    let image = pull::image(&line.container.pull, &store, &context, report)?;
-    if line.sync {
+    let store = arguments.open_store(report)?;
+    let image = pull::image(&arguments.spec.pull, &store, &context, report)?;
+    if arguments.sync {
         image.synced(report);
     }
     Ok(0)
 }
 
 fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let line = parse(words)?;
-    let [target] = line.container.command.as_slice() else { return Err(usage("mount takes one image and one folder")) };
+    let arguments = parse(words)?;
+    let [target] = arguments.spec.command.as_slice() else {
+        return Err(usage("mount takes one image and one directory"));
+    };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
     let context = context()?;
-    let store = line.open_store(report)?;
-    let image = pull::image(&line.container.pull, &store, &context, report)?;
+    let store = arguments.open_store(report)?;
+    let image = pull::image(&arguments.spec.pull, &store, &context, report)?;
     let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
     let mounted = overlay::mount_read_only(&image.layers, &dir, &target, report);
-    if line.sync {
+    if arguments.sync {
         image.synced(report);
     }
-    // The kernel has looked the names up: the folder is not needed any more.
+    // The mount holds the layers now, and no longer needs this directory.
     if let Err(why) = dir.end() {
         report.warn("mount", why);
     }

@@ -1,4 +1,4 @@
-//! Early mounts, the console, and the move onto a tmpfs of our own.
+//! The move from the initramfs to a tmpfs (switch_root), the early mounts, and the console.
 
 use crate::report::{Outcome, Report};
 use crate::sys::path::c_path;
@@ -9,41 +9,40 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// Where the new root is made.
+/// Where the new root is mounted before the move.
 const NEW_ROOT: &str = "/.ocinit";
 const MODULES: &CStr = c"/lib/modules";
-/// Our name after the move; the kernel calls us by the path of the file.
+/// Argument 0 after the move. The kernel starts us with the path of the file there.
 const MOVED: &CStr = c"ocinit";
-/// Of the memory: the rest is for the kernel and the container.
+/// The size is of all memory: the rest is left for the kernel and the containers.
 const ROOT_OPTIONS: &CStr = c"mode=755,size=80%";
-/// Linux, magic.h: what an initramfs is unpacked into.
+/// The types of an initramfs's root file system, ramfs and tmpfs (Linux, magic.h).
 const ROOTFS_KINDS: [u64; 2] = [0x8584_58f6, 0x0102_1994];
 
-/// Whether this is the start after [`leave_rootfs`].
+/// Whether this process was started by [`leave_rootfs`].
 pub fn has_left() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
     name.as_encoded_bytes() == MOVED.to_bytes()
 }
 
-/// Moves all of the initramfs onto a tmpfs of our own and starts again there:
-/// pivot_root works from a tmpfs, so containers in containers do, its pages
-/// can be swapped, and the initramfs's memory is freed. Returns where there is
-/// nothing to move, or where it cannot be done.
+/// Moves the initramfs to a new tmpfs, makes that the root, and starts again there. pivot_root does not work from an
+/// initramfs but from a tmpfs, so containers can run containers; a tmpfs's pages can be swapped; and the memory of the
+/// initramfs is freed. Returns only if there is nothing to move, or with an error.
 pub fn leave_rootfs() -> Result<()> {
     if has_left() {
         return Ok(());
     }
     let root = sysfs::openat(sysfs::CWD, c"/", sysfs::O_RDONLY | sysfs::O_DIRECTORY, 0)?;
-    // On a disk's root there is nothing that we may delete.
+    // Moving deletes the files, so another root file system, such as a disk's, must stay as it is.
     if !ROOTFS_KINDS.contains(&sysfs::statfs(root.as_fd())?.kind) || !Path::new("/init").is_file() {
         return Ok(());
     }
-    make_folder(NEW_ROOT)?;
+    make_directory(NEW_ROOT)?;
     let new_root = c_path(Path::new(NEW_ROOT))?;
     mount::mount(c"ocinit", &new_root, c"tmpfs", 0, ROOT_OPTIONS)?;
-    // Modules are needed later and never written: they show through where they
-    // are, which takes no copy. (Without any there is nothing to bind.)
-    let kept = make_folder("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
+    // Modules are only read, so a bind mount saves copying them. It fails if there are none.
+    let kept =
+        make_directory("/.ocinit/lib/modules").and_then(|()| mount::bind(MODULES, c"/.ocinit/lib/modules", false));
     let kept = kept.map_or("", |()| "/lib/modules");
     let device = fs::metadata("/").map_err(|error| Error::from_io("stat", &error))?.dev();
     move_tree(Path::new("/"), Path::new(NEW_ROOT), device, Path::new(kept))
@@ -52,7 +51,7 @@ pub fn leave_rootfs() -> Result<()> {
     mount::move_(c".", c"/")?;
     process::chroot(c".")?;
     process::chdir(c"/")?;
-    // Whoever gets hold of our program by /proc cannot write to it. Where this fails, it can be looked at only.
+    // A process that reaches our program by /proc must not write to it. The boot goes on if this fails.
     let _ = mount::bind(c"/init", c"/init", false).and_then(|()| mount::remount(c"/init", mount::MS_RDONLY));
     let arguments = [CString::from(MOVED)];
     let environment: [CString; 0] = [];
@@ -60,8 +59,8 @@ pub fn leave_rootfs() -> Result<()> {
     Err(process::exec(c"/init", &arguments, &environment))
 }
 
-/// File by file, so that little is there twice. What is not the initramfs's
-/// own (`device`) stays: a devtmpfs that is mounted already is the kernel's one.
+/// Moves the files of `from` to `to` one by one, so that few are in memory twice. Files of another file system than
+/// `device`, the initramfs's, stay: the kernel may have mounted devtmpfs already.
 fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -74,7 +73,7 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
             fs::create_dir_all(&target)?;
             fs::set_permissions(&target, fs::Permissions::from_mode(meta.mode()))?;
             move_tree(&path, &target, device, kept)?;
-            // What holds a mount stays.
+            // A directory with a mount in it stays.
             let _ = fs::remove_dir(&path);
             continue;
         }
@@ -90,84 +89,83 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
     Ok(())
 }
 
-/// Gives us `/dev` and the console. Without them nothing can be told, so
-/// nothing here is.
+/// Mounts `/dev`, and opens the console as standard input, output and error. Errors are dropped, since nothing can be
+/// printed without a console.
 pub fn console() {
-    let _ = make_folder("/dev");
+    let _ = make_directory("/dev");
     let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
-    // Without waiting: neither for a carrier here, nor for a console that takes nothing when a line is written.
+    // Non-blocking, so that neither opening a serial port waits for its carrier, nor writing for a stopped console.
     let flags = sysfs::O_RDWR | sysfs::O_NOCTTY | sysfs::O_NONBLOCK;
-    // A machine without a console still has /dev/null.
+    // Without a console, the three are /dev/null.
     let console = sysfs::openat(sysfs::CWD, c"/dev/console", flags, 0)
         .or_else(|_| sysfs::openat(sysfs::CWD, c"/dev/null", flags, 0));
     if let Ok(console) = console {
         for number in 0..3 {
             let _ = process::dup_onto(console.as_fd(), number);
         }
-        // One of the three itself: it stays open for good.
+        // It is one of the three itself, and stays open.
         if std::os::fd::AsRawFd::as_raw_fd(&console) < 3 {
             std::mem::forget(console);
         }
     }
 }
 
-const QUIET: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
+const NOSUID_NODEV_NOEXEC: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
 
-/// The machine's own mounts, in order: type, place, flags, options.
+/// The mounts of the boot, in order: type, mount point, flags, options.
 const MOUNTS: [(&CStr, &CStr, u64, &CStr); 9] = [
-    (c"proc", c"/proc", QUIET, c""),
-    (c"sysfs", c"/sys", QUIET, c""),
+    (c"proc", c"/proc", NOSUID_NODEV_NOEXEC, c""),
+    (c"sysfs", c"/sys", NOSUID_NODEV_NOEXEC, c""),
     (c"devpts", c"/dev/pts", mount::MS_NOSUID | mount::MS_NOEXEC, c"mode=620,gid=5,ptmxmode=666"),
     (c"tmpfs", c"/dev/shm", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
-    (c"mqueue", c"/dev/mqueue", QUIET, c""),
+    (c"mqueue", c"/dev/mqueue", NOSUID_NODEV_NOEXEC, c""),
     (c"tmpfs", c"/run", mount::MS_NOSUID | mount::MS_NODEV, c"mode=755"),
     (c"tmpfs", c"/tmp", mount::MS_NOSUID | mount::MS_NODEV, c"mode=1777"),
-    (c"cgroup2", c"/sys/fs/cgroup", QUIET, c"nsdelegate"),
-    (c"securityfs", c"/sys/kernel/security", QUIET, c""),
+    (c"cgroup2", c"/sys/fs/cgroup", NOSUID_NODEV_NOEXEC, c"nsdelegate"),
+    (c"securityfs", c"/sys/kernel/security", NOSUID_NODEV_NOEXEC, c""),
 ];
 
-/// Mounts the table; what this kernel does not have is left out, with a line
-/// where a container may miss it.
+/// Mounts the file systems of the table. A file system that fails is left out, with a warning if containers may need
+/// it; only `/proc` and `/sys` are required.
 pub fn mounts(report: &Report) -> Outcome<()> {
-    for (kind, place, flags, options) in MOUNTS {
-        let folder = place.to_string_lossy();
+    for (kind, target, flags, options) in MOUNTS {
+        let path = target.to_string_lossy();
         // Where it cannot be made, the mount says why.
-        let _ = make_folder(&folder);
-        let mounted = mount_or_there(kind, place, flags, options);
+        let _ = make_directory(&path);
+        let mounted = mount_or_there(kind, target, flags, options);
         let needed = kind == c"proc" || kind == c"sysfs";
         match mounted {
             Err(error) if needed => {
-                return Err(crate::report::Failure::new("mounts", [&folder, ": ", &error.to_string()].concat()));
+                return Err(crate::report::Failure::new("mounts", [&path, ": ", &error.to_string()].concat()));
             }
             Err(error) if kind != c"securityfs" && kind != c"mqueue" => {
-                report.warn("mounts", format_args!("left out: {folder}: {error}"));
+                report.warn("mounts", format_args!("left out: {path}: {error}"));
             }
             _ => {}
         }
     }
     delegate_controllers();
     protect();
-    hurry(true);
+    set_rcu_expedited(true);
     Ok(())
 }
 
-/// A machine whose containers have taken all memory still has to end in order:
-/// the kernel looks for others to kill.
+/// Keeps the kernel from killing the boot where memory is short: a boot whose containers have taken all memory still
+/// has to end in order.
 fn protect() {
-    // Where it is refused, PID 1 ends the machine without us.
+    // If this fails and the boot is killed, PID 1 ends the machine.
     let _ = fs::write("/proc/self/oom_score_adj", "-1000");
 }
 
-/// Grace periods of RCU at once in place of in a while: closing a packet
-/// socket, mounting and loading a module each wait for one. The kernel does so
-/// itself until it starts PID 1; a container that runs has its ordinary ways.
-pub fn hurry(on: bool) {
-    // A kernel without this file is slower, and no less right.
+/// Switches expedited RCU grace periods on or off: closing a packet socket, mounting and loading a module each wait for
+/// one. The kernel has them on until it starts PID 1. They are off while a container runs, which they would disturb.
+pub fn set_rcu_expedited(on: bool) {
+    // A kernel without this file works all the same, but slower.
     let _ = fs::write("/sys/kernel/rcu_expedited", if on { "1" } else { "0" });
 }
 
-/// Every controller of the root group to the groups below it (Linux,
-/// cgroup-v2.rst, «Enabling and Disabling»). One that is taken stays away.
+/// Enables every controller of the root control group for the groups below it (Linux, cgroup-v2.rst, "Enabling and
+/// Disabling"). One that cannot be enabled is left out.
 fn delegate_controllers() {
     let Ok(controllers) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
     let all: Vec<String> = controllers.split_whitespace().map(|name| ["+", name].concat()).collect();
@@ -178,20 +176,20 @@ fn delegate_controllers() {
     }
 }
 
-/// The machine's own name; containers get theirs from the options.
+/// Sets the machine's host name. Containers get theirs from their options.
 pub fn set_hostname(name: &str, report: &Report) {
     if let Err(error) = machine::sethostname(name.as_bytes()) {
         report.warn("hostname", format_args!("{name}: {error}"));
     }
 }
 
-fn make_folder(path: &str) -> Result<()> {
+fn make_directory(path: &str) -> Result<()> {
     fs::create_dir_all(path).map_err(|error| Error::from_io("mkdir", &error))
 }
 
-/// The kernel may have mounted devtmpfs already.
-fn mount_or_there(kind: &CStr, place: &CStr, flags: u64, options: &CStr) -> Result<()> {
-    match mount::mount(kind, place, kind, flags as _, options) {
+/// Mounts `kind` at `target`, where the kernel may have mounted it already, as it does with devtmpfs.
+fn mount_or_there(kind: &CStr, target: &CStr, flags: u64, options: &CStr) -> Result<()> {
+    match mount::mount(kind, target, kind, flags as _, options) {
         Err(error) if error.errno == EBUSY => Ok(()),
         result => result,
     }

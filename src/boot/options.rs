@@ -1,4 +1,4 @@
-//! The options: read from the kernel's line and the initramfs's own file.
+//! Reads the options, from the kernel's command line and from the initramfs's own file.
 
 use crate::boot::pure::cmdline::{self, Word};
 use crate::boot::pure::options::{policy, Config};
@@ -15,13 +15,13 @@ use crate::report::{Failure, Outcome, Report};
 use crate::sys::crash;
 use std::path::Path;
 
-/// For boards whose boot loader cannot hold a long line (`build --cmdline`).
+/// Options in the initramfs, for boards whose boot loader cannot pass a long line (`build --cmdline`).
 const OWN_FILE: &str = "/etc/ocinit/cmdline";
-/// Both are far shorter; a file that is not is none of ours.
+/// The largest command line that is read.
 const LENGTH_MAX: u64 = 1 << 20;
 
-/// Reads the options into `config`. The policy of failure and the dress of the
-/// console are set first: they count even where the rest cannot be read.
+/// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
+/// is wrong.
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let kernel = words("/proc/cmdline")?;
     (config.on_fail, report.sections) = policy(&kernel);
@@ -50,7 +50,7 @@ fn words(path: &str) -> Outcome<Vec<Word>> {
     })
 }
 
-/// What pulls are to know of the options.
+/// The options of pulls.
 pub fn pull_context(config: &Config, resolver: Resolver) -> Outcome<PullContext> {
     let proxies = Proxies::parse(&config.proxy);
     let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
@@ -58,11 +58,11 @@ pub fn pull_context(config: &Config, resolver: Resolver) -> Outcome<PullContext>
     Ok(PullContext { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
 }
 
-/// A machine whose images are all in its initramfs waits less for a cable or a
-/// card, and can do without a network.
+/// Where all images are in the initramfs, the network is optional, and a missing cable or card holds the boot for less
+/// time.
 const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
 
-/// How long the network may take.
+/// How long to wait for the network.
 pub fn network_limits(config: &Config) -> &'static Limits {
     if all_local(config) {
         &LOCAL_LIMITS
@@ -71,8 +71,8 @@ pub fn network_limits(config: &Config) -> &'static Limits {
     }
 }
 
-/// A network that failed: a warning where nothing is to be pulled, or where a
-/// cache may hold what an earlier boot pulled.
+/// Goes on without a network, with a warning, if no image needs a registry, or if there is a cache, which may hold
+/// images from an earlier boot. Otherwise the failure ends the boot.
 pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
     if all_local(config) || config.cache_device != CacheDevice::None {
         report.warn("network", &failure.what);
@@ -84,7 +84,7 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
 fn all_local(config: &Config) -> bool {
     let is_local = |line: &String| {
         let parsed = parse::parse_line(line, &|_| None);
-        parsed.is_ok_and(|container| container.pull.image.is_local())
+        parsed.is_ok_and(|spec| spec.pull.image.is_local())
     };
     config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
 }

@@ -1,9 +1,8 @@
-//! PID 1 itself: nothing but a reaper, with the work in a child.
+//! PID 1: starts the boot in a child process, reaps orphans, and ends the machine if the boot crashes.
 //!
-//! In the release build a panic is an illegal instruction and runs no hook. So
-//! the boot is a child: its crash is an ordinary event here, told with signal
-//! and address, and ends like every failure: unmounted, synced, powered off.
-//! After the clone nothing here allocates or can panic.
+//! In the release build a panic is an illegal instruction and runs no hook. As the boot is a child, PID 1 survives its
+//! crash, prints signal and address, and ends the machine as after every failure: file systems are unmounted and
+//! synced, and the power is switched off. After the clone nothing in PID 1 allocates or can panic.
 
 use crate::boot::pure::options::OnFail;
 use crate::boot::{early_mounts, shutdown};
@@ -13,22 +12,22 @@ use crate::sys::{crash, machine, signal, STDERR};
 
 const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
-/// What the child's exit code says when it could not end the machine itself.
+/// The child's exit code if the machine is to stay on.
 pub const HANG: i32 = 0;
 
-/// Runs `boot` in a child, reaps what is orphaned, and outlives everything.
+/// Runs `boot` in a child, and never returns, since the kernel panics when PID 1 ends.
 pub fn run(boot: fn() -> i32) -> ! {
-    // Phase 1: before the console. Nothing can be told, so nothing may fail.
-    // But for our name: the kernel has opened the console for us where the initramfs has its node.
+    // Phase 1: before the console, so no error can be printed, and none ends the boot. The name is printed all the
+    // same: the kernel has opened the console for us if the initramfs has its node.
     if !early_mounts::has_left() {
         Report::at_boot().line("ocinit", env!("CARGO_PKG_VERSION"));
     }
     let stayed = early_mounts::leave_rootfs();
     early_mounts::console();
     if let Err(error) = stayed {
-        tell(&[b"WARN the initramfs could not be left: ", error.call.as_bytes(), b"\n"]);
+        tell(&[b"WARN cannot move from the initramfs to a tmpfs: ", error.call.as_bytes(), b"\n"]);
     }
-    // Phase 2: setup. Failing here leaves only the last resort below.
+    // Phase 2: setup. Without a child, only the last resort is left.
     let _ = machine::catch_ctrl_alt_del();
     let _ = crash::share_page();
     signal::block(&SIGNALS);
@@ -36,19 +35,20 @@ pub fn run(boot: fn() -> i32) -> ! {
         crash::catch();
         boot()
     });
-    // Phase 3: the boot is running. Nothing may end this loop.
+    // Phase 3: the boot runs.
     match child {
         Ok(child) => last_resort(watch(child)),
-        Err(_) => tell(&[b"FAIL init  clone: no process can be made\n"]),
+        Err(_) => tell(&[b"FAIL init  clone: cannot make a process for the boot\n"]),
     }
     last_resort(false);
 }
 
-/// How long the boot may take to hear a request to end: network, clock and pull do not listen.
+/// How long the boot may take to notice a request to end. It does not check for one during network setup, clock setup
+/// and pulls.
 const HEAR_MS: u64 = 5_000;
 
-/// Reaps, and passes requests to end (Ctrl-Alt-Del, a program) to the boot. One that is not heard in time, and
-/// a second one, kill it. Returns where only the last resort is left to do, and whether somebody asked for it.
+/// Reaps orphans, and passes requests to end (Ctrl-Alt-Del, a signal) to the boot. It is killed if it does not notice a
+/// request in time, or at a second request. Returns when the boot has ended: true if the end was requested.
 fn watch(child: Pid) -> bool {
     let mut asked_at_ms = None;
     loop {
@@ -60,7 +60,7 @@ fn watch(child: Pid) -> bool {
         match signal {
             Some(signal::SIGCHLD) => match process::reap_all(child, &|| go_on(child)) {
                 None => {}
-                // It hangs by policy: its number may be another's by now.
+                // The machine stays on, by b2c.onfail=hang. The boot's PID may be reused now, so it gets no signal.
                 Some(Status::Exited(HANG)) => {
                     hang();
                     return true;
@@ -75,7 +75,7 @@ fn watch(child: Pid) -> bool {
                 }
             },
             None => {}
-            // It may have ended in the meantime.
+            // The boot may have ended in the meantime, so an error does not matter.
             Some(_) if asked_at_ms.is_some() => drop(process::kill(child, signal::SIGKILL)),
             Some(_) => {
                 asked_at_ms = Some(machine::uptime_ms());
@@ -88,20 +88,21 @@ fn watch(child: Pid) -> bool {
     }
 }
 
-/// Continues a boot that somebody has stopped, as a container among the machine's processes (`--pid=host`) can.
+/// Continues a boot that was stopped by a signal, which a container in the host's PID namespace (`--pid=host`) can
+/// send.
 fn go_on(boot: Pid) {
-    tell(&[b"WARN the boot was stopped by a signal, as a container of --pid=host can do; it goes on\n"]);
+    tell(&[b"WARN the boot was stopped by a signal, which a container of --pid=host can send; it is continued\n"]);
     let _ = process::kill(boot, signal::SIGCONT);
 }
 
-/// The machine stays as it is until somebody asks for its end.
+/// Leaves the machine as it is, and returns when its end is requested.
 fn hang() {
     while signal::wait(&SIGNALS) == signal::SIGCHLD {
         while let Ok(Some(_)) = process::reap() {}
     }
 }
 
-/// The boot ends the machine itself; when it returns otherwise, it crashed.
+/// Prints how the boot ended. It ends the machine itself, so if its process ends otherwise, it crashed.
 fn ended(status: Status) {
     match status {
         Status::Exited(_) => tell(&[b"FAIL init  the boot ended without ending the machine\n"]),
@@ -122,16 +123,15 @@ fn ended(status: Status) {
     }
 }
 
-/// How long the killed may take to be gone: their mounts go with them.
+/// How long killed processes may take to be gone. Their mounts are gone only then.
 const GONE_MS: u64 = 2000;
 
-/// Everything killed, unmounted and synced, without the boot's help; then the
-/// policy of `b2c.onfail`, which the child left as a note. Whoever `asked` for
-/// the end gets one.
+/// Kills all processes, unmounts, syncs and ends the machine, without the boot. How it ends is `b2c.onfail`, which the
+/// child has left as a note; but the machine does not hang if its end was `asked` for.
 fn last_resort(asked: bool) -> ! {
     let _ = process::kill(-1, signal::SIGKILL);
     let until_ms = machine::uptime_ms() + GONE_MS;
-    // To the error: no child is left.
+    // The error says that no child is left.
     while let Ok(one) = process::reap() {
         let left_ms = until_ms.saturating_sub(machine::uptime_ms());
         if left_ms == 0 {
@@ -153,7 +153,7 @@ fn last_resort(asked: bool) -> ! {
     shutdown::drain_console();
     let restart = note == OnFail::Reboot as usize + 1;
     machine::reboot(if restart { machine::Reboot::Restart } else { machine::Reboot::PowerOff });
-    // A machine that cannot be switched off: the least that can be had.
+    // The machine cannot be switched off or restarted: halt it.
     machine::reboot(machine::Reboot::Halt);
     loop {
         signal::wait(&SIGNALS);

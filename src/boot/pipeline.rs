@@ -1,7 +1,7 @@
 //! The containers of a boot, one after the other, and what each tells the next.
 
 use crate::boot::early_mounts;
-use crate::boot::prefetch::{self, Ahead};
+use crate::boot::prefetch::{self, Prefetch};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
@@ -14,7 +14,7 @@ use crate::store::layers::Store;
 use crate::store::volumes::Volumes;
 use std::cell::RefCell;
 
-/// What the pipeline knows of itself: the variables of the dialect.
+/// The state of the pipeline, which containers see as the variables of boot2container's command line.
 #[derive(Default)]
 pub struct Status {
     /// 0, or the first failing exit code.
@@ -22,17 +22,17 @@ pub struct Status {
     failed_by: String,
     previous: String,
     previous_code: i32,
-    asked: Option<RebootRequest>,
-    /// A failure of our own is among them.
+    reboot_request: Option<RebootRequest>,
+    /// A container failed because of ocinit, and not by its exit code.
     failed_ourselves: bool,
-    /// The machine was told to stop.
+    /// Something outside asked for the end of the boot (Ctrl-Alt-Del, a signal to PID 1).
     stopped: bool,
 }
 
 impl Status {
     /// `NAME=value` for containers and for the shutdown command.
     pub fn env(&self) -> Vec<String> {
-        let mode = match self.asked {
+        let mode = match self.reboot_request {
             None => "default",
             Some(RebootRequest::PowerOff) => "poweroff",
             Some(RebootRequest::Reboot) => "reboot",
@@ -46,18 +46,17 @@ impl Status {
         ]
     }
 
-    /// How the machine ends after this: in order, unless a failure was our own
-    /// and the user wants to see or repeat those.
+    /// How the machine ends: by the user's commands, unless ocinit itself failed and `b2c.onfail` says otherwise.
     pub fn ending(&self, config: &Config) -> Ending {
         if self.failed_ourselves && config.on_fail != OnFail::PowerOff {
             return Ending::Failed;
         }
-        Ending::Orderly { reboot: self.asked == Some(RebootRequest::Reboot), env: self.env() }
+        Ending::Orderly { reboot: self.reboot_request == Some(RebootRequest::Reboot), env: self.env() }
     }
 
     /// Whether no further container of the pipeline is to run.
     fn is_over(&self, pipefail: bool) -> bool {
-        self.stopped || self.asked.is_some() || (pipefail && self.code != 0)
+        self.stopped || self.reboot_request.is_some() || (pipefail && self.code != 0)
     }
 
     fn after(&mut self, line: &str, code: i32) {
@@ -70,11 +69,11 @@ impl Status {
     }
 }
 
-/// Exit code of a failure of our own (podman's).
+/// The exit code where ocinit itself failed; podman has the same.
 const OUR_FAILURE: i32 = 125;
 
 /// What all containers of a boot share.
-pub struct Machine<'a> {
+pub struct BootContext<'a> {
     pub config: &'a Config,
     pub store: &'a Store,
     pub context: PullContext,
@@ -82,27 +81,27 @@ pub struct Machine<'a> {
     pub report: &'a Report,
 }
 
-/// The dialect's order, from the volumes on: services, the pipeline, the post
-/// containers, whatever came before them.
-pub fn run(machine: &Machine) -> Status {
-    let config = machine.config;
+/// Runs all containers in the order of boot2container: the services start, then the pipeline runs, then the post
+/// containers, even if the pipeline failed.
+pub fn run(boot: &BootContext) -> Status {
+    let config = boot.config;
     let volumes = Volumes {
-        dir: machine.store.volumes(),
+        dir: boot.store.volumes(),
         declared: &config.volumes,
         filesystems: &config.filesystems,
-        resolver: &machine.context.resolver,
-        report: machine.report,
+        resolver: &boot.context.resolver,
+        report: boot.report,
     };
     let mut run = Run {
-        machine,
+        boot,
         volumes: &volumes,
         status: Status::default(),
         services: Services::default(),
         images: Vec::new(),
         stop_ms: 0,
-        ahead: RefCell::new(None),
+        prefetch: RefCell::new(None),
     };
-    // Hook point `volumes`: each is made when a container first names it.
+    // Hook point `volumes`: a volume is made when a container first names it.
     // Hook point `pipeline_start`.
     for line in &config.run_service {
         if !run.status.is_over(config.pipefail) {
@@ -111,75 +110,75 @@ pub fn run(machine: &Machine) -> Status {
     }
     run.pipeline();
     run.stop_services();
-    // Hook point `pipeline_end`: nobody writes to a volume any more.
+    // Hook point `pipeline_end`: no container is left that writes to a volume.
     volumes.expire();
     run.status
 }
 
 struct Run<'a> {
-    machine: &'a Machine<'a>,
+    boot: &'a BootContext<'a>,
     volumes: &'a Volumes<'a>,
     status: Status,
     services: Services,
-    /// Of the services: they are brought to the disk meanwhile.
+    /// The services' images, which are written to the disk while containers run.
     images: Vec<Image>,
-    /// How long the most patient of the services may take to stop.
+    /// The longest `--stop-timeout` of the services.
     stop_ms: u64,
-    /// Pulls the next images, and the number of its first line among all.
-    ahead: RefCell<Option<(Ahead, usize)>>,
+    /// The prefetch that runs, and the number of its first line among all.
+    prefetch: RefCell<Option<(Prefetch, usize)>>,
 }
 
-/// A container line, read, with its image.
+/// A parsed container line and its image.
 struct Ready {
-    container: ContainerSpec,
+    spec: ContainerSpec,
     image: Image,
-    /// The pipeline's variables, and what else every container gets.
+    /// The pipeline's variables, and those of the proxies.
     env: Vec<String>,
-    /// The variables alone.
+    /// The pipeline's variables alone.
     own_env: Vec<String>,
 }
 
 impl Run<'_> {
     /// The containers of the pipeline, then the post containers.
     fn pipeline(&mut self) {
-        let config = self.machine.config;
+        let config = self.boot.config;
         let all: Vec<&String> = config.run.iter().chain(&config.run_post).collect();
         let mut at = 0;
         while at < config.run.len() && !self.status.is_over(config.pipefail) {
-            self.one(&all, at);
+            self.run_line(&all, at);
             at += 1;
         }
         if at < config.run.len() {
-            // What is on its way may be of a container that does not run any more.
-            self.stop_ahead();
+            // It may pull for a container that will not run.
+            self.stop_prefetch();
         }
         for at in config.run.len()..all.len() {
             if !self.status.stopped {
-                self.one(&all, at);
+                self.run_line(&all, at);
             }
         }
-        self.stop_ahead();
+        self.stop_prefetch();
     }
 
     /// Runs line `at` of `all` to its end.
-    fn one(&mut self, all: &[&String], at: usize) {
-        let report = self.machine.report;
+    fn run_line(&mut self, all: &[&String], at: usize) {
+        let report = self.boot.report;
         let Some(line) = all.get(at) else { return };
         let code = match self.pull_and_run(line, all.get(at + 1..).unwrap_or_default(), at) {
             Ok(exit) => {
-                self.status.asked = exit.reboot.or(self.status.asked);
+                self.status.reboot_request = exit.reboot.or(self.status.reboot_request);
                 self.status.stopped |= exit.stopped;
                 report.line("container", format_args!("exit code {}", exit.code));
                 exit.code
             }
             Err(failure) => self.failed(&failure),
         };
-        self.status.asked = self.services.asked().or(self.status.asked);
+        self.status.reboot_request = self.services.reboot_request().or(self.status.reboot_request);
         self.status.after(&parse::shown(line), code);
     }
 
     fn failed(&mut self, failure: &Failure) -> i32 {
-        self.machine.report.fail(failure);
+        self.boot.report.fail(failure);
         self.status.failed_ourselves = true;
         OUR_FAILURE
     }
@@ -188,66 +187,66 @@ impl Run<'_> {
         if let Some(stopped) = run::asked_to_stop() {
             return Ok(stopped);
         }
-        if let Some((ahead, first)) = self.ahead.get_mut() {
-            ahead.wait_for(at - *first, self.machine.report);
+        if let Some((prefetch, first)) = self.prefetch.get_mut() {
+            prefetch.wait_for(at - *first, self.boot.report);
         }
         let ready = self.ready("b2c.run", line)?;
         let exit = self.run_image(&ready, next, at);
-        // The machine may be switched off as soon as it has said its last word.
-        ready.image.synced(self.machine.report);
+        // After its last line of output the machine may be switched off, so the image must be on the disk.
+        ready.image.synced(self.boot.report);
         exit
     }
 
-    /// Reads a line of `option`, and pulls its image.
+    /// Parses a line of `option`, and pulls its image.
     fn ready(&self, option: &str, line: &str) -> Outcome<Ready> {
-        let Machine { store, context, report, .. } = self.machine;
+        let BootContext { store, context, report, .. } = self.boot;
         let own_env = self.status.env();
-        let container = parse(line, &own_env);
-        let fail = |why: String| Failure::new("container", [option, "=«", &parse::shown(line), "»: ", &why].concat());
-        let container = container.map_err(fail)?;
+        let spec = parse(line, &own_env);
+        let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
+        let spec = spec.map_err(fail)?;
         report.section("pull", true);
-        let image = pull::image(&container.pull, store, context, report);
+        let image = pull::image(&spec.pull, store, context, report);
         report.end_section("pull");
         let mut image = image?;
-        pull::add_layers(&mut image, &container.pull, store, context, report)?;
+        pull::add_layers(&mut image, &spec.pull, store, context, report)?;
         let mut env = own_env.clone();
-        if container.http_proxy {
+        if spec.http_proxy {
             env.extend(context.proxies.env());
         }
-        Ok(Ready { container, image, env, own_env })
+        Ok(Ready { spec, image, env, own_env })
     }
 
     fn run_image(&self, ready: &Ready, next: &[&String], at: usize) -> Outcome<Exit> {
         if let Some(stopped) = run::asked_to_stop() {
             return Ok(stopped);
         }
-        let store = self.machine.store;
+        let store = self.boot.store;
         let spare = prefetch::memory_bytes(store).filter(|_| !next.is_empty());
         let started = || {
-            early_mounts::hurry(false);
+            early_mounts::set_rcu_expedited(false);
             ready.image.sync();
             if let Some(bytes) = spare {
-                self.pull_ahead(&ready.container, next, at + 1, bytes);
+                self.start_prefetch(&ready.spec, next, at + 1, bytes);
             }
         };
-        // What is pulled to a disk takes no memory that could not be had back.
+        // A prefetch to a disk needs nothing kept free: the kernel can reclaim its pages.
         let kept_bytes = spare.filter(|_| !store.is_durable()).unwrap_or_default();
-        self.machine.report.section("container", false);
+        self.boot.report.section("container", false);
         let exit = run::run(
-            &ready.container,
+            &ready.spec,
             &ready.image,
             store,
             &HostContext { kept_bytes, ..self.host_context(ready, false, &started) },
         );
-        early_mounts::hurry(true);
-        self.machine.report.end_section("container");
+        early_mounts::set_rcu_expedited(true);
+        self.boot.report.end_section("container");
         exit
     }
 
     fn host_context<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
         HostContext {
-            hostname: &self.machine.config.hostname,
-            resolv_conf: self.machine.resolv_conf.clone(),
+            hostname: &self.boot.config.hostname,
+            resolv_conf: self.boot.resolv_conf.clone(),
             env: ready.env.clone(),
             own_env: ready.own_env.clone(),
             forward_signals: false,
@@ -255,33 +254,33 @@ impl Run<'_> {
             kept_bytes: 0,
             volumes: self.volumes,
             started,
-            report: self.machine.report,
+            report: self.boot.report,
         }
     }
 
-    /// While a container `running` runs: begins to pull the images of `next`,
-    /// the first of which has the number `first`.
-    fn pull_ahead(&self, running: &ContainerSpec, next: &[&String], first: usize, bytes: u64) {
-        if self.ahead.borrow().is_some() {
+    /// Begins to pull the images of `next` while the container `running` runs. `first` is the number of the first line
+    /// of `next` among all.
+    fn start_prefetch(&self, running: &ContainerSpec, next: &[&String], first: usize, bytes: u64) {
+        if self.prefetch.borrow().is_some() {
             return;
         }
-        let Machine { store, context, report, .. } = self.machine;
+        let BootContext { store, context, report, .. } = self.boot;
         let env = self.status.env();
-        let lines = prefetch::wanted(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
-        if lines.iter().any(Option::is_some) {
-            *self.ahead.borrow_mut() =
-                Ahead::start(&lines, store, context, bytes, report).map(|started| (started, first));
+        let specs = prefetch::to_pull(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
+        if specs.iter().any(Option::is_some) {
+            *self.prefetch.borrow_mut() =
+                Prefetch::start(&specs, store, context, bytes, report).map(|started| (started, first));
         }
     }
 
-    fn stop_ahead(&mut self) {
-        if let Some((ahead, _)) = self.ahead.take() {
-            ahead.stop(self.machine.store, self.machine.report);
+    fn stop_prefetch(&mut self) {
+        if let Some((prefetch, _)) = self.prefetch.take() {
+            prefetch.stop(self.boot.store, self.boot.report);
         }
     }
 
-    /// Starts a service. One that cannot be had counts as a container that
-    /// failed: what relies on it would fail, too, with a worse reason.
+    /// Starts a service. One that cannot start counts as a failed container: the containers that need it would fail,
+    /// too, with a less helpful message.
     fn service(&mut self, line: &str) {
         let code = match self.start_service(line) {
             Ok(true) => return,
@@ -296,23 +295,23 @@ impl Run<'_> {
 
     fn start_service(&mut self, line: &str) -> Outcome<bool> {
         let ready = self.ready("b2c.run_service", line)?;
-        let name = ready.container.pull.image.shown();
+        let name = ready.spec.pull.image.shown();
         let mut services = std::mem::take(&mut self.services);
-        let started = services.start(name, self.machine.report, &mut |started| {
+        let started = services.start(name, self.boot.report, &mut |started| {
             let host = self.host_context(&ready, true, started);
-            run::run(&ready.container, &ready.image, self.machine.store, &host)
+            run::run(&ready.spec, &ready.image, self.boot.store, &host)
         });
         self.services = services;
-        self.stop_ms = self.stop_ms.max(run::stop_timeout_ms(&ready.container));
+        self.stop_ms = self.stop_ms.max(run::stop_timeout_ms(&ready.spec));
         ready.image.sync();
         self.images.push(ready.image);
         started.map_err(|error| Failure::new("service", error.to_string()))
     }
 
     fn stop_services(&mut self) {
-        std::mem::take(&mut self.services).stop(self.stop_ms, self.machine.report);
+        std::mem::take(&mut self.services).stop(self.stop_ms, self.boot.report);
         for image in &self.images {
-            image.synced(self.machine.report);
+            image.synced(self.boot.report);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The images of the next containers, pulled while one runs: by a process that
-//! works when nobody else wants to, says nothing, and whose failures are nobody's:
-//! the real pull says what is wrong, and finds what is there already.
+//! Pulls the images of the next containers while one runs, in a process of the lowest priority. It prints nothing and
+//! its failures have no effect: the real pull, just before the container, finds what is in the store and reports
+//! errors.
 
 use crate::container::cgroup::Cgroup;
 use crate::container::pure::spec::ContainerSpec;
@@ -14,47 +14,46 @@ use crate::sys::{fs as sysfs, io, signal, STDERR, STDOUT};
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What the process may take of memory where images go to a disk: TLS, windows
-/// of zstd, and pages on their way.
+/// The memory limit of the process where images go to a disk: TLS, zstd's windows, and pages that wait to be written.
 const ON_DISK_BYTES: u64 = 96 << 20;
-/// Where they go to memory: so much of what is free, and at least this.
-const IN_MEMORY_PART: u64 = 8;
+/// Where images go to memory, the limit is this fraction of the free memory: an eighth.
+const IN_MEMORY_FRACTION: u64 = 8;
+/// With less than this there is no prefetch.
 const IN_MEMORY_MIN: u64 = 24 << 20;
 
-/// How much memory the pulls beside a container may take; none where there is
-/// too little for them.
+/// How much memory a prefetch may take while a container runs; None where there is too little for one.
 pub fn memory_bytes(store: &Store) -> Option<u64> {
     let free = meminfo::available_bytes()?;
     match store.is_durable() {
         true => Some(ON_DISK_BYTES).filter(|bytes| *bytes <= free / 2),
-        false => Some(free / IN_MEMORY_PART).filter(|bytes| *bytes >= IN_MEMORY_MIN),
+        false => Some(free / IN_MEMORY_FRACTION).filter(|bytes| *bytes >= IN_MEMORY_MIN),
     }
 }
 
-/// A process that pulls ahead.
-pub struct Ahead {
+/// The process that pulls the next images.
+pub struct Prefetch {
     pid: Pid,
-    /// A byte comes for each image that it is done with.
-    words: OwnedFd,
-    /// How many have come.
+    /// It writes a byte for each spec, when its image is pulled, has failed or needs no pull.
+    progress: OwnedFd,
+    /// How many bytes were read.
     done: usize,
     cgroup: Option<Cgroup>,
 }
 
-impl Ahead {
-    /// Pulls the images of `specs` in their order, with `bytes` of memory. None
-    /// where no process can be had.
+impl Prefetch {
+    /// Pulls the images of `specs` in their order, with at most `bytes` of memory. None where no process can be made.
     pub fn start(
         specs: &[Option<ContainerSpec>],
         store: &Store,
         context: &PullContext,
         bytes: u64,
         report: &Report,
-    ) -> Option<Ahead> {
-        let (words, to) = io::pipe().ok()?;
-        let cgroup = Cgroup::create("ahead").ok();
+    ) -> Option<Prefetch> {
+        let (progress, to) = io::pipe().ok()?;
+        let cgroup = Cgroup::create("prefetch").ok();
         if let Some(cgroup) = &cgroup {
-            // A kernel without a controller has no such limit. The lowest weight is for kernels before 5.15.
+            // Without its controller a limit is left out. The lowest weight is for kernels before 5.15, without
+            // cpu.idle.
             let _ = fs::write(cgroup.file("memory.max"), bytes.to_string());
             let _ = fs::write(cgroup.file("cpu.weight"), "1");
             let _ = fs::write(cgroup.file("cpu.idle"), "1");
@@ -62,9 +61,9 @@ impl Ahead {
         let procs = cgroup.as_ref().map(|cgroup| cgroup.file("cgroup.procs"));
         let pid = process::fork(&mut || {
             process::close_all_but(&[to.as_fd()]);
-            // One that cannot be kept low is none.
+            // Without its limits and the lowest priority it would slow the container down, so it pulls nothing.
             let low = process::die_with_parent().and_then(|()| process::set_idle());
-            // The first to go where memory is short.
+            // Where memory is short, the kernel kills it first.
             let _ = fs::write("/proc/self/oom_score_adj", "1000");
             let limited = procs.as_ref().is_some_and(|procs| fs::write(procs, "0").is_ok());
             if low.is_ok() && limited {
@@ -72,30 +71,30 @@ impl Ahead {
             }
             0
         });
-        Some(Ahead { pid: pid.ok()?, words, done: 0, cgroup })
+        Some(Prefetch { pid: pid.ok()?, progress, done: 0, cgroup })
     }
 
-    /// Returns when number `index` of the specs is done with, in one way or another.
+    /// Waits until spec number `index` is done, whether its image was pulled or not.
     pub fn wait_for(&mut self, index: usize, report: &Report) {
         let mut told = false;
-        let mut word = [0];
+        let mut byte = [0];
         while self.done <= index {
-            let ready = io::poll(&[io::Poll { fd: self.words.as_fd(), write: false }], 0);
+            let ready = io::poll(&[io::Poll { fd: self.progress.as_fd(), write: false }], 0);
             if ready == Ok(0) && !told {
-                report.line("pull", "the image is on its way already");
-                self.hurry();
+                report.line("pull", "the image is being pulled already");
+                self.lift_limits();
                 told = true;
             }
-            match io::read(self.words.as_fd(), &mut word) {
+            match io::read(self.progress.as_fd(), &mut byte) {
                 Ok(1) => self.done += 1,
-                // It has ended.
+                // The process has ended.
                 _ => return,
             }
         }
     }
 
-    /// Somebody waits for it now, and no container runs: it works as others do.
-    fn hurry(&self) {
+    /// Lifts its limits: no container runs now, and the boot waits for it.
+    fn lift_limits(&self) {
         if let Some(cgroup) = &self.cgroup {
             let _ = fs::write(cgroup.file("memory.max"), "max");
             let _ = fs::write(cgroup.file("cpu.idle"), "0");
@@ -103,11 +102,11 @@ impl Ahead {
         }
     }
 
-    /// Ends it, wherever it is, and removes what it leaves half done.
+    /// Kills the process, and removes the layers that it has not finished.
     pub fn stop(self, store: &Store, report: &Report) {
         let _ = process::kill(self.pid, signal::SIGKILL);
         let _ = process::wait(self.pid);
-        // Its claim is free now: whoever opens the store clears it up.
+        // Its claim in the store is released now, and opening the store removes what is left under it.
         drop(store.reopen(report));
     }
 }
@@ -116,35 +115,35 @@ fn pull_all(
     specs: &[Option<ContainerSpec>],
     store: &Store,
     context: &PullContext,
-    words: BorrowedFd<'_>,
+    progress: BorrowedFd<'_>,
     report: &Report,
 ) {
-    // Nothing of ours reaches the console, whoever writes it.
-    let Ok(nowhere) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
-    let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(nowhere.as_fd(), number).is_ok());
+    // Nothing that this process prints reaches the console.
+    let Ok(null) = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0) else { return };
+    let silent = [STDOUT, STDERR].iter().zip(1..).all(|(_, number)| process::dup_onto(null.as_fd(), number).is_ok());
     let Some(store) = store.reopen(report).ok().filter(|_| silent) else { return };
     for spec in specs {
         if let Some(image) = spec.as_ref().and_then(|spec| pull::image(&spec.pull, &store, context, report).ok()) {
             image.sync();
             image.synced(report);
         }
-        if io::write(words, b".").is_err() {
+        if io::write(progress, b".").is_err() {
             return;
         }
     }
 }
 
-/// The specs whose images are to be pulled, each once: none in the place of one
-/// that needs no pull. `running` is what the container of now is made of.
-pub fn wanted(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
+/// The specs with None in place of each that needs no prefetch: its image is that of an earlier one or of `running`,
+/// the container that runs now, or it is never pulled.
+pub fn to_pull(mut specs: Vec<Option<ContainerSpec>>, running: &ContainerSpec) -> Vec<Option<ContainerSpec>> {
     let key = |spec: &ContainerSpec| pull::key(&spec.pull);
     let mut seen = vec![key(running)];
-    for place in &mut specs {
-        let Some(spec) = place else { continue };
-        // The real pull is patient: this one is not to be waited for.
+    for slot in &mut specs {
+        let Some(spec) = slot else { continue };
+        // The real pull retries. This one must not make the boot wait for retries.
         spec.pull.retry.retries = Some(0);
         if spec.pull.policy == PullPolicy::Never || seen.contains(&key(spec)) {
-            *place = None;
+            *slot = None;
         } else {
             seen.push(key(spec));
         }

@@ -1,4 +1,4 @@
-//! Options and small languages of the kernel's command line.
+//! The kernel's command line: words, options, and the language of shutdown commands.
 
 pub mod cmdline;
 pub mod options;

@@ -1,8 +1,8 @@
 //! Services (`b2c.run_service`): containers that run beside the pipeline.
 //!
-//! Each has a process of ours, which starts it, passes its output on and waits
-//! for it, as the boot itself does for a container of the pipeline: the same
-//! code, and a service that floods the console or stops reading holds nobody.
+//! Each has a process of ours, which starts it, relays its output and waits for it, by the same code that runs a
+//! container of the pipeline. So a service that floods the console or stops reading its input blocks no other
+//! container.
 
 use crate::container::run::{Exit, RebootRequest};
 use crate::report::{Outcome, Report};
@@ -18,69 +18,67 @@ pub struct Services(Vec<Service>);
 struct Service {
     name: String,
     pid: Pid,
-    /// Where its process tells what has happened.
-    words: OwnedFd,
+    /// The events that its process reports.
+    events: OwnedFd,
 }
 
-/// What a service's process tells: one byte each.
+/// The events that a service's process reports, one byte each.
 const STARTED: u8 = b's';
 const ASKED_REBOOT: u8 = b'r';
 const ASKED_POWER_OFF: u8 = b'p';
 
-/// What its process may take, beside the time that a service has to stop: as
-/// long as it takes until thousands of killed processes are gone.
-const PATIENCE_MS: u64 = 30_000;
+/// What its process may take in addition to the service's stop timeout: thousands of killed processes take a while to
+/// be gone.
+const EXTRA_STOP_MS: u64 = 30_000;
 
 impl Services {
-    /// Starts one, by what `run` does in a process of its own: it calls what it
-    /// is given as soon as the container's program runs. Returns then; false
-    /// where that was told to have failed.
+    /// Starts a service: calls `run` in a process of its own, and returns as soon as the container's program runs,
+    /// which `run` tells by calling its argument. False if the start failed; the process has then reported why.
     pub fn start(
         &mut self,
         name: String,
         report: &Report,
         run: &mut dyn FnMut(&dyn Fn()) -> Outcome<Exit>,
     ) -> Result<bool, Error> {
-        let (words, to) = io::pipe()?;
-        let pid = process::fork(&mut || attend(&name, to.as_fd(), report, run))?;
+        let (events, to) = io::pipe()?;
+        let pid = process::fork(&mut || supervise(&name, to.as_fd(), report, run))?;
         drop(to);
-        let mut word = [0];
-        let started = io::read(words.as_fd(), &mut word)? == 1 && word == [STARTED];
+        let mut event = [0];
+        let started = io::read(events.as_fd(), &mut event)? == 1 && event == [STARTED];
         if !started {
-            // It ends by itself.
+            // The process ends by itself.
             process::wait(pid)?;
             return Ok(false);
         }
         report.line("service", [&name, ": started"].concat());
-        self.0.push(Service { name, pid, words });
+        self.0.push(Service { name, pid, events });
         Ok(true)
     }
 
-    /// What services have asked for since it was last looked at (reboot(2)).
-    pub fn asked(&self) -> Option<RebootRequest> {
-        let mut asked = None;
+    /// The last reboot or power off that a service has requested by reboot(2) since the previous call.
+    pub fn reboot_request(&self) -> Option<RebootRequest> {
+        let mut request = None;
         for service in &self.0 {
-            let ready = |words: &OwnedFd| io::poll(&[Poll { fd: words.as_fd(), write: false }], 0) == Ok(1);
-            let mut word = [0];
-            while ready(&service.words) && io::read(service.words.as_fd(), &mut word) == Ok(1) {
-                asked = match word {
+            let ready = |events: &OwnedFd| io::poll(&[Poll { fd: events.as_fd(), write: false }], 0) == Ok(1);
+            let mut event = [0];
+            while ready(&service.events) && io::read(service.events.as_fd(), &mut event) == Ok(1) {
+                request = match event {
                     [ASKED_REBOOT] => Some(RebootRequest::Reboot),
                     [ASKED_POWER_OFF] => Some(RebootRequest::PowerOff),
-                    _ => asked,
+                    _ => request,
                 };
             }
         }
-        asked
+        request
     }
 
-    /// Asks all of them to end, and waits until they have. `longest_ms` is the
-    /// time that the most patient of them was given.
+    /// Asks all services to end, and waits until they have. `longest_ms` is the longest of their stop timeouts.
     pub fn stop(self, longest_ms: u64, report: &Report) {
         for service in &self.0 {
-            // It may have ended long ago; it is ours until we have waited for it.
+            // It may have ended already. Its PID is not reused before we have waited for it.
             let _ = process::kill(service.pid, signal::SIGTERM);
         }
-        let wait_ms = i32::try_from(longest_ms.saturating_add(PATIENCE_MS)).unwrap_or(i32::MAX);
+        let wait_ms = i32::try_from(longest_ms.saturating_add(EXTRA_STOP_MS)).unwrap_or(i32::MAX);
         for service in self.0 {
             let ended = process::pidfd_open(service.pid)
                 .and_then(|ended| io::poll(&[Poll { fd: ended.as_fd(), write: false }], wait_ms));
@@ -93,13 +91,18 @@ impl Services {
     }
 }
 
-/// A service's own process: its exit code is of no interest.
-fn attend(name: &str, words: BorrowedFd<'_>, report: &Report, run: &mut dyn FnMut(&dyn Fn()) -> Outcome<Exit>) -> i32 {
-    // Without us nobody would stop it.
+/// Runs a service in its process, whose exit code nobody reads.
+fn supervise(
+    name: &str,
+    events: BorrowedFd<'_>,
+    report: &Report,
+    run: &mut dyn FnMut(&dyn Fn()) -> Outcome<Exit>,
+) -> i32 {
+    // Without the boot nobody would stop it.
     let _ = process::die_with_parent();
-    let tell = |word| {
-        // Losing the boot's ear is no reason to end.
-        let _ = io::write(words, &[word]);
+    let tell = |event| {
+        // The service goes on even if the boot does not read its events.
+        let _ = io::write(events, &[event]);
     };
     match run(&|| tell(STARTED)) {
         Ok(exit) => {

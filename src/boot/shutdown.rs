@@ -1,4 +1,4 @@
-//! Everything stopped, unmounted, synced; then the end of the machine.
+//! Stops all processes, unmounts and syncs file systems, and ends the machine.
 
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::pure::shutdown::{self, Command};
@@ -11,34 +11,32 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// A text of the dialect: harnesses wait for it.
+/// boot2container's text, which harnesses wait for.
 pub const SAFE: &str = "It's now safe to turn off your computer";
 
-/// How long processes that are left over may take after SIGTERM, and after
-/// SIGKILL: thousands need their time on a slow machine, and until the last one
-/// is gone the file systems they stand on cannot be cleanly unmounted.
+/// How long the remaining processes may take to end after SIGTERM, and after SIGKILL. Thousands take a while on a slow
+/// machine, and until the last one is gone, the file systems that they use cannot be unmounted.
 const TERM_MS: u64 = 2000;
 const KILL_MS: u64 = 30_000;
-const LOOK_AGAIN_MS: u64 = 5;
+const POLL_MS: u64 = 5;
 
-/// How the machine is to end.
+/// How to end the machine.
 pub enum Ending {
-    /// By `b2c.shutdown_cmd`, or `b2c.reboot_cmd` where a container asked for
-    /// that; with the pipeline's variables.
+    /// By `b2c.shutdown_cmd`, or by `b2c.reboot_cmd` if a container requested a reboot, with the pipeline's variables.
     Orderly { reboot: bool, env: Vec<String> },
     /// By `b2c.onfail`.
     Failed,
 }
 
-/// Stops, unmounts, syncs, and ends the machine. Returns only where the policy
-/// is to hang, or where the kernel refuses.
+/// Stops, unmounts and syncs everything, and ends the machine. Returns only with `b2c.onfail=hang`, or if the kernel
+/// refuses.
 pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     stop_processes();
     unmount_all(&mut |target, error, read_only| {
         let target = target.to_string_lossy();
         match read_only {
-            Ok(()) => report.warn("end", format_args!("{target}: {error}: it is read-only now")),
-            Err(why) => report.warn("end", format_args!("{target}: {error}; not read-only either: {why}")),
+            Ok(()) => report.warn("shutdown", format_args!("{target}: {error}: it is read-only now")),
+            Err(why) => report.warn("shutdown", format_args!("{target}: {error}; not read-only either: {why}")),
         }
     });
     report.exact(SAFE);
@@ -49,50 +47,49 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     };
     let text = if reboot { &config.reboot_cmd } else { &config.shutdown_cmd };
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
-    // It was parsed at the start: only its variables have other values now.
+    // Its syntax was checked when the options were read. Only the variables have other values now.
     for command in shutdown::parse(text, &variable).unwrap_or_default() {
         match command {
             Command::Echo(text) => report.exact(&text),
             Command::Sleep { seconds } => pause(u64::from(seconds) * 1000),
-            Command::PowerOff => end(Reboot::PowerOff, report),
-            Command::Reboot => end(Reboot::Restart, report),
-            Command::Halt => end(Reboot::Halt, report),
+            Command::PowerOff => end_machine(Reboot::PowerOff, report),
+            Command::Reboot => end_machine(Reboot::Restart, report),
+            Command::Halt => end_machine(Reboot::Halt, report),
         }
     }
-    // A command line that ends nothing.
-    end(if reboot { Reboot::Restart } else { Reboot::PowerOff }, report);
+    // None of its commands ended the machine.
+    end_machine(if reboot { Reboot::Restart } else { Reboot::PowerOff }, report);
 }
 
 fn fail(policy: OnFail, report: &Report) {
     match policy {
-        OnFail::PowerOff => end(Reboot::PowerOff, report),
-        OnFail::Reboot => end(Reboot::Restart, report),
-        OnFail::Hang => report.line("end", "b2c.onfail=hang: the machine stays as it is"),
+        OnFail::PowerOff => end_machine(Reboot::PowerOff, report),
+        OnFail::Reboot => end_machine(Reboot::Restart, report),
+        OnFail::Hang => report.line("shutdown", "b2c.onfail=hang: the machine stays as it is"),
     }
 }
 
-fn end(how: Reboot, report: &Report) {
+fn end_machine(how: Reboot, report: &Report) {
     drain_console();
     let error = machine::reboot(how);
-    let wanted = match how {
+    let name = match how {
         Reboot::PowerOff => "poweroff",
         Reboot::Restart => "reboot",
         Reboot::Halt => "halt",
     };
-    report.warn("end", format_args!("{wanted}: {error}"));
+    report.warn("shutdown", format_args!("{name}: {error}"));
 }
 
-/// How long a console may take to send what it was given.
+/// How long the console may take to send what is queued.
 const DRAIN_MS: u64 = 1000;
 
-/// Waits until the console has sent the last line: a serial line is slow, and
-/// the end of the machine cuts what is queued. tcdrain(3) would wait for ever
-/// where the other side holds it back. Allocates nothing.
+/// Waits until the console has sent the last line. A serial line is slow, and what is queued is lost when the machine
+/// ends. tcdrain(3) would wait for ever if the other side has stopped the flow. Allocates nothing.
 pub fn drain_console() {
     resume_console();
     let start_ms = machine::uptime_ms();
     while tty::queued(STDERR).is_ok_and(|bytes| bytes > 0) && machine::uptime_ms() < start_ms + DRAIN_MS {
-        pause(LOOK_AGAIN_MS);
+        pause(POLL_MS);
     }
 }
 
@@ -100,35 +97,33 @@ fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
-/// SIGTERM, a while, SIGKILL, for all but us and PID 1, which reaps them. What
-/// forks without end is ended all the same: by its control group at once, or
-/// by the kernel's own list of processes, which nobody forks into meanwhile.
+/// Ends all processes but this one and PID 1, which reaps them: by SIGTERM, and after a while by SIGKILL. Processes
+/// that fork without end are killed by their control group, or by `kill(-1)`, during which no process can fork.
 fn stop_processes() {
     if !others_run() {
         return;
     }
-    // Before thousands that all want to run; where it is refused it takes longer.
+    // So that thousands of running processes do not slow this one down. An error does not matter.
     let _ = process::set_realtime();
-    // It counts kernel threads as reached, so its answer says nothing.
+    // It counts kernel threads, too, so its result does not say whether a process is left.
     let _ = process::kill(-1, signal::SIGTERM);
     wait_for_others(TERM_MS, &mut || {});
     cgroup::kill_all();
-    // Their mounts go with them, and not before.
+    // Their mounts are gone only when they are.
     wait_for_others(KILL_MS, &mut || {
         let _ = process::kill(-1, signal::SIGKILL);
     });
 }
 
-fn wait_for_others(patience_ms: u64, each_time: &mut dyn FnMut()) {
+fn wait_for_others(limit_ms: u64, each_time: &mut dyn FnMut()) {
     let start_ms = machine::uptime_ms();
-    while others_run() && machine::uptime_ms() < start_ms + patience_ms {
+    while others_run() && machine::uptime_ms() < start_ms + limit_ms {
         each_time();
-        pause(LOOK_AGAIN_MS);
+        pause(POLL_MS);
     }
 }
 
-/// Whether there is a program beside us and PID 1. Kernel threads and those
-/// that have ended have no command line.
+/// Whether another process than this one and PID 1 runs. Kernel threads and zombies have no command line.
 fn others_run() -> bool {
     let own = std::process::id();
     std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
@@ -138,13 +133,12 @@ fn others_run() -> bool {
     })
 }
 
-/// The list of mounts is read up to here; a container's own are gone by now.
+/// How much of the list of mounts is read. The containers' mounts are gone by now, so it is short.
 const MOUNTS_MAX: usize = 1 << 16;
 
-/// Unmounts every file system that holds somebody's data, last first, and
-/// syncs. What stays is made read-only where it can be; `left` is told why it
-/// stays, and whether that worked. Allocates nothing: PID 1 calls it when all
-/// else has failed.
+/// Unmounts every file system that may hold data, the last one first, and syncs. One that cannot be unmounted is made
+/// read-only if possible; `left` is called with the reason and with the result of that. Allocates nothing, since PID 1
+/// calls it after a crash of the boot.
 pub fn unmount_all(left: &mut dyn FnMut(&CStr, Error, Result<()>)) {
     machine::sync();
     let mut buffer = [0; MOUNTS_MAX];
@@ -152,13 +146,13 @@ pub fn unmount_all(left: &mut dyn FnMut(&CStr, Error, Result<()>)) {
     for line in buffer.get(..length).unwrap_or_default().split(|b| *b == b'\n').rev() {
         let mut fields = line.split(|b| *b == b' ').skip(1);
         let (Some(target), Some(kind)) = (fields.next(), fields.next()) else { continue };
-        if is_kernels_own(kind) {
+        if is_virtual(kind) {
             continue;
         }
         let mut path = [0; PATH_MAX];
         let Some(target) = unescape(target, &mut path).filter(|target| target.to_bytes() != b"/") else { continue };
         match mount::umount(target, 0) {
-            // Gone already, with another.
+            // It was unmounted together with another one.
             Err(Error { errno: EINVAL | ENOENT, .. }) | Ok(()) => {}
             Err(error) => left(target, error, mount::remount_read_only(target)),
         }
@@ -178,8 +172,8 @@ fn read_mounts(buffer: &mut [u8]) -> usize {
     length
 }
 
-/// File systems without a disk, a server or an upper folder behind them.
-fn is_kernels_own(kind: &[u8]) -> bool {
+/// Whether a file system has no disk, server or upper directory behind it.
+fn is_virtual(kind: &[u8]) -> bool {
     const KINDS: [&[u8]; 10] = [
         b"proc",
         b"sysfs",
@@ -195,18 +189,18 @@ fn is_kernels_own(kind: &[u8]) -> bool {
     KINDS.contains(&kind)
 }
 
-/// `\040` and its kin in /proc/self/mounts (proc(5)).
+/// Resolves the octal escapes of /proc/self/mounts, such as `\040` for a space (proc(5)).
 fn unescape<'a>(text: &[u8], path: &'a mut [u8; PATH_MAX]) -> Option<&'a CStr> {
     let mut rest = text;
-    for place in path.iter_mut() {
+    for slot in path.iter_mut() {
         match rest {
             [] => break,
             [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] => {
-                *place = (a - b'0') << 6 | (b - b'0') << 3 | (c - b'0');
+                *slot = (a - b'0') << 6 | (b - b'0') << 3 | (c - b'0');
                 rest = after;
             }
             [byte, after @ ..] => {
-                *place = *byte;
+                *slot = *byte;
                 rest = after;
             }
         }

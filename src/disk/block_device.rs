@@ -1,4 +1,4 @@
-//! Disks and partitions, by name and by label.
+//! Finds disks and partitions by name and by label.
 
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::superblock;
@@ -8,11 +8,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A device that is not there yet is waited for.
+/// How long to wait for a device: the kernel may still be looking for it.
 const WAIT_MS: u64 = 10_000;
-const LOOK_AGAIN_MS: u64 = 50;
+const POLL_MS: u64 = 50;
 
-/// The disk or partition, once it is there.
+/// Waits for the disk or partition. None if it does not appear in time.
 pub fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
     let start_ms = machine::uptime_ms();
     loop {
@@ -24,11 +24,11 @@ pub fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
         if found.is_some() || machine::uptime_ms() > start_ms + WAIT_MS {
             return found;
         }
-        std::thread::sleep(Duration::from_millis(LOOK_AGAIN_MS));
+        std::thread::sleep(Duration::from_millis(POLL_MS));
     }
 }
 
-/// Every disk and partition, by name.
+/// All disks and partitions, sorted by name.
 fn devices() -> Vec<PathBuf> {
     let entries = fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| Path::new("/dev").join(entry.file_name())).collect();
@@ -36,7 +36,7 @@ fn devices() -> Vec<PathBuf> {
     paths
 }
 
-/// The label of an ext4 filesystem; None where the device holds something else.
+/// The label of an ext4 filesystem; None if the device holds something else.
 pub fn ext4_label(device: &Path) -> Option<String> {
     let mut start = Vec::new();
     File::open(device).ok()?.take(superblock::LENGTH as u64).read_to_end(&mut start).ok()?;

@@ -1,4 +1,4 @@
-//! The cache device: found by its label or name, and mounted.
+//! Finds the cache device by its label or name, and mounts it.
 
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
@@ -11,21 +11,21 @@ use crate::sys::path::c_path;
 use std::fs;
 use std::path::Path;
 
-/// Where the disk is mounted until its directory of ours is where the store is.
+/// Where the disk is mounted first. Its directory `ocinit` is then bind-mounted to the place of the store.
 pub const MOUNTED_AT: &str = "/run/cache";
 
 /// A mounted disk.
 pub struct CacheDisk {
-    /// As messages name it.
+    /// The name that messages use.
     pub name: String,
-    /// What is told when it is the cache; None where that has been told.
+    /// What to print when it is used as the cache; None if it was printed already.
     pub description: Option<String>,
-    /// A `b2c.filesystem` of this type, of which it is not known whether it can hold images.
+    /// The type of a `b2c.filesystem`, for which it has to be tested whether it can hold images.
     pub unknown: Option<String>,
 }
 
-/// Mounts what `b2c.cache_device` names at [`MOUNTED_AT`]. A machine without its disk still boots: then the store is
-/// in memory.
+/// Mounts what `b2c.cache_device` names at [`MOUNTED_AT`]. Without it the machine still boots, with the
+/// store in memory.
 pub fn mount(
     wanted: &CacheDevice,
     filesystems: &[FileSystem],
@@ -40,7 +40,7 @@ pub fn mount(
     }
 }
 
-/// Says why the disk is not used.
+/// Warns that the disk is not used, with the reason.
 pub fn warn(why: &str, report: &Report) {
     report.warn("cache", [why, "; images are kept in memory"].concat());
 }
@@ -52,10 +52,10 @@ fn mount_device(wanted: &CacheDevice, name: &str, report: &Report) -> Option<Cac
     };
     let Some(device) = block_device::wait_for(wanted) else { return no_cache("not there after 10 s") };
     let Some(label) = block_device::ext4_label(&device) else {
-        return no_cache("no ext4 file system: making one is not there yet");
+        return no_cache("no ext4 file system, and making one is not supported yet");
     };
     coldplug::ensure("ext4", report);
-    // Where it cannot be made, the mount says why.
+    // If this fails, the mount below fails, too, and says why.
     let _ = fs::create_dir_all(MOUNTED_AT);
     // Neither nosuid nor nodev: volumes hold set-user-ID programs, and whiteouts are devices.
     let mounted = c_path(&device)

@@ -1,5 +1,5 @@
-//! Named file systems (`b2c.filesystem`): what the kernel mounts, each when it
-//! is first needed. They are unmounted with all others at the machine's end.
+//! Named file systems (`b2c.filesystem`), each mounted when it is first needed. They are unmounted with all others when
+//! the machine ends.
 
 use crate::disk::block_device;
 use crate::disk::pure::cache_device::CacheDevice;
@@ -17,34 +17,34 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// One folder a file system.
-const FOLDER: &str = "/run/filesystems";
+/// Where they are mounted: a directory for each.
+const MOUNTED_AT: &str = "/run/filesystems";
 
-/// What else a type needs of modules: the kernel asks for them by a program that
-/// is not here.
+/// The modules that a type needs in addition. The kernel would load them by a program, modprobe, that is not here.
 const MODULES: [(&str, &[&str]); 4] = [
     ("9p", &["9pnet_virtio"]),
     ("nfs", &["nfsv3", "nfsv4"]),
     ("nfs4", &["nfs", "nfsv4"]),
-    // How names are written there, by the configuration of one kernel or another.
+    // The encodings of names. Which of them are needed depends on the kernel's configuration.
     ("vfat", &["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]),
 ];
-/// The option that takes a server's address: names are resolved by mount(8)'s
-/// helpers, which are not here either.
+/// The option that takes the server's address. The kernel resolves no names, and mount(8)'s helpers, which do, are not
+/// here.
 const ADDRESSES: [(&str, &str); 4] = [("nfs", "addr="), ("nfs4", "addr="), ("cifs", "ip="), ("smb3", "ip=")];
-/// What mount.nfs would try, where the options name no version. Version 3 has its locks from a daemon that is not here.
+/// The versions to try if the options name none, as mount.nfs does. Version 3 needs a daemon for locks, which is not
+/// here.
 const NFS_VERSIONS: [&str; 4] = ["vers=4.2", "vers=4.1", "vers=4.0", "vers=3,nolock"];
 
-/// Where it is mounted; mounts it there first where it is not yet.
+/// Mounts the file system, if it is not mounted yet, and returns its path.
 pub fn path(wanted: &FileSystem, resolver: &Resolver, report: &Report) -> Outcome<PathBuf> {
-    let path = Path::new(FOLDER).join(&wanted.name);
+    let path = Path::new(MOUNTED_AT).join(&wanted.name);
     if !is_mounted(&path) {
         mount_at(wanted, &path, resolver, report)?;
     }
     Ok(path)
 }
 
-/// Mounts it at `target`.
+/// Mounts the file system at `target`.
 pub fn mount_at(wanted: &FileSystem, target: &Path, resolver: &Resolver, report: &Report) -> Outcome<()> {
     let (name, kind) = (wanted.name.as_str(), wanted.kind.as_str());
     let fail = |why: &str| Failure::new("filesystem", [name, ": ", kind, " ", &wanted.source, ": ", why].concat());
@@ -54,9 +54,9 @@ pub fn mount_at(wanted: &FileSystem, target: &Path, resolver: &Resolver, report:
     for module in MODULES.iter().filter(|(of, _)| *of == kind).flat_map(|(_, modules)| *modules) {
         coldplug::ensure(module, report);
     }
-    // Where it cannot be made, the mount says why.
+    // If this fails, the mount below fails, too, and says why.
     let _ = fs::create_dir_all(target);
-    match mount_by_any(wanted, &source, target, &data) {
+    match mount_first_version(wanted, &source, target, &data) {
         Ok(()) => {
             report.line("filesystem", [name, ": ", kind, " ", &source].concat());
             Ok(())
@@ -71,8 +71,8 @@ pub fn mount_at(wanted: &FileSystem, target: &Path, resolver: &Resolver, report:
     }
 }
 
-/// Mounts it by the first version of its protocol that both sides have.
-fn mount_by_any(wanted: &FileSystem, source: &str, target: &Path, data: &str) -> Result<(), Error> {
+/// Mounts with the first version of the protocol that kernel and server support.
+fn mount_first_version(wanted: &FileSystem, source: &str, target: &Path, data: &str) -> Result<(), Error> {
     let (source, target, kind) = (c_string(source)?, c_path(target)?, c_string(&wanted.kind)?);
     let mut why = None;
     for version in versions(&wanted.kind, data) {
@@ -80,7 +80,7 @@ fn mount_by_any(wanted: &FileSystem, source: &str, target: &Path, data: &str) ->
             Ok(()) => return Ok(()),
             Err(error) => {
                 let error = better(why, error);
-                // The server or the kernel lacks it; before version 4 a path begins elsewhere.
+                // Kernel or server do not support this version. ENOENT: before version 4 a path has another root.
                 if ![EPROTONOSUPPORT, EINVAL, ENOENT].contains(&error.errno) {
                     return Err(error);
                 }
@@ -91,12 +91,12 @@ fn mount_by_any(wanted: &FileSystem, source: &str, target: &Path, data: &str) ->
     Err(why.unwrap_or(Error::new("mount", EINVAL)))
 }
 
-/// The first of two that says more than that a version is missing.
+/// The first of two errors that says more than that a version is not supported.
 fn better(first: Option<Error>, second: Error) -> Error {
     first.filter(|error| error.errno != EPROTONOSUPPORT).unwrap_or(second)
 }
 
-/// What to add to the options, one after the other.
+/// The version options to try, one after the other.
 fn versions(kind: &str, data: &str) -> &'static [&'static str] {
     let names_one = |word: &str| {
         ["vers=", "nfsvers=", "minorversion="].iter().any(|option| word.starts_with(option))
@@ -110,17 +110,15 @@ fn versions(kind: &str, data: &str) -> &'static [&'static str] {
     }
 }
 
-/// What to do about it.
+/// What to do about an error of mount(2).
 fn hint(errno: i32) -> Option<&'static str> {
     Some(match errno {
-        ENODEV => "this kernel does not know the type: the initramfs may need its module",
-        EINVAL => {
-            "src= holds no such file system, or opts= has what the kernel refuses: its log says which (loglevel=7)"
-        }
-        ENOENT => "the other side does not have it: see src=",
-        EACCES | EPERM => "the other side does not let this machine in: see what it exports, and to whom",
+        ENODEV => "this kernel does not support the type: the initramfs may need its module",
+        EINVAL => "src= has another file system, or opts= has a wrong option: the kernel's log says which (loglevel=7)",
+        ENOENT => "the other side has no such export, share or tag: check src=",
+        EACCES | EPERM => "the server refuses this machine: check what it exports, and to which hosts",
         ECONNREFUSED | EHOSTUNREACH | ENETUNREACH | ETIMEDOUT => "is the server up, and its port (opts=port=N) open?",
-        EPROTONOSUPPORT => "the server lacks this version: opts=vers=N names another",
+        EPROTONOSUPPORT => "the server does not support this version: choose another with opts=vers=N",
         _ => return None,
     })
 }
@@ -129,7 +127,7 @@ fn c_string(text: &str) -> Result<CString, Error> {
     CString::new(text).map_err(|_| Error::new("mount", EINVAL))
 }
 
-/// A device is waited for, as the cache's is.
+/// The source as mount(2) takes it. A device is waited for; None if it does not appear.
 fn source(wanted: &FileSystem) -> Option<String> {
     let device = match wanted.source.strip_prefix("LABEL=") {
         Some(label) => CacheDevice::Label(label.into()),
@@ -139,7 +137,7 @@ fn source(wanted: &FileSystem) -> Option<String> {
     Some(block_device::wait_for(&device)?.to_string_lossy().into_owned())
 }
 
-/// The options, with the server's address where the type wants one.
+/// The options, with the server's address if the type needs it.
 fn data(wanted: &FileSystem, resolver: &Resolver) -> Result<String, String> {
     let option = ADDRESSES.iter().find(|(kind, _)| *kind == wanted.kind).map(|(_, option)| *option);
     let given = |option: &str| wanted.data.split(',').any(|word| word.starts_with(option));
@@ -149,13 +147,13 @@ fn data(wanted: &FileSystem, resolver: &Resolver) -> Result<String, String> {
     Ok(with(&wanted.data, &[option, &address].concat()))
 }
 
-/// Options, and one more.
+/// `data` with one more option.
 fn with(data: &str, option: &str) -> String {
     let comma = if data.is_empty() || option.is_empty() { "" } else { "," };
     [data, comma, option].concat()
 }
 
-/// `HOST:/path`, `[V6]:/path`, `//HOST/share`.
+/// The host of `HOST:/path`, `[V6]:/path` or `//HOST/share`.
 fn host(source: &str) -> &str {
     match source.strip_prefix("//") {
         Some(share) => share.split('/').next().unwrap_or_default(),
@@ -163,7 +161,7 @@ fn host(source: &str) -> &str {
     }
 }
 
-/// Whether something is mounted there: asked of the kernel, since services mount, too.
+/// Whether something is mounted at `path`. Only the kernel knows, since processes of services mount, too.
 fn is_mounted(path: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|meta| meta.dev()).ok();
     let parent = path.parent().and_then(device);

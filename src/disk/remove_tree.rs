@@ -216,7 +216,7 @@ mod tests {
 
     /// Promise: nested-control-groups
     #[test]
-    fn folders_deeper_than_a_path() {
+    fn directories_deeper_than_a_path() {
         let dir = tempfile::tempdir().unwrap();
         let top = dir.path().join("top");
         let made = |outer: &Path, depth| {

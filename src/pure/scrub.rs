@@ -35,7 +35,7 @@ pub fn urls(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find("//") {
         let (before, after) = rest.split_at(at + 2);
-        let end = after.find(|c: char| c.is_whitespace() || "\"'«»".contains(c)).unwrap_or(after.len());
+        let end = after.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(after.len());
         let (url, tail) = after.split_at(end);
         out.push_str(before);
         let host = userinfo(url).unwrap_or_default();

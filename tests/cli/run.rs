@@ -433,5 +433,5 @@ fn help_and_wrong_commands() {
     let help = run(&["help"]);
     assert!(help.code == 0 && help.out.contains("ocinit mount [--store DIR]"));
     let wrong = run(&["rum"]);
-    assert!(wrong.code == 125 && wrong.err.contains("FAIL usage  no command «rum»"), "{}", wrong.err);
+    assert!(wrong.code == 125 && wrong.err.contains("FAIL usage  no command 'rum'"), "{}", wrong.err);
 }

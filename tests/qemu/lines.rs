@@ -121,7 +121,7 @@ fn names_of_the_world_by_a_mirror() {
     seen.over(0, POWER_DOWN);
     seen.in_order(&["true true true", "boot2container"]);
     assert!(seen.says("clock      WARN ").contains("pool.ntp.org"));
-    assert!(seen.says("cache      /dev/vda ").contains("«rootfs»"));
+    assert!(seen.says("cache      /dev/vda ").contains("'rootfs'"));
     assert_eq!(lab.registry.requests("GET /v2/library/alpine/manifests/latest?ns=docker.io"), 1);
     assert_eq!(lab.registry.requests("GET /v2/lab/runner/manifests/aarch64?ns=registry.example.org"), 1);
     clean(&disk);

@@ -140,7 +140,7 @@ fn volumes_are_filled_kept_and_removed() {
     assert_eq!(seen.count("/home/guest directory 0700 1000:100 "), 1);
     seen.at("users:x:100:");
     seen.says("/t/group file 0644");
-    seen.says("WARN b2c.volume=perm: mirror is not there yet: ignored");
+    seen.says("WARN b2c.volume=perm: mirror is not supported yet: ignored");
     [&cache, &data].iter().for_each(|disk| clean(disk));
     let second = [
         words,

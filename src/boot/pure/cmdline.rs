@@ -1,8 +1,7 @@
 //! The kernel command line: words, keys and values.
 //!
-//! Words are split at white space outside double quotes, as the kernel splits
-//! its own parameters; a double quote may open anywhere in a word and is not
-//! part of it. Everything after the first `=` is the value.
+//! The line is split at white space outside double quotes, as the kernel splits it for its own parameters. A double
+//! quote may open anywhere in a word, and is not part of it. Everything after the first `=` is the value.
 
 /// One word: `b2c.run="-ti img"` is the key `b2c.run` with the value `-ti img`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,16 +10,15 @@ pub struct Word {
     pub value: Option<String>,
 }
 
-/// The only way a command line can be wrong: an unmatched quote.
-/// Holds the start of the word it stands in.
+/// A command line with an unmatched quote, the only error there is. Holds the start of the word that has the quote.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UnmatchedQuote(pub String);
 
-/// How much of a faulty word an error shows, in bytes.
+/// How much of that word an error shows, in bytes.
 const EXCERPT: usize = 60;
 
-/// Splits `line`. Bytes that are not UTF-8 become U+FFFD: keys are ASCII, and
-/// nothing else in a boot line may stop the boot.
+/// Splits `line` into words. Bytes that are not UTF-8 become U+FFFD and are no error: keys are ASCII, and words of
+/// other programs must not stop the boot.
 pub fn parse(line: &[u8]) -> Result<Vec<Word>, UnmatchedQuote> {
     let mut words = Vec::new();
     let mut word = Vec::new();

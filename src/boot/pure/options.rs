@@ -1,4 +1,4 @@
-//! The options of the dialect: one table, and the configuration they make.
+//! The options of boot2container's command line: their table, and the configuration that they give.
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::shutdown;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing: being there is its value.
+    /// No value: its presence counts.
     Nothing,
     /// One value; a later one overrides.
     One,
@@ -28,7 +28,7 @@ pub enum Takes {
 pub struct Row {
     pub name: &'static str,
     pub takes: Takes,
-    /// Otherwise its use is a warning.
+    /// False for an option of boot2container that only gives a warning so far.
     pub supported: bool,
     #[cfg(feature = "host")]
     pub value: &'static str,
@@ -36,7 +36,7 @@ pub struct Row {
     pub meaning: &'static str,
 }
 
-/// The texts are for the documentation; the init carries none of them.
+/// The texts are for the documentation, and are not part of the init.
 #[cfg_attr(not(feature = "host"), allow(unused_variables))]
 const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static str, meaning: &'static str) -> Row {
     Row {
@@ -61,29 +61,29 @@ pub const TABLE: &[Row] = &[
     row("b2c.service", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
     row("b2c.pipefail", Takes::Nothing, true, "", "the first failing container ends the pipeline (post containers still run)"),
     row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
-    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "what the kernel mounts (ext4, nfs, 9p, virtiofs, tmpfs, …) when a volume or the cache first needs it; `|` separates mount options"),
+    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
-    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between «safe to turn off» and the shutdown command"),
-    row("b2c.shutdown_cmd", Takes::One, true, "commands", "what ends the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
-    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, when a container asked for a reboot. Default `reboot -f`"),
-    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxy for registries of plain http, and of https (by CONNECT), and the hosts that need none, with commas between"),
-    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: who is asked before the registry itself, in order; `_default` stands for registries that have none. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
+    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command"),
+    row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
+    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, used when a container asked for a reboot. Default `reboot -f`"),
+    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
+    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: the mirrors to ask before the registry itself, in order; `_default` stands for registries without mirrors. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
     row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
-    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of our own. Default `poweroff`"),
+    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of ocinit itself. Default `poweroff`"),
     row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
     row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "network setup by hand"),
+    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
     row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
     row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
 
-/// What follows a failure of our own.
+/// What follows a failure of ocinit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFail {
     PowerOff,
@@ -91,9 +91,9 @@ pub enum OnFail {
     Hang,
 }
 
-/// What the options say, checked.
+/// The parsed options.
 pub struct Config {
-    /// Container lines, unexpanded: variables are known when each starts.
+    /// Container lines with variables in them: these are known when each container starts.
     pub run: Vec<String>,
     pub run_service: Vec<String>,
     pub run_post: Vec<String>,
@@ -101,12 +101,12 @@ pub struct Config {
     pub filesystems: Vec<FileSystem>,
     pub volumes: Vec<Volume>,
     pub cache_device: CacheDevice,
-    /// `None`: the clock is left as it is. `auto` is already resolved.
+    /// `None`: the clock is left as it is. For `auto` it is the host that this stands for.
     pub ntp_peer: Option<String>,
-    /// As they were given: `http=…`, `https=…`, `no=…`.
+    /// Values of `b2c.proxy`, not parsed: `http=…`, `https=…`, `no=…`.
     pub proxy: Vec<String>,
     pub mirrors: Mirrors,
-    /// Where there is one, every image from a registry must be signed.
+    /// If there is one, every image from a registry must be signed.
     pub verify_keys: Vec<VerifyKey>,
     pub hostname: String,
     pub insmods: Vec<String>,
@@ -115,16 +115,16 @@ pub struct Config {
     pub reboot_cmd: String,
     pub on_fail: OnFail,
     pub sections: bool,
-    /// What was given and is not heeded.
+    /// A warning for each option that is ignored.
     pub warnings: Vec<String>,
 }
 
-/// An option that cannot be read: its name, and why.
+/// A wrong option: its name, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Error(pub String);
 
 const NTP_AUTO: &str = "pool.ntp.org";
-/// A day.
+/// The longest `b2c.poweroff_delay`: a day.
 const DELAY_MAX_S: u32 = 86_400;
 
 impl Default for Config {
@@ -154,9 +154,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources in order of rank: the kernel's line, then the
-    /// initramfs's own file. A single value of an earlier source stands;
-    /// repeatable ones accumulate.
+    /// Reads the sources: first the kernel's line, then the initramfs's own file. An option with one value takes it
+    /// from the first source that has it; the values of a repeatable option accumulate.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
         let mut config = Config::default();
         for words in sources.iter().rev() {
@@ -207,27 +206,28 @@ impl Config {
     }
 
     fn add_volume(&mut self, value: &str) -> Result<(), String> {
-        let mut later = Vec::new();
-        let volume = volume::volume(value, &mut later)?;
-        for key in later {
-            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not there yet: ignored"].concat());
+        let mut unsupported = Vec::new();
+        let volume = volume::volume(value, &mut unsupported)?;
+        for key in unsupported {
+            self.warnings.push(["b2c.volume=", &volume.name, ": ", &key, " is not supported yet: ignored"].concat());
         }
         self.volumes.push(volume);
         Ok(())
     }
 
-    /// Names of file systems that are used and not given.
+    /// Checks that every `b2c.filesystem` that is referred to exists.
     fn check_names(&mut self) -> Result<(), Error> {
         let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
         let unknown = |name: &str| !known.contains(name);
         for volume in &self.volumes {
             if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
-                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named «", name, "»"].concat()));
+                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named '", name, "'"].concat()));
             }
         }
         match &self.cache_device {
             CacheDevice::FileSystem(name) if unknown(name) => {
-                let why = ": not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem; images are kept in memory";
+                let why =
+                    ": not one of none, auto, /dev/..., LABEL=..., nor a b2c.filesystem; images are kept in memory";
                 self.warnings.push(["b2c.cache_device=", name, why].concat());
                 self.cache_device = CacheDevice::None;
             }
@@ -243,7 +243,7 @@ impl Config {
             return Ok(());
         };
         if !row.supported {
-            self.warnings.push([key, " is not there yet: ignored"].concat());
+            self.warnings.push([key, " is not supported yet: ignored"].concat());
             return Ok(());
         }
         if row.takes != Takes::Nothing && word.value.is_none() {
@@ -295,12 +295,11 @@ impl Config {
     }
 }
 
-/// The failure policy and the dress of the console, for when the rest of the
-/// line cannot be read.
+/// The values of `b2c.onfail` and `b2c.log` (true for sections), which apply even if another option is wrong.
 pub fn policy(words: &[Word]) -> (OnFail, bool) {
     let mut config = Config::default();
     for word in words.iter().filter(|word| word.key == "b2c.onfail" || word.key == "b2c.log") {
-        // A faulty one keeps the default: the fault itself is told by `read`.
+        // A wrong one keeps the default. `read` reports the error.
         let _ = config.apply_single(word);
     }
     (config.on_fail, config.sections)
@@ -311,12 +310,12 @@ fn wrong(key: &str, why: &str) -> Error {
 }
 
 fn unknown(key: &str) -> String {
-    // Behind the name may be a value that was meant: `b2c.minio:…`.
+    // The name may be followed by a value with another sign than `=`, as in `b2c.minio:…`.
     let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
     let key = key.split(name).next().unwrap_or_default();
     match suggest(TABLE.iter().map(|row| row.name), key) {
-        Some(name) => [key, " is no option: did you mean ", name, "?"].concat(),
-        None => [key, " is no option"].concat(),
+        Some(name) => [key, " is not an option: did you mean ", name, "?"].concat(),
+        None => [key, " is not an option"].concat(),
     }
 }
 
@@ -411,9 +410,9 @@ mod tests {
         assert_eq!(
             config.warnings,
             [
-                "b2c.piepfail is no option: did you mean b2c.pipefail?",
-                "b2c.swap is not there yet: ignored",
-                "b2c.entirely_else is no option"
+                "b2c.piepfail is not an option: did you mean b2c.pipefail?",
+                "b2c.swap is not supported yet: ignored",
+                "b2c.entirely_else is not an option"
             ]
         );
     }
@@ -457,9 +456,9 @@ mod tests {
         assert_eq!(config.run_service, ["a", "b"]);
         assert_eq!(config.cache_device, CacheDevice::FileSystem("share".into()));
         assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
-        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not there yet: ignored"]);
+        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not supported yet: ignored"]);
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
-        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named «nfs»");
+        assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named 'nfs'");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
         assert!(error.0.starts_with("b2c.filesystem: 'x': write type="), "{}", error.0);
     }

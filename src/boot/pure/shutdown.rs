@@ -1,9 +1,9 @@
-//! The small language of `b2c.shutdown_cmd` and `b2c.reboot_cmd`: no shell,
-//! four verbs, joined by `;`, with the pipeline's variables.
+//! The commands of `b2c.shutdown_cmd` and `b2c.reboot_cmd`: five verbs, joined by `;`, with the pipeline's variables.
+//! No shell runs them.
 
 use crate::pure::shell_words::{self, Lookup};
 
-/// One thing to do at the end of the machine.
+/// A command that is run when the machine ends.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Echo(String),
@@ -13,20 +13,23 @@ pub enum Command {
     Halt,
 }
 
+/// Why a command is wrong.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Error {
     Words(shell_words::Error),
-    /// A verb that is not there, or one with arguments it does not take.
+    /// An unknown verb, or one with wrong arguments.
     Unknown(String),
+    /// The argument of `sleep` is not a number of seconds.
     Seconds(String),
 }
 
 impl Error {
+    /// The reason, as messages give it.
     pub fn text(&self) -> String {
         match self {
             Error::Words(error) => error.text().into(),
-            Error::Unknown(command) => ["«", command, "» is not one of echo, sleep, poweroff, reboot, halt"].concat(),
-            Error::Seconds(text) => ["sleep: «", text, "» is not a number of seconds"].concat(),
+            Error::Unknown(command) => ["'", command, "' is not one of echo, sleep, poweroff, reboot, halt"].concat(),
+            Error::Seconds(text) => ["sleep: '", text, "' is not a number of seconds"].concat(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::disk::pure::filesystem::is_name;
 
-/// What `auto` looks for: boot2container's label.
+/// The label that `auto` looks for, as in boot2container.
 const CACHE_LABEL: &str = "B2C_CACHE";
 
 /// Where images are kept.
@@ -18,17 +18,17 @@ pub enum CacheDevice {
 }
 
 impl CacheDevice {
-    /// Reads the value; the error says why it is none.
+    /// Parses the value; the error is the reason why it is wrong.
     pub fn parse(value: &str) -> Result<CacheDevice, &'static str> {
         match value {
             "none" | "" => Ok(CacheDevice::None),
             "auto" => Ok(CacheDevice::Label(CACHE_LABEL.into())),
-            "reset" => Err("reset is not there yet: write auto for a partition that has the label"),
+            "reset" => Err("reset is not supported yet: use auto for a partition with the label B2C_CACHE"),
             _ => match (value.strip_prefix("LABEL="), value.starts_with("/dev/")) {
                 (Some(label), _) => Ok(CacheDevice::Label(label.into())),
                 (None, true) if !value.contains("/..") => Ok(CacheDevice::Path(value.into())),
                 (None, false) if is_name(value) => Ok(CacheDevice::FileSystem(value.into())),
-                _ => Err("not one of none, auto, /dev/…, LABEL=…, and no b2c.filesystem"),
+                _ => Err("not one of none, auto, /dev/..., LABEL=..., nor a b2c.filesystem"),
             },
         }
     }

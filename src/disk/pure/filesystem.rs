@@ -1,6 +1,6 @@
 //! The values of `b2c.filesystem`.
 
-/// What the kernel mounts by a name of the user's.
+/// A file system that the user has given a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSystem {
     pub name: String,
@@ -9,11 +9,11 @@ pub struct FileSystem {
     pub source: String,
     /// `MS_…` of mount(2).
     pub flags: u64,
-    /// What is left of the options: the file system's own.
+    /// The other options, which are the file system's own.
     pub data: String,
 }
 
-/// The words of mount(8) that are flags to the kernel: set or cleared (Linux,
+/// The options of mount(8) that are flags of mount(2): the flag, and whether it is set or cleared (Linux,
 /// include/uapi/linux/mount.h).
 const FLAGS: [(&str, u64, bool); 23] = [
     ("ro", 1, true),
@@ -36,14 +36,14 @@ const FLAGS: [(&str, u64, bool); 23] = [
     ("strictatime", 1 << 24, true),
     ("lazytime", 1 << 25, true),
     ("nolazytime", 1 << 25, false),
-    // Nothing to the kernel: they speak to mount(8).
+    // For mount(8) only: the kernel does not see them.
     ("defaults", 0, true),
     ("auto", 0, true),
     ("_netdev", 0, true),
 ];
 
 impl FileSystem {
-    /// `NAME,type=T,src=S,opts=a|b|c`
+    /// Parses `NAME,type=T,src=S,opts=a|b|c`.
     pub fn parse(value: &str) -> Result<FileSystem, String> {
         let (name, rest) = fields(value)?;
         let (mut kind, mut source, mut options) = ("", "", "");
@@ -59,7 +59,7 @@ impl FileSystem {
             return Err(["'", name, "': write type=: ext4, nfs, 9p, virtiofs, ..."].concat());
         }
         let (flags, data) = mount_options(options);
-        // Types such as tmpfs have none; mount(8) writes this.
+        // Types such as tmpfs have no source. mount(8) uses this word.
         let source = if source.is_empty() { "none" } else { source };
         Ok(FileSystem { name: name.into(), kind: kind.into(), source: source.into(), flags, data })
     }
@@ -85,7 +85,8 @@ pub fn fields(value: &str) -> Result<(&str, impl Iterator<Item = (&str, &str)>),
     Ok((name, parts.map(|part| part.split_once('=').unwrap_or((part, "")))))
 }
 
-/// The name of a volume or filesystem is a directory's: podman's letters, so that none leads elsewhere.
+/// Checks the name of a volume or filesystem. It is the name of a directory, so only podman's letters are allowed, and
+/// no name leads to another directory.
 pub fn checked(name: &str) -> Result<&str, String> {
     match is_name(name) {
         true => Ok(name),
@@ -93,7 +94,7 @@ pub fn checked(name: &str) -> Result<&str, String> {
     }
 }
 
-/// Whether a volume or filesystem may be called so.
+/// Whether `name` is a valid name of a volume or filesystem.
 pub fn is_name(name: &str) -> bool {
     let good = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
     name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric) && name.len() < 256 && name.bytes().all(good)

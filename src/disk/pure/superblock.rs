@@ -1,14 +1,12 @@
-//! What the start of a device or a file says of itself: ext4's label, and
-//! which file system a layer is that needs no unpacking.
+//! Superblocks: the label of an ext4 file system, and whether a layer is a squashfs or erofs, which needs no unpacking.
 
 use std::ffi::CStr;
 
-/// How much is read: ext4's superblock ends at 2048.
+/// How many bytes to read. ext4's superblock ends here.
 pub const LENGTH: usize = 2048;
 
-/// The label of an ext2, ext3 or ext4 file system, empty where it has none;
-/// `None` where `start` (the device's first [`LENGTH`] bytes) is no such file
-/// system. Offsets: Linux, Documentation/filesystems/ext4/super.rst.
+/// The label of an ext2, ext3 or ext4 file system, empty if it has none. `start` is the device's first [`LENGTH`]
+/// bytes; `None` if they are of something else. Offsets: Linux, Documentation/filesystems/ext4/super.rst.
 pub fn ext4_label(start: &[u8]) -> Option<String> {
     let superblock = start.get(1024..2048)?;
     if superblock.get(0x38..0x3a)? != [0x53, 0xef] {
@@ -19,7 +17,7 @@ pub fn ext4_label(start: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(label.get(..length)?).into_owned())
 }
 
-/// A file system that is a layer as it is: read-only, and packed.
+/// A read-only file system that is mounted as a layer, without unpacking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packed {
     Squashfs,
@@ -44,10 +42,9 @@ impl Packed {
     }
 }
 
-/// Which of them begins with `start` (its first [`LENGTH`] bytes): squashfs by
-/// its magic and its version, 4.0, at 28 (Linux, fs/squashfs/squashfs_fs.h);
-/// erofs by the magic 0xe0f5e1e2 at 1024 and a block size of 512 bytes to
-/// 64 KiB, whose logarithm is 12 bytes further on (fs/erofs/erofs_fs.h).
+/// Which packed file system begins with `start`, its first [`LENGTH`] bytes. squashfs is recognized by its magic and by
+/// its version, 4.0, at 28 (Linux, fs/squashfs/squashfs_fs.h); erofs by the magic 0xe0f5e1e2 at 1024 and a block size
+/// of 512 bytes to 64 KiB, whose logarithm is 12 bytes further on (fs/erofs/erofs_fs.h).
 pub fn packed(start: &[u8]) -> Option<Packed> {
     if start.starts_with(b"hsqs") && start.get(28..32)? == [4, 0, 0, 0] {
         return Some(Packed::Squashfs);
@@ -57,10 +54,10 @@ pub fn packed(start: &[u8]) -> Option<Packed> {
     is_erofs.then_some(Packed::Erofs)
 }
 
-/// What to do with a layer's blob that begins with `start`: keep it as it is,
-/// or (`None`) unpack it. The content decides, since media types lie; but one
-/// that names a file system (stacker: `application/vnd.stacker.image.layer.squashfs+zstd`,
-/// containerd: `application/vnd.erofs.layer.v1`) must be right. The error says how it is wrong.
+/// Whether to mount a layer's blob that begins with `start`, or (`None`) to unpack it. The content decides, since media
+/// types are often wrong; but one that names a file system (stacker:
+/// `application/vnd.stacker.image.layer.squashfs+zstd`, containerd: `application/vnd.erofs.layer.v1`) must match the
+/// content. The error is the reason why it does not.
 pub fn layer_form(media_type: &str, start: &[u8]) -> Result<Option<Packed>, &'static str> {
     let found = packed(start);
     let says = |packed: Packed| media_type.contains(packed.name());
