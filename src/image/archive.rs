@@ -197,7 +197,7 @@ impl Contents {
         let mut images = docker::images(&list).map_err(|error| refused(error).of(MANIFEST))?;
         let names: Vec<_> = images.iter_mut().map(|image| std::mem::take(&mut image.names)).collect();
         let at = archive::pick(&names, image).map_err(|why| Error::refused(&why).of(MANIFEST))?;
-        let image = images.get(at).ok_or_else(|| Error::refused("no image is in it").of(MANIFEST))?;
+        let image = images.get(at).ok_or_else(|| Error::refused("contains no image").of(MANIFEST))?;
         let place = self.find(&image.config)?;
         let bytes = self.document(place).map_err(|error| error.of(&image.config))?;
         let config = Descriptor { digest: hash(&bytes), size: place.size, media_type: docker::CONFIG.into() };
@@ -206,7 +206,7 @@ impl Contents {
         }
         let diff_ids = oci::image_config(&bytes).map_err(|error| refused(error).of(&image.config))?.diff_ids;
         if diff_ids.len() != image.layers.len() {
-            return Err(Error::refused("names another number of layers than manifest.json").of(&image.config));
+            return Err(Error::refused("names a different number of layers than manifest.json").of(&image.config));
         }
         self.blobs.push((config.digest, place));
         let mut layers = Vec::new();

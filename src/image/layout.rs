@@ -68,7 +68,7 @@ pub(super) fn blob_name(digest: &Digest) -> String {
 pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error> {
     let choices = match oci::document(index) {
         Ok(Document::Index(choices)) => choices,
-        Ok(_) => return Err(Error::refused("is no OCI index")),
+        Ok(_) => return Err(Error::refused("is not an OCI index")),
         Err(error) => return Err(Error::refused(&error.text())),
     };
     let names: Vec<Vec<String>> = choices.iter().map(|choice| choice.ref_name.iter().cloned().collect()).collect();

@@ -56,7 +56,7 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         PullPolicy::Never => pull
             .stored()
             .map(|stored| stored.image)
-            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids to fetch it")),
+            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids fetching it")),
         PullPolicy::Missing => match pull.stored() {
             Some(stored) => Ok(stored.image),
             None => pull.fetch().or_else(|error| pull.fall_back(error)),
@@ -64,7 +64,7 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         PullPolicy::Always | PullPolicy::Newer => pull.newest(),
     }?;
     let what = match (pull.bytes, image.layers.len()) {
-        (0, _) => "all layers are here already".into(),
+        (0, _) => "all layers are stored already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
         (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
     };
@@ -214,7 +214,7 @@ impl Pull<'_> {
         let may = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
-        self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
+        self.report.warn("pull", format_args!("{what}; using the image of an earlier pull"));
         Ok(stored.image)
     }
 }

@@ -152,7 +152,7 @@ impl Shared {
         if again {
             order.reverse();
         }
-        let mut answer = Err(Error::refused("nobody to ask"));
+        let mut answer = Err(Error::refused("no server to ask"));
         let mut hope = false;
         for index in order {
             if self.client.cancel_token().is_cancelled() {
@@ -176,7 +176,7 @@ impl Shared {
                 server.mark_down();
             }
             hope |= error.may_heal();
-            self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
+            self.report.warn("pull", format_args!("mirror {name}: {}; asking the next server", error.text));
         }
         answer.map_err(|error| match hope {
             true => Error { kind: Kind::Unreachable { again: true, status: error.status() }, ..error },
@@ -286,7 +286,7 @@ pub fn opener(config: &ClientConfig) -> OpenUrl {
             let tag = |name| response.headers.get(name).map(String::from);
             let is = tag("etag").or_else(|| tag("last-modified"));
             match version.replace(is.clone()) {
-                Some(was) if was != is => Err(Error::refused("has changed while it was downloaded")),
+                Some(was) if was != is => Err(Error::refused("has changed during the download")),
                 _ => Ok(response),
             }
         };

@@ -114,14 +114,14 @@ pub fn refusal(found: &[Why]) -> Error {
         }
         text.push_str(if index > 0 { ", " } else { "" });
         match why {
-            Why::Base64 => text.push_str("one that is no base64"),
+            Why::Base64 => text.push_str("one that is not base64"),
             Why::OtherKey => text.push_str("one by another key"),
-            Why::Claim => text.push_str("one of something that is no image"),
+            Why::Claim => text.push_str("one of something that is not an image"),
             Why::OtherImage(digest) => text.push_str(&["one of another image, ", &digest.text()].concat()),
             Why::Payload => text.push_str("one of something that is damaged or too large"),
         }
     }
-    let hint = "cosign sign --key cosign.key IMAGE@sha256:…; version 3 needs --new-bundle-format=false \
+    let hint = "cosign sign --key cosign.key IMAGE@sha256:...; version 3 needs --new-bundle-format=false \
                 --use-signing-config=false";
     Error { hint: Some(hint), ..Error::refused(&text) }
 }
@@ -231,11 +231,11 @@ mod tests {
             for (found, text) in [
                 (by_another.clone(), "one by another key"),
                 (replayed.clone(), &["one of another image, ", &OTHER.text()].concat()),
-                ((good.0.clone(), "?".into()), "one that is no base64"),
-                ((good.0.clone(), String::new()), "one that is no base64"),
+                ((good.0.clone(), "?".into()), "one that is not base64"),
+                ((good.0.clone(), String::new()), "one that is not base64"),
                 ((good.0.clone(), replayed.1.clone()), "one by another key"),
                 ((claim(&INDEX), good.1.clone()), "one by another key"),
-                ((b"{}".to_vec(), ours.sign(b"{}")), "one of something that is no image"),
+                ((b"{}".to_vec(), ours.sign(b"{}")), "one of something that is not an image"),
             ] {
                 let error = verify(&keys, &[found]).unwrap_err();
                 assert_eq!(error, ["not signed by a key of b2c.verify_key: ", text].concat(), "{algorithm:?}");
@@ -297,7 +297,7 @@ mod tests {
         for (name, why) in [
             ("rsa.pem", "not a public key of ECDSA P-256 or Ed25519"),
             ("compressed.pem", "not a public key of ECDSA P-256 or Ed25519"),
-            ("key", "a private key: keep it, and name the public one (cosign.pub)"),
+            ("key", "a private key: keep it secret, and name the public one (cosign.pub)"),
             ("none", "no such file or directory"),
         ] {
             let path = path.replace("pub.pem", name);

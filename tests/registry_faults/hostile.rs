@@ -112,7 +112,7 @@ fn manifests_that_are_refused_in_words() {
         more
     };
     for (name, manifest, why) in
-        [("both", both, "manifest: "), ("schema-1", schema_1, "schema"), ("number", more, "another number of layers")]
+        [("both", both, "manifest: "), ("schema-1", schema_1, "schema"), ("number", more, "a different number of layers")]
     {
         let Some(trial) = with_manifest(name, &manifest) else { return };
         trial.refused(why);
@@ -151,7 +151,7 @@ fn an_index_in_an_index() {
         let Some(trial) = trial else { return };
         match is_good {
             true => drop(trial.done(&[])),
-            false => drop(trial.refused("an index in an index")),
+            false => drop(trial.refused("indexes are nested")),
         }
     }
 }
@@ -246,7 +246,7 @@ fn redirects_into_the_machines_own_surroundings() {
             Box::new(move |ask| ask.path.ends_with(&digest).then(|| redirect(307, location)))
         });
         let Some(trial) = trial else { return };
-        trial.refused("redirects to nowhere that we may follow");
+        trial.refused("redirects without a safe target");
     }
 }
 

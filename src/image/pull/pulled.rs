@@ -38,7 +38,7 @@ impl Image {
 /// Waits until the journal is done, and says so where it cannot be.
 pub(super) fn finish(journal: Option<&Journal>, report: &Report) {
     if let Some(Err(error)) = journal.map(Journal::finish) {
-        let what = "the image may not be on the disk, and is fetched again after a power cut";
+        let what = "the image may not be on the disk: after a power cut it is fetched again";
         report.warn("store", format_args!("{error}: {what}"));
     }
 }

@@ -46,7 +46,7 @@ impl Pull<'_> {
             };
             wanted = Some(chosen(&choices, self.options)?);
         }
-        Err(Error::refused("an index in an index in an index"))
+        Err(Error::refused("indexes are nested more than 2 deep"))
     }
 
     fn manifest(&mut self, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
@@ -73,7 +73,7 @@ impl Pull<'_> {
         };
         let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
         if parsed.diff_ids.len() != resolved.layers.len() {
-            return Err(refused("names another number of layers than the manifest"));
+            return Err(refused("names a different number of layers than the manifest"));
         }
         Ok(parsed)
     }

@@ -58,7 +58,7 @@ pub fn unpack(
     arrived?;
     let (unpacked, raw_digest) = unpacked?;
     if diff_id.is_some_and(|diff_id| raw_digest != *diff_id) {
-        return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
+        return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", which is not its diff ID"].concat()));
     }
     Ok(unpacked)
 }
@@ -149,7 +149,7 @@ impl Read for Blob<'_> {
             return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, "is longer than its descriptor says")));
         }
         if !(self.tick)(count as u64) {
-            return Err(self.fail(io::Error::other("given up")));
+            return Err(self.fail(io::Error::other("cancelled")));
         }
         self.context.update(buffer.get(..count).unwrap_or_default());
         Ok(count)

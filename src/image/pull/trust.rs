@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const HINT: &str = "with b2c.verify_key= only what is signed, has a digest or lies in the initramfs is run";
+const HINT: &str = "b2c.verify_key= allows only what is signed, has a digest, or is in the initramfs";
 
 /// Whether `path` is a file or directory of the initramfs: no disk, no share, and nothing that containers have written.
 fn is_of_initramfs(path: &str) -> bool {
@@ -37,11 +37,11 @@ pub fn check_image(options: &PullOptions) -> Result<(), Error> {
         Reference::Registry(_) => Ok(()),
         Reference::Archive(archive) if archive.digest.is_some() => Ok(()),
         Reference::Archive(archive) if archive.is_remote() => {
-            Err(not_covered("has no digest: write #sha256:... behind it"))
+            Err(not_covered("has no digest: append #sha256:..."))
         }
         Reference::Archive(archive) if is_of_initramfs(&archive.place) => Ok(()),
         Reference::Layout { dir, .. } if is_of_initramfs(dir) => Ok(()),
-        _ => Err(not_covered("is not of the initramfs, and nobody has signed it")),
+        _ => Err(not_covered("is neither signed nor in the initramfs")),
     }
 }
 
@@ -49,7 +49,7 @@ pub fn check_image(options: &PullOptions) -> Result<(), Error> {
 pub fn check_layer(layer: &ExtraLayer) -> Result<(), Error> {
     match layer.digest.is_some() || is_of_initramfs(&layer.source) {
         true => Ok(()),
-        false => Err(not_covered("has no digest: write #sha256:... behind it")),
+        false => Err(not_covered("has no digest: append #sha256:...")),
     }
 }
 

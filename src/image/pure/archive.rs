@@ -37,7 +37,7 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Tar(error) => error.text(),
-            Error::NotATar => "is no tar archive",
+            Error::NotATar => "is not a tar archive",
             Error::TooMany => "more than 4096 members or 1 MiB of names, which no image needs",
             Error::Outside => "a name that leads out of the archive",
             Error::Missing => "is not in the archive",
@@ -192,7 +192,7 @@ pub fn pick(all: &[Vec<String>], wanted: Option<&str>) -> Result<usize, String> 
     };
     match (found, wanted) {
         (Some(found), _) => Ok(found),
-        (None, _) if all.is_empty() => Err("no image is in it".into()),
+        (None, _) if all.is_empty() => Err("contains no image".into()),
         (None, None) => Err(["holds several images: add one of ", &listed(all)].concat()),
         (None, Some(wanted)) => Err(["holds no image ", wanted, ", but ", &listed(all)].concat()),
     }
@@ -212,7 +212,7 @@ fn listed(all: &[Vec<String>]) -> String {
         text.extend(name.chars().take(LISTED_CHARS));
     }
     if names.next().is_some() {
-        text.push_str(", …");
+        text.push_str(", ...");
     }
     text
 }
@@ -409,7 +409,7 @@ pub(crate) mod tests {
             assert_eq!(pick(&three, Some(wanted)), Ok(index));
         }
         assert_eq!(pick(&all(&[&[]]), None), Ok(0));
-        assert_eq!(pick(&[], None), Err("no image is in it".into()));
+        assert_eq!(pick(&[], None), Err("contains no image".into()));
         assert_eq!(pick(&three, None), Err("holds several images: add one of :a:1, :a:2, :@1, :b:1".into()));
         assert_eq!(pick(&three, Some("@3")), Err("holds no image @3, but :a:1, :a:2, :@1, :b:1".into()));
         let many = all(&[&["n"][..]; 11]);

@@ -71,9 +71,9 @@ impl Error {
     /// Never what the file holds beside its keys.
     pub fn text(&self) -> String {
         match self {
-            Error::TooLarge => "larger than 1 MiB, which no file of credentials is".into(),
+            Error::TooLarge => "larger than 1 MiB, the limit of a credentials file".into(),
             Error::Document(error) => error.text(),
-            Error::Entry(key) => ["the entry «", key, "» has no «auth» that is the base64 of USER:PASSWORD"].concat(),
+            Error::Entry(key) => ["the entry '", key, "' has no 'auth' that is the base64 of USER:PASSWORD"].concat(),
         }
     }
 }
@@ -146,7 +146,7 @@ fn helper(file: &Value, host: &str) -> Option<String> {
     let what = [
         "the credentials of ",
         host,
-        " are with the program docker-credential-",
+        " are kept by the program docker-credential-",
         name,
         ", which cannot run here: write them to a file (podman login --authfile)",
     ];

@@ -57,11 +57,11 @@ impl Error {
     pub fn text(self) -> String {
         let text = match self {
             Error::NoKey => "neither the path of a file, which begins with /, nor the base64 of a public key",
-            Error::PrivateKey => "a private key: keep it, and name the public one (cosign.pub)",
+            Error::PrivateKey => "a private key: keep it secret, and name the public one (cosign.pub)",
             Error::KeyKind => "not a public key of ECDSA P-256 or Ed25519",
             Error::Document(error) => return error.text(),
             Error::TooMany => "more than 64 signatures",
-            Error::Payload => "no claim about an image",
+            Error::Payload => "not a claim about an image",
             Error::Digest(error) => error.text(),
         };
         text.into()

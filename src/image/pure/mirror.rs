@@ -42,10 +42,10 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> &'static str {
         match self {
-            Error::Form => "write REGISTRY=URL[,URL…]",
+            Error::Form => "write REGISTRY=URL[,URL...]",
             Error::Registry => "the registry is not HOST, HOST:PORT or _default",
             Error::Scheme => "a mirror's URL begins with http:// or https://",
-            Error::UserInfo => "a mirror's URL holds no user and password: they belong into /etc/ocinit/auth.json",
+            Error::UserInfo => "a mirror's URL holds no user and password: put them into /etc/ocinit/auth.json",
             Error::Url => "a mirror's URL is http(s)://HOST[:PORT][/PREFIX]",
         }
     }

@@ -77,10 +77,10 @@ impl Error {
         match self {
             Error::Json => "not valid JSON".into(),
             Error::TooManyValues => "more than 100 000 values, which no image needs".into(),
-            Error::Member(name) => ["«", name, "» is missing or of another type"].concat(),
+            Error::Member(name) => ["'", name, "' is missing or of another type"].concat(),
             Error::Digest(error) => error.text().into(),
-            Error::Schema1 => "a manifest of schema 1, which nobody should use since 2017: push the image anew".into(),
-            Error::Ambiguous => "both «manifests» and «layers» are there: an index or a manifest, not both".into(),
+            Error::Schema1 => "a manifest of schema 1, which is deprecated since 2017: push the image again".into(),
+            Error::Ambiguous => "both 'manifests' and 'layers' are there: an index or a manifest has only one".into(),
             Error::TooManyLayers => "more than 500 layers, which overlayfs cannot stack".into(),
             Error::NotAnImage => "an artifact, not an image: its configuration has no root file system".into(),
         }

@@ -67,13 +67,13 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Empty => "no image is named",
-            Error::Scheme => "no http:// or https:// belongs here: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
-            Error::Host => "the host's name is not HOST or HOST:PORT",
-            Error::Path => "the path may hold a-z, 0-9, and . _ - between them",
-            Error::Tag => "a tag may hold letters, digits and . _ -, up to 128",
+            Error::Scheme => "an image name has no http:// or https://: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
+            Error::Host => "the registry is not HOST or HOST:PORT",
+            Error::Path => "the path may contain a-z, 0-9, and . _ - between them",
+            Error::Tag => "a tag has at most 128 letters, digits and . _ -",
             Error::Digest(error) => error.text(),
-            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:…], in ASCII and without a password; a colon in PATH is %3A",
-            Error::Image => "behind the colon stands the image's tag or name, or @N for the one at N, counted from 0",
+            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:...], in ASCII and without a password; a colon in PATH is %3A",
+            Error::Image => "after the colon comes the image's tag or name, or @N for image number N, counted from 0",
         }
     }
 }

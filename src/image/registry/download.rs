@@ -76,7 +76,7 @@ impl Download {
             fits && (*first == self.at || response.status == 200)
         }) else {
             self.takes_ranges = false;
-            return Err(Error::temporary("sends another part than the one that was asked for"));
+            return Err(Error::temporary("sends another range than the one requested"));
         };
         let headers = &response.headers;
         self.has_end = headers.get("content-length").or(headers.get("transfer-encoding")).is_some();
@@ -96,7 +96,7 @@ impl Download {
             let most = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
             let Some(room) = buffer.get_mut(..most) else { break };
             match self.pace.read(body, room) {
-                Ok(0) => return Err(Error::temporary("is shorter than it was before")),
+                Ok(0) => return Err(Error::temporary("is shorter than in the first answer")),
                 Ok(read) => count -= read as u64,
                 Err(error) => return Err(Error::temporary(&io_text(&error))),
             }

@@ -41,7 +41,7 @@ impl Pace {
         let count = inner.read(buffer)?;
         let waited_ms = machine::uptime_ms().saturating_sub(start_ms);
         if count > 0 && !self.keeps(waited_ms, count as u64) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body arrives too slowly"));
         }
         Ok(count)
     }

@@ -35,7 +35,7 @@ impl RetryState {
             return Err(error.last());
         };
         let seconds = (ms + 500) / 1000;
-        self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
+        self.report.warn("pull", format_args!("{}; retry in {seconds} s", error.text));
         match self.cancel.wait(ms) {
             true => Ok(()),
             false => Err(given_up()),

@@ -146,7 +146,7 @@ impl Server {
                 }
             }
         }
-        Err(first_error.unwrap_or_else(|| Error::refused("there is no way to ask it")))
+        Err(first_error.unwrap_or_else(|| Error::refused("neither https nor http can be used")))
     }
 
     fn checked(&self, response: Response, ask: &Ask) -> Result<Response, Error> {
@@ -192,7 +192,7 @@ impl Server {
         let realm = bearer.realm.split('?').next().unwrap_or_default();
         let host = origin(url).map_or("", |(_, host)| host);
         if !bearer.may_follow(scheme, host) {
-            return Err(Error::refused(&["sends us for a token to ", realm, ", which is not safe"].concat()));
+            return Err(Error::refused(&["refers to the token server ", realm, ", which is not safe"].concat()));
         }
         let accept = ("accept", "application/json");
         let basic = self.credentials.as_ref().and_then(Credentials::basic);
@@ -221,13 +221,13 @@ fn named(error: Error, ask: &Ask, url: &str) -> Error {
     Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
 }
 
-const UNAUTHORIZED: &str = "there may be no image of that name; otherwise --creds=USER:PASSWORD or --authfile=FILE, \
+const UNAUTHORIZED: &str = "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, \
                             or /etc/ocinit/auth.json in the initramfs";
 
 fn unauthorized(asked_with: bool) -> Error {
     let text = match asked_with {
-        true => "does not take the user and the password (401)",
-        false => "wants a user and a password (401)",
+        true => "rejects the credentials (401)",
+        false => "authentication required (401)",
     };
     Error { hint: Some(UNAUTHORIZED), ..Error::new(source::Kind::Status(401), text) }
 }
@@ -247,7 +247,7 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
             true => error,
             false => {
                 let host = origin(&target).map_or("", |(_, host)| host);
-                Error { text: ["redirects to ", host, ", which ", &error.text].concat(), ..error }
+                Error { text: ["redirects to ", host, ": ", &error.text].concat(), ..error }
             }
         };
         let response = send(client, ask.method, &target, &headers).map_err(away)?;
@@ -261,7 +261,7 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
         response.body.discard();
         target = next
             .filter(|next| is_safe(url, next))
-            .ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
+            .ok_or_else(|| Error::refused("redirects without a safe target"))?;
     }
     Err(Error::refused("redirects more than 5 times"))
 }
@@ -302,16 +302,16 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
     let (reason, hint) = match status {
         200 => return Ok(response),
         206 | 416 if is_part => return Ok(response),
-        401 if asked_with => ("does not take the user and the password", Some(UNAUTHORIZED)),
-        401 => ("wants a user and a password", Some(UNAUTHORIZED)),
-        403 => ("refuses access", Some("the user may not pull this image, or there is none of that name")),
-        404 => ("has no such image or tag", None),
+        401 if asked_with => ("rejects the credentials", Some(UNAUTHORIZED)),
+        401 => ("authentication required", Some(UNAUTHORIZED)),
+        403 => ("access denied", Some("the user may not pull this image, or no image has that name")),
+        404 => ("no such image or tag", None),
         429 => (
-            "says that we ask too often",
-            Some("a user has more pulls than nobody (--creds), and a mirror asks once (b2c.registry_mirror)"),
+            "too many requests",
+            Some("a registry may allow more pulls with credentials (--creds); a caching mirror needs fewer (b2c.registry_mirror)"),
         ),
-        500..=599 => ("has an error of its own", None),
-        _ => ("gives an answer that we do not understand", None),
+        500..=599 => ("server error", None),
+        _ => ("unexpected answer", None),
     };
     let retry_after_s =
         response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
