@@ -111,9 +111,11 @@ fn manifests_that_are_refused_in_words() {
         more["layers"].as_array_mut().unwrap().push(layer);
         more
     };
-    for (name, manifest, why) in
-        [("both", both, "manifest: "), ("schema-1", schema_1, "schema"), ("number", more, "a different number of layers")]
-    {
+    for (name, manifest, why) in [
+        ("both", both, "manifest: "),
+        ("schema-1", schema_1, "schema"),
+        ("number", more, "a different number of layers"),
+    ] {
         let Some(trial) = with_manifest(name, &manifest) else { return };
         trial.refused(why);
         assert_eq!((trial.client.stored("layers").len(), trial.client.stored("images").len()), (0, 0));
