@@ -321,7 +321,7 @@ fn archives_of_docker_that_are_refused() {
         (vec![both.clone(), file(&config, &again)], format!("{config}: has the digest sha256:{}", sha256(&again))),
         (vec![file("manifest.json", list(&[&one]).as_bytes())], "names a different number of layers".into()),
         (vec![file("manifest.json", list(&[&one, &"gone".into()]).as_bytes())], "gone: is not in the archive".into()),
-        (vec![file("manifest.json", b"{}")], "manifest.json: «[{Config, RepoTags, Layers}]» is missing".into()),
+        (vec![file("manifest.json", b"{}")], "manifest.json: '[{Config, RepoTags, Layers}]' is missing".into()),
         (vec![file("manifest.json", b"[]")], "manifest.json: contains no image".into()),
     ]
     .into_iter()
