@@ -1,5 +1,5 @@
-//! Images in one file: `oci-archive:` and `docker-archive:`, from a path or from
-//! a server. The tar is read once for its index; blobs are then read where they lie.
+//! Images in one file: `oci-archive:` and `docker-archive:`, from a path or from a server. The tar's headers are read
+//! once to find its members; blobs are then read at their offsets.
 
 mod file_section;
 
@@ -20,8 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What of the archive is read at a time while its members are looked for:
-/// a header or two, since the bodies between them are passed over.
+/// Bytes read at a time while the members are looked for: a header or two, since their bodies are skipped.
 const SCAN_BYTES: usize = 8 << 10;
 
 /// How much of a member's name an error shows.
@@ -40,14 +39,14 @@ pub struct Archive {
 struct Contents {
     file: Arc<File>,
     index: Index,
-    /// The manifest or index of the image that is meant.
+    /// The manifest or index of the image that the reference selects.
     root: Vec<u8>,
-    /// Where blobs lie that have other names than a layout's.
+    /// Blobs that do not have the names of a layout, by digest.
     blobs: Vec<(Digest, Body)>,
 }
 
 impl Archive {
-    /// What must be fetched or unpacked is kept in a nameless file in `scratch`.
+    /// An archive that must be fetched or unpacked is kept in an unlinked file in `scratch`.
     pub fn new(reference: &reference::Archive, scratch: &Path, open: OpenUrl) -> Archive {
         Archive { reference: reference.clone(), scratch: scratch.into(), open, contents: None }
     }
@@ -71,11 +70,11 @@ impl Archive {
 
     /// The archive as a plain tar in a file.
     fn file(&self) -> Result<File, Error> {
-        let place = &self.reference.place;
+        let location = &self.reference.location;
         if self.reference.is_remote() {
-            return self.fetch((self.open)(place)?);
+            return self.fetch((self.open)(location)?);
         }
-        let mut file = files::open(Path::new(place)).map_err(|why| Error::refused(&why))?;
+        let mut file = files::open(Path::new(location)).map_err(|why| Error::refused(&why))?;
         let mut start = [0; 4];
         let count = file.read_at(&mut start, 0).map_err(Error::local)?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
@@ -84,8 +83,8 @@ impl Archive {
         }
     }
 
-    /// Only the end of an archive may say what is in it, and layers are read
-    /// side by side: all of it is kept as long as the pull takes.
+    /// Fetches the archive into a file for as long as the pull takes: its list of images may be at its end, and layers
+    /// are read in parallel.
     fn fetch(&self, body: BlobReader) -> Result<File, Error> {
         let mut body = HashingReader::new(body);
         let unpacked = self.unpack(&mut body);
@@ -99,10 +98,10 @@ impl Archive {
         }
     }
 
-    /// The raw bytes of `source` in a file that goes when it is closed; the
-    /// store's free space is their limit.
+    /// Writes the raw bytes of `source` to an unlinked file, which is gone when it is closed. The store's free space is
+    /// their limit.
     fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
-        let mut file = nameless(&self.scratch).map_err(|error| {
+        let mut file = unlinked_file(&self.scratch).map_err(|error| {
             let error = Error::local(error);
             Error { text: ["scratch file: ", &error.text].concat(), ..error }
         })?;
@@ -121,7 +120,7 @@ impl Source for Archive {
         }
     }
 
-    /// None: what the archive's own index demands is checked where that is read.
+    /// None: the digest in the archive's own index is checked when that is read.
     fn pinned_digest(&self) -> Option<Digest> {
         None
     }
@@ -134,7 +133,7 @@ impl Source for Archive {
     fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let contents = self.contents()?;
         let body = contents.body(&descriptor.digest)?;
-        // The whole file is here: a blob that is short will not be longer the next time.
+        // The whole archive is local, so a retry would not find a longer blob.
         if body.size != descriptor.size {
             let (is, says) = (body.size.to_string(), descriptor.size.to_string());
             return Err(Error::refused(
@@ -154,7 +153,7 @@ impl Contents {
         self.index.find(name.as_bytes()).map_err(|error| Error::refused(&[name, ": ", error.text()].concat()))
     }
 
-    /// The list of the images; the error knows who else reads such an archive.
+    /// The list of the images. If it is missing and `other` is there, the error names the right transport.
     fn list(&self, name: &str, other: &str, transport: &str) -> Result<Vec<u8>, Error> {
         let body = self.find(name).map_err(|error| match self.find(other) {
             Ok(_) => Error::refused(&[&error.text, ", but ", other, " is: write ", transport].concat()),
@@ -188,27 +187,26 @@ impl Contents {
         }
     }
 
-    /// docker's format has no digests of blobs but the configuration's, which is
-    /// the image ID, and the diff IDs in it. A manifest made of these lets all
-    /// else go its usual way.
+    /// Makes an OCI manifest of docker's list, so that the rest of the pull is the same. docker's format has no digests
+    /// of blobs except that of the configuration (the image ID) and the diff IDs in it.
     fn read_docker(&mut self, image: Option<&str>) -> Result<(), Error> {
         let refused = |error: oci::Error| Error::refused(&error.text());
         let list = self.list(MANIFEST, layout::INDEX, "oci-archive:FILE")?;
         let mut images = docker::images(&list).map_err(|error| refused(error).of(MANIFEST))?;
         let names: Vec<_> = images.iter_mut().map(|image| std::mem::take(&mut image.names)).collect();
         let at = archive::pick(&names, image).map_err(|why| Error::refused(&why).of(MANIFEST))?;
-        let image = images.get(at).ok_or_else(|| Error::refused("no image is in it").of(MANIFEST))?;
-        let place = self.find(&image.config)?;
-        let bytes = self.document(place).map_err(|error| error.of(&image.config))?;
-        let config = Descriptor { digest: hash(&bytes), size: place.size, media_type: docker::CONFIG.into() };
+        let image = images.get(at).ok_or_else(|| Error::refused("contains no image").of(MANIFEST))?;
+        let body = self.find(&image.config)?;
+        let bytes = self.document(body).map_err(|error| error.of(&image.config))?;
+        let config = Descriptor { digest: hash(&bytes), size: body.size, media_type: docker::CONFIG.into() };
         if docker::named_digest(&image.config).is_some_and(|named| named != config.digest) {
             return Err(Error::damaged(&["has the digest ", &config.digest.text()].concat()).of(&image.config));
         }
         let diff_ids = oci::image_config(&bytes).map_err(|error| refused(error).of(&image.config))?.diff_ids;
         if diff_ids.len() != image.layers.len() {
-            return Err(Error::refused("names another number of layers than manifest.json").of(&image.config));
+            return Err(Error::refused("names a different number of layers than manifest.json").of(&image.config));
         }
-        self.blobs.push((config.digest, place));
+        self.blobs.push((config.digest, body));
         let mut layers = Vec::new();
         for (file, diff_id) in image.layers.iter().zip(&diff_ids) {
             let body = self.find(file)?;
@@ -220,16 +218,15 @@ impl Contents {
         Ok(())
     }
 
-    /// The digest that the layer's bytes must have. Of a plain tar that is the
-    /// diff ID. Nothing in the archive says it of a compressed one, so it is that
-    /// of the bytes that are there: the diff ID then decides, as it does for all.
+    /// The digest that the layer's bytes must have. For a plain tar that is the diff ID. For a compressed one the
+    /// archive has no digest, so it is computed from the bytes; the diff ID is checked when the layer is unpacked.
     fn layer_digest(&self, body: Body, diff_id: &Digest) -> Result<Digest, Error> {
         if let Some((known, _)) = self.blobs.iter().find(|(_, known)| *known == body) {
             return Ok(*known);
         }
-        let mut part = self.section(body);
+        let mut section = self.section(body);
         let mut start = [0; 4];
-        let count = part.read(&mut start).map_err(Error::local)?;
+        let count = section.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);
         }
@@ -250,14 +247,15 @@ fn scan(file: &File) -> Result<Index, Error> {
             break;
         }
         if let Err(error) = scan.push(buffer.get(..count).unwrap_or_default()) {
-            return Err(named(error, scan.name()));
+            return Err(in_member(error, scan.name()));
         }
     }
     let name = scan.name().to_vec();
-    scan.finish(length).map_err(|error| named(error, &name))
+    scan.finish(length).map_err(|error| in_member(error, &name))
 }
 
-fn named(error: archive::Error, name: &[u8]) -> Error {
+/// Prefixes the error with the member's name.
+fn in_member(error: archive::Error, name: &[u8]) -> Error {
     if error == archive::Error::NotATar {
         return Error::refused(error.text());
     }
@@ -267,12 +265,12 @@ fn named(error: archive::Error, name: &[u8]) -> Error {
     Error::refused(&text)
 }
 
-/// A file that has no name any more.
-fn nameless(folder: &Path) -> io::Result<File> {
+/// A new file in `directory` whose name is removed at once.
+fn unlinked_file(directory: &Path) -> io::Result<File> {
     for number in 0..=u32::MAX {
-        let path = folder.join(["archive.", &number.to_string()].concat());
+        let path = directory.join(["archive.", &number.to_string()].concat());
         match File::options().read(true).write(true).create_new(true).open(&path) {
-            // Another pull is between the making and the removing.
+            // Another pull has created that name and not removed it yet.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
             Ok(file) => return fs::remove_file(&path).map(|()| file),

@@ -1,4 +1,4 @@
-//! OCI image layouts in a folder: `oci:DIR[:TAG]` (OCI image spec, image-layout.md).
+//! OCI image layouts in a directory: `oci:DIR[:TAG]` (OCI image spec, image-layout.md).
 
 use crate::files;
 use crate::image::pure::archive;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The list of the layout's images.
 pub(super) const INDEX: &str = "index.json";
 
-/// An image layout in a folder.
+/// An image layout in a directory.
 #[derive(Clone)]
 pub struct Layout {
     dir: PathBuf,
@@ -28,7 +28,7 @@ impl Layout {
         open(&self.dir.join(blob_name(digest)))
     }
 
-    /// The digest of the image that is meant.
+    /// The digest of the image that the reference selects.
     fn root(&self) -> Result<Digest, Error> {
         let index = read_limited(&mut open(&self.dir.join(INDEX))?)?;
         chosen(&index, self.tag.as_deref()).map_err(|error| error.of(INDEX))
@@ -41,7 +41,7 @@ impl Source for Layout {
         read_limited(&mut self.open_blob(&digest)?)
     }
 
-    /// What the folder's index says.
+    /// The digest in the layout's index.
     fn pinned_digest(&self) -> Option<Digest> {
         self.root().ok()
     }
@@ -64,11 +64,11 @@ pub(super) fn blob_name(digest: &Digest) -> String {
     ["blobs/sha256/", &digest.hex()].concat()
 }
 
-/// The image that is meant of those in an image layout's index.
+/// The digest of the image that `image` selects in an image layout's index.
 pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error> {
     let choices = match oci::document(index) {
         Ok(Document::Index(choices)) => choices,
-        Ok(_) => return Err(Error::refused("is no OCI index")),
+        Ok(_) => return Err(Error::refused("is not an OCI index")),
         Err(error) => return Err(Error::refused(&error.text())),
     };
     let names: Vec<Vec<String>> = choices.iter().map(|choice| choice.ref_name.iter().cloned().collect()).collect();
@@ -81,7 +81,7 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     files::open(path).map_err(|why| Error::refused(&[&path.to_string_lossy(), ": ", &why].concat()))
 }
 
-/// A whole document.
+/// Reads a document to its end.
 pub(super) fn read_limited(source: &mut dyn Read) -> Result<Vec<u8>, Error> {
     let read = files::read_stream(source, oci::DOCUMENT_MAX).map_err(Error::local)?;
     read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(oci::DOCUMENT_MAX)].concat()))

@@ -1,4 +1,4 @@
-//! From an image's name to complete layers in the store.
+//! Pulls an image: from its name to complete layers in the store.
 
 mod context;
 mod extra_layers;
@@ -36,16 +36,15 @@ use crate::store::layers::Store;
 use crate::store::record::Record;
 use crate::sys::machine;
 
-/// Brings the image of `line` into the store, as its `--pull` says. Where its
-/// registry cannot be reached and the store has the image from an earlier pull,
-/// that one is taken.
+/// Brings the image of `options` into the store, as its `--pull` policy says. If its registry cannot be reached and the
+/// store has the image from an earlier pull, that one is used.
 pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
     let name = options.image.shown();
     let source = source(options, store, context, report);
     let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
     let has_keys = !context.keys.is_empty();
-    // What lies in the initramfs is trusted as the keys there are.
+    // Signatures are those of a registry; other images are checked by `trust::check_image`.
     let keys = if matches!(options.image, Reference::Registry(_)) { context.keys.as_slice() } else { &[] };
     let own = has_keys && store.is_durable();
     let mut pull = Pull { key: key(options), name, options, keys, own, source, store, report, bytes: 0 };
@@ -56,7 +55,7 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         PullPolicy::Never => pull
             .stored()
             .map(|stored| stored.image)
-            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids to fetch it")),
+            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids fetching it")),
         PullPolicy::Missing => match pull.stored() {
             Some(stored) => Ok(stored.image),
             None => pull.fetch().or_else(|error| pull.fall_back(error)),
@@ -64,7 +63,7 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         PullPolicy::Always | PullPolicy::Newer => pull.newest(),
     }?;
     let what = match (pull.bytes, image.layers.len()) {
-        (0, _) => "all layers are here already".into(),
+        (0, _) => "all layers are stored already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),
         (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
     };
@@ -87,7 +86,7 @@ fn source(
     })
 }
 
-/// The image's name in the store: one name is another image on another machine, and a disk may serve both.
+/// The image's key in the store: its name and platform, as one disk may serve machines of different architectures.
 pub fn key(options: &PullOptions) -> String {
     let (architecture, variant) = options.platform(std::env::consts::ARCH);
     [&options.image.name(), "+", architecture, "+", variant].concat()
@@ -100,10 +99,10 @@ struct Stored {
 }
 
 impl Pull<'_> {
-    /// The image that the name stands for now. One that is stored costs a question.
+    /// The image that the name stands for now. If it is stored, one request tells whether it is still the same.
     fn newest(&mut self) -> Outcome<Image> {
         if self.own {
-            // To know what is stored means to unpack it.
+            // Whether a stored image can be used is known only when it is unpacked.
             if self.store.image(&self.key).is_some() {
                 self.source.prefer_cached();
             }
@@ -114,7 +113,7 @@ impl Pull<'_> {
             match self.source.current() {
                 Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
                 Err(error) => return self.fall_back(error),
-                // GET tells more.
+                // A GET request has the manifest, or the reason of the failure.
                 Ok(_) => {}
             }
         }
@@ -141,14 +140,14 @@ impl Pull<'_> {
         match fetched {
             Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
             Err(error) => {
-                // Those that are complete stay.
+                // Layers that are complete stay in the store.
                 finish(journal.as_ref(), self.report);
                 Err(error)
             }
         }
     }
 
-    /// All layers, lowest first.
+    /// A plan for each layer, lowest first.
     fn plans(&self, config: &ImageConfig, layers: &[Descriptor]) -> Vec<LayerPlan> {
         let count = layers.len();
         let chained = chain(&config.diff_ids).zip(layers).enumerate();
@@ -169,7 +168,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Says what will change before it does.
+    /// Begins the journal's entry with what will change, before it changes.
     fn begin(&self, config: &Digest, plans: &[LayerPlan]) -> Result<Option<Journal>, Error> {
         let missing = plans.iter().filter(|layer| layer.cached.is_none() && !self.own);
         let mut missing = missing.map(|layer| (layer.chain, layer.diff_id));
@@ -177,13 +176,13 @@ impl Pull<'_> {
         journal.map_err(|error| Error::local(error).of("the store's journal"))
     }
 
-    /// What the store has of the name, if it is whole, and signed where it has to be.
+    /// The stored image of that name, if it is complete, and signed where a signature is required.
     fn stored(&self) -> Option<Stored> {
         let Record { config: id, manifest, signed } = self.store.image(&self.key)?;
         let mut descriptors = Vec::new();
         if !self.keys.is_empty() {
             let signed = signed.filter(|signed| self.verified_here(signed))?;
-            // The record is only a file of the disk: what it names must be what was signed.
+            // The record is a file on the disk that anybody may have written: it must name what was signed.
             let resolved = self.resolve_kept(&signed.digest).filter(|resolved| resolved.config.digest == id)?;
             descriptors = resolved.layers;
         } else if self.own {
@@ -198,7 +197,7 @@ impl Pull<'_> {
         Some(Stored { image: Image { id, config, layers, journal: None, extra: Vec::new() }, manifest })
     }
 
-    /// The layers of a stored image, from what was kept of them; what is missing, or damaged, is fetched.
+    /// The layers of a stored image, unpacked from the kept blobs; a missing or damaged blob is fetched.
     fn unpack_kept(&self, config: &ImageConfig, descriptors: &[Descriptor]) -> Option<Vec<Layer>> {
         if descriptors.len() != config.diff_ids.len() {
             return None;
@@ -208,19 +207,18 @@ impl Pull<'_> {
         fetched.ok().map(|(layers, _)| layers)
     }
 
-    /// A registry that is away, or goes away in the middle, is no reason not to
-    /// boot; one that refuses is, unless only something newer was wanted.
+    /// The stored image in place of one that could not be fetched. A registry that cannot be reached does not stop a
+    /// boot; one that refuses does, unless the policy is `newer`.
     fn fall_back(&self, error: Error) -> Outcome<Image> {
-        let may = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
-        let Some(stored) = self.stored().filter(|_| may) else { return Err(self.failed(&error)) };
+        let is_allowed = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
+        let Some(stored) = self.stored().filter(|_| is_allowed) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
-        self.report.warn("pull", format_args!("{what}; the image of an earlier pull is taken"));
+        self.report.warn("pull", format_args!("{what}; using the image of an earlier pull"));
         Ok(stored.image)
     }
 }
 
-/// The diff ID and the chain ID of each layer, lowest first (OCI image spec,
-/// config.md, «Layer ChainID»).
+/// The diff ID and the chain ID of each layer, lowest first (OCI image spec, config.md, 'Layer ChainID').
 fn chain(diff_ids: &[Digest]) -> impl Iterator<Item = (Digest, Digest)> + '_ {
     diff_ids.iter().scan(None, |below: &mut Option<Digest>, diff_id| {
         let next = match below {

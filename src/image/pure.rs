@@ -1,4 +1,4 @@
-//! Formats of images and of the protocols that bring them.
+//! Image formats, image names, credentials and registry protocols: code that reads bytes and does no I/O.
 
 pub mod archive;
 pub mod auth;

@@ -1,5 +1,4 @@
-//! A registry over HTTP (OCI distribution spec 1.1), and the mirrors that are
-//! asked before it.
+//! A registry over HTTP (OCI distribution spec 1.1), and its mirrors, which are tried first.
 
 mod download;
 mod min_rate;
@@ -13,7 +12,7 @@ use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::Remote;
 use crate::image::pure::retry::{Policy, Retry};
 use crate::image::registry::download::Download;
-use crate::image::registry::retry_state::{given_up, RetryState};
+use crate::image::registry::retry_state::{cancelled, RetryState};
 use crate::image::registry::server::{Ask, Server};
 use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Source};
 use crate::net::dns::Resolver;
@@ -25,10 +24,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The machine's own credentials, as podman login and docker login write them.
+/// The machine's credentials, in the format of podman login and docker login.
 const AUTH_FILE: &str = "/etc/ocinit/auth.json";
 
-/// How registries are asked, whatever the image.
+/// Settings of the registry client.
 pub struct ClientConfig<'a> {
     pub resolver: Arc<Resolver>,
     pub proxies: Proxies,
@@ -48,7 +47,7 @@ impl ClientConfig<'_> {
         Client::new(self.resolver.clone(), self.proxies.clone(), tls)
     }
 
-    /// What the files know of a repository.
+    /// The credentials that the file has for a repository.
     fn credentials(&self, host: &str, path: &str) -> Result<Option<Credentials>, Error> {
         let file = self.authfile.unwrap_or(AUTH_FILE);
         let failed = |why: &str| Error::refused(&[file, ": ", why].concat());
@@ -64,7 +63,7 @@ impl ClientConfig<'_> {
     }
 }
 
-/// One image's registry. Clones share all they learn.
+/// The registry of one image. Clones share their state.
 #[derive(Clone)]
 pub struct Registry(Arc<Shared>);
 
@@ -74,11 +73,11 @@ struct Shared {
     /// The mirrors, and last the registry itself.
     servers: Vec<Server>,
     policy: Policy,
-    /// Something of the image has come.
+    /// A document of the image was received.
     reached: AtomicBool,
-    /// The image is stored.
+    /// The image is stored, so a server that fails is not waited for.
     prefers_cached: AtomicBool,
-    /// What was asked for.
+    /// The paths that were requested.
     asked: Mutex<Vec<String>>,
     report: Report,
 }
@@ -87,7 +86,7 @@ impl Registry {
     pub fn new(remote: &Remote, config: &ClientConfig) -> Result<Registry, Error> {
         let mut servers = Vec::new();
         for mirror in config.mirrors.of(&remote.host) {
-            // Its own: those of the registry are none of its business.
+            // A mirror gets its own credentials, never those of the registry.
             let credentials = config.credentials(&mirror.host, &remote.path)?;
             servers.push(Server::mirror(remote, mirror, credentials));
         }
@@ -108,12 +107,12 @@ impl Registry {
         })))
     }
 
-    /// A document in whole: one that is cut is asked for again.
-    fn whole(&self, path: &str, accept: &str) -> Result<Vec<u8>, Error> {
+    /// Reads a document to its end; one that is cut is retried.
+    fn fetch_document(&self, path: &str, accept: &str) -> Result<Vec<u8>, Error> {
         let shared = &self.0;
-        let (mut retry_state, again) = (shared.retry_state(), shared.is_again(path));
+        let (mut retry_state, is_repeated) = (shared.retry_state(), shared.was_requested(path));
         loop {
-            let read = shared.ask(&Ask::get(path, accept), again).and_then(|(answer, index)| {
+            let read = shared.ask(&Ask::get(path, accept), is_repeated).and_then(|(answer, index)| {
                 let read = server::read_limited(answer, oci::DOCUMENT_MAX);
                 if read.is_err() {
                     shared.mark_down(index);
@@ -143,25 +142,24 @@ impl Shared {
         RetryState { retry, cancel: self.client.cancel_token().clone(), report: self.report }
     }
 
-    /// Asks one after the other until one answers with what was asked for: the
-    /// answer, and who gave it. What the registry itself says is what counts,
-    /// but for a mirror that may say otherwise the next time.
-    fn ask(&self, ask: &Ask, again: bool) -> Result<(Response, usize), Error> {
+    /// Sends the request to one server after the other until one succeeds; returns its answer and its index. If all
+    /// fail, the error is that of the registry itself; it may be retried if a mirror may succeed the next time.
+    /// `is_repeated`: what the first server sent before was wrong, so the registry is tried first.
+    fn ask(&self, ask: &Ask, is_repeated: bool) -> Result<(Response, usize), Error> {
         let mut order: Vec<usize> = (0..self.servers.len()).collect();
-        // What came last from a mirror was wrong.
-        if again {
+        if is_repeated {
             order.reverse();
         }
-        let mut answer = Err(Error::refused("nobody to ask"));
-        let mut hope = false;
+        let mut answer = Err(Error::refused("no server to ask"));
+        let mut mirror_may_heal = false;
         for index in order {
             if self.client.cancel_token().is_cancelled() {
-                return Err(given_up());
+                return Err(cancelled());
             }
             let Some(server) = self.servers.get(index) else { continue };
             let mirror = server.mirror_name();
             if mirror.is_some() && server.is_down() {
-                hope = true;
+                mirror_may_heal = true;
                 continue;
             }
             let error = match server.ask(&self.client, ask) {
@@ -175,44 +173,44 @@ impl Shared {
             if error.is_unreachable() {
                 server.mark_down();
             }
-            hope |= error.may_heal();
-            self.report.warn("pull", format_args!("mirror {name}: {}; the next is asked", error.text));
+            mirror_may_heal |= error.may_heal();
+            self.report.warn("pull", format_args!("mirror {name}: {}; asking the next server", error.text));
         }
-        answer.map_err(|error| match hope {
-            true => Error { kind: Kind::Unreachable { again: true, status: error.status() }, ..error },
+        answer.map_err(|error| match mirror_may_heal {
+            true => Error { kind: Kind::Unreachable { retry: true, status: error.status() }, ..error },
             false => error,
         })
     }
 
-    /// A mirror whose answer broke off is not asked for the rest of it.
+    /// Skips a mirror for a while whose answer was cut.
     fn mark_down(&self, index: usize) {
         if let Some(server) = self.servers.get(index).filter(|server| server.mirror_name().is_some()) {
             server.mark_down();
         }
     }
 
-    /// Whether that was asked for before: what came then was not what it should be.
-    fn is_again(&self, path: &str) -> bool {
+    /// Whether `path` was requested before. Then the first answer was wrong, since a good one is not requested twice.
+    fn was_requested(&self, path: &str) -> bool {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = asked.iter().any(|known| known == path);
-        if !again {
+        let was_requested = asked.iter().any(|known| known == path);
+        if !was_requested {
             asked.push(path.into());
         }
-        again
+        was_requested
     }
 }
 
 impl Source for Registry {
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error> {
         let version = digest.map_or_else(|| self.0.remote.version(), Digest::text);
-        self.whole(&["manifests/", &version].concat(), oci::ACCEPT)
+        self.fetch_document(&["manifests/", &version].concat(), oci::ACCEPT)
     }
 
     fn pinned_digest(&self) -> Option<Digest> {
         self.0.remote.digest
     }
 
-    /// One HEAD request; none where the name itself says it.
+    /// Sends one HEAD request, or none if the name has a digest.
     fn current(&mut self) -> Result<Option<Digest>, Error> {
         if let Some(digest) = self.0.remote.digest {
             return Ok(Some(digest));
@@ -226,7 +224,7 @@ impl Source for Registry {
                     let digest = answer.headers.get("docker-content-digest");
                     return Ok(digest.and_then(|text| Digest::parse(text).ok()));
                 }
-                // Some servers cannot do HEAD: GET tells whether it is that.
+                // Some servers do not support HEAD: the GET request that follows shows whether that is the reason.
                 Err(error) if error.status().is_some() => return Ok(None),
                 Err(error) => retry_state.wait(error)?,
             }
@@ -235,7 +233,7 @@ impl Source for Registry {
 
     fn signatures(&mut self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
         let tag = ["manifests/sha256-", &digest.hex(), ".sig"].concat();
-        match self.whole(&tag, oci::ACCEPT) {
+        match self.fetch_document(&tag, oci::ACCEPT) {
             Ok(manifest) => Ok(Some(manifest)),
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),
@@ -243,18 +241,18 @@ impl Source for Registry {
     }
 
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        self.whole(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
+        self.fetch_document(&["blobs/", &descriptor.digest.text()].concat(), "*/*")
     }
 
     fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error> {
         let (shared, path) = (self.0.clone(), ["blobs/", &descriptor.digest.text()].concat());
-        let (retry_state, again) = (shared.retry_state(), shared.is_again(&path));
+        let (retry_state, is_repeated) = (shared.retry_state(), shared.was_requested(&path));
         let mut last = None;
         let open = move |from: u64, progress: bool| {
             if let Some(index) = last.filter(|_| !progress) {
                 shared.mark_down(index);
             }
-            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&path, "*/*") }, again)?;
+            let (response, index) = shared.ask(&Ask { from, ..Ask::get(&path, "*/*") }, is_repeated)?;
             last = Some(index);
             Ok(response)
         };
@@ -269,12 +267,12 @@ impl Source for Registry {
         self.0.prefers_cached.store(true, Ordering::Relaxed);
     }
 
-    fn give_up(&self) {
+    fn cancel(&self) {
         self.0.client.cancel_token().cancel();
     }
 }
 
-/// Opens what a URL names, which is no registry's.
+/// Opens URLs that are not those of a registry.
 pub fn opener(config: &ClientConfig) -> OpenUrl {
     let (client, policy, report) = (config.client(""), config.retry, *config.report);
     Arc::new(move |url| {
@@ -286,7 +284,7 @@ pub fn opener(config: &ClientConfig) -> OpenUrl {
             let tag = |name| response.headers.get(name).map(String::from);
             let is = tag("etag").or_else(|| tag("last-modified"));
             match version.replace(is.clone()) {
-                Some(was) if was != is => Err(Error::refused("has changed while it was downloaded")),
+                Some(was) if was != is => Err(Error::refused("has changed during the download")),
                 _ => Ok(response),
             }
         };

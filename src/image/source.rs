@@ -1,4 +1,4 @@
-//! Where an image comes from: what a registry and a folder have in common.
+//! The source of an image: the trait of registries, layouts and archives, and their error type.
 
 use crate::image::pure::oci::Descriptor;
 use crate::layer::{error, unpack};
@@ -8,31 +8,30 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// A blob's bytes as they come, neither counted nor checked yet.
+/// A reader of a blob; its size and digest are not checked yet.
 pub type BlobReader = Box<dyn Read + Send>;
 
-/// Fetches what an http(s) URL names: one answer's body, which ends with an error
-/// where it is shorter than the server said.
+/// Fetches an http(s) URL and returns the body. Reading fails if the body is shorter than the server said.
 pub type OpenUrl = Arc<dyn Fn(&str) -> Result<BlobReader, Error> + Send + Sync>;
 
-/// What kind of failure it was: what follows is decided by it.
+/// The kind of a failure, which decides about retries and about using a stored image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A final answer.
+    /// A final error: a retry would not help.
     Refused,
-    /// A final answer of an HTTP server, by its status.
+    /// A final answer of an HTTP server, with its status.
     Status(u16),
-    /// A file of our own, by its errno.
+    /// An error of a local file, with its errno.
     Local(i32),
-    /// Bytes that are not those that were asked for: perhaps they are the next time.
+    /// Bytes that differ from those requested; a retry may bring the right ones.
     Damaged,
-    /// No answer, or none that says anything about the image, so that what an earlier pull left may be taken. `again`:
-    /// the source may answer better if it is asked once more.
-    Unreachable { again: bool, status: Option<u16> },
+    /// No answer, or one that says nothing about the image, so that the image of an earlier pull may be used. `retry`:
+    /// another request may succeed.
+    Unreachable { retry: bool, status: Option<u16> },
 }
 
 impl Kind {
-    /// That of a failure where files are kept, if it has an errno.
+    /// The kind of a local failure, which may have an errno.
     fn of(errno: Option<i32>) -> Kind {
         errno.map_or(Kind::Refused, Kind::Local)
     }
@@ -42,9 +41,9 @@ impl Kind {
 #[derive(Debug, Clone)]
 pub struct Error {
     pub kind: Kind,
-    /// What the source itself asked us to wait.
+    /// How long the server asks us to wait.
     pub retry_after_s: Option<u64>,
-    /// What of the image it is about; empty for the image itself.
+    /// The part of the image that failed; empty for the image itself.
     pub object: String,
     pub text: String,
     pub hint: Option<&'static str>,
@@ -55,37 +54,37 @@ impl Error {
         Error { kind, retry_after_s: None, object: String::new(), text: text.into(), hint: None }
     }
 
-    /// A final answer.
+    /// A final error: a retry would not help.
     pub fn refused(text: &str) -> Error {
         Error::new(Kind::Refused, text)
     }
 
-    /// No answer yet.
+    /// No answer; a retry may get one.
     pub fn temporary(text: &str) -> Error {
-        Error::new(Kind::Unreachable { again: true, status: None }, text)
+        Error::new(Kind::Unreachable { retry: true, status: None }, text)
     }
 
-    /// Other bytes than those that were asked for.
+    /// Bytes that differ from those requested.
     pub fn damaged(text: &str) -> Error {
         Error::new(Kind::Damaged, text)
     }
 
-    /// A file of our own that cannot be read or written.
+    /// A local file that cannot be read or written.
     pub fn local(error: io::Error) -> Error {
         Error::new(Kind::of(error.raw_os_error()), &io_text(&error))
     }
 
-    /// Whether the source may answer better if it is asked again.
+    /// Whether a retry may succeed.
     pub fn may_heal(&self) -> bool {
-        matches!(self.kind, Kind::Damaged | Kind::Unreachable { again: true, .. })
+        matches!(self.kind, Kind::Damaged | Kind::Unreachable { retry: true, .. })
     }
 
-    /// Whether what an earlier pull left may be taken.
+    /// Whether the image of an earlier pull may be used.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.kind, Kind::Unreachable { .. })
     }
 
-    /// What an HTTP server answered.
+    /// The status of an HTTP server's answer.
     pub fn status(&self) -> Option<u16> {
         match self.kind {
             Kind::Status(status) => Some(status),
@@ -94,17 +93,17 @@ impl Error {
         }
     }
 
-    /// The same, after which nobody asks again.
+    /// The same error, marked as final: callers do not retry.
     pub fn last(mut self) -> Error {
         self.kind = match self.kind {
             Kind::Damaged => Kind::Refused,
-            Kind::Unreachable { status, .. } => Kind::Unreachable { again: false, status },
+            Kind::Unreachable { status, .. } => Kind::Unreachable { retry: false, status },
             kind => kind,
         };
         self
     }
 
-    /// Says what of the image it is about.
+    /// Sets the part of the image that failed.
     pub fn of(self, object: &str) -> Error {
         Error { object: object.into(), ..self }
     }
@@ -118,7 +117,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// As a body's failure, of which [`Error::in_body`] gets it back.
+/// Wraps the error for [`Read`]; [`Error::in_body`] unwraps it.
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::other(error)
@@ -126,7 +125,7 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
-    /// Why a body has ended before its time.
+    /// The error of a body that could not be read to its end.
     pub fn in_body(error: &io::Error) -> Error {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(error) => error.clone(),
@@ -147,27 +146,28 @@ impl From<unpack::Error> for Error {
     }
 }
 
-/// What [`crate::image::pull`] asks for documents and blobs.
+/// Where [`crate::image::pull`] gets documents and blobs from.
 pub trait Source: Send + Sync {
-    /// The index or manifest of that digest; without one, the image's own.
+    /// The index or manifest with that digest; without a digest, the one that the image's name stands for.
     fn manifest(&mut self, digest: Option<&Digest>) -> Result<Vec<u8>, Error>;
-    /// The digest that the image's name demands.
+    /// The digest that is part of the image's name.
     fn pinned_digest(&self) -> Option<Digest>;
-    /// The digest that the name stands for now, where the source can tell without sending what has it.
+    /// The digest that the name stands for now, if the source can tell without sending the manifest.
     fn current(&mut self) -> Result<Option<Digest>, Error> {
         Ok(None)
     }
-    /// The manifest of the signatures of what has that digest, if there are any.
+    /// The signature manifest of the document with that digest, if there is one.
     fn signatures(&mut self, _: &Digest) -> Result<Option<Vec<u8>>, Error> {
         Ok(None)
     }
-    /// A whole blob that is a document; its digest is not checked yet.
+    /// A blob that is a document, read to its end; its digest is not checked yet.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
+    /// A reader of a blob.
     fn blob(&mut self, descriptor: &Descriptor) -> Result<BlobReader, Error>;
-    /// The image is stored already: a source that fails is not waited for.
+    /// Tells the source that the image is stored, so that it waits less for a server that fails.
     fn prefer_cached(&mut self) {}
     /// The same source for another thread.
     fn clone_box(&self) -> Box<dyn Source>;
-    /// Nothing is wanted any more, by nobody who has this source: who waits in it returns.
-    fn give_up(&self) {}
+    /// Cancels all requests of this source and of its clones; calls that wait return.
+    fn cancel(&self) {}
 }

@@ -1,4 +1,4 @@
-//! Whether an image carries a signature by one of our keys (`b2c.verify_key=`).
+//! Checks that an image has a signature by one of our keys (`b2c.verify_key=`).
 
 use crate::files;
 use crate::image::pure::cosign::{self, Algorithm, Key, Signature, VerifyKey, KEYS_MAX, PAYLOAD_MAX};
@@ -14,18 +14,18 @@ use std::path::Path;
 /// Why a signature does not count.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It is no base64.
+    /// It is not base64.
     Base64,
     OtherKey,
-    /// By one of our keys, but no claim about an image.
+    /// By one of our keys, but not a claim about an image.
     Claim,
     /// By one of our keys, for another image.
     OtherImage(Digest),
-    /// What was signed is too large, or not what the manifest names.
+    /// The payload is too large, or not the one that the manifest names.
     Payload,
 }
 
-/// The keys of the options, read from their files.
+/// The keys of the options; those in files are read.
 pub fn keys(options: &[VerifyKey]) -> Outcome<Vec<Key>> {
     let mut all = Vec::new();
     for option in options {
@@ -45,8 +45,8 @@ fn file(path: &str) -> Result<Vec<Key>, String> {
     cosign::keys(&bytes).map_err(cosign::Error::text)
 }
 
-/// Checks one signature; the answer is the key's place in `keys`. What was
-/// signed is read only when it is known who did it.
+/// Checks one signature, and returns the key's index in `keys`. The payload is parsed only after the signature was
+/// verified.
 pub fn check(keys: &[Key], digests: &[Digest], payload: &[u8], signature: &str) -> Result<usize, Why> {
     let signature = base64::decode(signature).filter(|bytes| !bytes.is_empty()).ok_or(Why::Base64)?;
     let by = |key: &Key| match key.algorithm {
@@ -61,9 +61,8 @@ pub fn check(keys: &[Key], digests: &[Digest], payload: &[u8], signature: &str) 
     }
 }
 
-/// Checks an image that is run by one of `digests` (its manifest's, and its
-/// index's where the name led to one): one signature of the manifest by one of
-/// `keys` is enough. The answer is that key's place.
+/// Checks the image with one of `digests` (of its manifest, and of its index if there is one). One signature in the
+/// signature manifest by one of `keys` is enough. Returns the index of that key.
 pub fn image(
     keys: &[Key],
     digests: &[Digest],
@@ -77,7 +76,7 @@ pub fn image(
         match one(keys, digests, signature, fetch) {
             Ok(Ok(key)) => return Ok(key),
             Ok(Err(why)) => found.push(why),
-            // Another one may be enough; if none is, this is why we do not know.
+            // Another signature may be enough; if none is, this error is reported.
             Err(error) => not_fetched = Some(error.of("signatures")),
         }
     }
@@ -100,28 +99,28 @@ fn one(
     Ok(check(keys, digests, &payload, &signature.base64))
 }
 
-/// An image without a signature that counts, and what was found instead.
+/// The error of an image without a valid signature; it lists why each one that was found is not.
 pub fn refusal(found: &[Why]) -> Error {
     let mut text = String::from("not signed by a key of b2c.verify_key: ");
     if found.is_empty() {
         text.push_str("there is no signature");
     }
     for (index, why) in found.iter().enumerate() {
-        // Three tell what is the matter.
+        // Three reasons are enough for a message.
         if index == 3 {
             text.push_str(", and more");
             break;
         }
         text.push_str(if index > 0 { ", " } else { "" });
         match why {
-            Why::Base64 => text.push_str("one that is no base64"),
+            Why::Base64 => text.push_str("one that is not base64"),
             Why::OtherKey => text.push_str("one by another key"),
-            Why::Claim => text.push_str("one of something that is no image"),
+            Why::Claim => text.push_str("one of something that is not an image"),
             Why::OtherImage(digest) => text.push_str(&["one of another image, ", &digest.text()].concat()),
             Why::Payload => text.push_str("one of something that is damaged or too large"),
         }
     }
-    let hint = "cosign sign --key cosign.key IMAGE@sha256:…; version 3 needs --new-bundle-format=false \
+    let hint = "cosign sign --key cosign.key IMAGE@sha256:...; version 3 needs --new-bundle-format=false \
                 --use-signing-config=false";
     Error { hint: Some(hint), ..Error::refused(&text) }
 }
@@ -231,11 +230,11 @@ mod tests {
             for (found, text) in [
                 (by_another.clone(), "one by another key"),
                 (replayed.clone(), &["one of another image, ", &OTHER.text()].concat()),
-                ((good.0.clone(), "?".into()), "one that is no base64"),
-                ((good.0.clone(), String::new()), "one that is no base64"),
+                ((good.0.clone(), "?".into()), "one that is not base64"),
+                ((good.0.clone(), String::new()), "one that is not base64"),
                 ((good.0.clone(), replayed.1.clone()), "one by another key"),
                 ((claim(&INDEX), good.1.clone()), "one by another key"),
-                ((b"{}".to_vec(), ours.sign(b"{}")), "one of something that is no image"),
+                ((b"{}".to_vec(), ours.sign(b"{}")), "one of something that is not an image"),
             ] {
                 let error = verify(&keys, &[found]).unwrap_err();
                 assert_eq!(error, ["not signed by a key of b2c.verify_key: ", text].concat(), "{algorithm:?}");
@@ -297,7 +296,7 @@ mod tests {
         for (name, why) in [
             ("rsa.pem", "not a public key of ECDSA P-256 or Ed25519"),
             ("compressed.pem", "not a public key of ECDSA P-256 or Ed25519"),
-            ("key", "a private key: keep it, and name the public one (cosign.pub)"),
+            ("key", "a private key: keep it secret, and name the public one (cosign.pub)"),
             ("none", "no such file or directory"),
         ] {
             let path = path.replace("pub.pem", name);

@@ -153,7 +153,7 @@ fn a_container_runs_from_an_archive() {
     let name = format!("oci-archive:{}", write(&host, "payload.tar", &tar(&members(&layout))));
     let ended = host.ocinit(&["run", &name, "echo", "from an archive"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "from an archive\n"));
-    assert!(host.ocinit(&["pull", &name]).err.contains("all layers are here already"));
+    assert!(host.ocinit(&["pull", &name]).err.contains("all layers are stored already"));
 }
 
 /// Promise: image-of-an-archive
@@ -242,7 +242,7 @@ fn bad_archives(host: &Host) -> Vec<Bad> {
         (oci, cut.clone(), "the archive is truncated".into()),
         (oci, gzip(&cut), "the archive is truncated".into()),
         (oci, gzip(&whole)[..5000].to_vec(), "gzip: truncated".into()),
-        (oci, b"nothing of the kind".to_vec(), "is no tar archive".into()),
+        (oci, b"nothing of the kind".to_vec(), "is not a tar archive".into()),
         (oci, Vec::new(), "index.json: is not in the archive".into()),
         (
             "docker-archive",
@@ -319,10 +319,10 @@ fn archives_of_docker_that_are_refused() {
         (vec![both.clone(), file(&two, &spoiled)], format!("has the digest sha256:{}", sha256(&spoiled))),
         (vec![both.clone(), file(&two, &gzip(&spoiled))], format!("unpacks to sha256:{}", sha256(&spoiled))),
         (vec![both.clone(), file(&config, &again)], format!("{config}: has the digest sha256:{}", sha256(&again))),
-        (vec![file("manifest.json", list(&[&one]).as_bytes())], "names another number of layers".into()),
+        (vec![file("manifest.json", list(&[&one]).as_bytes())], "names a different number of layers".into()),
         (vec![file("manifest.json", list(&[&one, &"gone".into()]).as_bytes())], "gone: is not in the archive".into()),
-        (vec![file("manifest.json", b"{}")], "manifest.json: «[{Config, RepoTags, Layers}]» is missing".into()),
-        (vec![file("manifest.json", b"[]")], "manifest.json: no image is in it".into()),
+        (vec![file("manifest.json", b"{}")], "manifest.json: '[{Config, RepoTags, Layers}]' is missing".into()),
+        (vec![file("manifest.json", b"[]")], "manifest.json: contains no image".into()),
     ]
     .into_iter()
     .enumerate()

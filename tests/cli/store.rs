@@ -19,7 +19,7 @@ fn registry_then_store_alone() {
     drop(registry);
     let ended = run(&["echo", "two"]);
     assert_eq!((ended.code, ended.out.as_str()), (0, "two\n"));
-    assert!(ended.err.contains("the image of an earlier pull is taken"), "{}", ended.err);
+    assert!(ended.err.contains("using the image of an earlier pull"), "{}", ended.err);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn nothing_of_a_failed_pull_is_kept() {
     let ended = pull();
     assert_eq!(ended.code, 0);
     assert_eq!((host.stored("layers").len(), host.stored("images").len()), (2, 2));
-    assert!(pull().err.contains("all layers are here already"));
+    assert!(pull().err.contains("all layers are stored already"));
 }
 
 /// One file of a tree: all that a container can see of it.

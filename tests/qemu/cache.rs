@@ -40,7 +40,7 @@ fn second_boot_fetches_nothing() {
     seen.over(0, POWER_DOWN);
     seen.at("two");
     assert_eq!(pulled(&seen), 0);
-    seen.says("all layers are here already");
+    seen.says("all layers are stored already");
     clean(&disk);
     // The registry is away: what is cached runs.
     let words = r#"b2c.cache_device=auto b2c.run="pull:layers echo three""#;
@@ -52,7 +52,7 @@ fn second_boot_fetches_nothing() {
     };
     seen.over(0, POWER_DOWN);
     seen.at("three");
-    seen.says("the image of an earlier pull is taken");
+    seen.says("using the image of an earlier pull");
     clean(&disk);
 }
 
@@ -94,7 +94,7 @@ fn power_cut() {
     clean(&disk);
     let Some(seen) = boot_with("power_later", words, with_disk(&disk)) else { return };
     seen.over(0, POWER_DOWN);
-    seen.says("all layers are here already");
+    seen.says("all layers are stored already");
 }
 
 /// Everything on a disk except ocinit's directory: kind, mode, owner, time, content, target of a link.

@@ -185,7 +185,7 @@ fn every_kind_of_image() {
     seen.at("own");
     assert!(seen.lines().all(|line| line != "other"), "the other platform's image");
     // The same image and the same layer again: nothing is fetched.
-    assert_eq!(seen.count("all layers are here already"), 2);
+    assert_eq!(seen.count("all layers are stored already"), 2);
 }
 
 /// Promise: archives

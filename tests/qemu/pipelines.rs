@@ -108,7 +108,7 @@ fn next_images_are_pulled_meanwhile() {
     let seen = lab.boot("ahead", &words, |machine| machine.memory_mb = 512);
     seen.over(125, POWER_DOWN);
     seen.in_order(&["one", "post"]);
-    assert_eq!(seen.count("all layers are here already"), 2);
+    assert_eq!(seen.count("all layers are stored already"), 2);
     for name in names {
         // Its configuration, and the layer that the first image does not have.
         assert_eq!(lab.registry.requests(&format!("GET /v2/{name}/blobs/")), 2, "{name}");

@@ -98,11 +98,15 @@ const SCENARIOS: &[Scenario] = &[
         Refused("longer than its descriptor", 5),
     ),
     row("a part that nobody asked for", Answer(Layer, ALWAYS, |_, _| status(206)), Refused("layer 1/1", 5)),
-    row("a redirect to nowhere", Answer(Layer, ALWAYS, |_, _| status(307)), Refused("redirects to nowhere", 3)),
+    row(
+        "a redirect to nowhere",
+        Answer(Layer, ALWAYS, |_, _| status(307)),
+        Refused("redirects without a safe target", 3),
+    ),
     row(
         "a redirect to a file",
         Answer(Layer, ALWAYS, |_, _| redirect(307, "file:///etc/passwd")),
-        Refused("redirects to nowhere", 3),
+        Refused("redirects without a safe target", 3),
     ),
     row(
         "a redirect in a circle",

@@ -119,7 +119,7 @@ fn a_registry_that_stays_busy_is_a_failure_or_the_earlier_image() {
     let broken = Arc::new(AtomicBool::new(true));
     let switch = broken.clone();
     let lab = Lab::start(move |_, _| Box::new(move |_| switch.load(Ordering::SeqCst).then(|| status(500))));
-    assert!(lab.pull().err().unwrap().what.contains("error of its own (500)"));
+    assert!(lab.pull().err().unwrap().what.contains("server error (500)"));
     broken.store(false, Ordering::SeqCst);
     let first = lab.pull().unwrap();
     broken.store(true, Ordering::SeqCst);

@@ -111,9 +111,11 @@ fn manifests_that_are_refused_in_words() {
         more["layers"].as_array_mut().unwrap().push(layer);
         more
     };
-    for (name, manifest, why) in
-        [("both", both, "manifest: "), ("schema-1", schema_1, "schema"), ("number", more, "another number of layers")]
-    {
+    for (name, manifest, why) in [
+        ("both", both, "manifest: "),
+        ("schema-1", schema_1, "schema"),
+        ("number", more, "a different number of layers"),
+    ] {
         let Some(trial) = with_manifest(name, &manifest) else { return };
         trial.refused(why);
         assert_eq!((trial.client.stored("layers").len(), trial.client.stored("images").len()), (0, 0));
@@ -151,7 +153,7 @@ fn an_index_in_an_index() {
         let Some(trial) = trial else { return };
         match is_good {
             true => drop(trial.done(&[])),
-            false => drop(trial.refused("an index in an index")),
+            false => drop(trial.refused("indexes are nested")),
         }
     }
 }
@@ -246,7 +248,7 @@ fn redirects_into_the_machines_own_surroundings() {
             Box::new(move |ask| ask.path.ends_with(&digest).then(|| redirect(307, location)))
         });
         let Some(trial) = trial else { return };
-        trial.refused("redirects to nowhere that we may follow");
+        trial.refused("redirects without a safe target");
     }
 }
 

@@ -165,7 +165,7 @@ fn no_name_leads_into_the_machines_surroundings() {
             let realm = guarded(format!("Bearer realm=\"http://{address}/token\""), None);
             refused(&realm.image(), "which is not safe");
             let sends = guarded("Basic realm=\"x\"".into(), Some(format!("http://{address}")));
-            refused(&sends.image(), "redirects to nowhere");
+            refused(&sends.image(), "redirects without a safe target");
         }
         assert!(canary.seen().is_empty(), "{:?}", canary.seen());
         for address in near {

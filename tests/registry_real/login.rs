@@ -27,7 +27,7 @@ fn a_password_of_the_line_and_of_skopeos_file() {
     let registry = house.registry(&json!({"auth": htpasswd(&house.client.dir)}));
     let name = demo(registry.address);
     let plain = "--tls-verify=false";
-    let refused = house.client.refused(&[plain, &name], "wants a user and a password (401)");
+    let refused = house.client.refused(&[plain, &name], "authentication required (401)");
     assert!(refused.text.contains("--creds"), "says what to do: {}", refused.text);
     house.client.done(&[plain, CREDS, &name]);
     house.is_whole();

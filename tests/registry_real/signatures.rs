@@ -255,7 +255,7 @@ fn what_cannot_be_signed() {
     boot(&house, &[&own_layer, &good], jane.keys()).unwrap();
     boot(&house, &[&with_digest, &good], jane.keys()).unwrap();
     for (words, why) in [
-        (vec![bad.as_str()], "is not of the initramfs"),
+        (vec![bad.as_str()], "is neither signed nor in the initramfs"),
         (vec![layer.as_str(), good.as_str()], "has no digest"),
         (vec!["--layer=http://127.0.0.1:9/x.tar", good.as_str()], "has no digest"),
         (vec!["docker-archive:http://127.0.0.1:9/x.tar"], "has no digest"),

@@ -97,7 +97,7 @@ fn https_sends_nobody_to_plain_http() {
     let redirect = json!([{"name": "redirect", "options": {"baseurl": format!("http://{}/", files.address)}}]);
     let registry = secure(&house, &authority, servers::reserved(), json!({"middleware": {"storage": redirect}}));
     let certs = flag("cert-dir", authority.cert_dir("certs"));
-    house.client.refused(&[&certs, &demo(registry.address)], "redirects to nowhere that we may follow");
+    house.client.refused(&[&certs, &demo(registry.address)], "redirects without a safe target");
     files.flush();
     assert!(files.said("GET /docker/").is_empty());
 }

@@ -1,4 +1,4 @@
-//! Bytes on their way: out of an archive, and into one.
+//! Readers of an archive's members, and of an archive that is being fetched.
 
 use crate::image::pure::archive::Body;
 use crate::image::source::BlobReader;
@@ -9,8 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// A file's bytes where they lie in the archive, whose descriptor and its
-/// position all readers share.
+/// A reader of a member of the archive. It uses `pread`, as all readers share the archive's descriptor.
 pub struct FileSection {
     file: Arc<File>,
     at: u64,
@@ -33,11 +32,11 @@ impl Read for FileSection {
     }
 }
 
-/// Bytes as they come, hashed.
+/// A reader that hashes the bytes it reads.
 pub struct HashingReader {
     inner: BlobReader,
     pub context: Context,
-    /// The source's own first error, as opposed to what is done with its bytes.
+    /// The first error of the source, as opposed to an error of those who use its bytes.
     pub error: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What all pulls have in common.
+//! What all pulls of a boot share: resolver, proxies, mirrors and keys.
 
 use crate::image::pure::cosign::Key;
 use crate::image::pure::mirror::Mirrors;
@@ -9,16 +9,16 @@ use crate::net::pure::proxy::Proxies;
 use crate::report::Report;
 use std::sync::Arc;
 
-/// What all pulls of a boot, or of a command, have in common.
+/// What all pulls of a boot, or of a command, share.
 pub struct PullContext {
     pub resolver: Arc<Resolver>,
     pub proxies: Proxies,
     pub mirrors: Mirrors,
-    /// An image must be signed by one of them, where there are any.
+    /// If there are any, an image must be signed by one of them.
     pub keys: Vec<Key>,
 }
 
-/// How the registry of an image is met.
+/// The HTTP client's settings for the registry of an image.
 pub fn client_config<'a>(options: &'a PullOptions, context: &'a PullContext, report: &'a Report) -> ClientConfig<'a> {
     ClientConfig {
         resolver: context.resolver.clone(),

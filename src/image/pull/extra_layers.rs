@@ -1,13 +1,13 @@
-//! `--layer`: tars that a line puts over its image. They come and are unpacked
-//! as an image's own layers are. One with a digest is kept in the store, named
-//! by that and by what it lies on; one without is gone with the container.
+//! `--layer`: tars that a container puts over its image. They are fetched and unpacked like the layers of an image. One
+//! with a digest is kept in the store under a name made of that digest and of all below it; one without a digest is
+//! removed with the container.
 
 use crate::disk::pure::superblock;
 use crate::files;
 use crate::image::pull::context::{client_config, PullContext};
 use crate::image::pull::pulled::{Image, Temporary};
 use crate::image::pull::retry::retry;
-use crate::image::pull::stream::{self, Blob};
+use crate::image::pull::stream::{self, Blob, Target};
 use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
@@ -22,7 +22,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Puts the line's layers over the image.
+/// Puts the `--layer` tars of `options` over the image.
 pub fn add_layers(
     image: &mut Image,
     options: &PullOptions,
@@ -35,7 +35,7 @@ pub fn add_layers(
     }
     let open = registry::opener(&client_config(options, context, report));
     let has_keys = !context.keys.is_empty();
-    // Its name says what it lies on: what a layer's folder holds may depend on that.
+    // A layer's name depends on the layers below it, since the content of its directory may.
     let mut below = image.id;
     for (index, layer) in options.layers.iter().enumerate() {
         let name = layer.digest.map_or_else(|| index.to_string(), |digest| digest.text());
@@ -56,7 +56,7 @@ pub fn add_layers(
     Ok(())
 }
 
-/// For people: a URL's query may hold a secret.
+/// The source for messages, without its query, which may hold a secret.
 fn shown(layer: &ExtraLayer) -> &str {
     layer.source.split('?').next().unwrap_or_default()
 }
@@ -67,7 +67,7 @@ struct Extra<'a> {
     chain: Digest,
     image: &'a mut Image,
     store: &'a Store,
-    /// Then what lies on the disk unpacked is not trusted, and such a layer goes with the container.
+    /// With keys, unpacked layers on a disk are not trusted, so the layer is removed with the container.
     has_keys: bool,
     open: &'a OpenUrl,
     report: &'a Report,
@@ -81,26 +81,26 @@ impl Extra<'_> {
             self.image.layers.push(kept);
             return Ok(());
         }
-        // Another container, which still runs, may have one of the same name.
+        // Another container that still runs may have a layer of the same name.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
         let name = if is_fleeting { hash([&self.chain.text(), " ", &number].concat().as_bytes()) } else { self.chain };
-        let folder = self.store.begin_layer(&name).map_err(Error::local)?;
-        let made = Temporary(folder.clone());
-        self.unpack(&folder)?;
+        let directory = self.store.begin_layer(&name).map_err(Error::local)?;
+        let made = Temporary(directory.clone());
+        self.unpack(&directory)?;
         if is_fleeting {
             self.image.extra.push(made);
-            self.image.layers.push(Layer::Directory(folder));
+            self.image.layers.push(Layer::Directory(directory));
             return Ok(());
         }
-        // No journal names it: it is whole on the disk before it has its name.
+        // No journal names it, so it must be complete on the disk before it gets its name.
         self.store.flush().map_err(Error::local)?;
-        let kept = self.store.commit_layer(&folder, &self.chain).map_err(Error::local)?;
+        let kept = self.store.commit_layer(&directory, &self.chain).map_err(Error::local)?;
         self.image.layers.push(kept);
         Ok(())
     }
 
-    fn unpack(&mut self, folder: &Path) -> Result<(), Error> {
+    fn unpack(&mut self, directory: &Path) -> Result<(), Error> {
         let tick = |_| true;
         let (body, size) = self.fetch()?;
         let mut blob = Blob::new(body, size, self.layer.digest, &tick);
@@ -113,15 +113,17 @@ impl Extra<'_> {
         let mut stack = Stack::default();
         stack.layers.clone_from(&self.image.layers);
         let lowers: Vec<Lower> = stack.open(self.store.scratch(), self.report)?.iter().rev().cloned().collect();
-        let open = || File::open(folder).map_err(Error::local);
+        let open = || File::open(directory).map_err(Error::local);
         let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
         let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
-        let pending = stream::unpack(&mut blob, &start, None, open()?.into(), &mut reserve, &mut alone, &mut warn)?;
+        let directory = open()?.into();
+        let target = Target { directory, diff_id: None, reserve: &mut reserve, queue: &mut alone, warn: &mut warn };
+        let pending = stream::unpack(&mut blob, &start, target)?;
         Ok(pending.finalize(open()?.into(), lowers)?)
     }
 
-    /// Its bytes, and how many there are, where that is known.
+    /// The layer's bytes, and their number if it is known.
     fn fetch(&self) -> Result<(BlobReader, Option<u64>), Error> {
         let source = &self.layer.source;
         if source.starts_with(['/', '.']) {
@@ -133,7 +135,7 @@ impl Extra<'_> {
     }
 }
 
-/// A layer that is unpacked when all below it are complete.
+/// The queue of a layer that is unpacked alone, after all layers below it.
 struct Alone(Vec<Lower>);
 
 impl LayerQueue for Alone {

@@ -1,4 +1,4 @@
-//! A pull that is under way: what its parts share.
+//! State of one pull, which its steps share.
 
 use crate::image::pure::cosign::Key;
 use crate::image::pure::oci;
@@ -11,17 +11,17 @@ use crate::sys::{EDQUOT, ENOSPC};
 
 const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
 
-// What is fetched can be kept.
+// Every document that is fetched fits into the store.
 const _: () = assert!(oci::DOCUMENT_MAX <= DOCUMENT_BYTES_MAX);
 
-/// A pull that is under way.
+/// State of one pull.
 pub struct Pull<'a> {
     pub name: String,
-    /// Its name in the store.
+    /// The image's key in the store.
     pub key: String,
     pub options: &'a PullOptions,
     pub keys: &'a [Key],
-    /// No layer is used that another process, or another boot, has unpacked.
+    /// Use no layer that another process, or another boot, has unpacked.
     pub own: bool,
     pub source: Box<dyn Source>,
     pub store: &'a Store,
@@ -36,7 +36,7 @@ impl Pull<'_> {
         self.store.put_config(digest, bytes).map_err(|error| Error::local(error).of(&digest.short()))
     }
 
-    /// The pull's failure by `error`.
+    /// The failure that `error` makes of this pull.
     pub fn failed(&self, error: &Error) -> Failure {
         let failure = self.failure(&error.object, &error.text);
         match (error.hint, error.kind) {
@@ -46,7 +46,7 @@ impl Pull<'_> {
         }
     }
 
-    /// The pull's failure, of `object` or, where that is empty, of the image itself.
+    /// A failure of this pull because of `object`, or of the image itself if that is empty.
     pub fn failure(&self, object: &str, why: &str) -> Failure {
         let separator = if object.is_empty() { "" } else { " " };
         Failure::new("pull", [&self.name, separator, object, ": ", why].concat())

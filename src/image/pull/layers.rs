@@ -1,10 +1,9 @@
-//! Which layer is fetched when. Workers take the layers from the lowest up and
-//! read them side by side; only what depends on the layers below waits for
-//! those, and is finalized from the lowest up by whoever completes the next one.
+//! Fetches the layers of an image in parallel. Workers take the layers from the lowest up. What depends on the layers
+//! below is deferred until those are complete; the worker that completes the next layer finalizes it.
 
 use crate::disk::pure::superblock;
 use crate::image::pull::retry::retry;
-use crate::image::pull::stream::{self, Blob};
+use crate::image::pull::stream::{self, Blob, Target};
 use crate::image::pull::{trust, workers};
 use crate::image::pure::memory_budget::MemoryBudget;
 use crate::image::pure::oci::Descriptor;
@@ -24,34 +23,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How often the link is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// A layer of the image.
+/// How often a waiting worker checks the speed of the link.
+const POLL: Duration = Duration::from_millis(50);
+
+/// A layer of the image, and whether it must be fetched.
 pub struct LayerPlan {
     pub descriptor: Descriptor,
     pub diff_id: Digest,
-    /// Its name in the store.
+    /// The chain ID, its name in the store.
     pub chain: Digest,
-    /// For people: `layer 4/5 sha256:77aa…`.
+    /// Its name in messages: `layer 4/5 sha256:77aa...`.
     pub object: String,
-    /// The store has it already.
+    /// The layer, if the store has it.
     pub cached: Option<Layer>,
 }
 
-/// Brings what is missing of `wanted` (lowest first) into the store; all of
-/// them, and how many bytes came. `own`: from blobs that were kept, where there are some, and for this process alone.
+/// Brings the missing layers of `plans` (lowest first) into the store. Returns all layers, and the number of bytes that
+/// were fetched. `own`: layers are unpacked for this process alone, from kept blobs where there are some.
 pub fn fetch(
-    wanted: &[LayerPlan],
+    plans: &[LayerPlan],
     source: &dyn Source,
     store: &Store,
     own: bool,
     report: &Report,
 ) -> Result<(Vec<Layer>, u64), Error> {
-    let missing = || wanted.iter().filter(|layer| layer.cached.is_none());
+    let missing = || plans.iter().filter(|layer| layer.cached.is_none());
     let total = missing().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.size));
     let progress = Mutex::new(Progress::new(total, machine::uptime_ms()));
-    let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
-    let work = Work { wanted, source, store, own, report, progress, state: Mutex::new(state), changed: Condvar::new() };
+    let state = State { read: plans.iter().map(|_| None).collect(), ..State::default() };
+    let work = Work { plans, source, store, own, report, progress, state: Mutex::new(state), changed: Condvar::new() };
     work.finalize();
     let mut sources: Vec<_> = (0..workers::most(missing().count())).map(|_| source.clone_box()).collect();
     let shared = &work;
@@ -59,7 +59,7 @@ pub fn fetch(
     let mut workers: Vec<_> = workers.map(|(number, source)| move || shared.run(number, &mut **source)).collect();
     let mut workers: Vec<_> = workers.iter_mut().map(|worker| worker as &mut (dyn FnMut() + Send)).collect();
     if let Some((own, others)) = workers.split_first_mut() {
-        // Fewer threads are no reason to fail.
+        // If threads cannot be started, this one fetches all layers.
         if thread::beside(others, own).is_err() {
             own();
         }
@@ -76,7 +76,7 @@ pub fn fetch(
 }
 
 struct Work<'a> {
-    wanted: &'a [LayerPlan],
+    plans: &'a [LayerPlan],
     source: &'a dyn Source,
     store: &'a Store,
     own: bool,
@@ -88,30 +88,30 @@ struct Work<'a> {
 
 #[derive(Default)]
 struct State {
-    /// The lowest layer that nobody has taken.
+    /// The lowest layer that no worker has taken.
     next: usize,
-    /// The complete layers: the lowest ones.
+    /// The complete layers, from the lowest up without a gap.
     complete: Stack,
-    /// Layers that were read and wait for those below, by number.
+    /// Layers that were read and wait for those below, by index.
     read: Vec<Option<Made>>,
     budget: MemoryBudget,
-    /// Some worker finalizes the next layer.
+    /// A worker is finalizing the next layer.
     finalizing: bool,
     failed: Option<Error>,
 }
 
 /// A layer that was read.
 enum Made {
-    /// Unpacked into a folder, but for what depends on the layers below.
-    Folder(PathBuf, PendingLayer),
-    /// Kept as it is.
+    /// Unpacked into a directory, except for what depends on the layers below.
+    Directory(PathBuf, PendingLayer),
+    /// A filesystem image, stored as it was fetched.
     Blob(Layer),
 }
 
 impl Made {
     fn abandon(&self, store: &Store) {
-        if let Made::Folder(folder, _) = self {
-            store.abandon(folder);
+        if let Made::Directory(directory, _) = self {
+            store.abandon(directory);
         }
     }
 }
@@ -125,7 +125,7 @@ impl Work<'_> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part of worker `number`: takes layers until none is left or one has failed.
+    /// Runs worker `number`: takes layers until none is left or one has failed.
     fn run(&self, number: usize, source: &mut dyn Source) {
         if number >= workers::prompt() {
             self.wait_for_a_slow_link();
@@ -139,24 +139,24 @@ impl Work<'_> {
         }
     }
 
-    /// More connections help a link that is slow, and cost processors that are.
+    /// Returns when the link is slow, where more connections help; on a fast link they only cost processor time.
     fn wait_for_a_slow_link(&self) {
         let mut state = self.lock();
         while state.failed.is_none() && self.untaken(&state).is_some() && !self.progress().is_slow(machine::uptime_ms())
         {
-            let woken = self.changed.wait_timeout(state, LOOK_AGAIN);
+            let woken = self.changed.wait_timeout(state, POLL);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// The lowest layer that is to be read and that nobody has taken.
+    /// The lowest layer that must be fetched and that no worker has taken.
     fn untaken(&self, state: &State) -> Option<(usize, &LayerPlan)> {
-        self.wanted.iter().enumerate().skip(state.next).find(|(_, layer)| layer.cached.is_none())
+        self.plans.iter().enumerate().skip(state.next).find(|(_, layer)| layer.cached.is_none())
     }
 
     fn take(&self) -> Option<(usize, &LayerPlan)> {
         let mut state = self.lock();
-        // A worker that has much waiting comes back when that is finalized.
+        // If too much is deferred, no layer is taken until some of it is finalized.
         while state.failed.is_none() && !state.budget.has_room() {
             state = self.wait(state);
         }
@@ -168,7 +168,7 @@ impl Work<'_> {
         Some(found)
     }
 
-    /// From the registry into a folder or file of its own.
+    /// Fetches a layer into a directory or file of its own, with retries.
     fn read(&self, index: usize, layer: &LayerPlan, source: &mut dyn Source) -> Result<Made, Error> {
         let start_ms = machine::uptime_ms();
         let made = retry(self.report, &layer.object, &mut || self.try_read(index, layer, source))?;
@@ -197,12 +197,12 @@ impl Work<'_> {
             Err(_) => Err(blob.arrived().err().unwrap_or_else(|| Error::temporary("no data"))),
             Ok(start) => match superblock::layer_form(&layer.descriptor.media_type, &start) {
                 Ok(None) => self.unpack(index, layer, &mut blob, &start),
-                // As stacker writes it: what is not packed once more is its own diff ID.
+                // As stacker writes it: a layer without further compression is its own diff ID.
                 Ok(Some(_)) if layer.descriptor.digest != layer.diff_id => {
                     Err(Error::refused("its digest is not its diff ID"))
                 }
                 Ok(Some(_)) => self.keep(layer, &mut blob, &start),
-                // What is damaged is not what the media type speaks of.
+                // A damaged blob may look like another media type, so damage is reported first.
                 Err(why) => blob.arrived().and(Err(Error::refused(why))),
             },
         };
@@ -211,9 +211,9 @@ impl Work<'_> {
         }
         made.map_err(|error| {
             self.progress().take_back(received.into_inner());
-            // It may have been stopped by another's failure.
-            let again = (error.may_heal() || is_kept) && self.lock().failed.is_none();
-            match again {
+            // If another layer has failed, that one was cancelled and is not retried.
+            let retry = (error.may_heal() || is_kept) && self.lock().failed.is_none();
+            match retry {
                 true if error.may_heal() => error,
                 true => Error { kind: Kind::Damaged, ..error },
                 false => error.last(),
@@ -222,33 +222,35 @@ impl Work<'_> {
     }
 
     fn unpack(&self, index: usize, layer: &LayerPlan, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
-        let folder = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
+        let directory = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let mut warn = |text: &str| self.report.warn("pull", format_args!("{}: {text}", layer.object));
         let mut held = 0;
         let mut reserve = |bytes| self.reserve(index, &mut held, bytes);
         let mut slot = LayerSlot { work: self, index, held: 0 };
-        let read = File::open(&folder).map_err(Error::local).and_then(|open| {
-            stream::unpack(blob, start, Some(&layer.diff_id), open.into(), &mut reserve, &mut slot, &mut warn)
+        let read = File::open(&directory).map_err(Error::local).and_then(|open| {
+            let (diff_id, directory) = (Some(&layer.diff_id), open.into());
+            let target = Target { directory, diff_id, reserve: &mut reserve, queue: &mut slot, warn: &mut warn };
+            stream::unpack(blob, start, target)
         });
         let mut state = self.lock();
         state.budget.free_window(held);
         if read.is_err() {
-            // What was read keeps its room until it is finalized.
+            // A layer that was read keeps its part of the budget until it is finalized.
             state.budget.free_deferred(slot.held);
         }
         drop(state);
         self.changed.notify_all();
         match read {
-            Ok(pending) => Ok(Made::Folder(folder, pending)),
+            Ok(pending) => Ok(Made::Directory(directory, pending)),
             Err(error) => {
-                self.store.abandon(&folder);
+                self.store.abandon(&directory);
                 Err(error)
             }
         }
     }
 
     fn keep(&self, layer: &LayerPlan, blob: &mut Blob<'_>, start: &[u8]) -> Result<Made, Error> {
-        // By its chain ID: an image may hold the same blob twice.
+        // Named by its chain ID, since an image may have the same blob twice.
         let made = self.store.begin_layer(&layer.chain).map_err(Error::local)?;
         let written = File::create(made.join(packed::BLOB)).map_err(Error::local);
         let written = written.and_then(|mut file| stream::keep(blob, start, &mut file));
@@ -265,17 +267,17 @@ impl Work<'_> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many bytes more; false where somebody has failed.
+    /// Counts `bytes` more that were received; false if a worker has failed.
     fn received(&self, bytes: u64) -> bool {
-        let line = self.progress().add(machine::uptime_ms(), bytes);
-        if let Some(line) = line {
-            self.report.line("pull", line);
+        let message = self.progress().add(machine::uptime_ms(), bytes);
+        if let Some(message) = message {
+            self.report.line("pull", message);
         }
         self.lock().failed.is_none()
     }
 
-    /// Memory for a zstd window of a layer, which has `held` so much already;
-    /// waits for other layers' unless all those below are complete.
+    /// Reserves memory for a zstd window of a layer that holds `held` bytes. Waits until other layers free theirs, but
+    /// never if all layers below are complete.
     fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
         inflate::check_window(bytes)?;
         let mut state = self.lock();
@@ -288,7 +290,7 @@ impl Work<'_> {
         }
     }
 
-    /// The layers below, topmost first, when they are complete.
+    /// Waits until the layers below are complete, and returns them, topmost first.
     fn below(&self, index: usize) -> Option<Vec<Lower>> {
         let mut state = self.lock();
         while state.failed.is_none() && !state.is_lowest(index) {
@@ -298,32 +300,32 @@ impl Work<'_> {
     }
 
     fn put(&self, index: usize, made: Made) {
-        if let Some(place) = self.lock().read.get_mut(index) {
-            *place = Some(made);
+        if let Some(slot) = self.lock().read.get_mut(index) {
+            *slot = Some(made);
         }
     }
 
-    /// The first failure is the one that is told: what others say is its consequence.
+    /// Records a failure and cancels the other workers. Only the first one is reported: later ones are its consequence.
     fn fail(&self, error: Error) {
         self.lock().failed.get_or_insert(error);
         self.changed.notify_all();
-        self.source.give_up();
+        self.source.cancel();
     }
 
-    /// Completes layers from the lowest up as far as they were read. One does
-    /// that at a time; whoever comes meanwhile leaves it to them.
+    /// Completes layers from the lowest up as far as they were read. One worker does that at a time; the others leave
+    /// it to that one.
     fn finalize(&self) {
         let mut state = self.lock();
         if state.finalizing {
             return;
         }
         state.finalizing = true;
-        while let Some(layer) = self.wanted.get(state.complete.layers.len()).filter(|_| state.failed.is_none()) {
+        while let Some(layer) = self.plans.get(state.complete.layers.len()).filter(|_| state.failed.is_none()) {
             let index = state.complete.layers.len();
             let complete = match (&layer.cached, state.read.get_mut(index).and_then(Option::take)) {
                 (Some(cached), _) => cached.clone(),
                 (None, Some(Made::Blob(blob))) => blob,
-                (None, Some(Made::Folder(made, pending))) => {
+                (None, Some(Made::Directory(made, pending))) => {
                     let (lowers, bytes) = (state.lowers(self), pending.bytes());
                     drop(state);
                     let complete = lowers.map(|lowers| self.complete(layer, &made, pending, lowers));
@@ -354,19 +356,19 @@ impl Work<'_> {
         pending: PendingLayer,
         lowers: Vec<Lower>,
     ) -> Result<Layer, Error> {
-        let folder = File::open(made).map_err(Error::local);
-        let finalized = folder.and_then(|folder| Ok(pending.finalize(folder.into(), lowers)?));
+        let directory = File::open(made).map_err(Error::local);
+        let finalized = directory.and_then(|directory| Ok(pending.finalize(directory.into(), lowers)?));
         let commit = || trust::commit_layer(self.own, made, &layer.chain, self.store);
         let complete = finalized.and_then(|()| commit().map_err(Error::local));
         complete.map_err(|error| error.of(&layer.object))
     }
 }
 
-/// A layer that is being read, among the others.
+/// A layer that is being read, as the unpacker sees the others of the pull.
 struct LayerSlot<'w> {
     work: &'w Work<'w>,
     index: usize,
-    /// Its part of the budget for what is deferred.
+    /// Bytes of the budget that its deferred entries take.
     held: usize,
 }
 
@@ -389,12 +391,12 @@ impl LayerQueue for LayerSlot<'_> {
 }
 
 impl State {
-    /// Whether all layers below number `index` are complete.
+    /// Whether all layers below the one at `index` are complete.
     fn is_lowest(&self, index: usize) -> bool {
         self.complete.layers.len() >= index
     }
 
-    /// The roots of the complete layers, topmost first; none where something has failed.
+    /// The roots of the complete layers, topmost first; none if a worker has failed.
     fn lowers(&mut self, work: &Work<'_>) -> Option<Vec<Lower>> {
         if self.failed.is_some() {
             return None;
@@ -467,7 +469,7 @@ mod tests {
         LayerPlan { descriptor, diff_id: digest, chain, object, cached: None }
     }
 
-    fn folders(store: &std::path::Path) -> usize {
+    fn directories(store: &std::path::Path) -> usize {
         let count = |name: &str| store.join(name).read_dir().unwrap().count();
         count("layers") + count("tmp/0")
     }
@@ -503,7 +505,7 @@ mod tests {
         let error = fetch(&[wanted(0, Digest([0; 32]), u64::MAX - 1)], &source, &store, false, &QUIET).unwrap_err();
         assert_eq!((error.object.as_str(), error.text.as_str()), ("layer 0", "huge: write: no space left on device"));
         assert!(!error.may_heal() && !error.is_unreachable() && read.load(Ordering::Relaxed) < 1 << 20);
-        assert_eq!(folders(dir.path()), 0);
+        assert_eq!(directories(dir.path()), 0);
     }
 
     /// Gives nothing before `open` says so.
@@ -536,7 +538,7 @@ mod tests {
         }
     }
 
-    /// The lowest layer comes last, and those above want its file and its folder's looks.
+    /// The lowest layer is received last, and those above need its file and its directory's attributes.
     /// Promise: layers-side-by-side
     #[test]
     fn layers_wait_only_for_what_they_need_of_those_below() {
@@ -556,16 +558,16 @@ mod tests {
             n => Box::new(io::Cursor::new(blobs[n].1.clone())),
         }));
         let (layers, bytes) = fetch(&all, &source, &store, false, &QUIET).unwrap();
-        let folders: Vec<_> = layers
+        let directories: Vec<_> = layers
             .iter()
             .map(|layer| match layer {
-                Layer::Directory(folder) => folder,
+                Layer::Directory(directory) => directory,
                 Layer::Blob(blob) => panic!("{} was kept", blob.display()),
             })
             .collect();
         assert_eq!(bytes, all.iter().map(|layer| layer.descriptor.size).sum::<u64>());
-        assert!(folders[1].join("link").is_file() && folders[1].join("d/file").is_file());
-        assert_eq!(folders[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+        assert!(directories[1].join("link").is_file() && directories[1].join("d/file").is_file());
+        assert_eq!(directories[2].join("d").metadata().unwrap().permissions().mode() & 0o7777, 0o644);
     }
 
     /// A registry that sends nothing before all layers are asked for: those beyond the first few begin since
@@ -594,11 +596,11 @@ mod tests {
         assert_eq!(fetch(&all, &source, &store, false, &QUIET).unwrap().0.len(), WORKERS_MAX);
     }
 
-    fn work<'a>(wanted: &'a [LayerPlan], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
-        let state = State { read: wanted.iter().map(|_| None).collect(), ..State::default() };
+    fn work<'a>(plans: &'a [LayerPlan], source: &'a dyn Source, store: &'a Store) -> Work<'a> {
+        let state = State { read: plans.iter().map(|_| None).collect(), ..State::default() };
         let progress = Mutex::new(Progress::new(0, 0));
         Work {
-            wanted,
+            plans,
             source,
             store,
             own: false,
@@ -687,6 +689,6 @@ mod tests {
         assert_eq!(error.object, "layer 1");
         assert!(error.text.starts_with("has the digest sha256:"), "{}", error.text);
         assert!(read.load(Ordering::Relaxed) < 0xffff_ffff, "the others go on");
-        assert_eq!(folders(dir.path()), 0);
+        assert_eq!(directories(dir.path()), 0);
     }
 }

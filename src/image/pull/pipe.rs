@@ -1,22 +1,21 @@
-//! Raw bytes from the thread that inflates to the one that writes files: a few
-//! chunks that go round, so that memory is bounded whoever is faster.
+//! Carries raw bytes from the thread that inflates to the one that writes files. A few chunks are used in turn, so that
+//! memory is bounded whichever side is faster.
 
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What is handed over at a time: fits a core's own cache beside the window.
+/// Bytes of a chunk, small enough for a core's own cache beside the window of the decompressor.
 const CHUNK_BYTES: usize = 128 << 10;
-/// One is read, one written, one waits.
+/// Chunks in use: one is filled, one is read, one waits.
 const CHUNKS: usize = 3;
-/// A side that waits is woken for so many: each time costs two context
-/// switches.
+/// Chunks for which a waiting side is woken, since each wake-up costs two context switches.
 const AT_ONCE: usize = 2;
 
 /// Bytes to fill, then to read.
 #[derive(Default)]
 pub struct Chunk {
     pub room: Box<[u8]>,
-    /// Bytes of `room` that hold something.
+    /// How many bytes of `room` are filled.
     pub len: usize,
 }
 
@@ -36,9 +35,9 @@ struct Flow {
     /// The oldest first.
     full: Vec<Chunk>,
     empty: Vec<Chunk>,
-    /// How the writer ended.
+    /// The writer's result, when it has ended.
     end: Option<io::Result<()>>,
-    /// The reader wants no more.
+    /// The reader has stopped.
     left: bool,
     /// One side waits for the other.
     waits: bool,
@@ -61,7 +60,7 @@ impl Pipe {
         self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the other side, if it waits, when it may go on.
+    /// Wakes the other side if it waits and may go on.
     fn wake(&self, mut flow: MutexGuard<'_, Flow>, may_go_on: bool) {
         if may_go_on && std::mem::take(&mut flow.waits) {
             drop(flow);
@@ -69,7 +68,7 @@ impl Pipe {
         }
     }
 
-    /// For the writer: a chunk to fill; none when the reader has left.
+    /// For the writer: a chunk to fill; none if the reader has stopped.
     pub fn empty(&self) -> Option<Chunk> {
         let mut flow = self.lock();
         while !flow.left {
@@ -89,15 +88,15 @@ impl Pipe {
         self.wake(flow, may_go_on);
     }
 
-    /// For the writer: no more chunks, because of the end or an error.
+    /// For the writer: there are no more chunks, because of the end or an error.
     pub fn end(&self, how: io::Result<()>) {
         let mut flow = self.lock();
         flow.end = Some(how);
         self.wake(flow, true);
     }
 
-    /// For the reader: gives a chunk back (at first one without room) for the
-    /// next one, which is empty at the end.
+    /// For the reader: returns the `used` chunk (the first time an empty default) and takes the next one, which is
+    /// empty at the end.
     pub fn next(&self, used: Chunk) -> io::Result<Chunk> {
         let mut flow = self.lock();
         if !used.room.is_empty() {
@@ -117,7 +116,7 @@ impl Pipe {
         }
     }
 
-    /// For the reader: no more, please.
+    /// For the reader: stops the writer.
     pub fn leave(&self) {
         let mut flow = self.lock();
         flow.left = true;

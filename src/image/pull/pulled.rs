@@ -1,4 +1,4 @@
-//! What a pull has brought.
+//! The result of a pull.
 
 use crate::disk::remove_tree;
 use crate::image::pure::oci::ImageConfig;
@@ -15,40 +15,40 @@ pub struct Image {
     pub config: ImageConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,
-    /// Where the store is on a disk and has changed: what is not safe there yet.
+    /// What is not yet safely on the disk, if the store is on one and has changed.
     pub(super) journal: Option<Journal>,
-    /// Folders of layers that no digest names: they go with this value.
+    /// Directories of layers without a digest; they are removed when this value is dropped.
     pub(super) extra: Vec<Temporary>,
 }
 
 impl Image {
-    /// Begins to bring the image to the disk, while other things go on.
+    /// Starts to write the image to the disk in the background.
     pub fn sync(&self) {
         if let Some(journal) = &self.journal {
             journal.start();
         }
     }
 
-    /// Returns when it is there.
+    /// Returns when the image is on the disk.
     pub fn synced(&self, report: &Report) {
         finish(self.journal.as_ref(), report);
     }
 }
 
-/// Waits until the journal is done, and says so where it cannot be.
+/// Waits until the journal is done; warns if it fails.
 pub(super) fn finish(journal: Option<&Journal>, report: &Report) {
     if let Some(Err(error)) = journal.map(Journal::finish) {
-        let what = "the image may not be on the disk, and is fetched again after a power cut";
+        let what = "the image may not be on the disk: after a power cut it is fetched again";
         report.warn("store", format_args!("{error}: {what}"));
     }
 }
 
-/// A folder that goes with this value.
+/// A directory that is removed when this value is dropped.
 pub struct Temporary(pub(super) PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // What stays is removed when a store is opened next.
+        // The next one to open the store removes what stays.
         let _ = remove_tree::tree(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! From a name to what it stands for: manifest, signatures, configuration.
+//! Resolves an image's name to its manifest, signatures and configuration.
 
 use crate::image::pull::job::Pull;
 use crate::image::pull::retry::retry;
@@ -9,16 +9,16 @@ use crate::image::verify;
 use crate::pure::digest::{hash, Digest};
 use crate::store::record::Signed;
 
-/// What a name stands for on this machine.
+/// The manifest that a name stands for on this machine.
 pub struct Resolved {
-    /// Of the documents on the way: the index, if there is one, and the manifest.
+    /// The digests of the index, if there is one, and of the manifest.
     pub digests: Vec<Digest>,
     pub config: Descriptor,
     /// Lowest first.
     pub layers: Vec<Descriptor>,
 }
 
-/// The digest of the manifest, or index, that an index has for the line's platform.
+/// The digest of the manifest, or of the nested index, that an index has for the platform of `options`.
 pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error> {
     let (architecture, variant) = options.platform(std::env::consts::ARCH);
     let choice = oci::choose(choices, architecture, variant);
@@ -35,7 +35,7 @@ impl Pull<'_> {
             let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
             digests.push(hash(&bytes));
             if !self.keys.is_empty() {
-                // What was signed is tied to what is stored by it.
+                // A later boot checks by these documents that the stored image is the one that was signed.
                 self.keep(&hash(&bytes), &bytes)?;
             }
             let document = oci::document(&bytes);
@@ -46,7 +46,7 @@ impl Pull<'_> {
             };
             wanted = Some(chosen(&choices, self.options)?);
         }
-        Err(Error::refused("an index in an index in an index"))
+        Err(Error::refused("indexes are nested more than 2 deep"))
     }
 
     fn manifest(&mut self, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
@@ -73,7 +73,7 @@ impl Pull<'_> {
         };
         let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
         if parsed.diff_ids.len() != resolved.layers.len() {
-            return Err(refused("names another number of layers than the manifest"));
+            return Err(refused("names a different number of layers than the manifest"));
         }
         Ok(parsed)
     }
@@ -89,8 +89,8 @@ impl Pull<'_> {
         }
     }
 
-    /// Whether one of our keys has signed it: what was signed, and by what. That
-    /// is kept, and the stored image is checked by it.
+    /// Checks that one of our keys has signed one of `digests`. The signatures are kept, so that a later boot can check
+    /// the stored image by them.
     pub(super) fn verified(&mut self, digests: &[Digest]) -> Result<Option<Signed>, Error> {
         if self.keys.is_empty() {
             return Ok(None);
@@ -99,7 +99,7 @@ impl Pull<'_> {
         for digest in digests {
             match self.verified_as(digest) {
                 Ok(signed) => return Ok(Some(signed)),
-                // A network that fails says nothing about signatures, and a good one may come yet.
+                // A network failure says nothing about signatures: it is reported rather than a missing one.
                 Err(error) if refusal.is_unreachable() && !error.is_unreachable() => {}
                 Err(error) if error.status() == Some(404) => {}
                 Err(error) => refusal = error,
@@ -114,7 +114,7 @@ impl Pull<'_> {
         let mut kept = vec![(hash(&manifest), manifest.clone())];
         verify::image(self.keys, &[*digest], &manifest, &mut |payload| {
             let bytes = self.source.document(payload)?;
-            // What is not what it is called is nobody's signature.
+            // A payload with another digest is not a signature, and is not kept.
             if hash(&bytes) == payload.digest {
                 kept.push((payload.digest, bytes.clone()));
             }
@@ -124,7 +124,7 @@ impl Pull<'_> {
         Ok(Signed { digest: *digest, signatures: hash(&manifest) })
     }
 
-    /// The same by what the store has.
+    /// Checks the kept signatures of a stored image.
     pub(super) fn verified_here(&self, signed: &Signed) -> bool {
         let stored = |digest: &Digest| self.store.config(digest).filter(|bytes| hash(bytes) == *digest);
         let fetch = &mut |payload: &Descriptor| stored(&payload.digest).ok_or_else(|| Error::refused("is not stored"));

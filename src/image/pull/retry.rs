@@ -1,12 +1,12 @@
-//! What arrives damaged is asked for again.
+//! Retries what arrives damaged.
 
 use crate::image::source::Error;
 use crate::report::Report;
 
-/// How often what arrives damaged is asked for.
+/// How often something is requested that arrives damaged.
 const TRIES: u32 = 3;
 
-/// Does `attempt` until it works or is refused, a few times at most.
+/// Calls `attempt` until it succeeds or is refused, [`TRIES`] times at most.
 pub fn retry<T>(report: &Report, object: &str, attempt: &mut dyn FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut tries = 1;
     loop {

@@ -1,5 +1,5 @@
-//! One layer from its blob to its folder or file, in one pass:
-//! socket → SHA-256 → inflate | SHA-256 → tar → files, a thread each side of the bar.
+//! Unpacks one layer from its blob to its directory or file, in one pass:
+//! socket -> SHA-256 -> inflate | SHA-256 -> tar -> files, with a thread on each side of the bar.
 
 use crate::image::pull::pipe::{Chunk, Pipe};
 use crate::image::source::{BlobReader, Error};
@@ -13,22 +13,25 @@ use std::io::{self, BufRead, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Told of every few compressed bytes that have come; false: give up.
+/// Called with the number of compressed bytes that each read received; false cancels the download.
 pub type Tick<'a> = dyn Fn(u64) -> bool + Sync + 'a;
 
-/// Reads the blob, which begins with `start`, to its end and unpacks it into the
-/// empty `folder`. An image says what the raw bytes' digest is.
-pub fn unpack(
-    blob: &mut Blob<'_>,
-    start: &[u8],
-    diff_id: Option<&Digest>,
-    folder: OwnedFd,
-    reserve: Reserve<'_>,
-    queue: &mut dyn LayerQueue,
-    warn: &mut dyn FnMut(&str),
-) -> Result<PendingLayer, Error> {
+/// Where a layer is unpacked, and what it needs for that.
+pub struct Target<'a> {
+    /// Empty at first.
+    pub directory: OwnedFd,
+    /// The digest that the raw bytes must have; an image names one, `--layer` does not.
+    pub diff_id: Option<&'a Digest>,
+    pub reserve: Reserve<'a>,
+    pub queue: &'a mut dyn LayerQueue,
+    pub warn: &'a mut dyn FnMut(&str),
+}
+
+/// Reads the blob, which begins with `start`, to its end and unpacks it into `target`.
+pub fn unpack(blob: &mut Blob<'_>, start: &[u8], target: Target<'_>) -> Result<PendingLayer, Error> {
+    let Target { directory, diff_id, reserve, queue, warn } = target;
     let pipe = Pipe::new();
-    // The rest of the download would say nothing about a store that is full, or a window that is too large.
+    // Set when the store is full or a window is too large: the rest of the download is then not needed for the error.
     let enough = AtomicBool::new(false);
     let mut reserve = |bytes| {
         let reserved = reserve(bytes);
@@ -37,7 +40,7 @@ pub fn unpack(
     };
     let (mut arrived, mut unpacked) = (Ok(()), Err(unpack::Error::Source(io::ErrorKind::Other.into())));
     let mut raw = Raw { pipe: &pipe, chunk: Chunk::default(), at: 0, context: Context::new(&SHA256) };
-    let mut folder = Some(folder);
+    let mut directory = Some(directory);
     let mut arrive = || {
         inflate(&mut start.chain(&mut *blob), &mut reserve, &pipe);
         if !enough.load(Ordering::Relaxed) {
@@ -45,8 +48,8 @@ pub fn unpack(
         }
     };
     let started = thread::beside(&mut [&mut arrive], &mut || {
-        let Some(folder) = folder.take() else { return };
-        unpacked = unpack::read(&mut raw, folder, queue, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
+        let Some(directory) = directory.take() else { return };
+        unpacked = unpack::read(&mut raw, directory, queue, warn).and_then(|unpacked| Ok((unpacked, raw.finish()?)));
         enough.fetch_or(
             unpacked.as_ref().is_err_and(|error| error.errno().is_some_and(is_of_the_store)),
             Ordering::Relaxed,
@@ -54,16 +57,16 @@ pub fn unpack(
         pipe.leave();
     });
     started.map_err(|error| Error::refused(&error.to_string()))?;
-    // Whatever went wrong here: a damaged or cut download explains it best.
+    // A damaged or cut download is the cause of any error of unpacking, so it is reported first.
     arrived?;
     let (unpacked, raw_digest) = unpacked?;
     if diff_id.is_some_and(|diff_id| raw_digest != *diff_id) {
-        return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", not to its diff ID"].concat()));
+        return Err(Error::refused(&["unpacks to ", &raw_digest.text(), ", which is not its diff ID"].concat()));
     }
     Ok(unpacked)
 }
 
-/// Reads the blob, which begins with `start`, to its end into `file` as it is.
+/// Writes the blob, which begins with `start`, to `file` without unpacking it.
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
     let written = file.write_all(start).and_then(|()| io::copy(blob, file));
     match written.err().filter(|_| blob.error.is_none()) {
@@ -92,10 +95,10 @@ fn inflate(compressed: &mut dyn Read, reserve: Reserve<'_>, pipe: &Pipe) {
     }
 }
 
-/// A layer's blob as it comes, hashed and counted.
+/// A reader of a layer's blob that hashes and counts its bytes.
 pub struct Blob<'a> {
     inner: BlobReader,
-    /// What it has to be, where that is known.
+    /// The expected size and digest, if they are known.
     size: Option<u64>,
     digest: Option<Digest>,
     tick: &'a Tick<'a>,
@@ -110,7 +113,7 @@ impl<'a> Blob<'a> {
         Blob { inner, size, digest, tick, context: Context::new(&SHA256), count: 0, error: None }
     }
 
-    /// Reads on to the end, and checks that it is what was asked for.
+    /// Reads to the end, and checks size and digest.
     pub fn arrived(&mut self) -> Result<(), Error> {
         let mut buffer = vec![0; 1 << 16];
         let end = loop {
@@ -149,14 +152,14 @@ impl Read for Blob<'_> {
             return Err(self.fail(io::Error::new(io::ErrorKind::InvalidData, "is longer than its descriptor says")));
         }
         if !(self.tick)(count as u64) {
-            return Err(self.fail(io::Error::other("given up")));
+            return Err(self.fail(io::Error::other("cancelled")));
         }
         self.context.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
 }
 
-/// The layer's raw bytes, hashed as they are taken.
+/// A reader of the layer's raw bytes that hashes them.
 struct Raw<'a> {
     pipe: &'a Pipe,
     chunk: Chunk,
@@ -165,7 +168,7 @@ struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    /// The digest of all, read to the end.
+    /// Reads to the end, and returns the digest of all bytes.
     fn finish(&mut self) -> Result<Digest, unpack::Error> {
         loop {
             match self.fill_buf().map_err(unpack::Error::Source)?.len() {
@@ -199,7 +202,7 @@ impl Read for Raw<'_> {
     }
 }
 
-/// Whether unpacking failed where files are kept, whatever the layer holds.
+/// Whether unpacking failed because of the store, and not because of the layer's content.
 fn is_of_the_store(errno: i32) -> bool {
     [ENOSPC, EDQUOT, EROFS, EIO].contains(&errno)
 }

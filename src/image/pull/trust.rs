@@ -1,6 +1,6 @@
-//! What `b2c.verify_key` covers: with keys, nothing runs that no signature and no digest of the line speaks of, back
-//! to the bytes on the disk. An unpacked layer cannot be compared with what was signed, so those of an earlier boot are
-//! not used: what is kept are the blobs as they came, which are hashed and unpacked anew in each boot.
+//! What `b2c.verify_key` covers. With keys, nothing runs unless a signature or a digest of the command line covers it,
+//! the bytes on the disk included. An unpacked layer cannot be compared with what was signed, so layers of an earlier
+//! boot are not used. The compressed blobs are kept instead, and each boot hashes and unpacks them again.
 
 use crate::image::pull::job::Pull;
 use crate::image::pull::resolve::{chosen, Resolved};
@@ -17,9 +17,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const HINT: &str = "with b2c.verify_key= only what is signed, has a digest or lies in the initramfs is run";
+const HINT: &str = "b2c.verify_key= allows only what is signed, has a digest, or is in the initramfs";
 
-/// Whether `path` is a file or directory of the initramfs: no disk, no share, and nothing that containers have written.
+/// Whether `path` is a file or directory of the initramfs, and not of a disk, a share, or the store.
 fn is_of_initramfs(path: &str) -> bool {
     let Ok(path) = Path::new(path).canonicalize() else { return false };
     let device = |path: &Path| fs::metadata(path).ok().map(|meta| meta.dev());
@@ -36,24 +36,22 @@ pub fn check_image(options: &PullOptions) -> Result<(), Error> {
     match &options.image {
         Reference::Registry(_) => Ok(()),
         Reference::Archive(archive) if archive.digest.is_some() => Ok(()),
-        Reference::Archive(archive) if archive.is_remote() => {
-            Err(not_covered("has no digest: write #sha256:... behind it"))
-        }
-        Reference::Archive(archive) if is_of_initramfs(&archive.place) => Ok(()),
+        Reference::Archive(archive) if archive.is_remote() => Err(not_covered("has no digest: append #sha256:...")),
+        Reference::Archive(archive) if is_of_initramfs(&archive.location) => Ok(()),
         Reference::Layout { dir, .. } if is_of_initramfs(dir) => Ok(()),
-        _ => Err(not_covered("is not of the initramfs, and nobody has signed it")),
+        _ => Err(not_covered("is neither signed nor in the initramfs")),
     }
 }
 
-/// The same for a line's `--layer`.
+/// Whether a `--layer` may be used where images must be signed.
 pub fn check_layer(layer: &ExtraLayer) -> Result<(), Error> {
     match layer.digest.is_some() || is_of_initramfs(&layer.source) {
         true => Ok(()),
-        false => Err(not_covered("has no digest: write #sha256:... behind it")),
+        false => Err(not_covered("has no digest: append #sha256:...")),
     }
 }
 
-/// A layer's bytes: those that were `kept`, or those that `fetch` brings, which are kept where layers are only our own.
+/// A layer's bytes: those of the `kept` file, or those that `fetch` returns, which are kept if `own` is set.
 pub fn body(
     kept: Option<File>,
     own: bool,
@@ -68,7 +66,7 @@ pub fn body(
     })
 }
 
-/// When a layer was read: what came is kept, and what was kept and is damaged is not.
+/// After a layer was read: keeps a fetched blob, and removes a kept one that is damaged.
 pub fn keep_or_drop(was_kept: bool, is_good: bool, digest: &Digest, store: &Store) {
     match was_kept {
         false => store.commit_compressed(digest, is_good),
@@ -77,7 +75,7 @@ pub fn keep_or_drop(was_kept: bool, is_good: bool, digest: &Digest, store: &Stor
     }
 }
 
-/// Makes the directory `made` a complete layer, for this process alone or for all.
+/// Makes the directory `made` a complete layer, for this process alone (`own`) or for all.
 pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io::Result<Layer> {
     match own {
         true => store.commit_own(made, "layers", chain).map(Layer::Directory),
@@ -85,7 +83,7 @@ pub fn commit_layer(own: bool, made: &Path, chain: &Digest, store: &Store) -> io
     }
 }
 
-/// The same for a layer that stays as it is.
+/// Makes the blob in the directory `made` a complete layer, for this process alone (`own`) or for all.
 pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, report: &Report) -> Result<Layer, Error> {
     if !own {
         return Ok(store.commit_blob(made, digest, report)?);
@@ -94,10 +92,10 @@ pub fn commit_blob(own: bool, made: &Path, digest: &Digest, store: &Store, repor
     store.commit_own(made, "blobs", digest).map(Layer::Blob).map_err(Error::local)
 }
 
-/// A blob's bytes on their way, which are kept as they come.
+/// A reader of a blob that keeps the bytes it reads in a file.
 struct Kept {
     inner: BlobReader,
-    /// None where they cannot be kept; then they are fetched again in the next boot.
+    /// None if they cannot be kept; the next boot then fetches them again.
     file: Option<File>,
 }
 
@@ -113,7 +111,7 @@ impl Read for Kept {
 }
 
 impl Pull<'_> {
-    /// What `signed`, a digest that a signature covers, leads to, by the documents that were kept.
+    /// Resolves `signed`, a digest that a signature covers, by the kept documents.
     pub(super) fn resolve_kept(&self, signed: &Digest) -> Option<Resolved> {
         let mut digest = *signed;
         let mut digests = Vec::new();
@@ -136,7 +134,7 @@ mod tests {
     /// Promise: signed-bytes
     #[test]
     fn places_of_the_initramfs() {
-        // Here the machine's root stands for the initramfs.
+        // In this test the host's root takes the part of the initramfs.
         assert!(is_of_initramfs("/") && is_of_initramfs("/usr/../usr"));
         for path in ["/proc/self/status", "/proc/self/root/proc/version", "/sys", "/none"] {
             assert!(!is_of_initramfs(path), "{path}");

@@ -1,17 +1,17 @@
-//! Archives of images: where in the tar each file's bytes lie, so that blobs
-//! can be read in any order and by several threads; and which image is meant.
+//! Image archives: finds the offset of each file in the tar, so that blobs can be read in any order and by several
+//! threads, and picks the image that a reference selects.
 //!
-//! The names are keys and never paths on a disk.
+//! The names in the archive are keys, and never paths on a disk.
 
 use crate::layer::pure::tar::{self, Event, Kind, Parser};
 
-/// Members of an archive: 500 layers as docker once wrote them take 2000.
+/// The most members of an archive: 500 layers as docker once wrote them take 2000.
 pub const MEMBERS_MAX: usize = 4096;
-/// What their names and their links' targets take together.
+/// The most bytes that the members' names and links' targets take together.
 pub const NAMES_BYTES_MAX: usize = 1 << 20;
-/// Links to links.
+/// The most links from one link to the next.
 pub const LINKS_MAX: usize = 8;
-/// Names that an error lists, and how much it shows of each.
+/// How many names an error lists, and how many characters of each.
 const LISTED_MAX: usize = 10;
 const LISTED_CHARS: usize = 80;
 
@@ -37,7 +37,7 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Tar(error) => error.text(),
-            Error::NotATar => "is no tar archive",
+            Error::NotATar => "is not a tar archive",
             Error::TooMany => "more than 4096 members or 1 MiB of names, which no image needs",
             Error::Outside => "a name that leads out of the archive",
             Error::Missing => "is not in the archive",
@@ -47,25 +47,25 @@ impl Error {
     }
 }
 
-enum What {
+enum Content {
     File(Body),
     Sparse,
-    /// The target's name from the archive's top.
+    /// The target's name from the archive's root.
     Link(Vec<u8>),
 }
 
-/// A pass over the tar, which leaves the files' bytes out.
+/// A pass over the tar that skips the bytes of files.
 pub struct Scan {
     parser: Parser,
     at: u64,
     count: usize,
     names_bytes: usize,
-    members: Vec<(Vec<u8>, What)>,
+    members: Vec<(Vec<u8>, Content)>,
 }
 
 /// The files of an archive that was read to its end.
 pub struct Index {
-    members: Vec<(Vec<u8>, What)>,
+    members: Vec<(Vec<u8>, Content)>,
 }
 
 impl Default for Scan {
@@ -79,12 +79,12 @@ impl Scan {
         Scan { parser: Parser::new(), at: 0, count: 0, names_bytes: 0, members: Vec::new() }
     }
 
-    /// Where in the archive the bytes lie that [`Scan::push`] wants next.
+    /// The offset in the archive of the bytes that [`Scan::push`] needs next.
     pub fn at(&self) -> u64 {
         self.at
     }
 
-    /// The name of the member being read, as far as it is known: for messages.
+    /// The name of the member being read, as far as it is known, for messages.
     pub fn name(&self) -> &[u8] {
         self.parser.name()
     }
@@ -107,7 +107,7 @@ impl Scan {
                     input = usize::try_from(left_out).ok().and_then(|n| input.get(n..)).unwrap_or_default();
                     self.member(entry, Body { at, size: left_out })?;
                 }
-                // What a sparse file has of them.
+                // Data of sparse files, which are refused when they are looked up.
                 Some(Event::Data { .. } | Event::End) => {}
             }
         }
@@ -120,20 +120,20 @@ impl Scan {
             return Err(Error::TooMany);
         }
         let name = normal(&entry.path, b"")?;
-        let what = match entry.kind {
-            Kind::File if body.size == entry.size => What::File(body),
-            Kind::File => What::Sparse,
-            // docker wrote them for layers that it had written already.
-            Kind::Symlink => What::Link(normal(&entry.link, &name)?),
-            // A hardlink keeps what its target is now, whatever comes to stand there.
-            Kind::Hardlink => What::File(find(&self.members, normal(&entry.link, b"")?)?),
+        let content = match entry.kind {
+            Kind::File if body.size == entry.size => Content::File(body),
+            Kind::File => Content::Sparse,
+            // docker wrote symlinks for layers that it had written before.
+            Kind::Symlink => Content::Link(normal(&entry.link, &name)?),
+            // A hardlink refers to what its target is now, even if a later member replaces that.
+            Kind::Hardlink => Content::File(find(&self.members, normal(&entry.link, b"")?)?),
             _ => return Ok(()),
         };
-        self.members.push((name, what));
+        self.members.push((name, content));
         Ok(())
     }
 
-    /// Ends an archive of so many bytes.
+    /// Ends the pass over an archive of `length` bytes.
     pub fn finish(self, length: u64) -> Result<Index, Error> {
         if self.at > length {
             return Err(Error::Tar(tar::Error::Truncated));
@@ -144,27 +144,27 @@ impl Scan {
 }
 
 impl Index {
-    /// The bytes of a file, through links.
+    /// The bytes of a file; links are followed.
     pub fn find(&self, name: &[u8]) -> Result<Body, Error> {
         find(&self.members, normal(name, b"")?)
     }
 }
 
-/// The last of those with the same name counts.
-fn find(members: &[(Vec<u8>, What)], mut name: Vec<u8>) -> Result<Body, Error> {
+/// The bytes of a file; of members with the same name, the last one counts.
+fn find(members: &[(Vec<u8>, Content)], mut name: Vec<u8>) -> Result<Body, Error> {
     for _ in 0..=LINKS_MAX {
         match members.iter().rev().find(|(known, _)| *known == name) {
             None => return Err(Error::Missing),
-            Some((_, What::File(body))) => return Ok(*body),
-            Some((_, What::Sparse)) => return Err(Error::Sparse),
-            Some((_, What::Link(target))) => name.clone_from(target),
+            Some((_, Content::File(body))) => return Ok(*body),
+            Some((_, Content::Sparse)) => return Err(Error::Sparse),
+            Some((_, Content::Link(target))) => name.clone_from(target),
         }
     }
     Err(Error::Links)
 }
 
-/// A name from the archive's top, without `.`, `..` and empty parts; one that
-/// does not begin with a slash is seen from the folder of `from`.
+/// A name from the archive's root, without `.`, `..` and empty parts. One that does not begin with a slash is relative
+/// to the directory of `from`.
 fn normal(name: &[u8], from: &[u8]) -> Result<Vec<u8>, Error> {
     let mut parts: Vec<&[u8]> = Vec::new();
     if !name.starts_with(b"/") {
@@ -181,8 +181,8 @@ fn normal(name: &[u8], from: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(parts.join(&b'/'))
 }
 
-/// Which of the images is meant, `all` being the names of each: by one of them,
-/// by `@N`, or because there is no other. The error says what is there.
+/// The index of the image that is `wanted`, where `all` has the names of each: by one of its names, by `@N`, or because
+/// there is no other image. The error lists the names.
 pub fn pick(all: &[Vec<String>], wanted: Option<&str>) -> Result<usize, String> {
     let found = match wanted.map(|wanted| (wanted, wanted.strip_prefix('@'))) {
         None if all.len() == 1 => Some(0),
@@ -192,13 +192,13 @@ pub fn pick(all: &[Vec<String>], wanted: Option<&str>) -> Result<usize, String> 
     };
     match (found, wanted) {
         (Some(found), _) => Ok(found),
-        (None, _) if all.is_empty() => Err("no image is in it".into()),
+        (None, _) if all.is_empty() => Err("contains no image".into()),
         (None, None) => Err(["holds several images: add one of ", &listed(all)].concat()),
         (None, Some(wanted)) => Err(["holds no image ", wanted, ", but ", &listed(all)].concat()),
     }
 }
 
-/// `:v1, :v2, :@2`; a stranger's list has its bounds.
+/// The names as `:v1, :v2, :@2`, bounded since the archive may be hostile.
 fn listed(all: &[Vec<String>]) -> String {
     let number = |index: usize| ["@", &index.to_string()].concat();
     let mut names = all.iter().enumerate().flat_map(|(index, names)| match names.as_slice() {
@@ -212,7 +212,7 @@ fn listed(all: &[Vec<String>]) -> String {
         text.extend(name.chars().take(LISTED_CHARS));
     }
     if names.next().is_some() {
-        text.push_str(", …");
+        text.push_str(", ...");
     }
     text
 }
@@ -409,11 +409,11 @@ pub(crate) mod tests {
             assert_eq!(pick(&three, Some(wanted)), Ok(index));
         }
         assert_eq!(pick(&all(&[&[]]), None), Ok(0));
-        assert_eq!(pick(&[], None), Err("no image is in it".into()));
+        assert_eq!(pick(&[], None), Err("contains no image".into()));
         assert_eq!(pick(&three, None), Err("holds several images: add one of :a:1, :a:2, :@1, :b:1".into()));
         assert_eq!(pick(&three, Some("@3")), Err("holds no image @3, but :a:1, :a:2, :@1, :b:1".into()));
         let many = all(&[&["n"][..]; 11]);
-        assert!(pick(&many, None).unwrap_err().ends_with("one of :n, :n, :n, :n, :n, :n, :n, :n, :n, :n, …"));
+        assert!(pick(&many, None).unwrap_err().ends_with("one of :n, :n, :n, :n, :n, :n, :n, :n, :n, :n, ..."));
         let long = vec![vec!["n".repeat(1000)]];
         assert!(pick(&long, Some("v")).unwrap_err().len() < 120);
     }

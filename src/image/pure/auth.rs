@@ -6,7 +6,7 @@ use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::percent::encode;
 use serde_json::Value;
 
-/// A `Bearer` challenge: where a token is to be had, and for what.
+/// A `Bearer` challenge: the URL of the token server, and what the token is for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bearer {
     pub realm: String,
@@ -14,19 +14,19 @@ pub struct Bearer {
     pub scope: Option<String>,
 }
 
-/// One way in that a server names.
+/// One authentication scheme that a server offers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Challenge {
     Bearer(Bearer),
     Basic {
         realm: String,
     },
-    /// A scheme that is not spoken here, or a `Bearer` without a realm.
+    /// A scheme that is not supported, or a `Bearer` without a realm.
     Other(String),
 }
 
-/// The challenges of all `WWW-Authenticate` headers, in their order. What cannot
-/// be read ends its header: behind it nobody knows what is a value and what not.
+/// The challenges of all `WWW-Authenticate` headers, in their order. A syntax error ends its header, since what follows
+/// it is ambiguous.
 pub fn challenges(headers: &[&str]) -> Vec<Challenge> {
     let mut found = Vec::new();
     for header in headers {
@@ -78,8 +78,8 @@ fn token_of(text: &str) -> (&str, &str) {
     text.split_at(text.find(ends).unwrap_or(text.len()))
 }
 
-/// What follows a token68 (section 11.2): `Negotiate abc==`. One that ends in `=`
-/// is told from a parameter by having nothing behind it.
+/// What follows a token68 (section 11.2): `Negotiate abc==`. A token68 that ends in `=` differs from a parameter in
+/// that nothing follows it.
 fn token68(text: &str) -> Option<&str> {
     let text = text.strip_prefix(BLANKS)?.trim_start_matches(BLANKS);
     let after = text.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c));
@@ -87,8 +87,8 @@ fn token68(text: &str) -> Option<&str> {
     (after.len() < text.len() && (rest.is_empty() || rest.starts_with(','))).then_some(rest)
 }
 
-/// A quoted string with its escapes undone (section 5.6.4), or a bare word: more
-/// is taken than a token may hold, since a URL without quotes is common.
+/// A quoted string without its escapes (section 5.6.4), or a bare word. A bare word may have more characters than a
+/// token, since URLs without quotes are common.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, after) = text.split_at(text.find(BETWEEN).unwrap_or(text.len()));
@@ -111,7 +111,7 @@ impl Bearer {
         self.query(&self.scope_of(path))
     }
 
-    /// A query has each of several scopes by itself (distribution spec, token.md).
+    /// In a query, each scope is a parameter of its own (distribution spec, token.md).
     fn query(&self, scopes: &str) -> String {
         let mut url = self.realm.clone();
         let service = self.service.as_deref().map(|service| ("service", service));
@@ -123,8 +123,8 @@ impl Bearer {
         url
     }
 
-    /// The form that buys a token for an identity token, to be posted to the realm
-    /// (RFC 6749, section 6; distribution spec, oauth.md: all scopes in one).
+    /// The form, posted to the realm, that exchanges an identity token for a token (RFC 6749, section 6; distribution
+    /// spec, oauth.md: all scopes in one parameter).
     pub fn refresh_form(&self, path: &str, identity_token: &str, client_id: &str) -> String {
         let mut form = String::from("grant_type=refresh_token&");
         pair("refresh_token", identity_token, &mut form);
@@ -146,8 +146,8 @@ impl Bearer {
         }
     }
 
-    /// Whether a registry at `scheme`://`host` may send us to this realm: never
-    /// from https to plain http, never to another scheme, except to itself.
+    /// Whether a registry at `scheme`://`host` may refer to this realm: never from https to plain http, and never to a
+    /// restricted address, except on its own host.
     pub fn may_follow(&self, scheme: &str, host: &str) -> bool {
         let Some((realm_scheme, rest)) = self.realm.split_once("://") else { return false };
         let realm_host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -166,13 +166,12 @@ fn pair(key: &str, value: &str, out: &mut String) {
     encode(value, out);
 }
 
-/// The token in a token server's answer. How long it is good is not heeded: a
-/// 401 tells when it is not any more.
+/// The token in a token server's answer. Its lifetime is ignored, since a 401 shows when it has expired.
 pub fn token(answer: &[u8]) -> Option<String> {
     let answer = oci::json(answer).ok()?;
     let text = |name| answer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     let token = text("token").or_else(|| text("access_token"))?;
-    // It goes into a header: nothing there may end the line.
+    // The token goes into a header, so it must not have a line end.
     token.bytes().all(|b| b.is_ascii_graphic()).then(|| token.into())
 }
 

@@ -1,23 +1,22 @@
-//! Who we are to a registry: `auth.json` as podman and docker write it
-//! (containers-auth.json(5)).
+//! Credentials for registries: `auth.json` as podman and docker write it (containers-auth.json(5)).
 
 use crate::image::pure::oci;
 use crate::pure::base64;
 use core::fmt;
 use serde_json::{Map, Value};
 
-/// What a registry, or its token server, is shown.
+/// What authenticates us to a registry or its token server.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     Basic {
         user: String,
         password: String,
     },
-    /// A refresh token (RFC 6749, section 1.5), which buys tokens.
+    /// A refresh token (RFC 6749, section 1.5), which is exchanged for tokens.
     IdentityToken(String),
 }
 
-/// Never what is inside: a test's message is printed as well.
+/// Prints no secret, since messages of tests are printed as well.
 impl fmt::Debug for Credentials {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
         out.write_str("Credentials(***)")
@@ -25,8 +24,8 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// `USER:PASSWORD`; a password may hold colons, and may be empty. `None`
-    /// where there is no user, or no colon: nobody can be asked for a password.
+    /// Reads `USER:PASSWORD`; a password may have colons, and may be empty. `None` if there is no user or no colon,
+    /// since nobody is there to type a password.
     pub fn parse(text: &str) -> Option<Credentials> {
         let (user, password) = text.split_once(':').filter(|(user, _)| !user.is_empty())?;
         Some(Credentials::Basic { user: user.into(), password: password.into() })
@@ -43,7 +42,7 @@ impl Credentials {
         }
     }
 
-    /// What [`crate::pure::scrub`] is to take out.
+    /// The secrets that [`crate::pure::scrub`] removes from messages.
     pub fn secrets(&self) -> Vec<String> {
         match self {
             Credentials::Basic { user, password } => vec![[user, ":", password].concat(), password.clone()],
@@ -52,7 +51,7 @@ impl Credentials {
     }
 }
 
-/// What a file knows of a repository.
+/// What a file has for a repository.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     pub credentials: Option<Credentials>,
@@ -68,20 +67,21 @@ pub enum Error {
 }
 
 impl Error {
-    /// Never what the file holds beside its keys.
+    /// The message, which has keys of the file but never its secrets.
     pub fn text(&self) -> String {
         match self {
-            Error::TooLarge => "larger than 1 MiB, which no file of credentials is".into(),
+            Error::TooLarge => "larger than 1 MiB, the limit of a credentials file".into(),
             Error::Document(error) => error.text(),
-            Error::Entry(key) => ["the entry «", key, "» has no «auth» that is the base64 of USER:PASSWORD"].concat(),
+            Error::Entry(key) => ["the entry '", key, "' has no 'auth' that is the base64 of USER:PASSWORD"].concat(),
         }
     }
 }
 
+/// The largest credentials file.
 pub const FILE_MAX: usize = 1 << 20;
 
-/// What the file `bytes` has for the repository `path` of `host`. Keys may have
-/// paths; the longest that holds the repository wins.
+/// The credentials in the file `bytes` for the repository `path` of `host`. Keys may have paths; the longest one that
+/// contains the repository wins.
 pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
     if bytes.len() > FILE_MAX {
         return Err(Error::TooLarge);
@@ -100,8 +100,8 @@ pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
     Ok(Found { credentials, warning })
 }
 
-/// How well `key` fits; `None` where it does not. docker's old keys are URLs,
-/// whose path is the API's and no repository's.
+/// How well `key` fits, or `None` if it does not. docker's old keys are URLs, whose path is that of the API and not of
+/// a repository.
 fn rank(key: &str, host: &str, path: &str) -> Option<(usize, bool)> {
     let address = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let (key_host, scope) = address.unwrap_or(key).split_once('/').unwrap_or((address.unwrap_or(key), ""));
@@ -113,7 +113,7 @@ fn rank(key: &str, host: &str, path: &str) -> Option<(usize, bool)> {
     (canonical(key_host) == canonical(host) && holds).then_some((scope.len(), address.is_none() && key_host == host))
 }
 
-/// Docker Hub's three names are one registry.
+/// One name for Docker Hub's three host names.
 fn canonical(host: &str) -> &str {
     match host {
         "index.docker.io" | "registry-1.docker.io" => "docker.io",
@@ -121,7 +121,7 @@ fn canonical(host: &str) -> &str {
     }
 }
 
-/// An empty entry is what a credential helper leaves: nobody's, and no fault.
+/// The credentials of an entry. An empty entry is what a credential helper leaves, and not an error.
 fn credentials(entry: &Value) -> Option<Option<Credentials>> {
     let text = |name| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
     if let Some(token) = text("identitytoken") {
@@ -129,7 +129,7 @@ fn credentials(entry: &Value) -> Option<Option<Credentials>> {
     }
     if let Some(auth) = text("auth") {
         let decoded = String::from_utf8(base64::decode(auth)?).ok()?;
-        // docker once filled the password up with NUL.
+        // Old versions of docker padded the password with NUL.
         return Credentials::parse(decoded.trim_end_matches('\0')).map(Some);
     }
     let Some(user) = text("username") else { return Some(None) };
@@ -137,7 +137,7 @@ fn credentials(entry: &Value) -> Option<Option<Credentials>> {
     Some(Some(Credentials::Basic { user: user.into(), password }))
 }
 
-/// The program that has this host's credentials instead of the file.
+/// A warning if a credential helper has this host's credentials instead of the file.
 fn helper(file: &Value, host: &str) -> Option<String> {
     let of_host = file.get("credHelpers").and_then(Value::as_object).and_then(|all| {
         all.iter().find(|(key, _)| canonical(key) == canonical(host)).and_then(|(_, name)| name.as_str())
@@ -146,7 +146,7 @@ fn helper(file: &Value, host: &str) -> Option<String> {
     let what = [
         "the credentials of ",
         host,
-        " are with the program docker-credential-",
+        " are kept by the program docker-credential-",
         name,
         ", which cannot run here: write them to a file (podman login --authfile)",
     ];

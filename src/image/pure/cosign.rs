@@ -1,16 +1,15 @@
-//! cosign's signatures of images (its SIGNATURE_SPEC.md): where they are, what
-//! was signed, and the public keys that may have done it.
+//! cosign's signatures of images (its SIGNATURE_SPEC.md): their tag, manifest and payload, and public keys.
 
 use crate::image::pure::oci::{self, Descriptor};
 use crate::pure::base64;
 use crate::pure::digest::{self, Digest};
 use serde_json::Value;
 
-/// What a signature manifest may hold.
+/// The most signatures of a signature manifest.
 pub const SIGNATURES_MAX: usize = 64;
-/// What was signed is a few hundred bytes of JSON.
+/// The largest payload; a usual one is a few hundred bytes of JSON.
 pub const PAYLOAD_MAX: u64 = 64 << 10;
-/// What a file of keys may weigh.
+/// The largest file of keys.
 pub const KEYS_MAX: u64 = 64 << 10;
 
 const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -24,14 +23,14 @@ pub enum Algorithm {
     Ed25519,
 }
 
-/// A public key, as `ring` takes it: the uncompressed point, or 32 bytes.
+/// A public key in the format of `ring`: the uncompressed point, or 32 bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     pub algorithm: Algorithm,
     pub bytes: Vec<u8>,
 }
 
-/// One signature of a manifest; nothing of it is checked yet.
+/// One signature of a manifest, not checked yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Signature {
     pub payload: Descriptor,
@@ -47,39 +46,39 @@ pub enum Error {
     KeyKind,
     Document(oci::Error),
     TooMany,
-    /// What was signed is no claim about an image.
+    /// The payload is not a claim about an image.
     Payload,
     Digest(digest::Error),
 }
 
 impl Error {
-    /// Never a word of a key: it may be a private one.
+    /// The message, which never has a part of a key, as it may be a private one.
     pub fn text(self) -> String {
         let text = match self {
             Error::NoKey => "neither the path of a file, which begins with /, nor the base64 of a public key",
-            Error::PrivateKey => "a private key: keep it, and name the public one (cosign.pub)",
+            Error::PrivateKey => "a private key: keep it secret, and name the public one (cosign.pub)",
             Error::KeyKind => "not a public key of ECDSA P-256 or Ed25519",
             Error::Document(error) => return error.text(),
             Error::TooMany => "more than 64 signatures",
-            Error::Payload => "no claim about an image",
+            Error::Payload => "not a claim about an image",
             Error::Digest(error) => error.text(),
         };
         text.into()
     }
 }
 
-/// SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7) has one encoding in DER, and
-/// both kinds have a fixed length: all before the key itself is constant.
+/// The start of a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7). DER has one encoding of it, and both kinds of keys
+/// have a fixed length, so all bytes before the key are constant.
 /// P-256 (RFC 5480, sections 2.1.1 and 2.2), with an uncompressed point.
 const P256_START: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
-/// RFC 8410, section 4.
+/// The same for Ed25519 (RFC 8410, section 4).
 const ED25519_START: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 impl Key {
-    /// Reads a DER SubjectPublicKeyInfo, and nothing behind it.
+    /// Reads a DER SubjectPublicKeyInfo; bytes after it are an error.
     pub fn from_der(der: &[u8]) -> Result<Key, Error> {
         if let Some(point) = der.strip_prefix(&P256_START).filter(|rest| rest.len() == 64) {
             return Ok(Key { algorithm: Algorithm::P256, bytes: [&[4], point].concat() });
@@ -111,7 +110,7 @@ pub fn keys(file: &[u8]) -> Result<Vec<Key>, Error> {
     Ok(keys)
 }
 
-/// Where public keys are that may sign images.
+/// A value of `b2c.verify_key`: the path of a file with public keys, or the keys themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerifyKey {
     File(String),
@@ -119,7 +118,7 @@ pub enum VerifyKey {
 }
 
 impl VerifyKey {
-    /// A value of `b2c.verify_key`: a file's path, or its content in base64.
+    /// Reads a path, which begins with `/`, or the file's content in base64.
     pub fn parse(value: &str) -> Result<VerifyKey, Error> {
         match value.starts_with('/') {
             true => Ok(VerifyKey::File(value.into())),
@@ -128,17 +127,17 @@ impl VerifyKey {
     }
 }
 
-/// The keys that stand in an option: base64 of what a file would hold.
+/// The keys in an option's value: base64 of the content of a file.
 pub fn keys_of_option(value: &str) -> Result<Vec<Key>, Error> {
     keys(&base64::decode(value).ok_or(Error::NoKey)?)
 }
 
-/// The tag of an image's signatures: `sha256-….sig`.
+/// The tag of an image's signatures: `sha256-HEX.sig`.
 pub fn tag(image: &Digest) -> String {
     ["sha256-", &image.hex(), ".sig"].concat()
 }
 
-/// The signatures of a signature manifest. Layers of other types are none.
+/// The signatures of a signature manifest; layers of other types are ignored.
 pub fn signatures(manifest: &[u8]) -> Result<Vec<Signature>, Error> {
     let manifest = oci::json(manifest).map_err(Error::Document)?;
     let layers = manifest.get("layers").and_then(Value::as_array);
@@ -157,9 +156,8 @@ pub fn signatures(manifest: &[u8]) -> Result<Vec<Signature>, Error> {
     Ok(signatures)
 }
 
-/// The manifest or index that a payload speaks of. The name beside it
-/// (`docker-reference`) is not looked at, as the specification says: an image
-/// may be signed once and stand in many registries.
+/// The digest of the manifest or index that a payload claims. The name in it (`docker-reference`) is ignored, as the
+/// specification says: an image may be signed once and be in many registries.
 pub fn signed_digest(payload: &[u8]) -> Result<Digest, Error> {
     let payload = oci::json(payload).map_err(|_| Error::Payload)?;
     let critical = payload.get("critical").ok_or(Error::Payload)?;

@@ -1,12 +1,12 @@
-//! What the distribution spec adds to HTTP: reasons of refusals, and parts of blobs.
+//! The distribution spec's error bodies, and HTTP's content ranges.
 
 use crate::image::pure::oci;
 use serde_json::Value;
 
-/// How much of a reason is shown, in characters.
+/// The most characters of a reason that are shown.
 const REASON_MAX: usize = 200;
 
-/// The first reason in the body of a refusal (spec, «Error Codes»): `DENIED: requested access is denied`.
+/// The first reason in an error body (distribution spec, 'Error Codes'): `DENIED: requested access is denied`.
 pub fn refusal(body: &[u8]) -> Option<String> {
     let body = oci::json(body).ok()?;
     let first = body.get("errors")?.get(0)?;
@@ -15,12 +15,12 @@ pub fn refusal(body: &[u8]) -> Option<String> {
         (Some(code), Some(message)) => [code, ": ", message].concat(),
         (code, message) => code.or(message)?.into(),
     };
-    // A stranger's text is to stay on its line of the console.
+    // A server's text must not break the console's line.
     Some(reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect())
 }
 
-/// The first byte and the length of the whole in a `Content-Range` (RFC 9110,
-/// section 14.4): `bytes 5-9/10`. The length may be unknown.
+/// The first byte and the total length in a `Content-Range` (RFC 9110, section 14.4): `bytes 5-9/10`. The length may be
+/// unknown.
 pub fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
     let (first, last) = range.split_once('-')?;

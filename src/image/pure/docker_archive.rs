@@ -1,6 +1,5 @@
-//! What `docker save` writes: `manifest.json` names, for each image, the files
-//! of its configuration and of its layers (moby, image/spec/v1.2.md, «Combined
-//! Image JSON + Filesystem Changeset Format»).
+//! Archives of `docker save`: `manifest.json` names, for each image, the files of its configuration and of its layers
+//! (moby, image/spec/v1.2.md, 'Combined Image JSON + Filesystem Changeset Format').
 
 use crate::image::pure::oci::{json, Descriptor, Error, LAYERS_MAX};
 use crate::image::pure::reference;
@@ -9,7 +8,7 @@ use serde_json::Value;
 
 /// The list of the archive's images.
 pub const MANIFEST: &str = "manifest.json";
-/// Media types in the manifest that we make: what a layer is shows when it is read.
+/// Media types in the manifest that [`manifest`] makes; a layer's compression is detected when it is read.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -18,7 +17,7 @@ pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub struct Image {
     /// The file of its configuration.
     pub config: String,
-    /// Its names, in full.
+    /// Its full names.
     pub names: Vec<String>,
     /// The files of its layers, lowest first.
     pub layers: Vec<String>,
@@ -52,15 +51,15 @@ fn strings<'a>(value: &'a Value, name: &'static str) -> Result<impl ExactSizeIte
     strings.map(Vec::into_iter).ok_or(Error::Member(name))
 }
 
-/// What a configuration's file must hash to, if its name says so: `HEX.json`, or
-/// `blobs/sha256/HEX` since docker 25.
+/// The digest in the name of a configuration's file, if there is one: `HEX.json`, or `blobs/sha256/HEX` since docker
+/// 25.
 pub fn named_digest(file: &str) -> Option<Digest> {
     let name = file.rsplit('/').next().unwrap_or_default();
     let hex = name.strip_suffix(".json").unwrap_or(name);
     Digest::parse(&["sha256:", hex].concat()).ok()
 }
 
-/// An OCI manifest of these blobs, for those who read nothing else.
+/// An OCI manifest of these blobs, for the rest of the pull.
 pub fn manifest(config: &Descriptor, layers: &[Descriptor]) -> Vec<u8> {
     let mut text = String::from(r#"{"schemaVersion":2,"config":"#);
     push(&mut text, config);
@@ -75,7 +74,7 @@ pub fn manifest(config: &Descriptor, layers: &[Descriptor]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The media type is one of ours: nothing in it needs an escape.
+/// Appends a descriptor; the media type is one of ours and needs no escapes.
 fn push(text: &mut String, blob: &Descriptor) {
     let (digest, size) = (blob.digest.text(), blob.size.to_string());
     for part in [r#"{"mediaType":""#, &blob.media_type, r#"","digest":""#, &digest, r#"","size":"#, &size, "}"] {

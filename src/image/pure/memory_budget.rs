@@ -1,18 +1,18 @@
-//! How much memory the layers of a pull may take together while they are unpacked.
+//! The memory that the layers of a pull may take together while they are unpacked.
 //!
-//! The lowest layer that is not complete may always have what it needs, up to the limits of any layer: the others wait
-//! for it, so it must never wait for them.
+//! The lowest layer that is not complete is never refused memory, up to the limits of a single layer: the other layers
+//! wait for it, so it must not wait for them.
 
-/// Directories and whiteouts of layers that wait for those below, or are being read: beyond this no worker takes
+/// Bytes of deferred entries (directories and whiteouts that wait for the layers below) beyond which no worker takes
 /// another layer.
 const TAKE_BYTES: usize = 2 << 20;
-/// Beyond this those that are being read stop, but for the lowest one. It alone may have the 64 MiB that are any
-/// layer's limit, so that all of them never hold more than 72 MiB.
+/// Bytes of deferred entries beyond which all layers but the lowest wait. That one alone may have the 64 MiB that are
+/// the limit of a layer, so that all together never take more than 72 MiB.
 const DEFERRED_BYTES: usize = 8 << 20;
-/// The windows of zstd frames.
+/// Bytes of the windows of zstd frames beyond which all layers but the lowest wait.
 const WINDOW_BYTES: u64 = 10 << 20;
 
-/// What is taken of it, in bytes.
+/// The bytes that are in use.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MemoryBudget {
     windows: u64,
@@ -25,7 +25,7 @@ impl MemoryBudget {
         self.deferred <= TAKE_BYTES
     }
 
-    /// Makes the zstd window of a layer that holds `held` be `bytes` large; false where it has to wait.
+    /// Resizes the zstd window of a layer from `held` to `bytes`; false if the layer has to wait.
     pub fn resize_window(&mut self, held: &mut u64, bytes: u64, is_lowest: bool) -> bool {
         if !is_lowest && self.windows - *held + bytes > WINDOW_BYTES {
             return false;
@@ -35,12 +35,12 @@ impl MemoryBudget {
         true
     }
 
-    /// A layer's window is not needed any more.
+    /// Frees the window of a layer.
     pub fn free_window(&mut self, held: u64) {
         self.windows -= held;
     }
 
-    /// Makes what is deferred of a layer that holds `held` be `bytes`; false where it has to wait.
+    /// Resizes the deferred entries of a layer from `held` to `bytes`; false if the layer has to wait.
     pub fn resize_deferred(&mut self, held: &mut usize, bytes: usize, is_lowest: bool) -> bool {
         if !is_lowest && self.deferred - *held + bytes > DEFERRED_BYTES {
             return false;
@@ -50,7 +50,7 @@ impl MemoryBudget {
         true
     }
 
-    /// What was deferred is done.
+    /// Frees the deferred entries of a layer.
     pub fn free_deferred(&mut self, bytes: usize) {
         self.deferred -= bytes;
     }

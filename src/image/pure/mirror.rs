@@ -1,25 +1,24 @@
-//! Mirrors of registries (`b2c.registry_mirror=`): who is asked before the
-//! registry itself, and by which URL. As containerd's hosts do it (hosts.md), so
-//! that the caches which were made for it work.
+//! Mirrors of registries (`b2c.registry_mirror=`): the servers that are tried before the registry, and their URLs. The
+//! URLs are those of containerd (hosts.md), so that caches made for it work.
 
 use crate::pure::percent;
 use std::collections::BTreeMap;
 
-/// A server that has what a registry has.
+/// A server with the images of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     pub scheme: &'static str,
-    /// With its port, where it has one of its own.
+    /// With its port, if it has one.
     pub host: String,
-    /// What stands before `/v2/`: empty, or `/…` without a slash at its end.
+    /// The path before `/v2/`: empty, or `/PATH` without a slash at its end.
     pub prefix: String,
 }
 
 impl Mirror {
-    /// The URL of `what` (`manifests/latest`) in the repository `path` of
-    /// `registry`, which `ns` names: one mirror may serve several.
-    pub fn url(&self, registry: &str, path: &str, what: &str) -> String {
-        let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", path, "/", what, "?ns="].concat();
+    /// The URL of `object` (`manifests/latest`) in the repository `path` of `registry`. The parameter `ns` names the
+    /// registry, since one mirror may serve several.
+    pub fn url(&self, registry: &str, path: &str, object: &str) -> String {
+        let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", path, "/", object, "?ns="].concat();
         percent::encode(registry, &mut url);
         url
     }
@@ -29,7 +28,7 @@ impl Mirror {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mirrors(BTreeMap<String, Vec<Mirror>>);
 
-/// Why a value of the option cannot be read; never the value: it may have a password.
+/// Why a value of the option is invalid; without the value, which may have a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     Form,
@@ -42,20 +41,20 @@ pub enum Error {
 impl Error {
     pub fn text(self) -> &'static str {
         match self {
-            Error::Form => "write REGISTRY=URL[,URL…]",
+            Error::Form => "write REGISTRY=URL[,URL...]",
             Error::Registry => "the registry is not HOST, HOST:PORT or _default",
             Error::Scheme => "a mirror's URL begins with http:// or https://",
-            Error::UserInfo => "a mirror's URL holds no user and password: they belong into /etc/ocinit/auth.json",
+            Error::UserInfo => "a mirror's URL holds no user and password: put them into /etc/ocinit/auth.json",
             Error::Url => "a mirror's URL is http(s)://HOST[:PORT][/PREFIX]",
         }
     }
 }
 
-/// For registries that have no mirrors of their own; containerd's word.
+/// The entry for registries without mirrors of their own; containerd's word.
 const DEFAULT: &str = "_default";
 
 impl Mirrors {
-    /// Adds a value of the option, `REGISTRY=URL[,URL…]`, behind what is there.
+    /// Adds a value of the option, `REGISTRY=URL[,URL...]`, after the present ones.
     pub fn add(&mut self, value: &str) -> Result<(), Error> {
         let (registry, urls) = value.split_once('=').ok_or(Error::Form)?;
         let registry = match registry {
@@ -69,7 +68,7 @@ impl Mirrors {
         Ok(())
     }
 
-    /// The mirrors of the registry `host`, in the order of asking.
+    /// The mirrors of the registry `host`, in the order in which they are tried.
     pub fn of(&self, host: &str) -> &[Mirror] {
         self.0.get(host).or_else(|| self.0.get(DEFAULT)).map_or(&[], Vec::as_slice)
     }
@@ -94,7 +93,7 @@ fn mirror(url: &str) -> Result<Mirror, Error> {
     if !is_authority(host) || !prefix.bytes().all(good) {
         return Err(Error::Url);
     }
-    // As containerd: who writes the API's own path means the same.
+    // As in containerd, a prefix may end in the API's own path.
     let prefix = prefix.strip_suffix("/v2").unwrap_or(prefix);
     Ok(Mirror { scheme, host: host.into(), prefix: prefix.into() })
 }

@@ -3,21 +3,21 @@
 use crate::pure::digest::{self, Digest};
 use serde_json::Value;
 
-/// What a manifest or a configuration may weigh (cases: larger is refused).
+/// The largest manifest or configuration.
 pub const DOCUMENT_MAX: u64 = 4 << 20;
-/// What a document may hold of `[`, `{`, `,` and `:` outside of strings. 4 MiB of
-/// `[[],[],…]` would become 90 MB of values; 500 layers take about 5 000.
+/// The most `[`, `{`, `,` and `:` outside of strings. 4 MiB of `[[],[],...]` would become 90 MB of values; 500 layers
+/// take about 5 000.
 const STRUCTURE_MAX: usize = 100_000;
-/// The most layers an image may have: what overlayfs stacks (Linux, `OVL_MAX_STACK`).
+/// The most layers of an image: the limit of overlayfs (Linux, `OVL_MAX_STACK`).
 pub const LAYERS_MAX: usize = 500;
-/// An index may hold an index, once.
+/// The most indexes on the way to a manifest: an index in an index.
 pub const INDEX_DEPTH_MAX: usize = 2;
 
-/// The media types that we ask a registry for.
+/// The media types that a registry may answer with.
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// A blob: what it must hash to, and its length in bytes.
+/// A blob's digest, length in bytes and media type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     pub digest: Digest,
@@ -31,7 +31,7 @@ pub enum Document {
     Manifest { config: Descriptor, layers: Vec<Descriptor> },
 }
 
-/// One line of an index.
+/// One entry of an index.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Choice {
     pub descriptor: Descriptor,
@@ -42,7 +42,7 @@ pub struct Choice {
     pub ref_name: Option<String>,
 }
 
-/// What an image says of the container it wants to be.
+/// An image's configuration: its layers and the defaults of its containers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
     /// The digests of the uncompressed layers, lowest first.
@@ -52,7 +52,7 @@ pub struct ImageConfig {
     pub command: Vec<String>,
     pub user: String,
     pub working_dir: String,
-    /// Paths that get a volume without a name, where the line mounts nothing there.
+    /// Paths that get an anonymous volume unless something else is mounted there.
     pub volumes: Vec<String>,
     /// A signal's name or number; empty for the default.
     pub stop_signal: String,
@@ -66,7 +66,7 @@ pub enum Error {
     Member(&'static str),
     Digest(digest::Error),
     Schema1,
-    /// `manifests` beside `layers`: a document that two readers read in two ways.
+    /// `manifests` and `layers`: readers could disagree on whether that is an index or a manifest.
     Ambiguous,
     TooManyLayers,
     NotAnImage,
@@ -77,17 +77,17 @@ impl Error {
         match self {
             Error::Json => "not valid JSON".into(),
             Error::TooManyValues => "more than 100 000 values, which no image needs".into(),
-            Error::Member(name) => ["«", name, "» is missing or of another type"].concat(),
+            Error::Member(name) => ["'", name, "' is missing or of another type"].concat(),
             Error::Digest(error) => error.text().into(),
-            Error::Schema1 => "a manifest of schema 1, which nobody should use since 2017: push the image anew".into(),
-            Error::Ambiguous => "both «manifests» and «layers» are there: an index or a manifest, not both".into(),
+            Error::Schema1 => "a manifest of schema 1, which is deprecated since 2017: push the image again".into(),
+            Error::Ambiguous => "both 'manifests' and 'layers' are there: an index or a manifest has only one".into(),
             Error::TooManyLayers => "more than 500 layers, which overlayfs cannot stack".into(),
             Error::NotAnImage => "an artifact, not an image: its configuration has no root file system".into(),
         }
     }
 }
 
-/// A stranger's JSON, if it is of bearable size once it is read.
+/// Parses JSON from the network, unless its values would take too much memory.
 pub fn json(bytes: &[u8]) -> Result<Value, Error> {
     let (mut structure, mut in_string, mut escaped) = (0, false, false);
     for byte in bytes {
@@ -105,8 +105,7 @@ pub fn json(bytes: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(bytes).map_err(|_| Error::Json)
 }
 
-/// Reads an index or a manifest, told apart by what they hold: registries and
-/// layouts get media types wrong.
+/// Reads an index or a manifest. Their members tell which it is, since registries and layouts have wrong media types.
 pub fn document(bytes: &[u8]) -> Result<Document, Error> {
     let value = json(bytes)?;
     let manifests = value.get("manifests");
@@ -162,9 +161,8 @@ fn string(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).unwrap_or_default().into()
 }
 
-/// Picks the image for this machine; `architecture` is Go's word (`amd64`),
-/// `variant` the best that the machine runs (`v7`), older ones do as well. An
-/// entry that names no platform fits where nothing else does.
+/// Picks the image for a platform. `architecture` is Go's name (`amd64`), `variant` the newest one that the machine
+/// runs (`v7`); older ones fit as well. An entry without a platform is used if no other fits.
 pub fn choose<'a>(choices: &'a [Choice], architecture: &str, variant: &str) -> Option<&'a Choice> {
     let fits = |choice: &&Choice| {
         let known = choice.os.is_empty() || choice.os == "linux";
@@ -174,7 +172,7 @@ pub fn choose<'a>(choices: &'a [Choice], architecture: &str, variant: &str) -> O
     best.or_else(|| choices.iter().find(|choice| choice.architecture.is_empty() && choice.os.is_empty()))
 }
 
-/// Go's word for the architecture that Rust or Go calls `arch`, and the best variant.
+/// Go's name of the architecture that Rust or Go calls `arch`, and its newest variant.
 pub fn platform(arch: &str) -> (&str, &'static str) {
     match arch {
         "x86_64" | "amd64" => ("amd64", "v1"),

@@ -1,11 +1,10 @@
-//! How far a download is, in words for a serial line: a line a second at most,
-//! nothing that needs a cursor.
+//! Progress of a download, as text for a serial console: at most one line a second, without cursor movement.
 
-/// Between two lines about the whole.
+/// The least time between two lines.
 const LINE_MS: u64 = 1000;
-/// What a second brings of a link that is faster than what one processor unpacks.
+/// Bytes a second from which on a link is faster than one processor unpacks.
 const FAST_BYTES: u64 = 32_000_000;
-/// Before that nobody knows.
+/// How long the link is measured before it can count as slow.
 const JUDGED_MS: u64 = 250;
 
 /// A download in progress.
@@ -13,7 +12,7 @@ pub struct Progress {
     total: u64,
     done: u64,
     start_ms: u64,
-    /// Of the line before.
+    /// Time and bytes of the last line.
     last_ms: u64,
     last_done: u64,
     /// Bytes a second, smoothed; none before the first line.
@@ -21,23 +20,23 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` bytes are to come from `now_ms` on.
+    /// A download of `total` bytes that starts at `now_ms`.
     pub fn new(total: u64, now_ms: u64) -> Progress {
         Progress { total, done: 0, start_ms: now_ms, last_ms: now_ms, last_done: 0, rate: None }
     }
 
-    /// Bytes that have come.
+    /// The number of bytes received.
     pub fn done(&self) -> u64 {
         self.done
     }
 
-    /// Whether it is the link that all wait for.
+    /// Whether the link, and not the processor, limits the download.
     pub fn is_slow(&self, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.start_ms);
         elapsed_ms >= JUDGED_MS && self.done.saturating_mul(1000) / elapsed_ms < FAST_BYTES
     }
 
-    /// `bytes` more have come by `now_ms`; a line where one is due.
+    /// Adds `bytes` received by `now_ms`; returns a line if one is due.
     pub fn add(&mut self, now_ms: u64, bytes: u64) -> Option<String> {
         self.done = self.done.saturating_add(bytes);
         let elapsed_ms = now_ms.saturating_sub(self.last_ms);
@@ -45,13 +44,13 @@ impl Progress {
             return None;
         }
         let now = self.done.saturating_sub(self.last_done).saturating_mul(1000) / elapsed_ms;
-        // Links stutter: what was before counts as much as the last second.
+        // The rate of a link varies, so earlier seconds count as much as the last one.
         let rate = self.rate.map_or(now, |before| before / 2 + now / 2);
         (self.rate, self.last_ms, self.last_done) = (Some(rate), now_ms, self.done);
         Some(self.line(rate))
     }
 
-    /// `bytes` that had come are thrown away, and will come again.
+    /// Subtracts `bytes` that were discarded and will be fetched again.
     pub fn take_back(&mut self, bytes: u64) {
         self.done = self.done.saturating_sub(bytes);
         self.last_done = self.last_done.min(self.done);
@@ -69,7 +68,7 @@ impl Progress {
     }
 }
 
-/// `12.3 MB`, for people.
+/// A size for messages: `12.3 MB`.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..=9_999 => [&bytes.to_string(), " B"].concat(),

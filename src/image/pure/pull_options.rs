@@ -1,4 +1,4 @@
-//! What is asked for when an image is pulled: the flags of a container line that speak of its image.
+//! Options of a pull: those of a container's flags that concern its image.
 
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
@@ -6,7 +6,7 @@ use crate::image::pure::reference::Reference;
 use crate::image::pure::retry::Policy;
 use crate::pure::digest::Digest;
 
-/// When the registry is asked for an image that the store has (podman's words).
+/// When an image is fetched that the store has (podman's words).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PullPolicy {
     Always,
@@ -20,16 +20,16 @@ pub enum PullPolicy {
 pub struct PullOptions {
     pub image: Reference,
     pub policy: PullPolicy,
-    /// Put over the image, in their order.
+    /// Extra layers over the image, lowest first.
     pub layers: Vec<ExtraLayer>,
     pub tls_verify: bool,
     pub creds: Option<Credentials>,
-    /// A file in place of the host's own.
+    /// A file in place of the host's credentials file.
     pub authfile: Option<String>,
-    /// A directory of certificates beside the host's own.
+    /// A directory of certificates in addition to the host's.
     pub cert_dir: Option<String>,
     pub retry: Policy,
-    /// Go's word; the host's own where it is not given.
+    /// Go's name; without one, the host's architecture.
     pub architecture: Option<String>,
     pub variant: Option<String>,
 }
@@ -37,9 +37,9 @@ pub struct PullOptions {
 /// A tar that becomes a layer of the container's root.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ExtraLayer {
-    /// A URL of http or https, or a file.
+    /// An http or https URL, or the path of a file.
     pub source: String,
-    /// Of its bytes as they come.
+    /// The digest of the tar as it is fetched, before decompression.
     pub digest: Option<Digest>,
 }
 
@@ -60,10 +60,9 @@ impl PullOptions {
         }
     }
 
-    /// Which image of an index is wanted, as [`oci::choose`] takes it, on a
-    /// machine that Rust calls `machine`.
-    pub fn platform(&self, machine: &'static str) -> (&str, &str) {
-        let (architecture, variant) = oci::platform(self.architecture.as_deref().unwrap_or(machine));
+    /// The platform to choose from an index, for [`oci::choose`], on a host whose architecture Rust calls `host`.
+    pub fn platform(&self, host: &'static str) -> (&str, &str) {
+        let (architecture, variant) = oci::platform(self.architecture.as_deref().unwrap_or(host));
         (architecture, self.variant.as_deref().unwrap_or(variant))
     }
 }

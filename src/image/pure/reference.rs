@@ -1,13 +1,13 @@
-//! Image names, as podman reads them (the grammar of the distribution spec's
-//! references), and the transports that need no registry.
+//! Image names, as podman reads them (the grammar of the distribution spec's references), and the transports without a
+//! registry.
 
 use crate::pure::digest::{self, Digest};
 
-/// Where an image is.
+/// An image's name: a registry's, a layout's or an archive's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     Registry(Remote),
-    /// An OCI image layout in a folder; without a tag (or `@N`), its only image.
+    /// An OCI image layout in a directory; without a tag (or `@N`), its only image.
     Layout {
         dir: String,
         tag: Option<String>,
@@ -19,20 +19,20 @@ pub enum Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     pub form: Form,
-    /// A path, or a URL with http or https.
-    pub place: String,
-    /// Which image: a tag, a name in full, or `@N`; none: the only one.
+    /// A path, or an http or https URL.
+    pub location: String,
+    /// The image in it: a tag, a full name, or `@N`; none for the only one.
     pub image: Option<String>,
-    /// What the file that the URL names must hash to.
+    /// The digest that the file at the URL must have.
     pub digest: Option<Digest>,
 }
 
-/// What an archive holds.
+/// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// An OCI image layout.
     Oci,
-    /// What `docker save` writes.
+    /// The format of `docker save`.
     Docker,
 }
 
@@ -44,22 +44,22 @@ pub struct Remote {
     /// `library/alpine`.
     pub path: String,
     pub tag: String,
-    /// Wins over the tag.
+    /// If there is one, the tag is ignored.
     pub digest: Option<Digest>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
     Empty,
-    /// `docker://http://…`
+    /// `docker://http://HOST`.
     Scheme,
     Host,
     Path,
     Tag,
     Digest(digest::Error),
-    /// Of an archive.
+    /// The URL of an archive.
     Url,
-    /// Which of a layout's or an archive's images.
+    /// The name of the image in a layout or an archive.
     Image,
 }
 
@@ -67,13 +67,13 @@ impl Error {
     pub fn text(self) -> &'static str {
         match self {
             Error::Empty => "no image is named",
-            Error::Scheme => "no http:// or https:// belongs here: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
-            Error::Host => "the host's name is not HOST or HOST:PORT",
-            Error::Path => "the path may hold a-z, 0-9, and . _ - between them",
-            Error::Tag => "a tag may hold letters, digits and . _ -, up to 128",
+            Error::Scheme => "an image name has no http:// or https://: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
+            Error::Host => "the registry is not HOST or HOST:PORT",
+            Error::Path => "the path may contain a-z, 0-9, and . _ - between them",
+            Error::Tag => "a tag has at most 128 letters, digits and . _ -",
             Error::Digest(error) => error.text(),
-            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:…], in ASCII and without a password; a colon in PATH is %3A",
-            Error::Image => "behind the colon stands the image's tag or name, or @N for the one at N, counted from 0",
+            Error::Url => "a URL is http[s]://HOST[:PORT]/PATH[:IMAGE][#sha256:...], in ASCII and without a password; a colon in PATH is %3A",
+            Error::Image => "after the colon comes the image's tag or name, or @N for image number N, counted from 0",
         }
     }
 }
@@ -83,9 +83,9 @@ const NAME_MAX: usize = 255;
 const DEFAULT_HOST: &str = "docker.io";
 
 impl Reference {
-    /// Reads `docker://HOST[:PORT]/PATH[:TAG][@sha256:…]`, the same without
+    /// Reads `docker://HOST[:PORT]/PATH[:TAG][@sha256:HEX]`, the same without
     /// `docker://`, a short name (of docker.io), `oci:DIR[:TAG]`, or
-    /// `oci-archive:` or `docker-archive:` before `FILE[:IMAGE]` or `URL[:IMAGE][#sha256:…]`.
+    /// `oci-archive:` or `docker-archive:` before `FILE[:IMAGE]` or `URL[:IMAGE][#sha256:HEX]`.
     pub fn parse(text: &str) -> Result<Reference, Error> {
         if let Some(layout) = text.strip_prefix("oci:") {
             let (dir, tag) = path_and_image(layout, Form::Oci)?;
@@ -99,7 +99,7 @@ impl Reference {
         Remote::parse(text.strip_prefix("docker://").unwrap_or(text)).map(Reference::Registry)
     }
 
-    /// Whether no network is needed for it.
+    /// Whether the image can be read without a network.
     pub fn is_local(&self) -> bool {
         match self {
             Reference::Registry(_) => false,
@@ -108,18 +108,18 @@ impl Reference {
         }
     }
 
-    /// The name for people: a URL's query may hold a secret (that of an S3 server does).
+    /// The name for messages, without a URL's query, which may hold a secret (that of an S3 server does).
     pub fn shown(&self) -> String {
         match self {
             Reference::Archive(archive) => {
-                let place = archive.place.split('?').next().unwrap_or_default().into();
-                Archive { place, ..archive.clone() }.name()
+                let location = archive.location.split('?').next().unwrap_or_default().into();
+                Archive { location, ..archive.clone() }.name()
             }
             other => other.name(),
         }
     }
 
-    /// The name in full: the key of an image in the store.
+    /// The full name, by which the store knows the image.
     pub fn name(&self) -> String {
         match self {
             Reference::Registry(remote) => remote.name(),
@@ -142,8 +142,8 @@ impl Form {
 impl Archive {
     fn parse(form: Form, text: &str) -> Result<Archive, Error> {
         if !is_url(text) {
-            let (place, image) = path_and_image(text, form)?;
-            return Ok(Archive { form, place, image, digest: None });
+            let (location, image) = path_and_image(text, form)?;
+            return Ok(Archive { form, location, image, digest: None });
         }
         let (text, digest) = match text.split_once('#') {
             Some((text, digest)) => (text, Some(Digest::parse(digest).map_err(Error::Digest)?)),
@@ -159,16 +159,16 @@ impl Archive {
             return Err(Error::Url);
         }
         check_host(host)?;
-        Ok(Archive { form, place: [scheme, "://", host, "/", path].concat(), image, digest })
+        Ok(Archive { form, location: [scheme, "://", host, "/", path].concat(), image, digest })
     }
 
-    /// Whether it is to be fetched from a server.
+    /// Whether it is on a server.
     pub fn is_remote(&self) -> bool {
-        is_url(&self.place)
+        is_url(&self.location)
     }
 
     fn name(&self) -> String {
-        let mut name = [self.form.prefix(), &self.place].concat();
+        let mut name = [self.form.prefix(), &self.location].concat();
         if let Some(image) = &self.image {
             name = [&name, ":", image].concat();
         }
@@ -216,7 +216,7 @@ impl Remote {
         }
     }
 
-    /// What a manifest is asked by: the digest where there is one, else the tag.
+    /// The last part of a manifest's URL: the digest if there is one, else the tag.
     pub fn version(&self) -> String {
         self.digest.as_ref().map_or_else(|| self.tag.clone(), Digest::text)
     }
@@ -233,7 +233,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// `PATH[:IMAGE]`, which podman parts at the first colon (containers-transports(5)).
+/// Splits `PATH[:IMAGE]` at the first colon, as podman does (containers-transports(5)).
 fn path_and_image(text: &str, form: Form) -> Result<(String, Option<String>), Error> {
     let (path, image) = match text.split_once(':') {
         Some((path, image)) => (path, Some(image_in(image, form)?)),
@@ -242,7 +242,7 @@ fn path_and_image(text: &str, form: Form) -> Result<(String, Option<String>), Er
     if path.is_empty() {
         return Err(Error::Empty);
     }
-    // One name for one path, as far as a look at it can tell.
+    // The path is normalized, so that an image has one name in the store.
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     let path = match (path.starts_with('/'), parts.join("/")) {
         (true, path) => ["/", &path].concat(),
@@ -252,9 +252,8 @@ fn path_and_image(text: &str, form: Form) -> Result<(String, Option<String>), Er
     Ok((path, image))
 }
 
-/// Which image: `@N`, or what the archive's own index calls it. OCI leaves that
-/// open but for its letters (image spec, annotations.md, `ref.name`), and podman
-/// writes whole names there; docker's are names as a registry's.
+/// The image in a layout or archive: `@N`, or its name in the index. OCI restricts only the characters of that name
+/// (image spec, annotations.md, `ref.name`), and podman writes full names there; docker's are names as of a registry.
 fn image_in(text: &str, form: Form) -> Result<String, Error> {
     if let Some(number) = text.strip_prefix('@') {
         let number = number.parse::<u16>().map_err(|_| Error::Image)?;
@@ -269,12 +268,12 @@ fn image_in(text: &str, form: Form) -> Result<String, Error> {
     }
 }
 
-/// A name of docker's in full: `alpine:3` is `docker.io/library/alpine:3`. What is no name stays.
+/// The full form of docker's name: `alpine:3` is `docker.io/library/alpine:3`. An invalid name is returned unchanged.
 pub(super) fn full_name(text: &str) -> String {
     Remote::parse(text).map_or_else(|_| text.into(), |remote| remote.name())
 }
 
-/// The first component is a host if it could not be a folder of docker.io.
+/// Whether the first component is a host: it is if it cannot be a path component of docker.io.
 fn is_host(component: &str) -> bool {
     component.contains(['.', ':']) || component == "localhost"
 }
@@ -370,7 +369,10 @@ mod tests {
         let text = ["oci-archive:http://10.0.0.1:80/a//b.tar?c=d:v1", &digest].concat();
         named(&text, &text);
         let Ok(Reference::Archive(archive)) = Reference::parse(&text) else { panic!() };
-        assert_eq!((archive.place.as_str(), archive.image.as_deref()), ("http://10.0.0.1:80/a//b.tar?c=d", Some("v1")));
+        assert_eq!(
+            (archive.location.as_str(), archive.image.as_deref()),
+            ("http://10.0.0.1:80/a//b.tar?c=d", Some("v1"))
+        );
         assert!(archive.is_remote() && archive.digest.is_some());
         let shown = Reference::parse(&text).unwrap().shown();
         assert_eq!(shown, ["oci-archive:http://10.0.0.1:80/a//b.tar:v1", &digest].concat());

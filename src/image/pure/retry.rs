@@ -1,40 +1,39 @@
-//! When to ask a registry again, and when to give up: a policy without a clock.
+//! When a request to a registry is retried, and when it has failed: the policy, without a clock.
 
-/// What the container line says of it; `None` is our own habit.
+/// The options of a container for retries; `None` for the defaults.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// `--retry`: how often what failed is tried again.
+    /// `--retry`: the number of retries.
     pub retries: Option<u32>,
     /// `--retry-delay`: the wait before each try, which then does not grow (podman).
     pub delay_ms: Option<u64>,
 }
 
-/// What went wrong, as far as it matters here.
+/// A failure, as far as the policy depends on it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Failure {
-    /// The server is there, and said when to come again.
+    /// The seconds of the server's `Retry-After`.
     pub retry_after_s: Option<u64>,
 }
 
-/// What to do now.
+/// What follows a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     Wait { ms: u64 },
     GiveUp,
 }
 
-/// Before anything has come, a registry that is away is given up soon: the image
-/// may be in the store.
+/// Retries before anything of the image was received. They are few, since the image may be in the store.
 const RETRIES_AT_FIRST: u32 = 2;
-/// Afterwards we are patient, in number and in time: a server that is restarted
-/// needs a minute, one that is busy may say so ten times.
+/// Retries afterwards, and the least time until giving up: a server that restarts needs a minute, and a busy one may
+/// answer so ten times.
 const RETRIES: u32 = 10;
 const RETRY_MS: u64 = 120_000;
 const DELAY_MS: u64 = 500;
 const DELAY_MAX_MS: u64 = 30_000;
 /// The longest wait that a `Retry-After` may ask for.
 const RETRY_AFTER_MAX_S: u64 = 300;
-/// The same where the image is stored.
+/// The same if the image is stored.
 const RETRY_AFTER_CACHED_S: u64 = 10;
 
 /// The failures in a row of one image's registry.
@@ -42,11 +41,11 @@ const RETRY_AFTER_CACHED_S: u64 = 10;
 pub struct Retry {
     policy: Policy,
     failures: u32,
-    /// When the first of them was.
+    /// The time of the first of them.
     since_ms: u64,
-    /// Whether anything of the image has come.
+    /// Whether anything of the image was received.
     reached: bool,
-    /// The image is stored: that one can be run.
+    /// The image is stored, and that one can be run.
     prefers_cached: bool,
 }
 
@@ -55,18 +54,17 @@ impl Retry {
         Retry { policy, failures: 0, since_ms: 0, reached: false, prefers_cached: false }
     }
 
-    /// The image is stored: nobody waits long only to be told so.
+    /// Makes the waits short, as the image is stored.
     pub fn prefer_cached(&mut self) {
         self.prefers_cached = true;
     }
 
-    /// Something of the image has come: what failed before counts no more.
+    /// Something of the image was received: earlier failures do not count any more.
     pub fn progress(&mut self) {
         (self.failures, self.reached) = (0, true);
     }
 
-    /// What follows a failure at `now_ms`. `random` keeps machines that were
-    /// started together from asking again together.
+    /// What follows a failure at `now_ms`. `random` spreads the retries of machines that were started together.
     pub fn next(&mut self, now_ms: u64, failure: &Failure, random: u8) -> Next {
         if self.failures == 0 {
             self.since_ms = now_ms;
@@ -85,7 +83,7 @@ impl Retry {
         let doubled = DELAY_MS.saturating_mul(1 << (self.failures - 1).min(16)).min(DELAY_MAX_MS);
         let asked_ms = failure.retry_after_s.unwrap_or(0).min(asked_max_s) * 1000;
         let ms = self.policy.delay_ms.unwrap_or(doubled).max(asked_ms);
-        // Up to a quarter more, never less: a server that names a time means it.
+        // The jitter adds up to a quarter and subtracts nothing, as a server does not expect a retry before its time.
         let jitter_ms = ms.min(DELAY_MAX_MS) / 4 * u64::from(random) / 255;
         Next::Wait { ms: ms.saturating_add(jitter_ms) }
     }

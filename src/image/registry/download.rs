@@ -1,5 +1,5 @@
-//! A body that outlives its connections: where one breaks, the rest is asked
-//! for (RFC 9110, section 14), until nothing has come for too long.
+//! Downloads a body over several connections: if one breaks, the rest is requested by a range (RFC 9110, section 14),
+//! until nothing was received for too long.
 
 use crate::image::pure::distribution::content_range;
 use crate::image::registry::min_rate::{self, Pace};
@@ -9,30 +9,30 @@ use crate::net::http::{Body, Response};
 use crate::sys::io_text;
 use std::io::{self, Read};
 
-/// Asks for the body from a byte on: 200 with all of it, 206, or 416. Is told
-/// whether the answer before, if there was one, was worth it.
+/// Requests the body from a byte on; the answer is 200 with all of it, 206, or 416. The second argument tells whether
+/// the answer before made progress.
 pub type Open = Box<dyn FnMut(u64, bool) -> Result<Response, Error> + Send>;
 
-/// A connection that has brought so much was worth it: another is tried at once.
-/// A server that brings less each time is one that fails.
+/// A connection that received so much made progress, and another is tried at once. If each one receives less, the
+/// server counts as failing.
 const PROGRESS_BYTES: u64 = 64 << 10;
 
-/// A body as it comes.
+/// A reader of a body.
 pub struct Download {
     open: Open,
-    /// Of the whole, where that is known.
+    /// The length of the whole body, if it is known.
     size: Option<u64>,
     at: u64,
     /// Bytes since the last failure.
     fresh: u64,
     body: Option<Body>,
-    /// The answer itself says where it ends.
+    /// The answer says where it ends: by its length or by chunks.
     has_end: bool,
-    /// The answer is a part.
+    /// The answer is a range (206).
     is_part: bool,
-    /// The last answer had brought something.
-    was_worth_it: bool,
-    /// The server's parts are those that are asked for.
+    /// The last answer made progress.
+    made_progress: bool,
+    /// Ranges are requested; false after the server sent a wrong one.
     takes_ranges: bool,
     pace: Pace,
     retry_state: RetryState,
@@ -50,7 +50,7 @@ impl Download {
             body: None,
             has_end: false,
             is_part: false,
-            was_worth_it: true,
+            made_progress: true,
             takes_ranges,
             pace,
             retry_state,
@@ -62,8 +62,8 @@ impl Download {
     }
 
     fn reopen(&mut self) -> Result<(), Error> {
-        let response = (self.open)(if self.takes_ranges { self.at } else { 0 }, self.was_worth_it)?;
-        self.was_worth_it = false;
+        let response = (self.open)(if self.takes_ranges { self.at } else { 0 }, self.made_progress)?;
+        self.made_progress = false;
         self.is_part = response.status == 206;
         let is_part = match response.status {
             206 => content_range(response.headers.get("content-range").unwrap_or_default()),
@@ -71,12 +71,12 @@ impl Download {
             _ => Some((0, self.size)),
         };
         let Some((first, total)) = is_part.filter(|(first, total)| {
-            // Whoever knows another length has another blob.
+            // A different total length means a different blob.
             let fits = total.is_none_or(|total| self.size.is_none_or(|size| size == total));
             fits && (*first == self.at || response.status == 200)
         }) else {
             self.takes_ranges = false;
-            return Err(Error::temporary("sends another part than the one that was asked for"));
+            return Err(Error::temporary("sends another range than the one requested"));
         };
         let headers = &response.headers;
         self.has_end = headers.get("content-length").or(headers.get("transfer-encoding")).is_some();
@@ -89,14 +89,14 @@ impl Download {
         Ok(())
     }
 
-    /// Passes over what came before.
+    /// Skips bytes that were received before.
     fn skip(&mut self, body: &mut Body, mut count: u64) -> Result<(), Error> {
         let mut buffer = [0; 8 << 10];
         while count > 0 {
             let most = buffer.len().min(usize::try_from(count).unwrap_or(usize::MAX));
             let Some(room) = buffer.get_mut(..most) else { break };
             match self.pace.read(body, room) {
-                Ok(0) => return Err(Error::temporary("is shorter than it was before")),
+                Ok(0) => return Err(Error::temporary("is shorter than in the first answer")),
                 Ok(read) => count -= read as u64,
                 Err(error) => return Err(Error::temporary(&io_text(&error))),
             }
@@ -107,19 +107,19 @@ impl Download {
     fn failed(&mut self, error: Error) -> Result<(), Error> {
         self.body = None;
         if error.may_heal() && self.fresh >= PROGRESS_BYTES {
-            (self.fresh, self.was_worth_it) = (0, true);
+            (self.fresh, self.made_progress) = (0, true);
             self.retry_state.progress();
             return Ok(());
         }
         self.retry_state.wait(error)
     }
 
-    /// The end of an answer: whether it is that of the whole.
+    /// At the end of an answer: fails unless the whole body was received.
     fn ended(&self) -> Result<(), Error> {
         let Some(size) = self.size.filter(|size| self.at < *size) else { return Ok(()) };
         let text = ["ends after ", &self.at.to_string(), " of ", &size.to_string(), " bytes"].concat();
-        // One that has all that it says was not cut: it is another blob. But a part may be a smaller one than
-        // was asked for (RFC 9110, section 15.3.7): caches that keep slices do that.
+        // An answer as long as it says was not cut: the blob is a different one. But a server may send a smaller range
+        // than requested (RFC 9110, section 15.3.7), as caches that keep slices do.
         Err(if self.has_end && !self.is_part { Error::damaged(&text) } else { Error::temporary(&text) })
     }
 
@@ -135,7 +135,7 @@ impl Download {
                 self.fresh += count as u64;
                 Ok(Some(count))
             }
-            // What broke was only the goodbye.
+            // All bytes were received: an error at the close does not matter.
             Err(_) if self.size == Some(self.at) => Ok(Some(0)),
             Err(error) => Err(Error::temporary(&io_text(&error))),
         }
@@ -148,7 +148,7 @@ impl Read for Download {
             match self.try_read(buffer) {
                 Ok(Some(count)) => return Ok(count),
                 Ok(None) => {}
-                // Another answer may be whole, but not the rest of this one.
+                // The rest of this answer cannot be used, though a new request may succeed.
                 Err(error) if !error.is_unreachable() => return Err(error.into()),
                 Err(error) => self.failed(error).map_err(io::Error::from)?,
             }

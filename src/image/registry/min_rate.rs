@@ -1,13 +1,14 @@
-//! How slow a body may be.
+//! The minimum rate of a body; a slower one is cancelled.
 
 use crate::sys::machine;
 use std::io::{self, Read};
 
-/// A document is to be here in 30 s, a blob to bring 1 KiB/s, over a minute.
+/// A document must arrive within 30 s.
 pub const DOCUMENT: Pace = Pace::new(30_000, u64::MAX);
+/// A blob must bring 1 KiB/s, on average over a minute.
 pub const BLOB: Pace = Pace::new(60_000, 60 << 10);
 
-/// What a body has to bring in each stretch of waiting for it.
+/// The bytes that a body must bring in each stretch of waiting time.
 #[derive(Clone, Copy)]
 pub struct Pace {
     stretch_ms: u64,
@@ -21,7 +22,7 @@ impl Pace {
         Pace { stretch_ms, floor_bytes, waited_ms: 0, bytes: 0 }
     }
 
-    /// After `waited_ms` more for `bytes`: whether that is fast enough.
+    /// Counts `bytes` that took `waited_ms`; whether the body is fast enough.
     fn keeps(&mut self, waited_ms: u64, bytes: u64) -> bool {
         self.waited_ms += waited_ms;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -33,15 +34,14 @@ impl Pace {
         keeps
     }
 
-    /// Reads of `inner`, which is given up where it is too slow: one byte now and
-    /// then is no silence, and would keep a machine for days. What we do with the
-    /// bytes ourselves takes none of its time.
+    /// Reads `inner`, and fails if it is too slow. A server that sends a byte now and then never meets the limit for
+    /// silence, and could hold up a boot for days. Only the time of the reads counts, not that of using the bytes.
     pub fn read(&mut self, inner: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
         let start_ms = machine::uptime_ms();
         let count = inner.read(buffer)?;
         let waited_ms = machine::uptime_ms().saturating_sub(start_ms);
         if count > 0 && !self.keeps(waited_ms, count as u64) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body comes too slowly"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the body arrives too slowly"));
         }
         Ok(count)
     }

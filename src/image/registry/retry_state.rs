@@ -1,4 +1,4 @@
-//! When a request to a registry is tried again.
+//! Waits before a request to a registry is retried.
 
 use crate::image::pure::retry::{self, Next, Retry};
 use crate::image::source::Error;
@@ -6,7 +6,7 @@ use crate::net::cancel::CancelToken;
 use crate::report::Report;
 use crate::sys::machine;
 
-/// The failures of one request, and what ends the wait before the next try.
+/// The failures of one request, and the token that cancels the wait before a retry.
 #[derive(Clone)]
 pub struct RetryState {
     pub retry: Retry,
@@ -15,15 +15,15 @@ pub struct RetryState {
 }
 
 impl RetryState {
-    /// Something has come: the waits begin anew.
+    /// Resets the waits after bytes were received.
     pub fn progress(&mut self) {
         self.retry.progress();
     }
 
-    /// Waits before the next try; where there is none, the error is the last.
+    /// Waits before the next try; returns the error if there is none.
     pub fn wait(&mut self, error: Error) -> Result<(), Error> {
         if self.cancel.is_cancelled() {
-            return Err(given_up());
+            return Err(cancelled());
         }
         let failure = retry::Failure { retry_after_s: error.retry_after_s };
         let next = match error.may_heal() {
@@ -31,27 +31,27 @@ impl RetryState {
             false => Next::GiveUp,
         };
         let Next::Wait { ms } = next else {
-            // The caller need not try again.
+            // Marked as final, so that the caller does not retry either.
             return Err(error.last());
         };
         let seconds = (ms + 500) / 1000;
-        self.report.warn("pull", format_args!("{}; again in {seconds} s", error.text));
+        self.report.warn("pull", format_args!("{}; retry in {seconds} s", error.text));
         match self.cancel.wait(ms) {
             true => Ok(()),
-            false => Err(given_up()),
+            false => Err(cancelled()),
         }
     }
 }
 
 /// The error of a request that was cancelled.
-pub fn given_up() -> Error {
+pub fn cancelled() -> Error {
     Error::refused("cancelled")
 }
 
-/// Machines that were started together should not ask again together.
+/// A random byte that spreads the retries of machines that were started together.
 fn random() -> u8 {
     let mut byte = [0; 1];
-    // Early in a boot there may be no random bytes: the clock's last digits serve.
+    // Early in a boot there may be no random bytes: the clock's last digits are used.
     match machine::random(&mut byte) {
         Ok(()) => byte[0],
         Err(_) => machine::uptime_ms() as u8,

@@ -1,5 +1,4 @@
-//! One server that may have the image, the registry itself or a mirror: its
-//! scheme, its tokens, its redirects and refusals.
+//! One server that may have the image, the registry itself or a mirror: its scheme, tokens, redirects and errors.
 
 use crate::files;
 use crate::image::pure::auth::{self, Bearer, Challenge};
@@ -21,16 +20,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const REDIRECTS_MAX: usize = 5;
 const TOKEN_ANSWER_MAX: u64 = 1 << 20;
 
-/// How long a mirror that failed is passed over.
+/// How long a mirror that failed is skipped.
 const DOWN_MS: u64 = 30_000;
 
-/// What is asked for.
+/// A request.
 pub struct Ask<'a> {
     pub method: Method,
-    /// Below the repository: `manifests/latest`.
+    /// The path below the repository: `manifests/latest`.
     pub path: &'a str,
     pub accept: &'a str,
-    /// From this byte on, where it is not the first.
+    /// The first byte requested; 0 for all.
     pub from: u64,
 }
 
@@ -47,22 +46,22 @@ impl Ask<'_> {
     }
 }
 
-/// A server, and what was learned of it.
+/// A server, and the scheme, token and state that were learned of it.
 pub struct Server {
     remote: Remote,
     mirror: Option<Mirror>,
     credentials: Option<Credentials>,
     state: Mutex<State>,
-    /// One asks for a token, and the others wait for that one.
+    /// Held while a token is requested, so that other threads wait for it.
     login: Mutex<()>,
 }
 
 struct State {
-    /// What to try, in order; one is left after the first answer.
+    /// The schemes to try, in order; one is left after the first answer.
     schemes: Vec<&'static str>,
     /// The value of `Authorization`.
     authorization: Option<String>,
-    /// It failed: others are asked until then.
+    /// It failed: other servers are used until then.
     down_until_ms: u64,
 }
 
@@ -94,7 +93,7 @@ impl Server {
         machine::uptime_ms() < self.lock().down_until_ms
     }
 
-    /// Others are asked in its place for a while.
+    /// Skips this server for a while.
     pub fn mark_down(&self) {
         self.lock().down_until_ms = machine::uptime_ms() + DOWN_MS;
     }
@@ -103,21 +102,21 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn url(&self, scheme: &str, what: &str) -> String {
+    fn url(&self, scheme: &str, object: &str) -> String {
         let (server, path) = (self.remote.server(), &self.remote.path);
         match &self.mirror {
-            // containerd's name for Docker Hub, whose API has another.
-            Some(mirror) => mirror.url(&self.remote.host, path, what),
-            None => [scheme, "://", server, "/v2/", path, "/", what].concat(),
+            // A mirror gets containerd's name for Docker Hub, not the host name of its API.
+            Some(mirror) => mirror.url(&self.remote.host, path, object),
+            None => [scheme, "://", server, "/v2/", path, "/", object].concat(),
         }
     }
 
-    /// Asks; an answer that is not what was asked for is an error.
+    /// Sends a request; any status but success is an error.
     pub fn ask(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
         self.ask_each_way(client, ask).map_err(|error| Error { text: self.scrubbed(&error.text), ..error })
     }
 
-    /// A server may repeat what it was shown, and its words are printed.
+    /// Removes credentials from a text: a server's message is printed, and may repeat what it was sent.
     fn scrubbed(&self, text: &str) -> String {
         let mut secrets = self.credentials.as_ref().map(Credentials::secrets).unwrap_or_default();
         let shown = self.lock().authorization.clone();
@@ -131,29 +130,29 @@ impl Server {
         for scheme in &schemes {
             let url = self.url(scheme, ask.path);
             match self.authorized(client, scheme, &url, ask) {
-                // What a TLS server says to plain text (nginx, Go's net/http), or an answer.
+                // A TLS server's answer to plain HTTP (nginx, Go's net/http), or a real answer.
                 Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
-                    first_error = self.checked(response, ask).err().map(|error| named(error, ask, &url));
+                    first_error = self.checked(response, ask).err().map(|error| in_request(error, ask, &url));
                 }
                 Ok(response) => {
                     self.lock().schemes = vec![scheme];
-                    return self.checked(response, ask).map_err(|error| named(error, ask, &url));
+                    return self.checked(response, ask).map_err(|error| in_request(error, ask, &url));
                 }
-                // Whoever refuses speaks that scheme.
-                Err(error) if !error.is_unreachable() => return Err(named(error, ask, &url)),
+                // A server that refuses does speak that scheme.
+                Err(error) if !error.is_unreachable() => return Err(in_request(error, ask, &url)),
                 Err(error) => {
-                    first_error.get_or_insert(named(error, ask, &url));
+                    first_error.get_or_insert(in_request(error, ask, &url));
                 }
             }
         }
-        Err(first_error.unwrap_or_else(|| Error::refused("there is no way to ask it")))
+        Err(first_error.unwrap_or_else(|| Error::refused("neither https nor http can be used")))
     }
 
     fn checked(&self, response: Response, ask: &Ask) -> Result<Response, Error> {
         checked(response, ask.from > 0, self.credentials.is_some())
     }
 
-    /// One request, and once more where a token is wanted or has expired.
+    /// Sends a request, and once more with a token if the server requires one or it has expired.
     fn authorized(&self, client: &Client, scheme: &str, url: &str, ask: &Ask) -> Result<Response, Error> {
         let before = self.lock().authorization.clone();
         let response = following(client, url, ask, before.as_deref())?;
@@ -163,7 +162,7 @@ impl Server {
         let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.lock().authorization.clone();
         let authorization = match now {
-            // Another thread was faster.
+            // Another thread has a new token already.
             Some(now) if before.as_ref() != Some(&now) => now,
             _ => self.log_in(client, scheme, url, &response)?,
         };
@@ -173,7 +172,7 @@ impl Server {
         following(client, url, ask, Some(&authorization))
     }
 
-    /// The value of `Authorization` by the challenges of a 401; tokens first, as podman does.
+    /// The value of `Authorization` for the challenges of a 401; tokens are preferred, as in podman.
     fn log_in(&self, client: &Client, scheme: &str, url: &str, response: &Response) -> Result<String, Error> {
         let headers: Vec<&str> = response.headers.get_all("www-authenticate").collect();
         let mut basic = false;
@@ -192,7 +191,7 @@ impl Server {
         let realm = bearer.realm.split('?').next().unwrap_or_default();
         let host = origin(url).map_or("", |(_, host)| host);
         if !bearer.may_follow(scheme, host) {
-            return Err(Error::refused(&["sends us for a token to ", realm, ", which is not safe"].concat()));
+            return Err(Error::refused(&["refers to the token server ", realm, ", which is not safe"].concat()));
         }
         let accept = ("accept", "application/json");
         let basic = self.credentials.as_ref().and_then(Credentials::basic);
@@ -207,33 +206,33 @@ impl Server {
                 following(client, &bearer.token_url(&self.remote.path), &ask, basic.as_deref())
             }
         };
-        let named = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
+        let in_context = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
         let response = response.and_then(|response| checked(response, false, self.credentials.is_some()));
-        let answer = read_limited(response.map_err(named)?, TOKEN_ANSWER_MAX).map_err(named)?;
-        let token = auth::token(&answer).ok_or_else(|| named(Error::refused("the answer holds no token")))?;
+        let answer = read_limited(response.map_err(in_context)?, TOKEN_ANSWER_MAX).map_err(in_context)?;
+        let token = auth::token(&answer).ok_or_else(|| in_context(Error::refused("the answer holds no token")))?;
         Ok(["Bearer ", &token].concat())
     }
 }
 
-/// Says which request it was; what a query holds may be a secret.
-fn named(error: Error, ask: &Ask, url: &str) -> Error {
+/// Prefixes the error with the request, without the URL's query, which may hold a secret.
+fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
     let url = url.split('?').next().unwrap_or_default();
     Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
 }
 
-const UNAUTHORIZED: &str = "there may be no image of that name; otherwise --creds=USER:PASSWORD or --authfile=FILE, \
+const UNAUTHORIZED: &str = "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, \
                             or /etc/ocinit/auth.json in the initramfs";
 
-fn unauthorized(asked_with: bool) -> Error {
-    let text = match asked_with {
-        true => "does not take the user and the password (401)",
-        false => "wants a user and a password (401)",
+fn unauthorized(has_credentials: bool) -> Error {
+    let text = match has_credentials {
+        true => "rejects the credentials (401)",
+        false => "authentication required (401)",
     };
     Error { hint: Some(UNAUTHORIZED), ..Error::new(source::Kind::Status(401), text) }
 }
 
-/// Follows redirects ourselves: never from https to http, and what authorizes
-/// stays with the server's own scheme, host and port.
+/// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
+/// scheme, host and port only.
 fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>) -> Result<Response, Error> {
     let mut target = url.to_string();
     let range = ["bytes=", &ask.from.to_string(), "-"].concat();
@@ -242,35 +241,34 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
         let mut headers = vec![("accept", ask.accept)];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
         headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
-        // Where we were sent has its own troubles.
-        let away = |error: Error| match at_home {
+        // An error of another server names that server.
+        let in_redirect = |error: Error| match at_home {
             true => error,
             false => {
                 let host = origin(&target).map_or("", |(_, host)| host);
-                Error { text: ["redirects to ", host, ", which ", &error.text].concat(), ..error }
+                Error { text: ["redirects to ", host, ": ", &error.text].concat(), ..error }
             }
         };
-        let response = send(client, ask.method, &target, &headers).map_err(away)?;
+        let response = send(client, ask.method, &target, &headers).map_err(in_redirect)?;
         match response.status {
             301 | 302 | 303 | 307 | 308 => {}
-            // A challenge of another server is not one that ours is asked with.
-            400.. if !at_home => return checked(response, ask.from > 0, false).map_err(away),
+            // A challenge of another server is an error: our credentials are not for it.
+            400.. if !at_home => return checked(response, ask.from > 0, false).map_err(in_redirect),
             _ => return Ok(response),
         }
         let next = response.headers.get("location").and_then(|next| absolute(&target, next));
         response.body.discard();
-        target = next
-            .filter(|next| is_safe(url, next))
-            .ok_or_else(|| Error::refused("redirects to nowhere that we may follow"))?;
+        target =
+            next.filter(|next| is_safe(url, next)).ok_or_else(|| Error::refused("redirects without a safe target"))?;
     }
     Err(Error::refused("redirects more than 5 times"))
 }
 
-/// What a URL names, from a byte on.
+/// Fetches a URL from a byte on.
 pub fn fetch(client: &Client, url: &str, from: u64) -> Result<Response, Error> {
     let ask = Ask { from, ..Ask::get("", "*/*") };
     let response = following(client, url, &ask, None);
-    response.and_then(|response| checked(response, from > 0, false)).map_err(|error| named(error, &ask, url))
+    response.and_then(|response| checked(response, from > 0, false)).map_err(|error| in_request(error, &ask, url))
 }
 
 /// Whether a registry may send us to `target`: not to a link-local address or a cloud's metadata service, unless the
@@ -284,9 +282,8 @@ fn send(client: &Client, method: Method, url: &str, headers: &[(&str, &str)]) ->
     client.send(&Request { method, url, headers }).map_err(explain)
 }
 
-/// With verification, https and nothing else. Without, both are tried, as
-/// podman does; a port of its own is a plain http server in most labs, so that
-/// comes first there.
+/// The schemes to try. With verification that is https only. Without, both are tried, as in podman; http first for a
+/// host with a port of its own, which in most labs is a plain http server.
 fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
     let port = host.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     match port {
@@ -296,22 +293,22 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
     }
 }
 
-/// An answer that is not what was asked for, in words.
-fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Response, Error> {
+/// Returns a successful answer, or an error with the meaning of its status.
+fn checked(response: Response, is_part: bool, has_credentials: bool) -> Result<Response, Error> {
     let status = response.status;
     let (reason, hint) = match status {
         200 => return Ok(response),
         206 | 416 if is_part => return Ok(response),
-        401 if asked_with => ("does not take the user and the password", Some(UNAUTHORIZED)),
-        401 => ("wants a user and a password", Some(UNAUTHORIZED)),
-        403 => ("refuses access", Some("the user may not pull this image, or there is none of that name")),
-        404 => ("has no such image or tag", None),
+        401 if has_credentials => ("rejects the credentials", Some(UNAUTHORIZED)),
+        401 => ("authentication required", Some(UNAUTHORIZED)),
+        403 => ("access denied", Some("the user may not pull this image, or no image has that name")),
+        404 => ("no such image or tag", None),
         429 => (
-            "says that we ask too often",
-            Some("a user has more pulls than nobody (--creds), and a mirror asks once (b2c.registry_mirror)"),
+            "too many requests",
+            Some("credentials may allow more pulls (--creds), and a caching mirror needs fewer (b2c.registry_mirror)"),
         ),
-        500..=599 => ("has an error of its own", None),
-        _ => ("gives an answer that we do not understand", None),
+        500..=599 => ("server error", None),
+        _ => ("unexpected answer", None),
     };
     let retry_after_s =
         response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
@@ -320,16 +317,16 @@ fn checked(response: Response, is_part: bool, asked_with: bool) -> Result<Respon
         text.push_str(": ");
         text.push_str(&why);
     }
-    // Not 501: that one will not learn it.
+    // 501 (not implemented) is final: a retry would not help.
     let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
     let kind = match busy {
-        true => source::Kind::Unreachable { again: true, status: Some(status) },
+        true => source::Kind::Unreachable { retry: true, status: Some(status) },
         false => source::Kind::Status(status),
     };
     Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
 }
 
-/// A document in whole.
+/// Reads a document to its end.
 pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
     let mut pace = min_rate::DOCUMENT;
     let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
@@ -349,16 +346,16 @@ impl Read for Paced<'_> {
 }
 
 fn explain(error: http::Error) -> Error {
-    // The clock, a certificate, a password: asking again is in vain, what is here already is good.
+    // A wrong clock, certificate or password is not healed by a retry, but a stored image may be used.
     let retry = match error.kind {
         Kind::Tls { .. } => false,
         Kind::Proxy(status) => status >= 500,
-        // Asking again makes no server known.
+        // A retry finds no name server either.
         Kind::Resolve(dns::Kind::NoNameserver) => false,
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
         _ => true,
     };
-    let kind = source::Kind::Unreachable { again: retry, status: None };
+    let kind = source::Kind::Unreachable { retry, status: None };
     Error { hint: error.hint, ..Error::new(kind, &error.text) }
 }
 
