@@ -233,10 +233,10 @@ fn damaged_and_lying_blobs_are_refused_and_not_stored() {
     };
     let with = |media_type: &str, layer: Vec<u8>| Image { media_type: Some(media_type.into()), ..image(vec![layer]) };
     let stacker = "application/vnd.stacker.image.layer.squashfs+zstd+verity";
-    refused(&host.layout("tar", with(stacker, tar(&[]))), "is no squashfs, though its media type says so");
+    refused(&host.layout("tar", with(stacker, tar(&[]))), "is not a squashfs, though its media type says so");
     refused(
         &host.layout("erofs", with("application/vnd.erofs.layer.v1", blob.clone())),
-        "is no erofs, though its media",
+        "is not an erofs, though its media",
     );
     // One byte, in the middle and in the magic.
     let name = host.layout("whole", whole);

@@ -1,6 +1,7 @@
 //! The rules for Rust sources: each takes one source and returns its findings.
 
 use super::tokens::{attributes, find, is_for_tests, lines_of, names_at, Source, Token};
+use super::wording;
 use syn::visit::Visit;
 
 pub const FUNCTION_LINES_MAX: usize = 70;
@@ -12,7 +13,7 @@ pub const FILE_LINES_MAX: usize = 420;
 pub type Rule = fn(&Source) -> Vec<String>;
 
 /// Every rule for one source.
-pub const RULES: [Rule; 13] = [
+pub const RULES: [Rule; 16] = [
     purity,
     unsafe_place,
     safety_comments,
@@ -26,6 +27,9 @@ pub const RULES: [Rule; 13] = [
     module_docs,
     item_docs,
     no_host,
+    parameters,
+    wording::words,
+    wording::plain_ascii,
 ];
 
 fn finding(source: &Source, line: usize, text: &str) -> String {

@@ -63,9 +63,11 @@ pub fn layer_form(media_type: &str, start: &[u8]) -> Result<Option<Packed>, &'st
     let says = |packed: Packed| media_type.contains(packed.name());
     match found {
         _ if says(Packed::Squashfs) && found != Some(Packed::Squashfs) => {
-            Err("is no squashfs, though its media type says so")
+            Err("is not a squashfs, though its media type says so")
         }
-        _ if says(Packed::Erofs) && found != Some(Packed::Erofs) => Err("is no erofs, though its media type says so"),
+        _ if says(Packed::Erofs) && found != Some(Packed::Erofs) => {
+            Err("is not an erofs, though its media type says so")
+        }
         _ => Ok(found),
     }
 }
@@ -111,9 +113,9 @@ mod tests {
             ("", &vec![0x1f, 0x8b], Ok(None)),
             (stacker, &squashfs, Ok(Some(Packed::Squashfs))),
             (containerd, &erofs, Ok(Some(Packed::Erofs))),
-            (stacker, &erofs, Err("is no squashfs, though its media type says so")),
-            (stacker, &vec![0x1f, 0x8b], Err("is no squashfs, though its media type says so")),
-            (containerd, &vec![0; LENGTH], Err("is no erofs, though its media type says so")),
+            (stacker, &erofs, Err("is not a squashfs, though its media type says so")),
+            (stacker, &vec![0x1f, 0x8b], Err("is not a squashfs, though its media type says so")),
+            (containerd, &vec![0; LENGTH], Err("is not an erofs, though its media type says so")),
         ] {
             assert_eq!(layer_form(media_type, start), form, "{media_type}");
         }
