@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// `LENGTH KEY=VALUE\n`, again and again (POSIX, «pax Extended Header»).
+/// `LENGTH KEY=VALUE\n`, again and again (POSIX, 'pax Extended Header').
 fn records(mut text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut found = Vec::new();
     while !text.is_empty() {

@@ -61,7 +61,7 @@ fn image(layers: Vec<Vec<u8>>) -> Image {
     Image::new(layers, json!({"Entrypoint": ["/payload"], "Cmd": ["hello"]}))
 }
 
-/// The directories of a plain image's layers in the store, lowest first (OCI image spec, config.md, «Layer ChainID»).
+/// The directories of a plain image's layers in the store, lowest first (OCI image spec, config.md, 'Layer ChainID').
 fn directories(host: &Host, layers: &[Vec<u8>]) -> Vec<PathBuf> {
     let mut chain = String::new();
     let mut next = |layer: &Vec<u8>| {

@@ -141,7 +141,7 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
 }
 
 fn number(text: &str) -> io::Result<i64> {
-    text.parse().map_err(|_| io::Error::other(format!("want a number, not «{text}»")))
+    text.parse().map_err(|_| io::Error::other(format!("want a number, not '{text}'")))
 }
 
 fn line(path: &str) -> io::Result<String> {

@@ -199,25 +199,25 @@ impl Seen {
 
     /// The place of the first line that is exactly `line`.
     pub fn at(&self, line: &str) -> usize {
-        self.lines().position(|other| other == line).unwrap_or_else(|| panic!("no line «{line}»"))
+        self.lines().position(|other| other == line).unwrap_or_else(|| panic!("no line '{line}'"))
     }
 
     /// Each is a line of its own, in this order.
     pub fn in_order(&self, lines: &[&str]) {
         let mut rest = self.lines();
         for line in lines {
-            assert!(rest.any(|other| other == *line), "no line «{line}» after those before it");
+            assert!(rest.any(|other| other == *line), "no line '{line}' after those before it");
         }
     }
 
     /// Some line has `part` in it.
     pub fn says(&self, part: &str) -> &str {
-        self.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no line with «{part}»"))
+        self.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("no line with '{part}'"))
     }
 
     pub fn never(&self, part: &str) {
         let found = self.lines().find(|line| line.contains(part));
-        assert!(found.is_none(), "never again: «{}»", found.unwrap_or_default());
+        assert!(found.is_none(), "never again: '{}'", found.unwrap_or_default());
     }
 
     pub fn count(&self, part: &str) -> usize {
@@ -237,7 +237,7 @@ impl Seen {
         assert!(!self.boot.timed_out, "the guest hung");
         assert!(self.boot.status.is_some_and(|status| status.success()), "QEMU: {}", self.boot.complaint);
         let (safe, end) = (self.at(SAFE), self.lines().filter(|line| !line.is_empty()).last().unwrap_or_default());
-        assert!(end.ends_with(last), "the last line is «{end}»");
-        assert!(self.lines().skip(safe).any(|line| line.ends_with(last)), "{last} comes after «{SAFE}»");
+        assert!(end.ends_with(last), "the last line is '{end}'");
+        assert!(self.lines().skip(safe).any(|line| line.ends_with(last)), "{last} comes after '{SAFE}'");
     }
 }

@@ -155,7 +155,7 @@ impl Scenario {
             }
             Refused(words, most) => {
                 let good = pulled.code == 125 && pulled.text.contains(words) && requests <= most;
-                (format!("refused: «{words}»"), good && trial.client.stored("layers").is_empty())
+                (format!("refused: '{words}'"), good && trial.client.stored("layers").is_empty())
             }
         };
         trial.tell(self.name, &if good { format!("{outcome}, {seconds} s") } else { "NOT AS EXPECTED".into() });

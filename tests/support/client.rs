@@ -66,7 +66,7 @@ impl Client {
     /// A pull that has to fail with a message that contains `why`.
     pub fn refused(&self, words: &[&str], why: &str) -> Pulled {
         let pulled = self.pull(words);
-        assert!(pulled.code == 125 && pulled.text.contains(why), "«{why}»: {} {}", pulled.code, pulled.text);
+        assert!(pulled.code == 125 && pulled.text.contains(why), "'{why}': {} {}", pulled.code, pulled.text);
         pulled
     }
 

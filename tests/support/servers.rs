@@ -54,7 +54,7 @@ impl Daemon {
         let is_silent = |log: &mut Log| !log.ended && !log.lines.iter().any(|line| line.contains(text));
         let waited = self.log.1.wait_timeout_while(self.log.0.lock().unwrap(), super::PATIENCE, is_silent);
         let log = waited.unwrap().0;
-        assert!(log.lines.iter().any(|line| line.contains(text)), "no «{text}»: {:#?}", log.lines);
+        assert!(log.lines.iter().any(|line| line.contains(text)), "no '{text}': {:#?}", log.lines);
     }
 
     /// The lines of a registry's access log about `method`, those of all requests so far.
@@ -157,7 +157,7 @@ pub fn nginx(dir: &Path, address: SocketAddr, listen: &str, http: &str, server: 
         "daemon off; master_process off; pid nginx.pid; error_log stderr notice;\n\
          events {{ worker_connections 256; }}\n\
          http {{\n{}\n\
-         log_format plain '$request $status authorization=«$http_authorization»';\n\
+         log_format plain '$request $status authorization=<$http_authorization>';\n\
          access_log /dev/stdout plain;\n{http}\n\
          server {{ listen {address} {listen};\n{server}\n}} }}\n",
         temporary.join(" "),
