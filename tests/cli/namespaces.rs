@@ -130,7 +130,7 @@ fn parameters_of_the_kernel() {
     assert_eq!(run(&["--net=none", "--sysctl", &set, &image, "cat", forward]).out.trim(), other);
     assert_eq!(run(&["--sysctl=kernel.msgmax=9000", &image, "cat", "/proc/sys/kernel/msgmax"]).out, "9000\n");
     for (words, why) in [
-        (vec!["--sysctl", &set], "--sysctl net.ipv4.ip_forward: the network is the machine's"),
+        (vec!["--sysctl", &set], "--sysctl net.ipv4.ip_forward: the network is the host's"),
         (vec!["--sysctl=vm.swappiness=1"], "--sysctl vm.swappiness: is the host's, not a container's own"),
         (vec!["--ipc=host", "--sysctl=kernel.msgmax=1"], "the IPC namespace is the host's"),
         (vec!["--net=none", "--sysctl=net.no.such=1"], "/proc/sys/net/no/such: no such file"),
