@@ -131,9 +131,7 @@ impl<'a> Builder<'a> {
             Op::Node { path, mode, device, owner } => {
                 let (parent, name) = self.parent(path)?;
                 let made = fs::mknodat(parent, name, *mode, *device);
-                // It is root's already.
-                let give = |()| if *owner == (0, 0) { Ok(()) } else { fs::fchownat(parent, name, owner.0, owner.1) };
-                exists_already(made.and_then(give))
+                exists_already(made.and_then(|()| chown_new(parent, name, *owner)))
             }
             Op::Symlink { path, target } => {
                 let (parent, name) = self.parent(path)?;
@@ -185,6 +183,14 @@ impl<'a> Builder<'a> {
         };
         let last = self.last.insert((directory, opened));
         Ok((last.1.as_fd(), name))
+    }
+}
+
+/// Changes the owner of a new file, which is root's already.
+fn chown_new(parent: BorrowedFd<'_>, name: &CStr, owner: (u32, u32)) -> Result<()> {
+    match owner {
+        (0, 0) => Ok(()),
+        (uid, gid) => fs::fchownat(parent, name, uid, gid),
     }
 }
 

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 pub enum Layer {
     /// An unpacked tar.
     Directory(PathBuf),
-    /// A directory, named by the digest of the file system in its file [`BLOB`], and with [`OPAQUE_MARKS`] where that
-    /// file system has opaque directories of a build without root.
+    /// A directory, named by the digest of the file system in its file [`BLOB`]. Beside that it has what
+    /// [`opaque_marks`] gives, where the file system has opaque directories of a build without root.
     Blob(PathBuf),
 }
 

@@ -108,7 +108,7 @@ fn containers_by_name() {
     assert_eq!(run(&["--volumes-from=db:ro", &image, "write", "/shared/x", "no"]).code, 1);
     assert_eq!(run(&["--volumes-from=db", &image, "write", "/shared/x", "yes"]).code, 0);
     let twice = run(&["--name=db", &image]);
-    assert!(twice.code == 125 && twice.err.contains("is the name of a container that runs"), "{}", twice.err);
+    assert!(twice.code == 125 && twice.err.contains("is the name of a running container"), "{}", twice.err);
     drop(service);
     for flag in ["--volumes-from=db", "--net=container:db", "--ipc=container:db", "--pid=container:db"] {
         let gone = run(&[flag, &image]);

@@ -70,6 +70,6 @@ fn namespaces_of_the_machine_and_of_its_own() {
     seen.over(125, POWER_DOWN);
     assert!(seen.lines().any(|line| line.starts_with("0::/ocinit.")), "its group, from the root");
     seen.in_order(&["1", "0", "kept"]);
-    seen.says("FAIL container  --sysctl net.ipv4.ip_forward: the network is the machine's");
+    seen.says("FAIL container  --sysctl net.ipv4.ip_forward: the network is the host's");
     seen.never("1 /payload pid1");
 }

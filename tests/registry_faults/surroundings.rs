@@ -32,7 +32,9 @@ fn in_own_network(test: impl FnOnce() + Send + 'static) -> bool {
         };
         ip("link set lo up");
         for address in NEAR {
-            ip(&format!("address add {address}/{} dev lo", if address.contains(':') { 128 } else { 32 }));
+            // Without nodad the kernel may not have finished duplicate address detection when the address is bound.
+            let end = if address.contains(':') { "/128 dev lo nodad" } else { "/32 dev lo" };
+            ip(&format!("address add {address}{end}"));
         }
         test();
         true

@@ -423,7 +423,7 @@ mod tests {
     fn faulty_values_name_their_option() {
         for (line, start) in [
             ("b2c.run", "b2c.run: a value is missing"),
-            ("b2c.run='a", "b2c.run: a single quote"),
+            ("b2c.run='a", "b2c.run: an unmatched single quote"),
             ("b2c.run=--frobnicate", "b2c.run: "),
             ("b2c.run_post=docker://http://a/b", "b2c.run_post: "),
             ("b2c.onfail=explode", "b2c.onfail: "),

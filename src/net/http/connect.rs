@@ -15,7 +15,7 @@ const AT_ONCE: usize = 8;
 const RESTRICTED_HINT: &str = "a name must not lead to a link-local address or a cloud's metadata service: where that \
                                is intended, write the address";
 
-/// The addresses of `host` in the order of trying. Whoever answers for a name could send us, and a password, to a
+/// The addresses of `host` in the order of trying. A DNS server's answer must not lead us, and a password, to a
 /// link-local address or a cloud's metadata service: those are left out here, after the last time that the name is
 /// resolved. A host that is written as an address was checked with its URL.
 pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {

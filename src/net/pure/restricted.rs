@@ -1,7 +1,7 @@
 //! Addresses that no server may send us to: only the user may name them.
 //!
-//! Link-local addresses and a cloud's metadata service answer with the machine's own secrets, and whoever answers for
-//! a name, or redirects a request, would choose what is sent there.
+//! Services at link-local addresses and a cloud's metadata service trust the machine and hold its secrets; a DNS server
+//! or a redirect must not choose what the machine asks them.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
