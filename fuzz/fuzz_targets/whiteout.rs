@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::layer::pure::whiteout::{normal, place, Meaning, Place, MAX_NAME_BYTES, MAX_PATH_BYTES};
+use ocinit::layer::pure::whiteout::{normalize, target, Meaning, WhiteoutTarget, MAX_NAME_BYTES, MAX_PATH_BYTES};
 
 fuzz_target!(|input: &[u8]| {
     let Some((directory, path)) = input.split_first() else { return };
@@ -11,16 +11,16 @@ fuzz_target!(|input: &[u8]| {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).collect();
     let bad = |name: &&[u8]| *name == b".." || name.len() > MAX_NAME_BYTES || name.contains(&0);
     let harmless = path.len() <= MAX_PATH_BYTES && !names.iter().any(bad);
-    match normal(path) {
-        Ok(place) => {
+    match normalize(path) {
+        Ok(target) => {
             assert!(harmless, "took {path:?}");
-            assert_eq!(place.path(), names.join(&b'/'));
-            check(&place);
+            assert_eq!(target.path(), names.join(&b'/'));
+            check(&target);
         }
         Err(_) => assert!(!harmless, "refused {path:?}"),
     }
     let marked = names.iter().any(|name| name.starts_with(b".wh."));
-    let Ok(found) = place(path, directory) else {
+    let Ok(found) = target(path, directory) else {
         assert!(!harmless || marked, "refused {path:?}");
         return;
     };
@@ -40,13 +40,13 @@ fuzz_target!(|input: &[u8]| {
     assert!(!mark || !directory && !above.iter().any(|name| name.starts_with(b".wh.")), "{path:?}: {found:?}");
 });
 
-/// A place is one, and its own normal form.
-fn check(found: &Place) {
+/// A target is a clean path, and its own normal form.
+fn check(found: &WhiteoutTarget) {
     let path = found.path();
     assert!(!matches!(found.name(), b"." | b".."), "{found:?}");
     assert!(path.is_empty() || path.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b"..")));
     let joined =
         if found.parent().is_empty() { found.name().to_vec() } else { [found.parent(), found.name()].join(&b'/') };
     assert_eq!(path, joined);
-    assert_eq!(normal(path).map(|again| again.path().to_vec()), Ok(path.to_vec()));
+    assert_eq!(normalize(path).map(|target| target.path().to_vec()), Ok(path.to_vec()));
 }

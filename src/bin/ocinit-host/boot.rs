@@ -21,7 +21,7 @@ const CACHE: &str = "target";
 /// The arguments of `boot`.
 #[derive(Args)]
 pub struct Boot {
-    /// An image as in b2c.run, or oci:DIR[:TAG] of this host [default: a demo image]
+    /// An image as in b2c.run, or `oci:DIR[:TAG]` of this host [default: a demo image]
     image: Option<String>,
     /// The static binary that becomes PID 1 [default: target/ocinit/ARCH/ocinit]
     #[arg(long, value_name = "FILE", conflicts_with = "initramfs")]
