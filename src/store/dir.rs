@@ -29,18 +29,34 @@ pub fn at(path: &Path) -> sys::Result<OwnedFd> {
     sysfs::openat(sysfs::CWD, &c_path(path)?, DIRECTORY, 0)
 }
 
-/// The directory `name` of `dir`, made where it is missing. It is an error if others can write to it.
+/// The directory `name` of `dir`, made where it is missing. It is an error if others can write to it. The caller has a
+/// lock that keeps others from making it, too: one that was made and cannot be used is removed again.
 pub fn make(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<OwnedFd> {
-    let opened = match open(dir, name) {
-        Err(error) if error.errno == ENOENT => match sysfs::mkdirat(dir, name, 0o755) {
-            Err(error) if error.errno != EEXIST => Err(error),
-            _ => open(dir, name),
-        },
-        result => result,
-    };
-    let opened = opened.map_err(|error| refused(name, error))?;
-    is_ours(opened.as_fd()).map_err(|why| about(name, &why))?;
-    Ok(opened)
+    let mut is_new = false;
+    let opened = open(dir, name).or_else(|error| match error.errno {
+        ENOENT => {
+            is_new = is_made(sysfs::mkdirat(dir, name, 0o755))?;
+            open(dir, name)
+        }
+        _ => Err(error),
+    });
+    let opened = opened.map_err(|error| refused(name, error));
+    let opened = opened.and_then(|opened| match is_ours(opened.as_fd()) {
+        Ok(()) => Ok(opened),
+        Err(why) => Err(about(name, &why)),
+    });
+    if is_new && opened.is_err() {
+        let _ = sysfs::rmdirat(dir, name);
+    }
+    opened
+}
+
+/// Whether a directory was made: false where it was there already.
+fn is_made(made: sys::Result<()>) -> sys::Result<bool> {
+    match made {
+        Err(error) if error.errno == EEXIST => Ok(false),
+        made => made.map(|()| true),
+    }
 }
 
 /// The error of what is there in place of a directory.
