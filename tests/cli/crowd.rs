@@ -66,6 +66,19 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
+/// Waits for the ends of all that have claimed a directory of the store. The child of a command that was killed dies a
+/// little later, and closes the command's output before it closes the lock: on a busy host it may still have that.
+fn wait_for_holders(store: &Path) {
+    for dir in ["tmp", "containers"].map(|part| store.join(part)) {
+        for name in names(&dir) {
+            // Another command may have removed it.
+            let Ok(claimed) = std::fs::File::open(dir.join(name)) else { continue };
+            // SAFETY: takes numbers.
+            assert_eq!(unsafe { libc::flock(claimed.as_raw_fd(), libc::LOCK_EX) }, 0);
+        }
+    }
+}
+
 /// What parts of a whole store hold, by their names.
 type Whole = BTreeMap<String, BTreeMap<PathBuf, String>>;
 
@@ -118,7 +131,6 @@ impl Crowd<'_> {
         if is_killed && !ends_within(&child, Duration::from_micros(moment)) {
             child.kill().unwrap();
             self.killed.fetch_add(1, Ordering::Relaxed);
-            // Its children, too, have closed what they had of it then.
             child.wait_with_output().unwrap();
             return;
         }
@@ -146,6 +158,7 @@ impl Crowd<'_> {
                 });
             }
         });
+        wait_for_holders(store);
         // Removes what the last ones have left.
         let mut last = ocinit();
         last.args(["run", "--store"]).arg(store).args([&self.images[0], "exit", "0"]);

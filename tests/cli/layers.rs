@@ -136,6 +136,6 @@ fn bytes_that_are_not_those_of_the_diff_id() {
     let layer = json!({"digest": format!("sha256:{}", image::sha256(&raw)), "size": raw.len(), "mediaType": "x"});
     rewrite(&host.dir.join("image"), |manifest| manifest["layers"][0] = layer.clone());
     let Err(ended) = mounted(&host, &image) else { panic!("another layer was taken") };
-    assert!(ended.code == 125 && ended.err.contains("not to its diff ID"), "{}", ended.err);
+    assert!(ended.code == 125 && ended.err.contains("which is not its diff ID"), "{}", ended.err);
     assert_eq!((host.stored("layers").len(), host.stored("images").len()), (1, 1), "only the other image is kept");
 }
