@@ -30,7 +30,7 @@ const UNIT: char = '\u{1f}';
 
 const TEXTS: &[(&str, u32, &str)] = &[
     ("init", 0o755, include_str!("guest/init")),
-    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-host\n"),
+    ("etc/hosts", 0o644, "127.0.0.1 localhost\n192.0.2.9 of-the-machine\n"),
     ("etc/resolv.conf", 0o644, "nameserver 192.0.2.1\nsearch lab.example\noptions ndots:2\n"),
     ("parity/env", 0o644, "# a comment\n\nA=file\nB=two words\nC=\"quoted\"\nFROM_CALLER\n"),
     ("parity/seccomp.json", 0o644, include_str!("guest/seccomp.json")),
