@@ -53,13 +53,19 @@ fn starts_of_a_boot_whose_calls_fail() {
     }
 }
 
+/// Many calls in a row, since malloc asks by mmap(2) where brk(2) has failed. Which process of the boot they meet is a
+/// matter of moments: a machine on which that is a container's start is booted again.
 /// Promise: failing-boot
 #[test]
 fn a_boot_without_memory_ends_in_order() {
-    let words = r#"b2c.run_service="--pid=host pull:payload inject-boot 1 1 3 memory" b2c.run="pull:payload exit 7"
+    let words = r#"b2c.run_service="--pid=host pull:payload inject-boot 1 50 1 memory" b2c.run="pull:payload exit 7"
         b2c.run="pull:payload exit 7" b2c.run="pull:payload exit 7" b2c.run="pull:payload exit 7""#;
-    let Some(seen) = crate::lab::boot("faults_memory", words) else { return };
-    seen.says("FAIL memory  the system has no more memory for this program");
-    seen.says("FAIL init  the boot ended without ending the machine");
-    seen.ends(POWER_DOWN);
+    let Some(lab) = lab() else { return };
+    let ended_the_boot = (0..5).any(|number| {
+        let seen = lab.boot(&format!("faults_memory_{number}"), words, |_| ());
+        seen.ends(POWER_DOWN);
+        let told = seen.count("FAIL memory  the system has no more memory for this program");
+        told > 0 && seen.count("FAIL init  the boot ended without ending the machine") == 1
+    });
+    assert!(ended_the_boot, "no lack of memory has ended a boot");
 }
