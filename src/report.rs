@@ -29,6 +29,14 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// The hint of the error that this failure is made of, if that has one.
+    pub fn hint_of(self, hint: Option<&'static str>) -> Failure {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
 }
 
 /// How lines are printed.

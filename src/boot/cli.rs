@@ -244,9 +244,6 @@ fn mount(words: &[String], report: &Report) -> Outcome<i32> {
     if let Err(why) = dir.end() {
         report.warn("mount", why);
     }
-    mounted.map_err(|error| Failure {
-        hint: error.hint.map(String::from),
-        ..fail(&target.to_string_lossy(), &error.text)
-    })?;
+    mounted.map_err(|error| fail(&target.to_string_lossy(), &error.text).hint_of(error.hint))?;
     Ok(0)
 }

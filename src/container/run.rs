@@ -65,10 +65,7 @@ pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContex
             }
             outcome
         }
-        Err(error) => Err(Failure {
-            hint: error.hint.map(String::from),
-            ..Failure::new("container", "root: ".to_string() + &error.text)
-        }),
+        Err(error) => Err(fail("root", &error.text).hint_of(error.hint)),
     };
     if let Err(why) = dir.end() {
         host.report.warn("container", why);

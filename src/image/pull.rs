@@ -42,7 +42,8 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
     let start_ms = machine::uptime_ms();
     let name = options.image.shown();
     let source = source(options, store, context, report);
-    let source = source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()))?;
+    let source =
+        source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()).hint_of(error.advice()))?;
     let has_keys = !context.keys.is_empty();
     // Signatures are those of a registry; other images are checked by `trust::check_image`.
     let keys = if matches!(options.image, Reference::Registry(_)) { context.keys.as_slice() } else { &[] };

@@ -3,7 +3,7 @@
 use crate::image::pure::oci::Descriptor;
 use crate::layer::{error, unpack};
 use crate::pure::digest::Digest;
-use crate::sys::io_text;
+use crate::sys::{io_text, EDQUOT, ENOSPC};
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub type BlobReader = Box<dyn Read + Send>;
 
 /// Fetches an http(s) URL and returns the body. Reading fails if the body is shorter than the server said.
 pub type OpenUrl = Arc<dyn Fn(&str) -> Result<BlobReader, Error> + Send + Sync>;
+
+const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
 
 /// The kind of a failure, which decides about retries and about using a stored image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +84,14 @@ impl Error {
     /// Whether the image of an earlier pull may be used.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.kind, Kind::Unreachable { .. })
+    }
+
+    /// What the user can do about it, where that is known.
+    pub fn advice(&self) -> Option<&'static str> {
+        self.hint.or(match self.kind {
+            Kind::Local(ENOSPC | EDQUOT) => Some(STORE_IS_FULL),
+            _ => None,
+        })
     }
 
     /// The status of an HTTP server's answer.

@@ -274,6 +274,7 @@ fn small_file(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::udp::tests::serve;
     use std::net::TcpListener;
     use std::thread;
 
@@ -292,22 +293,6 @@ mod tests {
             bytes.extend(octets);
         }
         bytes
-    }
-
-    /// Answers each datagram with what `replies` makes of it, until nobody asks for five seconds.
-    fn serve(replies: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let address = socket.local_addr().unwrap();
-        thread::spawn(move || {
-            let mut buffer = [0; 512];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                for reply in replies(&buffer[..length]) {
-                    socket.send_to(&reply, from).unwrap();
-                }
-            }
-        });
-        address
     }
 
     const OK: [u8; 2] = [0x81, 0x80];

@@ -147,24 +147,7 @@ const fn decimal(digits: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::UdpSocket;
-    use std::thread;
-
-    /// Answers one question with what `reply` makes of it.
-    fn serve(replies: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let address = socket.local_addr().unwrap();
-        thread::spawn(move || {
-            let mut buffer = [0; 512];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                for reply in replies(&buffer[..length]) {
-                    socket.send_to(&reply, from).unwrap();
-                }
-            }
-        });
-        address
-    }
+    use crate::net::udp::tests::serve;
 
     fn reply(query: &[u8], stratum: u8, unix_s: i64) -> Vec<u8> {
         let mut bytes = vec![0; 48];

@@ -39,3 +39,25 @@ pub fn exchange(
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::thread;
+
+    /// Answers each datagram with what `replies` makes of it, until nobody asks for five seconds.
+    pub fn serve(replies: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                for reply in replies(&buffer[..length]) {
+                    socket.send_to(&reply, from).unwrap();
+                }
+            }
+        });
+        address
+    }
+}

@@ -39,18 +39,18 @@ pub fn bind(disk: &CacheDisk, report: &Report) -> bool {
 }
 
 fn bind_if(test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
-    let settled = (|| {
+    let result = (|| {
         let disk = dir::at(Path::new(MOUNTED_AT)).map_err(|error| error.to_string())?;
         let made = sysfs::mkdirat(disk.as_fd(), OURS, 0o700).is_ok();
-        let settled = bind_in(disk.as_fd(), test);
-        if made && settled.is_err() {
+        let bound = bind_in(disk.as_fd(), test);
+        if made && bound.is_err() {
             // It holds the marker, if anything.
             let _ = remove_tree::beneath(disk.as_fd(), OURS);
         }
-        settled
+        bound
     })();
     let _ = c_path(Path::new(MOUNTED_AT)).and_then(|disk| mount::umount(&disk, 0));
-    settled
+    result
 }
 
 fn bind_in(disk: BorrowedFd<'_>, test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {

@@ -78,6 +78,19 @@ impl Signer {
     }
 }
 
+/// A registry that signatures can be pushed to, with the demo image, and the digest of the image's manifest.
+fn own_registry(house: &House) -> (servers::Daemon, String) {
+    let dir = &house.client.dir;
+    let open = house.registry(&json!({}));
+    let own = servers::registry(dir, &dir.join("own"), &json!({}));
+    let (from, to) = (format!("docker://{}", demo(open.address)), format!("docker://{}", demo(own.address)));
+    let plain = ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    run("skopeo", dir, &[&plain[..], &[&from, &to]].concat());
+    let raw = run("skopeo", dir, &["inspect", "--raw", "--tls-verify=false", &to]);
+    assert!(serde_json::from_slice::<Value>(&raw).unwrap()["layers"].is_array());
+    (own, format!("sha256:{}", sha256(&raw)))
+}
+
 fn pull(house: &House, words: &[&str], keys: Vec<Key>) -> Result<pull::Image, Failure> {
     let words: Vec<String> = ["--tls-verify=false", "--retry=0"].iter().chain(words).map(|w| w.to_string()).collect();
     let report = Report { quiet: true, ..Report::on_host() };
@@ -97,15 +110,8 @@ fn refused(house: &House, words: &[&str], keys: Vec<Key>, why: &str) {
 fn only_what_is_signed_runs() {
     let Some(house) = House::new("signed") else { return };
     let dir = &house.client.dir;
-    let open = house.registry(&json!({}));
-    let own = servers::registry(dir, &dir.join("own"), &json!({}));
-    let (from, to) = (format!("docker://{}", demo(open.address)), format!("docker://{}", demo(own.address)));
-    let plain = ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
-    run("skopeo", dir, &[&plain[..], &[&from, &to]].concat());
+    let (own, digest) = own_registry(&house);
     let name = demo(own.address);
-    let raw = run("skopeo", dir, &["inspect", "--raw", "--tls-verify=false", &to]);
-    let digest = format!("sha256:{}", sha256(&raw));
-    assert!(serde_json::from_slice::<Value>(&raw).unwrap()["layers"].is_array());
     let (jane, joe) = (Signer::new(dir, "jane"), Signer::new(dir, "joe"));
     let none = "not signed by a key of b2c.verify_key: there is no signature";
     refused(&house, &[&name], jane.keys(), none);
@@ -168,14 +174,8 @@ fn content_of_boot(house: &House, name: &str, signer: &Signer) -> Vec<String> {
 fn a_disk_that_somebody_else_wrote() {
     let Some(house) = House::new("disk") else { return };
     let dir = &house.client.dir;
-    let open = house.registry(&json!({}));
-    let own = servers::registry(dir, &dir.join("own"), &json!({}));
-    let (from, to) = (format!("docker://{}", demo(open.address)), format!("docker://{}", demo(own.address)));
-    let plain = ["--insecure-policy", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
-    run("skopeo", dir, &[&plain[..], &[&from, &to]].concat());
+    let (own, digest) = own_registry(&house);
     let name = demo(own.address);
-    let raw = run("skopeo", dir, &["inspect", "--raw", "--tls-verify=false", &to]);
-    let digest = format!("sha256:{}", sha256(&raw));
     let jane = Signer::new(dir, "jane");
     jane.sign(own.address, &digest, &digest);
     let compressed = house.client.store().join("compressed");

@@ -45,11 +45,7 @@ pub fn add_layers(
         let covered = covered.map_err(|error| error.of(shown(layer)));
         let added = covered.and_then(|()| retry(report, shown(layer), &mut || extra.add()));
         added.map_err(|error| {
-            let failure = Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat());
-            match error.hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
+            Failure::new("pull", ["--layer ", &error.object, ": ", &error.text].concat()).hint_of(error.advice())
         })?;
         below = chain;
     }

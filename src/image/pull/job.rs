@@ -3,13 +3,10 @@
 use crate::image::pure::cosign::Key;
 use crate::image::pure::oci;
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::source::{Error, Kind, Source};
+use crate::image::source::{Error, Source};
 use crate::pure::digest::Digest;
 use crate::report::{Failure, Report};
 use crate::store::layers::{Store, DOCUMENT_BYTES_MAX};
-use crate::sys::{EDQUOT, ENOSPC};
-
-const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
 
 // Every document that is fetched fits into the store.
 const _: () = assert!(oci::DOCUMENT_MAX <= DOCUMENT_BYTES_MAX);
@@ -38,12 +35,7 @@ impl Pull<'_> {
 
     /// The failure that `error` makes of this pull.
     pub fn failed(&self, error: &Error) -> Failure {
-        let failure = self.failure(&error.object, &error.text);
-        match (error.hint, error.kind) {
-            (Some(hint), _) => failure.hint(hint),
-            (None, Kind::Local(ENOSPC | EDQUOT)) => failure.hint(STORE_IS_FULL),
-            _ => failure,
-        }
+        self.failure(&error.object, &error.text).hint_of(error.advice())
     }
 
     /// A failure of this pull because of `object`, or of the image itself if that is empty.
