@@ -68,7 +68,7 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
         resolv_conf: links::resolv_conf(&network),
         report,
     });
-    report.exact(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
+    report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     Ok(status.ending(config))
 }
 

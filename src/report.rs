@@ -80,7 +80,14 @@ impl Report {
         }
     }
 
-    /// A line that boot2container prints, too: tests of a lab match it byte by byte.
+    /// A text of boot2container's own, in its form: an empty line, the text after the uptime, an empty line. A lab's
+    /// harness matches it byte by byte.
+    pub fn told(&self, text: &str) {
+        let mut uptime = [0; UPTIME_MAX];
+        self.write(&["\n[", uptime_text(&mut uptime), "]: ", text, "\n\n"]);
+    }
+
+    /// A line that is `text` alone.
     pub fn exact(&self, text: &str) {
         self.write(&[text, "\n"]);
     }
@@ -125,6 +132,29 @@ impl Report {
         }
         write_all(STDERR, parts.concat().as_bytes());
     }
+}
+
+/// The digits of the longest uptime.
+pub const UPTIME_MAX: usize = 24;
+
+/// The seconds since the kernel's start as in /proc/uptime, with two decimals. Allocates nothing.
+pub fn uptime_text(buffer: &mut [u8; UPTIME_MAX]) -> &str {
+    hundredths(machine::uptime_ms() / 10, buffer)
+}
+
+fn hundredths(mut number: u64, buffer: &mut [u8; UPTIME_MAX]) -> &str {
+    let mut start = buffer.len();
+    for (digits, place) in buffer.iter_mut().rev().enumerate() {
+        *place = if digits == 2 { b'.' } else { b'0' + (number % 10) as u8 };
+        if digits != 2 {
+            number /= 10;
+        }
+        start -= 1;
+        if number == 0 && digits >= 3 {
+            break;
+        }
+    }
+    buffer.get(start..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
 }
 
 /// A console that takes nothing for this time is lost.
@@ -172,6 +202,14 @@ mod tests {
     use super::*;
     use std::io::Read;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn the_uptime_is_that_of_proc() {
+        for (number, want) in [(0, "0.00"), (7, "0.07"), (123, "1.23"), (1234, "12.34"), (360_000, "3600.00")] {
+            assert_eq!(hundredths(number, &mut [0; UPTIME_MAX]), want);
+        }
+        assert_eq!(hundredths(u64::MAX, &mut [0; UPTIME_MAX]), "184467440737095516.15");
+    }
 
     /// Larger than any pipe: the writer must wait for the reader more than once.
     /// Promise: non-blocking-console

@@ -6,7 +6,7 @@
 
 use crate::boot::pure::options::OnFail;
 use crate::boot::{early_mounts, shutdown};
-use crate::report::{resume_console, write_all, Report};
+use crate::report::{resume_console, uptime_text, write_all, Report, UPTIME_MAX};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{crash, machine, signal, STDERR};
 
@@ -145,7 +145,7 @@ fn last_resort(asked: bool) -> ! {
         let state: &[u8] = if read_only.is_ok() { b" stays mounted, read-only\n" } else { b" stays mounted\n" };
         tell(&[b"WARN ", target.to_bytes(), state]);
     });
-    tell(&[shutdown::SAFE.as_bytes(), b"\n"]);
+    tell(&[b"\n[", uptime_text(&mut [0; UPTIME_MAX]).as_bytes(), b"]: ", shutdown::SAFE.as_bytes(), b"\n\n"]);
     let note = crash::note();
     if note == OnFail::Hang as usize + 1 && !asked {
         hang();

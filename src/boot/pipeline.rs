@@ -72,6 +72,9 @@ impl Status {
 /// The exit code where ocinit itself failed; podman has the same.
 const OUR_FAILURE: i32 = 125;
 
+/// boot2container's text before a container's output.
+const ABOUT_TO_START: &str = "About to start executing a container";
+
 /// What all containers of a boot share.
 pub struct BootContext<'a> {
     pub config: &'a Config,
@@ -232,6 +235,7 @@ impl Run<'_> {
         // A prefetch to a disk needs nothing kept free: the kernel can reclaim its pages.
         let kept_bytes = spare.filter(|_| !store.is_durable()).unwrap_or_default();
         self.boot.report.section("container", false);
+        self.boot.report.told(ABOUT_TO_START);
         let exit = run::run(
             &ready.spec,
             &ready.image,

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// boot2container's text, which harnesses wait for.
 pub const SAFE: &str = "It's now safe to turn off your computer";
+/// Its text after a container has asked for a restart.
+const REBOOTING: &str = "Rebooting the computer";
 
 /// How long the remaining processes may take to end after SIGTERM, and after SIGKILL. Thousands take a while on a slow
 /// machine, and until the last one is gone, the file systems that they use cannot be unmounted.
@@ -39,8 +41,11 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
             Err(why) => report.warn("shutdown", format_args!("{target}: {error}; not read-only either: {why}")),
         }
     });
-    report.exact(SAFE);
-    pause(u64::from(config.poweroff_delay_s) * 1000);
+    let is_reboot = matches!(ending, Ending::Orderly { reboot: true, .. });
+    report.told(if is_reboot { REBOOTING } else { SAFE });
+    if !is_reboot {
+        pause(u64::from(config.poweroff_delay_s) * 1000);
+    }
     let (reboot, env) = match ending {
         Ending::Orderly { reboot, env } => (*reboot, env),
         Ending::Failed => return fail(config.on_fail, report),

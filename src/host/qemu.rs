@@ -102,7 +102,7 @@ impl Boot {
     /// N of `Execution is over, pipeline status: N`.
     pub fn pipeline_status(&self) -> Option<i32> {
         let text = "Execution is over, pipeline status: ";
-        self.lines.iter().rev().find_map(|(_, line)| line.strip_prefix(text)?.trim().parse().ok())
+        self.lines.iter().rev().find_map(|(_, line)| line.split_once(text)?.1.trim().parse().ok())
     }
 
     /// Whether the machine stopped everything and then powered itself off.
@@ -387,7 +387,7 @@ mod tests {
         for part in ["one\r\ntw", "o\n\nIt's now", " safe to turn off your computer\r\n", "Execution is over", "\n"] {
             sender.send(part.as_bytes().to_vec()).unwrap();
         }
-        sender.send(b"Execution is over, pipeline status: 42\r\nlast".to_vec()).unwrap();
+        sender.send(b"[1.20]: Execution is over, pipeline status: 42\r\nlast".to_vec()).unwrap();
         drop(sender);
         let mut console = Console::default();
         let mut seen = Vec::new();
@@ -396,7 +396,7 @@ mod tests {
         let timeout = Duration::from_secs(9);
         let mut watch = Watch { start, timeout, on_line: &mut keep, enough: &mut |_| false };
         assert!(!console.follow(&receiver, &mut watch));
-        let last = "Execution is over, pipeline status: 42";
+        let last = "[1.20]: Execution is over, pipeline status: 42";
         let safe = "It's now safe to turn off your computer";
         assert_eq!(seen, ["one", "two", "", safe, "Execution is over", last, "last"]);
         let Console { lines, raw, .. } = console;

@@ -166,7 +166,7 @@ fn sections_for_gitlab() {
         assert!(end.iter().any(|rest| rest.starts_with(&format!(":{name}\r\x1b[0K"))), "end of {name}");
     }
     assert!(
-        raw.contains(&format!("\n{OVER}0\r\n")) && raw.contains(&format!("\n{SAFE}\r\n")),
+        raw.contains(&format!("]: {OVER}0\r\n")) && raw.contains(&format!("]: {SAFE}\r\n")),
         "no colour codes in them"
     );
     let Some(seen) = boot("no_sections", r#"b2c.log=plain b2c.run="pull:payload hello""#) else { return };

@@ -28,6 +28,10 @@ fn normal(line: &str) -> Option<String> {
     if line.is_empty() {
         return None;
     }
+    let told = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+    if let Some((_, text)) = told.filter(|(time, _)| time.parse::<f64>().is_ok()) {
+        return Some(format!("[TIME]: {text}"));
+    }
     let line = match line.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
         Some((time, rest)) if time.trim().parse::<f64>().is_ok() => {
             // The drivers depend on the kernel, and the lines of a pull that succeeds are no part of a failure.
@@ -87,6 +91,7 @@ fn what_differs_from_run_to_run_is_left_out() {
         normal("[   1.02] FAIL pull  10.0.2.2:43211/x:latest: gone"),
         "[TIME] FAIL pull  10.0.2.2:PORT/x:latest: gone"
     );
+    assert_eq!(normal("[12.34]: Execution is over"), "[TIME]: Execution is over");
     assert_eq!(normal("layer 1/2 sha256:0123456789ab…: short"), "layer 1/2 sha256:DIGEST: short");
     assert_eq!(normal("eth0 52:54:00:12:34:56 up"), "eth0 MAC up");
     assert_eq!(normal("[    0.512345] Run /init"), "");

@@ -22,7 +22,10 @@ const GUESTS_MAX: usize = 2;
 /// The texts of boot2container that end every machine's output.
 pub const OVER: &str = "Execution is over, pipeline status: ";
 pub const SAFE: &str = "It's now safe to turn off your computer";
+pub const REBOOTING: &str = "Rebooting the computer";
 pub const POWER_DOWN: &str = "reboot: Power down";
+/// The exit code of a container that called reboot(2) to restart.
+const ASKED_TO_RESTART: i32 = 129;
 pub const RESTART: &str = "reboot: Restarting system";
 
 pub struct Lab {
@@ -197,16 +200,16 @@ impl Seen {
         self.lines().collect::<Vec<_>>().join("\n")
     }
 
-    /// The place of the first line that is exactly `line`.
+    /// The place of the first line that is exactly `line`; boot2container's texts have their uptime before them.
     pub fn at(&self, line: &str) -> usize {
-        self.lines().position(|other| other == line).unwrap_or_else(|| panic!("no line '{line}'"))
+        self.lines().position(|other| is_line(other, line)).unwrap_or_else(|| panic!("no line '{line}'"))
     }
 
     /// Each is a line of its own, in this order.
     pub fn in_order(&self, lines: &[&str]) {
         let mut rest = self.lines();
         for line in lines {
-            assert!(rest.any(|other| other == *line), "no line '{line}' after those before it");
+            assert!(rest.any(|other| is_line(other, line)), "no line '{line}' after those before it");
         }
     }
 
@@ -226,18 +229,36 @@ impl Seen {
 
     /// The pipeline was over with `status`, and then all that the dialect says, ending with `last`.
     pub fn over(&self, status: i32, last: &str) {
-        let (over, safe) = (self.at(&format!("{OVER}{status}")), self.at(SAFE));
-        assert!(over < safe, "the order of the last lines");
-        assert_eq!(self.count(OVER) + self.count(SAFE), 2, "each text once");
-        self.ends(last);
+        let end = if status == ASKED_TO_RESTART { REBOOTING } else { SAFE };
+        assert!(self.at(&format!("{OVER}{status}")) < self.at(end), "the order of the last lines");
+        assert_eq!(self.count(OVER) + self.count(SAFE) + self.count(REBOOTING), 2, "each text once");
+        self.ends_after(end, last);
     }
 
     /// The machine ended itself, with `last` as its last line.
     pub fn ends(&self, last: &str) {
+        self.ends_after(SAFE, last);
+    }
+
+    fn ends_after(&self, text: &str, last: &str) {
         assert!(!self.boot.timed_out, "the guest hung");
         assert!(self.boot.status.is_some_and(|status| status.success()), "QEMU: {}", self.boot.complaint);
-        let (safe, end) = (self.at(SAFE), self.lines().filter(|line| !line.is_empty()).last().unwrap_or_default());
+        let (safe, end) = (self.at(text), self.lines().filter(|line| !line.is_empty()).last().unwrap_or_default());
         assert!(end.ends_with(last), "the last line is '{end}'");
-        assert!(self.lines().skip(safe).any(|line| line.ends_with(last)), "{last} comes after '{SAFE}'");
+        assert!(self.lines().skip(safe).any(|line| line.ends_with(last)), "{last} comes after '{text}'");
     }
+}
+
+/// Whether `seen` is the line `line`. A text of boot2container's own stands after the uptime, as in /proc/uptime.
+fn is_line(seen: &str, line: &str) -> bool {
+    if !line.starts_with(OVER) && ![SAFE, REBOOTING].contains(&line) {
+        return seen == line;
+    }
+    let told = seen.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
+    told.is_some_and(|(uptime, text)| text == line && is_uptime(uptime))
+}
+
+fn is_uptime(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('.').is_some_and(|(s, rest)| !s.is_empty() && digits(s) && rest.len() == 2 && digits(rest))
 }
