@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 pub mod error;
-pub mod inflate;
 pub mod opaque_xattrs;
 pub mod overlay;
 pub mod packed;
 pub mod pure;
 pub mod unpack;
+pub mod window;

@@ -2,8 +2,8 @@
 //!
 //! Each module is a part of the mission, and imports only those before it in this
 //! order: `sys` (the only `unsafe`: one function, one system call), `pure`,
-//! `files`, `report`, `kernel`, `net`, `disk`, `layer`, `store`, `image`,
-//! `container`, `boot`. Code below a `pure` has neither files, sockets nor clocks:
+//! `files`, `report`, `inflate`, `kernel`, `net`, `disk`, `layer`, `store`,
+//! `image`, `container`, `boot`. Code below a `pure` has neither files, sockets nor clocks:
 //! bytes in, values out. `src/main.rs` is the list of a boot's steps. `host` is
 //! the second binary's library and never part of the init.
 //!
@@ -24,6 +24,7 @@ pub mod files;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod image;
+pub mod inflate;
 pub mod kernel;
 pub mod layer;
 pub mod net;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 pub mod base64;
 pub mod digest;
+pub mod gzip;
 pub mod percent;
 pub mod scrub;
 pub mod shell_words;

@@ -1,6 +1,6 @@
 //! All that our decoder makes of a stream.
 
-use ocinit::layer::inflate::Inflate;
+use ocinit::inflate::Inflate;
 use std::io::Read;
 
 const WINDOW_MAX: u64 = 8 << 20;

@@ -12,7 +12,8 @@ use crate::image::pure::docker_archive::MANIFEST;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::{self, Form};
 use crate::image::source::{BlobReader, Error, OpenUrl, Source};
-use crate::layer::inflate::{self, Inflate};
+use crate::inflate::{self, Inflate};
+use crate::layer::window;
 use crate::pure::digest::{hash, hash_of, Digest};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -105,7 +106,7 @@ impl Archive {
             let error = Error::local(error);
             Error { text: ["scratch file: ", &error.text].concat(), ..error }
         })?;
-        let mut window = inflate::check_window;
+        let mut window = window::check_window;
         io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }

@@ -173,7 +173,7 @@ impl Loaded {
         let mut params = String::new();
         modules_dep::parameters(cmdline, name, &mut params);
         let params = CString::new(params).unwrap_or_default();
-        match machine::finit_module(file.as_fd(), &params) {
+        match machine::finit_module(file.as_fd(), &params, false) {
             Ok(()) => self.count += 1,
             Err(error) if error.errno == libc::EEXIST => {}
             Err(error) => warn(path, &error, report),

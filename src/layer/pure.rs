@@ -1,5 +1,4 @@
 //! Formats of layers.
 
-pub mod gzip;
 pub mod tar;
 pub mod whiteout;

@@ -109,9 +109,25 @@ pub fn random(buffer: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
-/// Loads the kernel module that `file` holds, with `params` as its options.
-pub fn finit_module(file: BorrowedFd<'_>, params: &CStr) -> Result<()> {
+/// Linux, uapi/linux/module.h: the kernel decompresses the file (since 5.17).
+const MODULE_INIT_COMPRESSED_FILE: libc::c_int = 4;
+
+/// Loads the kernel module that `file` holds, which the kernel has to decompress if it is `compressed`, with `params`
+/// as its options.
+pub fn finit_module(file: BorrowedFd<'_>, params: &CStr, compressed: bool) -> Result<()> {
+    let flags = if compressed { MODULE_INIT_COMPRESSED_FILE } else { 0 };
     // SAFETY: the descriptor is borrowed and the string NUL-terminated.
-    cvt_long("finit_module", unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), params.as_ptr(), 0) })?;
+    cvt_long("finit_module", unsafe {
+        libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), params.as_ptr(), flags)
+    })?;
+    Ok(())
+}
+
+/// As [`finit_module`], for a module in memory.
+pub fn init_module(module: &[u8], params: &CStr) -> Result<()> {
+    // SAFETY: pointer and length are of one slice, and the string is NUL-terminated.
+    cvt_long("init_module", unsafe {
+        libc::syscall(libc::SYS_init_module, module.as_ptr(), module.len(), params.as_ptr())
+    })?;
     Ok(())
 }

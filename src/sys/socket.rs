@@ -8,6 +8,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Notifications of links that appear, disappear, or change their carrier.
 pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
 
+/// The kernel's own uevents (Linux, lib/kobject_uevent.c). Group 2 has what udev sends on.
+pub const UEVENTS: u32 = 1;
+
 /// A non-blocking socket; `protocol` as `socket(2)` wants it.
 fn socket(domain: libc::c_int, kind: libc::c_int, protocol: libc::c_int) -> Result<OwnedFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -38,6 +41,21 @@ pub fn raise(fd: BorrowedFd<'_>, name: &std::ffi::CStr) -> Result<()> {
 /// A non-blocking rtnetlink socket. Requests need no bind: the kernel assigns a port at the first send.
 pub fn netlink_route() -> Result<OwnedFd> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
+}
+
+/// A non-blocking socket for uevents: the kernel's notifications of devices that come and go.
+pub fn netlink_uevent() -> Result<OwnedFd> {
+    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT)
+}
+
+/// Sets how many bytes of messages the kernel keeps for a socket, beyond the limit for users.
+pub fn set_receive_bytes(fd: BorrowedFd<'_>, bytes: u32) -> Result<()> {
+    let size = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the value is ours and `size` is its size.
+    cvt("setsockopt", unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const bytes).cast(), size)
+    })?;
+    Ok(())
 }
 
 /// Subscribes a netlink socket to `groups`.
@@ -149,6 +167,32 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
         match cvt_size("recv", unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) }) {
             Err(Error { errno: libc::EINTR, .. }) => {}
             other => return other,
+        }
+    }
+}
+
+/// As [`receive`], for a netlink socket; also whether the kernel has sent the message (netlink(7): its port is 0).
+pub fn netlink_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool)> {
+    loop {
+        // SAFETY: sockaddr_nl is plain numbers; zero is a valid value.
+        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
+        // Another sender than one that the kernel names is not the kernel.
+        address.nl_pid = u32::MAX;
+        let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: pointer and length are of one slice; the address is ours and `size` is its size.
+        let received = cvt_size("recvfrom", unsafe {
+            libc::recvfrom(
+                fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+                (&raw mut address).cast(),
+                &raw mut size,
+            )
+        });
+        match received {
+            Err(Error { errno: libc::EINTR, .. }) => {}
+            other => return other.map(|length| (length, address.nl_pid == 0 && address.nl_groups == UEVENTS)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::builder::{Member, Tar};
 use crate::world::{apply, ready, World};
-use ocinit::layer::inflate::Inflate;
+use ocinit::inflate::Inflate;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 

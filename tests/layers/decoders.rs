@@ -1,7 +1,7 @@
 //! gzip and zstd streams of other compressors are decompressed to the bytes that went in, read in pieces of any size;
 //! damaged streams are refused (docs/inputs.md#damaged-streams).
 
-use ocinit::layer::inflate::Inflate;
+use ocinit::inflate::Inflate;
 use std::io::{self, Read, Write};
 use zstd::stream::raw::CParameter;
 

@@ -12,7 +12,7 @@ use crate::image::pull::trust;
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
 use crate::image::registry;
 use crate::image::source::{BlobReader, Error, OpenUrl};
-use crate::layer::inflate;
+use crate::layer::window;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{LayerQueue, Lower};
 use crate::pure::digest::{hash, Digest};
@@ -112,7 +112,7 @@ impl Extra<'_> {
         let open = || File::open(directory).map_err(Error::local);
         let (source, report) = (shown(self.layer), self.report);
         let mut warn = |text: &str| report.warn("pull", format_args!("{source}: {text}"));
-        let (mut reserve, mut alone) = (inflate::check_window, Alone(lowers.clone()));
+        let (mut reserve, mut alone) = (window::check_window, Alone(lowers.clone()));
         let directory = open()?.into();
         let target = Target { directory, diff_id: None, reserve: &mut reserve, queue: &mut alone, warn: &mut warn };
         let pending = stream::unpack(&mut blob, &start, target)?;

@@ -9,7 +9,7 @@ use crate::image::pure::memory_budget::MemoryBudget;
 use crate::image::pure::oci::Descriptor;
 use crate::image::pure::progress::{size, Progress};
 use crate::image::source::{Error, Kind, Source};
-use crate::layer::inflate;
+use crate::layer::window;
 use crate::layer::packed::{self, Layer, Stack};
 use crate::layer::unpack::{LayerQueue, Lower, PendingLayer};
 use crate::pure::digest::Digest;
@@ -279,7 +279,7 @@ impl Work<'_> {
     /// Reserves memory for a zstd window of a layer that holds `held` bytes. Waits until other layers free theirs, but
     /// never if all layers below are complete.
     fn reserve(&self, index: usize, held: &mut u64, bytes: u64) -> io::Result<()> {
-        inflate::check_window(bytes)?;
+        window::check_window(bytes)?;
         let mut state = self.lock();
         loop {
             let is_lowest = state.is_lowest(index);

@@ -3,7 +3,7 @@
 
 use crate::image::pull::pipe::{Chunk, Pipe};
 use crate::image::source::{BlobReader, Error};
-use crate::layer::inflate::{Inflate, Reserve};
+use crate::inflate::{Inflate, Reserve};
 use crate::layer::unpack::{self, LayerQueue, PendingLayer};
 use crate::pure::digest::{hash_of, Digest};
 use crate::sys::{io_text, thread, EDQUOT, EIO, ENOSPC, EROFS};

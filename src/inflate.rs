@@ -1,7 +1,9 @@
-//! Decompresses a layer's bytes as they are read: gzip, zstd or plain, by their magic, since a media type may be wrong.
+//! Decompresses bytes as they are read: gzip, zstd or plain, by their magic, since a layer's media type or a module's
+//! name may be wrong.
 
-use crate::kernel::meminfo;
-use crate::layer::pure::gzip::{self, Framing};
+#![forbid(unsafe_code)]
+
+use crate::pure::gzip::{self, Framing};
 use crate::sys::crc32;
 use decompress::deflate::{Inflater, Status, WINDOW_BYTES};
 use decompress::zstd::{self, Step};
@@ -16,27 +18,9 @@ const OUTPUT_BYTES: usize = 256 << 10;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The largest window: the default limit of zstd's decoder, and on a small machine the default of tools that compress
-/// images.
-const WINDOW_MAX: u64 = 128 << 20;
-const SMALL_WINDOW_MAX: u64 = 8 << 20;
-const SMALL_MACHINE_BYTES: u64 = 256_000_000;
-
 /// Called with the bytes of a zstd frame's window before they are allocated; an error refuses the layer. It is not
 /// called again for a smaller window.
 pub type Reserve<'a> = &'a mut (dyn FnMut(u64) -> io::Result<()> + Send);
-
-/// Refuses a zstd frame's window that is too large for this machine.
-pub fn check_window(bytes: u64) -> io::Result<()> {
-    let small = meminfo::total_bytes().is_some_and(|total| total < SMALL_MACHINE_BYTES);
-    let max = if small { SMALL_WINDOW_MAX } else { WINDOW_MAX };
-    if bytes > max {
-        let [bytes, max] = [bytes.div_ceil(1 << 20), max >> 20].map(|mib| mib.to_string());
-        let text = ["zstd: needs a window of ", &bytes, " MiB; ", &max, " MiB is the limit here"].concat();
-        return Err(io::Error::new(ErrorKind::InvalidData, text));
-    }
-    Ok(())
-}
 
 /// Whether bytes that begin with `start` are compressed.
 pub fn is_compressed(start: &[u8]) -> bool {
