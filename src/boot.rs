@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 pub mod cli;
+pub mod consoles;
 pub mod early_mounts;
 pub mod options;
 pub mod pid1;
 pub mod pipeline;
 pub mod prefetch;
 pub mod pure;
+pub mod runtime_info;
 pub mod services;
 pub mod shutdown;

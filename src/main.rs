@@ -3,7 +3,7 @@
 use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
-use ocinit::boot::{cli, early_mounts, options, pid1};
+use ocinit::boot::{cli, consoles, early_mounts, options, pid1, runtime_info};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
@@ -11,7 +11,7 @@ use ocinit::kernel::coldplug;
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
-use ocinit::report::{Failure, Outcome, Report};
+use ocinit::report::{Failure, Outcome, Report, Section};
 use ocinit::store::cache;
 use ocinit::store::layers::Store;
 use ocinit::sys::crash;
@@ -56,9 +56,8 @@ fn machine() -> i32 {
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     options::read(config, report)?;
-    report.section("boot", true);
     let ready = prepare(config, report);
-    report.end_section("boot");
+    consoles::tell_missing(report);
     let (network, context, store) = ready?;
 
     let status = pipeline::run(&BootContext {
@@ -74,18 +73,29 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
 
 /// Prepares what containers need: modules, clock, network, store and host name.
 fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
+    report.section(Section::LoadModules);
     coldplug::load(&config.insmods, report);
+    consoles::after_drivers();
+    runtime_info::tell(report);
     ntp::raise_to_build_time(report);
+
+    report.section(Section::Connect);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
+    consoles::open(true);
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
+        report.section(Section::NtpSet);
         ntp::set(peer, &resolver, report);
     }
     let context = options::pull_context(config, resolver)?;
+
+    report.section(Section::MountCachePartition);
     let disk = cache_device::mount(&config.cache_device, &config.filesystems, &context.resolver, report);
     let on_disk = disk.is_some_and(|disk| cache::bind(&disk, report));
     let store = Store::at_boot(on_disk, report)?;
+
+    report.section(Section::SetHostname);
     early_mounts::set_hostname(&config.hostname, report);
     Ok((network, context, store))
 }

@@ -1,11 +1,11 @@
 //! What the console says: step lines, warnings, failures, sections.
 
+pub mod console;
+
 use crate::pure::scrub::clean;
-use crate::sys::io::{self, Poll};
-use crate::sys::{machine, tty, EAGAIN, EINTR, STDERR};
+use crate::sys::{crash, machine, STDERR};
+use console::write_all;
 use std::fmt::Display;
-use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a step failed. It is printed once, where the failed step ends the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,8 +72,14 @@ impl Report {
         self.emit(step, "WARN ", &what.to_string());
     }
 
-    /// The FAIL line, and the hint below it.
+    /// A line that an earlier process of this boot has printed: it is kept for consoles that come later.
+    pub fn printed(&self, step: &str, what: &str) {
+        console::remember(self.text(step, "", what).as_bytes());
+    }
+
+    /// The FAIL line, and the hint below it, in no section: a section is folded.
     pub fn fail(&self, failure: &Failure) {
+        self.end_section();
         self.write(&[self.time().as_str(), "FAIL ", failure.step, "  ", &clean(&failure.what), "\n"]);
         if let Some(hint) = &failure.hint {
             self.emit("hint", "", hint);
@@ -83,8 +89,8 @@ impl Report {
     /// A text of boot2container's own, in its form: an empty line, the text after the uptime, an empty line. A lab's
     /// harness matches it byte by byte.
     pub fn told(&self, text: &str) {
-        let mut uptime = [0; UPTIME_MAX];
-        self.write(&["\n[", uptime_text(&mut uptime), "]: ", text, "\n\n"]);
+        self.end_section();
+        self.head("", text);
     }
 
     /// A line that is `text` alone.
@@ -92,26 +98,41 @@ impl Report {
         self.write(&[text, "\n"]);
     }
 
-    /// Starts a GitLab log section; one that holds a container's own output is not
-    /// collapsed.
-    pub fn section(&self, name: &str, collapsed: bool) {
+    /// Ends the log section that is open and starts the next one, as GitLab reads them. That of a container's output has
+    /// a head without sections, too.
+    pub fn section(&self, section: Section) {
+        self.end_section();
+        let is_output = matches!(section, Section::ContainerRun);
+        let head = if is_output { ABOUT_TO_START } else { section.name() };
         if self.sections {
-            let collapsed = if collapsed { "[collapsed=true]" } else { "" };
+            crash::set_section(section as usize);
+            let collapsed = if is_output { "" } else { "[collapsed=true]" };
             let time = machine::realtime().0.to_string();
-            self.write(&["\x1b[0Ksection_start:", &time, ":", name, collapsed, "\r\x1b[0K", name, "\n"]);
+            self.head(&["\x1b[0Ksection_start:", &time, ":", section.name(), collapsed, END_OF_MARKER].concat(), head);
+        } else if is_output {
+            self.head("", head);
         }
     }
 
-    pub fn end_section(&self, name: &str) {
-        if self.sections {
-            let time = machine::realtime().0.to_string();
-            self.write(&["\x1b[0Ksection_end:", &time, ":", name, "\r\x1b[0K\n"]);
+    /// Ends the log section that is open, if one is.
+    pub fn end_section(&self) {
+        if let Some(name) = take_section() {
+            self.write(&[END_OF_SECTION, &machine::realtime().0.to_string(), ":", name, END_OF_MARKER, "\n"]);
         }
+    }
+
+    fn head(&self, marker: &str, text: &str) {
+        let mut uptime = [0; UPTIME_MAX];
+        self.write(&["\n", marker, "[", uptime_text(&mut uptime), "]: ", text, "\n\n"]);
     }
 
     fn emit(&self, step: &str, mark: &str, what: &str) {
+        self.write(&[&self.text(step, mark, what)]);
+    }
+
+    fn text(&self, step: &str, mark: &str, what: &str) -> String {
         let pad = &"           "[step.len().min(10)..];
-        self.write(&[self.time().as_str(), step, pad, mark, &clean(what), "\n"]);
+        [self.time().as_str(), step, pad, mark, &clean(what), "\n"].concat()
     }
 
     fn time(&self) -> String {
@@ -126,12 +147,78 @@ impl Report {
     /// lost is not an error.
     fn write(&self, parts: &[&str]) {
         let _alone = std::io::stderr().lock();
-        // A host's terminal belongs to its user, who may have stopped it.
+        let text = parts.concat();
         if self.times {
-            resume_console();
+            console::remember(text.as_bytes());
+            console::write_to_each(text.as_bytes());
+        } else {
+            // A host's terminal belongs to its user, who may have stopped it.
+            write_all(STDERR, text.as_bytes());
         }
-        write_all(STDERR, parts.concat().as_bytes());
     }
+}
+
+/// boot2container's text before a container's output.
+const ABOUT_TO_START: &str = "About to start executing a container";
+
+/// The log sections of a boot, which are boot2container's. One is open at a time.
+#[derive(Clone, Copy, Debug)]
+pub enum Section {
+    /// The lab's own script has opened it, before it powered the machine on.
+    KernelBoot = 1,
+    Setup,
+    LoadModules,
+    RuntimeInfo,
+    Connect,
+    NtpSet,
+    MountCachePartition,
+    SetHostname,
+    StartPipeline,
+    StartServiceContainer,
+    CreateContainer,
+    /// A container's output, which is not folded.
+    ContainerRun,
+    PostContainer,
+    Cleanup,
+    UnmountCachePartition,
+}
+
+const SECTIONS: [&str; 15] = [
+    "b2c_kernel_boot",
+    "b2c_setup",
+    "load_modules",
+    "runtime_info",
+    "connect",
+    "ntp_set",
+    "mount_cache_partition",
+    "set_hostname",
+    "start_pipeline",
+    "start_service_container",
+    "create_container",
+    "container_run",
+    "b2c_post_container",
+    "cleanup",
+    "unmount_cache_partition",
+];
+
+impl Section {
+    fn name(self) -> &'static str {
+        section_name(self as usize).unwrap_or_default()
+    }
+}
+
+fn section_name(number: usize) -> Option<&'static str> {
+    SECTIONS.get(number.wrapping_sub(1)).copied()
+}
+
+/// What stands before the time of a marker that ends a section,
+pub const END_OF_SECTION: &str = "\x1b[0Ksection_end:";
+/// and behind the name of each marker.
+pub const END_OF_MARKER: &str = "\r\x1b[0K";
+
+/// The name of the section that is open, which the caller ends. PID 1 calls it after a crash, so it allocates nothing.
+pub fn take_section() -> Option<&'static str> {
+    section_name(crash::take_section())
 }
 
 /// The digits of the longest uptime.
@@ -157,51 +244,23 @@ fn hundredths(mut number: u64, buffer: &mut [u8; UPTIME_MAX]) -> &str {
     buffer.get(start..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
 }
 
-/// A console that takes nothing for this time is lost.
-const STUCK_MS: i32 = 10_000;
-/// Whether the console is lost: then no write waits for it until one succeeds. All writers have the same console.
-static STUCK: AtomicBool = AtomicBool::new(false);
-
-/// Writes all of `bytes`, also where writes do not block, as on the console of a boot. What a lost console does not
-/// take is dropped. Allocates nothing.
-pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) {
-    let mut tries = 2;
-    while !bytes.is_empty() {
-        match io::write(fd, bytes) {
-            Ok(count) => {
-                STUCK.store(false, Ordering::Relaxed);
-                bytes = bytes.get(count..).unwrap_or_default();
-            }
-            Err(error) if error.errno == EINTR => {}
-            Err(error) if error.errno == EAGAIN => {
-                let wait_ms = if STUCK.load(Ordering::Relaxed) { 0 } else { STUCK_MS };
-                if io::poll(&[Poll { fd, write: true }], wait_ms) == Ok(0) {
-                    STUCK.store(true, Ordering::Relaxed);
-                    return;
-                }
-            }
-            Err(_) => {
-                // A kernel that is short of memory may have some at the next try.
-                tries -= 1;
-                if tries == 0 {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// Resumes the console's output (tcflow(3)): a Ctrl-S from the other side of a serial line, or a container that has the
-/// device, may have stopped it.
-pub fn resume_console() {
-    tty::resume(STDERR);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-    use std::os::fd::AsFd;
+
+    #[test]
+    fn sections_have_their_names() {
+        for (section, name) in [
+            (Section::KernelBoot, "b2c_kernel_boot"),
+            (Section::NtpSet, "ntp_set"),
+            (Section::ContainerRun, "container_run"),
+            (Section::UnmountCachePartition, "unmount_cache_partition"),
+        ] {
+            assert_eq!(section.name(), name);
+        }
+        assert_eq!(section_name(0), None);
+        assert_eq!(section_name(Section::UnmountCachePartition as usize + 1), None);
+    }
 
     #[test]
     fn the_uptime_is_that_of_proc() {
@@ -209,21 +268,5 @@ mod tests {
             assert_eq!(hundredths(number, &mut [0; UPTIME_MAX]), want);
         }
         assert_eq!(hundredths(u64::MAX, &mut [0; UPTIME_MAX]), "184467440737095516.15");
-    }
-
-    /// Larger than any pipe: the writer must wait for the reader more than once.
-    /// Promise: non-blocking-console
-    #[test]
-    fn nothing_is_lost_where_writes_do_not_wait() {
-        let (from, to) = io::pipe().unwrap();
-        io::set_nonblocking(to.as_fd(), true).unwrap();
-        let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| n as u8).collect();
-        let reader = std::thread::spawn(move || {
-            let mut read = Vec::new();
-            std::fs::File::from(from).read_to_end(&mut read).map(|_| read)
-        });
-        write_all(to.as_fd(), &bytes);
-        drop(to);
-        assert!(reader.join().unwrap().unwrap() == bytes);
     }
 }

@@ -1,5 +1,6 @@
 //! The move from the initramfs to a tmpfs (switch_root), the early mounts, and the console.
 
+use crate::boot::consoles;
 use crate::report::{Outcome, Report};
 use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, machine, mount, process, Error, Result, EBUSY};
@@ -94,20 +95,7 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
 pub fn console() {
     let _ = make_directory("/dev");
     let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
-    // Non-blocking, so that neither opening a serial port waits for its carrier, nor writing for a stopped console.
-    let flags = sysfs::O_RDWR | sysfs::O_NOCTTY | sysfs::O_NONBLOCK;
-    // Without a console, the three are /dev/null.
-    let console = sysfs::openat(sysfs::CWD, c"/dev/console", flags, 0)
-        .or_else(|_| sysfs::openat(sysfs::CWD, c"/dev/null", flags, 0));
-    if let Ok(console) = console {
-        for number in 0..3 {
-            let _ = process::dup_onto(console.as_fd(), number);
-        }
-        // It is one of the three itself, and stays open.
-        if std::os::fd::AsRawFd::as_raw_fd(&console) < 3 {
-            std::mem::forget(console);
-        }
-    }
+    consoles::start();
 }
 
 const NOSUID_NODEV_NOEXEC: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
@@ -144,6 +132,8 @@ pub fn mounts(report: &Report) -> Outcome<()> {
             _ => {}
         }
     }
+    // The list of all consoles is in /proc.
+    consoles::open(true);
     delegate_controllers();
     protect();
     set_rcu_expedited(true);

@@ -11,10 +11,11 @@ use crate::net::dns::Resolver;
 use crate::net::links::Network;
 use crate::net::pure::proxy::Proxies;
 use crate::net::step::{Limits, LIMITS};
-use crate::report::{Failure, Outcome, Report};
+use crate::report::{Failure, Outcome, Report, Section};
 use crate::sys::crash;
 use std::path::Path;
 
+const KERNELS: &str = "/proc/cmdline";
 /// Options in the initramfs, for boards whose boot loader cannot pass a long line (`build --cmdline`).
 const OWN_FILE: &str = "/etc/ocinit/cmdline";
 /// The largest command line that is read.
@@ -23,14 +24,18 @@ const LENGTH_MAX: u64 = 1 << 20;
 /// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
 /// is wrong.
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
-    let kernel = words("/proc/cmdline")?;
-    (config.on_fail, report.sections) = policy(&kernel);
+    let (kernel, own) = (Line::read(KERNELS), Line::read(OWN_FILE));
+    // The kernel's line comes last, and wins.
+    (config.on_fail, report.sections) = policy(&[own.for_policy(), kernel.for_policy()].concat());
     crash::set_note(config.on_fail as usize + 1);
-    let own = if Path::new(OWN_FILE).exists() { words(OWN_FILE)? } else { Vec::new() };
+    if report.sections {
+        crash::set_section(Section::KernelBoot as usize);
+    }
+    report.section(Section::Setup);
+    let (kernel, own) = (kernel.words?, own.words?);
     *config = Config::read(&[kernel, own]).map_err(|error| {
         Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
     })?;
-    report.sections = config.sections;
     crash::set_note(config.on_fail as usize + 1);
     for warning in &config.warnings {
         report.warn("options", warning);
@@ -41,13 +46,34 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-fn words(path: &str) -> Outcome<Vec<Word>> {
-    let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
-    let line = files::read(Path::new(path), LENGTH_MAX).map_err(|why| fail(&why))?;
-    cmdline::parse(&line).map_err(|quote| {
-        fail(&["an unmatched double quote: ", &parse::shown_option(&quote.0)].concat())
-            .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
-    })
+/// A source of options.
+struct Line {
+    bytes: Vec<u8>,
+    words: Outcome<Vec<Word>>,
+}
+
+impl Line {
+    /// A file that is not there has no words; the kernel's line must be there.
+    fn read(path: &str) -> Line {
+        let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
+        if path == OWN_FILE && !Path::new(path).exists() {
+            return Line { bytes: Vec::new(), words: Ok(Vec::new()) };
+        }
+        let bytes = match files::read(Path::new(path), LENGTH_MAX) {
+            Ok(bytes) => bytes,
+            Err(why) => return Line { bytes: Vec::new(), words: Err(fail(&why)) },
+        };
+        let words = cmdline::parse(&bytes).map_err(|quote| {
+            fail(&["an unmatched double quote: ", &parse::shown_option(&quote.0)].concat())
+                .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
+        });
+        Line { bytes, words }
+    }
+
+    /// The words that say what happens after a failure: also after that of reading the line.
+    fn for_policy(&self) -> Vec<Word> {
+        self.words.clone().unwrap_or_else(|_| cmdline::unquoted(&self.bytes))
+    }
 }
 
 /// The options of pulls.

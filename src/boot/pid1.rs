@@ -5,10 +5,10 @@
 //! synced, and the power is switched off. After the clone nothing in PID 1 allocates or can panic.
 
 use crate::boot::pure::options::OnFail;
-use crate::boot::{early_mounts, shutdown};
-use crate::report::{resume_console, uptime_text, write_all, Report, UPTIME_MAX};
+use crate::boot::{consoles, early_mounts, shutdown};
+use crate::report::{console, take_section, uptime_text, Report, END_OF_MARKER, END_OF_SECTION, UPTIME_MAX};
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{crash, machine, signal, STDERR};
+use crate::sys::{crash, machine, signal};
 
 const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
@@ -19,8 +19,11 @@ pub const HANG: i32 = 0;
 pub fn run(boot: fn() -> i32) -> ! {
     // Phase 1: before the console, so no error can be printed, and none ends the boot. The name is printed all the
     // same: the kernel has opened the console for us if the initramfs has its node.
-    if !early_mounts::has_left() {
-        Report::at_boot().line("ocinit", env!("CARGO_PKG_VERSION"));
+    let (report, version) = (Report::at_boot(), env!("CARGO_PKG_VERSION"));
+    if early_mounts::has_left() {
+        report.printed("ocinit", version);
+    } else {
+        report.line("ocinit", version);
     }
     let stayed = early_mounts::leave_rootfs();
     early_mounts::console();
@@ -104,6 +107,7 @@ fn hang() {
 
 /// Prints how the boot ended. It ends the machine itself, so if its process ends otherwise, it crashed.
 fn ended(status: Status) {
+    end_section();
     match status {
         Status::Exited(_) => tell(&[b"FAIL init  the boot ended without ending the machine\n"]),
         Status::Killed(signal::SIGKILL) => tell(&[b"FAIL init  killed: out of memory, most likely\n"]),
@@ -145,6 +149,7 @@ fn last_resort(asked: bool) -> ! {
         let state: &[u8] = if read_only.is_ok() { b" stays mounted, read-only\n" } else { b" stays mounted\n" };
         tell(&[b"WARN ", target.to_bytes(), state]);
     });
+    end_section();
     tell(&[b"\n[", uptime_text(&mut [0; UPTIME_MAX]).as_bytes(), b"]: ", shutdown::SAFE.as_bytes(), b"\n\n"]);
     let note = crash::note();
     if note == OnFail::Hang as usize + 1 && !asked {
@@ -160,10 +165,20 @@ fn last_resort(asked: bool) -> ! {
     }
 }
 
+/// Ends the log section that the boot has left open.
+fn end_section() {
+    if let Some(name) = take_section() {
+        let time = machine::realtime().0 as usize;
+        let (start, end) = (END_OF_SECTION.as_bytes(), END_OF_MARKER.as_bytes());
+        tell(&[start, decimal(time, &mut [0; 20]), b":", name.as_bytes(), end, b"\n"]);
+    }
+}
+
 fn tell(parts: &[&[u8]]) {
-    resume_console();
+    // The boot may have loaded a console's driver.
+    consoles::open(false);
     for part in parts {
-        write_all(STDERR, part);
+        console::write_to_each(part);
     }
 }
 

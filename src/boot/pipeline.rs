@@ -9,7 +9,7 @@ use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::run::{self, Exit, RebootRequest};
 use crate::image::pull::{self, Image, PullContext};
-use crate::report::{Failure, Outcome, Report};
+use crate::report::{Failure, Outcome, Report, Section};
 use crate::store::layers::Store;
 use crate::store::volumes::Volumes;
 use std::cell::RefCell;
@@ -21,7 +21,8 @@ pub struct Status {
     pub code: i32,
     failed_by: String,
     previous: String,
-    previous_code: i32,
+    /// None if no container has run.
+    previous_code: Option<i32>,
     reboot_request: Option<RebootRequest>,
     /// A container failed because of ocinit, and not by its exit code.
     failed_ourselves: bool,
@@ -37,11 +38,12 @@ impl Status {
             Some(RebootRequest::PowerOff) => "poweroff",
             Some(RebootRequest::Reboot) => "reboot",
         };
+        let previous_code = self.previous_code.map_or(String::new(), |code| code.to_string());
         vec![
             ["B2C_PIPELINE_STATUS=", &self.code.to_string()].concat(),
             ["B2C_PIPELINE_FAILED_BY=", &self.failed_by].concat(),
             ["B2C_PIPELINE_PREV_CONTAINER=", &self.previous].concat(),
-            ["B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE=", &self.previous_code.to_string()].concat(),
+            ["B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE=", &previous_code].concat(),
             ["B2C_PIPELINE_SHUTDOWN_MODE=", mode].concat(),
         ]
     }
@@ -65,15 +67,15 @@ impl Status {
             self.failed_by = line.into();
         }
         self.previous = line.into();
-        self.previous_code = code;
+        self.previous_code = Some(code);
     }
 }
 
 /// The exit code where ocinit itself failed; podman has the same.
 const OUR_FAILURE: i32 = 125;
 
-/// boot2container's text before a container's output.
-const ABOUT_TO_START: &str = "About to start executing a container";
+/// boot2container's status where the pipeline could not begin.
+const SETUP_FAILURE: i32 = 1;
 
 /// What all containers of a boot share.
 pub struct BootContext<'a> {
@@ -104,15 +106,13 @@ pub fn run(boot: &BootContext) -> Status {
         stop_ms: 0,
         prefetch: RefCell::new(None),
     };
-    // Hook point `volumes`: a volume is made when a container first names it.
-    // Hook point `pipeline_start`.
-    for line in &config.run_service {
-        if !run.status.is_over(config.pipefail) {
-            run.service(line);
-        }
+    boot.report.section(Section::StartPipeline);
+    // A volume is made when a container first names it. What it lies on must be there before any container runs.
+    match volumes.mount_all() {
+        // Hook point `pipeline_start`.
+        Ok(()) => run.services_and_pipeline(),
+        Err(failure) => run.setup_failed("Volume setup", &failure),
     }
-    run.pipeline();
-    run.stop_services();
     // Hook point `pipeline_end`: no container is left that writes to a volume.
     volumes.expire();
     run.status
@@ -142,6 +142,26 @@ struct Ready {
 }
 
 impl Run<'_> {
+    fn services_and_pipeline(&mut self) {
+        let config = self.boot.config;
+        for line in &config.run_service {
+            if !self.status.is_over(config.pipefail) {
+                self.service(line);
+            }
+        }
+        self.pipeline();
+        if !config.run_service.is_empty() {
+            self.boot.report.section(Section::Cleanup);
+            self.stop_services();
+        }
+    }
+
+    /// No container can run: `failed_by` is boot2container's name of what failed.
+    fn setup_failed(&mut self, failed_by: &str, failure: &Failure) {
+        self.failed(failure);
+        (self.status.code, self.status.failed_by) = (SETUP_FAILURE, failed_by.into());
+    }
+
     /// The containers of the pipeline, then the post containers.
     fn pipeline(&mut self) {
         let config = self.boot.config;
@@ -193,6 +213,7 @@ impl Run<'_> {
         if let Some((prefetch, first)) = self.prefetch.get_mut() {
             prefetch.wait_for(at - *first, self.boot.report);
         }
+        self.boot.report.section(Section::CreateContainer);
         let ready = self.ready("b2c.run", line)?;
         let exit = self.run_image(&ready, next, at);
         // After its last line of output the machine may be switched off, so the image must be on the disk.
@@ -207,10 +228,7 @@ impl Run<'_> {
         let spec = parse(line, &own_env);
         let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
         let spec = spec.map_err(fail)?;
-        report.section("pull", true);
-        let image = pull::image(&spec.pull, store, context, report);
-        report.end_section("pull");
-        let mut image = image?;
+        let mut image = pull::image(&spec.pull, store, context, report)?;
         pull::add_layers(&mut image, &spec.pull, store, context, report)?;
         let mut env = own_env.clone();
         if spec.http_proxy {
@@ -234,8 +252,7 @@ impl Run<'_> {
         };
         // A prefetch to a disk needs nothing kept free: the kernel can reclaim its pages.
         let kept_bytes = spare.filter(|_| !store.is_durable()).unwrap_or_default();
-        self.boot.report.section("container", false);
-        self.boot.report.told(ABOUT_TO_START);
+        self.boot.report.section(Section::ContainerRun);
         let exit = run::run(
             &ready.spec,
             &ready.image,
@@ -243,7 +260,7 @@ impl Run<'_> {
             &HostContext { kept_bytes, ..self.host_context(ready, false, &started) },
         );
         early_mounts::set_rcu_expedited(true);
-        self.boot.report.end_section("container");
+        self.boot.report.section(Section::PostContainer);
         exit
     }
 
@@ -298,6 +315,7 @@ impl Run<'_> {
     }
 
     fn start_service(&mut self, line: &str) -> Outcome<bool> {
+        self.boot.report.section(Section::StartServiceContainer);
         let ready = self.ready("b2c.run_service", line)?;
         let name = ready.spec.pull.image.shown();
         let mut services = std::mem::take(&mut self.services);

@@ -67,7 +67,8 @@ impl Prefetch {
             let _ = fs::write("/proc/self/oom_score_adj", "1000");
             let limited = procs.as_ref().is_some_and(|procs| fs::write(procs, "0").is_ok());
             if low.is_ok() && limited {
-                pull_all(specs, store, context, to.as_fd(), report);
+                // Only standard error is a console here: the others were closed.
+                pull_all(specs, store, context, to.as_fd(), &Report { times: false, sections: false, ..*report });
             }
             0
         });

@@ -1,5 +1,7 @@
-//! The kernel's command line: words, options, and the language of shutdown commands.
+//! The kernel's command line: words, options, consoles, and the language of shutdown commands; what the machine is.
 
 pub mod cmdline;
+pub mod consoles;
 pub mod options;
+pub mod runtime_info;
 pub mod shutdown;

@@ -3,10 +3,10 @@
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::pure::shutdown::{self, Command};
 use crate::container::cgroup;
-use crate::report::{resume_console, Report};
+use crate::report::{console, Report, Section};
 use crate::sys::machine::{self, Reboot};
 use crate::sys::path::PATH_MAX;
-use crate::sys::{fs as sysfs, io, mount, process, signal, tty, Error, Result, EINVAL, ENOENT, STDERR};
+use crate::sys::{fs as sysfs, io, mount, process, signal, Error, Result, EINVAL, ENOENT};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -33,7 +33,9 @@ pub enum Ending {
 /// Stops, unmounts and syncs everything, and ends the machine. Returns only with `b2c.onfail=hang`, or if the kernel
 /// refuses.
 pub fn finish(config: &Config, ending: &Ending, report: &Report) {
+    report.section(Section::Cleanup);
     stop_processes();
+    report.section(Section::UnmountCachePartition);
     unmount_all(&mut |target, error, read_only| {
         let target = target.to_string_lossy();
         match read_only {
@@ -85,15 +87,15 @@ fn end_machine(how: Reboot, report: &Report) {
     report.warn("shutdown", format_args!("{name}: {error}"));
 }
 
-/// How long the console may take to send what is queued.
+/// How long the consoles may take to send what is queued.
 const DRAIN_MS: u64 = 1000;
 
-/// Waits until the console has sent the last line. A serial line is slow, and what is queued is lost when the machine
+/// Waits until the consoles have sent the last line. A serial line is slow, and what is queued is lost when the machine
 /// ends. tcdrain(3) would wait for ever if the other side has stopped the flow. Allocates nothing.
 pub fn drain_console() {
-    resume_console();
+    console::resume();
     let start_ms = machine::uptime_ms();
-    while tty::queued(STDERR).is_ok_and(|bytes| bytes > 0) && machine::uptime_ms() < start_ms + DRAIN_MS {
+    while console::queued() > 0 && machine::uptime_ms() < start_ms + DRAIN_MS {
         pause(POLL_MS);
     }
 }

@@ -1,7 +1,7 @@
 //! Relays between a container and the console: output, input, signals, and the container's end.
 
 use crate::container::cgroup;
-use crate::report::write_all;
+use crate::report::console::write_all;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{crash, machine, signal, tty, Error, Result, EAGAIN, EINTR, STDERR, STDIN, STDOUT};
@@ -111,7 +111,12 @@ const INPUT_BUFFER: usize = 1 << 14;
 /// Passes everything on until the container has ended.
 pub fn until_end(mut running: Running) -> Result<Ended> {
     let pidfd = process::pidfd_open(running.child.pid)?;
-    let raw = if running.terminal && running.input.is_some() { tty::set_raw(STDIN).ok() } else { None };
+    // The container's terminal has made its lines end in CR LF already. Without input, ours keeps its Ctrl-C.
+    let raw = match (running.terminal, &running.input) {
+        (true, Some(_)) => tty::set_raw(STDIN).ok().map(|settings| (STDIN, settings)),
+        (true, None) if !running.whole_lines => tty::set_raw_output(STDOUT).ok().map(|settings| (STDOUT, settings)),
+        _ => None,
+    };
     if let Some(input) = &running.input {
         // A container that does not read must not hold us: its end and our signals come by the same loop.
         io::set_nonblocking(input.as_fd(), true)?;
@@ -127,8 +132,8 @@ pub fn until_end(mut running: Running) -> Result<Ended> {
         held: [Vec::new(), Vec::new()],
     };
     let ended = pass_all(&mut running, &pidfd, &mut state);
-    if let Some(settings) = raw {
-        tty::restore(STDIN, &settings);
+    if let Some((terminal, settings)) = raw {
+        tty::restore(terminal, &settings);
     }
     ended?;
     let status = running.child.wait()?;

@@ -41,6 +41,11 @@ impl Volumes<'_> {
         Ok(parent.join(name))
     }
 
+    /// Mounts the file systems of all declared volumes.
+    pub fn mount_all(&self) -> Outcome<()> {
+        self.declared.iter().try_for_each(|volume| self.parent(&volume.name).map(drop))
+    }
+
     /// At the pipeline's end: removes the volumes that expire.
     pub fn expire(&self) {
         for volume in self.declared.iter().filter(|volume| volume.expires) {

@@ -11,6 +11,7 @@ struct CrashPage {
     address: AtomicUsize,
     note: AtomicUsize,
     heard: AtomicUsize,
+    section: AtomicUsize,
 }
 
 static CRASH: AtomicPtr<CrashPage> = AtomicPtr::new(null_mut());
@@ -47,6 +48,25 @@ pub fn set_note(note: usize) {
     if let Some(page) = unsafe { page.as_ref() } {
         page.note.store(note, Ordering::Relaxed);
     }
+}
+
+/// Where no page is shared, as in a test.
+static OWN_SECTION: AtomicUsize = AtomicUsize::new(0);
+
+/// The number of the console's section that is open, which PID 1 ends after a crash; 0 for none.
+fn section() -> &'static AtomicUsize {
+    let page = CRASH.load(Ordering::Relaxed);
+    // SAFETY: null, or the page of `share_page`, which is never unmapped.
+    unsafe { page.as_ref() }.map_or(&OWN_SECTION, |page| &page.section)
+}
+
+pub fn set_section(number: usize) {
+    section().store(number, Ordering::Relaxed);
+}
+
+/// The number of the open section, which from now on is none.
+pub fn take_section() -> usize {
+    section().swap(0, Ordering::Relaxed)
 }
 
 /// Whether the child has received the request to end.

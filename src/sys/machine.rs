@@ -45,12 +45,25 @@ pub fn syncfs(file: BorrowedFd<'_>) -> Result<()> {
 
 /// The kernel's release (`uname -r`), at most 64 bytes.
 pub fn kernel_release() -> Result<String> {
+    uname().map(|names| text(&names.release))
+}
+
+/// The processor's architecture (`uname -m`), at most 64 bytes.
+pub fn architecture() -> Result<String> {
+    uname().map(|names| text(&names.machine))
+}
+
+fn uname() -> Result<libc::utsname> {
     // SAFETY: utsname is plain bytes; zero is a valid value.
     let mut names: libc::utsname = unsafe { std::mem::zeroed() };
     // SAFETY: the struct is ours and lives through the call.
     cvt("uname", unsafe { libc::uname(&mut names) })?;
-    let bytes: Vec<u8> = names.release.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(names)
+}
+
+fn text(name: &[libc::c_char]) -> String {
+    let bytes: Vec<u8> = name.iter().take_while(|c| **c != 0).map(|c| *c as u8).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 pub fn sethostname(name: &[u8]) -> Result<()> {

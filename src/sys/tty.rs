@@ -4,6 +4,9 @@ use super::{cvt, Error, Result};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// `_IOR('T', 0x32, unsigned int)` of asm-generic/ioctls.h.
+const TIOCGDEV: u32 = 0x8004_5432;
+
 /// A terminal's settings, to be put back later.
 pub struct Settings(libc::termios);
 
@@ -22,13 +25,22 @@ impl Default for Size {
 /// Makes `fd` pass every byte unchanged, both ways; the result restores it. It takes effect at once: to wait until all
 /// output is sent (TCSADRAIN) would block for ever where the other side takes nothing.
 pub fn set_raw(fd: BorrowedFd<'_>) -> Result<Settings> {
+    // SAFETY: changes the struct only.
+    change(fd, &mut |settings| unsafe { libc::cfmakeraw(settings) })
+}
+
+/// As [`set_raw`], for output only.
+pub fn set_raw_output(fd: BorrowedFd<'_>) -> Result<Settings> {
+    change(fd, &mut |settings| settings.c_oflag &= !libc::OPOST)
+}
+
+fn change(fd: BorrowedFd<'_>, how: &mut dyn FnMut(&mut libc::termios)) -> Result<Settings> {
     // SAFETY: termios is plain numbers; zero is a valid value.
     let mut settings: libc::termios = unsafe { std::mem::zeroed() };
     // SAFETY: the struct is ours and lives through the call.
     cvt("tcgetattr", unsafe { libc::tcgetattr(fd.as_raw_fd(), &mut settings) })?;
     let before = Settings(settings);
-    // SAFETY: changes the struct only.
-    unsafe { libc::cfmakeraw(&mut settings) };
+    how(&mut settings);
     // SAFETY: the struct lives through the call.
     cvt("tcsetattr", unsafe { libc::tcsetattr(fd.as_raw_fd(), libc::TCSANOW, &settings) })?;
     Ok(before)
@@ -69,6 +81,14 @@ pub fn set_size(fd: BorrowedFd<'_>, size: Size) -> Result<()> {
     // SAFETY: the struct lives through the call.
     cvt("ioctl(TIOCSWINSZ)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ as _, &size.0) })?;
     Ok(())
+}
+
+/// The device number of a terminal; of what `/dev/console` stands for, not of that itself.
+pub fn device(fd: BorrowedFd<'_>) -> Option<u32> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: the number is ours and lives through the call.
+    cvt("ioctl(TIOCGDEV)", unsafe { libc::ioctl(fd.as_raw_fd(), TIOCGDEV as _, &mut number) }).ok()?;
+    Some(number)
 }
 
 /// The bytes that were written to a terminal and are not sent yet.

@@ -1,6 +1,6 @@
 //! Exit codes, signals, and the ways in which a machine ends.
 
-use crate::lab::{boot, boot_with, lab, OVER, POWER_DOWN, RESTART, SAFE};
+use crate::lab::{boot, boot_with, lab, POWER_DOWN, REBOOTING, RESTART, SAFE};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -58,6 +58,7 @@ fn container_that_reboots() {
         b2c.run_post="pull:payload env B2C_PIPELINE_SHUTDOWN_MODE""#;
     let Some(seen) = boot("reboot", words) else { return };
     seen.over(129, RESTART);
+    seen.at(REBOOTING);
     seen.at("reboot");
     seen.never("not reached");
 }
@@ -148,34 +149,6 @@ fn nothing_is_lost_on_a_non_blocking_console() {
     // ocinit's line begins on a new line.
     seen.at("open");
     seen.over(125, POWER_DOWN);
-}
-
-/// Promise: console-texts
-#[test]
-fn sections_for_gitlab() {
-    let Some(seen) = boot("sections", r#"b2c.log=sections b2c.run="pull:payload hello""#) else { return };
-    let raw = String::from_utf8_lossy(&seen.boot.raw).into_owned();
-    for (name, collapsed) in [("boot", "[collapsed=true]"), ("pull", "[collapsed=true]"), ("container", "")] {
-        let start = after_number(&raw, "\x1b[0Ksection_start:");
-        assert!(
-            start.contains(&format!(":{name}{collapsed}\r\x1b[0K{name}\r\n").as_str())
-                || start.iter().any(|rest| rest.starts_with(&format!(":{name}{collapsed}\r\x1b[0K"))),
-            "start of {name}: {start:?}"
-        );
-        let end = after_number(&raw, "\x1b[0Ksection_end:");
-        assert!(end.iter().any(|rest| rest.starts_with(&format!(":{name}\r\x1b[0K"))), "end of {name}");
-    }
-    assert!(
-        raw.contains(&format!("]: {OVER}0\r\n")) && raw.contains(&format!("]: {SAFE}\r\n")),
-        "no colour codes in them"
-    );
-    let Some(seen) = boot("no_sections", r#"b2c.log=plain b2c.run="pull:payload hello""#) else { return };
-    assert!(!seen.boot.raw.contains(&0x1b), "b2c.log=plain has no escapes");
-}
-
-/// What follows each `mark` and a number of seconds.
-fn after_number<'a>(raw: &'a str, mark: &str) -> Vec<&'a str> {
-    raw.split(mark).skip(1).map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit())).collect()
 }
 
 /// Promise: 96-mb-of-memory

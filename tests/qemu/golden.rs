@@ -28,6 +28,12 @@ fn normal(line: &str) -> Option<String> {
     if line.is_empty() {
         return None;
     }
+    // The machine's own, which depend on where it runs.
+    const MACHINE: [&str; 6] =
+        ["Linux version: ", "Boot2container version: ", "Architecture: ", "CPU: ", "RAM: ", "Block devices: "];
+    if MACHINE.iter().any(|name| line.starts_with(name.trim_end())) {
+        return None;
+    }
     let told = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "));
     if let Some((_, text)) = told.filter(|(time, _)| time.parse::<f64>().is_ok()) {
         return Some(format!("[TIME]: {text}"));

@@ -24,8 +24,6 @@ pub const OVER: &str = "Execution is over, pipeline status: ";
 pub const SAFE: &str = "It's now safe to turn off your computer";
 pub const REBOOTING: &str = "Rebooting the computer";
 pub const POWER_DOWN: &str = "reboot: Power down";
-/// The exit code of a container that called reboot(2) to restart.
-const ASKED_TO_RESTART: i32 = 129;
 pub const RESTART: &str = "reboot: Restarting system";
 
 pub struct Lab {
@@ -191,6 +189,15 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// The same boot by another console of the machine, whose bytes are in a file.
+    pub fn by(self, console: &Path) -> Seen {
+        let raw = std::fs::read(console).unwrap();
+        let text = String::from_utf8_lossy(&raw).into_owned();
+        let lines = text.lines().map(|line| (self.boot.wall, line.trim_end_matches('\r').to_string())).collect();
+        println!("{}:\n{text}", console.display());
+        Seen { boot: Boot { lines, raw, ..self.boot } }
+    }
+
     /// The console's lines.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.boot.lines.iter().map(|(_, line)| line.as_str())
@@ -229,7 +236,7 @@ impl Seen {
 
     /// The pipeline was over with `status`, and then all that the dialect says, ending with `last`.
     pub fn over(&self, status: i32, last: &str) {
-        let end = if status == ASKED_TO_RESTART { REBOOTING } else { SAFE };
+        let end = if self.count(REBOOTING) == 0 { SAFE } else { REBOOTING };
         assert!(self.at(&format!("{OVER}{status}")) < self.at(end), "the order of the last lines");
         assert_eq!(self.count(OVER) + self.count(SAFE) + self.count(REBOOTING), 2, "each text once");
         self.ends_after(end, last);

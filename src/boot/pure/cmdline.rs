@@ -52,6 +52,11 @@ pub fn parse(line: &[u8]) -> Result<Vec<Word>, UnmatchedQuote> {
     Ok(words)
 }
 
+/// The words without a quote of a line in which a quote is unmatched.
+pub fn unquoted(line: &[u8]) -> Vec<Word> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.contains(&b'"')).map(split).collect()
+}
+
 fn split(word: &[u8]) -> Word {
     let text = String::from_utf8_lossy(word);
     match text.split_once('=') {
@@ -97,6 +102,14 @@ mod tests {
     #[test]
     fn an_unmatched_quote_is_an_error_that_shows_its_word() {
         assert_eq!(parse(br#"a b2c.run="-ti img b"#), Err(UnmatchedQuote("b2c.run=-ti img b".into())));
+    }
+
+    /// Input: command-line
+    #[test]
+    fn words_beside_an_unmatched_quote() {
+        let line = br#"b2c.log=plain b2c.run="-ti img b2c.onfail=hang"#;
+        let keys: Vec<String> = unquoted(line).into_iter().map(|word| word.key).collect();
+        assert_eq!(keys, ["b2c.log", "img", "b2c.onfail"]);
     }
 
     /// Promise: command-line-of-anything
