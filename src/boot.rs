@@ -12,3 +12,4 @@ pub mod pure;
 pub mod runtime_info;
 pub mod services;
 pub mod shutdown;
+pub mod storage;

@@ -3,7 +3,7 @@
 use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
-use ocinit::boot::{cli, consoles, early_mounts, options, pid1, runtime_info};
+use ocinit::boot::{cli, consoles, early_mounts, options, pid1, runtime_info, storage};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
@@ -91,6 +91,7 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     let context = options::pull_context(config, resolver)?;
 
     report.section(Section::MountCachePartition);
+    storage::make();
     let disk = cache_device::mount(&config.cache_device, &config.filesystems, &context.resolver, report);
     let on_disk = disk.is_some_and(|disk| cache::bind(&disk, report));
     let store = Store::at_boot(on_disk, report)?;

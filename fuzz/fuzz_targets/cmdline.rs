@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ocinit::boot::pure::cmdline::parse;
+use ocinit::boot::pure::cmdline::{parse, parse_file, UnmatchedQuote, Word};
 
-fuzz_target!(|line: &[u8]| {
-    let Ok(words) = parse(line) else { return };
+fn check(words: Result<Vec<Word>, UnmatchedQuote>) {
+    let Ok(words) = words else { return };
     let mut again = String::new();
     for word in &words {
         assert!(!word.key.contains(['"', '=']), "{word:?}");
@@ -15,5 +15,11 @@ fuzz_target!(|line: &[u8]| {
         };
         again.push_str(&format!("\"{text}\" "));
     }
-    assert_eq!(parse(again.as_bytes()).as_ref(), Ok(&words));
+    let pairs = |words: Vec<Word>| words.into_iter().map(|word| (word.key, word.value)).collect::<Vec<_>>();
+    assert_eq!(parse(again.as_bytes()).map(pairs), Ok(pairs(words)));
+}
+
+fuzz_target!(|line: &[u8]| {
+    check(parse(line));
+    check(parse_file(line));
 });

@@ -1,7 +1,7 @@
 //! Reads the options, from the kernel's command line and from the initramfs's own file.
 
-use crate::boot::pure::cmdline::{self, Word};
-use crate::boot::pure::options::{policy, Config};
+use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
+use crate::boot::pure::options::{policy, Config, OWN_FILE, SOURCES, WHOLE_WORD};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::files;
@@ -15,65 +15,85 @@ use crate::report::{Failure, Outcome, Report, Section};
 use crate::sys::crash;
 use std::path::Path;
 
-const KERNELS: &str = "/proc/cmdline";
-/// Options in the initramfs, for boards whose boot loader cannot pass a long line (`build --cmdline`).
-const OWN_FILE: &str = "/etc/ocinit/cmdline";
 /// The largest command line that is read.
 const LENGTH_MAX: u64 = 1 << 20;
+/// The longest line that the kernel keeps (Linux, arch/*/include/uapi/asm/setup.h, COMMAND_LINE_SIZE without the NUL).
+const LINE_MAX: usize = if cfg!(any(target_arch = "arm", target_arch = "riscv64")) { 1023 } else { 2047 };
 
 /// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
 /// is wrong.
 pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
-    let (kernel, own) = (Line::read(KERNELS), Line::read(OWN_FILE));
+    let line = bytes("/proc/cmdline")?;
+    let file = if Path::new(OWN_FILE).exists() { bytes(OWN_FILE) } else { Ok(Vec::new()) };
+    let kernel = cmdline::parse(&line);
+    let own = file.as_deref().map_or(Ok(Vec::new()), cmdline::parse_file);
+    let of_file = own.clone().unwrap_or_else(|_| cmdline::unquoted(file.as_deref().unwrap_or_default()));
     // The kernel's line comes last, and wins.
-    (config.on_fail, report.sections) = policy(&[own.for_policy(), kernel.for_policy()].concat());
+    let readable = [of_file, kernel.clone().unwrap_or_else(|_| cmdline::unquoted(&line))];
+    (config.on_fail, report.sections) = policy(&readable);
     crash::set_note(config.on_fail as usize + 1);
     if report.sections {
         crash::set_section(Section::KernelBoot as usize);
     }
     report.section(Section::Setup);
-    let (kernel, own) = (kernel.words?, own.words?);
-    *config = Config::read(&[kernel, own]).map_err(|error| {
-        Failure::new("options", error.0).hint("the options are in docs/options.md; b2c.onfail says what happens now")
+    let cut = cut(line.trim_ascii_end().len());
+    if let Some(cut) = &cut {
+        report.warn("options", [cut, "; ", LONGER].concat());
+    }
+    file?;
+    let sources = [unmatched(kernel, SOURCES[0])?, unmatched(own, SOURCES[1])?];
+    *config = Config::read(&sources).map_err(|error| Failure {
+        hint: Some(error.1).filter(|hint| !hint.is_empty()),
+        ..Failure::new("options", error.0)
     })?;
     crash::set_note(config.on_fail as usize + 1);
+    report.line("options", counts(&sources));
     for warning in &config.warnings {
         report.warn("options", warning);
     }
-    if config.run.is_empty() && config.run_service.is_empty() && config.run_post.is_empty() {
-        report.warn("options", "no b2c.run: there is nothing to run");
-    }
-    Ok(())
-}
-
-/// A source of options.
-struct Line {
-    bytes: Vec<u8>,
-    words: Outcome<Vec<Word>>,
-}
-
-impl Line {
-    /// A file that is not there has no words; the kernel's line must be there.
-    fn read(path: &str) -> Line {
-        let fail = |why: &str| Failure::new("options", [path, ": ", why].concat());
-        if path == OWN_FILE && !Path::new(path).exists() {
-            return Line { bytes: Vec::new(), words: Ok(Vec::new()) };
+    match (config.runs_something(), cut) {
+        (true, _) => Ok(()),
+        (false, Some(cut)) => Err(Failure::new("options", ["no b2c.run: ", &cut].concat()).hint(LONGER)),
+        (false, None) => {
+            report.warn("options", "no b2c.run: there is nothing to run");
+            Ok(())
         }
-        let bytes = match files::read(Path::new(path), LENGTH_MAX) {
-            Ok(bytes) => bytes,
-            Err(why) => return Line { bytes: Vec::new(), words: Err(fail(&why)) },
-        };
-        let words = cmdline::parse(&bytes).map_err(|quote| {
-            fail(&["an unmatched double quote: ", &parse::shown_option(&quote.0)].concat())
-                .hint("quote the whole word: \"b2c.run=IMAGE COMMAND\"")
-        });
-        Line { bytes, words }
     }
+}
 
-    /// The words that say what happens after a failure: also after that of reading the line.
-    fn for_policy(&self) -> Vec<Word> {
-        self.words.clone().unwrap_or_else(|_| cmdline::unquoted(&self.bytes))
+/// What to say of a line of so many bytes, if the kernel may have received a longer one.
+fn cut(length: usize) -> Option<String> {
+    let what = [
+        "the kernel's line has ",
+        &length.to_string(),
+        " bytes, as many as the kernel keeps: its end was probably cut off",
+    ];
+    (length >= LINE_MAX).then(|| what.concat())
+}
+
+const LONGER: &str = "put options into the initramfs (ocinit-host build --cmdline FILE), or behind b2c.extra_args_url";
+
+/// `9 from the kernel's line, 1 from /etc/ocinit/cmdline`
+fn counts(sources: &[Vec<Word>]) -> String {
+    let mut parts = Vec::new();
+    for (words, name) in sources.iter().zip(SOURCES) {
+        let count = words.iter().filter(|word| word.is_option()).count();
+        if count > 0 || parts.is_empty() {
+            parts.push([&count.to_string(), " from ", name].concat());
+        }
     }
+    parts.join(", ")
+}
+
+fn bytes(path: &str) -> Outcome<Vec<u8>> {
+    files::read(Path::new(path), LENGTH_MAX).map_err(|why| Failure::new("options", [path, ": ", &why].concat()))
+}
+
+fn unmatched(words: Result<Vec<Word>, UnmatchedQuote>, source: &str) -> Outcome<Vec<Word>> {
+    words.map_err(|quote| {
+        let what = ["an unmatched double quote: ", &parse::shown_option(&quote.word)].concat();
+        Failure::new("options", what).hint([&quote.at.text(), " of ", source, ": ", WHOLE_WORD].concat())
+    })
 }
 
 /// The options of pulls.

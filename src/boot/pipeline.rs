@@ -5,6 +5,7 @@ use crate::boot::prefetch::{self, Prefetch};
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
+use crate::boot::storage;
 use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::run::{self, Exit, RebootRequest};
@@ -228,6 +229,7 @@ impl Run<'_> {
         let spec = parse(line, &own_env);
         let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
         let spec = spec.map_err(fail)?;
+        storage::make_sources(&spec)?;
         let mut image = pull::image(&spec.pull, store, context, report)?;
         pull::add_layers(&mut image, &spec.pull, store, context, report)?;
         let mut env = own_env.clone();

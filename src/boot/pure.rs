@@ -2,6 +2,8 @@
 
 pub mod cmdline;
 pub mod consoles;
+pub mod misspelt;
+pub mod option_error;
 pub mod options;
 pub mod runtime_info;
 pub mod shutdown;

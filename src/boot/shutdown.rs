@@ -46,7 +46,7 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     let is_reboot = matches!(ending, Ending::Orderly { reboot: true, .. });
     report.told(if is_reboot { REBOOTING } else { SAFE });
     if !is_reboot {
-        pause(u64::from(config.poweroff_delay_s) * 1000);
+        pause(config.poweroff_delay_ms);
     }
     let (reboot, env) = match ending {
         Ending::Orderly { reboot, env } => (*reboot, env),
@@ -58,7 +58,7 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     for command in shutdown::parse(text, &variable).unwrap_or_default() {
         match command {
             Command::Echo(text) => report.exact(&text),
-            Command::Sleep { seconds } => pause(u64::from(seconds) * 1000),
+            Command::Sleep { ms } => pause(ms),
             Command::PowerOff => end_machine(Reboot::PowerOff, report),
             Command::Reboot => end_machine(Reboot::Restart, report),
             Command::Halt => end_machine(Reboot::Halt, report),

@@ -11,7 +11,7 @@ pub fn suggest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&
 }
 
 /// Levenshtein's distance, for words up to 64 bytes.
-fn distance(a: &[u8], b: &[u8]) -> usize {
+pub fn distance(a: &[u8], b: &[u8]) -> usize {
     let b = b.get(..64).unwrap_or(b);
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, byte) in a.iter().enumerate() {

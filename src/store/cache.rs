@@ -16,7 +16,7 @@ use std::path::Path;
 const OURS: &CStr = c"ocinit";
 
 /// Binds the directory `ocinit` of the mounted disk to [`STORE`], if images can be kept in it; true where it did. The
-/// disk's own mount goes in either case.
+/// disk stays mounted in either case: a lab may have its files on it.
 pub fn bind(disk: &CacheDisk, report: &Report) -> bool {
     // Where it cannot be made, the store's own opening says so.
     let _ = fs::create_dir_all(STORE);
@@ -39,18 +39,14 @@ pub fn bind(disk: &CacheDisk, report: &Report) -> bool {
 }
 
 fn bind_if(test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {
-    let result = (|| {
-        let disk = dir::at(Path::new(MOUNTED_AT)).map_err(|error| error.to_string())?;
-        let made = sysfs::mkdirat(disk.as_fd(), OURS, 0o700).is_ok();
-        let bound = bind_in(disk.as_fd(), test);
-        if made && bound.is_err() {
-            // It holds the marker, if anything.
-            let _ = remove_tree::beneath(disk.as_fd(), OURS);
-        }
-        bound
-    })();
-    let _ = c_path(Path::new(MOUNTED_AT)).and_then(|disk| mount::umount(&disk, 0));
-    result
+    let disk = dir::at(Path::new(MOUNTED_AT)).map_err(|error| error.to_string())?;
+    let made = sysfs::mkdirat(disk.as_fd(), OURS, 0o700).is_ok();
+    let bound = bind_in(disk.as_fd(), test);
+    if made && bound.is_err() {
+        // It holds the marker, if anything.
+        let _ = remove_tree::beneath(disk.as_fd(), OURS);
+    }
+    bound
 }
 
 fn bind_in(disk: BorrowedFd<'_>, test: &mut dyn FnMut(&Path) -> Result<(), String>) -> Result<(), String> {

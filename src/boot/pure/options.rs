@@ -1,7 +1,11 @@
 //! The options of boot2container's command line: their table, and the configuration that they give.
 
+pub use crate::boot::pure::option_error::{Error, OWN_FILE, SOURCES, WHOLE_WORD};
+
 use crate::boot::pure::cmdline::Word;
-use crate::boot::pure::shutdown;
+use crate::boot::pure::misspelt;
+use crate::boot::pure::option_error::QUOTES;
+use crate::boot::pure::shutdown::{self, duration_ms, NO_DURATION};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
@@ -9,7 +13,6 @@ use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
 use crate::net::pure::dns;
 use crate::net::pure::proxy::Proxies;
-use crate::pure::suggest::suggest;
 use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
 
@@ -50,6 +53,17 @@ const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static 
     }
 }
 
+impl Row {
+    fn is_container_line(&self) -> bool {
+        ["run", "container", "service"].iter().any(|part| self.name.contains(part))
+    }
+
+    /// Whether single quotes mean in the value what they mean for a shell.
+    fn is_read_as_by_a_shell(&self) -> bool {
+        self.is_container_line() || self.name.ends_with("_cmd")
+    }
+}
+
 /// Every option, in the order of the documentation.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
@@ -66,7 +80,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
-    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command"),
+    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
     row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, used when a container asked for a reboot. Default `reboot -f`"),
     row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
@@ -110,7 +124,7 @@ pub struct Config {
     pub verify_keys: Vec<VerifyKey>,
     pub hostname: String,
     pub insmods: Vec<String>,
-    pub poweroff_delay_s: u32,
+    pub poweroff_delay_ms: u64,
     pub shutdown_cmd: String,
     pub reboot_cmd: String,
     pub on_fail: OnFail,
@@ -119,13 +133,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// A wrong option: its name, and the reason.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Error(pub String);
+/// Options of boot2container that are not supported yet and must not be ignored (see [`misspelt`]), and what to do.
+const REFUSED: [(&str, &str); 4] = [
+    ("b2c.minio", "take it out, and copy what is needed in a container"),
+    ("b2c.storage", "take it out, and name images by their registry"),
+    ("b2c.nbd", "take it out, and name another b2c.cache_device"),
+    ("b2c.extra_args_url", "put these options into the initramfs: ocinit-host build --cmdline FILE"),
+];
 
 const NTP_AUTO: &str = "pool.ntp.org";
-/// The longest `b2c.poweroff_delay`: a day.
-const DELAY_MAX_S: u32 = 86_400;
 
 impl Default for Config {
     fn default() -> Config {
@@ -143,7 +159,7 @@ impl Default for Config {
             verify_keys: Vec::new(),
             hostname: "boot2container".into(),
             insmods: Vec::new(),
-            poweroff_delay_s: 0,
+            poweroff_delay_ms: 0,
             shutdown_cmd: "poweroff -f".into(),
             reboot_cmd: "reboot -f".into(),
             on_fail: OnFail::PowerOff,
@@ -158,22 +174,53 @@ impl Config {
     /// from the first source that has it; the values of a repeatable option accumulate.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
         let mut config = Config::default();
-        for words in sources.iter().rev() {
-            for word in words.iter().filter(|word| word.key.starts_with("b2c.")) {
-                config.apply_single(word)?;
+        let mut misspelt = None;
+        for (number, words) in sources.iter().enumerate().rev() {
+            for word in words {
+                let row = TABLE.iter().find(|row| row.name == word.key);
+                let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
+                let read = read.and_then(|()| config.misspelt(word, row));
+                match read.map_err(|error| error.at(word, number))? {
+                    Some(error) => misspelt = misspelt.or(Some(error.at(word, number))),
+                    None => {}
+                }
             }
         }
-        for words in sources {
-            for word in words.iter().filter(|word| word.key.starts_with("b2c.")) {
-                config.apply_repeated(word)?;
+        for (number, words) in sources.iter().enumerate() {
+            for word in words {
+                config.apply_repeated(word).map_err(|error| error.at(word, number))?;
             }
         }
-        Proxies::parse(&config.proxy).map_err(|error| wrong("b2c.proxy", error.text()))?;
+        // Where one was asked for and none can run, no status but a failure is true.
+        if let (false, Some(error)) = (config.runs_something(), misspelt) {
+            return Err(error);
+        }
         config.check_names()?;
-        for (name, text) in [("b2c.shutdown_cmd", &config.shutdown_cmd), ("b2c.reboot_cmd", &config.reboot_cmd)] {
-            shutdown::parse(text, &|_| None).map_err(|error| wrong(name, &error.text()))?;
-        }
         Ok(config)
+    }
+
+    /// Whether there is a container to run.
+    pub fn runs_something(&self) -> bool {
+        !(self.run.is_empty() && self.run_service.is_empty() && self.run_post.is_empty())
+    }
+
+    /// Warns of a word that seems to be meant as an option, or to hold one, and gives what it is if nothing else asks for
+    /// a container. It is an error if it must not be ignored.
+    fn misspelt(&mut self, word: &Word, row: Option<&Row>) -> Result<Option<Error>, Error> {
+        let found = match row {
+            Some(row) if row.is_container_line() => None,
+            Some(_) => misspelt::enclosed(word),
+            None => misspelt::find(&TABLE.iter().map(|row| row.name).collect::<Vec<_>>(), word),
+        };
+        let Some(found) = found else { return Ok(None) };
+        if found.must_not_be_ignored {
+            return Err(Error(
+                found.text,
+                "without it data would be lost or unprotected: correct it, or take it out".into(),
+            ));
+        }
+        self.warnings.push(found.text.clone());
+        Ok(Some(Error(found.text, "no word that can be read asks for a container".into())))
     }
 
     fn apply_repeated(&mut self, word: &Word) -> Result<(), Error> {
@@ -188,6 +235,7 @@ impl Config {
             }
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
+                Proxies::parse(std::slice::from_ref(&value)).map_err(|error| wrong(&word.key, error.text()))?;
                 self.proxy.push(value);
                 return Ok(());
             }
@@ -236,13 +284,12 @@ impl Config {
         Ok(())
     }
 
-    fn apply_single(&mut self, word: &Word) -> Result<(), Error> {
-        let key = word.key.as_str();
-        let Some(row) = TABLE.iter().find(|row| row.name == key) else {
-            self.warnings.push(unknown(key));
-            return Ok(());
-        };
+    fn apply_single(&mut self, word: &Word, row: &Row) -> Result<(), Error> {
+        let key = row.name;
         if !row.supported {
+            if let Some((_, cure)) = REFUSED.iter().find(|(name, _)| *name == key) {
+                return Err(Error([key, " is not supported yet, and cannot be ignored"].concat(), (*cure).into()));
+            }
             self.warnings.push([key, " is not supported yet: ignored"].concat());
             return Ok(());
         }
@@ -250,6 +297,9 @@ impl Config {
             return Err(wrong(key, "a value is missing: write it after ="));
         }
         let value = word.value.as_deref().unwrap_or_default();
+        if value.starts_with(QUOTES) && !row.is_read_as_by_a_shell() {
+            return Err(wrong(key, "the value begins with a quote that holds no words together"));
+        }
         match key {
             "b2c.pipefail" => self.pipefail = true,
             "b2c.cache_device" => match CacheDevice::parse(value) {
@@ -269,11 +319,13 @@ impl Config {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
             "b2c.poweroff_delay" => {
-                let seconds: u32 = value.parse().map_err(|_| wrong(key, "not a number of seconds"))?;
-                self.poweroff_delay_s = seconds.min(DELAY_MAX_S);
+                self.poweroff_delay_ms = duration_ms(value).ok_or_else(|| wrong(key, NO_DURATION))?
             }
-            "b2c.shutdown_cmd" => self.shutdown_cmd = value.into(),
-            "b2c.reboot_cmd" => self.reboot_cmd = value.into(),
+            "b2c.shutdown_cmd" | "b2c.reboot_cmd" => {
+                shutdown::parse(value, &|_| None).map_err(|error| wrong(key, &error.text()))?;
+                let command = if key == "b2c.reboot_cmd" { &mut self.reboot_cmd } else { &mut self.shutdown_cmd };
+                *command = value.into();
+            }
             "b2c.onfail" => {
                 self.on_fail = match value {
                     "poweroff" => OnFail::PowerOff,
@@ -295,28 +347,23 @@ impl Config {
     }
 }
 
-/// The values of `b2c.onfail` and `b2c.log` (true for sections), which apply even if another option is wrong.
-pub fn policy(words: &[Word]) -> (OnFail, bool) {
+/// The values of `b2c.onfail` and `b2c.log` (true for sections), which apply even if another option is wrong. The last
+/// source counts most.
+pub fn policy(sources: &[Vec<Word>]) -> (OnFail, bool) {
     let mut config = Config::default();
-    for word in words.iter().filter(|word| word.key == "b2c.onfail" || word.key == "b2c.log") {
-        // A wrong one keeps the default. `read` reports the error.
-        let _ = config.apply_single(word);
+    for word in sources.iter().flatten() {
+        if let Some(row) =
+            TABLE.iter().find(|row| row.name == word.key && ["b2c.onfail", "b2c.log"].contains(&row.name))
+        {
+            // A wrong one keeps the default. `read` reports the error.
+            let _ = config.apply_single(word, row);
+        }
     }
     (config.on_fail, config.sections)
 }
 
 fn wrong(key: &str, why: &str) -> Error {
-    Error([key, ": ", why].concat())
-}
-
-fn unknown(key: &str) -> String {
-    // The name may be followed by a value with another sign than `=`, as in `b2c.minio:…`.
-    let name = |c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '_';
-    let key = key.split(name).next().unwrap_or_default();
-    match suggest(TABLE.iter().map(|row| row.name), key) {
-        Some(name) => [key, " is not an option: did you mean ", name, "?"].concat(),
-        None => [key, " is not an option"].concat(),
-    }
+    Error([key, ": ", why].concat(), String::new())
 }
 
 #[cfg(test)]
@@ -340,7 +387,7 @@ mod tests {
         assert!(config.pipefail && config.warnings.is_empty());
         assert_eq!(config.ntp_peer.as_deref(), Some("pool.ntp.org"));
         assert_eq!(config.cache_device, CacheDevice::Path("/dev/mmcblk0p2".into()));
-        assert_eq!((config.insmods.len(), config.poweroff_delay_s), (2, 15));
+        assert_eq!((config.insmods.len(), config.poweroff_delay_ms), (2, 15_000));
     }
 
     #[test]
@@ -396,7 +443,7 @@ mod tests {
         ] {
             let told = match read(&[line]) {
                 Ok(config) => config.warnings.join("\n"),
-                Err(error) => error.0,
+                Err(error) => [error.0, error.1].join("\n"),
             };
             let told = crate::pure::scrub::clean(&told);
             assert!(!told.contains("SECRET") && !told.is_empty(), "{line}: {told}");
@@ -406,7 +453,7 @@ mod tests {
     /// Promise: options
     #[test]
     fn what_is_not_known_or_not_there_yet_is_named() {
-        let config = read(&["b2c.piepfail b2c.swap=1G b2c.entirely_else=1 quiet"]).unwrap();
+        let config = read(&["b2c.piepfail b2c.swap=1G b2c.entirely_else=1 quiet b2c.run=x"]).unwrap();
         assert_eq!(
             config.warnings,
             [
@@ -415,6 +462,89 @@ mod tests {
                 "b2c.entirely_else is not an option"
             ]
         );
+    }
+
+    /// What asks for a container and is none: without another one, no status but a failure is true.
+    /// Promise: nothing-ran
+    /// Input: misspelt-options
+    #[test]
+    fn a_container_that_was_asked_for_and_is_not_there() {
+        for (line, what) in [
+            ("b2c.contianer=x", "b2c.contianer is not an option: did you mean b2c.container?"),
+            ("quiet b2c-run=x", "b2c-run is not an option: did you mean b2c.run?"),
+            ("b2c.cache_device=auto b2c.ru", "b2c.ru is not an option: did you mean b2c.run?"),
+            ("b2c.cache_device=auto b2c", "b2c is not an option"),
+            ("b2c.nothing_like_it", "b2c.nothing_like_it is not an option"),
+            ("b2c.piepfail", "b2c.piepfail is not an option: did you mean b2c.pipefail?"),
+            (r#"x="y b2c.run=z""#, "x: the double quotes of this word hold b2c.run, too"),
+            (r#"b2c.ntp_peer="auto b2c.run=z""#, "b2c.ntp_peer: the double quotes of this word hold b2c.run, too"),
+        ] {
+            for sources in [vec![line], vec!["quiet", line], vec![line, "b2c.hostname=x"]] {
+                assert_eq!(read(&sources).err().map(|error| error.0).as_deref(), Some(what), "{line}");
+            }
+            // Beside a container it is a warning.
+            let config = read(&[&[line, " b2c.run_post=img"].concat()]).unwrap();
+            assert_eq!(config.warnings, [what]);
+        }
+        // None was asked for.
+        for line in
+            ["", "quiet", "b2c.cache_device=auto b2c.pipefail", "b2c.swap=1G", "root=LABEL=b2c run", "b2c.log=plain"]
+        {
+            assert!(read(&[line]).is_ok_and(|config| !config.runs_something()), "{line}");
+        }
+    }
+
+    /// Promise: protecting-options
+    /// Input: misspelt-options
+    #[test]
+    fn what_protects_or_delivers_ends_the_boot() {
+        for (line, what) in [
+            ("b2c.minio=a,http://h,k,SECRET", "b2c.minio is not supported yet, and cannot be ignored"),
+            ("b2c.storage=additionalimagestores=x", "b2c.storage is not supported yet, and cannot be ignored"),
+            ("b2c.nbd=/dev/nbd0,host=h,port=1", "b2c.nbd is not supported yet, and cannot be ignored"),
+            ("b2c.extra_args_url=http://h/x", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
+            ("b2c.extra_args_url", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
+            ("b2c.verify_keys=/k", "b2c.verify_keys is not an option: did you mean b2c.verify_key?"),
+            ("b2c-verify_key=/k", "b2c-verify_key is not an option: did you mean b2c.verify_key?"),
+            ("b2c.extra_args=/k", "b2c.extra_args is not an option"),
+            ("b2c.volumes=v,fscrypt_key=SECRET", "b2c.volumes is not an option: did you mean b2c.volume?"),
+            ("b2c.volume=v,fscript_key=SECRET", "b2c.volume: 'fscript_key' is not one of"),
+            (
+                "b2c.volume=v,fscrypt_key=SECRET",
+                "b2c.volume: v: fscrypt_key is not supported yet, and cannot be ignored",
+            ),
+            ("b2c.volume=v,mirror=a/b,push_on=changes", "b2c.volume: v: mirror is not supported yet, and cannot"),
+        ] {
+            let error = read(&["b2c.run=img", line]).err().unwrap_or_else(|| panic!("{line}"));
+            assert!(error.0.starts_with(what), "{line}: {}", error.0);
+            assert!(error.1.starts_with("word 1, column 1 of /etc/ocinit/cmdline"), "{line}: {}", error.1);
+        }
+        let config =
+            read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de b2c.iface=eth0"]);
+        assert_eq!(config.unwrap().warnings.len(), 4);
+    }
+
+    /// Promise: faulty-values
+    #[test]
+    fn the_place_and_the_cure_are_told() {
+        for (line, place, cure) in [
+            ("b2c.run='alpine echo hi'", "word 1, column 1", WHOLE_WORD),
+            ("quiet  b2c.run=-ti alpine", "word 2, column 8", WHOLE_WORD),
+            ("b2c.run=\u{201c}-ti alpine\u{201d}", "word 1, column 1", WHOLE_WORD),
+            ("b2c.hostname='dut'", "word 1, column 1", WHOLE_WORD),
+            ("b2c.cache_device='auto'", "word 1, column 1", WHOLE_WORD),
+            ("b2c.shutdown_cmd='echo x; poweroff'", "word 1, column 1", WHOLE_WORD),
+            ("b2c.volume=a b2c.volume='b'", "word 2, column 14", WHOLE_WORD),
+            ("b2c.run=--frobnicate", "word 1, column 1", ""),
+            ("b2c.minio=x", "word 1, column 1", "take it out, and copy what is needed in a container"),
+        ] {
+            let colon = if cure.is_empty() { "" } else { ": " };
+            let want = [place, " of the kernel's line", colon, cure].concat();
+            assert_eq!(read(&[line]).err().map(|error| error.1), Some(want), "{line}");
+        }
+        // Single quotes of a shell's words are no mistake.
+        let line = r#"b2c.run='alpine' b2c.run="img sh -c 'echo a b'" b2c.shutdown_cmd='poweroff'"#;
+        assert_eq!(read(&[line]).unwrap().run.len(), 2);
     }
 
     /// Promise: faulty-values
@@ -426,7 +556,9 @@ mod tests {
             ("b2c.run=--frobnicate", "b2c.run: "),
             ("b2c.run_post=docker://http://a/b", "b2c.run_post: "),
             ("b2c.onfail=explode", "b2c.onfail: "),
-            ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: "),
+            ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: not a number of seconds, such as 15 or 0.5"),
+            ("b2c.poweroff_delay=0,5", "b2c.poweroff_delay: not a number of seconds, such as 15 or 0.5"),
+            ("b2c.shutdown_cmd='sleep soon'", "b2c.shutdown_cmd: "),
             ("b2c.hostname=a/b", "b2c.hostname: "),
             ("b2c.shutdown_cmd=rm", "b2c.shutdown_cmd: "),
             ("b2c.registry_mirror=http://a.b", "b2c.registry_mirror: write REGISTRY=URL"),
@@ -435,7 +567,7 @@ mod tests {
             ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
             ("b2c.verify_key=", "b2c.verify_key: "),
         ] {
-            let error = read(&[line]).err().unwrap_or(Error(String::new()));
+            let error = read(&[line]).err().unwrap_or(Error(String::new(), String::new()));
             assert!(error.0.starts_with(start), "{line}: {}", error.0);
         }
     }
@@ -450,13 +582,13 @@ mod tests {
 
     #[test]
     fn services_filesystems_and_volumes() {
-        let config = read(&["b2c.service=a b2c.volume=perm,filesystem=share,push_to=x b2c.run_service=b \
+        let config = read(&["b2c.service=a b2c.volume=perm,filesystem=share,push_on=changes b2c.run_service=b \
             b2c.filesystem=share,type=9p,src=tag,opts=trans=virtio|ro b2c.cache_device=share"])
         .unwrap();
         assert_eq!(config.run_service, ["a", "b"]);
         assert_eq!(config.cache_device, CacheDevice::FileSystem("share".into()));
         assert_eq!((config.volumes[0].filesystem.as_deref(), config.filesystems[0].flags), (Some("share"), 1));
-        assert_eq!(config.warnings, ["b2c.volume=perm: push_to is not supported yet: ignored"]);
+        assert_eq!(config.warnings, ["b2c.volume=perm: push_on is not supported yet: ignored"]);
         let error = read(&["b2c.volume=perm,filesystem=nfs"]).err().unwrap();
         assert_eq!(error.0, "b2c.volume: perm: no b2c.filesystem is named 'nfs'");
         let error = read(&["b2c.filesystem=x"]).err().unwrap();
@@ -467,7 +599,9 @@ mod tests {
     #[test]
     fn the_policy_survives_a_line_that_cannot_be_read() {
         let words = cmdline::parse(b"b2c.onfail=hang b2c.log=plain b2c.run").unwrap();
-        assert_eq!(policy(&words), (OnFail::Hang, false));
+        assert_eq!(policy(std::slice::from_ref(&words)), (OnFail::Hang, false));
+        let own = cmdline::parse(b"b2c.onfail=reboot b2c.log=plain").unwrap();
+        assert_eq!(policy(&[own, words[..1].to_vec()]), (OnFail::Hang, false));
     }
 
     /// Promise: options
@@ -501,7 +635,7 @@ mod tests {
                 || !changed.verify_keys.is_empty()
                 || changed.hostname != default.hostname
                 || !changed.insmods.is_empty()
-                || changed.poweroff_delay_s != 0
+                || changed.poweroff_delay_ms != 0
                 || changed.shutdown_cmd != default.shutdown_cmd
                 || changed.reboot_cmd != default.reboot_cmd
                 || changed.on_fail != default.on_fail

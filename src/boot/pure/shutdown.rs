@@ -7,7 +7,7 @@ use crate::pure::shell_words::{self, Lookup};
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Echo(String),
-    Sleep { seconds: u32 },
+    Sleep { ms: u64 },
     PowerOff,
     Reboot,
     Halt,
@@ -29,13 +29,36 @@ impl Error {
         match self {
             Error::Words(error) => error.text().into(),
             Error::Unknown(command) => ["'", command, "' is not one of echo, sleep, poweroff, reboot, halt"].concat(),
-            Error::Seconds(text) => ["sleep: '", text, "' is not a number of seconds"].concat(),
+            Error::Seconds(text) => ["sleep: '", text, "' is ", NO_DURATION].concat(),
         }
     }
 }
 
-/// The longest `sleep`: a day. A machine must not hang in silence.
-const SLEEP_MAX_S: u32 = 86_400;
+/// What a text is that [`duration_ms`] cannot read.
+pub const NO_DURATION: &str = "not a number of seconds, such as 15 or 0.5";
+
+/// The longest `sleep`, and the longest `b2c.poweroff_delay`: a day. A machine must not hang in silence.
+const DURATION_MAX_MS: u64 = 86_400_000;
+
+/// A time as busybox's `sleep` takes it, in milliseconds: `15`, `0.5`, `1m`.
+pub fn duration_ms(text: &str) -> Option<u64> {
+    let (number, unit_ms) = match text.split_at_checked(text.len().saturating_sub(1))? {
+        (number, "s") => (number, 1000),
+        (number, "m") => (number, 60_000),
+        (number, "h") => (number, 3_600_000),
+        (number, "d") => (number, 86_400_000),
+        _ => (text, 1000),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // Not parsed as a float, which would be much code.
+    let number = |digits: &str| -> Option<u64> {
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        u64::from(digits.parse::<u32>().ok().filter(|_| is_number)?).into()
+    };
+    let thousandths = [fraction.get(..3).unwrap_or(fraction), "00"].concat();
+    let fraction = number(fraction).and(number(thousandths.get(..3)?))?;
+    Some((number(whole)? * unit_ms + fraction * unit_ms / 1000).min(DURATION_MAX_MS))
+}
 
 /// The commands of `text`, in order.
 pub fn parse(text: &str, variable: Lookup) -> Result<Vec<Command>, Error> {
@@ -50,9 +73,7 @@ fn command(words: &[String]) -> Result<Command, Error> {
         "echo" => Ok(Command::Echo(arguments.join(" "))),
         "sleep" => {
             let [text] = arguments else { return unknown() };
-            let seconds = text.strip_suffix('s').unwrap_or(text).parse::<u32>();
-            let seconds = seconds.map_err(|_| Error::Seconds(text.clone()))?;
-            Ok(Command::Sleep { seconds: seconds.min(SLEEP_MAX_S) })
+            duration_ms(text).map(|ms| Command::Sleep { ms }).ok_or_else(|| Error::Seconds(text.clone()))
         }
         "poweroff" if forced => Ok(Command::PowerOff),
         "reboot" if forced => Ok(Command::Reboot),
@@ -73,7 +94,34 @@ mod tests {
     #[test]
     fn the_line_of_a_lab() {
         let got = parse("echo JOB_RESULT=$CODE; sleep 2; poweroff -f", &env).unwrap();
-        assert_eq!(got, [Command::Echo("JOB_RESULT=3".into()), Command::Sleep { seconds: 2 }, Command::PowerOff]);
+        assert_eq!(got, [Command::Echo("JOB_RESULT=3".into()), Command::Sleep { ms: 2000 }, Command::PowerOff]);
+    }
+
+    /// As busybox's sleep, with which labs have written their lines.
+    /// Promise: fractions-of-seconds
+    #[test]
+    fn times_as_sleep_takes_them() {
+        for (text, want_ms) in [
+            ("0", 0),
+            ("15", 15_000),
+            ("015", 15_000),
+            ("0.5", 500),
+            ("1.25s", 1250),
+            ("0.0625", 62),
+            ("2s", 2000),
+            ("1.5m", 90_000),
+            ("0.5h", 1_800_000),
+            ("1d", DURATION_MAX_MS),
+            ("86401", DURATION_MAX_MS),
+            ("4294967295d", DURATION_MAX_MS),
+        ] {
+            assert_eq!(duration_ms(text), Some(want_ms), "{text}");
+        }
+        for text in
+            ["", "s", ".", "-1", "+1", "1e3", "0,5", "1.5.5", "1.x", "1.-5", "soon", "1 2", "0x10", "inf", "\u{e9}"]
+        {
+            assert_eq!(duration_ms(text), None, "{text}");
+        }
     }
 
     /// Promise: shutdown-command

@@ -10,6 +10,9 @@ use crate::image::pure::reference::Reference;
 use crate::pure::suggest::suggest;
 use crate::pure::{scrub, shell_words};
 
+/// The reason where a line ends before its image.
+pub const NO_IMAGE: &str = "no image is named";
+
 /// Reads a container line, variables expanded by `variable`.
 pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<ContainerSpec, String> {
     parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
@@ -34,9 +37,9 @@ fn read(words: &[String]) -> Result<ContainerSpec, String> {
     let mut spec = ContainerSpec::new();
     let mut rest = words.iter();
     let image = loop {
-        let Some(word) = rest.next() else { return Err("no image is named".into()) };
+        let Some(word) = rest.next() else { return Err(NO_IMAGE.into()) };
         if word == "--" {
-            break rest.next().ok_or("no image is named")?;
+            break rest.next().ok_or(NO_IMAGE)?;
         }
         let Some(flag) = word.strip_prefix('-').filter(|flag| !flag.is_empty()) else { break word };
         match flag.strip_prefix('-') {
