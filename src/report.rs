@@ -16,13 +16,35 @@ pub struct Failure {
     pub what: String,
     /// What the user can do about it, where that is known.
     pub hint: Option<String>,
+    /// The hint of a host's command line, where that differs.
+    on_host: Option<&'static str>,
+}
+
+/// What the user can do about a failure. The options of a boot are none of a host's command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint {
+    pub at_boot: &'static str,
+    pub on_host: &'static str,
+}
+
+impl Hint {
+    /// A hint that is the same everywhere.
+    pub const fn new(text: &'static str) -> Hint {
+        Hint { at_boot: text, on_host: text }
+    }
+}
+
+impl From<&'static str> for Hint {
+    fn from(text: &'static str) -> Hint {
+        Hint::new(text)
+    }
 }
 
 pub type Outcome<T> = Result<T, Failure>;
 
 impl Failure {
     pub fn new(step: &'static str, what: impl Into<String>) -> Failure {
-        Failure { step, what: what.into(), hint: None }
+        Failure { step, what: what.into(), hint: None, on_host: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
@@ -31,9 +53,9 @@ impl Failure {
     }
 
     /// The hint of the error that this failure is made of, if that has one.
-    pub fn hint_of(self, hint: Option<&'static str>) -> Failure {
-        match hint {
-            Some(hint) => self.hint(hint),
+    pub fn hint_of(self, hint: Option<impl Into<Hint>>) -> Failure {
+        match hint.map(Into::into) {
+            Some(Hint { at_boot, on_host }) => Failure { on_host: Some(on_host), ..self.hint(at_boot) },
             None => self,
         }
     }
@@ -61,6 +83,11 @@ impl Report {
         Report { sections: false, times: false, quiet: false }
     }
 
+    /// Whether this is the console of a boot.
+    pub fn is_boot(&self) -> bool {
+        self.times
+    }
+
     /// `[   1.02] network    eth0 10.0.2.15/24 …`
     pub fn line(&self, step: &str, what: impl Display) {
         if !self.quiet {
@@ -81,7 +108,8 @@ impl Report {
     pub fn fail(&self, failure: &Failure) {
         self.end_section();
         self.write(&[self.time().as_str(), "FAIL ", failure.step, "  ", &clean(&failure.what), "\n"]);
-        if let Some(hint) = &failure.hint {
+        let hint = failure.hint.as_deref();
+        if let Some(hint) = if self.is_boot() { hint } else { failure.on_host.or(hint) } {
             self.emit("hint", "", hint);
         }
     }

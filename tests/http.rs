@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Answers in the script's order and hears what is asked.
 struct Server {
@@ -271,7 +272,7 @@ fn a_proxy_that_makes_no_tunnel_is_named() {
     let next = || failed(get(&client, "https://registry.invalid/v2/"));
     let error = next();
     assert_eq!(error.text, format!("the proxy {name} requires authentication (407)"));
-    assert!(error.hint.is_some_and(|hint| hint.contains("b2c.proxy")));
+    assert!(error.hint.is_some_and(|hint| hint.at_boot.contains("b2c.proxy") && !hint.on_host.contains("b2c.")));
     let error = next();
     assert_eq!(error.kind, Kind::Proxy(503));
     assert_eq!(error.text, format!("the proxy {name} refuses to connect to registry.invalid (503)"));
@@ -452,7 +453,7 @@ fn a_server_of_plain_http_is_told_from_a_bad_certificate() {
     });
     let error = failed(get(&plain(), &url));
     assert_eq!(error.kind, Kind::Tls { plain: true });
-    assert!(error.hint.is_some_and(|hint| hint.contains("plain http")));
+    assert!(error.hint.is_some_and(|hint| hint.at_boot.contains("plain http")));
 }
 
 /// A proxy for one tunnel to 127.0.0.5:PORT: its name, and what it is asked.
@@ -503,4 +504,118 @@ fn a_proxys_password_ends_at_the_proxy() {
         lines.skip_while(|line| !line.starts_with("GET /")).take_while(|line| !line.is_empty()).collect();
     assert!(request.iter().any(|line| line.starts_with("accept: a/b")), "{request:?}");
     assert!(!request.iter().any(|line| line.contains("authorization")), "{request:?}");
+}
+
+/// Reads lines, as most servers do, and so waits for the end of one that TLS's first message does not have; `answer` is
+/// sent to a request. Each connection has a thread. The request lines, and all heads.
+fn plain_server(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.5:0").unwrap();
+    let name = listener.local_addr().unwrap().to_string();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = seen.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let log = log.clone();
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let mut byte = [0];
+                while !bytes.ends_with(b"\r\n\r\n") {
+                    if stream.read(&mut byte).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    bytes.push(byte[0]);
+                }
+                log.lock().unwrap().push(String::from_utf8_lossy(&bytes).into_owned());
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    (name, seen)
+}
+
+/// Promise: plain-http-is-told
+#[test]
+fn a_server_of_plain_http_that_waits_for_the_end_of_a_line() {
+    for answer in [ONE, "HTTP/1.1 401 -\r\ncontent-length: 0\r\n\r\n", "HTTP/1.0 404 Not Found\r\n\r\n"] {
+        let (name, seen) = plain_server(answer);
+        let start = Instant::now();
+        let url = format!("https://{name}/v2/x?secret");
+        let request = Request { method: Method::Get, url: &url, headers: &[("authorization", "Basic S3CRET")] };
+        let error = failed(plain().send(&request));
+        assert_eq!((error.kind, error.text.as_str()), (Kind::Tls { plain: true }, "TLS: the server speaks plain http"));
+        assert!(error.hint.is_some_and(|hint| hint.at_boot.contains("--tls-verify=false")));
+        // Sooner than any limit for a connection; a busy host may need more than the second that it takes.
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        let seen = seen.lock().unwrap();
+        assert_eq!(*seen, [format!("GET /v2/ HTTP/1.1\r\nhost: {name}\r\n\r\n")], "asked once, and shown nothing");
+    }
+}
+
+/// The same through a proxy's tunnels.
+/// Promise: plain-http-is-told
+#[test]
+fn a_server_of_plain_http_behind_a_tunnel() {
+    let (name, _) = plain_server(ONE);
+    let listener = TcpListener::bind("127.0.0.5:0").unwrap();
+    let proxy = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            let asked = head(&mut near).unwrap();
+            near.write_all(b"HTTP/1.1 200 -\r\n\r\n").unwrap();
+            let far = TcpStream::connect(asked.split(' ').nth(1).unwrap()).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    let client = client(&format!("https={proxy}"), true, &[]);
+    let error = failed(get(&client, &format!("https://{name}/")));
+    assert_eq!(error.kind, Kind::Tls { plain: true }, "{}", error.text);
+}
+
+/// The benign twin: a TLS server that is slower than our patience, and says 400 to plain http as nginx does. What holds
+/// TLS's first message back here is the question in plain http itself.
+/// Promise: plain-http-is-told
+#[test]
+fn a_slow_server_of_tls_is_no_server_of_plain_http() {
+    let made = Certificates::make();
+    for answer in
+        ["HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 308 -\r\nlocation: https://x/\r\n\r\n", "\x15\x03\x01", ""]
+    {
+        let server = made.server(&[]);
+        let listener = TcpListener::bind("127.0.0.5:0").unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let port = server.port;
+        let front = std::thread::spawn(move || {
+            let (near, _) = listener.accept().unwrap();
+            let (mut plain, _) = listener.accept().unwrap();
+            assert!(head(&mut plain).unwrap().starts_with("GET /v2/ "));
+            plain.write_all(answer.as_bytes()).unwrap();
+            drop(plain);
+            let far = TcpStream::connect(("127.0.0.5", port)).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        let client = client("", true, &[&made.directory("all", &[("ca.crt", "ca.crt")])]);
+        let (status, text) = read(get(&client, &url).unwrap_or_else(|error| panic!("{answer}: {}", error.text)));
+        assert!(status == 200 && text.is_ok_and(|text| text.contains("Ciphers supported")), "{answer}");
+        front.join().unwrap();
+    }
+}
+
+/// The reverse, as OpenSSL's servers end it and as others do, by an alert.
+/// Promise: plain-http-is-told
+#[test]
+fn a_server_of_tls_that_is_asked_in_plain_http() {
+    let server = Server::start(&[&["\x15\x03\x01\0\x02\x02\x46"]]);
+    let error = failed(get(&plain(), &server.url("/")));
+    assert_eq!(error.kind, Kind::SpeaksTls);
+    assert_eq!(error.text, "speaks TLS, and was asked in plain http: write https://");
 }

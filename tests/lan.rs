@@ -222,7 +222,7 @@ fn names() {
         assert_eq!(resolver.resolve("registry"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by the search domain");
         assert_eq!(resolver.resolve("www.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by an alias");
         let absent = resolver.resolve("absent.lab").unwrap_err();
-        assert_eq!(absent.text, "absent.lab: no such name (asked 10.77.0.1)");
+        assert_eq!(absent.text, "absent.lab: no such host name (asked 10.77.0.1)");
         // Sixty addresses are over 512 bytes: dnsmasq truncates, and TCP brings them.
         let many = resolver.resolve("many.lab").unwrap();
         assert_eq!(many.len(), 16, "the first sixteen");

@@ -7,12 +7,18 @@ mod skip;
 
 mod support;
 
+#[path = "registry_faults/absent.rs"]
+mod absent;
 #[path = "registry_faults/all_faults.rs"]
 mod all_faults;
 #[path = "registry_faults/answers.rs"]
 mod answers;
 #[path = "registry_faults/hostile.rs"]
 mod hostile;
+#[path = "registry_faults/locations.rs"]
+mod locations;
+#[path = "registry_faults/logins.rs"]
+mod logins;
 #[path = "registry_faults/numbers.rs"]
 mod numbers;
 #[path = "registry_faults/secrets.rs"]

@@ -42,9 +42,13 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     }
     file?;
     let sources = [unmatched(kernel, SOURCES[0])?, unmatched(own, SOURCES[1])?];
-    *config = Config::read(&sources).map_err(|error| Failure {
-        hint: Some(error.1).filter(|hint| !hint.is_empty()),
-        ..Failure::new("options", error.0)
+    *config = Config::read(&sources).map_err(|error| {
+        let failure = Failure::new("options", error.0);
+        if error.1.is_empty() {
+            failure
+        } else {
+            failure.hint(error.1)
+        }
     })?;
     crash::set_note(config.on_fail as usize + 1);
     report.line("options", counts(&sources));

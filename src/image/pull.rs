@@ -53,12 +53,11 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         trust::check_image(options).map_err(|error| pull.failed(&error))?;
     }
     let image = match options.policy {
-        PullPolicy::Never => pull
-            .stored()
-            .map(|stored| stored.image)
-            .ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids fetching it")),
+        PullPolicy::Never => {
+            pull.stored().ok_or_else(|| pull.failure("", "is not stored, and --pull=never forbids fetching it"))
+        }
         PullPolicy::Missing => match pull.stored() {
-            Some(stored) => Ok(stored.image),
+            Some(stored) => Ok(stored),
             None => pull.fetch().or_else(|error| pull.fall_back(error)),
         },
         PullPolicy::Always | PullPolicy::Newer => pull.newest(),
@@ -69,7 +68,14 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         (bytes, count) => [&count.to_string(), " layers, ", &size(bytes)].concat(),
     };
     let took_ms = machine::uptime_ms() - start_ms;
-    report.line("pull", format_args!("{} {}, {what} in {took_ms} ms", pull.name, image.id.short()));
+    let digest = match (&options.image, image.manifest) {
+        // Already in the name.
+        (Reference::Registry(remote), _) if remote.digest.is_some() => String::new(),
+        // In the form that pulls just that again.
+        (Reference::Registry(_), Some(manifest)) => ["@", &manifest.text()].concat(),
+        _ => [" ", &image.id.short()].concat(),
+    };
+    report.line("pull", format_args!("{}{digest}, {what} in {took_ms} ms", pull.name));
     Ok(image)
 }
 
@@ -93,12 +99,6 @@ pub fn key(options: &PullOptions) -> String {
     [&options.image.name(), "+", architecture, "+", variant].concat()
 }
 
-/// An image of an earlier pull.
-struct Stored {
-    image: Image,
-    manifest: Option<Digest>,
-}
-
 impl Pull<'_> {
     /// The image that the name stands for now. If it is stored, one request tells whether it is still the same.
     fn newest(&mut self) -> Outcome<Image> {
@@ -112,7 +112,7 @@ impl Pull<'_> {
         if let Some(stored) = self.stored() {
             self.source.prefer_cached();
             match self.source.current() {
-                Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored.image),
+                Ok(current) if current.is_some() && current == stored.manifest => return Ok(stored),
                 Err(error) => return self.fall_back(error),
                 // A GET request has the manifest, or the reason of the failure.
                 Ok(_) => {}
@@ -139,7 +139,9 @@ impl Pull<'_> {
             recorded.map(|()| layers).map_err(|error| Error::local(error).of("image record"))
         });
         match fetched {
-            Ok(layers) => Ok(Image { id: record.config, config, layers, journal, extra: Vec::new() }),
+            Ok(layers) => {
+                Ok(Image { id: record.config, manifest: record.manifest, config, layers, journal, extra: Vec::new() })
+            }
             Err(error) => {
                 // Layers that are complete stay in the store.
                 finish(journal.as_ref(), self.report);
@@ -178,7 +180,7 @@ impl Pull<'_> {
     }
 
     /// The stored image of that name, if it is complete, and signed where a signature is required.
-    fn stored(&self) -> Option<Stored> {
+    fn stored(&self) -> Option<Image> {
         let Record { config: id, manifest, signed } = self.store.image(&self.key)?;
         let mut descriptors = Vec::new();
         if !self.keys.is_empty() {
@@ -195,7 +197,7 @@ impl Pull<'_> {
             true => self.unpack_kept(&config, &descriptors)?,
             false => chain(&config.diff_ids).map(|(id, chain)| self.layer(&chain, &id)).collect::<Option<_>>()?,
         };
-        Some(Stored { image: Image { id, config, layers, journal: None, extra: Vec::new() }, manifest })
+        Some(Image { id, manifest, config, layers, journal: None, extra: Vec::new() })
     }
 
     /// The layers of a stored image, unpacked from the kept blobs; a missing or damaged blob is fetched.
@@ -215,7 +217,7 @@ impl Pull<'_> {
         let Some(stored) = self.stored().filter(|_| is_allowed) else { return Err(self.failed(&error)) };
         let what = self.failed(&error).what;
         self.report.warn("pull", format_args!("{what}; using the image of an earlier pull"));
-        Ok(stored.image)
+        Ok(stored)
     }
 }
 

@@ -10,11 +10,11 @@ use crate::image::pure::authfile::{self, Credentials};
 use crate::image::pure::mirror::Mirrors;
 use crate::image::pure::oci::{self, Descriptor};
 use crate::image::pure::reference::Remote;
-use crate::image::pure::retry::{Policy, Retry};
+use crate::image::pure::retry::Policy;
 use crate::image::registry::download::Download;
 use crate::image::registry::retry_state::{cancelled, RetryState};
 use crate::image::registry::server::{Ask, Server};
-use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Source};
+use crate::image::source::{BlobReader, Error, Kind, OpenUrl, Retries, Source};
 use crate::net::dns::Resolver;
 use crate::net::http::{Client, Method, Response, Tls, CERTS_DIR};
 use crate::net::pure::proxy::Proxies;
@@ -132,14 +132,14 @@ impl Registry {
 
 impl Shared {
     fn retry_state(&self) -> RetryState {
-        let mut retry = Retry::new(self.policy);
+        let mut state = RetryState::new(self.policy, self.client.cancel_token().clone(), self.report);
         if self.prefers_cached.load(Ordering::Relaxed) {
-            retry.prefer_cached();
+            state.retry.prefer_cached();
         }
         if self.reached.load(Ordering::Relaxed) {
-            retry.progress();
+            state.retry.progress();
         }
-        RetryState { retry, cancel: self.client.cancel_token().clone(), report: self.report }
+        state
     }
 
     /// Sends the request to one server after the other until one succeeds; returns its answer and its index. If all
@@ -150,16 +150,19 @@ impl Shared {
         if is_repeated {
             order.reverse();
         }
+        let is_down = |index: &usize| self.servers.get(*index).is_some_and(Server::is_down);
+        order.sort_by_key(is_down);
         let mut answer = Err(Error::refused("no server to ask"));
-        let mut mirror_may_heal = false;
+        let mut retries = Retries::None;
         for index in order {
             if self.client.cancel_token().is_cancelled() {
                 return Err(cancelled());
             }
             let Some(server) = self.servers.get(index) else { continue };
             let mirror = server.mirror_name();
-            if mirror.is_some() && server.is_down() {
-                mirror_may_heal = true;
+            // One that is skipped may be there again by now: it is asked before nobody answers.
+            if is_down(&index) && !answer.as_ref().is_err_and(Error::is_unreachable) {
+                retries = Retries::Patient;
                 continue;
             }
             let error = match server.ask(&self.client, ask) {
@@ -173,12 +176,15 @@ impl Shared {
             if error.is_unreachable() {
                 server.mark_down();
             }
-            mirror_may_heal |= error.may_heal();
+            retries = retries.max(error.retries());
             self.report.warn("pull", format_args!("mirror {name}: {}; asking the next server", error.text));
         }
-        answer.map_err(|error| match mirror_may_heal {
-            true => Error { kind: Kind::Unreachable { retry: true, status: error.status() }, ..error },
-            false => error,
+        answer.map_err(|error| match retries {
+            Retries::None => error,
+            _ => {
+                let (retries, status) = (retries.max(error.retries()), error.status());
+                Error { kind: Kind::Unreachable { retries, status }, ..error }
+            }
         })
     }
 
@@ -277,7 +283,7 @@ pub fn opener(config: &ClientConfig) -> OpenUrl {
     let (client, policy, report) = (config.client(""), config.retry, *config.report);
     Arc::new(move |url| {
         let (client, url) = (client.clone(), url.to_string());
-        let retry_state = RetryState { retry: Retry::new(policy), cancel: client.cancel_token().clone(), report };
+        let retry_state = RetryState::new(policy, client.cancel_token().clone(), report);
         let mut version = None;
         let open = move |from, _| {
             let response = server::fetch(&client, &url, from)?;

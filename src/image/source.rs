@@ -3,6 +3,7 @@
 use crate::image::pure::oci::Descriptor;
 use crate::layer::{error, unpack};
 use crate::pure::digest::Digest;
+use crate::report::Hint;
 use crate::sys::{io_text, EDQUOT, ENOSPC};
 use std::fmt;
 use std::io::{self, Read};
@@ -14,7 +15,10 @@ pub type BlobReader = Box<dyn Read + Send>;
 /// Fetches an http(s) URL and returns the body. Reading fails if the body is shorter than the server said.
 pub type OpenUrl = Arc<dyn Fn(&str) -> Result<BlobReader, Error> + Send + Sync>;
 
-const STORE_IS_FULL: &str = "the store is full: give the machine more memory, or a disk by b2c.cache_device=";
+const STORE_IS_FULL: Hint = Hint {
+    at_boot: "the store is full: give the machine more memory, or a disk by b2c.cache_device=",
+    on_host: "the store is full: make room on its disk, or use another one by --store DIR",
+};
 
 /// The kind of a failure, which decides about retries and about using a stored image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +31,17 @@ pub enum Kind {
     Local(i32),
     /// Bytes that differ from those requested; a retry may bring the right ones.
     Damaged,
-    /// No answer, or one that says nothing about the image, so that the image of an earlier pull may be used. `retry`:
-    /// another request may succeed.
-    Unreachable { retry: bool, status: Option<u16> },
+    /// No answer, or one that says nothing about the image, so that the image of an earlier pull may be used.
+    Unreachable { retries: Retries, status: Option<u16> },
+}
+
+/// Whether another request may succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retries {
+    None,
+    Few,
+    /// As if the server were not there yet: it, or what is in front of it, may be starting.
+    Patient,
 }
 
 impl Kind {
@@ -48,7 +60,7 @@ pub struct Error {
     /// The part of the image that failed; empty for the image itself.
     pub object: String,
     pub text: String,
-    pub hint: Option<&'static str>,
+    pub hint: Option<Hint>,
 }
 
 impl Error {
@@ -63,7 +75,7 @@ impl Error {
 
     /// No answer; a retry may get one.
     pub fn temporary(text: &str) -> Error {
-        Error::new(Kind::Unreachable { retry: true, status: None }, text)
+        Error::new(Kind::Unreachable { retries: Retries::Few, status: None }, text)
     }
 
     /// Bytes that differ from those requested.
@@ -78,7 +90,16 @@ impl Error {
 
     /// Whether a retry may succeed.
     pub fn may_heal(&self) -> bool {
-        matches!(self.kind, Kind::Damaged | Kind::Unreachable { retry: true, .. })
+        self.retries() > Retries::None
+    }
+
+    /// Whether and for how long retries may succeed.
+    pub fn retries(&self) -> Retries {
+        match self.kind {
+            Kind::Damaged => Retries::Few,
+            Kind::Unreachable { retries, .. } => retries,
+            _ => Retries::None,
+        }
     }
 
     /// Whether the image of an earlier pull may be used.
@@ -87,7 +108,7 @@ impl Error {
     }
 
     /// What the user can do about it, where that is known.
-    pub fn advice(&self) -> Option<&'static str> {
+    pub fn advice(&self) -> Option<Hint> {
         self.hint.or(match self.kind {
             Kind::Local(ENOSPC | EDQUOT) => Some(STORE_IS_FULL),
             _ => None,
@@ -107,7 +128,7 @@ impl Error {
     pub fn last(mut self) -> Error {
         self.kind = match self.kind {
             Kind::Damaged => Kind::Refused,
-            Kind::Unreachable { status, .. } => Kind::Unreachable { retry: false, status },
+            Kind::Unreachable { status, .. } => Kind::Unreachable { retries: Retries::None, status },
             kind => kind,
         };
         self
@@ -146,7 +167,7 @@ impl Error {
 
 impl From<error::Error> for Error {
     fn from(error: error::Error) -> Error {
-        Error { hint: error.hint, ..Error::new(Kind::of(error.errno), &error.text) }
+        Error { hint: error.hint.map(Hint::new), ..Error::new(Kind::of(error.errno), &error.text) }
     }
 }
 

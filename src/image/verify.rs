@@ -122,7 +122,7 @@ pub fn refusal(found: &[Why]) -> Error {
     }
     let hint = "cosign sign --key cosign.key IMAGE@sha256:...; version 3 needs --new-bundle-format=false \
                 --use-signing-config=false";
-    Error { hint: Some(hint), ..Error::refused(&text) }
+    Error { hint: Some(hint.into()), ..Error::refused(&text) }
 }
 
 #[cfg(test)]

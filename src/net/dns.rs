@@ -36,7 +36,7 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     pub kind: Kind,
-    /// With the name: `example.org: no such name (asked 10.0.2.3)`.
+    /// With the name: `example.org: no such host name (asked 10.0.2.3)`.
     pub text: String,
 }
 
@@ -130,7 +130,7 @@ impl Resolver {
                 Answer::Addresses(addresses) => return Ok((addresses, server)),
                 Answer::Alias(other) => name = other,
                 Answer::NoAddress => return Ok((Vec::new(), server)),
-                Answer::NoSuchName => return Err(absent("no such name", server)),
+                Answer::NoSuchName => return Err(absent("no such host name", server)),
                 Answer::Truncated | Answer::Failed(_) => return Err(absent("no address", server)),
             }
         }
@@ -143,7 +143,7 @@ impl Resolver {
         for _ in 0..ROUNDS {
             for (server, reason) in self.nameservers.iter().zip(&mut reasons) {
                 let text = match ask(*server, name, family) {
-                    Ok(Answer::Failed(code)) => ["refused with code ", &code.to_string()].concat(),
+                    Ok(Answer::Failed(code)) => dns::failure(code),
                     Ok(answer) => return Ok((answer, server.ip())),
                     Err(ServerError::Message(error @ dns::Error::Name)) => {
                         return Err(Error::new(Kind::InvalidName, error.text()));
@@ -330,7 +330,7 @@ mod tests {
         let good = serve(|query| vec![reply(query, OK, Some([192, 0, 2, 1]))]);
         assert_eq!(with(&[bad, good], &[]).resolve("example.org"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
         let error = with(&[bad], &[]).resolve("example.org");
-        assert_eq!(error.unwrap_err().text, "example.org: 127.0.0.1: refused with code 2");
+        assert_eq!(error.unwrap_err().text, "example.org: 127.0.0.1: the name server failed (SERVFAIL)");
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = with(&[closed], &[]).resolve("example.org");
         assert_eq!(error.unwrap_err().text, "example.org: 127.0.0.1: recv: connection refused");
@@ -347,10 +347,10 @@ mod tests {
         let resolver = with(&[server], &["lab"]);
         assert_eq!(resolver.resolve("cache"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
         let error = resolver.resolve("cache.org");
-        assert_eq!(error.unwrap_err().text, "cache.org: no such name (asked 127.0.0.1)");
+        assert_eq!(error.unwrap_err().text, "cache.org: no such host name (asked 127.0.0.1)");
         let resolver = with(&[server], &["org"]);
         let error = resolver.resolve("cache").unwrap_err();
-        assert_eq!((error.kind, error.text.as_str()), (Kind::NoSuchName, "cache: no such name (asked 127.0.0.1)"));
+        assert_eq!((error.kind, error.text.as_str()), (Kind::NoSuchName, "cache: no such host name (asked 127.0.0.1)"));
     }
 
     /// Input: dns-answers

@@ -15,6 +15,7 @@ use crate::net::http::error::failed;
 use crate::net::http::pool::Pool;
 use crate::net::pure::http::{self, Head, HeadReader, Headers, Target, Url};
 use crate::net::pure::proxy::{Proxies, Proxy};
+use crate::report::Hint;
 use crate::sys::machine;
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering;
@@ -27,10 +28,18 @@ pub use crate::net::pure::http::Method;
 
 /// The limit for a connection: all addresses of the name, and TLS.
 const CONNECT_MS: u64 = 10_000;
+/// A server that has said nothing to TLS's first message for this long is asked in plain http.
+const MUTE_MS: u64 = 700;
 /// The limit for the head of an answer; a proxy's takes longer, since the proxy has to connect first.
 const ANSWER_MS: u64 = 30_000;
 /// What is read of an answer before its body.
 const HEAD_BUFFER: usize = 4 << 10;
+const PROXY_HINT: Hint = Hint {
+    at_boot: "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST sets the proxy, and the hosts that are asked \
+              directly",
+    on_host: "https_proxy=http://USER:PASSWORD@HOST:PORT sets the proxy, and no_proxy=LIST the hosts that are asked \
+              directly",
+};
 const USER_AGENT: &str = concat!("ocinit/", env!("CARGO_PKG_VERSION"));
 
 /// A request. `host`, `user-agent` and a proxy's authorization are added.
@@ -97,7 +106,11 @@ impl Client {
         let kept = self.pool.take(&route).map(|connection| self.exchange(connection, request.method, &bytes));
         let response = match kept {
             Some(Err(Error { kind: Kind::Closed, .. })) | None => {
-                self.exchange(self.open(&url, proxy, route)?, request.method, &bytes)?
+                let mut connection = self.open(&url, proxy, route)?;
+                if url.https {
+                    self.secure(&mut connection, &url, proxy)?;
+                }
+                self.exchange(connection, request.method, &bytes)?
             }
             Some(outcome) => outcome?,
         };
@@ -107,6 +120,7 @@ impl Client {
         }
     }
 
+    /// A connection to the server of `url`, before TLS.
     fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String) -> Result<Connection, Error> {
         let (host, port) = proxy.map_or((url.host, url.port), |proxy| (&proxy.host, proxy.port));
         let context = |error: Error| match proxy {
@@ -116,18 +130,60 @@ impl Client {
         let addresses = connect::addresses(&self.resolver, host, port).map_err(context)?;
         let end_ms = machine::uptime_ms() + CONNECT_MS;
         let stream = connect::race(&addresses, end_ms).map_err(context)?;
-        let socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
+        let mut socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
+        socket.end_by(end_ms);
         let mut connection = Connection { socket, tls: None, route };
-        if url.https {
-            connection.socket.end_by(end_ms);
-            if let Some(proxy) = proxy {
-                connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
-                tunnel(&mut connection, url, proxy)?;
-                connection.socket.end_by(machine::uptime_ms() + CONNECT_MS);
-            }
-            connection.tls = Some(self.configs.connect(url, &mut connection.socket)?);
+        if let (true, Some(proxy)) = (url.https, proxy) {
+            connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
+            tunnel(&mut connection, url, proxy)?;
+            connection.socket.end_by(machine::uptime_ms() + CONNECT_MS);
         }
         Ok(connection)
+    }
+
+    /// Makes `connection` one of TLS. A server of plain http may wait for the end of a line that does not come in TLS's
+    /// first message, so the wait is interrupted to find that out.
+    fn secure(&self, connection: &mut Connection, url: &Url, proxy: Option<&Proxy>) -> Result<(), Error> {
+        let mut session = self.configs.session(url)?;
+        let (start_ms, socket) = (machine::uptime_ms(), &mut connection.socket);
+        socket.end_by(start_ms + MUTE_MS);
+        // A proxy's answer is not the server's.
+        socket.has_received = false;
+        let mut outcome = tls::handshake(&mut session, socket);
+        let failed = outcome.as_ref().err().map(|error| error.kind);
+        // Where plain http is tried as well, only the wait counts.
+        let is_doubtful = match failed {
+            Some(Kind::Timeout) => !socket.has_received,
+            Some(Kind::Closed) => !socket.has_received && self.configs.tls.verify,
+            Some(Kind::Tls { plain }) => plain && self.configs.tls.verify,
+            _ => false,
+        };
+        if is_doubtful && self.is_plain(url, proxy) {
+            return Err(error::plain_http());
+        }
+        if failed == Some(Kind::Timeout) {
+            socket.end_by(start_ms + CONNECT_MS);
+            outcome = tls::handshake(&mut session, socket);
+        }
+        connection.tls = Some(session);
+        outcome.map_err(|error| match error.kind {
+            Kind::Closed => Error { text: ["TLS handshake: ", &error.text].concat(), ..error },
+            _ => error,
+        })
+    }
+
+    /// Whether the server of `url` answers plain http. Only the answer's status counts: a TLS server may answer 400 or a
+    /// redirect to https in plain http, too. The request has nothing that is not in TLS's first message, but for the path.
+    fn is_plain(&self, url: &Url, proxy: Option<&Proxy>) -> bool {
+        let probe = Url { path: "/v2/", ..*url };
+        let ask = || {
+            let mut connection = self.open(&probe, proxy, String::new())?;
+            connection.socket.end_by(machine::uptime_ms() + MUTE_MS);
+            let request = http::request(Method::Get, Target::Origin, &probe, &[]).map_err(Error::protocol)?;
+            connection.send(&request).map_err(|error| failed(&error))?;
+            read_head(&mut connection)
+        };
+        ask().is_ok_and(|(head, _)| head.status != 400 && !(300..400).contains(&head.status))
     }
 
     fn exchange(&self, mut connection: Connection, method: Method, request: &[u8]) -> Result<Response, Error> {
@@ -184,9 +240,7 @@ fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
         _ => [" refuses to connect to ", host].concat(),
     };
     let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
-    let hint =
-        "b2c.proxy=https=http://USER:PASSWORD@HOST:PORT,no=LIST sets the proxy, and the hosts that are asked directly";
-    Error { kind: Kind::Proxy(status), text, hint: Some(hint) }
+    Error { kind: Kind::Proxy(status), text, hint: Some(PROXY_HINT) }
 }
 
 /// The head of the answer, and the bytes of the body that came with it.

@@ -26,7 +26,7 @@ fn a_reset_every_mebibyte_costs_nothing_twice() {
 
 /// How often we ask until `ms` are over, by our own habit.
 fn tries_in(ms: u64) -> usize {
-    let mut retry = Retry::new(Policy::default());
+    let mut retry = Retry::new(Policy::default(), false, 0);
     retry.progress();
     let (mut now_ms, mut tries) = (0, 0);
     while now_ms < ms {

@@ -2,6 +2,7 @@
 //! the registry, nor a realm's, nor a redirect's, whatever the DNS server answers at any time. The tests run in a
 //! network namespace of their own, with a DNS server, and a canary at the addresses that must not be contacted.
 
+use crate::absent::at_boot;
 use crate::small;
 use crate::support::fake::{challenge, redirect, Fake};
 use crate::support::PATIENCE;
@@ -17,6 +18,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 const PASSWORD: &str = "S3CRET-of-jane";
+/// More queries than without patience.
+const MANY: usize = 30;
 const NEAR: [&str; 3] = ["169.254.7.7", "fd00:ec2::254", "fd20:ce::254"];
 
 /// Runs `test` on a thread in a network namespace of its own; false, with a line, where there can be none.
@@ -55,6 +58,7 @@ fn addresses(name: &str, good: Ipv4Addr, asked: usize) -> Vec<IpAddr> {
         "mixed.lab" => vec![near(0), good.into()],
         "rebind.lab" if asked == 0 => vec![good.into()],
         "rebind.lab" => vec![near(0)],
+        "late.lab" => vec![good.into()],
         _ => Vec::new(),
     }
 }
@@ -78,8 +82,14 @@ fn serve_names(good: Ipv4Addr) {
             let before = asked.iter().filter(|other| **other == name).count();
             let found = addresses(&name, good, before);
             let found: Vec<IpAddr> = found.into_iter().filter(|address| address.is_ipv6() == is_v6).collect();
+            // A forwarder that does not reach its own server yet (SERVFAIL), and a name that there is not (NXDOMAIN).
+            let code = match name.as_str() {
+                "late.lab" if before < MANY => 2,
+                "gone.lab" => 3,
+                _ => 0,
+            };
             asked.push(name);
-            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[2..4].copy_from_slice(&[0x81, 0x80 | code]);
             answer[7] = found.len() as u8;
             for address in found {
                 let bytes = match address {
@@ -195,5 +205,26 @@ fn a_name_of_more_than_one_address() {
         assert!(canary.seen().is_empty(), "{:?}", canary.seen());
         pull(&format!("{}:{port}/demo", NEAR[0])).map(drop).unwrap();
         assert!(!canary.seen().is_empty(), "the canary is deaf");
+    });
+}
+
+/// DNS that does not answer yet is waited for at boot; a name that there is not is told, in words.
+/// Promise: absent-registry
+#[test]
+fn a_name_server_that_comes_later() {
+    in_own_network(|| {
+        let registry = Fake::start(small(), |_, _| Box::new(|_| None));
+        let IpAddr::V4(good) = registry.address.ip() else { panic!() };
+        serve_names(good);
+        let dir = tempfile::tempdir().unwrap();
+        let pull = |name: &str| {
+            let image = format!("{name}:{}/demo", registry.address.port());
+            let resolver = Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None);
+            let words = ["--tls-verify=false", "--retry-delay=1ms", &image];
+            at_boot(&words, Mirrors::default(), resolver, &dir.path().join("store")).map(drop)
+        };
+        pull("late.lab").unwrap();
+        let failure = pull("gone.lab").unwrap_err();
+        assert!(failure.what.contains("gone.lab: no such host name (asked 127.0.0.1)"), "{}", failure.what);
     });
 }

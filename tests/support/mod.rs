@@ -13,7 +13,7 @@ pub mod table;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -56,11 +56,13 @@ pub fn scratch(name: &str) -> PathBuf {
 
 /// A loopback address that no other caller gets: its ports are free, and for the product it is a host of its own.
 pub fn loopback() -> Ipv4Addr {
-    static LAST: AtomicU8 = AtomicU8::new(0);
-    let number = LAST.fetch_add(1, Ordering::SeqCst) + 1;
+    static LAST: AtomicU16 = AtomicU16::new(0);
+    let number = LAST.fetch_add(1, Ordering::SeqCst);
+    let (block, number) = (number / 254 + 1, (number % 254 + 1) as u8);
+    assert!(block < 4, "three blocks of addresses");
     // The process numbers of two test programs that run at a time differ in these bits.
     let [_, _, middle, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 64 | middle & 63, low, number)
+    Ipv4Addr::new(127, (block as u8) << 6 | middle & 63, low, number)
 }
 
 type Task = Box<dyn FnOnce() + Send>;

@@ -4,8 +4,21 @@ use super::tokens::{Source, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A room imports itself and those before it.
-const ROOMS: [&str; 13] =
-    ["sys", "pure", "files", "report", "inflate", "kernel", "net", "disk", "layer", "store", "image", "container", "boot"];
+const ROOMS: [&str; 13] = [
+    "sys",
+    "pure",
+    "files",
+    "report",
+    "inflate",
+    "kernel",
+    "net",
+    "disk",
+    "layer",
+    "store",
+    "image",
+    "container",
+    "boot",
+];
 
 /// Rooms that import no other room, not even one before them.
 const ALONE: [&str; 2] = ["sys", "pure"];

@@ -10,8 +10,10 @@ use std::path::PathBuf;
 
 /// An image that is complete in the store.
 pub struct Image {
-    /// The digest of its configuration.
+    /// The digest of its configuration: podman's image ID.
     pub id: Digest,
+    /// The digest that a registry's name can be pinned to: of the index if the tag leads to one, else of the manifest.
+    pub manifest: Option<Digest>,
     pub config: ImageConfig,
     /// Lowest first.
     pub layers: Vec<Layer>,

@@ -10,14 +10,14 @@ use crate::image::pure::reference::Reference;
 use crate::image::source::{BlobReader, Error};
 use crate::layer::packed::{self, Layer};
 use crate::pure::digest::{hash, Digest};
-use crate::report::Report;
+use crate::report::{Hint, Report};
 use crate::store::layers::{Store, STORE};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-const HINT: &str = "b2c.verify_key= allows only what is signed, has a digest, or is in the initramfs";
+const HINT: Hint = Hint::new("b2c.verify_key= allows only what is signed, has a digest, or is in the initramfs");
 
 /// Whether `path` is a file or directory of the initramfs, and not of a disk, a share, or the store.
 fn is_of_initramfs(path: &str) -> bool {

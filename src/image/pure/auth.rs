@@ -2,12 +2,13 @@
 //! spec's token authentication) and token answers.
 
 use crate::image::pure::oci;
+use crate::net::pure::http::{origin, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::percent::encode;
 use serde_json::Value;
 
 /// A `Bearer` challenge: the URL of the token server, and what the token is for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bearer {
     pub realm: String,
     pub service: Option<String>,
@@ -25,26 +26,75 @@ pub enum Challenge {
     Other(String),
 }
 
-/// The challenges of all `WWW-Authenticate` headers, in their order. A syntax error ends its header, since what follows
-/// it is ambiguous.
+/// The most challenges of an answer that are read; servers send one or two.
+const CHALLENGES_MAX: usize = 16;
+/// The most ways to log in that are tried.
+const WAYS_MAX: usize = 6;
+
+/// The challenges of all `WWW-Authenticate` headers, in their order. After a syntax error the next one is looked for
+/// behind the next comma: one that cannot be read must not hide another.
 pub fn challenges(headers: &[&str]) -> Vec<Challenge> {
     let mut found = Vec::new();
     for header in headers {
         let mut rest = *header;
-        while let Some((challenge, after)) = first(rest) {
-            found.push(challenge);
-            rest = after;
+        while !rest.is_empty() && found.len() < CHALLENGES_MAX {
+            rest = rest.trim_start_matches(BETWEEN);
+            rest = match first(rest) {
+                Some((challenge, after)) => {
+                    found.push(challenge);
+                    after
+                }
+                None => behind_comma(rest),
+            };
         }
     }
     found
 }
 
+/// One way to answer challenges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A token for this scope, from the challenge's token server.
+    Token(Bearer, String),
+    Basic,
+}
+
+/// The ways to log in for pulling the repository `path`, in the order of trying: tokens before passwords, as in podman,
+/// and a token for what we need before one for what the server names, which may be something else (`registry:catalog:*`)
+/// or more than the user may have.
+pub fn ways(headers: &[&str], path: &str, has_password: bool) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let mut is_basic = false;
+    for challenge in challenges(headers) {
+        match challenge {
+            Challenge::Bearer(bearer) => {
+                let ours = ["repository:", path, ":pull"].concat();
+                let theirs = bearer.scope.clone().filter(|scope| !scope.is_empty());
+                for scope in [Some(ours), theirs].into_iter().flatten() {
+                    let way = Way::Token(Bearer { scope: None, ..bearer.clone() }, scope);
+                    if !ways.contains(&way) && ways.len() < WAYS_MAX {
+                        ways.push(way);
+                    }
+                }
+            }
+            Challenge::Basic { .. } => is_basic = true,
+            Challenge::Other(_) => {}
+        }
+    }
+    ways.extend((is_basic && has_password).then_some(Way::Basic));
+    ways
+}
+
+fn behind_comma(text: &str) -> &str {
+    text.split_once(',').map_or("", |(_, after)| after)
+}
+
 const BLANKS: [char; 2] = [' ', '\t'];
 const BETWEEN: [char; 3] = [',', ' ', '\t'];
 
-/// The first challenge of `text`, and what follows it.
+/// The challenge at the start of `text`, and what follows it. A parameter that cannot be read ends it.
 fn first(text: &str) -> Option<(Challenge, &str)> {
-    let (scheme, rest) = token_of(text.trim_start_matches(BETWEEN));
+    let (scheme, rest) = token_of(text);
     if scheme.is_empty() {
         return None;
     }
@@ -54,7 +104,11 @@ fn first(text: &str) -> Option<(Challenge, &str)> {
         // A word without `=` is the scheme of the next challenge.
         let (key, after) = token_of(rest.trim_start_matches(BETWEEN));
         let Some(value) = after.trim_start_matches(BLANKS).strip_prefix('=').filter(|_| !key.is_empty()) else { break };
-        let (value, after) = value_of(value.trim_start_matches(BLANKS))?;
+        let value = value.trim_start_matches(BLANKS);
+        let Some((value, after)) = value_of(value) else {
+            rest = behind_comma(value);
+            break;
+        };
         for (name, slot) in [("realm", &mut realm), ("service", &mut service), ("scope", &mut scope)] {
             if key.eq_ignore_ascii_case(name) && slot.is_none() {
                 *slot = Some(value.clone());
@@ -106,13 +160,9 @@ fn value_of(text: &str) -> Option<(String, &str)> {
 }
 
 impl Bearer {
-    /// The URL that answers with a token for pulling the repository `path`.
-    pub fn token_url(&self, path: &str) -> String {
-        self.query(&self.scope_of(path))
-    }
-
-    /// In a query, each scope is a parameter of its own (distribution spec, token.md).
-    fn query(&self, scopes: &str) -> String {
+    /// The URL that answers with a token for `scopes`, of which each is a parameter of its own (distribution spec,
+    /// token.md).
+    pub fn token_url(&self, scopes: &str) -> String {
         let mut url = self.realm.clone();
         let service = self.service.as_deref().map(|service| ("service", service));
         let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope));
@@ -125,12 +175,12 @@ impl Bearer {
 
     /// The form, posted to the realm, that exchanges an identity token for a token (RFC 6749, section 6; distribution
     /// spec, oauth.md: all scopes in one parameter).
-    pub fn refresh_form(&self, path: &str, identity_token: &str, client_id: &str) -> String {
+    pub fn refresh_form(&self, scopes: &str, identity_token: &str, client_id: &str) -> String {
         let mut form = String::from("grant_type=refresh_token&");
         pair("refresh_token", identity_token, &mut form);
         form.push('&');
         pair("client_id", client_id, &mut form);
-        for (key, value) in [("service", self.service.as_deref()), ("scope", Some(&*self.scope_of(path)))] {
+        for (key, value) in [("service", self.service.as_deref()), ("scope", Some(scopes))] {
             if let Some(value) = value {
                 form.push('&');
                 pair(key, value, &mut form);
@@ -139,21 +189,12 @@ impl Bearer {
         form
     }
 
-    fn scope_of(&self, path: &str) -> String {
-        match &self.scope {
-            Some(scope) if !scope.is_empty() => scope.clone(),
-            _ => ["repository:", path, ":pull"].concat(),
-        }
-    }
-
     /// Whether a registry at `scheme`://`host` may refer to this realm: never from https to plain http, and never to a
     /// restricted address, except on its own host.
     pub fn may_follow(&self, scheme: &str, host: &str) -> bool {
-        let Some((realm_scheme, rest)) = self.realm.split_once("://") else { return false };
-        let realm_host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        if realm_host.contains('@') {
+        let Some((realm_scheme, realm_host)) = origin(&self.realm).filter(|_| Url::parse(&self.realm).is_ok()) else {
             return false;
-        }
+        };
         let own = realm_scheme == scheme && realm_host == host;
         own || (!is_restricted_host(realm_host)
             && (realm_scheme == "https" || (realm_scheme == "http" && scheme == "http")))
@@ -195,7 +236,7 @@ mod tests {
         let bearer = bearer(HEADER).unwrap();
         assert_eq!(bearer.scope.as_deref(), Some("repository:a/b:pull,push"));
         assert_eq!(
-            bearer.token_url("x"),
+            bearer.token_url("repository:a/b:pull,push"),
             "https://auth.example.org/token?service=reg.example.org&scope=repository%3Aa%2Fb%3Apull%2Cpush"
         );
     }
@@ -234,8 +275,17 @@ mod tests {
             (vec!["Bearer realm=r,realm=evil"], vec![ours("r", None)]),
             (vec!["Bearer realm=r Basic realm=b"], vec![ours("r", None), basic("b")]),
             (vec!["Bearer error=\"invalid_token\"", "Basic realm=b"], vec![other("Bearer"), basic("b")]),
-            (vec!["Basic realm=b, Bearer realm=\"unclosed", "Basic realm=c"], vec![basic("b"), basic("c")]),
-            (vec!["Basic realm=b, =x, Bearer realm=r"], vec![basic("b")]),
+            // What cannot be read does not hide what follows; a password needs no realm.
+            (
+                vec!["Basic realm=b, Bearer realm=\"unclosed", "Basic realm=c"],
+                vec![basic("b"), other("Bearer"), basic("c")],
+            ),
+            (vec!["Basic realm=\"unclosed, Bearer realm=r"], vec![basic(""), ours("r", None)]),
+            (vec!["Bearer realm=q,service=\"unclosed"], vec![ours("q", None)]),
+            (vec!["Basic realm=b, =x, Bearer realm=r"], vec![basic("b"), ours("r", None)]),
+            (vec!["=, \"x, y\", Bearer realm=r"], vec![other("y"), ours("r", None)]),
+            (vec![";Bearer realm=q, Bearer realm=r"], vec![ours("r", None)]),
+            (vec!["\u{e9} x=y, Basic"], vec![basic("")]),
         ] {
             assert_eq!(challenges(&headers), found, "{headers:?}");
         }
@@ -244,24 +294,54 @@ mod tests {
     /// Promise: challenges
     #[test]
     fn what_a_token_is_asked_for() {
-        let ask = |scope: Option<&str>| Bearer {
-            realm: "https://a/t?x=y".into(),
-            service: Some("reg 1".into()),
-            scope: scope.map(String::from),
-        };
-        for scope in [None, Some("")] {
-            assert_eq!(ask(scope).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=repository%3Aa%2Fb%3Apull");
-        }
-        assert_eq!(ask(Some("s:1 s:2")).token_url("a/b"), "https://a/t?x=y&service=reg%201&scope=s%3A1&scope=s%3A2");
+        let bearer = Bearer { realm: "https://a/t?x=y".into(), service: Some("reg 1".into()), scope: None };
+        let ours = "repository:a/b:pull";
+        assert_eq!(bearer.token_url(ours), "https://a/t?x=y&service=reg%201&scope=repository%3Aa%2Fb%3Apull");
+        assert_eq!(bearer.token_url("s:1 s:2"), "https://a/t?x=y&service=reg%201&scope=s%3A1&scope=s%3A2");
         assert_eq!(
-            ask(Some("s:1 s:2")).refresh_form("a/b", "i+d=&x", "ocinit"),
+            bearer.refresh_form("s:1 s:2", "i+d=&x", "ocinit"),
             "grant_type=refresh_token&refresh_token=i%2Bd%3D%26x&client_id=ocinit&service=reg%201&scope=s%3A1%20s%3A2"
         );
         let bare = Bearer { realm: "https://a/t".into(), service: None, scope: None };
         assert_eq!(
-            bare.refresh_form("a/b", "i", "c"),
+            bare.refresh_form(ours, "i", "c"),
             "grant_type=refresh_token&refresh_token=i&client_id=c&scope=repository%3Aa%2Fb%3Apull"
         );
+    }
+
+    /// Promise: challenges
+    /// Input: challenges, scopes
+    #[test]
+    fn ways_to_log_in_and_their_order() {
+        let token = |realm: &str, scope: &str| {
+            Way::Token(Bearer { realm: realm.into(), service: None, scope: None }, scope.into())
+        };
+        let ours = "repository:a/b:pull";
+        for (headers, found) in [
+            (vec![], vec![]),
+            (vec!["Negotiate", "NTLM, Digest realm=x"], vec![]),
+            (vec!["Bearer realm=r"], vec![token("r", ours)]),
+            (vec!["Bearer realm=r,scope=\"\""], vec![token("r", ours)]),
+            (vec!["Bearer realm=r,scope=\"repository:a/b:pull\""], vec![token("r", ours)]),
+            // What registry.suse.com names at its root, and what a registry names for who may push.
+            (
+                vec!["Bearer realm=r,scope=\"registry:catalog:*\""],
+                vec![token("r", ours), token("r", "registry:catalog:*")],
+            ),
+            (vec!["Bearer realm=r,scope=\"s:1 s:2\""], vec![token("r", ours), token("r", "s:1 s:2")]),
+            // Tokens before passwords, whatever the order; none twice.
+            (
+                vec!["Negotiate, Basic realm=x, Bearer realm=r", "Bearer realm=r", "Bearer realm=q,scope=s"],
+                vec![token("r", ours), token("q", ours), token("q", "s"), Way::Basic],
+            ),
+        ] {
+            assert_eq!(ways(&headers, "a/b", true), found, "{headers:?}");
+        }
+        assert_eq!(ways(&["Basic realm=x, Bearer realm=r"], "a/b", false), [token("r", ours)]);
+        // A server that offers many is not followed for ever.
+        let many: Vec<String> = (0..100).map(|number| format!("Bearer realm={number}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(ways(&many, "a/b", true).len(), WAYS_MAX);
     }
 
     #[test]
@@ -298,6 +378,9 @@ mod tests {
     fn tokens_that_would_break_a_header_are_none() {
         assert_eq!(token(br#"{"token":"abc"}"#).as_deref(), Some("abc"));
         assert_eq!(token(br#"{"access_token":"abc"}"#).as_deref(), Some("abc"));
+        assert_eq!(token(br#"{"token":"","access_token":"abc"}"#).as_deref(), Some("abc"));
+        assert_eq!(token(br#"{"token":null,"access_token":"abc","expires_in":null}"#).as_deref(), Some("abc"));
+        assert_eq!(token(br#"{"access_token":"abc","token":"abcd"}"#).as_deref(), Some("abcd"));
         assert_eq!(token(b"{\"token\":\"a\\r\\nb\"}"), None);
         assert_eq!(token(br#"{"token":"","access_token":""}"#), None);
         assert_eq!(token(b"[]"), None);

@@ -19,6 +19,11 @@ pub fn refusal(body: &[u8]) -> Option<String> {
     Some(reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_MAX).collect())
 }
 
+/// Whether the page of a 400 says that plain http was sent to a server of TLS: Go, nginx and Apache name it.
+pub fn wants_tls(page: &[u8]) -> bool {
+    ["HTTPS", "SSL"].iter().any(|word| page.windows(word.len()).any(|part| part == word.as_bytes()))
+}
+
 /// The first byte and the total length in a `Content-Range` (RFC 9110, section 14.4): `bytes 5-9/10`. The length may be
 /// unknown.
 pub fn content_range(value: &str) -> Option<(u64, Option<u64>)> {

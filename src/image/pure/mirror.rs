@@ -15,10 +15,10 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// The URL of `object` (`manifests/latest`) in the repository `path` of `registry`. The parameter `ns` names the
-    /// registry, since one mirror may serve several.
-    pub fn url(&self, registry: &str, path: &str, object: &str) -> String {
-        let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", path, "/", object, "?ns="].concat();
+    /// The URL of `object` (`library/alpine/manifests/latest`) of `registry`; of the API's root, if that is empty. The
+    /// parameter `ns` names the registry, since one mirror may serve several.
+    pub fn url(&self, registry: &str, object: &str) -> String {
+        let mut url = [self.scheme, "://", &self.host, &self.prefix, "/v2/", object, "?ns="].concat();
         percent::encode(registry, &mut url);
         url
     }
@@ -130,7 +130,7 @@ mod tests {
             "index.docker.io=https://last",
         ]);
         let urls = |host: &str| -> Vec<String> {
-            mirrors.of(host).iter().map(|mirror| mirror.url(host, "p/q", "manifests/latest")).collect()
+            mirrors.of(host).iter().map(|mirror| mirror.url(host, "p/q/manifests/latest")).collect()
         };
         assert_eq!(
             urls("docker.io"),

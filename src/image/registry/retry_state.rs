@@ -1,7 +1,7 @@
 //! Waits before a request to a registry is retried.
 
-use crate::image::pure::retry::{self, Next, Retry};
-use crate::image::source::Error;
+use crate::image::pure::retry::{self, Next, Policy, Retry};
+use crate::image::source::{Error, Retries};
 use crate::net::cancel::CancelToken;
 use crate::report::Report;
 use crate::sys::machine;
@@ -15,6 +15,10 @@ pub struct RetryState {
 }
 
 impl RetryState {
+    pub fn new(policy: Policy, cancel: CancelToken, report: Report) -> RetryState {
+        RetryState { retry: Retry::new(policy, report.is_boot(), machine::uptime_ms()), cancel, report }
+    }
+
     /// Resets the waits after bytes were received.
     pub fn progress(&mut self) {
         self.retry.progress();
@@ -25,7 +29,8 @@ impl RetryState {
         if self.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let failure = retry::Failure { retry_after_s: error.retry_after_s };
+        let failure =
+            retry::Failure { retry_after_s: error.retry_after_s, is_absent: error.retries() == Retries::Patient };
         let next = match error.may_heal() {
             true => self.retry.next(machine::uptime_ms(), &failure, random()),
             false => Next::GiveUp,
@@ -34,8 +39,8 @@ impl RetryState {
             // Marked as final, so that the caller does not retry either.
             return Err(error.last());
         };
-        let seconds = (ms + 500) / 1000;
-        self.report.warn("pull", format_args!("{}; retry in {seconds} s", error.text));
+        let (seconds, tenth) = (ms / 1000, ms / 100 % 10);
+        self.report.warn("pull", format_args!("{}; retry in {seconds}.{tenth} s", error.text));
         match self.cancel.wait(ms) {
             true => Ok(()),
             false => Err(cancelled()),

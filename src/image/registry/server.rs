@@ -1,18 +1,19 @@
 //! One server that may have the image, the registry itself or a mirror: its scheme, tokens, redirects and errors.
 
 use crate::files;
-use crate::image::pure::auth::{self, Bearer, Challenge};
+use crate::image::pure::auth::{self, Bearer, Way};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::distribution;
 use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
 use crate::image::registry::min_rate;
-use crate::image::source::{self, Error};
+use crate::image::source::{self, Error, Retries};
 use crate::net::dns;
 use crate::net::http::{self, Client, Kind, Method, Request, Response};
-use crate::net::pure::http::{absolute, origin, retry_after};
+use crate::net::pure::http::{absolute, is_same_origin, origin, retry_after};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
+use crate::report::Hint;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -63,6 +64,8 @@ struct State {
     authorization: Option<String>,
     /// It failed: other servers are used until then.
     down_until_ms: u64,
+    /// The ways to log in of the API's root, once they were asked for.
+    root_ways: Option<Vec<Way>>,
 }
 
 impl Server {
@@ -80,7 +83,7 @@ impl Server {
         schemes: Vec<&'static str>,
         credentials: Option<Credentials>,
     ) -> Server {
-        let state = Mutex::new(State { schemes, authorization: None, down_until_ms: 0 });
+        let state = Mutex::new(State { schemes, authorization: None, down_until_ms: 0, root_ways: None });
         Server { remote: remote.clone(), mirror, credentials, state, login: Mutex::new(()) }
     }
 
@@ -102,12 +105,12 @@ impl Server {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The URL of `object`, which begins with the repository's path; of the API's root, if it is empty.
     fn url(&self, scheme: &str, object: &str) -> String {
-        let (server, path) = (self.remote.server(), &self.remote.path);
         match &self.mirror {
             // A mirror gets containerd's name for Docker Hub, not the host name of its API.
-            Some(mirror) => mirror.url(&self.remote.host, path, object),
-            None => [scheme, "://", server, "/v2/", path, "/", object].concat(),
+            Some(mirror) => mirror.url(&self.remote.host, object),
+            None => [scheme, "://", self.remote.server(), "/v2/", object].concat(),
         }
     }
 
@@ -127,12 +130,16 @@ impl Server {
     fn ask_each_way(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
         let schemes = self.lock().schemes.clone();
         let mut first_error = None;
+        // The first error is of plain http to a server of TLS: what TLS fails for is the reason.
+        let mut is_tls = false;
         for scheme in &schemes {
-            let url = self.url(scheme, ask.path);
+            let url = self.url(scheme, &[&self.remote.path, "/", ask.path].concat());
             match self.authorized(client, scheme, &url, ask) {
                 // A TLS server's answer to plain HTTP (nginx, Go's net/http), or a real answer.
                 Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
-                    first_error = self.checked(response, ask).err().map(|error| in_request(error, ask, &url));
+                    let error = self.checked(response, ask).err();
+                    is_tls = error.as_ref().is_some_and(Error::is_unreachable);
+                    first_error = error.map(|error| in_request(error, ask, &url));
                 }
                 Ok(response) => {
                     self.lock().schemes = vec![scheme];
@@ -141,7 +148,11 @@ impl Server {
                 // A server that refuses does speak that scheme.
                 Err(error) if !error.is_unreachable() => return Err(in_request(error, ask, &url)),
                 Err(error) => {
-                    first_error.get_or_insert(in_request(error, ask, &url));
+                    let speaks_tls = *scheme == "http" && !error.may_heal();
+                    if first_error.is_none() || is_tls {
+                        first_error = Some(in_request(error, ask, &url));
+                    }
+                    is_tls = speaks_tls;
                 }
             }
         }
@@ -152,58 +163,109 @@ impl Server {
         checked(response, ask.from > 0, self.credentials.is_some())
     }
 
-    /// Sends a request, and once more with a token if the server requires one or it has expired.
+    /// Sends a request, and again with credentials or a token if the server requires them or they have expired. Some
+    /// servers answer 403 or 404 to those who have not shown theirs.
     fn authorized(&self, client: &Client, scheme: &str, url: &str, ask: &Ask) -> Result<Response, Error> {
         let before = self.lock().authorization.clone();
         let response = following(client, url, ask, before.as_deref())?;
-        if response.status != 401 {
+        if !(response.status == 401 || (is_refusal(&response) && before.is_none())) {
             return Ok(response);
         }
         let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.lock().authorization.clone();
-        let authorization = match now {
-            // Another thread has a new token already.
-            Some(now) if before.as_ref() != Some(&now) => now,
-            _ => self.log_in(client, scheme, url, &response)?,
-        };
+        let now = self.lock().authorization.clone().filter(|now| before.as_ref() != Some(now));
+        let Some(now) = now else { return self.log_in(client, scheme, url, ask, response) };
+        // Another thread has logged in already.
         response.body.discard();
-        self.lock().authorization = Some(authorization.clone());
-        drop(_one);
-        following(client, url, ask, Some(&authorization))
+        let response = following(client, url, ask, Some(&now))?;
+        match response.status {
+            401 => self.log_in(client, scheme, url, ask, response),
+            _ => Ok(response),
+        }
     }
 
-    /// The value of `Authorization` for the challenges of a 401; tokens are preferred, as in podman.
-    fn log_in(&self, client: &Client, scheme: &str, url: &str, response: &Response) -> Result<String, Error> {
-        let headers: Vec<&str> = response.headers.get_all("www-authenticate").collect();
-        let mut basic = false;
-        for challenge in auth::challenges(&headers) {
-            match challenge {
-                Challenge::Bearer(bearer) => return self.token(client, scheme, url, &bearer),
-                Challenge::Basic { .. } => basic = true,
-                Challenge::Other(_) => {}
+    /// Answers the challenges of `refused` one after the other until one satisfies the server; returns its last answer.
+    fn log_in(
+        &self,
+        client: &Client,
+        scheme: &str,
+        url: &str,
+        ask: &Ask,
+        refused: Response,
+    ) -> Result<Response, Error> {
+        let mut ways = self.ways(&refused);
+        if ways.is_empty() {
+            ways = self.ways_of_root(client, scheme);
+        }
+        let (mut response, mut failed, mut is_answered) = (refused, None, false);
+        for way in &ways {
+            let value = match way {
+                Way::Token(bearer, scope) => self.token(client, scheme, url, bearer, scope),
+                Way::Basic => self.password().ok_or_else(|| Error::refused("no password")),
+            };
+            let value = match value {
+                Ok(value) => value,
+                // Of two scopes of a token server, the first says what is wrong.
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
+            response.body.discard();
+            response = following(client, url, ask, Some(&value))?;
+            is_answered = true;
+            if response.status != 401 {
+                self.lock().authorization = Some(value);
+            }
+            if !is_refusal(&response) {
+                return Ok(response);
             }
         }
-        let value = self.credentials.as_ref().filter(|_| basic).and_then(Credentials::basic);
-        value.ok_or_else(|| unauthorized(self.credentials.is_some()))
+        match failed {
+            // A token server that cannot be reached does not say what the registry would.
+            Some(error) if error.is_unreachable() || (response.status == 401 && !is_answered) => Err(error),
+            _ => Ok(response),
+        }
     }
 
-    fn token(&self, client: &Client, scheme: &str, url: &str, bearer: &Bearer) -> Result<String, Error> {
+    fn password(&self) -> Option<String> {
+        self.credentials.as_ref().and_then(Credentials::basic)
+    }
+
+    fn ways(&self, response: &Response) -> Vec<Way> {
+        let headers: Vec<&str> = response.headers.get_all("www-authenticate").collect();
+        auth::ways(&headers, &self.remote.path, self.password().is_some())
+    }
+
+    /// The ways to log in that the API's root offers, where podman asks for them. A mirror is not asked for the sake of
+    /// a token for anybody: it is expected to answer 404 for many images.
+    fn ways_of_root(&self, client: &Client, scheme: &str) -> Vec<Way> {
+        let known = self.lock().root_ways.clone();
+        let is_expected = self.mirror.is_some() && self.credentials.is_none();
+        if let Some(ways) = known.or_else(|| is_expected.then(Vec::new)) {
+            return ways;
+        }
+        let root = following(client, &self.url(scheme, ""), &Ask::get("", "*/*"), None);
+        let ways = root.map(|root| self.ways(&root)).unwrap_or_default();
+        self.lock().root_ways = Some(ways.clone());
+        ways
+    }
+
+    fn token(&self, client: &Client, scheme: &str, url: &str, bearer: &Bearer, scope: &str) -> Result<String, Error> {
         let realm = bearer.realm.split('?').next().unwrap_or_default();
         let host = origin(url).map_or("", |(_, host)| host);
         if !bearer.may_follow(scheme, host) {
             return Err(Error::refused(&["refers to the token server ", realm, ", which is not safe"].concat()));
         }
         let accept = ("accept", "application/json");
-        let basic = self.credentials.as_ref().and_then(Credentials::basic);
-        let response = match (&self.credentials, &basic) {
-            (Some(Credentials::IdentityToken(token)), _) => {
-                let form = bearer.refresh_form(&self.remote.path, token, "ocinit");
+        let response = match &self.credentials {
+            Some(Credentials::IdentityToken(token)) => {
+                let form = bearer.refresh_form(scope, token, "ocinit");
                 let kind = ("content-type", "application/x-www-form-urlencoded");
                 client.post(&bearer.realm, &[accept, kind], form.as_bytes()).map_err(explain)
             }
-            (_, basic) => {
+            _ => {
                 let ask = Ask::get("", "application/json");
-                following(client, &bearer.token_url(&self.remote.path), &ask, basic.as_deref())
+                following(client, &bearer.token_url(scope), &ask, self.password().as_deref())
             }
         };
         let in_context = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
@@ -214,22 +276,28 @@ impl Server {
     }
 }
 
+/// Whether the answer may be another with credentials.
+fn is_refusal(response: &Response) -> bool {
+    matches!(response.status, 401 | 403 | 404)
+}
+
 /// Prefixes the error with the request, without the URL's query, which may hold a secret.
 fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
     let url = url.split('?').next().unwrap_or_default();
     Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
 }
 
-const UNAUTHORIZED: &str = "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, \
-                            or /etc/ocinit/auth.json in the initramfs";
-
-fn unauthorized(has_credentials: bool) -> Error {
-    let text = match has_credentials {
-        true => "rejects the credentials (401)",
-        false => "authentication required (401)",
-    };
-    Error { hint: Some(UNAUTHORIZED), ..Error::new(source::Kind::Status(401), text) }
-}
+const UNAUTHORIZED: Hint = Hint {
+    at_boot:
+        "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, or /etc/ocinit/auth.json in \
+              the initramfs",
+    on_host: "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, or /etc/ocinit/auth.json",
+};
+const DENIED: Hint = Hint::new("the user may not pull this image, or no image has that name");
+const TOO_MANY: Hint = Hint {
+    at_boot: "credentials may allow more pulls (--creds), and a caching mirror needs fewer (b2c.registry_mirror)",
+    on_host: "credentials may allow more pulls (--creds), and a caching registry needs fewer",
+};
 
 /// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
 /// scheme, host and port only.
@@ -237,7 +305,7 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
     let mut target = url.to_string();
     let range = ["bytes=", &ask.from.to_string(), "-"].concat();
     for _ in 0..=REDIRECTS_MAX {
-        let at_home = origin(&target) == origin(url);
+        let at_home = is_same_origin(&target, url);
         let mut headers = vec![("accept", ask.accept)];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
         headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
@@ -301,27 +369,32 @@ fn checked(response: Response, is_part: bool, has_credentials: bool) -> Result<R
         206 | 416 if is_part => return Ok(response),
         401 if has_credentials => ("rejects the credentials", Some(UNAUTHORIZED)),
         401 => ("authentication required", Some(UNAUTHORIZED)),
-        403 => ("access denied", Some("the user may not pull this image, or no image has that name")),
+        403 => ("access denied", Some(DENIED)),
         404 => ("no such image or tag", None),
-        429 => (
-            "too many requests",
-            Some("credentials may allow more pulls (--creds), and a caching mirror needs fewer (b2c.registry_mirror)"),
-        ),
+        429 => ("too many requests", Some(TOO_MANY)),
         500..=599 => ("server error", None),
         _ => ("unexpected answer", None),
     };
     let retry_after_s =
         response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
+    let page = response.body.refusal();
+    if status == 400 && distribution::wants_tls(&page) {
+        let kind = source::Kind::Unreachable { retries: Retries::None, status: Some(status) };
+        return Err(Error::new(kind, "speaks TLS, and was asked in plain http (400): write https://"));
+    }
     let mut text = [reason, " (", &status.to_string(), ")"].concat();
-    if let Some(why) = distribution::refusal(&response.body.refusal()) {
+    if let Some(why) = distribution::refusal(&page) {
         text.push_str(": ");
         text.push_str(&why);
     }
-    // 501 (not implemented) is final: a retry would not help.
-    let busy = status == 429 || ((500..=599).contains(&status) && status != 501);
-    let kind = match busy {
-        true => source::Kind::Unreachable { retry: true, status: Some(status) },
-        false => source::Kind::Status(status),
+    let unreachable = |retries| source::Kind::Unreachable { retries, status: Some(status) };
+    let kind = match status {
+        // What a proxy says of a server that is not there yet, and a server that is starting.
+        502..=504 => unreachable(Retries::Patient),
+        // 501 (not implemented) is final: a retry would not help.
+        501 => source::Kind::Status(status),
+        429 | 500..=599 => unreachable(Retries::Few),
+        _ => source::Kind::Status(status),
     };
     Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
 }
@@ -346,16 +419,18 @@ impl Read for Paced<'_> {
 }
 
 fn explain(error: http::Error) -> Error {
-    // A wrong clock, certificate or password is not healed by a retry, but a stored image may be used.
-    let retry = match error.kind {
-        Kind::Tls { .. } => false,
-        Kind::Proxy(status) => status >= 500,
-        // A retry finds no name server either.
-        Kind::Resolve(dns::Kind::NoNameserver) => false,
+    let retries = match error.kind {
         Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
-        _ => true,
+        // A wrong clock, certificate or password is not healed by a retry, but a stored image may be used.
+        Kind::Tls { .. } | Kind::SpeaksTls => Retries::None,
+        Kind::Proxy(502..=504) => Retries::Patient,
+        Kind::Proxy(status) if status < 500 => Retries::None,
+        // A retry finds no name server either.
+        Kind::Resolve(dns::Kind::NoNameserver) => Retries::None,
+        Kind::Resolve(dns::Kind::NoAnswer) | Kind::Connect | Kind::Timeout | Kind::Closed => Retries::Patient,
+        _ => Retries::Few,
     };
-    let kind = source::Kind::Unreachable { retry, status: None };
+    let kind = source::Kind::Unreachable { retries, status: None };
     Error { hint: error.hint, ..Error::new(kind, &error.text) }
 }
 

@@ -3,6 +3,7 @@
 use crate::net::dns::Resolver;
 use crate::net::http::error::{Error, Kind};
 use crate::net::pure::restricted::is_restricted;
+use crate::report::Hint;
 use crate::sys::{io, io_text, machine, socket};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -12,8 +13,10 @@ const NEXT_ATTEMPT_MS: u64 = 250;
 /// Attempts at once, which is as many as `poll` takes; a name rarely has more addresses.
 const AT_ONCE: usize = 8;
 
-const RESTRICTED_HINT: &str = "a name must not lead to a link-local address or a cloud's metadata service: where that \
-                               is intended, write the address";
+const RESTRICTED_HINT: Hint = Hint::new(
+    "a name must not lead to a link-local address or a cloud's metadata service: where that is intended, write the \
+     address",
+);
 
 /// The addresses of `host` in the order of trying. A DNS server's answer must not lead us, and a password, to a
 /// link-local address or a cloud's metadata service: those are left out here, after the last time that the name is

@@ -26,13 +26,15 @@ pub struct Socket {
     end_ms: u64,
     /// The timeout that the kernel was last given.
     limit_ms: u64,
+    /// Something was received.
+    pub has_received: bool,
 }
 /// How often a call that waits checks whether it is cancelled.
 const CHECK_MS: u64 = 1000;
 
 impl Socket {
     pub fn new(stream: TcpStream, traffic: Arc<Traffic>, cancel: CancelToken) -> Socket {
-        Socket { stream, traffic, cancel, end_ms: 0, limit_ms: 0 }
+        Socket { stream, traffic, cancel, end_ms: 0, limit_ms: 0, has_received: false }
     }
 
     /// Sets the deadline of the reads and writes that follow, however few bytes each brings.
@@ -76,6 +78,7 @@ impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         let count = self.call(&mut |stream| stream.read(buffer))?;
         self.traffic.received.fetch_add(count as u64, Ordering::Relaxed);
+        self.has_received |= count > 0;
         Ok(count)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::net::dns;
 use crate::net::pure::http;
+use crate::report::Hint;
 use crate::sys::io_text;
 use std::io::ErrorKind;
 
@@ -21,6 +22,8 @@ pub enum Kind {
     Timeout,
     /// An answer that is not HTTP, or malformed.
     Protocol,
+    /// An answer in TLS to plain http.
+    SpeaksTls,
     /// The connection ended before the answer began.
     Closed,
 }
@@ -30,7 +33,7 @@ pub enum Kind {
 pub struct Error {
     pub kind: Kind,
     pub text: String,
-    pub hint: Option<&'static str>,
+    pub hint: Option<Hint>,
 }
 
 impl Error {
@@ -39,7 +42,8 @@ impl Error {
     }
 
     pub fn protocol(error: http::Error) -> Error {
-        Error::new(Kind::Protocol, error.text())
+        let kind = if error == http::Error::Tls { Kind::SpeaksTls } else { Kind::Protocol };
+        Error::new(kind, error.text())
     }
 }
 
@@ -62,14 +66,23 @@ fn tls_reason(error: &std::io::Error) -> Option<&rustls::Error> {
 /// The error of a TLS session.
 pub fn of_tls(error: &rustls::Error) -> Error {
     let plain = matches!(error, rustls::Error::InvalidMessage(_));
-    let hint = if plain {
-        "most likely a server of plain http: --tls-verify=false allows that"
-    } else {
-        "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the \
-         initramfs with --ca; --tls-verify=false trusts anybody"
-    };
+    let hint = if plain { PLAIN_HINT } else { TLS_HINT };
     Error { kind: Kind::Tls { plain }, hint: Some(hint), ..tls_error(error.to_string()) }
 }
+
+/// The error of a server that is known to speak plain http.
+pub fn plain_http() -> Error {
+    let text = "TLS: the server speaks plain http".into();
+    Error { kind: Kind::Tls { plain: true }, text, hint: Some(PLAIN_HINT) }
+}
+
+const PLAIN_HINT: Hint = Hint::new("for a registry of plain http, write --tls-verify=false before the image");
+const TLS_HINT: Hint = Hint {
+    at_boot: "a wrong clock (b2c.ntp_peer=) makes certificates invalid; a lab's own authority goes into the initramfs \
+              with --ca; --tls-verify=false trusts anybody",
+    on_host: "a wrong clock makes certificates invalid; --cert-dir=DIR has a lab's own authority in a file *.crt; \
+              --tls-verify=false trusts anybody",
+};
 
 /// A failure of TLS itself.
 pub fn tls_error(text: String) -> Error {

@@ -36,7 +36,7 @@ pub struct Tls {
 
 /// TLS configurations; each set of certificate files is read once.
 pub struct Configs {
-    tls: Tls,
+    pub tls: Tls,
     made: Mutex<Vec<(Vec<PathBuf>, Arc<ClientConfig>)>>,
 }
 
@@ -45,16 +45,11 @@ impl Configs {
         Configs { tls, made: Mutex::new(Vec::new()) }
     }
 
-    /// A session with the server of `url`, after its handshake.
-    pub fn connect(&self, url: &Url, socket: &mut Socket) -> Result<Box<ClientConnection>, Error> {
+    /// A session with the server of `url`, before its handshake.
+    pub fn session(&self, url: &Url) -> Result<Box<ClientConnection>, Error> {
         let name = ServerName::try_from(url.host.to_string())
             .map_err(|_| tls_error([url.host, ": not a name that a certificate can have"].concat()))?;
-        let session = ClientConnection::new(self.config(url)?, name).map_err(|error| of_tls(&error))?;
-        let mut session = Box::new(session);
-        while session.is_handshaking() {
-            session.complete_io(socket).map_err(|error| failed(&error))?;
-        }
-        Ok(session)
+        ClientConnection::new(self.config(url)?, name).map(Box::new).map_err(|error| of_tls(&error))
     }
 
     fn config(&self, url: &Url) -> Result<Arc<ClientConfig>, Error> {
@@ -106,6 +101,14 @@ impl Configs {
             }
         }
     }
+}
+
+/// Completes the handshake, also one that ran out of time before.
+pub fn handshake(session: &mut ClientConnection, socket: &mut Socket) -> Result<(), Error> {
+    while session.is_handshaking() {
+        session.complete_io(socket).map_err(|error| failed(&error))?;
+    }
+    Ok(())
 }
 
 fn list(dir: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {

@@ -59,6 +59,19 @@ impl Error {
     }
 }
 
+/// A response code in words (RFC 1035, section 4.1.1; RFC 2136, section 2.2).
+pub fn failure(code: u8) -> String {
+    let text = match code {
+        1 => "the name server cannot read the query (FORMERR)",
+        2 => "the name server failed (SERVFAIL)",
+        4 => "the name server does not answer such queries (NOTIMP)",
+        5 => "the name server refuses to answer (REFUSED)",
+        9 => "the name server is not in charge of the name (NOTAUTH)",
+        _ => return ["the name server failed (code ", &code.to_string(), ")"].concat(),
+    };
+    text.into()
+}
+
 /// A recursive query for one name's addresses.
 pub fn query(id: u16, name: &str, family: Family) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(HEADER + MAX_NAME + 4);

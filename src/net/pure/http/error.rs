@@ -9,6 +9,8 @@ pub enum Error {
     /// A header of the request holds control characters.
     Request,
     NotHttp,
+    /// An answer in TLS to a request of plain http.
+    Tls,
     HeadTooLong,
     /// A line of the head that is no header, a folded one, or one with control characters.
     Header,
@@ -36,6 +38,7 @@ impl Error {
             Error::UserInfo => "a URL with user information is not followed".into(),
             Error::Request => "a header holds control characters".into(),
             Error::NotHttp => "does not answer in HTTP/1".into(),
+            Error::Tls => "speaks TLS, and was asked in plain http: write https://".into(),
             Error::HeadTooLong => "the answer's head is longer than 32 KiB".into(),
             Error::Header => "the answer's head is malformed".into(),
             Error::Upgrade => "the answer switches protocols, which was not requested".into(),

@@ -8,6 +8,8 @@ use crate::net::pure::http::request::Method;
 const HEAD_MAX: usize = 32 << 10;
 /// How every answer starts: what starts otherwise is not HTTP/1.
 const MAGIC: &[u8] = b"HTTP/1.";
+/// RFC 8446, section 5.1: how TLS refuses what is no handshake of it.
+const TLS_ALERT: u8 = 21;
 
 /// Collects a head. Interim answers (1xx) are skipped.
 #[derive(Default)]
@@ -48,7 +50,7 @@ impl HeadReader {
         for (index, byte) in input.iter().enumerate() {
             let at = self.bytes.len();
             if MAGIC.get(at).is_some_and(|wanted| wanted != byte) {
-                return Err(Error::NotHttp);
+                return Err(if at == 0 && *byte == TLS_ALERT { Error::Tls } else { Error::NotHttp });
             }
             if self.skipped + at == HEAD_MAX {
                 return Err(Error::HeadTooLong);
@@ -218,10 +220,11 @@ mod tests {
         {
             assert_eq!(head(&[line, "\r\n\r\n"].concat()), Err(Error::NotHttp), "{line}");
         }
-        // Told at once, not after 32 KiB: a server of TLS, of HTTP/2, of anything.
-        for start in [&b"\x15\x03\x01"[..], b"HTTP/2", b"SSH-2.0", b"\r\nHTTP/1.1"] {
+        // Told at once, not after 32 KiB: a server of HTTP/2, of anything, of TLS.
+        for start in [&b"HTTP/2"[..], b"SSH-2.0", b"\r\nHTTP/1.1", b"HTTP\x15"] {
             assert_eq!(read(start), Err(Error::NotHttp));
         }
+        assert_eq!(read(b"\x15\x03\x01\x00\x02\x02\x46"), Err(Error::Tls));
     }
 
     /// Input: http-heads

@@ -1,6 +1,7 @@
 //! http and https URLs (RFC 3986), as far as requests need them.
 
 use crate::net::pure::http::error::Error;
+use crate::pure::percent;
 use core::net::Ipv6Addr;
 
 /// The parts of a URL, without its fragment.
@@ -76,14 +77,111 @@ pub fn origin(url: &str) -> Option<(&str, &str)> {
     Some((scheme, rest.split(['/', '?', '#']).next()?))
 }
 
-/// Resolves a reference (RFC 3986, section 5.2) of the two forms that registries
-/// send: a URL, or an absolute path. `None` where it would lead from https to http.
-pub fn absolute(base: &str, target: &str) -> Option<String> {
-    let (scheme, host) = origin(base)?;
-    if target.starts_with("https://") || (target.starts_with("http://") && scheme == "http") {
-        return Some(target.into());
+/// Whether two URLs lead to the same server: scheme, host and port.
+pub fn is_same_origin(one: &str, other: &str) -> bool {
+    match (Url::parse(one), Url::parse(other)) {
+        (Ok(one), Ok(other)) => {
+            one.https == other.https && one.port == other.port && one.host.eq_ignore_ascii_case(other.host)
+        }
+        _ => false,
     }
-    (target.starts_with('/') && !target.starts_with("//")).then(|| [scheme, "://", host, target].concat())
+}
+
+/// The URL that `location`, a redirect's, stands for at `base`, with its scheme and host in lower case. `None` where it
+/// is no http or https URL, or would lead from https to http.
+pub fn absolute(base: &str, location: &str) -> Option<String> {
+    let target = resolve(base, location);
+    let url = Url::parse(&target).ok()?;
+    let leaves_https = !url.https && Url::parse(base).is_ok_and(|base| base.https);
+    (!leaves_https).then(|| [url.scheme(), "://", &url.authority.to_ascii_lowercase(), url.path].concat())
+}
+
+/// The parts of a URI reference (RFC 3986, section 3), without its fragment.
+struct Parts<'a> {
+    scheme: Option<&'a str>,
+    authority: Option<&'a str>,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Parts<'a> {
+        let text = text.split('#').next().unwrap_or_default();
+        let (text, query) = text.split_once('?').map_or((text, None), |(text, query)| (text, Some(query)));
+        let scheme = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme));
+        let (scheme, text) = scheme.map_or((None, text), |(scheme, text)| (Some(scheme), text));
+        let Some(rest) = text.strip_prefix("//") else { return Parts { scheme, authority: None, path: text, query } };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Parts { scheme, authority: Some(authority), path, query }
+    }
+}
+
+/// RFC 3986, section 3.1.
+fn is_scheme(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && text.bytes().all(is_part)
+}
+
+/// Resolves a URI reference (RFC 3986, section 5.2.2). Characters that no URI has are encoded first, as browsers and
+/// curl do: some servers put white space and UTF-8 into `Location`.
+fn resolve(base: &str, reference: &str) -> String {
+    let reference = encoded(reference);
+    let (base, reference) = (Parts::of(base), Parts::of(&reference));
+    let mut target = Parts { scheme: reference.scheme.or(base.scheme), ..reference };
+    let merged;
+    if reference.scheme.is_none() && reference.authority.is_none() {
+        target.authority = base.authority;
+        if reference.path.is_empty() {
+            (target.path, target.query) = (base.path, reference.query.or(base.query));
+        } else if !reference.path.starts_with('/') {
+            // Section 5.2.3.
+            let above = base.path.rfind('/').and_then(|end| base.path.get(..=end)).unwrap_or("/");
+            merged = [above, reference.path].concat();
+            target.path = &merged;
+        }
+    }
+    let mut text = String::new();
+    for (before, part, after) in [("", target.scheme, ":"), ("//", target.authority, "")] {
+        if let Some(part) = part {
+            text += &[before, part, after].concat();
+        }
+    }
+    text += &without_dots(target.path);
+    if let Some(query) = target.query {
+        text += &["?", query].concat();
+    }
+    text
+}
+
+/// RFC 3986, section 5.2.4.
+fn without_dots(path: &str) -> String {
+    let Some(path) = path.strip_prefix('/') else { return path.into() };
+    let mut kept = Vec::new();
+    let mut segments = path.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment == ".." {
+            kept.pop();
+        }
+        if !matches!(segment, "." | "..") {
+            kept.push(segment);
+        } else if segments.peek().is_none() {
+            // What ends in dots is a directory.
+            kept.push("");
+        }
+    }
+    ["/", &kept.join("/")].concat()
+}
+
+/// `text` with what no URI has percent-encoded (section 2); what is encoded stays so.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '!'..='~' if !"\"<>\\^`{|}".contains(c) => out.push(c),
+            _ => percent::encode(c.encode_utf8(&mut [0; 4]), &mut out),
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -141,10 +239,116 @@ mod tests {
     #[test]
     fn redirects_never_leave_https() {
         assert_eq!(absolute("https://a/v2/x", "https://b/y").as_deref(), Some("https://b/y"));
-        assert_eq!(absolute("https://a/v2/x", "http://b/y"), None);
         assert_eq!(absolute("http://a/v2/x", "http://b/y").as_deref(), Some("http://b/y"));
         assert_eq!(absolute("https://a:1/v2/x", "/y?z").as_deref(), Some("https://a:1/y?z"));
-        assert_eq!(absolute("https://a/v2/x", "//b/y"), None);
-        assert_eq!(absolute("https://a/v2/x", "file:///etc/passwd"), None);
+        assert_eq!(absolute("https://a/v2/x", "//b/y").as_deref(), Some("https://b/y"));
+        for plain in ["http://b/y", "HTTP://b/y", "http://a/v2/x", "http:y", "http:/y"] {
+            assert_eq!(absolute("https://a/v2/x", plain), None, "{plain}");
+        }
+    }
+
+    /// Promise: redirects
+    /// Input: redirects
+    #[test]
+    fn locations_of_all_forms() {
+        for (location, target) in [
+            ("HTTPS://B.example:443/X#top", "https://b.example:443/X"),
+            ("//b.example/x", "http://b.example/x"),
+            ("//b.example", "http://b.example"),
+            ("//[FD00::1]:81/x?y#z", "http://[fd00::1]:81/x?y"),
+            ("/x/../y/./z", "http://a:5000/y/z"),
+            ("../uploads/1", "http://a:5000/v2/p/uploads/1"),
+            ("../../../../..", "http://a:5000/"),
+            ("sha256:1", ""),
+            ("./sha256:1", "http://a:5000/v2/p/blobs/sha256:1"),
+            ("x", "http://a:5000/v2/p/blobs/x"),
+            ("?q=a/../b", "http://a:5000/v2/p/blobs/d?q=a/../b"),
+            ("", "http://a:5000/v2/p/blobs/d?ns=q"),
+            ("#top", "http://a:5000/v2/p/blobs/d?ns=q"),
+            ("/a b/\u{e9}\u{1f980}?c d=\"\u{fc}|", "http://a:5000/a%20b/%C3%A9%F0%9F%A6%80?c%20d=%22%C3%BC%7C"),
+            ("/a%20b%2Fc?X-Sig=%3D+", "http://a:5000/a%20b%2Fc?X-Sig=%3D+"),
+            // What is no server of http is not followed.
+            ("file:///etc/passwd", ""),
+            ("ftp://b/x", ""),
+            ("data:,x", ""),
+            ("http:x", ""),
+            ("http:///x", ""),
+            ("//", ""),
+            ("///x", ""),
+            ("http://u:p@b/x", ""),
+            ("//u@b/x", ""),
+            ("http://b c/x", ""),
+            ("http://b:0/x", ""),
+            ("http://\u{e9}/x", ""),
+            ("http://[fe80::1%25eth0]/", ""),
+        ] {
+            let followed = absolute("http://a:5000/v2/p/blobs/d?ns=q", location);
+            assert_eq!(followed.unwrap_or_default(), target, "{location}");
+        }
+        assert_eq!(absolute("http://a", "x").as_deref(), Some("http://a/x"));
+        assert_eq!(absolute("http://a?q", "x/").as_deref(), Some("http://a/x/"));
+    }
+
+    /// The examples of RFC 3986, sections 5.4.1 and 5.4.2, for `http://a/b/c/d;p?q`.
+    /// Input: redirects
+    #[test]
+    fn examples_of_the_rfc() {
+        for (reference, target) in [
+            ("g:h", "g:h"),
+            ("g", "http://a/b/c/g"),
+            ("./g", "http://a/b/c/g"),
+            ("g/", "http://a/b/c/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/c/d;p?y"),
+            ("g?y", "http://a/b/c/g?y"),
+            ("#s", "http://a/b/c/d;p?q"),
+            ("g#s", "http://a/b/c/g"),
+            ("g?y#s", "http://a/b/c/g?y"),
+            (";x", "http://a/b/c/;x"),
+            ("g;x", "http://a/b/c/g;x"),
+            ("g;x?y#s", "http://a/b/c/g;x?y"),
+            ("", "http://a/b/c/d;p?q"),
+            (".", "http://a/b/c/"),
+            ("./", "http://a/b/c/"),
+            ("..", "http://a/b/"),
+            ("../", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../..", "http://a/"),
+            ("../../", "http://a/"),
+            ("../../g", "http://a/g"),
+            ("../../../g", "http://a/g"),
+            ("../../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/c/g."),
+            (".g", "http://a/b/c/.g"),
+            ("g..", "http://a/b/c/g.."),
+            ("..g", "http://a/b/c/..g"),
+            ("./../g", "http://a/b/g"),
+            ("./g/.", "http://a/b/c/g/"),
+            ("g/./h", "http://a/b/c/g/h"),
+            ("g/../h", "http://a/b/c/h"),
+            ("g;x=1/./y", "http://a/b/c/g;x=1/y"),
+            ("g;x=1/../y", "http://a/b/c/y"),
+            ("g?y/./x", "http://a/b/c/g?y/./x"),
+            ("g?y/../x", "http://a/b/c/g?y/../x"),
+            ("g#s/./x", "http://a/b/c/g"),
+            ("g#s/../x", "http://a/b/c/g"),
+            ("http:g", "http:g"),
+        ] {
+            assert_eq!(resolve("http://a/b/c/d;p?q", reference), target, "{reference}");
+        }
+    }
+
+    /// Promise: credentials
+    #[test]
+    fn the_same_server() {
+        let same = |one, other| is_same_origin(one, other) && is_same_origin(other, one);
+        assert!(same("https://A.example/x", "HTTPS://a.EXAMPLE:443") && same("http://a:80/", "http://a?x"));
+        for other in ["http://a/", "https://b/", "https://a:444/", "https://a.b/", "https://u@a/", "a", ""] {
+            assert!(!same("https://a/", other), "{other}");
+        }
+        assert!(!is_same_origin("", ""));
     }
 }
