@@ -7,7 +7,7 @@ use ocinit::boot::{cli, consoles, early_mounts, options, pid1, runtime_info, sto
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
-use ocinit::kernel::coldplug;
+use ocinit::kernel::coldplug::{self, Watcher};
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
@@ -58,7 +58,8 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     options::read(config, report)?;
     let ready = prepare(config, report);
     consoles::tell_missing(report);
-    let (network, context, store) = ready?;
+    // The last one is held to the end: devices that come while containers run get drivers, too.
+    let (network, context, store, _devices) = ready?;
 
     let status = pipeline::run(&BootContext {
         config,
@@ -72,9 +73,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
 }
 
 /// Prepares what containers need: modules, clock, network, store and host name.
-fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store)> {
+fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store, Option<Watcher>)> {
     report.section(Section::LoadModules);
-    coldplug::load(&config.insmods, report);
+    let devices = coldplug::load(&config.insmods, report);
     consoles::after_drivers();
     runtime_info::tell(report);
     ntp::raise_to_build_time(report);
@@ -98,5 +99,5 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
 
     report.section(Section::SetHostname);
     early_mounts::set_hostname(&config.hostname, report);
-    Ok((network, context, store))
+    Ok((network, context, store, devices))
 }

@@ -126,8 +126,8 @@ impl Report {
         self.write(&[text, "\n"]);
     }
 
-    /// Ends the log section that is open and starts the next one, as GitLab reads them. That of a container's output has
-    /// a head without sections, too.
+    /// Ends the log section that is open and starts the next one, as GitLab reads them. That of a container's output
+    /// has a head without sections, too.
     pub fn section(&self, section: Section) {
         self.end_section();
         let is_output = matches!(section, Section::ContainerRun);

@@ -70,7 +70,9 @@ fn stand_for_all(console: OwnedFd, device: u32, repeats: bool) {
 /// Without a console, the three are `/dev/null`.
 fn without() {
     let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0);
-    null.ok().map(onto_all);
+    if let Ok(null) = null {
+        onto_all(null);
+    }
 }
 
 fn onto_all(fd: OwnedFd) {

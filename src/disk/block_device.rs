@@ -2,6 +2,7 @@
 
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::superblock;
+use crate::report::Report;
 use crate::sys::machine;
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,19 +11,28 @@ use std::time::Duration;
 
 /// How long to wait for a device: the kernel may still be looking for it.
 const WAIT_MS: u64 = 10_000;
+/// After this time the console says what is waited for.
+const TELL_MS: u64 = 1_000;
 const POLL_MS: u64 = 50;
 
-/// Waits for the disk or partition. None if it does not appear in time.
-pub fn wait_for(wanted: &CacheDevice) -> Option<PathBuf> {
+/// Waits for the disk or partition, and says so as the step `step`. None if it does not appear in time. Its driver is
+/// loaded meanwhile ([`crate::kernel::coldplug`]).
+pub fn wait_for(wanted: &CacheDevice, step: &str, report: &Report) -> Option<PathBuf> {
     let start_ms = machine::uptime_ms();
+    let mut tell_ms = start_ms + TELL_MS;
     loop {
         let found = match wanted {
             CacheDevice::None | CacheDevice::FileSystem(_) => None,
             CacheDevice::Path(path) => Some(PathBuf::from(path)).filter(|path| path.exists()),
             CacheDevice::Label(label) => devices().into_iter().find(|path| ext4_label(path).as_deref() == Some(label)),
         };
-        if found.is_some() || machine::uptime_ms() > start_ms + WAIT_MS {
+        let now_ms = machine::uptime_ms();
+        if found.is_some() || now_ms > start_ms + WAIT_MS {
             return found;
+        }
+        if now_ms >= tell_ms {
+            report.line(step, ["waiting for ", wanted.name(), ", 10 s at most"].concat());
+            tell_ms = u64::MAX;
         }
         std::thread::sleep(Duration::from_millis(POLL_MS));
     }

@@ -53,7 +53,7 @@ fn mount_device(wanted: &CacheDevice, name: &str, report: &Report) -> Option<Cac
         warn(&[name, ": ", why].concat(), report);
         None
     };
-    let Some(device) = block_device::wait_for(wanted) else { return no_cache("not there after 10 s") };
+    let Some(device) = block_device::wait_for(wanted, "cache", report) else { return no_cache("not there after 10 s") };
     let Some(label) = block_device::ext4_label(&device) else {
         return no_cache("no ext4 file system, and making one is not supported yet");
     };

@@ -48,7 +48,7 @@ pub fn path(wanted: &FileSystem, resolver: &Resolver, report: &Report) -> Outcom
 pub fn mount_at(wanted: &FileSystem, target: &Path, resolver: &Resolver, report: &Report) -> Outcome<()> {
     let (name, kind) = (wanted.name.as_str(), wanted.kind.as_str());
     let fail = |why: &str| Failure::new("filesystem", [name, ": ", kind, " ", &wanted.source, ": ", why].concat());
-    let source = source(wanted).ok_or_else(|| fail("not there after 10 s"))?;
+    let source = source(wanted, report).ok_or_else(|| fail("not there after 10 s"))?;
     let data = data(wanted, resolver).map_err(|why| fail(&why))?;
     coldplug::ensure(kind, report);
     for module in MODULES.iter().filter(|(of, _)| *of == kind).flat_map(|(_, modules)| *modules) {
@@ -128,13 +128,13 @@ fn c_string(text: &str) -> Result<CString, Error> {
 }
 
 /// The source as mount(2) takes it. A device is waited for; None if it does not appear.
-fn source(wanted: &FileSystem) -> Option<String> {
+fn source(wanted: &FileSystem, report: &Report) -> Option<String> {
     let device = match wanted.source.strip_prefix("LABEL=") {
         Some(label) => CacheDevice::Label(label.into()),
         None if wanted.source.starts_with("/dev/") => CacheDevice::Path(wanted.source.clone()),
         None => return Some(wanted.source.clone()),
     };
-    Some(block_device::wait_for(&device)?.to_string_lossy().into_owned())
+    Some(block_device::wait_for(&device, "filesystem", report)?.to_string_lossy().into_owned())
 }
 
 /// The options, with the server's address if the type needs it.

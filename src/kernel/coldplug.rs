@@ -1,22 +1,26 @@
-//! Loads kernel modules, by modalias (coldplug) or by name, in the order of modules.dep.
+//! Loads drivers: for the devices that are there, and for those that come later.
 //!
-//! No state is kept between calls: `/sys/module` has what is loaded. An initramfs
-//! without modules costs one failed open.
+//! What is loaded is not remembered between calls: `/sys/module` has it. An initramfs without modules costs a few
+//! failed calls.
 
-use crate::files;
-use crate::kernel::pure::modules_dep::{self, Texts};
+use crate::kernel::modules::{is_loaded, Loaded, Modules};
+use crate::kernel::pure::modules_dep;
+use crate::kernel::pure::uevent::Event;
+use crate::kernel::uevents::Uevents;
 use crate::report::Report;
-use crate::sys::machine;
-use std::ffi::CString;
+use crate::sys::io::{self, Poll};
+use crate::sys::process::{self, Pid};
+use crate::sys::{signal, socket};
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 /// The directory of the files that `b2c.insmods` names.
 const NAMED: &str = "/usr_mods";
 /// A driver may add a bus with more devices, as virtio_pci does; a device behind
 /// more buses than this is not needed to boot.
 const ROUNDS_MAX: usize = 8;
+/// How long the watcher's process may take to end.
+const END_MS: i32 = 2_000;
 /// The buses that lead to a network card, a disk or a console. The others (clocks,
 /// memory banks, processors; ACPI, whose devices also appear on these buses) have
 /// hundreds of devices and no driver that a boot needs.
@@ -24,25 +28,42 @@ const BUSES: [&str; 13] =
     ["pci", "virtio", "usb", "platform", "mmc", "sdio", "mdio_bus", "scsi", "vmbus", "xen", "amba", "hid", "soc"];
 
 /// Loads what the machine's devices need: first the files `named` (in `/usr_mods`,
-/// in their order), then, where the initramfs has modules for this kernel, a
-/// driver for every device, network cards first, and overlayfs. A failure is a
-/// warning: whether it matters is known to the step that needs the module.
-pub fn load(named: &[String], report: &Report) {
+/// in their order) and the modules of `modules_load=` and modules-load.d, then,
+/// where the initramfs has modules for this kernel, a driver for every device,
+/// network cards first, and overlayfs. Devices that appear later get their drivers
+/// for as long as the result lives.
+pub fn load(named: &[String], report: &Report) -> Option<Watcher> {
+    let modules = Modules::open(Some(report));
     let mut done = Loaded::default();
-    let cmdline = if named.is_empty() { String::new() } else { cmdline() };
     for file in named {
-        let path = [NAMED, "/", file].concat();
         let before = done.count;
-        done.insert(&path, modules_dep::name(file), &cmdline, report);
+        done.insert(&[NAMED, "/", file].concat(), &modules.settings.conf, report);
         if done.count > before {
             done.asked(modules_dep::name(file));
         }
     }
-    if let Some(tree) = Tree::open() {
-        tree.coldplug(&mut done, report);
-        tree.want("overlay", &mut done, report);
+    for name in &modules.settings.wanted {
+        if !modules.want(name, &mut done, report) && !is_loaded(name) {
+            let what = [name, ": not among the initramfs' modules; it may be built in"].concat();
+            done.once(name, &|| report.warn("drivers", &what));
+        }
     }
+    if modules.is_empty() {
+        done.tell(report);
+        return None;
+    }
+    // Opened before the first look: what comes after that look is told.
+    let mut devices = Devices { uevents: Uevents::open().ok(), looked: false, seen: Vec::new() };
+    for _ in 0..ROUNDS_MAX {
+        let new = devices.news(&mut |_, _| {});
+        if new.is_empty() {
+            break;
+        }
+        modules.drive(&new, &mut done, report);
+    }
+    modules.want("overlay", &mut done, report);
     done.tell(report);
+    Watcher::start(devices, done, report)
 }
 
 /// Loads the module `name`, or those with that alias (`fs-ext4`), where the
@@ -50,146 +71,106 @@ pub fn load(named: &[String], report: &Report) {
 /// built in.
 pub fn ensure(name: &str, report: &Report) {
     let mut done = Loaded::default();
-    if let Some(tree) = Tree::open() {
-        tree.want(name, &mut done, report);
-    }
+    Modules::open(None).want(name, &mut done, report);
     done.tell(report);
 }
 
-/// The modules of the running kernel.
-struct Tree {
-    dir: String,
-    dep: String,
-    alias: String,
-    softdep: String,
-    cmdline: String,
+/// The devices that were seen.
+struct Devices {
+    uevents: Option<Uevents>,
+    /// Whether all of /sys was looked at.
+    looked: bool,
+    /// Their modaliases.
+    seen: Vec<String>,
 }
 
-impl Tree {
-    fn open() -> Option<Tree> {
-        let dir = ["/lib/modules/", &machine::kernel_release().ok()?, "/"].concat();
-        let read = |name: &str| fs::read_to_string([&dir, name].concat()).unwrap_or_default();
-        let dep = fs::read_to_string([&dir, "modules.dep"].concat()).ok()?;
-        let (alias, softdep) = (read("modules.alias"), read("modules.softdep"));
-        Some(Tree { alias, softdep, dep, dir, cmdline: cmdline() })
-    }
-
-    /// Loads drivers until no new device appears.
-    fn coldplug(&self, done: &mut Loaded, report: &Report) {
-        let mut seen = Vec::new();
-        for _ in 0..ROUNDS_MAX {
-            let new = &look(&mut seen);
-            if new.is_empty() {
-                return;
-            }
-            let mut paths = Vec::new();
-            modules_dep::for_devices(&self.alias, new, &mut |name| {
-                if let Some(path) = modules_dep::find_path(&self.dep, name) {
-                    if !paths.contains(&path) {
-                        paths.push(path);
-                    }
-                }
-            });
-            // Network first: its link and DHCP take longest.
-            paths.sort_by_key(|path| !path.contains("/net/"));
-            for path in paths {
-                self.want(modules_dep::name(path), done, report);
-            }
+impl Devices {
+    /// The modaliases of devices that were not seen before. Calls `node` with the disks and network interfaces that
+    /// came or went.
+    fn news(&mut self, node: &mut dyn FnMut(&str, bool)) -> Vec<String> {
+        let (mut new, seen) = (Vec::new(), &mut self.seen);
+        let is_told = match &mut self.uevents {
+            Some(uevents) if self.looked => uevents.take(&mut |event| match event {
+                Event::Added { bus, modalias } if BUSES.contains(&bus) => add(modalias, seen, &mut new),
+                Event::Added { .. } => {}
+                // Where it comes again, its module may have been unloaded.
+                Event::Removed { modalias } => seen.retain(|other| other != modalias),
+                Event::Node { name, here } => node(name, here),
+            }),
+            _ => false,
+        };
+        if !is_told {
+            self.looked = true;
+            look(seen, &mut new);
         }
-    }
-
-    /// Loads a module by name or alias, with its dependencies.
-    fn want(&self, wanted: &str, done: &mut Loaded, report: &Report) {
-        let texts = Texts { dep: &self.dep, softdep: &self.softdep, alias: &self.alias };
-        let mut order = Vec::new();
-        if !modules_dep::load_order(&texts, wanted, &mut order) {
-            modules_dep::for_devices(&self.alias, &[wanted.to_string()], &mut |name| {
-                modules_dep::load_order(&texts, name, &mut order);
-            });
-        }
-        let before = done.count;
-        for path in &order {
-            done.insert(&[&self.dir, *path].concat(), modules_dep::name(path), &self.cmdline, report);
-        }
-        if done.count > before {
-            done.asked(wanted);
-        }
+        new
     }
 }
 
-/// The kernel's command line, which also has parameters of modules.
-fn cmdline() -> String {
-    let bytes = fs::read("/proc/cmdline").unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// The modaliases of the devices that are not in `seen` yet, by bus and name.
-fn look(seen: &mut Vec<String>) -> Vec<String> {
-    let mut new = Vec::new();
+/// Looks at all devices of the buses.
+fn look(seen: &mut Vec<String>, new: &mut Vec<String>) {
     for bus in BUSES {
         let dir = ["/sys/bus/", bus, "/devices/"].concat();
         for device in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let path = [&dir, &*device.file_name().to_string_lossy(), "/modalias"].concat();
-            if seen.contains(&path) {
-                continue;
+            if let Ok(modalias) = fs::read_to_string(&path) {
+                add(modalias.trim_end(), seen, new);
             }
-            if let Ok(text) = fs::read_to_string(&path) {
-                let modalias = text.trim_end().to_string();
-                if !modalias.is_empty() && !new.contains(&modalias) {
-                    new.push(modalias);
-                }
+        }
+    }
+}
+
+fn add(modalias: &str, seen: &mut Vec<String>, new: &mut Vec<String>) {
+    if !modalias.is_empty() && !seen.iter().any(|other| other == modalias) {
+        seen.push(modalias.into());
+        new.push(modalias.into());
+    }
+}
+
+/// A process that loads drivers for devices that come later: buses are enumerated after a controller's driver was
+/// loaded, and anything can be plugged in at any time. It is no thread, since the boot forks.
+pub struct Watcher(Pid);
+
+impl Watcher {
+    fn start(mut devices: Devices, mut done: Loaded, report: &Report) -> Option<Watcher> {
+        devices.uevents.as_ref()?;
+        match process::fork(&mut || watch(&mut devices, &mut done, report)) {
+            Ok(pid) => Some(Watcher(pid)),
+            Err(error) => {
+                report.warn("drivers", ["devices that come later get none: ", &error.to_string()].concat());
+                None
             }
-            seen.push(path);
-        }
-    }
-    new
-}
-
-/// What was loaded: how many in all, and the names that were asked for.
-#[derive(Default)]
-struct Loaded {
-    count: usize,
-    names: String,
-}
-
-impl Loaded {
-    fn asked(&mut self, name: &str) {
-        if !self.names.is_empty() {
-            self.names.push(' ');
-        }
-        self.names.push_str(name);
-    }
-
-    fn insert(&mut self, path: &str, name: &str, cmdline: &str, report: &Report) {
-        let state = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
-        // One that another thread is loading is "coming": finit_module(2) waits for it and fails with EEXIST.
-        if fs::read_to_string(state).is_ok_and(|state| state.trim_end() == "live") {
-            return;
-        }
-        let file = match files::open(Path::new(path)) {
-            Ok(file) => file,
-            Err(why) => return report.warn("drivers", [path, ": open: ", &why].concat()),
-        };
-        let mut params = String::new();
-        modules_dep::parameters(cmdline, name, &mut params);
-        let params = CString::new(params).unwrap_or_default();
-        match machine::finit_module(file.as_fd(), &params, false) {
-            Ok(()) => self.count += 1,
-            Err(error) if error.errno == libc::EEXIST => {}
-            Err(error) => warn(path, &error, report),
-        }
-    }
-
-    /// `virtio_pci virtio_net overlay (7 modules)`
-    fn tell(&self, report: &Report) {
-        match self.count {
-            0 => {}
-            1 => report.line("drivers", &self.names),
-            count => report.line("drivers", [&self.names, " (", &count.to_string(), " modules)"].concat()),
         }
     }
 }
 
-fn warn(path: &str, error: &crate::sys::Error, report: &Report) {
-    report.warn("drivers", [path, ": ", &error.to_string()].concat());
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        // A container in the host's PID namespace may have ended it. Where a driver's probe hangs, it cannot end yet.
+        let _ = process::kill(self.0, signal::SIGKILL);
+        let ended = process::pidfd_open(self.0);
+        if ended.is_ok_and(|ended| io::poll(&[Poll { fd: ended.as_fd(), write: false }], END_MS) != Ok(0)) {
+            let _ = process::wait(self.0);
+        }
+    }
+}
+
+/// Waits for news, and acts on them, until it is killed.
+fn watch(devices: &mut Devices, done: &mut Loaded, report: &Report) -> i32 {
+    let _ = process::die_with_parent();
+    loop {
+        let new = devices.news(&mut |name, here| {
+            report.line("devices", [name, if here { " is there" } else { " is gone" }].concat());
+        });
+        if !new.is_empty() {
+            // Read anew each time, so that no memory is held meanwhile.
+            Modules::open(None).drive(&new, done, report);
+            done.tell(report);
+            continue;
+        }
+        match &devices.uevents {
+            Some(uevents) if socket::poll_readable([uevents.fd()], -1).is_ok() => {}
+            _ => return 0,
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod attack_neighbours;
 mod clock;
 mod inject;
 mod look;
+mod uevent;
 
 use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
@@ -27,7 +28,7 @@ const USAGE: &str = "attack NAME … | \
                      echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
                      orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot | \
-                     inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
+                     uevent group|kernel TEXT… | await-gone PATH | inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -100,7 +101,12 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
         "reboot" => return restart(0x0123_4567),
         "trap" => trap(number(first)?)?,
         "window" => window()?,
-        "await" => wait_for(first)?,
+        "await" => wait_for(first, true)?,
+        "await-gone" => {
+            println!("waiting until {first} is gone");
+            wait_for(first, false)?;
+        }
+        "uevent" => uevent::send(first, rest.get(1..).unwrap_or_default())?,
         "copy" => drop(fs::copy(first, rest.get(1).map_or("", String::as_str))?),
         "halves" => halves(number(first)?)?,
         "spin" => spin(number(first)? as u64),
@@ -445,10 +451,10 @@ fn flood(count: &str, path: Option<&String>) -> io::Result<()> {
 }
 
 /// Waits until there is such a file.
-fn wait_for(path: &str) -> io::Result<()> {
+fn wait_for(path: &str, here: bool) -> io::Result<()> {
     for _ in 0..15_000 {
-        if fs::symlink_metadata(path).is_ok() {
-            println!("{path} is there");
+        if fs::symlink_metadata(path).is_ok() == here {
+            println!("{path} is {}", if here { "there" } else { "gone" });
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(10));

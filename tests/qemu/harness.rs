@@ -1,5 +1,5 @@
-//! What public CI systems match on a machine's serial line, and the log sections that GitLab reads there: over the bytes
-//! of real machines, which end their lines in CR LF.
+//! What public CI systems match on a machine's serial line, and the log sections that GitLab reads there: over the
+//! bytes of real machines, which end their lines in CR LF.
 
 use crate::lab::{lab, Lab, Seen, POWER_DOWN, RESTART};
 use ocinit::host::qemu::{Machine, Network};

@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn names_of_the_kernels_line() {
         let line = br#"console=tty0 console=ttyS0,115200n8 "console=hvc0" console=ttyS0 xconsole=x console=1
-            console=uart8250,io,0x3f8 console=null console= console console=00:00:0.0 console=ttyAMA,9600 console=brl,ttyS0
-            b2c.run="img console=lp0""#;
+            console=uart8250,io,0x3f8 console=null console= console console=00:00:0.0 console=ttyAMA,9600
+            console=brl,ttyS0 b2c.run="img console=lp0""#;
         let names = named(&cmdline::parse(line).unwrap());
         assert_eq!(names, ["tty0", "ttyS0", "hvc0", "ttyS1", "ttyAMA0"]);
     }

@@ -18,6 +18,14 @@ pub enum CacheDevice {
 }
 
 impl CacheDevice {
+    /// The label, path or name.
+    pub fn name(&self) -> &str {
+        match self {
+            CacheDevice::None => "",
+            CacheDevice::Label(name) | CacheDevice::Path(name) | CacheDevice::FileSystem(name) => name,
+        }
+    }
+
     /// Parses the value; the error is the reason why it is wrong.
     pub fn parse(value: &str) -> Result<CacheDevice, &'static str> {
         match value {

@@ -4,6 +4,10 @@
 //! the rest, in kmod's sources. The texts are scanned and not indexed: a boot
 //! makes few look-ups, and one pass over a file costs less than an index.
 
+use crate::kernel::pure::modprobe;
+use crate::kernel::pure::pattern::alias_matches;
+pub use crate::kernel::pure::pattern::same_name;
+
 /// A dependency chain longer than this is a loop in a faulty file: the longest of
 /// a distribution's kernel is below ten.
 const DEPTH_MAX: usize = 32;
@@ -14,19 +18,24 @@ pub fn name(path: &str) -> &str {
     file.find(".ko").map_or(file, |end| file.get(..end).unwrap_or(file))
 }
 
-/// Names are equal with `-` for `_`: files say `virtio-rng.ko`, the kernel `virtio_rng`.
-pub fn same_name(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().zip(b.bytes()).all(|(a, b)| fold(a) == fold(b))
+/// Whether a module can be loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    Found,
+    /// `modules.dep` does not have it.
+    Missing,
+    /// Its path, or that of a module that it depends on: modprobe.d says that it is never loaded.
+    Never(&'a str),
 }
 
 /// Appends to `order` the paths to load for the module `wanted`, dependencies
-/// first, itself last, without those that `order` has already. False, and nothing
-/// appended, where `modules.dep` does not have it.
-pub fn load_order<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>) -> bool {
+/// first, itself last, without those that `order` has already. Appends nothing
+/// unless it is found.
+pub fn load_order<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>) -> Lookup<'a> {
     append(texts, wanted, order, DEPTH_MAX)
 }
 
-/// The texts that depmod(8) writes; all but the first may be empty.
+/// The texts that depmod(8) writes, and the user's; all but the first may be empty.
 #[derive(Clone, Copy, Default)]
 pub struct Texts<'a> {
     /// `modules.dep`
@@ -35,15 +44,21 @@ pub struct Texts<'a> {
     pub softdep: &'a str,
     /// `modules.alias`
     pub alias: &'a str,
+    /// Lines as in modprobe.d ([`modprobe`])
+    pub conf: &'a str,
 }
 
-fn append<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>, depth: usize) -> bool {
-    let Some((path, needs)) = find(texts.dep, wanted) else { return false };
+fn append<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>, depth: usize) -> Lookup<'a> {
+    let Some((path, needs)) = find(texts.dep, wanted) else { return Lookup::Missing };
     if order.contains(&path) || depth == 0 {
-        return true;
+        return Lookup::Found;
     }
-    for early in soft(texts.softdep, wanted) {
-        if !append(texts, early, order, depth - 1) {
+    if modprobe::install(texts.conf, name(path)).is_some_and(modprobe::is_nothing) {
+        return Lookup::Never(path);
+    }
+    let start = order.len();
+    for early in soft(texts.softdep, wanted).into_iter().chain(soft(texts.conf, wanted)) {
+        if append(texts, early, order, depth - 1) == Lookup::Missing {
             // An alias that several modules have, as `crypto-crc32c`.
             for_devices(texts.alias, &[early.to_string()], &mut |name| {
                 append(texts, name, order, depth - 1);
@@ -53,12 +68,15 @@ fn append<'a>(texts: &Texts<'a>, wanted: &str, order: &mut Vec<&'a str>, depth: 
     // depmod lists all dependencies, the first to load last; busybox's depmod lists
     // direct ones only. To follow each serves both.
     for need in needs.split_ascii_whitespace().rev() {
-        append(texts, name(need), order, depth - 1);
+        if let Lookup::Never(need) = append(texts, name(need), order, depth - 1) {
+            order.truncate(start);
+            return Lookup::Never(need);
+        }
     }
     if !order.contains(&path) {
         order.push(path);
     }
-    true
+    Lookup::Found
 }
 
 /// The line of `wanted` in `modules.dep`: its path, and the rest of the line.
@@ -107,94 +125,6 @@ pub fn for_devices<'a>(alias: &'a str, devices: &[String], found: &mut dyn FnMut
     }
 }
 
-/// Whether the kernel's alias `pattern` (`*`, `?`, `[0-9a]`) matches all of
-/// `modalias`; `-` and `_` are equal outside of brackets. An unclosed bracket
-/// matches nothing. Time is bounded by the product of the lengths.
-pub fn alias_matches(pattern: &[u8], modalias: &[u8]) -> bool {
-    let (mut pattern, mut text) = (pattern, modalias);
-    // Where to continue when what follows the last star does not match.
-    let mut star: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), text.split_first()) {
-            (Some((b'*', rest)), _) => {
-                star = Some((rest, text));
-                pattern = rest;
-                continue;
-            }
-            (None, None) => return true,
-            (Some((head, rest)), Some((byte, after))) => {
-                if let Some(rest) = step(*head, rest, *byte) {
-                    (pattern, text) = (rest, after);
-                    continue;
-                }
-            }
-            _ => {}
-        }
-        // Only the last star is tried again: the shortest match of earlier ones is enough.
-        let Some((rest, from)) = star else { return false };
-        let Some((_, after)) = from.split_first() else { return false };
-        star = Some((rest, after));
-        (pattern, text) = (rest, after);
-    }
-}
-
-/// Matches one byte against the pattern's element `head`; gives the rest of the pattern.
-fn step(head: u8, rest: &[u8], byte: u8) -> Option<&[u8]> {
-    match head {
-        b'?' => Some(rest),
-        b'[' => {
-            let end = rest.iter().position(|b| *b == b']')?;
-            let (set, after) = rest.split_at(end);
-            set_has(set, byte).then(|| after.get(1..).unwrap_or(&[]))
-        }
-        _ => (fold(head) == fold(byte)).then_some(rest),
-    }
-}
-
-/// `0-9a-f`, `abc`.
-fn set_has(mut set: &[u8], byte: u8) -> bool {
-    loop {
-        set = match set {
-            [low, b'-', high, rest @ ..] => {
-                if (*low..=*high).contains(&byte) {
-                    return true;
-                }
-                rest
-            }
-            [one, rest @ ..] => {
-                if *one == byte {
-                    return true;
-                }
-                rest
-            }
-            [] => return false,
-        };
-    }
-}
-
-fn fold(byte: u8) -> u8 {
-    if byte == b'-' {
-        b'_'
-    } else {
-        byte
-    }
-}
-
-/// Appends to `params` the parameters that the kernel's command line has for the
-/// module (`NAME.PARAM=VALUE`), separated by spaces, as modprobe does: the kernel
-/// itself reads them only for built-in modules.
-pub fn parameters(cmdline: &str, module: &str, params: &mut String) {
-    for word in cmdline.split_ascii_whitespace() {
-        let Some((name, param)) = word.split_once('.') else { continue };
-        if same_name(name, module) && !param.is_empty() {
-            if !params.is_empty() {
-                params.push(' ');
-            }
-            params.push_str(param);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,7 +146,7 @@ kernel/crypto/crc32c_generic.ko:
         let mut order = Vec::new();
         let softdep = "softdep ext4 pre: crypto-crc32c nothere post: a\nsoftdep b pre: virtio\n";
         let alias = "alias fs-ext4 ext4\nalias crypto-crc32c crc32c_intel\nalias crypto-crc32c crc32c_generic\n";
-        load_order(&Texts { dep: DEP, softdep, alias }, wanted, &mut order);
+        load_order(&Texts { dep: DEP, softdep, alias, conf: "" }, wanted, &mut order);
         order.iter().map(|path| name(path)).collect()
     }
 
@@ -240,10 +170,27 @@ kernel/crypto/crc32c_generic.ko:
     #[test]
     fn several_share_their_dependencies() {
         let (mut list, texts) = (Vec::new(), Texts { dep: DEP, ..Texts::default() });
-        assert!(load_order(&texts, "virtio_pci", &mut list));
-        assert!(load_order(&texts, "virtio-net", &mut list));
-        assert!(!load_order(&texts, "nothere", &mut list));
+        assert_eq!(load_order(&texts, "virtio_pci", &mut list), Lookup::Found);
+        assert_eq!(load_order(&texts, "virtio-net", &mut list), Lookup::Found);
+        assert_eq!(load_order(&texts, "nothere", &mut list), Lookup::Missing);
         assert_eq!(list.len(), 6);
+    }
+
+    /// `install NAME /bin/true` keeps out what depends on it, too, and nothing else.
+    /// Promise: modprobe-d
+    #[test]
+    fn what_modprobe_d_never_loads() {
+        let conf = "install net_failover /bin/false\nblacklist virtio_pci\ninstall crc32c* /bin/true\n\
+                    install virtio /sbin/modprobe virtio\nsoftdep ext4 pre: crc32c_generic virtio_ring\n";
+        let texts = Texts { dep: DEP, conf, ..Texts::default() };
+        let mut list = Vec::new();
+        let never = Lookup::Never("kernel/drivers/net/net_failover.ko.xz");
+        assert_eq!(load_order(&texts, "virtio_net", &mut list), never);
+        assert_eq!(list, [""; 0]);
+        assert_eq!(load_order(&texts, "virtio_pci", &mut list), Lookup::Found, "by its name");
+        assert_eq!(load_order(&texts, "ext4", &mut list), Lookup::Found, "a soft dependency is not needed");
+        let names: Vec<&str> = list.iter().map(|path| name(path)).collect();
+        assert_eq!(names, ["virtio", "virtio_ring", "virtio_pci", "ext4"]);
     }
 
     #[test]
@@ -256,35 +203,6 @@ kernel/crypto/crc32c_generic.ko:
     }
 
     #[test]
-    fn aliases_as_the_kernel_writes_them() {
-        let virtio = b"pci:v00001AF4d00001000sv00001AF4sd00000001bc02sc00i00";
-        assert!(alias_matches(b"pci:v00001AF4d*sv*sd*bc*sc*i*", virtio));
-        assert!(!alias_matches(b"pci:v00008086d*sv*sd*bc*sc*i*", virtio));
-        assert!(alias_matches(b"virtio:d00000001v*", b"virtio:d00000001v00001AF4"));
-        assert!(!alias_matches(b"virtio:d00000001v*", b"virtio:d00000002v00001AF4"));
-        assert!(alias_matches(b"usb:v0BDAp815[0-36]d*", b"usb:v0BDAp8153d3000"));
-        assert!(alias_matches(b"usb:v0BDAp815[0-36]d*", b"usb:v0BDAp8156d3000"));
-        assert!(!alias_matches(b"usb:v0BDAp815[0-36]d*", b"usb:v0BDAp8154d3000"));
-        assert!(alias_matches(b"of:N*T*Cbrcm,bcm2711-genet-v5C*", b"of:NethernetT(null)Cbrcm,bcm2711_genet_v5Cx"));
-        assert!(!alias_matches(b"mdio:0000000????1000*", b"mdio:00000001011000000"));
-        assert!(alias_matches(b"mdio:0000000????1000*", b"mdio:00000001011100011"));
-        assert!(alias_matches(b"*", b""));
-        assert!(alias_matches(b"a*", b"a"));
-        assert!(!alias_matches(b"a?", b"a"));
-        assert!(!alias_matches(b"", b"a"));
-        assert!(!alias_matches(b"a[0-9", b"a5"));
-        assert!(alias_matches(b"*a*b", b"xaxbxaxb"));
-    }
-
-    #[test]
-    fn many_stars_are_not_exponential() {
-        let pattern = b"a*".repeat(200);
-        let text = [b"a".repeat(4000), b"b".to_vec()].concat();
-        assert!(alias_matches(&pattern, &text));
-        assert!(!alias_matches(&[pattern, b"c".to_vec()].concat(), &text));
-    }
-
-    #[test]
     fn devices_find_their_modules() {
         let alias = "# Aliases\nalias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias fs-ext4 ext4\n\
                      alias virtio:d00000001v* virtio_net\nalias broken\nalias virtio:d00000004v* virtio_rng";
@@ -292,16 +210,5 @@ kernel/crypto/crc32c_generic.ko:
         let devices = ["virtio:d00000004v00001AF4".to_string(), "fs-ext4".into(), "virtio:d00000001v00001AF4".into()];
         for_devices(alias, &devices, &mut |name| found.push(name));
         assert_eq!(found, ["ext4", "virtio_net", "virtio_rng"]);
-    }
-
-    #[test]
-    fn parameters_of_the_command_line() {
-        let mut params = String::new();
-        parameters(
-            "quiet virtio_net.napi_tx=1 b2c.run=x virtio-net.csum=0 virtio_net. other.a=1",
-            "virtio_net",
-            &mut params,
-        );
-        assert_eq!(params, "napi_tx=1 csum=0");
     }
 }
