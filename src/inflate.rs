@@ -18,13 +18,37 @@ const OUTPUT_BYTES: usize = 256 << 10;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
+/// How many bytes tell a compression.
+pub const START_BYTES: usize = 10;
+/// Formats that are not read here: what they begin with, and their names. No tar begins so, which would be with a
+/// member's name.
+const FOREIGN: [(&[u8], &str); 6] = [
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x02\x21\x4c\x18", "lz4"),
+    (b"LZIP\x01", "lzip"),
+    (b"PK\x03\x04", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+];
+/// What follows bzip2's `BZh` and a digit: the mark of a block, or that of the end.
+const BZIP2_MARKS: [&[u8]; 2] = [b"1AY&SY", b"\x17rE8P\x90"];
+
 /// Called with the bytes of a zstd frame's window before they are allocated; an error refuses the layer. It is not
 /// called again for a smaller window.
 pub type Reserve<'a> = &'a mut (dyn FnMut(u64) -> io::Result<()> + Send);
 
 /// Whether bytes that begin with `start` are compressed.
 pub fn is_compressed(start: &[u8]) -> bool {
-    start.starts_with(&GZIP_MAGIC) || start.len() >= 4 && zstd::is_magic(start)
+    start.starts_with(&GZIP_MAGIC) || start.len() >= 4 && zstd::is_magic(start) || foreign(start).is_some()
+}
+
+/// The compression of bytes that begin with `start`, if it is known and not supported.
+fn foreign(start: &[u8]) -> Option<&'static str> {
+    let marked = |rest: &[u8]| BZIP2_MARKS.iter().any(|mark| rest.starts_with(mark));
+    if start.starts_with(b"BZh") && start.get(4..).is_some_and(marked) {
+        return Some("bzip2");
+    }
+    FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| *name)
 }
 
 enum Format {
@@ -88,8 +112,12 @@ impl<'a> Inflate<'a> {
     }
 
     fn sniff(&mut self) -> io::Result<()> {
-        while self.input.end < 4 && self.input.fill(self.source)? {}
+        while self.input.end < START_BYTES && self.input.fill(self.source)? {}
         let input = self.input.get();
+        if let Some(name) = foreign(input) {
+            let text = ["packed with ", name, ": pack it again with gzip, with zstd or not at all"].concat();
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
         self.format = if input.starts_with(&GZIP_MAGIC) {
             Format::Gzip(Box::new(Gzip::new()))
         } else if input.len() >= 4 && zstd::is_magic(input) {
@@ -282,6 +310,36 @@ mod tests {
         }
         assert_eq!(inflate(b"", 1), Ok(Vec::new()));
         assert_eq!(inflate(&member(b""), 1), Ok(Vec::new()));
+    }
+
+    /// Promise: foreign-compressions
+    /// Input: foreign-compressions
+    #[test]
+    fn formats_that_are_told_by_name() {
+        for (start, name) in [
+            (&b"\xfd7zXZ\0\0\x04"[..], "xz"),
+            (b"BZh91AY&SY\x01\x02", "bzip2"),
+            (b"BZh1\x17rE8P\x90\0\0\0\0", "bzip2"),
+            (b"\x04\x22\x4d\x18\x64\x40", "lz4"),
+            (b"\x02\x21\x4c\x18", "lz4"),
+            (b"LZIP\x01\x0c", "lzip"),
+            (b"PK\x03\x04\x14\0", "zip"),
+            (b"7z\xbc\xaf\x27\x1c\0\x04", "7z"),
+        ] {
+            let text = ["packed with ", name, ": pack it again with gzip, with zstd or not at all"].concat();
+            for stream in [start.to_vec(), [start, &[7; 3000]].concat()] {
+                for step in [1, 3, 4096] {
+                    assert_eq!(inflate(&stream, step), Err(text.clone()), "{name}, {step}");
+                }
+                assert!(is_compressed(&stream[..stream.len().min(START_BYTES)]), "{name}");
+            }
+        }
+        // What only looks so: members of a tar may have such names.
+        for start in ["BZh", "BZh9", "BZh9 notes", "LZIP", "LZIP/x", "PK", "PK\x03x", "7z", "xz", "7zXZ\0", "]"] {
+            let tar = [start.as_bytes(), &[0; 512]].concat();
+            assert_eq!(inflate(&tar, 3).as_deref(), Ok(&tar[..]), "{start}");
+            assert!(!is_compressed(&tar[..START_BYTES]), "{start}");
+        }
     }
 
     /// Input: gzip-members

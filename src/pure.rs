@@ -4,6 +4,7 @@
 pub mod base64;
 pub mod digest;
 pub mod gzip;
+pub mod json;
 pub mod percent;
 pub mod scrub;
 pub mod shell_words;

@@ -33,6 +33,8 @@ mod mounts;
 mod named_files;
 #[path = "cli/namespaces.rs"]
 mod namespaces;
+#[path = "cli/odd_images.rs"]
+mod odd_images;
 #[path = "cli/rights.rs"]
 mod rights;
 #[path = "cli/run.rs"]

@@ -4,9 +4,10 @@ use crate::container::ops::Op;
 use crate::container::plan::Plan;
 use crate::container::pure::spec::ContainerSpec;
 use crate::container::setup_error::{SetupError, Stage};
+use crate::image::pure::oci::{self, ImageConfig};
 use crate::image::pure::reference::Reference;
 use crate::report::{Failure, Report};
-use crate::sys::{Error, E2BIG, EACCES, ELOOP, ENOENT, EPERM};
+use crate::sys::{Error, E2BIG, EACCES, ELOOP, ENOENT, ENOEXEC, EPERM};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Read;
@@ -21,6 +22,7 @@ pub fn setup_errors(
     pipe: OwnedFd,
     plan: &Plan,
     spec: &ContainerSpec,
+    image: &ImageConfig,
     report: &Report,
 ) -> Option<(Failure, Option<i32>)> {
     let mut pipe = File::from(pipe);
@@ -40,6 +42,7 @@ pub fn setup_errors(
             }
             (Stage::Exec, EACCES) => (failure.hint("a directory, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.pull.image)), Some(NOT_TO_BE_RUN)),
+            (Stage::Exec, ENOEXEC) => (failure.hint(no_program(image)), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, ELOOP) => {
                 (failure.hint("a link leads to the program that starts containers"), Some(NOT_TO_BE_RUN))
             }
@@ -86,6 +89,15 @@ fn object(failed: SetupError, plan: &Plan) -> String {
         Stage::Capabilities => "capabilities".into(),
         Stage::Seccomp => "filter of system calls".into(),
         Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
+    }
+}
+
+/// Why the kernel cannot execute the program.
+fn no_program(image: &ImageConfig) -> String {
+    let own = oci::platform(std::env::consts::ARCH).0;
+    match image.other_platform(own) {
+        Some(other) => ["the image is for ", &other, ", and this machine is linux/", own].concat(),
+        None => "a program for another architecture, or a script whose first line is not #!INTERPRETER".into(),
     }
 }
 

@@ -107,7 +107,7 @@ fn run_in(run: &Run) -> Outcome<Exit> {
     });
     let outcome = plan.and_then(|plan| {
         let stop_signal = stop_signal(run.spec, run.image, run.host.report);
-        match spawn::spawn(run.spec, &plan, run.host)? {
+        match spawn::spawn(run.spec, &run.image.config, &plan, run.host)? {
             Spawn::Refused(failure, code) => Ok(refused(&failure, code, run.host.report)),
             Spawn::Running(spawned) => {
                 started(run, spawned.child.pid(), &mounts);

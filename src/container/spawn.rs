@@ -6,6 +6,7 @@ use crate::container::plan::Plan;
 use crate::container::pure::spec::ContainerSpec;
 use crate::container::reasons::setup_errors;
 use crate::container::relay::{Child, SIGNALS};
+use crate::image::pure::oci::ImageConfig;
 use crate::report::{Failure, Outcome};
 use crate::sys::process::{self as sysprocess, Arguments, Pid};
 use crate::sys::{io as sysio, signal, Error};
@@ -32,7 +33,7 @@ pub enum Spawn {
 }
 
 /// Clones the child, and waits until it executes the container's program.
-pub fn spawn(spec: &ContainerSpec, plan: &Plan, host: &HostContext) -> Outcome<Spawn> {
+pub fn spawn(spec: &ContainerSpec, image: &ImageConfig, plan: &Plan, host: &HostContext) -> Outcome<Spawn> {
     let fail = |error: Error| Failure::new("container", error.to_string());
     let (report_in, report_out) = sysio::pipe().map_err(fail)?;
     let (terminal_in, terminal_out) = sysio::socket_pair().map_err(fail)?;
@@ -45,7 +46,7 @@ pub fn spawn(spec: &ContainerSpec, plan: &Plan, host: &HostContext) -> Outcome<S
     let signals = signal::descriptor(&SIGNALS).map_err(fail)?;
     let child = Child::new(clone(plan, &fds).map_err(fail)?);
     drop(fds);
-    match setup_errors(report_in, plan, spec, host.report) {
+    match setup_errors(report_in, plan, spec, image, host.report) {
         Some((failure, None)) => return Err(failure),
         Some((failure, Some(code))) => return Ok(Spawn::Refused(failure, code)),
         None => {}

@@ -76,7 +76,7 @@ impl Archive {
             return self.fetch((self.open)(location)?);
         }
         let mut file = files::open(Path::new(location)).map_err(|why| Error::refused(&why))?;
-        let mut start = [0; 4];
+        let mut start = [0; inflate::START_BYTES];
         let count = file.read_at(&mut start, 0).map_err(Error::local)?;
         match inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             true => self.unpack(&mut file),
@@ -203,10 +203,11 @@ impl Contents {
         if docker::named_digest(&image.config).is_some_and(|named| named != config.digest) {
             return Err(Error::damaged(&["has the digest ", &config.digest.text()].concat()).of(&image.config));
         }
-        let diff_ids = oci::image_config(&bytes).map_err(|error| refused(error).of(&image.config))?.diff_ids;
-        if diff_ids.len() != image.layers.len() {
-            return Err(Error::refused("names a different number of layers than manifest.json").of(&image.config));
-        }
+        let parsed = oci::image_config(&bytes).and_then(|config| {
+            config.has_layers(image.layers.len())?;
+            Ok(config)
+        });
+        let diff_ids = parsed.map_err(|error| refused(error).of(&image.config))?.diff_ids;
         self.blobs.push((config.digest, body));
         let mut layers = Vec::new();
         for (file, diff_id) in image.layers.iter().zip(&diff_ids) {
@@ -226,7 +227,7 @@ impl Contents {
             return Ok(*known);
         }
         let mut section = self.section(body);
-        let mut start = [0; 4];
+        let mut start = [0; inflate::START_BYTES];
         let count = section.read(&mut start).map_err(Error::local)?;
         if !inflate::is_compressed(start.get(..count).unwrap_or_default()) {
             return Ok(*diff_id);

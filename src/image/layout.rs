@@ -71,10 +71,16 @@ pub(super) fn chosen(index: &[u8], image: Option<&str>) -> Result<Digest, Error>
         Ok(_) => return Err(Error::refused("is not an OCI index")),
         Err(error) => return Err(Error::refused(&error.text())),
     };
+    // Without a name, entries that cannot be used leave no choice: they are for other tools.
+    let mut usable = choices.iter().filter_map(|choice| choice.descriptor.as_ref().ok());
+    if let (None, Some(only), None) = (image, usable.next(), usable.next()) {
+        return Ok(only.digest);
+    }
     let names: Vec<Vec<String>> = choices.iter().map(|choice| choice.ref_name.iter().cloned().collect()).collect();
     let at = archive::pick(&names, image).map_err(|why| Error::refused(&why))?;
     let choice = choices.get(at).ok_or_else(|| Error::refused("holds no image"))?;
-    Ok(choice.descriptor.digest)
+    let descriptor = choice.descriptor.as_ref();
+    descriptor.map(|descriptor| descriptor.digest).map_err(|error| Error::refused(&error.text()))
 }
 
 pub(super) fn open(path: &Path) -> Result<File, Error> {

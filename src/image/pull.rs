@@ -62,6 +62,11 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         },
         PullPolicy::Always | PullPolicy::Newer => pull.newest(),
     }?;
+    let architecture = options.platform(std::env::consts::ARCH).0;
+    if let Some(other) = image.config.other_platform(architecture) {
+        let name = &pull.name;
+        report.warn("pull", format_args!("{name}: the image is for {other}, and linux/{architecture} was asked for"));
+    }
     let what = match (pull.bytes, image.layers.len()) {
         (0, _) => "all layers are stored already".into(),
         (bytes, 1) => ["1 layer, ", &size(bytes)].concat(),

@@ -48,7 +48,7 @@ fn file(path: &str) -> Result<Vec<Key>, String> {
 /// Checks one signature, and returns the key's index in `keys`. The payload is parsed only after the signature was
 /// verified.
 pub fn check(keys: &[Key], digests: &[Digest], payload: &[u8], signature: &str) -> Result<usize, Why> {
-    let signature = base64::decode(signature).filter(|bytes| !bytes.is_empty()).ok_or(Why::Base64)?;
+    let signature = base64::decode_lines(signature).filter(|bytes| !bytes.is_empty()).ok_or(Why::Base64)?;
     let by = |key: &Key| match key.algorithm {
         Algorithm::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.bytes).verify(payload, &signature),
         Algorithm::Ed25519 => UnparsedPublicKey::new(&ED25519, &key.bytes).verify(payload, &signature),
@@ -89,11 +89,11 @@ fn one(
     signature: &Signature,
     fetch: &mut dyn FnMut(&Descriptor) -> Result<Vec<u8>, Error>,
 ) -> Result<Result<usize, Why>, Error> {
-    if signature.payload.size > PAYLOAD_MAX {
+    let Some(descriptor) = signature.payload.as_ref().filter(|payload| payload.size <= PAYLOAD_MAX) else {
         return Ok(Err(Why::Payload));
-    }
-    let payload = fetch(&signature.payload)?;
-    if digest(&SHA256, &payload).as_ref() != signature.payload.digest.0 {
+    };
+    let payload = fetch(descriptor)?;
+    if digest(&SHA256, &payload).as_ref() != descriptor.digest.0 {
         return Ok(Err(Why::Payload));
     }
     Ok(check(keys, digests, &payload, &signature.base64))
@@ -223,6 +223,9 @@ mod tests {
             let keys = ours.keys();
             assert_eq!(keys[0].algorithm, algorithm);
             assert_eq!(verify(&keys, std::slice::from_ref(&good)), Ok(0));
+            // As the program base64 writes it, and cosign reads it.
+            let (line, rest) = good.1.split_at(60);
+            assert_eq!(verify(&keys, &[(good.0.clone(), [line, "\\n", rest, "\\n"].concat())]), Ok(0));
             assert_eq!(verify(&keys, &[of_index]), Ok(0));
             // Any signature by any key is enough.
             let both = [theirs.keys(), keys.clone()].concat();

@@ -37,6 +37,11 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     (bits == 0).then_some(bytes)
 }
 
+/// The same for a text that may be broken into lines, as Go reads it and the program base64 writes it.
+pub fn decode_lines(text: &str) -> Option<Vec<u8>> {
+    decode(&text.replace(['\r', '\n'], ""))
+}
+
 fn value(digit: u8) -> Option<u32> {
     let value = match digit {
         b'A'..=b'Z' => digit - b'A',
@@ -77,6 +82,17 @@ mod tests {
         for start in 0..4 {
             let bytes = &all[start..];
             assert_eq!(decode(&encode(bytes)).as_deref(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn line_breaks_where_they_are_usual() {
+        for text in ["Zm9v\nYmFy", "\r\nZm9vYm\r\nFy\r\n", "\n\nZ\nm9vYmFy"] {
+            assert_eq!(decode_lines(text).as_deref(), Some(&b"foobar"[..]), "{text:?}");
+            assert_eq!(decode(text), None);
+        }
+        for text in ["Zm9v YmFy", "Zm9v\tYmFy", "Zm9vYmF\n"] {
+            assert_eq!(decode_lines(text), None, "{text:?}");
         }
     }
 

@@ -378,8 +378,11 @@ fn metadata_arrives() {
     // A version 2 capability: cap_net_raw+ep.
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let suid = Member { mode: 0o6755, uid: 12, gid: 34, body: &[b'x'; 5000], ..Member::new("f", b'0') };
-    let records: [(&str, &[u8]); 4] = [
+    let records: [(&str, &[u8]); 7] = [
         ("SCHILY.xattr.security.capability", &capability),
+        ("SCHILY.xattr.security.selinux", b"system_u:object_r:container_file_t:s0\0"),
+        ("LIBARCHIVE.xattr.security.selinux", b"eA"),
+        ("RHT.security.selinux", b"system_u:object_r:container_file_t:s0\0"),
         ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
         ("SCHILY.xattr.trusted.overlay.redirect", b"/outside"),
         ("SCHILY.xattr.user.overlay.metacopy", b""),
@@ -392,7 +395,8 @@ fn metadata_arrives() {
         assert_eq!((meta.mtime(), layer.meta("d").mtime()), (1_500_000_000, 123));
         assert_eq!((layer.meta("d").mode() & 0o7777, layer.meta("d/in").gid()), (0o2750, 0));
         assert_eq!(xattr(&layer.dir.join("f"), "security.capability").as_deref(), Some(&capability[..]));
-        for name in ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.metacopy"] {
+        for name in ["trusted.overlay.opaque", "trusted.overlay.redirect", "user.overlay.metacopy", "security.selinux"]
+        {
             for path in ["f", "d"] {
                 assert_eq!(xattr(&layer.dir.join(path), name), None, "{path} {name}");
             }

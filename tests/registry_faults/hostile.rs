@@ -158,6 +158,79 @@ fn an_index_in_an_index() {
     }
 }
 
+/// Promise: index-entries
+/// Input: index-entries
+#[test]
+fn entries_of_an_index_that_are_not_chosen() {
+    let (arch, _) = ocinit::image::pure::oci::platform(std::env::consts::ARCH);
+    let hex = "a".repeat(64);
+    let odd = [
+        json!({"digest": format!("sha512:{hex}{hex}"), "size": 3}),
+        json!({"digest": format!("blake3:{hex}"), "size": 3, "mediaType": "application/x-unknown"}),
+        json!({"digest": format!("sha256:{hex}")}),
+        json!({"digest": format!("sha256:{hex}"), "size": -1}),
+        json!({"digest": "../../etc/passwd", "size": "3"}),
+        json!({"digest": null, "size": null, "mediaType": null}),
+        json!({}),
+    ];
+    for (number, entry) in odd.into_iter().enumerate() {
+        for (name, is_good) in [("other", true), ("bare", true), ("own", false), ("alone", false)] {
+            let mut entry = entry.clone();
+            let trial = Trial::new(&format!("entry-{number}-{name}"), small(), move |_, blobs| {
+                let good: Value = serde_json::from_slice(&index(&blobs.manifest)).unwrap();
+                let good = good["manifests"][0].clone();
+                let machine = if name == "own" { arch } else { "s390x" };
+                if name != "bare" && name != "alone" {
+                    entry["platform"] = json!({"os": "linux", "architecture": machine});
+                }
+                let manifests = match name {
+                    "other" => json!([entry, good]),
+                    "bare" => json!([null, entry, 7, good, {"platform": null}]),
+                    _ => json!([entry]),
+                };
+                let index = json!({"schemaVersion": 2, "MANIFESTS": manifests}).to_string().into_bytes();
+                Box::new(move |ask| ask.path.ends_with("/latest").then(|| body(index.clone())))
+            });
+            let Some(trial) = trial else { return };
+            match is_good {
+                true => drop(trial.done(&[])),
+                false => {
+                    trial.refused("the index's entry for this machine: ");
+                    trial.nothing_is_kept();
+                    assert_eq!(trial.fake.seen().len(), 1, "nothing else is asked for");
+                }
+            }
+        }
+    }
+}
+
+/// Promise: json-as-go
+/// Input: json-keys, null-documents
+#[test]
+fn answers_whose_keys_are_in_another_case() {
+    let trial = Trial::new("cased-token", small(), |own, _| {
+        let own = own.to_string();
+        Box::new(move |ask| match (ask.path.starts_with("/token"), &ask.authorization) {
+            (true, _) => Some(body(r#"{"token":null,"Access_Token":"abc","expires_in":null}"#)),
+            (false, Some(shown)) if shown == "Bearer abc" => None,
+            (false, _) => Some(challenge(&format!("Bearer realm=\"http://{own}/token\""))),
+        })
+    });
+    let Some(trial) = trial else { return };
+    trial.done(&[]);
+    let manifest = manifest_of(&small());
+    let cased = json!({"CONFIG": manifest["config"], "Layers": manifest["layers"], "manifests": null});
+    let Some(trial) = with_manifest("cased-manifest", &cased) else { return };
+    trial.done(&[]);
+    let none = json!({"config": manifest["config"], "layers": null});
+    let Some(trial) = with_manifest("no-layers", &none) else { return };
+    trial.refused("a different number of layers");
+    for (number, empty) in [json!({}), json!({"manifests": null}), json!({"manifests": []})].iter().enumerate() {
+        let Some(trial) = with_manifest(&format!("empty-{number}"), empty) else { return };
+        trial.refused("no image for linux/");
+    }
+}
+
 /// Promise: sha256-only
 /// Input: digests
 #[test]

@@ -40,6 +40,26 @@ fn a_password_of_the_line_and_of_skopeos_file() {
     let authfile = format!("--authfile={}", file.display());
     house.client.done(&[plain, &authfile, &name]);
     house.is_whole();
+    // As the program base64 writes it, with line breaks, and with keys in another case.
+    let written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let address = registry.address.to_string();
+    let auth = written["auths"][&address]["auth"].as_str().unwrap();
+    let (first, rest) = auth.split_at(8);
+    let write = |auths: &str, entry: Value| {
+        std::fs::write(&file, json!({auths: {address.clone(): entry}, "credHelpers": null}).to_string()).unwrap();
+    };
+    for (auths, entry) in [
+        ("auths", json!({"auth": format!("{first}\n{rest}\n")})),
+        ("Auths", json!({"Auth": format!("\r\n{first}\r\n{rest}"), "identityToken": null})),
+    ] {
+        house.forget();
+        write(auths, entry);
+        house.client.done(&[plain, &authfile, &name]);
+        house.is_whole();
+    }
+    house.forget();
+    write("auths", json!({"auth": format!("{first} {rest}")}));
+    house.client.refused(&[plain, &authfile, &name], "has no 'auth' that is the base64 of USER:PASSWORD");
 }
 
 /// Promise: passwords

@@ -139,18 +139,35 @@ pub fn push_index(registry: &DockerRegistry, dir: &Path, bytes: &[u8]) {
     }
     let media = "application/vnd.oci.image.index.v1+json";
     let index = json!({"schemaVersion": 2, "mediaType": media, "manifests": manifests}).to_string();
+    put_manifest(registry, "index", media, index.as_bytes());
+}
+
+/// Sends a request to the registry; its answer, which must be 2XX.
+fn send(registry: &DockerRegistry, line: &str, media: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(registry.here()).unwrap();
-    write!(
-        stream,
-        "PUT /v2/index/manifests/latest HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {media}\r\n\
-        Content-Length: {}\r\n\r\n{index}",
-        registry.here(),
-        index.len()
-    )
-    .unwrap();
+    let (host, length) = (registry.here(), body.len());
+    let head = format!(
+        "{line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {media}\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 2"), "{line}: {answer}");
+    answer
+}
+
+/// Puts a manifest or index into the registry as `NAME:latest`, byte by byte as it is.
+pub fn put_manifest(registry: &DockerRegistry, name: &str, media: &str, bytes: &[u8]) {
+    send(registry, &format!("PUT /v2/{name}/manifests/latest"), media, bytes);
+}
+
+/// Puts a blob into the registry's repository NAME.
+pub fn put_blob(registry: &DockerRegistry, name: &str, bytes: &[u8]) {
+    let started = send(registry, &format!("POST /v2/{name}/blobs/uploads/"), "text/plain", b"");
+    let location = started.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a place to put it");
+    let place = &location[location.find("/v2/").expect("a path of the API")..];
+    let digest = image::sha256(bytes);
+    send(registry, &format!("PUT {place}&digest=sha256:{digest}"), "application/octet-stream", bytes);
 }
 
 /// The file of the last layer of NAME's image in the registry's own store.

@@ -46,6 +46,10 @@ pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> O
         Some(entrypoint) => entrypoint.clone(),
         None => image.entrypoint.clone(),
     };
+    // As podman has it, a list with one empty word is no entry point.
+    if matches!(arguments.as_slice(), [only] if only.is_empty()) {
+        arguments.clear();
+    }
     if !spec.command.is_empty() {
         arguments.extend(spec.command.iter().cloned());
     } else if asked.entrypoint.is_none() {
@@ -222,6 +226,7 @@ mod tests {
         merge(&image(), &line, &Environment { extra: &extra, own: &own, files: &files, hostname: "box" }).unwrap()
     }
 
+    /// Input: entry-points
     #[test]
     fn entry_point_and_command() {
         assert_eq!(merged("img").arguments, ["/entry", "-x", "serve"]);
@@ -230,6 +235,21 @@ mod tests {
         assert_eq!(merged("--entrypoint sh img -c x").arguments, ["sh", "-c", "x"]);
         assert_eq!(merged("--entrypoint '[\"a\",\"b\"]' img c").arguments, ["a", "b", "c"]);
         assert_eq!(merged("--entrypoint= img ls").arguments, ["ls"]);
+        let of = |entrypoint: &[&str], command: &[&str], line: &str| {
+            let text = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+            let (entrypoint, command) = (text(entrypoint), text(command));
+            let line = parse::parse_line(line, &|_| None).unwrap();
+            let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+            merge(&ImageConfig { entrypoint, command, ..image() }, &line, &host)
+                .map(|process| process.arguments.join("|"))
+        };
+        // As podman does it, one empty word is no entry point; other empty words are words.
+        assert_eq!(of(&[""], &["sh", "-c"], "img").as_deref(), Some("sh|-c"));
+        assert_eq!(of(&[""], &["sh"], "img ls").as_deref(), Some("ls"));
+        assert_eq!(of(&["/e"], &[""], "img").as_deref(), Some("/e|"));
+        assert_eq!(of(&["/e", ""], &[], "img").as_deref(), Some("/e|"));
+        assert_eq!(of(&[], &["sh"], "--entrypoint '[\"\"]' img ls").as_deref(), Some("ls"));
+        assert_eq!((of(&[""], &[], "img"), of(&[], &[""], "img"), of(&["", "x"], &[], "img")), (None, None, None));
         let nothing = parse::parse_line("--entrypoint= img", &|_| None).unwrap();
         let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
         assert_eq!(merge(&image(), &nothing, &host), None);

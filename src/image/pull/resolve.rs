@@ -23,7 +23,13 @@ pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error
     let (architecture, variant) = options.platform(std::env::consts::ARCH);
     let choice = oci::choose(choices, architecture, variant);
     let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
-    Ok(choice.descriptor.digest)
+    let descriptor = choice.descriptor.as_ref().map_err(|error| in_index(*error))?;
+    Ok(descriptor.digest)
+}
+
+/// The chosen entry of an index is of no use.
+fn in_index(error: oci::Error) -> Error {
+    Error::refused(&["the index's entry for this machine: ", &error.text()].concat())
 }
 
 impl Pull<'_> {
@@ -72,9 +78,7 @@ impl Pull<'_> {
             }
         };
         let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
-        if parsed.diff_ids.len() != resolved.layers.len() {
-            return Err(refused("names a different number of layers than the manifest"));
-        }
+        parsed.has_layers(resolved.layers.len()).map_err(|error| refused(&error.text()))?;
         Ok(parsed)
     }
 

@@ -5,7 +5,6 @@ use crate::image::pure::oci;
 use crate::net::pure::http::{origin, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::percent::encode;
-use serde_json::Value;
 
 /// A `Bearer` challenge: the URL of the token server, and what the token is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +209,7 @@ fn pair(key: &str, value: &str, out: &mut String) {
 /// The token in a token server's answer. Its lifetime is ignored, since a 401 shows when it has expired.
 pub fn token(answer: &[u8]) -> Option<String> {
     let answer = oci::json(answer).ok()?;
-    let text = |name| answer.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |name| answer.text(name).filter(|text| !text.is_empty());
     let token = text("token").or_else(|| text("access_token"))?;
     // The token goes into a header, so it must not have a line end.
     token.bytes().all(|b| b.is_ascii_graphic()).then(|| token.into())
@@ -381,6 +380,9 @@ mod tests {
         assert_eq!(token(br#"{"token":"","access_token":"abc"}"#).as_deref(), Some("abc"));
         assert_eq!(token(br#"{"token":null,"access_token":"abc","expires_in":null}"#).as_deref(), Some("abc"));
         assert_eq!(token(br#"{"access_token":"abc","token":"abcd"}"#).as_deref(), Some("abcd"));
+        assert_eq!(token(br#"{"Token":"abc","expires_in":null}"#).as_deref(), Some("abc"));
+        assert_eq!(token(br#"{"token":null,"ACCESS_TOKEN":"abc"}"#).as_deref(), Some("abc"));
+        assert_eq!(token(b"{\"to\xe2\x84\xaaen\":\"abc\"}").as_deref(), Some("abc"));
         assert_eq!(token(b"{\"token\":\"a\\r\\nb\"}"), None);
         assert_eq!(token(br#"{"token":"","access_token":""}"#), None);
         assert_eq!(token(b"[]"), None);

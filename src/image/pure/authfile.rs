@@ -2,8 +2,8 @@
 
 use crate::image::pure::oci;
 use crate::pure::base64;
+use crate::pure::json::Value;
 use core::fmt;
-use serde_json::{Map, Value};
 
 /// What authenticates us to a registry or its token server.
 #[derive(Clone, PartialEq, Eq)]
@@ -88,8 +88,8 @@ pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
     }
     let file = oci::json(bytes).map_err(Error::Document)?;
     let auths = match file.get("auths") {
-        None | Some(Value::Null) => &Map::new(),
-        Some(auths) => auths.as_object().ok_or(Error::Document(oci::Error::Member("auths")))?,
+        None => &[],
+        Some(auths) => auths.members().ok_or(Error::Document(oci::Error::Member("auths")))?,
     };
     let ranked = auths.iter().filter_map(|(key, entry)| Some((rank(key, host, path)?, key, entry)));
     let credentials = match ranked.max_by_key(|(rank, ..)| *rank) {
@@ -123,12 +123,12 @@ fn canonical(host: &str) -> &str {
 
 /// The credentials of an entry. An empty entry is what a credential helper leaves, and not an error.
 fn credentials(entry: &Value) -> Option<Option<Credentials>> {
-    let text = |name| entry.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |name| entry.text(name).filter(|text| !text.is_empty());
     if let Some(token) = text("identitytoken") {
         return Some(Some(Credentials::IdentityToken(token.into())));
     }
     if let Some(auth) = text("auth") {
-        let decoded = String::from_utf8(base64::decode(auth)?).ok()?;
+        let decoded = String::from_utf8(base64::decode_lines(auth)?).ok()?;
         // Old versions of docker padded the password with NUL.
         return Credentials::parse(decoded.trim_end_matches('\0')).map(Some);
     }
@@ -139,10 +139,10 @@ fn credentials(entry: &Value) -> Option<Option<Credentials>> {
 
 /// A warning if a credential helper has this host's credentials instead of the file.
 fn helper(file: &Value, host: &str) -> Option<String> {
-    let of_host = file.get("credHelpers").and_then(Value::as_object).and_then(|all| {
+    let of_host = file.get("credHelpers").and_then(Value::members).and_then(|all| {
         all.iter().find(|(key, _)| canonical(key) == canonical(host)).and_then(|(_, name)| name.as_str())
     });
-    let name = of_host.or_else(|| file.get("credsStore").and_then(Value::as_str)).filter(|name| !name.is_empty())?;
+    let name = of_host.or_else(|| file.text("credsStore")).filter(|name| !name.is_empty())?;
     let what = [
         "the credentials of ",
         host,
@@ -205,6 +205,10 @@ mod tests {
         for (entry, found) in [
             (r#"{"auth": "dXNlcjpwYTpzcw=="}"#, Some(basic("user", "pa:ss"))),
             (r#"{"auth": "dXNlcjo="}"#, Some(basic("user", ""))),
+            (r#"{"auth": "dXNl\r\ncjpwYTpz\ncw==\n"}"#, Some(basic("user", "pa:ss"))),
+            (r#"{"Auth": "\ndXNlcjo=", "email": null}"#, Some(basic("user", ""))),
+            (r#"{"AUTH": null, "Username": "u", "PassWord": "p"}"#, Some(basic("u", "p"))),
+            ("null", None),
             (r#"{"auth": "dXNlcjpwYQAA"}"#, Some(basic("user", "pa"))),
             (r#"{"username": "u", "password": "p"}"#, Some(basic("u", "p"))),
             (r#"{"auth": "", "username": "u", "password": "p"}"#, Some(basic("u", "p"))),
@@ -246,13 +250,18 @@ mod tests {
         assert_eq!(of("{"), Error::Document(oci::Error::Json));
         assert_eq!(of(r#"{"auths": []}"#), Error::Document(oci::Error::Member("auths")));
         assert_eq!(of(&" ".repeat(FILE_MAX + 1)), Error::TooLarge);
-        for auth in ["dXNlcg==", "not base64", "OnB3", "/w=="] {
+        for auth in ["dXNlcg==", "not base64", "dXNlcjo =", "dXNlcjo\\t=", "dXNlcjo\\u00a0=", "OnB3", "/w=="] {
             let error = of(&[r#"{"auths": {"a.b": {"auth": ""#, auth, r#""}}}"#].concat());
             assert_eq!(error, Error::Entry("a.b".into()), "{auth}");
             assert!(!error.text().contains(auth));
         }
         // Another registry's entry is none of our business.
         assert_eq!(find(r#"{"auths": {"x.y": {"auth": "!"}}}"#, "a.b", "c"), None);
-        assert_eq!(find("{}", "a.b", "c"), None);
+        for none in ["{}", r#"{"auths":null}"#, r#"{"auths":{}}"#, r#"{"auths":{"a.b":null},"credHelpers":null}"#] {
+            assert_eq!(find(none, "a.b", "c"), None, "{none}");
+        }
+        // The names of registries are data, whose case counts.
+        assert_eq!(find(r#"{"Auths": {"a.b": {"auth": "dTpw"}}}"#, "a.b", "c"), Some(basic("u", "p")));
+        assert_eq!(find(r#"{"auths": {"A.B": {"auth": "dTpw"}}}"#, "a.b", "c"), None);
     }
 }

@@ -3,7 +3,7 @@
 use crate::image::pure::oci::{self, Descriptor};
 use crate::pure::base64;
 use crate::pure::digest::{self, Digest};
-use serde_json::Value;
+use crate::pure::json::Value;
 
 /// The most signatures of a signature manifest.
 pub const SIGNATURES_MAX: usize = 64;
@@ -33,7 +33,8 @@ pub struct Key {
 /// One signature of a manifest, not checked yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Signature {
-    pub payload: Descriptor,
+    /// None where it cannot be fetched: another signature may be enough.
+    pub payload: Option<Descriptor>,
     pub base64: String,
 }
 
@@ -140,18 +141,14 @@ pub fn tag(image: &Digest) -> String {
 /// The signatures of a signature manifest; layers of other types are ignored.
 pub fn signatures(manifest: &[u8]) -> Result<Vec<Signature>, Error> {
     let manifest = oci::json(manifest).map_err(Error::Document)?;
-    let layers = manifest.get("layers").and_then(Value::as_array);
-    let layers = layers.ok_or(Error::Document(oci::Error::Member("layers")))?;
+    let layers = manifest.list("layers").ok_or(Error::Document(oci::Error::Member("layers")))?;
     let mut signatures = Vec::new();
-    for layer in layers.iter().filter(|layer| layer.get("mediaType").and_then(Value::as_str) == Some(PAYLOAD_TYPE)) {
+    for layer in layers.iter().filter(|layer| layer.text("mediaType") == Some(PAYLOAD_TYPE)) {
         if signatures.len() == SIGNATURES_MAX {
             return Err(Error::TooMany);
         }
-        let base64 = layer.get("annotations").and_then(|all| all.get(SIGNATURE)).and_then(Value::as_str);
-        signatures.push(Signature {
-            payload: oci::descriptor(layer).map_err(Error::Document)?,
-            base64: base64.unwrap_or_default().into(),
-        });
+        let base64 = layer.get("annotations").and_then(|all| all.entry(SIGNATURE)).and_then(Value::as_str);
+        signatures.push(Signature { payload: oci::descriptor(layer).ok(), base64: base64.unwrap_or_default().into() });
     }
     Ok(signatures)
 }
@@ -161,10 +158,10 @@ pub fn signatures(manifest: &[u8]) -> Result<Vec<Signature>, Error> {
 pub fn signed_digest(payload: &[u8]) -> Result<Digest, Error> {
     let payload = oci::json(payload).map_err(|_| Error::Payload)?;
     let critical = payload.get("critical").ok_or(Error::Payload)?;
-    if critical.get("type").and_then(Value::as_str) != Some(SIGNED_TYPE) {
+    if critical.text("type") != Some(SIGNED_TYPE) {
         return Err(Error::Payload);
     }
-    let digest = critical.get("image").and_then(|image| image.get("docker-manifest-digest")).and_then(Value::as_str);
+    let digest = critical.get("image").and_then(|image| image.text("docker-manifest-digest"));
     Digest::parse(digest.ok_or(Error::Payload)?).map_err(Error::Digest)
 }
 
@@ -234,18 +231,35 @@ mod tests {
         format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":3{rest}}}"#)
     }
 
+    /// Promise: json-as-go
+    /// Input: json-keys, null-documents
     #[test]
     fn the_signatures_of_a_manifest() {
         let signed = layer(PAYLOAD_TYPE, &format!(r#","annotations":{{"{SIGNATURE}":"c2ln"}}"#));
         let of = |layers: &[String]| signatures(format!(r#"{{"layers":[{}]}}"#, layers.join(",")).as_bytes());
         let found = of(&[layer("application/x", ""), signed.clone(), layer(PAYLOAD_TYPE, "")]).unwrap();
         assert_eq!(found.iter().map(|one| one.base64.as_str()).collect::<Vec<_>>(), ["c2ln", ""]);
-        assert_eq!((found[0].payload.digest, found[0].payload.size), (Digest([1; 32]), 3));
+        assert_eq!(found[0].payload.as_ref().map(|payload| (payload.digest, payload.size)), Some((Digest([1; 32]), 3)));
         assert_eq!(of(&vec![signed.clone(); 64]).map(|all| all.len()), Ok(64));
         assert_eq!(of(&vec![signed; 65]), Err(Error::TooMany));
-        assert_eq!(signatures(b"{}"), Err(Error::Document(oci::Error::Member("layers"))));
+        for none in ["{}", r#"{"layers":null}"#, r#"{"layers":[]}"#, r#"{"layers":[null]}"#] {
+            assert_eq!(signatures(none.as_bytes()), Ok(Vec::new()), "{none}");
+        }
+        assert_eq!(signatures(br#"{"layers":{}}"#), Err(Error::Document(oci::Error::Member("layers"))));
         let bad = format!(r#"{{"layers":[{{"mediaType":"{PAYLOAD_TYPE}"}}]}}"#);
-        assert_eq!(signatures(bad.as_bytes()), Err(Error::Document(oci::Error::Member("digest"))));
+        // It counts as one that cannot be fetched.
+        assert_eq!(signatures(bad.as_bytes()).map(|all| (all.len(), all[0].payload.is_none())), Ok((1, true)));
+        // Keys in any case, as Go reads them; the name of an annotation is data.
+        let cased = |key: &str| {
+            let digest = Digest([1; 32]).text();
+            format!(
+                r#"{{"LAYERS":[{{"mediatype":"{PAYLOAD_TYPE}","Digest":"{digest}","SIZE":3,
+                "Annotations":{{"{key}":"c2ln"}}}}]}}"#
+            )
+        };
+        let read = |key: &str| signatures(cased(key).as_bytes()).unwrap().remove(0);
+        assert_eq!((read(SIGNATURE).payload.map(|p| p.size), read(SIGNATURE).base64.as_str()), (Some(3), "c2ln"));
+        assert_eq!(read(&SIGNATURE.to_uppercase()).base64, "");
     }
 
     #[test]
@@ -261,6 +275,8 @@ mod tests {
         let of = |text: String| signed_digest(text.as_bytes());
         assert_eq!(of(claim(SIGNED_TYPE, &digest.text())), Ok(digest));
         assert_eq!(of(claim("atomic container signature", &digest.text())), Err(Error::Payload));
+        let upper = claim(SIGNED_TYPE, "D").replace("critical", "Critical").replace("docker-m", "Docker-M");
+        assert_eq!(of(upper.replace("\"D\"", &format!("\"{}\"", digest.text()))), Ok(digest));
         assert_eq!(of(claim(SIGNED_TYPE, "sha512:ab")), Err(Error::Digest(digest::Error::Algorithm)));
         for text in ["", "{}", r#"{"critical":{"type":"cosign container image signature"}}"#] {
             assert_eq!(of(text.into()), Err(Error::Payload), "{text}");

@@ -1,7 +1,6 @@
 //! The distribution spec's error bodies, and HTTP's content ranges.
 
 use crate::image::pure::oci;
-use serde_json::Value;
 
 /// The most characters of a reason that are shown.
 const REASON_MAX: usize = 200;
@@ -9,8 +8,8 @@ const REASON_MAX: usize = 200;
 /// The first reason in an error body (distribution spec, 'Error Codes'): `DENIED: requested access is denied`.
 pub fn refusal(body: &[u8]) -> Option<String> {
     let body = oci::json(body).ok()?;
-    let first = body.get("errors")?.get(0)?;
-    let text = |name| first.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let first = body.list("errors")?.first()?;
+    let text = |name| first.text(name).filter(|text| !text.is_empty());
     let reason = match (text("code"), text("message")) {
         (Some(code), Some(message)) => [code, ": ", message].concat(),
         (code, message) => code.or(message)?.into(),
@@ -43,11 +42,20 @@ mod tests {
         let body = br#"{"errors":[{"code":"DENIED","message":"no\r\n\u001b[2Jway","detail":null},{"code":"X"}]}"#;
         assert_eq!(refusal(body).as_deref(), Some("DENIED: no   [2Jway"));
         assert_eq!(refusal(br#"{"errors":[{"message":"x"}]}"#).as_deref(), Some("x"));
+        assert_eq!(refusal(br#"{"Errors":[{"CODE":"A","Message":"b"}]}"#).as_deref(), Some("A: b"));
         let long = ["{\"errors\":[{\"code\":\"", &"x".repeat(999), "\"}]}"].concat();
         assert_eq!(refusal(long.as_bytes()).unwrap().len(), REASON_MAX);
-        for other in
-            ["", "<html>", "{}", "[]", r#"{"errors":[]}"#, r#"{"errors":{"0":1}}"#, r#"{"errors":[{"code":5}]}"#]
-        {
+        for other in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"errors":null}"#,
+            r#"{"errors":[null]}"#,
+            r#"{"errors":[]}"#,
+            r#"{"errors":{"0":1}}"#,
+            r#"{"errors":[{"code":5}]}"#,
+        ] {
             assert_eq!(refusal(other.as_bytes()), None, "{other}");
         }
     }

@@ -4,7 +4,7 @@
 use crate::image::pure::oci::{json, Descriptor, Error, LAYERS_MAX};
 use crate::image::pure::reference;
 use crate::pure::digest::Digest;
-use serde_json::Value;
+use crate::pure::json::Value;
 
 /// The list of the archive's images.
 pub const MANIFEST: &str = "manifest.json";
@@ -31,7 +31,7 @@ pub fn images(bytes: &[u8]) -> Result<Vec<Image>, Error> {
 }
 
 fn image(value: &Value) -> Result<Image, Error> {
-    let config = value.get("Config").and_then(Value::as_str).ok_or(Error::Member("Config"))?;
+    let config = value.text("Config").ok_or(Error::Member("Config"))?;
     let layers = strings(value, "Layers")?;
     if layers.len() > LAYERS_MAX {
         return Err(Error::TooManyLayers);
@@ -42,11 +42,7 @@ fn image(value: &Value) -> Result<Image, Error> {
 
 /// A list of strings; Go writes null for an empty one.
 fn strings<'a>(value: &'a Value, name: &'static str) -> Result<impl ExactSizeIterator<Item = &'a str>, Error> {
-    let items = match value.get(name) {
-        None | Some(Value::Null) => &[],
-        Some(Value::Array(items)) => items.as_slice(),
-        Some(_) => return Err(Error::Member(name)),
-    };
+    let items = value.list(name).ok_or(Error::Member(name))?;
     let strings: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
     strings.map(Vec::into_iter).ok_or(Error::Member(name))
 }
@@ -95,6 +91,16 @@ mod tests {
         assert_eq!(images[0].names, ["docker.io/library/alpine:3", "a.b/c:1", "no name"]);
         assert_eq!((images[0].config.as_str(), images[0].layers.join(" ").as_str()), ("c.json", "l/layer.tar m.tar"));
         assert_eq!((images[1].names.len(), images[1].layers.len(), images.len()), (0, 0, 2));
+    }
+
+    /// Promise: json-as-go
+    /// Input: json-keys, null-documents
+    #[test]
+    fn a_list_as_go_reads_it() {
+        let text = r#"[{"config":"c","repotags":["a.b/c:1"],"LAYERS":["l"],"Parent":null,"LayerSources":null},{"CONFIG":"d"}]"#;
+        let all = images(text.as_bytes()).unwrap();
+        assert_eq!((all[0].config.as_str(), all[0].names.len(), all[0].layers.len()), ("c", 1, 1));
+        assert_eq!((all[1].config.as_str(), all[1].names.len(), all[1].layers.len()), ("d", 0, 0));
     }
 
     #[test]

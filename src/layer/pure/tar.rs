@@ -32,6 +32,10 @@ enum State {
     /// Blocks of a PAX 1.0 sparse map, which open the body.
     NewSparse,
     Data,
+    /// A member without content has a size: its body, or the next header, follows.
+    MaybeBody,
+    /// In such a body, of which only zeros were read: an archive that ends here has end blocks, and no body.
+    ZeroBody,
 }
 
 /// The push parser. Its memory is at most [`MAX_EXTENSION_BYTES`] and what the records in that hold, once for each of
@@ -94,9 +98,11 @@ impl Parser {
     /// error the parser must not be used again.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Result<Option<Event<'i>>, Error> {
         loop {
-            let skipped = self.skip.min(input.len() as u64);
-            take(input, skipped as usize);
-            self.skip -= skipped;
+            let skipped = take(input, self.skip.min(input.len() as u64) as usize);
+            self.skip -= skipped.len() as u64;
+            if self.state == State::ZeroBody && (self.skip == 0 || skipped.iter().any(|byte| *byte != 0)) {
+                self.state = State::Header;
+            }
             if self.skip > 0 {
                 return Ok(None);
             }
@@ -126,6 +132,7 @@ impl Parser {
                     match state {
                         State::OldSparse => self.old_sparse()?,
                         State::NewSparse => self.new_sparse()?,
+                        State::MaybeBody => self.maybe_body()?,
                         _ => self.header()?,
                     }
                 }
@@ -149,8 +156,10 @@ impl Parser {
         let whole = self.skip <= self.padding && self.filled == 0;
         match self.state {
             State::Ended => Ok(()),
-            State::Header | State::Zero if whole && !self.pending() => Ok(()),
-            State::Header if whole => Err(Error::Orphan),
+            State::Header | State::Zero | State::MaybeBody if whole => Ok(()),
+            State::ZeroBody => Ok(()),
+            // Its padding is missing.
+            State::MaybeBody if self.filled as u64 >= self.body => Ok(()),
             _ => Err(Error::Truncated),
         }
     }
@@ -158,11 +167,6 @@ impl Parser {
     /// The name of the member being read, as far as it is known: for messages.
     pub fn name(&self) -> &[u8] {
         &self.name
-    }
-
-    /// Whether an extension waits for its member.
-    fn pending(&self) -> bool {
-        self.pax.is_some() || self.long_name.is_some() || self.long_link.is_some()
     }
 
     /// Whether a whole block is in `self.block`.
@@ -179,10 +183,8 @@ impl Parser {
 
     fn header(&mut self) -> Result<Option<Entry>, Error> {
         if self.block.iter().all(|b| *b == 0) {
-            if self.pending() {
-                return Err(Error::Orphan);
-            }
-            self.extensions = 0;
+            // An extension without a member is ignored, as Go does it.
+            (self.pax, self.long_name, self.long_link, self.extensions) = (None, None, None, 0);
             self.state = if self.state == State::Zero { State::Ended } else { State::Zero };
             return Ok(None);
         }
@@ -284,13 +286,24 @@ impl Parser {
                 self.state = State::Header;
                 Ok(Some(Entry { size: 0, data: 0, ..entry }))
             }
-            // GNU tar skips such a body, Go's reader takes it for headers.
-            _ if size > 0 => Err(Error::UnexpectedBody),
             _ => {
-                self.state = State::Header;
-                Ok(Some(entry))
+                self.state = if size > 0 { State::MaybeBody } else { State::Header };
+                Ok(Some(Entry { size: 0, data: 0, ..entry }))
             }
         }
+    }
+
+    /// The block after a member without content that has a size. Old writers put the size there and no body, new ones
+    /// a hardlink's body: a header is none.
+    fn maybe_body(&mut self) -> Result<Option<Entry>, Error> {
+        if checksum(&self.block).is_ok() {
+            self.state = State::Header;
+            return self.header();
+        }
+        let is_zero = self.block.iter().all(|byte| *byte == 0);
+        self.skip = self.body + self.padding - BLOCK_BYTES as u64;
+        self.state = if is_zero { State::ZeroBody } else { State::Header };
+        Ok(None)
     }
 
     fn start_file(&mut self, mut entry: Entry, form: sparse::Form) -> Result<Option<Entry>, Error> {

@@ -57,7 +57,7 @@ impl Found {
         Ok(target)
     }
 
-    /// Calls `each` with the name and value of every attribute except overlayfs's. Those that `each` may not set are
+    /// Calls `each` with the name and value of every attribute that a layer keeps. Those that `each` may not set are
     /// left out: it writes to the same file system, so the process lacks a right, and a warning has said so before.
     pub fn each_xattr(&self, each: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
         // By path, since a device or a symlink cannot be opened for it.
@@ -72,7 +72,7 @@ impl Found {
         let mut rest = names.get(..n).unwrap_or(b"");
         while let Ok(name) = CStr::from_bytes_until_nul(rest) {
             rest = rest.get(name.count_bytes() + 1..).unwrap_or(b"");
-            if overlayfs::is_mark(name.to_bytes()) {
+            if is_dropped(name.to_bytes()) {
                 continue;
             }
             let n = fs::lgetxattr(&path, name, &mut value)?;
@@ -83,6 +83,12 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Whether the attribute `name` is left out of a layer. Only we set overlayfs's marks: one in a layer could name another
+/// layer's file. A label belongs to the policy of the machine that made the layer; podman leaves it out, too.
+pub fn is_dropped(name: &[u8]) -> bool {
+    overlayfs::is_mark(name) || name == b"security.selinux"
 }
 
 /// What `lower` itself has at `path` (normalized, empty for the root).

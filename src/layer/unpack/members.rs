@@ -4,10 +4,11 @@ use crate::layer::pure::tar::{Entry, Event, Kind, Xattr};
 use crate::layer::pure::whiteout::{self, Meaning};
 use crate::layer::unpack::deferred::Deferred;
 use crate::layer::unpack::error::{Reason, Step};
+use crate::layer::unpack::lower::is_dropped;
 use crate::layer::unpack::resolve::join;
 use crate::layer::unpack::tree::{InheritedAttrs, Tree};
 use crate::sys::path::{c_string, proc_path};
-use crate::sys::{self, fs, overlayfs, Error, ENOSPC, EOPNOTSUPP, EPERM};
+use crate::sys::{self, fs, Error, ENOSPC, EOPNOTSUPP, EPERM};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -182,8 +183,7 @@ impl<'a> Members<'a> {
 
     fn xattrs(&mut self, xattrs: &[Xattr], set: &mut dyn FnMut(&CStr, &[u8]) -> sys::Result<()>) -> Step<()> {
         for (name, value) in xattrs {
-            // Only we set overlayfs's marks: one in a layer could name another layer's file.
-            if overlayfs::is_mark(name) {
+            if is_dropped(name) {
                 continue;
             }
             match set(&c_string(name)?, value) {

@@ -7,7 +7,7 @@ use crate::container::pure::seccomp::assemble::assemble;
 use crate::container::pure::seccomp::error::Error;
 use crate::container::pure::seccomp::filter::{errno, Call, Comparison, Condition, Filter, Instruction, ALLOW, EPERM};
 use crate::image::pure::oci;
-use serde_json::Value;
+use crate::pure::json::Value;
 
 /// Makes the program of a profile.
 pub fn compile(json: &[u8], machine: &Machine) -> Result<Vec<Instruction>, Error> {
@@ -48,10 +48,7 @@ fn add(call: &mut Call, alternatives: &[Vec<Condition>], answer: u32) {
 
 /// An array; what is missing or null is empty.
 fn list<'a>(value: &'a Value, name: &'static str) -> Result<&'a [Value], Error> {
-    match value.get(name) {
-        None | Some(Value::Null) => Ok(&[]),
-        Some(value) => value.as_array().map(Vec::as_slice).ok_or(Error::Member(name)),
-    }
+    value.list(name).ok_or(Error::Member(name))
 }
 
 /// An array of strings.
@@ -63,7 +60,7 @@ fn texts<'a>(value: &'a Value, name: &'static str) -> Result<Vec<&'a str>, Error
 fn names(rule: &Value) -> Result<Vec<&str>, Error> {
     let mut names = texts(rule, "names")?;
     match rule.get("name") {
-        None | Some(Value::Null) => {}
+        None => {}
         Some(name) => names.push(name.as_str().ok_or(Error::Member("name"))?),
     }
     Ok(names)
@@ -71,7 +68,7 @@ fn names(rule: &Value) -> Result<Vec<&str>, Error> {
 
 fn number(value: &Value, name: &'static str) -> Result<Option<u64>, Error> {
     match value.get(name) {
-        None | Some(Value::Null) => Ok(None),
+        None => Ok(None),
         Some(number) => number.as_u64().ok_or(Error::Member(name)).map(Some),
     }
 }
@@ -90,8 +87,8 @@ const ERRNOS: [(&str, u32); 8] = [
 
 /// `SECCOMP_RET_…` (linux/seccomp.h), in libseccomp's words.
 fn action(value: &Value, member: &'static str, data: &'static str, data_name: &'static str) -> Result<u32, Error> {
-    let word = value.get(member).and_then(Value::as_str).ok_or(Error::Member(member))?;
-    let named = value.get(data_name).and_then(Value::as_str).filter(|name| !name.is_empty());
+    let word = value.text(member).ok_or(Error::Member(member))?;
+    let named = value.text(data_name).filter(|name| !name.is_empty());
     let data = match (number(value, data)?, named) {
         (Some(number), _) => number as u32,
         (None, None) => EPERM,
@@ -134,7 +131,7 @@ fn condition(value: &Value) -> Result<Condition, Error> {
     const ARGUMENTS: u64 = 6;
     let argument = number(value, "index")?.filter(|index| *index < ARGUMENTS).ok_or(Error::Member("index"))?;
     let first = number(value, "value")?.unwrap_or(0);
-    let word = value.get("op").and_then(Value::as_str).ok_or(Error::Member("op"))?;
+    let word = value.text("op").ok_or(Error::Member("op"))?;
     let (comparison, value, mask) = match word.strip_prefix("SCMP_CMP_").unwrap_or_default() {
         "NE" => (Comparison::NotEqual, first, u64::MAX),
         "LT" => (Comparison::Less, first, u64::MAX),
@@ -159,7 +156,7 @@ fn applies(rule: &Value, machine: &Machine) -> Result<bool, Error> {
     let is_ours = |arch: &&str| *arch == go_name(machine.abi);
     let is_recent = |value: &Value| -> Result<Option<bool>, Error> {
         match value.get("minKernel") {
-            None | Some(Value::Null) => Ok(None),
+            None => Ok(None),
             Some(text) => text.as_str().and_then(version).map(|min| Some(machine.kernel >= min)).ok_or(MIN_KERNEL),
         }
     };
@@ -199,7 +196,7 @@ fn abis(value: &Value, machine: &Machine) -> Result<Vec<Abi>, Error> {
         return Err(Error::TwoArchitectures);
     }
     for line in map {
-        let first = line.get("architecture").and_then(Value::as_str).ok_or(Error::Member("architecture"))?;
+        let first = line.text("architecture").ok_or(Error::Member("architecture"))?;
         if architecture(first) == Some(machine.abi) {
             words = texts(line, "subArchitectures")?;
             break;

@@ -7,7 +7,7 @@ use crate::image::pure::authfile::Credentials;
 use crate::image::pure::oci;
 use crate::image::pure::pull_options::PullPolicy;
 use crate::net::pure::dns;
-use serde_json::Value;
+use crate::pure::json::{self, Value};
 use std::net::IpAddr;
 
 /// Go's `strconv.ParseBool`, podman's reading of `--flag=value`.
@@ -20,14 +20,13 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
 }
 
 /// A JSON array of strings is the list, as podman documents it; all else is one
-/// word, and an empty one is none. (From bytes, as documents are: a second reader
-/// of JSON, for text, would cost 3 KB.)
+/// word, and an empty one is none.
 pub(super) fn entry_point(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
-    let list = match serde_json::from_slice(text.as_bytes()) {
-        Ok(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
+    let list = match json::parse(text.as_bytes()) {
+        Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
         _ => None,
     };
     list.unwrap_or_else(|| vec![text.into()])

@@ -10,13 +10,11 @@ pub enum Error {
     Type,
     Record,
     NulInName,
-    Orphan,
     ExtensionTooLong,
     TooManyExtensions,
     NamesDisagree,
     Sparse,
     SparseVersion,
-    UnexpectedBody,
     TooManyXattrs,
 }
 
@@ -30,13 +28,11 @@ impl Error {
             Error::Type => "unknown member type",
             Error::Record => "malformed pax record",
             Error::NulInName => "NUL in a pax name",
-            Error::Orphan => "an extended header without a member",
             Error::ExtensionTooLong => "extended header over 1 MiB",
             Error::TooManyExtensions => "more than 16 extended headers in a row",
             Error::NamesDisagree => "pax and gnu headers disagree on the name",
             Error::Sparse => "bad sparse map",
             Error::SparseVersion => "unknown sparse format",
-            Error::UnexpectedBody => "a body where none belongs",
             Error::TooManyXattrs => "more than 1024 extended attributes",
         }
     }

@@ -39,8 +39,10 @@ pub const OLD_SPARSE_MORE: Range = 0..504;
 /// What follows a header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Body {
+    /// A file's content. What has no content may have a size all the same.
     Usual,
     OldSparse,
+    /// Always there, and not needed.
     Skipped,
 }
 
@@ -51,8 +53,7 @@ pub fn kind_of(kind: u8, dialect: Dialect, path: &[u8]) -> Result<(Kind, Body), 
         b'0' | 0 | b'7' if path.last() == Some(&b'/') => (Kind::Directory, Body::Usual),
         b'0' | 0 | b'7' => (Kind::File, Body::Usual),
         b'S' if dialect == Dialect::Gnu => (Kind::File, Body::OldSparse),
-        // POSIX lets a hardlink carry the file's content once more.
-        b'1' => (Kind::Hardlink, Body::Skipped),
+        b'1' => (Kind::Hardlink, Body::Usual),
         b'2' => (Kind::Symlink, Body::Usual),
         b'3' => (Kind::CharDevice, Body::Usual),
         b'4' => (Kind::BlockDevice, Body::Usual),
