@@ -2,9 +2,12 @@
 //! It is compiled with the feature `host` only; neither it nor its dependencies are part of the init.
 #![forbid(unsafe_code)]
 
+pub mod cache;
+pub mod check;
 pub mod compress;
 pub mod cpio;
 pub mod docs;
+pub mod elf;
 pub mod image;
 pub mod initramfs;
 pub mod kernel;

@@ -3,9 +3,10 @@
 pub mod console;
 
 use crate::pure::scrub::clean;
-use crate::sys::{crash, machine, STDERR};
+use crate::sys::{crash, machine, tty, STDERR};
 use console::write_all;
 use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a step failed. It is printed once, where the failed step ends the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,17 +71,24 @@ pub struct Report {
     pub times: bool,
     /// Only warnings and failures.
     pub quiet: bool,
+    /// Progress is one line of a terminal, which is drawn again and again.
+    pub live: bool,
 }
 
 impl Report {
     /// The console of a boot, before its options are known.
     pub fn at_boot() -> Report {
-        Report { sections: false, times: true, quiet: false }
+        Report { sections: false, times: true, quiet: false, live: false }
     }
 
     /// A command line on a host.
     pub fn on_host() -> Report {
-        Report { sections: false, times: false, quiet: false }
+        Report { sections: false, times: false, quiet: false, live: false }
+    }
+
+    /// The same, but nothing but warnings and failures if `quiet` is set.
+    pub fn quieter(&self, quiet: bool) -> Report {
+        Report { quiet: self.quiet || quiet, live: self.live && !quiet, ..*self }
     }
 
     /// Whether this is the console of a boot.
@@ -92,6 +100,27 @@ impl Report {
     pub fn line(&self, step: &str, what: impl Display) {
         if !self.quiet {
             self.emit(step, "", &what.to_string());
+        }
+    }
+
+    /// How far a step is: a line, or on a terminal one that stands until the next line of any kind.
+    pub fn progress(&self, step: &str, what: &str) {
+        if !self.live {
+            return self.line(step, what);
+        }
+        let text = clean(&[step, pad(step), what].concat());
+        // A line as wide as the window would begin the next one.
+        let columns = tty::columns(STDERR).filter(|columns| *columns > 0).unwrap_or(80);
+        let text: String = text.chars().take(columns - 1).collect();
+        let _alone = std::io::stderr().lock();
+        DRAWN.store(true, Ordering::Relaxed);
+        write_all(STDERR, ["\r", &text, "\x1b[K"].concat().as_bytes());
+    }
+
+    /// Removes the line that [`Report::progress`] has drawn.
+    pub fn end_progress(&self) {
+        if DRAWN.load(Ordering::Relaxed) {
+            self.write(&[]);
         }
     }
 
@@ -159,8 +188,7 @@ impl Report {
     }
 
     fn text(&self, step: &str, mark: &str, what: &str) -> String {
-        let pad = &"           "[step.len().min(10)..];
-        [self.time().as_str(), step, pad, mark, &clean(what), "\n"].concat()
+        [self.time().as_str(), step, pad(step), mark, &clean(what), "\n"].concat()
     }
 
     fn time(&self) -> String {
@@ -181,10 +209,19 @@ impl Report {
             console::write_to_each(text.as_bytes());
         } else {
             // A host's terminal belongs to its user, who may have stopped it.
-            write_all(STDERR, text.as_bytes());
+            let cleared = if DRAWN.swap(false, Ordering::Relaxed) { "\r\x1b[K" } else { "" };
+            write_all(STDERR, [cleared, &text].concat().as_bytes());
         }
     }
 }
+
+/// What stands between a step's name and its text.
+fn pad(step: &str) -> &'static str {
+    &"           "[step.len().min(10)..]
+}
+
+/// Whether a line of progress stands on the terminal. All writers have the same one.
+static DRAWN: AtomicBool = AtomicBool::new(false);
 
 /// boot2container's text before a container's output.
 const ABOUT_TO_START: &str = "About to start executing a container";

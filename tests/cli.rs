@@ -15,6 +15,8 @@ mod blobs;
 mod canaries;
 #[path = "cli/codes.rs"]
 mod codes;
+#[path = "cli/command_line.rs"]
+mod command_line;
 #[path = "cli/crowd.rs"]
 mod crowd;
 #[path = "cli/extra.rs"]
@@ -23,6 +25,8 @@ mod extra;
 mod foreign;
 #[path = "cli/hostile.rs"]
 mod hostile;
+#[path = "cli/inspect.rs"]
+mod inspect;
 #[path = "cli/layers.rs"]
 mod layers;
 #[path = "cli/many.rs"]
@@ -35,6 +39,8 @@ mod named_files;
 mod namespaces;
 #[path = "cli/odd_images.rs"]
 mod odd_images;
+#[path = "cli/progress.rs"]
+mod progress;
 #[path = "cli/rights.rs"]
 mod rights;
 #[path = "cli/run.rs"]

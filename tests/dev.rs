@@ -5,6 +5,8 @@
 #[path = "support/skip.rs"]
 mod skip;
 
+mod support;
+
 use ocinit::host::compress::{compress, Compression, Effort};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -249,7 +251,8 @@ fn a_closed_output_ends_the_host_tool_quietly() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(ours);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocinit-host"));
-    command.args(["build", "--quick", "--compress", "none", "--init", "/etc/passwd", "--output"]);
+    std::fs::write(dir.path().join("init"), support::payload()).unwrap();
+    command.args(["build", "--quick", "--compress", "none", "--init"]).arg(dir.path().join("init")).arg("--output");
     command.arg(dir.path().join("initramfs")).stdout(OwnedFd::from(theirs));
     let output = command.output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");

@@ -93,7 +93,7 @@ fn commands_exist() {
         let of_host = subcommands("ocinit-host", text).filter(|word| !host_help.contains(&format!("\n  {word} ")));
         // As a command only: at the start of a line, or of a quotation.
         let quoted = text.replace('`', "\n");
-        let of_init = subcommands("\nocinit", &quoted).filter(|word| !init_help.contains(&format!("ocinit {word} ")));
+        let of_init = subcommands("\nocinit", &quoted).filter(|word| !init_help.contains(&format!("\n  {word} ")));
         let of_init: Vec<String> = of_init.map(|word| format!("ocinit {word}")).collect();
         let rest = of_dev.map(|word| format!("./dev {word}")).chain(of_host.map(|word| format!("ocinit-host {word}")));
         rest.chain(of_init).map(|command| format!("no such command: {command}")).collect::<Vec<_>>()

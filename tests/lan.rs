@@ -16,7 +16,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const INSIDE: &str = "OCINIT_TEST_INSIDE";
-const REPORT: Report = Report { sections: false, times: false, quiet: false };
+const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// Two namespaces, `eth0` in the client's joined to `srv0` (10.77.0.1/24) in the server's. Takes all away at its end.

@@ -8,6 +8,8 @@ mod skip;
 mod support;
 
 use ocinit::boot::cli;
+use ocinit::boot::pure::arguments;
+use ocinit::container::pure::spec::parse;
 use ocinit::host::image::{tar, Entry};
 use ocinit::report::Report;
 use std::fs::File;
@@ -127,9 +129,11 @@ fn a_thousand_starts_leave_nothing() {
     let start = |at: usize| {
         let (flags, command, want) = &variants[at % variants.len()];
         let image = format!("oci:{}:latest", layout.display());
-        let words = format!("--store {} {flags} {image} {command}", store.display());
+        let words = format!("run --store {} {flags} {image} {command}", store.display());
         let words: Vec<String> = words.split_whitespace().map(String::from).collect();
-        let code = cli::run(&words, &Report::on_host()).unwrap_or(125);
+        let arguments = arguments::parse(&words).unwrap();
+        let spec = parse::parse(&arguments.words).unwrap();
+        let code = cli::run(&arguments, &spec, &Report::on_host()).unwrap_or(125);
         assert_eq!(code, *want, "start {at}: {flags} {command}");
     };
     let streams = Streams::redirect(&files[0], &files[1]);

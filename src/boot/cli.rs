@@ -1,37 +1,27 @@
-//! The command line on a host: run, pull, mount and sweep, by the same code as at boot.
+//! The command line on a host: run, pull, mount, inspect and sweep, by the same code as at boot.
 
+use crate::boot::pure::arguments::{self, Arguments};
+use crate::boot::pure::help::{self, COMMANDS, VERSION};
+use crate::boot::pure::inspect;
 use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::{own_program, run};
-use crate::image::pull::{self, PullContext};
+use crate::image::pull::{self, Image, PullContext};
 use crate::image::pure::mirror::Mirrors;
+use crate::image::pure::pull_options::PullOptions;
 use crate::layer::overlay;
 use crate::net::dns::Resolver;
 use crate::net::pure::proxy::Proxies;
+use crate::pure::suggest::suggest;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::{Store, STORE};
 use crate::store::volumes::Volumes;
-use crate::sys::{io_text, last_words, signal};
+use crate::sys::io::{self, Poll};
+use crate::sys::{io_text, last_words, process, signal, thread};
 use std::ffi::{CString, OsString};
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-
-const USAGE: &str = "\
-ocinit: boots a machine straight into a container; on a host (as root):
-
-  ocinit run [--store DIR] [--sync=false] [flags] IMAGE [COMMAND...]
-                                 run a container; flags as in b2c.run
-  ocinit pull [--store DIR] [--sync=false] [flags] IMAGE
-                                 pull an image into the store
-  ocinit mount [--store DIR] [--sync=false] [flags] IMAGE DIR
-                                 mount an image read-only at DIR, until umount DIR
-  ocinit sweep [--store DIR]     remove what killed commands left in the store
-
---store: the directory of images and volumes. Default /var/lib/ocinit
---sync=false: do not wait until the image is on the disk; podman does not wait either.
-What a power cut or a reboot loses is pulled again.
-IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:...], a short name of docker.io,
-oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
-";
 
 /// The exit code of a wrong command line and of a failure of ocinit itself; podman has the same for both.
 const OUR_FAILURE: i32 = 125;
@@ -39,39 +29,61 @@ const OUR_FAILURE: i32 = 125;
 /// Runs the command line, and returns the exit code.
 pub fn main() -> i32 {
     signal::expect_children();
-    let report = Report::on_host();
-    let arguments: Option<Vec<String>> = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
-    let Some(arguments) = arguments else {
-        report.fail(&Failure::new("usage", "an argument is not UTF-8"));
-        return OUR_FAILURE;
-    };
-    let (command, rest) = match arguments.split_first() {
-        Some((command, rest)) => (command.as_str(), rest),
-        None => ("help", [].as_slice()),
-    };
-    let outcome = match command {
-        "run" => seal(rest).and_then(|()| run(rest, &report)),
-        "pull" => pull(rest, &report),
-        "mount" => mount(rest, &report),
-        "sweep" => sweep(rest, &report),
-        "help" | "-h" | "--help" => {
-            print(USAGE);
-            Ok(0)
-        }
-        "version" | "-V" | "--version" => {
-            print(concat!("ocinit ", env!("CARGO_PKG_VERSION"), "\n"));
-            Ok(0)
-        }
-        other => Err(usage(&["no command '", other, "'"].concat())),
-    };
+    let is_terminal = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    let report = Report { live: is_terminal, ..Report::on_host() };
+    let words: Option<Vec<String>> = std::env::args_os().skip(1).map(|word| word.into_string().ok()).collect();
+    let arguments = words.ok_or_else(|| "an argument is not UTF-8".into()).and_then(|words| arguments::parse(&words));
+    let outcome = arguments.map_err(|why| usage("", &why)).and_then(|arguments| command(&arguments, &report));
     outcome.unwrap_or_else(|failure| {
         report.fail(&failure);
         OUR_FAILURE
     })
 }
 
-fn usage(what: &str) -> Failure {
-    Failure::new("usage", what).hint("ocinit help")
+fn command(arguments: &Arguments, report: &Report) -> Outcome<i32> {
+    let name = arguments.command.as_str();
+    let topic = if name == "help" { arguments.words.last().map_or("", String::as_str) } else { name };
+    let is_known = COMMANDS.iter().any(|command| command.name == topic);
+    if !is_known && !topic.is_empty() {
+        report.exact(&help::text(""));
+        let near = suggest(COMMANDS.iter().map(|command| command.name), topic);
+        let near = near.map(|near| [": did you mean ", near, "?"].concat());
+        return Err(Failure::new("usage", ["no command '", topic, "'", &near.unwrap_or_default()].concat()));
+    }
+    if arguments.help || matches!(name, "" | "help") {
+        print(&help::text(topic));
+        return Ok(0);
+    }
+    if name == VERSION {
+        print(concat!("ocinit version ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(0);
+    }
+    if name != "inspect" && process::effective_user() != 0 {
+        let what = ["'ocinit ", name, "' is for root: sudo ocinit ", name, " ..."];
+        return Err(Failure::new("usage", what.concat()));
+    }
+    if name == "sweep" {
+        return sweep(arguments, report);
+    }
+    let spec = parse::parse(&arguments.words).map_err(|why| usage(name, &why))?;
+    match name {
+        "run" => {
+            if !spec.rights.privileged {
+                // A sealed copy of this program begins anew, so this comes before anything is opened or started.
+                own_program::seal()?;
+            }
+            run(arguments, &spec, report)
+        }
+        "pull" => pull(arguments, &spec, report),
+        "mount" => mount(arguments, &spec, report),
+        _ => inspect(arguments, &spec, report),
+    }
+}
+
+/// A mistake on the command line of the command `name`, which may be empty.
+fn usage(name: &str, what: &str) -> Failure {
+    let space = if name.is_empty() { "" } else { " " };
+    Failure::new("usage", what).hint(["ocinit", space, name, " --help"].concat())
 }
 
 /// Prints to standard output, which may be closed.
@@ -80,68 +92,96 @@ fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
-/// The parsed arguments of a command.
-struct Arguments<'a> {
-    store: &'a str,
-    /// Whether to wait until the image is on the disk.
-    sync: bool,
-    spec: ContainerSpec,
-}
-
-/// The last argument of a `sweep` that replaces a command which ran out of memory or crashed.
-const AFTER_FAILURE: &str = "--after-failure";
+/// The last argument of a `sweep` that replaces a command which ran out of memory, crashed or was interrupted, and its
+/// exit code.
+const AFTER_FAILURE: &str = "--after-failure=";
 
 /// Lets `sweep` replace this process if it runs out of memory or crashes.
-fn sweep_after_failure(store: &str) {
-    let words = ["ocinit", "sweep", "--store", store, AFTER_FAILURE];
+fn sweep_after_failure(store: &str, code: i32) {
+    let words = ["ocinit", "sweep", "--store", store, &[AFTER_FAILURE, &code.to_string()].concat()];
     let words = words.map(|word| CString::new(word).unwrap_or_default());
     last_words::set_successor(c"/proc/self/exe".into(), words.into());
 }
 
 /// Removes what killed commands left in the store. If it replaces a command, it also removes what that command made
 /// outside of the store.
-fn sweep(words: &[String], report: &Report) -> Outcome<i32> {
-    let (store, after_failure) = match words {
-        [] => (STORE, false),
-        [flag, store] if flag == "--store" => (store.as_str(), false),
-        [flag, store, last] if flag == "--store" && last == AFTER_FAILURE => (store.as_str(), true),
-        [store] if store.starts_with("--store=") => (store.get(8..).unwrap_or_default(), false),
-        _ => return Err(usage("sweep takes no argument but --store DIR")),
+fn sweep(arguments: &Arguments, report: &Report) -> Outcome<i32> {
+    let store = store_of(arguments);
+    let after_failure = match arguments.words.as_slice() {
+        [] => None,
+        [word] => word.strip_prefix(AFTER_FAILURE).and_then(|code| code.parse().ok()),
+        _ => None,
     };
-    if after_failure {
+    if after_failure.is_none() && !arguments.words.is_empty() {
+        return Err(usage("sweep", "sweep takes no argument but --store DIR"));
+    }
+    if after_failure.is_some() {
         signal::reset();
         run::end_of_process();
     } else if !Path::new(store).is_dir() {
         return Err(Failure::new("store", [store, ": no such directory"].concat()));
     }
     drop(open_store(store, report)?);
-    Ok(if after_failure { OUR_FAILURE } else { 0 })
+    Ok(after_failure.unwrap_or(0))
 }
 
-/// Parses `--store DIR` and `--sync=BOOL`, which come first, and then the flags, image and command. Opens no file.
-fn parse(words: &[String]) -> Outcome<Arguments<'_>> {
-    let (mut store, mut sync, mut rest) = (STORE, true, words);
-    loop {
-        match rest {
-            [flag, value, after @ ..] if flag == "--store" => (store, rest) = (value, after),
-            [flag, after @ ..] if flag.starts_with("--store=") => {
-                (store, rest) = (flag.get(8..).unwrap_or_default(), after);
+fn store_of(arguments: &Arguments) -> &str {
+    arguments.store.as_deref().unwrap_or(STORE)
+}
+
+/// Opens the store for a command that a crash must not leave half done.
+fn open_for(arguments: &Arguments, report: &Report) -> Outcome<Store> {
+    sweep_after_failure(store_of(arguments), OUR_FAILURE);
+    open_store(store_of(arguments), report)
+}
+
+/// The signals that end a pull.
+const INTERRUPTS: [i32; 2] = [signal::SIGINT, signal::SIGTERM];
+
+/// Pulls an image. A signal ends the pull at once and says what is kept; another process removes the rest.
+fn pull_image(
+    arguments: &Arguments,
+    options: &PullOptions,
+    store: &Store,
+    context: &PullContext,
+    report: &Report,
+) -> Outcome<Image> {
+    // What the parent process ignores stays ignored.
+    let signals: Vec<i32> = INTERRUPTS.into_iter().filter(|signal| !signal::is_ignored(*signal)).collect();
+    let mut pulled = None;
+    let mut pull = || pulled = Some(pull::image(options, store, context, report));
+    if let (Ok(signals_fd), Ok((done, running))) = (signal::descriptor(&signals), io::pipe()) {
+        let mut running = Some(running);
+        let mut watch = || {
+            let wanted = [signals_fd.as_fd(), done.as_fd()].map(|fd| Poll { fd, write: false });
+            while matches!(io::poll(&wanted, -1), Ok(0)) {}
+            if let Some(signal) = signal::next(signals_fd.as_fd()) {
+                interrupted(signal, store_of(arguments), store, report);
             }
-            [flag, after @ ..] if flag == "--sync=false" || flag == "--sync=true" => {
-                (sync, rest) = (flag == "--sync=true", after);
-            }
-            _ => break,
+        };
+        signal::block(&signals);
+        // Where no thread can be started, nothing has been pulled, and it is done below.
+        let _ = thread::beside(&mut [&mut watch], &mut || {
+            pull();
+            running.take();
+        });
+        signal::unblock(&signals);
+    }
+    pulled.unwrap_or_else(|| pull::image(options, store, context, report))
+}
+
+/// Says what the pull that `signal` ends has added to the store, and ends this process.
+fn interrupted(signal: i32, path: &str, store: &Store, report: &Report) -> ! {
+    let what = match store.added() {
+        (_, 0) => "interrupted before any layer was asked for".into(),
+        (added, missing) => {
+            let (added, missing) = (added.to_string(), missing.to_string());
+            ["interrupted; of ", &missing, " missing layers ", &added, " are complete and stay in ", path].concat()
         }
-    }
-    let spec = parse::parse(rest).map_err(|why| usage(&why))?;
-    Ok(Arguments { store, sync, spec })
-}
-
-impl Arguments<'_> {
-    fn open_store(&self, report: &Report) -> Outcome<Store> {
-        sweep_after_failure(self.store);
-        open_store(self.store, report)
-    }
+    };
+    report.fail(&Failure::new("pull", what).hint("the next pull fetches the others, each from its beginning"));
+    sweep_after_failure(path, 128 + signal);
+    last_words::succeed()
 }
 
 fn open_store(path: &str, report: &Report) -> Outcome<Store> {
@@ -165,28 +205,18 @@ fn context() -> Outcome<PullContext> {
     ];
     let values: Vec<String> = values.into_iter().flatten().collect();
     let proxies = Proxies::parse(&values);
-    let proxies = proxies.map_err(|error| usage(&["http_proxy, https_proxy or no_proxy: ", error.text()].concat()))?;
+    let proxies =
+        proxies.map_err(|error| usage("", &["http_proxy, https_proxy or no_proxy: ", error.text()].concat()))?;
     let resolver = Resolver::from_host().into();
     Ok(PullContext { resolver, proxies, mirrors: Mirrors::default(), keys: Vec::new() })
 }
 
-/// Replaces this process by a sealed copy of its program if the container is unprivileged. This comes before anything
-/// is opened or started, since the copy begins anew.
-fn seal(words: &[String]) -> Outcome<()> {
-    match parse(words)?.spec.rights.privileged {
-        true => Ok(()),
-        false => own_program::seal(),
-    }
-}
-
-/// Runs `ocinit run` with the arguments `words`, and returns the exit code.
-pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
-    let arguments = parse(words)?;
-    let spec = &arguments.spec;
+/// Runs `ocinit run`, and returns the exit code.
+pub fn run(arguments: &Arguments, spec: &ContainerSpec, report: &Report) -> Outcome<i32> {
     let quiet = Report { quiet: true, ..*report };
     let context = context()?;
-    let store = arguments.open_store(report)?;
-    let mut image = pull::image(&spec.pull, &store, &context, &quiet)?;
+    let store = open_for(arguments, report)?;
+    let mut image = pull_image(arguments, &spec.pull, &store, &context, &quiet)?;
     pull::add_layers(&mut image, &spec.pull, &store, &context, &quiet)?;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let volumes =
@@ -205,45 +235,65 @@ pub fn run(words: &[String], report: &Report) -> Outcome<i32> {
         report,
     };
     let exit = run::run(spec, &image, &store, &host);
-    if arguments.sync {
-        image.synced(report);
-    }
+    synced(arguments, &image, report);
     exit.map(|exit| exit.code)
 }
 
-fn pull(words: &[String], report: &Report) -> Outcome<i32> {
-    let arguments = parse(words)?;
-    if !arguments.spec.command.is_empty() {
-        return Err(usage("pull takes one image"));
-    }
-    let context = context()?;
-    let store = arguments.open_store(report)?;
-    let image = pull::image(&arguments.spec.pull, &store, &context, report)?;
-    if arguments.sync {
+fn synced(arguments: &Arguments, image: &Image, report: &Report) {
+    if !arguments.no_sync {
         image.synced(report);
     }
+}
+
+/// Prints the image's ID, as `podman pull` does.
+fn pull(arguments: &Arguments, spec: &ContainerSpec, report: &Report) -> Outcome<i32> {
+    if !spec.command.is_empty() {
+        return Err(usage("pull", "pull takes one image"));
+    }
+    let context = context()?;
+    let store = open_for(arguments, report)?;
+    let image = pull_image(arguments, &spec.pull, &store, &context, report)?;
+    synced(arguments, &image, report);
+    print(&[&image.id.hex(), "\n"].concat());
     Ok(0)
 }
 
-fn mount(words: &[String], report: &Report) -> Outcome<i32> {
-    let arguments = parse(words)?;
-    let [target] = arguments.spec.command.as_slice() else {
-        return Err(usage("mount takes one image and one directory"));
+fn mount(arguments: &Arguments, spec: &ContainerSpec, report: &Report) -> Outcome<i32> {
+    let [target] = spec.command.as_slice() else {
+        return Err(usage("mount", "mount takes one image and one directory"));
     };
     let fail = |what: &str, why: &str| Failure::new("mount", [what, ": ", why].concat());
     let target: PathBuf = Path::new(target).canonicalize().map_err(|error| fail(target, &io_text(&error)))?;
     let context = context()?;
-    let store = arguments.open_store(report)?;
-    let image = pull::image(&arguments.spec.pull, &store, &context, report)?;
+    let store = open_for(arguments, report)?;
+    let image = pull_image(arguments, &spec.pull, &store, &context, report)?;
     let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
     let mounted = overlay::mount_read_only(&image.layers, &dir, &target, report);
-    if arguments.sync {
-        image.synced(report);
-    }
+    synced(arguments, &image, report);
     // The mount holds the layers now, and no longer needs this directory.
     if let Err(why) = dir.end() {
         report.warn("mount", why);
     }
     mounted.map_err(|error| fail(&target.to_string_lossy(), &error.text).hint_of(error.hint))?;
+    Ok(0)
+}
+
+/// Prints what is known of an image. A store is looked into if there is one and we may, but none is made.
+fn inspect(arguments: &Arguments, spec: &ContainerSpec, report: &Report) -> Outcome<i32> {
+    if !spec.command.is_empty() {
+        return Err(usage("inspect", "inspect takes one image"));
+    }
+    let has_store = process::effective_user() == 0 && Path::new(store_of(arguments)).is_dir();
+    let store = if has_store { Some(open_for(arguments, report)?) } else { None };
+    let image = pull::inspect(&spec.pull, store.as_ref(), &context()?, report)?;
+    let manifest = image.manifest.as_ref();
+    let shown = inspect::emit(&inspect::Image {
+        name: &spec.pull.image.shown(),
+        digest: image.digest,
+        manifest: manifest.and_then(|manifest| Some((*manifest.digests.last()?, manifest.layers.as_slice()))),
+        id: image.id,
+        config: &image.config,
+    });
+    print(&shown.map_err(|error| Failure::new("inspect", ["configuration: ", &error.text()].concat()))?);
     Ok(0)
 }

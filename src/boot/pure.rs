@@ -1,7 +1,11 @@
-//! The kernel's command line: words, options, consoles, and the language of shutdown commands; what the machine is.
+//! The kernel's command line: words, options, consoles, and the language of shutdown commands; what the machine is. And
+//! what the command line on a host reads and prints.
 
+pub mod arguments;
 pub mod cmdline;
 pub mod consoles;
+pub mod help;
+pub mod inspect;
 pub mod misspelt;
 pub mod option_error;
 pub mod options;

@@ -1,4 +1,4 @@
-//! The paths of boot2container: `/storage`, which is the cache's file system if there is one and in memory otherwise, and
+//! The paths of boot2container: `/storage`, which is the cache's file system, or in memory if there is none, and
 //! `/container`, its older name. Labs name them on container lines (`-v /container/tmp:/x`).
 
 use crate::container::pure::spec::{ContainerSpec, Source};

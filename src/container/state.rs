@@ -41,7 +41,7 @@ pub fn find(store: &Store, name: &str) -> Option<State> {
 pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<State> {
     find(store, name).ok_or_else(|| {
         let failure = Failure::new("container", [flag, ": no running container is named '", name, "'"].concat());
-        failure.hint("start one with that --name before, for example by b2c.run_service=")
+        failure.hint("start one with that --name before")
     })
 }
 

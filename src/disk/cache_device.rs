@@ -11,8 +11,8 @@ use crate::sys::path::c_path;
 use std::fs;
 use std::path::Path;
 
-/// Where the disk is mounted, as boot2container does it. Its directory `ocinit` is then bind-mounted to the place of the
-/// store; what else is on it belongs to the lab, whose containers have it by this path (`-v /storage/x:/y`).
+/// Where the disk is mounted, as boot2container does it. Its directory `ocinit` is then bind-mounted to the place of
+/// the store; what else is on it belongs to the lab, whose containers have it by this path (`-v /storage/x:/y`).
 pub const MOUNTED_AT: &str = "/storage";
 /// Boot2container's older name of [`MOUNTED_AT`].
 pub const OLDER_NAME: &str = "/container";

@@ -37,6 +37,15 @@ struct Xz {
 
 /// Compresses `data`; also returns the settings as text.
 pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), String> {
+    compress_telling(data, how, &mut |_, _| {})
+}
+
+/// As [`compress`]; `tell` is called with the number of finished runs of xz, and with the least bytes so far.
+pub fn compress_telling(
+    data: &[u8],
+    how: Compression,
+    tell: &mut dyn FnMut(usize, usize),
+) -> Result<(Vec<u8>, String), String> {
     match how {
         Compression::None => Ok((data.to_vec(), "none".into())),
         Compression::Gzip => Ok((gzip(data), "gzip -9".into())),
@@ -50,7 +59,7 @@ pub fn compress(data: &[u8], how: Compression) -> Result<(Vec<u8>, String), Stri
             let settings = Xz { x86, lc: if x86 { 4 } else { 3 }, lp: 0, pb: if x86 { 1 } else { 2 } };
             Ok((xz(data, settings)?, words(settings)))
         }
-        Compression::Xz(Effort::Best) => smallest(data),
+        Compression::Xz(Effort::Best) => smallest(data, tell),
     }
 }
 
@@ -82,7 +91,7 @@ pub fn expand(data: Vec<u8>) -> Result<Vec<u8>, String> {
 /// Changes one setting at a time as long as that saves a byte. Of equally small
 /// results the first is kept, so the same input gives the same bytes. This takes a
 /// third of the runs that all combinations need, and comes within some bytes of them.
-fn smallest(data: &[u8]) -> Result<(Vec<u8>, String), String> {
+fn smallest(data: &[u8], tell: &mut dyn FnMut(usize, usize)) -> Result<(Vec<u8>, String), String> {
     let code = has_x86_code(data);
     let mut best: Option<(Vec<u8>, Xz)> = None;
     let mut tried = Vec::new();
@@ -100,8 +109,14 @@ fn smallest(data: &[u8]) -> Result<(Vec<u8>, String), String> {
         if round.is_empty() {
             break;
         }
+        let before = tried.len();
         tried.extend_from_slice(&round);
-        for (bytes, settings) in all(data, &round)? {
+        let mut least = best.as_ref().map_or(usize::MAX, |(bytes, _)| bytes.len());
+        let mut tell_one = |done: usize, bytes: usize| {
+            least = least.min(bytes);
+            tell(before + done, least);
+        };
+        for (bytes, settings) in all(data, &round, &mut tell_one)? {
             if best.as_ref().is_none_or(|(least, _)| bytes.len() < least.len()) {
                 best = Some((bytes, settings));
             }
@@ -110,15 +125,32 @@ fn smallest(data: &[u8]) -> Result<(Vec<u8>, String), String> {
     best.map(|(bytes, settings)| (bytes, words(settings))).ok_or_else(|| "nothing to compress".into())
 }
 
-/// Compresses with each of `round` on all processors; the results are in the order of `round`.
-fn all(data: &[u8], round: &[Xz]) -> Result<Vec<(Vec<u8>, Xz)>, String> {
+/// Compresses with each of `round` on all processors; the results are in the order of `round`. `tell` is called after
+/// each run with their number and the bytes of that one.
+fn all(data: &[u8], round: &[Xz], tell: &mut dyn FnMut(usize, usize)) -> Result<Vec<(Vec<u8>, Xz)>, String> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
-    let share = |slot: &[Xz]| -> Result<Vec<(Vec<u8>, Xz)>, String> {
-        slot.iter().map(|settings| Ok((xz(data, *settings)?, *settings))).collect()
+    let (sender, finished) = std::sync::mpsc::channel();
+    let share = |slot: &[Xz], sender: std::sync::mpsc::Sender<usize>| -> Result<Vec<(Vec<u8>, Xz)>, String> {
+        let one = |settings: &Xz| {
+            let bytes = xz(data, *settings)?;
+            // Nobody listens any more where another run has failed.
+            let _ = sender.send(bytes.len());
+            Ok((bytes, *settings))
+        };
+        slot.iter().map(one).collect()
     };
+    let share = &share;
     std::thread::scope(|scope| {
         let slots = round.chunks(round.len().div_ceil(threads));
-        let running: Vec<_> = slots.map(|slot| scope.spawn(move || share(slot))).collect();
+        let start = |slot| {
+            let sender = sender.clone();
+            scope.spawn(move || share(slot, sender))
+        };
+        let running: Vec<_> = slots.map(start).collect();
+        drop(sender);
+        for (number, bytes) in finished.iter().enumerate() {
+            tell(number + 1, bytes);
+        }
         let mut done = Vec::new();
         for thread in running {
             done.extend(thread.join().unwrap_or_else(|_| Err("xz: a thread panicked".into()))?);
@@ -203,6 +235,15 @@ mod tests {
         let quick = compress(&data, Compression::Xz(Effort::Quick)).unwrap().0.len();
         let best = compress(&data, Compression::Xz(Effort::Best)).unwrap().0.len();
         assert!(best <= quick, "{best} > {quick}");
+    }
+
+    #[test]
+    fn a_search_tells_how_far_it_is() {
+        let (mut told, data) = (Vec::new(), sample());
+        let best = compress_telling(&data, Compression::Xz(Effort::Best), &mut |done, least| told.push((done, least)));
+        assert!(told.len() > 8 && told.iter().enumerate().all(|(at, (done, _))| *done == at + 1), "{told:?}");
+        assert!(told.is_sorted_by(|one, other| one.1 >= other.1), "{told:?}");
+        assert_eq!(told.last().unwrap().1, best.unwrap().0.len());
     }
 
     #[test]

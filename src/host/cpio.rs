@@ -45,6 +45,16 @@ impl Archive {
         self.insert(path, S_IFCHR | mode, (major, minor), Vec::new());
     }
 
+    /// Whether there is a directory at `path`; none where there is nothing.
+    pub fn is_directory(&self, path: &str) -> Option<bool> {
+        self.entries.get(&clean(path)).map(|entry| entry.mode & S_IFMT == S_IFDIR)
+    }
+
+    /// The paths of all entries.
+    pub fn paths(&self) -> Vec<String> {
+        self.entries.keys().cloned().collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -94,7 +104,7 @@ impl Archive {
 }
 
 /// `/a//b/./c/` gives `a/b/c`.
-fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     path.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 

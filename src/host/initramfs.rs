@@ -1,8 +1,9 @@
 //! Builds the initramfs: the init, the files that the user adds, and kernel modules, compressed.
 
-use super::compress::{compress, Compression};
-use super::cpio::Archive;
+use super::compress::{compress_telling, Compression};
+use super::cpio::{clean, Archive};
 use super::modules::Set;
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -58,14 +59,24 @@ pub fn source_date_epoch() -> u32 {
 /// Packs `spec`. Kernel modules are a segment of their own: the kernel unpacks one
 /// segment after the other, and each compresses best with other settings.
 pub fn build(spec: &Spec) -> Result<Initramfs, String> {
+    build_telling(spec, &mut |_, _, _| {})
+}
+
+/// As [`build`]. `tell` is called before a segment is compressed, with its name, 0 and its bytes, and meanwhile with the
+/// numbers of [`compress_telling`].
+pub fn build_telling(spec: &Spec, tell: &mut dyn FnMut(&str, usize, usize)) -> Result<Initramfs, String> {
     let base = base(spec)?.to_bytes(spec.mtime);
-    let (mut bytes, words) = compress(&base, spec.compression)?;
+    let mut compress = |segment: &str, raw: &[u8]| {
+        tell(segment, 0, raw.len());
+        compress_telling(raw, spec.compression, &mut |done, least| tell(segment, done, least))
+    };
+    let (mut bytes, words) = compress("init and files", &base)?;
     let (base_len, mut raw_len, mut how) = (bytes.len(), base.len(), vec![words]);
     if let Some(set) = &spec.modules {
         let mut archive = Archive::new();
         set.add_to(&mut archive);
         let raw = archive.to_bytes(spec.mtime);
-        let (packed, words) = compress(&raw, spec.compression)?;
+        let (packed, words) = compress("kernel modules", &raw)?;
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes.extend_from_slice(&packed);
         raw_len += raw.len();
@@ -74,6 +85,10 @@ pub fn build(spec: &Spec) -> Result<Initramfs, String> {
     Ok(Initramfs { bytes, base_len, raw_len, how })
 }
 
+/// Directories for files of boot loaders: our settings, what containers get, kernel modules. The kernel leaves out a
+/// file of a cpio whose directory is not there, and iPXE and GRUB make none.
+const FOR_BOOT_LOADERS: [&str; 3] = ["etc/ocinit", "user", "usr_mods"];
+
 fn base(spec: &Spec) -> Result<Archive, String> {
     let mut archive = Archive::new();
     archive.directory("dev", 0o755);
@@ -81,22 +96,30 @@ fn base(spec: &Spec) -> Result<Archive, String> {
     archive.character_device("dev/console", 0o600, 5, 1);
     archive.character_device("dev/null", 0o666, 1, 3);
     archive.file("init", 0o755, spec.init.clone());
+    for directory in FOR_BOOT_LOADERS {
+        archive.directory(directory, 0o755);
+    }
     if let Some(text) = &spec.cmdline {
         archive.file("etc/ocinit/cmdline", 0o644, text.clone());
     }
     if let Some(pem) = &spec.ca {
         archive.file("etc/ocinit/ca.pem", 0o644, pem.clone());
     }
+    let modules = spec.modules.as_ref().map(|set| ["lib/modules/", &set.release].concat());
+    let own = archive.paths().into_iter().chain(modules).collect();
     for (source, target) in &spec.added {
-        add(&mut archive, source, target, DEPTH_MAX)?;
+        let added = add(&mut archive, &own, source, target, DEPTH_MAX);
+        added.map_err(|error| format!("--add {}:{target}: {error}", source.display()))?;
     }
     Ok(archive)
 }
 
-fn add(archive: &mut Archive, source: &Path, target: &str, depth: u32) -> Result<(), String> {
+/// Adds a file, or a directory with all that is in it. `own` are the paths of what the initramfs has anyway.
+fn add(archive: &mut Archive, own: &BTreeSet<String>, source: &Path, target: &str, depth: u32) -> Result<(), String> {
     let context = |error: std::io::Error| format!("{}: {error}", source.display());
     let meta = std::fs::symlink_metadata(source).map_err(context)?;
     let mode = meta.permissions().mode() & 0o7777;
+    check_target(archive, own, target, meta.is_dir())?;
     if meta.is_symlink() {
         let to = std::fs::read_link(source).map_err(context)?;
         archive.symlink(target, &to.to_string_lossy());
@@ -107,15 +130,49 @@ fn add(archive: &mut Archive, source: &Path, target: &str, depth: u32) -> Result
         archive.directory(target, mode);
         for entry in std::fs::read_dir(source).map_err(context)? {
             let entry = entry.map_err(context)?;
-            let inside = format!("{target}/{}", entry.file_name().to_string_lossy());
-            add(archive, &entry.path(), &inside, depth - 1)?;
+            let name = entry.file_name().into_string();
+            let name = name.map_err(|name| format!("{}: a name that is not UTF-8", source.join(name).display()))?;
+            add(archive, own, &entry.path(), &format!("{target}/{name}"), depth - 1)?;
         }
-    } else if meta.is_file() {
-        archive.file(target, mode, std::fs::read(source).map_err(context)?);
-    } else {
+    } else if !meta.is_file() {
         return Err(format!("{}: not a file, a directory or a symbolic link", source.display()));
+    } else if meta.len() > u64::from(u32::MAX) {
+        return Err(format!("{}: larger than 4 GiB, which a cpio cannot hold", source.display()));
+    } else {
+        archive.file(target, mode, std::fs::read(source).map_err(context)?);
     }
     Ok(())
+}
+
+/// Whether something may be added at `target`.
+fn check_target(archive: &Archive, own: &BTreeSet<String>, target: &str, is_directory: bool) -> Result<(), String> {
+    if target.split('/').any(|part| part == "..") {
+        return Err("'..' leads out of the initramfs: write the whole path".into());
+    }
+    let target = clean(target);
+    if target.is_empty() {
+        return if is_directory { Ok(()) } else { Err("names no place: write SRC:/PATH".into()) };
+    }
+    for (at, _) in target.match_indices('/') {
+        if archive.is_directory(&target[..at]) == Some(false) {
+            return Err(format!("/{} is not a directory there", &target[..at]));
+        }
+    }
+    match archive.is_directory(&target) {
+        Some(false) if target == "init" => Err("/init is ocinit itself (--init)".into()),
+        Some(false) if own.contains(&target) => Err(format!("/{target} is one of our own files")),
+        Some(false) if is_directory => Err(format!("/{target} is not a directory there")),
+        Some(true) if !is_directory => Err(format!("/{target} is a directory there")),
+        // Kernel modules come later; the kernel would replace what is in the place of their directories.
+        None if !is_directory && own.iter().any(|path| is_below(path, &target)) => {
+            Err(format!("/{target} must be a directory: kernel modules are in it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/') || rest.is_empty())
 }
 
 #[cfg(test)]
@@ -135,11 +192,18 @@ mod tests {
         let raw = expand(one.bytes).unwrap();
         assert_eq!(raw.len(), one.raw_len);
         let text = String::from_utf8_lossy(&raw).into_owned();
-        let places: Vec<_> =
-            ["dev\0", "dev/console\0", "dev/null\0", "etc/ocinit/cmdline\0", "b2c.run=alpine", "binary", "TRAILER!!!"]
-                .iter()
-                .map(|name| text.find(name).expect(name))
-                .collect();
+        let names = [
+            "dev\0",
+            "dev/console\0",
+            "dev/null\0",
+            "etc/ocinit/cmdline\0",
+            "b2c.run=alpine",
+            "binary",
+            "user\0",
+            "usr_mods\0",
+            "TRAILER!!!",
+        ];
+        let places: Vec<_> = names.iter().map(|name| text.find(name).expect(name)).collect();
         assert!(places.is_sorted(), "{places:?}");
     }
 
@@ -151,7 +215,8 @@ mod tests {
         std::fs::set_permissions(dir.join("sub/tool"), std::fs::Permissions::from_mode(0o4750)).unwrap();
         std::os::unix::fs::symlink("sub/tool", dir.join("link")).unwrap();
         let mut archive = Archive::new();
-        add(&mut archive, &dir, "opt", DEPTH_MAX).unwrap();
+        let own = BTreeSet::new();
+        add(&mut archive, &own, &dir, "opt", DEPTH_MAX).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
         let mut expected = Archive::new();
         let mode = if archive.is_empty() { 0 } else { 0o755 };
@@ -160,6 +225,72 @@ mod tests {
         expected.directory("opt/sub", mode);
         expected.file("opt/sub/tool", 0o4750, "x");
         assert_eq!(archive.to_bytes(0), expected.to_bytes(0));
-        assert!(add(&mut archive, &dir, "opt", DEPTH_MAX).unwrap_err().contains("No such file"));
+        assert!(add(&mut archive, &own, &dir, "opt", DEPTH_MAX).unwrap_err().contains("No such file"));
+    }
+
+    /// Directories that boot loaders put files into are there in every initramfs.
+    /// Promise: files-of-boot-loaders
+    #[test]
+    fn boot_loaders_find_their_directories() {
+        let archive = base(&Spec::new(b"binary".to_vec(), Compression::None)).unwrap();
+        for directory in ["etc", "etc/ocinit", "user", "usr_mods"] {
+            assert_eq!(archive.is_directory(directory), Some(true), "{directory}");
+        }
+    }
+
+    /// Promise: build-checks
+    #[test]
+    fn nothing_is_added_over_what_a_machine_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("root/etc")).unwrap();
+        std::fs::create_dir_all(at("with-init/bin")).unwrap();
+        std::fs::create_dir_all(at("init-directory/init")).unwrap();
+        std::fs::create_dir_all(at("merged")).unwrap();
+        std::fs::write(at("file"), "x").unwrap();
+        std::fs::write(at("root/etc/hosts"), "x").unwrap();
+        std::fs::write(at("with-init/init"), "x").unwrap();
+        std::os::unix::fs::symlink("usr/lib", at("merged/lib")).unwrap();
+        let build = |pairs: &[(&str, &str)], cmdline: bool| {
+            let mut spec = Spec::new(b"binary".to_vec(), Compression::None);
+            spec.cmdline = cmdline.then(|| b"b2c.run=a".to_vec());
+            spec.added = pairs.iter().map(|(source, target)| (at(source), target.to_string())).collect();
+            base(&spec).map(drop)
+        };
+        for pairs in [
+            &[("file", "/user/job.env")][..],
+            &[("file", "x"), ("file", "//y/./z")],
+            &[("root", "/"), ("file", "/etc/ocinit/auth.json")],
+            &[("with-init", "/opt")],
+            &[("merged", "/")],
+            &[("file", "/x"), ("file", "/x")],
+            &[("file", "/etc/ocinit/cmdline")],
+            &[("file", "/..data"), ("file", "/a/...")],
+        ] {
+            assert_eq!(build(pairs, false), Ok(()), "{pairs:?}");
+        }
+        for (pairs, why) in [
+            (&[("file", "/init")][..], "/init is ocinit itself (--init)"),
+            (&[("file", ".//init/")], "/init is ocinit itself (--init)"),
+            (&[("with-init", "/")], "/init is ocinit itself (--init)"),
+            (&[("init-directory", "/")], "/init is not a directory there"),
+            (&[("file", "/init/x")], "/init is not a directory there"),
+            (&[("file", "/x"), ("file", "/x/y")], "/x is not a directory there"),
+            (&[("file", "/dev/console")], "/dev/console is one of our own files"),
+            (&[("file", "/etc/ocinit/cmdline")], "/etc/ocinit/cmdline is one of our own files"),
+            (&[("file", "/etc")], "/etc is a directory there"),
+            (&[("file", "/user")], "/user is a directory there"),
+            (&[("file", "/")], "names no place"),
+            (&[("file", "")], "names no place"),
+            (&[("file", "../x")], "'..' leads out"),
+            (&[("file", "/a/../../x")], "'..' leads out"),
+            (&[("file", "/a/..")], "'..' leads out"),
+            (&[("none", "/x")], "none: No such file"),
+        ] {
+            let told = build(pairs, true).unwrap_err();
+            let last = pairs.last().unwrap();
+            let named = format!("--add {}:{}: ", at(last.0).display(), last.1);
+            assert!(told.starts_with(&named) && told.contains(why), "{told}\nnot {why}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! A kernel to boot: the user's, or Debian's cloud kernel, downloaded as a package
-//! and unpacked into a directory of the working tree. Nothing is installed.
+//! and unpacked into a directory. Nothing is installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,6 +48,7 @@ fn of_package(package: &str, cache: &Path, name: &str) -> Result<Kernel, String>
         return Err(format!("Debian's kernel can only be fetched for x86-64: {hint}"));
     }
     let package = concrete_package(package).map_err(|error| format!("{error}: {hint}"))?;
+    eprintln!("downloading Debian's package {package} into {}, once", cache.join(name).display());
     // Unpacked beside its final name and then renamed: a second run must not see half of it.
     let aside = cache.join(format!("{name}.{}", std::process::id()));
     std::fs::create_dir_all(&aside).map_err(|error| format!("{}: {error}", aside.display()))?;

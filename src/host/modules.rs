@@ -10,6 +10,7 @@ pub use profile::Profile;
 
 use super::compress::expand;
 use super::cpio::Archive;
+use super::elf;
 use crate::kernel::pure::modules_dep::{name, same_name, soft};
 use profile::in_profile;
 use std::cell::OnceCell;
@@ -46,6 +47,9 @@ pub fn select(dir: &Path, profile: Profile, names: &[String]) -> Result<Set, Str
     let mut files = Vec::new();
     walk(&dir, "", &mut files)?;
     files.sort();
+    if files.is_empty() {
+        return Err(format!("{}: there are no kernel modules in it", dir.display()));
+    }
     let read = |file: &str| std::fs::read_to_string(dir.join(file)).unwrap_or_default();
     let alias = std::fs::read_to_string(dir.join("modules.alias")).map(OnceCell::from).unwrap_or_default();
     let (builtin, builtin_info) = (read("modules.builtin"), read("modules.builtin.modinfo"));
@@ -65,6 +69,11 @@ pub fn select(dir: &Path, profile: Profile, names: &[String]) -> Result<Set, Str
 }
 
 impl Set {
+    /// The architecture of the kernel that they are for; none if there are none.
+    pub fn architecture(&self) -> Option<String> {
+        self.modules.values().find_map(|module| elf::architecture(&module.data))
+    }
+
     pub fn len(&self) -> usize {
         self.modules.len()
     }

@@ -1,11 +1,12 @@
 //! Whether KVM works on this host: a kernel is booted once to find out.
 
+use super::cache;
 use super::qemu::{Accel, Machine, Network};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where the answer is kept between runs.
-const MEMORY: &str = "target/kvm-probe";
+/// The name of the file in which the answer is kept between runs.
+const MEMORY: &str = "kvm-probe";
 /// How long a kernel may take to its first console line under KVM: 0.3 s is usual.
 const PROBE_MS: u64 = 4000;
 
@@ -19,8 +20,8 @@ impl Machine {
 
 /// KVM, if a guest of `kernel` prints its command line under it. That `/dev/kvm`
 /// exists proves nothing: on some hosts guests hang on it. `OCINIT_ACCEL=tcg`
-/// or `kvm` decides without a boot. The answer is kept in `target/` until the
-/// host's next boot.
+/// or `kvm` decides without a boot. The answer is kept until the host's next boot:
+/// in `target/` where that is there, else in the user's cache.
 pub fn accel(kernel: &Path) -> Accel {
     match std::env::var("OCINIT_ACCEL").as_deref() {
         Ok("kvm") => return Accel::Kvm,
@@ -32,7 +33,8 @@ pub fn accel(kernel: &Path) -> Accel {
         return Accel::Tcg;
     }
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let known = std::fs::read_to_string(MEMORY).unwrap_or_default();
+    let memory = if Path::new("target").is_dir() { PathBuf::from("target") } else { cache::dir() }.join(MEMORY);
+    let known = std::fs::read_to_string(&memory).unwrap_or_default();
     if let Some((id, answer)) = known.split_once(' ') {
         if id == boot_id.trim() {
             return if answer.trim() == "usable" { Accel::Kvm } else { Accel::Tcg };
@@ -40,8 +42,8 @@ pub fn accel(kernel: &Path) -> Accel {
     }
     let usable = boots(kernel);
     let answer = if usable { "usable" } else { "unusable" };
-    let _ = std::fs::create_dir_all("target");
-    let _ = std::fs::write(MEMORY, format!("{} {answer}\n", boot_id.trim()));
+    let _ = memory.parent().map(std::fs::create_dir_all);
+    let _ = std::fs::write(memory, format!("{} {answer}\n", boot_id.trim()));
     if usable {
         Accel::Kvm
     } else {

@@ -2,6 +2,7 @@
 
 mod context;
 mod extra_layers;
+mod inspect;
 mod job;
 mod layers;
 mod pipe;
@@ -12,13 +13,12 @@ mod stream;
 mod trust;
 mod workers;
 
-use crate::image::archive::Archive;
-use crate::image::layout::Layout;
-pub use crate::image::pull::context::PullContext;
+pub use crate::image::pull::context::{key, PullContext};
 pub use crate::image::pull::extra_layers::add_layers;
+pub use crate::image::pull::inspect::{inspect, Inspected};
 pub use crate::image::pull::pulled::Image;
 
-use crate::image::pull::context::client_config;
+use crate::image::pull::context::open;
 use crate::image::pull::job::Pull;
 use crate::image::pull::layers::LayerPlan;
 use crate::image::pull::pulled::finish;
@@ -26,8 +26,7 @@ use crate::image::pure::oci::{self, Descriptor, ImageConfig};
 use crate::image::pure::progress::size;
 use crate::image::pure::pull_options::{PullOptions, PullPolicy};
 use crate::image::pure::reference::Reference;
-use crate::image::registry::{self, Registry};
-use crate::image::source::{Error, Source};
+use crate::image::source::Error;
 use crate::layer::packed::Layer;
 use crate::pure::digest::{hash, Digest};
 use crate::report::{Failure, Outcome, Report};
@@ -40,8 +39,12 @@ use crate::sys::machine;
 /// store has the image from an earlier pull, that one is used.
 pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report: &Report) -> Outcome<Image> {
     let start_ms = machine::uptime_ms();
+    let report = &report.quieter(options.quiet);
     let name = options.image.shown();
-    let source = source(options, store, context, report);
+    if report.live {
+        report.progress("pull", &name);
+    }
+    let source = open(options, store.scratch(), context, report);
     let source =
         source.map_err(|error| Failure::new("pull", [&name, ": ", &error.text].concat()).hint_of(error.advice()))?;
     let has_keys = !context.keys.is_empty();
@@ -62,6 +65,7 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
         },
         PullPolicy::Always | PullPolicy::Newer => pull.newest(),
     }?;
+    report.end_progress();
     let architecture = options.platform(std::env::consts::ARCH).0;
     if let Some(other) = image.config.other_platform(architecture) {
         let name = &pull.name;
@@ -82,26 +86,6 @@ pub fn image(options: &PullOptions, store: &Store, context: &PullContext, report
     };
     report.line("pull", format_args!("{}{digest}, {what} in {took_ms} ms", pull.name));
     Ok(image)
-}
-
-fn source(
-    options: &PullOptions,
-    store: &Store,
-    context: &PullContext,
-    report: &Report,
-) -> Result<Box<dyn Source>, Error> {
-    let config = client_config(options, context, report);
-    Ok(match &options.image {
-        Reference::Registry(remote) => Box::new(Registry::new(remote, &config)?),
-        Reference::Layout { dir, tag } => Box::new(Layout::new(dir, tag.as_deref())),
-        Reference::Archive(archive) => Box::new(Archive::new(archive, store.scratch(), registry::opener(&config))),
-    })
-}
-
-/// The image's key in the store: its name and platform, as one disk may serve machines of different architectures.
-pub fn key(options: &PullOptions) -> String {
-    let (architecture, variant) = options.platform(std::env::consts::ARCH);
-    [&options.image.name(), "+", architecture, "+", variant].concat()
 }
 
 impl Pull<'_> {
@@ -191,7 +175,8 @@ impl Pull<'_> {
         if !self.keys.is_empty() {
             let signed = signed.filter(|signed| self.verified_here(signed))?;
             // The record is a file on the disk that anybody may have written: it must name what was signed.
-            let resolved = self.resolve_kept(&signed.digest).filter(|resolved| resolved.config.digest == id)?;
+            let resolved = trust::resolve_kept(&signed.digest, self.options, self.store)
+                .filter(|resolved| resolved.config.digest == id)?;
             descriptors = resolved.layers;
         } else if self.own {
             return None;

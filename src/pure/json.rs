@@ -9,8 +9,8 @@ const DEPTH_MAX: usize = 128;
 pub enum Value {
     Null,
     Bool(bool),
-    /// Only whole numbers that fit are used.
-    Number(Option<u64>),
+    /// Its text: only whole numbers that fit are used.
+    Number(String),
     String(String),
     Array(Vec<Value>),
     /// In the document's order, with repeated keys.
@@ -63,7 +63,7 @@ impl Value {
 
     pub fn as_u64(&self) -> Option<u64> {
         match self {
-            Value::Number(number) => *number,
+            Value::Number(text) => text.parse().ok(),
             _ => None,
         }
     }
@@ -225,30 +225,28 @@ impl Reader<'_> {
     }
 
     fn number(&mut self) -> Option<Value> {
-        let is_negative = self.has(b'-');
+        let all = self.rest;
+        let _ = self.has(b'-');
         let starts_with_zero = self.rest.first() == Some(&b'0');
-        let digits = self.digits()?;
-        if starts_with_zero && digits.len() > 1 {
+        if self.digits()? > 1 && starts_with_zero {
             return None;
         }
-        let mut is_whole = !is_negative;
         if self.has(b'.') {
             self.digits()?;
-            is_whole = false;
         }
         if self.has(b'e') || self.has(b'E') {
             let _ = self.has(b'+') || self.has(b'-');
             self.digits()?;
-            is_whole = false;
         }
-        Some(Value::Number(digits.parse().ok().filter(|_| is_whole)))
+        let text = all.get(..all.len() - self.rest.len())?;
+        Some(Value::Number(String::from_utf8_lossy(text).into_owned()))
     }
 
-    fn digits(&mut self) -> Option<String> {
+    /// Takes digits, and tells how many.
+    fn digits(&mut self) -> Option<usize> {
         let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (digits, rest) = self.rest.split_at_checked(count).filter(|_| count > 0)?;
-        self.rest = rest;
-        Some(String::from_utf8_lossy(digits).into_owned())
+        self.rest = self.rest.get(count..).filter(|_| count > 0)?;
+        Some(count)
     }
 }
 
@@ -265,7 +263,7 @@ mod tests {
         match value {
             serde_json::Value::Null => Value::Null,
             serde_json::Value::Bool(is) => Value::Bool(*is),
-            serde_json::Value::Number(number) => Value::Number(number.as_u64()),
+            serde_json::Value::Number(number) => Value::Number(number.to_string()),
             serde_json::Value::String(text) => Value::String(text.clone()),
             serde_json::Value::Array(items) => Value::Array(items.iter().map(from_serde).collect()),
             serde_json::Value::Object(members) => {
@@ -289,7 +287,10 @@ mod tests {
     #[test]
     fn values_of_each_kind() {
         let text = " {\"a\" : [ null,true , false,0,12,-1,1.5,1e3,18446744073709551615,18446744073709551616] }\r\n\t";
-        let numbers = [Some(0), Some(12), None, None, None, Some(u64::MAX), None].map(Value::Number);
+        let texts = ["0", "12", "-1", "1.5", "1e3", "18446744073709551615", "18446744073709551616"];
+        let numbers = texts.map(|text| Value::Number(text.into()));
+        let whole = [Some(0), Some(12), None, None, None, Some(u64::MAX), None];
+        assert_eq!(numbers.each_ref().map(Value::as_u64), whole);
         let items = [vec![Value::Null, Value::Bool(true), Value::Bool(false)], numbers.to_vec()].concat();
         assert_eq!(read(text), Value::Object(vec![("a".into(), Value::Array(items))]));
         assert_eq!(read(r#""\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00""#).as_str(), Some("\"\\/\u{8}\u{c}\n\r\té😀"));
@@ -369,7 +370,7 @@ mod tests {
         ] {
             assert_eq!(read(text).as_str(), Some(read_as), "{text}");
         }
-        assert_eq!(read(r#"{"n":1e999,"a":2}"#).get("a"), Some(&Value::Number(Some(2))));
+        assert_eq!(read(r#"{"n":1e999,"a":2}"#).get("a"), Some(&Value::Number("2".into())));
     }
 
     /// Promise: json-as-go
@@ -399,7 +400,7 @@ mod tests {
         let entry = |name: &str| map.entry(name).cloned();
         assert_eq!(
             ["a.b", "A.b", "A.B", "c"].map(entry)[..2],
-            [Some(Value::Number(Some(3))), read("[2]").as_array().map(|a| a[0].clone())]
+            [Some(Value::Number("3".into())), read("[2]").as_array().map(|a| a[0].clone())]
         );
         assert_eq!((entry("A.B"), entry("c")), (None, Some(Value::Null)));
         assert_eq!((read("{}").list("a"), read(r#"{"A":null}"#).list("a")), (Some(&[][..]), Some(&[][..])));

@@ -167,7 +167,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::path::{Path, PathBuf};
 
-    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+    const QUIET: Report = Report { sections: false, times: false, quiet: true, live: false };
     const NAME: &str = "example.org/a/b:1";
 
     fn digest(byte: u8) -> Digest {

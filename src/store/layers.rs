@@ -39,7 +39,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{symlink, DirBuilderExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// Where the machine's own store is, in memory or on the disk.
 pub const STORE: &str = "/var/lib/ocinit";
@@ -52,6 +52,9 @@ pub struct Store {
     /// The store is on a disk: after a power cut what was complete is still complete, or gone.
     durable: bool,
     tmp: Claim,
+    /// Layers that the pulls of this process were to add, and those that it has added.
+    missing: AtomicUsize,
+    added: AtomicUsize,
 }
 
 const DIRECTORIES: [&CStr; 9] =
@@ -93,7 +96,7 @@ impl Store {
             claim::collect(dir.as_fd(), parent.as_fd(), &root.join(name), report)?;
         }
         let tmp = claim(dir.as_fd(), &root, "tmp")?;
-        Ok(Store { root, dir, durable, tmp })
+        Ok(Store { root, dir, durable, tmp, missing: AtomicUsize::new(0), added: AtomicUsize::new(0) })
     }
 
     /// Opens the machine's own store. If the disk has none and none can be made on it, it is unmounted, and the store
@@ -192,13 +195,20 @@ impl Store {
     fn commit(&self, made: &Path, part: &str, name: &Digest) -> io::Result<PathBuf> {
         let to = dir::c_name(&[part, "/", &name.hex()]);
         let renamed = sysfs::renameat(sysfs::CWD, &c_path(made)?, self.dir.as_fd(), &to);
-        match (renamed, self.complete(part, name)) {
+        let added = match (renamed, self.complete(part, name)) {
             (Ok(()), path) => path,
             // Another process was faster, and its layer is the same.
             (Err(_), Ok(path)) => remove_tree::tree(made).map(|()| path),
             (Err(error), Err(missing)) if missing.kind() == io::ErrorKind::NotFound => Err(error.into()),
             (Err(_), refused) => refused,
-        }
+        };
+        self.added.fetch_add(usize::from(added.is_ok()), Ordering::Relaxed);
+        added
+    }
+
+    /// How many layers the pulls of this process have added, and were to add.
+    pub fn added(&self) -> (usize, usize) {
+        (self.added.load(Ordering::Relaxed), self.missing.load(Ordering::Relaxed))
     }
 
     /// The directory of named volumes.
@@ -274,6 +284,7 @@ impl Store {
             lines.push(["image ", &file, " ", &before, "\n"].concat());
         }
         for (chain, diff_id) in missing {
+            self.missing.fetch_add(1, Ordering::Relaxed);
             lines.push(["layers/", &chain.text(), "\nblobs/", &diff_id.text(), "\n"].concat());
         }
         // An earlier pull of the same image may not be on the disk yet.
@@ -322,7 +333,7 @@ fn claim(dir: BorrowedFd<'_>, root: &Path, name: &str) -> io::Result<Claim> {
 mod tests {
     use super::*;
 
-    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+    const QUIET: Report = Report { sections: false, times: false, quiet: true, live: false };
 
     fn names(dir: &Path) -> usize {
         fs::read_dir(dir).unwrap().count()

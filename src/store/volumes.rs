@@ -112,7 +112,7 @@ mod tests {
     use super::*;
     use crate::sys::{Error, EINVAL};
 
-    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+    const QUIET: Report = Report { sections: false, times: false, quiet: true, live: false };
 
     /// Promise: named-volumes, volume-names, volume-race
     #[test]

@@ -27,6 +27,21 @@ pub fn block(signals: &[i32]) {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &signal_set(signals), null_mut()) };
 }
 
+/// Undoes [`block`].
+pub fn unblock(signals: &[i32]) {
+    // SAFETY: the set lives through the call.
+    unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &signal_set(signals), null_mut()) };
+}
+
+/// Whether this process ignores `signal`, as a shell starts what is in the background.
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: the struct is plain numbers, a null action changes nothing, and the struct lives through the call.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
 /// Gives each signal the default action and blocks none, as a new program expects. By raw calls: a C library's leave
 /// out the signals that it uses itself, and glibc's posix_spawn(3) starts programs that ignore these.
 pub fn reset() {

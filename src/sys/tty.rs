@@ -77,6 +77,11 @@ pub fn size(fd: BorrowedFd<'_>) -> Result<Size> {
     Ok(Size(size))
 }
 
+/// The columns of a terminal; 0 if they are unknown. None if `fd` is no terminal.
+pub fn columns(fd: BorrowedFd<'_>) -> Option<usize> {
+    size(fd).ok().map(|size| size.0.ws_col.into())
+}
+
 pub fn set_size(fd: BorrowedFd<'_>, size: Size) -> Result<()> {
     // SAFETY: the struct lives through the call.
     cvt("ioctl(TIOCSWINSZ)", unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ as _, &size.0) })?;

@@ -195,7 +195,8 @@ fn killed_at_any_moment_nothing_half_done_is_left() {
     let model = whole(&host.store());
     let kinds = ["layers/", "configs/", "images/", "volumes/"];
     let counts = kinds.map(|kind| model.keys().filter(|name| name.starts_with(kind)).count());
-    assert_eq!(counts, [3, 3, 3, 3], "{:?}", model.keys());
+    // A manifest and a configuration of each image.
+    assert_eq!(counts, [3, 6, 3, 3], "{:?}", model.keys());
     let crowd = Crowd {
         host: &host,
         images,

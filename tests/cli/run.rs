@@ -426,12 +426,3 @@ fn what_the_host_lacks_is_told() {
     let needed = !may && limit.rlim_max < 1 << 20;
     assert_eq!(ended.err.contains("left out: limit nofile=1048576"), needed, "{}", ended.err);
 }
-
-#[test]
-fn help_and_wrong_commands() {
-    let run = |words: &[&str]| Ended::new(&Command::new(env!("CARGO_BIN_EXE_ocinit")).args(words).output().unwrap());
-    let help = run(&["help"]);
-    assert!(help.code == 0 && help.out.contains("ocinit mount [--store DIR]"));
-    let wrong = run(&["rum"]);
-    assert!(wrong.code == 125 && wrong.err.contains("FAIL usage  no command 'rum'"), "{}", wrong.err);
-}

@@ -156,7 +156,7 @@ pub const IDENTITY: &[Attack] = &[
 ];
 
 /// What must be in no container's output: an attack's own word, a program of the host's, our own program.
-const ESCAPED: [&str; 4] = ["escaped: ", evil::RAN, "ocinit 0.", "ocinit     0."];
+const ESCAPED: [&str; 4] = ["escaped: ", evil::RAN, "ocinit version ", "ocinit     0."];
 
 /// podman's exit codes for a container that never ran.
 const REFUSED: std::ops::RangeInclusive<i32> = 125..=127;

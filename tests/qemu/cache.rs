@@ -113,7 +113,7 @@ fn content(disk: &Path) -> String {
 }
 
 /// An ext4 disk of somebody else's: with a store's names on it, and more.
-fn somebodys(name: &str, more: impl FnOnce(&Path)) -> Option<PathBuf> {
+pub fn somebodys(name: &str, more: impl FnOnce(&Path)) -> Option<PathBuf> {
     let lab = lab()?;
     let (disk, files) = (lab.dir.join(format!("{name}.img")), lab.dir.join(name));
     for part in ["tmp", "containers", "layers", "blobs", "configs", "images", "volumes", "empty", ".tried", "home"] {

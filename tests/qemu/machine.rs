@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// chrony's own server on a loopback port; ended with its owner.
-struct Chrony(Child);
+pub struct Chrony(Child);
 
 impl Chrony {
-    fn start(dir: &Path, port: u16) -> io::Result<Chrony> {
+    pub fn start(dir: &Path, port: u16) -> io::Result<Chrony> {
         let conf = dir.join("chrony.conf");
         let text = format!(
             "local stratum 5\nallow all\nport {port}\nbindaddress 127.0.0.1\ncmdport 0\npidfile {dir}/chrony.pid\n\

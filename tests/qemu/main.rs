@@ -36,3 +36,5 @@ mod modules;
 mod nested;
 mod pipelines;
 mod proxy;
+mod storage;
+mod words;

@@ -1,6 +1,7 @@
 //! `ocinit-host boot`: boots an image in QEMU, and prints a table of the steps' times.
 
 use clap::Args;
+use ocinit::host::cache;
 use ocinit::host::compress::{Compression, Effort};
 use ocinit::host::image;
 use ocinit::host::initramfs::{self, Spec};
@@ -8,6 +9,7 @@ use ocinit::host::kernel::{self, Kernel};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::qemu::{self, Accel, Disk, Machine};
 use ocinit::host::serve::Server;
+use ocinit::host::{check, elf};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,21 +17,22 @@ use std::time::Duration;
 
 /// The host's address in QEMU's user network.
 const HOST: &str = "10.0.2.2";
-/// The directory for what is kept between runs.
-const CACHE: &str = "target";
 
 /// The arguments of `boot`.
 #[derive(Args)]
 pub struct Boot {
     /// An image as in b2c.run, or `oci:DIR[:TAG]` of this host [default: a demo image]
     image: Option<String>,
-    /// The static binary that becomes PID 1 [default: target/ocinit/ARCH/ocinit]
+    /// The container's command; our own options stand before it
+    #[arg(value_name = "COMMAND", allow_hyphen_values = true)]
+    command: Vec<String>,
+    /// The static binary that becomes PID 1 [default: that of a release build]
     #[arg(long, value_name = "FILE", conflicts_with = "initramfs")]
     init: Option<PathBuf>,
     /// Boot this initramfs instead of building one
     #[arg(long, value_name = "FILE")]
     initramfs: Option<PathBuf>,
-    /// The kernel [default: Debian's cloud kernel, fetched as a package]
+    /// The kernel [default: Debian's cloud kernel, downloaded once into the user's cache]
     #[arg(long, value_name = "FILE")]
     kernel: Option<PathBuf>,
     /// The directory of its modules: lib/modules/RELEASE, or a directory above it
@@ -37,7 +40,7 @@ pub struct Boot {
     kernel_modules: Option<PathBuf>,
     #[arg(long, value_name = "MB", default_value = "256")]
     memory: u32,
-    /// The demo image's program: a static binary [default: target/ocinit/ARCH/ocinit-payload]
+    /// The demo image's program: a static binary [default: ocinit-payload of a release build]
     #[arg(long, value_name = "FILE")]
     payload: Option<PathBuf>,
     /// A disk, as a raw image file; the guest may write to it
@@ -59,12 +62,17 @@ pub struct Boot {
 
 /// Boots, copies the console to standard output, prints the table; succeeds if the pipeline's status is 0.
 pub fn boot(args: &Boot) -> Result<ExitCode, String> {
-    let cache = Path::new(CACHE);
-    let kernel = kernel::find(args.kernel.as_deref(), args.kernel_modules.as_deref(), &cache.join("kernel"))?;
+    // Mistakes are told before anything is downloaded or started.
+    let init = if args.initramfs.is_some() { Vec::new() } else { init(args)? };
     let scratch = Scratch::new()?;
     let (run, server) = source(args, &scratch.0)?;
-    let made = initramfs(args, &kernel, &scratch.0)?;
-    let mut machine = Machine::new(kernel.image, &made.path, command_line(args, run.as_deref()));
+    let command_line = command_line(args, run.as_deref())?;
+    for path in &args.disk {
+        std::fs::metadata(path).map_err(|error| format!("--disk {}: {error}", path.display()))?;
+    }
+    let kernel = find_kernel(args)?;
+    let made = initramfs(args, init, &kernel, &scratch.0)?;
+    let mut machine = Machine::new(kernel.image, &made.path, command_line);
     machine.memory_mb = args.memory;
     machine.timeout =
         if args.timeout == 0 { Duration::from_secs(86400 * 365) } else { Duration::from_secs(args.timeout) };
@@ -77,7 +85,7 @@ pub fn boot(args: &Boot) -> Result<ExitCode, String> {
     println!("q35 by {how}, {} MB, {}", args.memory, machine.append);
     let boot = machine.boot(&mut |_, _| {}).map_err(|error| error.to_string())?;
     if let Some(path) = &args.console {
-        super::write(path, &boot.raw)?;
+        super::write(path, &boot.raw).map_err(|error| format!("--console {error}"))?;
     }
     table(&made, &boot, server.as_ref());
     let good = boot.ended_in_order() && boot.pipeline_status() == Some(0);
@@ -101,14 +109,22 @@ impl Drop for Scratch {
     }
 }
 
+/// Debian's kernel is kept in the user's cache, or is already in the checkout.
+fn find_kernel(args: &Boot) -> Result<Kernel, String> {
+    let option = if args.kernel.is_some() { "--kernel " } else { "" };
+    let checkout = Path::new("target/kernel");
+    let cache = if checkout.is_dir() { checkout.to_path_buf() } else { cache::dir().join("kernel") };
+    let found = kernel::find(args.kernel.as_deref(), args.kernel_modules.as_deref(), &cache);
+    found.map_err(|error| format!("{option}{error}"))
+}
+
 /// The value of b2c.run, and the registry that serves its image if the image is a layout of this host.
 fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>), String> {
-    let has_run =
-        args.options.iter().any(|word| ["b2c.run=", "b2c.container="].iter().any(|key| word.starts_with(key)));
+    let has_run = args.options().any(|word| ["b2c.run=", "b2c.container="].iter().any(|key| word.starts_with(key)));
     let (dir, tag) = match &args.image {
         None if has_run => return Ok((None, None)),
         None => {
-            let binary = static_binary(&args.payload.clone().unwrap_or_else(|| built("ocinit-payload")))?;
+            let binary = built("--payload", args.payload.as_deref(), "ocinit-payload")?;
             let dir = scratch.join("demo");
             image::write(&dir, &[image::demo(binary)]).map_err(|error| format!("{}: {error}", dir.display()))?;
             (dir, "latest".to_string())
@@ -118,38 +134,56 @@ fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>
                 let (dir, tag) = rest.rsplit_once(':').unwrap_or((rest, "latest"));
                 (PathBuf::from(dir), tag.to_string())
             }
-            None => return Ok((Some(name.clone()), None)),
+            None => return Ok((Some(line(&[name.clone()], args.words())?), None)),
         },
     };
-    let server = Server::start(&dir, "127.0.0.1:0").map_err(|error| error.to_string())?;
-    let run = format!("--tls-verify=false docker://{HOST}:{}/demo:{tag}", server.port());
-    Ok((Some(run), Some(server)))
+    let server = Server::start(&dir, "127.0.0.1:0").map_err(|error| format!("oci:{}: {error}", dir.display()))?;
+    let image = format!("docker://{HOST}:{}/demo:{tag}", server.port());
+    Ok((Some(line(&["--tls-verify=false".into(), image], args.words())?), Some(server)))
 }
 
-/// `target/ocinit/ARCH/NAME`: a file of the release build.
-fn built(name: &str) -> PathBuf {
-    Path::new(CACHE).join("ocinit").join(std::env::consts::ARCH).join(name)
+impl Boot {
+    /// The container's command. What stands behind a `--` in it are options of the kernel's line.
+    fn words(&self) -> &[String] {
+        self.command.split(|word| word == "--").next().unwrap_or_default()
+    }
+
+    fn options(&self) -> impl Iterator<Item = &String> {
+        self.command.iter().skip(self.words().len() + 1).chain(&self.options)
+    }
 }
 
-/// Reads a binary that must be statically linked, since the initramfs has no libraries.
-fn static_binary(path: &Path) -> Result<Vec<u8>, String> {
-    let bytes = super::read(path)?;
-    if !bytes.starts_with(b"\x7fELF") {
-        return Err(format!("{}: not an ELF binary", path.display()));
+/// A container line of these words, quoted as the init reads them.
+fn line(flags: &[String], command: &[String]) -> Result<String, String> {
+    let quoted = |word: &String| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%_+=:,./-".contains(c);
+        match word.chars().all(is_plain) && !word.is_empty() {
+            true => word.clone(),
+            false => format!("'{}'", word.replace('\'', "'\\''")),
+        }
+    };
+    match command.iter().find(|word| word.contains(|c: char| c == '"' || c.is_control())) {
+        Some(word) => Err(format!("COMMAND: {word:?}: the kernel's line holds no double quote and no line feed")),
+        None => Ok(flags.iter().chain(command).map(quoted).collect::<Vec<_>>().join(" ")),
     }
-    if has_interpreter(&bytes) {
-        return Err(format!("{}: not statically linked: the initramfs has no loader for it", path.display()));
-    }
+}
+
+/// A file of the release build, which must be a static binary: the initramfs has no libraries. `given` is `option`'s.
+fn built(option: &str, given: Option<&Path>, name: &str) -> Result<Vec<u8>, String> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let found = given.map(Path::to_path_buf).or_else(|| cache::built(&program, name));
+    let found = found.ok_or_else(|| {
+        format!(
+            "{option}: no {name} is beside this program or in a checkout: ./dev build makes it, or give {option} FILE"
+        )
+    })?;
+    let bytes = super::read_for(option, &found)?;
+    elf::check(&bytes, std::env::consts::ARCH).map_err(super::of_file(option, &found))?;
     Ok(bytes)
 }
 
-/// Whether a 64-bit ELF file names an interpreter (program header type 3).
-fn has_interpreter(elf: &[u8]) -> bool {
-    let number = |at: usize, len: usize| {
-        elf.get(at..at + len).map_or(0, |bytes| bytes.iter().rev().fold(0usize, |sum, byte| sum << 8 | *byte as usize))
-    };
-    let (start, size, count) = (number(0x20, 8), number(0x36, 2), number(0x38, 2));
-    (0..count).any(|index| number(start.saturating_add(index * size), 4) == 3)
+fn init(args: &Boot) -> Result<Vec<u8>, String> {
+    built("--init", args.init.as_deref(), "ocinit")
 }
 
 struct Made {
@@ -160,17 +194,15 @@ struct Made {
     modules: usize,
 }
 
-fn initramfs(args: &Boot, kernel: &Kernel, scratch: &Path) -> Result<Made, String> {
+fn initramfs(args: &Boot, init: Vec<u8>, kernel: &Kernel, scratch: &Path) -> Result<Made, String> {
     if let Some(path) = &args.initramfs {
-        let bytes = super::read(path)?.len();
+        let bytes = super::read_for("--initramfs", path)?.len();
         return Ok(Made { path: path.clone(), bytes, base: None, modules: 0 });
     }
-    let init = args
-        .init
-        .clone()
-        .unwrap_or_else(|| Path::new(CACHE).join("ocinit").join(std::env::consts::ARCH).join("ocinit"));
-    let mut spec = Spec::new(static_binary(&init)?, Compression::Xz(Effort::Quick));
-    spec.modules = kernel.modules.as_deref().map(|dir| modules::select(dir, Profile::Vm, &[])).transpose()?;
+    let mut spec = Spec::new(init, Compression::Xz(Effort::Quick));
+    let select =
+        |dir: &Path| modules::select(dir, Profile::Vm, &[]).map_err(|error| format!("--kernel-modules {error}"));
+    spec.modules = kernel.modules.as_deref().map(select).transpose()?;
     if let Some(set) = &mut spec.modules {
         set.strip_signatures();
     }
@@ -182,22 +214,27 @@ fn initramfs(args: &Boot, kernel: &Kernel, scratch: &Path) -> Result<Made, Strin
 }
 
 /// The kernel's command line. GitLab's log sections are turned off outside of GitLab.
-fn command_line(args: &Boot, run: Option<&str>) -> String {
+fn command_line(args: &Boot, run: Option<&str>) -> Result<String, String> {
     let mut words = vec!["console=ttyS0".to_string(), "quiet".into(), "panic=-1".into()];
-    let logged = args.options.iter().any(|word| word.starts_with("b2c.log="));
+    let logged = args.options().any(|word| word.starts_with("b2c.log="));
     if !logged && std::env::var_os("GITLAB_CI").is_none() {
         words.push("b2c.log=plain".into());
     }
     words.extend(run.map(|run| format!("b2c.run=\"{run}\"")));
     // An option with a blank was quoted for the shell: the kernel needs quotes too.
-    words.extend(args.options.iter().map(|word| {
+    words.extend(args.options().map(|word| {
         if word.contains(char::is_whitespace) && !word.contains('"') {
             format!("\"{word}\"")
         } else {
             word.clone()
         }
     }));
-    words.join(" ")
+    let line = words.join(" ");
+    // To see what the machine says of it may be the purpose.
+    for warning in check::kernel_line(&line).unwrap_or_else(|error| vec![error]) {
+        eprintln!("ocinit-host: warning: {warning}");
+    }
+    Ok(line)
 }
 
 fn table(made: &Made, boot: &qemu::Boot, server: Option<&Server>) {

@@ -2,6 +2,7 @@
 //! serves an OCI image layout as a registry.
 
 mod boot;
+mod progress;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocinit::host::compress::{Compression, Effort};
@@ -9,8 +10,9 @@ use ocinit::host::initramfs::{self, Spec};
 use ocinit::host::modules::{self, Profile};
 use ocinit::host::serve::Server;
 use ocinit::host::size;
-use ocinit::host::{docs, promises};
+use ocinit::host::{check, docs, elf, promises};
 use ocinit::sys::signal;
+use progress::Progress;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -53,15 +55,18 @@ struct Build {
     /// The static binary that becomes PID 1
     #[arg(long, value_name = "FILE")]
     init: PathBuf,
+    /// The machine's architecture, as `uname -m` has it
+    #[arg(long, value_name = "ARCH", default_value = std::env::consts::ARCH)]
+    arch: String,
     /// Where to write the initramfs
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Take kernel modules from here: lib/modules/RELEASE, or a directory above it
     #[arg(long, value_name = "DIR")]
     kernel_modules: Option<PathBuf>,
-    /// Which of them: those of a virtual machine, of a lab's machines, or only those of --module
-    #[arg(long, value_enum, default_value = "vm")]
-    profile: ProfileName,
+    /// Which of them: those of a virtual machine, of a lab's machines, or only those of --module [default: vm]
+    #[arg(long, value_enum)]
+    profile: Option<ProfileName>,
     /// A further module, by name; its dependencies are added
     #[arg(long, value_name = "NAME")]
     module: Vec<String>,
@@ -137,36 +142,22 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     std::fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// The bytes of a file that an option names.
+fn read_for(option: &str, path: &Path) -> Result<Vec<u8>, String> {
+    read(path).map_err(|error| format!("{option} {error}"))
+}
+
+/// Puts the option and its file before an error.
+fn of_file<'a>(option: &'a str, path: &'a Path) -> impl Fn(String) -> String + 'a {
+    move |error| format!("{option} {}: {error}", path.display())
+}
+
 fn build(args: &Build) -> Result<(), String> {
-    let effort = if args.quick { Effort::Quick } else { Effort::Best };
-    let compression = match args.compress {
-        CompressName::Xz => Compression::Xz(effort),
-        CompressName::Zstd => Compression::Zstd,
-        CompressName::Gzip => Compression::Gzip,
-        CompressName::None => Compression::None,
-    };
-    let mut spec = Spec::new(read(&args.init)?, compression);
-    spec.cmdline = args.cmdline.as_deref().map(read).transpose()?;
-    spec.ca = args.ca.as_deref().map(read).transpose()?;
-    for pair in &args.add {
-        let (source, target) = pair.split_once(':').ok_or_else(|| format!("--add {pair}: not SRC:DST"))?;
-        spec.added.push((source.into(), target.into()));
-    }
-    let profile = match args.profile {
-        ProfileName::None => Profile::None,
-        ProfileName::Vm => Profile::Vm,
-        ProfileName::Lab => Profile::Lab,
-    };
-    match &args.kernel_modules {
-        Some(dir) => spec.modules = Some(modules::select(dir, profile, &args.module)?),
-        None if !args.module.is_empty() => return Err("--module needs --kernel-modules DIR".into()),
-        None => {}
-    }
-    if let (true, Some(set)) = (args.strip_signatures, &mut spec.modules) {
-        set.strip_signatures();
-    }
-    let made = initramfs::build(&spec)?;
-    write(&args.output, &made.bytes)?;
+    let spec = spec(args)?;
+    let mut progress = Progress::new();
+    let made = initramfs::build_telling(&spec, &mut |segment, done, bytes| progress.tell(segment, done, bytes))?;
+    progress.end();
+    write(&args.output, &made.bytes).map_err(|error| format!("--output {error}"))?;
     println!("{}: {} bytes, {} unpacked", args.output.display(), made.bytes.len(), made.raw_len);
     println!("  init and files: {} bytes ({})", made.base_len, made.how[0]);
     if let Some(set) = &spec.modules {
@@ -174,6 +165,71 @@ fn build(args: &Build) -> Result<(), String> {
         println!("  {} kernel modules of {}: {bytes} bytes ({})", set.len(), set.release, made.how[1]);
     }
     Ok(())
+}
+
+/// What goes into the initramfs. Nothing that cannot boot does.
+fn spec(args: &Build) -> Result<Spec, String> {
+    let effort = if args.quick { Effort::Quick } else { Effort::Best };
+    let compression = match args.compress {
+        CompressName::Xz => Compression::Xz(effort),
+        CompressName::Zstd => Compression::Zstd,
+        CompressName::Gzip => Compression::Gzip,
+        CompressName::None => Compression::None,
+    };
+    let init = read_for("--init", &args.init)?;
+    elf::check(&init, &args.arch).map_err(of_file("--init", &args.init))?;
+    let mut spec = Spec::new(init, compression);
+    if let Some(path) = &args.cmdline {
+        let bytes = read_for("--cmdline", path)?;
+        for warning in check::cmdline(&bytes).map_err(of_file("--cmdline", path))? {
+            eprintln!("ocinit-host: warning: --cmdline {}: {warning}", path.display());
+        }
+        spec.cmdline = Some(bytes);
+    }
+    if let Some(path) = &args.ca {
+        let pem = read_for("--ca", path)?;
+        check::certificates(&pem).map_err(of_file("--ca", path))?;
+        spec.ca = Some(pem);
+    }
+    for pair in &args.add {
+        let (source, target) = pair.split_once(':').ok_or_else(|| format!("--add {pair}: not SRC:DST"))?;
+        spec.added.push((source.into(), target.into()));
+    }
+    spec.modules = modules(args)?;
+    Ok(spec)
+}
+
+fn modules(args: &Build) -> Result<Option<modules::Set>, String> {
+    let (name, profile) = match args.profile {
+        Some(ProfileName::None) => ("none", Profile::None),
+        Some(ProfileName::Vm) | None => ("vm", Profile::Vm),
+        Some(ProfileName::Lab) => ("lab", Profile::Lab),
+    };
+    let Some(dir) = &args.kernel_modules else {
+        let given = [
+            (args.profile.is_some() && profile != Profile::None, "--profile"),
+            (!args.module.is_empty(), "--module"),
+            (args.strip_signatures, "--strip-signatures"),
+        ];
+        return match given.iter().find(|(is_given, _)| *is_given) {
+            Some((_, option)) => Err(format!("{option} needs --kernel-modules DIR")),
+            None => Ok(None),
+        };
+    };
+    eprintln!("selecting kernel modules from {}", dir.display());
+    let mut set = modules::select(dir, profile, &args.module).map_err(|error| format!("--kernel-modules {error}"))?;
+    if let Some(other) = set.architecture().filter(|architecture| *architecture != args.arch) {
+        let what = format!("{}: modules for {other}, and --init is for {}", dir.display(), args.arch);
+        return Err(format!("--kernel-modules {what}"));
+    }
+    if set.is_empty() && profile != Profile::None {
+        let what = format!("{}: no module of --profile {name}", dir.display());
+        eprintln!("ocinit-host: warning: --kernel-modules {what}: the drivers must be built into the kernel");
+    }
+    if args.strip_signatures {
+        set.strip_signatures();
+    }
+    Ok(Some(set))
 }
 
 fn refresh_docs() -> Result<(), String> {

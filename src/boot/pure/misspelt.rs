@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn words_of_others_are_none_of_ours() {
         let line = r#"BOOT_IMAGE=/vmlinuz root=LABEL=b2c ro quiet console=ttyS0,115200 ip=dhcp hostname=dut container=lxc
-            systemd.hostname=dut systemd.log_level=debug rd.debug rd.luks.key=/k i2c.debug=1 i2c-hid.run=0 b43.pio=1 bcm.log=1
+            systemd.hostname=dut systemd.log_level=debug rd.debug rd.luks.key=/k i2c.debug=1 i2c-hid.run=0
+            b43.pio=1 bcm.log=1
             log_buf_len=1M loglevel=6 run debug swap=1 zswap.enabled=1 brd.rd_nr=1 nbd.nbds_max=4 btrfs.log=0 rcu.run=1
             modules_load=a,b modprobe.blacklist=b2c module_blacklist=b2c_run init=/b2c.run -- b c 2 b=2 keymap=de
             BOOTIF=01-52-54 initrd=b2c.cpio.xz key=x volume=y,fscrypt_key=z mirror=x storage=x run_post=x verify_key=k"#;

@@ -204,8 +204,8 @@ impl Config {
         !(self.run.is_empty() && self.run_service.is_empty() && self.run_post.is_empty())
     }
 
-    /// Warns of a word that seems to be meant as an option, or to hold one, and gives what it is if nothing else asks for
-    /// a container. It is an error if it must not be ignored.
+    /// Warns of a word that seems to be meant as an option, or to hold one. What it gives is the error if nothing else
+    /// asks for a container. It is an error in any case if it must not be ignored.
     fn misspelt(&mut self, word: &Word, row: Option<&Row>) -> Result<Option<Error>, Error> {
         let found = match row {
             Some(row) if row.is_container_line() => None,

@@ -64,6 +64,7 @@ pub fn fetch(
             own();
         }
     }
+    report.end_progress();
     let Work { state, progress, .. } = work;
     let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
     for made in state.read.iter().flatten() {
@@ -271,7 +272,7 @@ impl Work<'_> {
     fn received(&self, bytes: u64) -> bool {
         let message = self.progress().add(machine::uptime_ms(), bytes);
         if let Some(message) = message {
-            self.report.line("pull", message);
+            self.report.progress("pull", &message);
         }
         self.lock().failed.is_none()
     }
@@ -421,7 +422,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::Arc;
 
-    const QUIET: Report = Report { sections: false, times: false, quiet: true };
+    const QUIET: Report = Report { sections: false, times: false, quiet: true, live: false };
 
     /// Opens the blob of a digest.
     type Open = dyn Fn(&Digest) -> BlobReader + Send + Sync;

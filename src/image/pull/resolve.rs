@@ -4,9 +4,10 @@ use crate::image::pull::job::Pull;
 use crate::image::pull::retry::retry;
 use crate::image::pure::oci::{self, Choice, Descriptor, Document, ImageConfig};
 use crate::image::pure::pull_options::PullOptions;
-use crate::image::source::{Error, Kind};
+use crate::image::source::{Error, Kind, Source};
 use crate::image::verify;
 use crate::pure::digest::{hash, Digest};
+use crate::report::Report;
 use crate::store::record::Signed;
 
 /// The manifest that a name stands for on this machine.
@@ -32,47 +33,78 @@ fn in_index(error: oci::Error) -> Error {
     Error::refused(&["the index's entry for this machine: ", &error.text()].concat())
 }
 
-impl Pull<'_> {
-    /// The manifest for this machine, through an index where there is one.
-    pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
-        let mut wanted = self.source.pinned_digest();
-        let mut digests = Vec::new();
-        for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = retry(self.report, "", &mut || self.manifest(wanted.as_ref()))?;
-            digests.push(hash(&bytes));
-            if !self.keys.is_empty() {
-                // A later boot checks by these documents that the stored image is the one that was signed.
-                self.keep(&hash(&bytes), &bytes)?;
-            }
-            let document = oci::document(&bytes);
-            let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
-            let choices = match document {
-                Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
-                Document::Index(choices) => choices,
-            };
-            wanted = Some(chosen(&choices, self.options)?);
-        }
-        Err(Error::refused("indexes are nested more than 2 deep"))
+/// The manifest for this machine, through an index where there is one. `keep` is called with each document.
+pub fn resolve(
+    source: &mut dyn Source,
+    options: &PullOptions,
+    report: &Report,
+    keep: &mut dyn FnMut(&Digest, &[u8]) -> Result<(), Error>,
+) -> Result<Resolved, Error> {
+    let mut wanted = source.pinned_digest();
+    let mut digests = Vec::new();
+    for _ in 0..=oci::INDEX_DEPTH_MAX {
+        let bytes = retry(report, "", &mut || manifest(source, wanted.as_ref()))?;
+        digests.push(hash(&bytes));
+        keep(&hash(&bytes), &bytes)?;
+        let document = oci::document(&bytes);
+        let document = document.map_err(|error| Error::refused(&["manifest: ", &error.text()].concat()))?;
+        let choices = match document {
+            Document::Manifest { config, layers } => return Ok(Resolved { digests, config, layers }),
+            Document::Index(choices) => choices,
+        };
+        wanted = Some(chosen(&choices, options)?);
     }
+    Err(Error::refused("indexes are nested more than 2 deep"))
+}
 
-    fn manifest(&mut self, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
-        let bytes = self.source.manifest(wanted)?;
-        match hash(&bytes) {
-            got if wanted.is_some_and(|wanted| *wanted != got) => {
-                Err(Error::damaged(&["manifest: has the digest ", &got.text()].concat()))
-            }
-            _ => Ok(bytes),
+fn manifest(source: &mut dyn Source, wanted: Option<&Digest>) -> Result<Vec<u8>, Error> {
+    let bytes = source.manifest(wanted)?;
+    match hash(&bytes) {
+        got if wanted.is_some_and(|wanted| *wanted != got) => {
+            Err(Error::damaged(&["manifest: has the digest ", &got.text()].concat()))
         }
+        _ => Ok(bytes),
+    }
+}
+
+/// The name of a configuration in messages.
+pub fn config_object(config: &Descriptor) -> String {
+    ["configuration ", &config.digest.short()].concat()
+}
+
+/// A configuration, as it is.
+pub fn config_document(source: &mut dyn Source, config: &Descriptor, report: &Report) -> Result<Vec<u8>, Error> {
+    retry(report, &config_object(config), &mut || document(source, config))
+}
+
+fn document(source: &mut dyn Source, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
+    if descriptor.size > oci::DOCUMENT_MAX {
+        return Err(Error::refused("larger than 4 MiB"));
+    }
+    let bytes = source.document(descriptor)?;
+    match hash(&bytes) {
+        got if got == descriptor.digest => Ok(bytes),
+        got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
+    }
+}
+
+impl Pull<'_> {
+    /// The manifest for this machine. Its documents are kept: `inspect` shows them, and by them a later boot checks
+    /// that the stored image is the one that was signed.
+    pub(super) fn resolve(&mut self) -> Result<Resolved, Error> {
+        let store = self.store;
+        resolve(&mut *self.source, self.options, self.report, &mut |digest, bytes| {
+            store.put_config(digest, bytes).map_err(|error| Error::local(error).of(&digest.short()))
+        })
     }
 
     pub(super) fn config(&mut self, resolved: &Resolved) -> Result<ImageConfig, Error> {
         let config = &resolved.config;
-        let object = ["configuration ", &config.digest.short()].concat();
-        let refused = |why: &str| Error::refused(why).of(&object);
+        let refused = |why: &str| Error::refused(why).of(&config_object(config));
         let bytes = match self.store.config(&config.digest) {
             Some(bytes) if hash(&bytes) == config.digest => bytes,
             _ => {
-                let bytes = retry(self.report, &object, &mut || self.document(config))?;
+                let bytes = config_document(&mut *self.source, config, self.report)?;
                 self.keep(&config.digest, &bytes)?;
                 bytes
             }
@@ -80,17 +112,6 @@ impl Pull<'_> {
         let parsed = oci::image_config(&bytes).map_err(|error| refused(&error.text()))?;
         parsed.has_layers(resolved.layers.len()).map_err(|error| refused(&error.text()))?;
         Ok(parsed)
-    }
-
-    fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        if descriptor.size > oci::DOCUMENT_MAX {
-            return Err(Error::refused("larger than 4 MiB"));
-        }
-        let bytes = self.source.document(descriptor)?;
-        match hash(&bytes) {
-            got if got == descriptor.digest => Ok(bytes),
-            got => Err(Error::damaged(&["has the digest ", &got.text()].concat())),
-        }
     }
 
     /// Checks that one of our keys has signed one of `digests`. The signatures are kept, so that a later boot can check

@@ -2,7 +2,6 @@
 //! the bytes on the disk included. An unpacked layer cannot be compared with what was signed, so layers of an earlier
 //! boot are not used. The compressed blobs are kept instead, and each boot hashes and unpacks them again.
 
-use crate::image::pull::job::Pull;
 use crate::image::pull::resolve::{chosen, Resolved};
 use crate::image::pure::oci::{self, Document};
 use crate::image::pure::pull_options::{ExtraLayer, PullOptions};
@@ -110,21 +109,19 @@ impl Read for Kept {
     }
 }
 
-impl Pull<'_> {
-    /// Resolves `signed`, a digest that a signature covers, by the kept documents.
-    pub(super) fn resolve_kept(&self, signed: &Digest) -> Option<Resolved> {
-        let mut digest = *signed;
-        let mut digests = Vec::new();
-        for _ in 0..=oci::INDEX_DEPTH_MAX {
-            let bytes = self.store.config(&digest).filter(|bytes| hash(bytes) == digest)?;
-            digests.push(digest);
-            match oci::document(&bytes).ok()? {
-                Document::Manifest { config, layers } => return Some(Resolved { digests, config, layers }),
-                Document::Index(choices) => digest = chosen(&choices, self.options).ok()?,
-            }
+/// Resolves the digest of an index or a manifest by the kept documents.
+pub fn resolve_kept(kept: &Digest, options: &PullOptions, store: &Store) -> Option<Resolved> {
+    let mut digest = *kept;
+    let mut digests = Vec::new();
+    for _ in 0..=oci::INDEX_DEPTH_MAX {
+        let bytes = store.config(&digest).filter(|bytes| hash(bytes) == digest)?;
+        digests.push(digest);
+        match oci::document(&bytes).ok()? {
+            Document::Manifest { config, layers } => return Some(Resolved { digests, config, layers }),
+            Document::Index(choices) => digest = chosen(&choices, options).ok()?,
         }
-        None
     }
+    None
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub struct PullOptions {
     /// A directory of certificates in addition to the host's.
     pub cert_dir: Option<String>,
     pub retry: Policy,
+    /// The pull is not shown.
+    pub quiet: bool,
     /// Go's name; without one, the host's architecture.
     pub architecture: Option<String>,
     pub variant: Option<String>,
@@ -55,6 +57,7 @@ impl PullOptions {
             authfile: None,
             cert_dir: None,
             retry: Policy::default(),
+            quiet: false,
             architecture: None,
             variant: None,
         }

@@ -20,8 +20,8 @@ const MIRRORS: [&str; 3] = ["mirror", "pull_from", "push_to"];
 /// Keys that protect what is stored.
 const SECRETS: [&str; 3] = ["encrypt_key", "fscrypt_key", "fscrypt_reset_key"];
 
-/// `NAME[,filesystem=FS][,expiration=never|pipeline_end]`. What is known and not done goes to `later`, unless data would
-/// be lost, or stored in the clear. For the same reason what is not known is an error.
+/// `NAME[,filesystem=FS][,expiration=never|pipeline_end]`. What is known and not done goes to `later`, unless data
+/// would be lost, or stored in the clear. For the same reason what is not known is an error.
 pub fn volume(value: &str, later: &mut Vec<String>) -> Result<Volume, String> {
     let (name, rest) = fields(value)?;
     let mut volume = Volume { name: name.into(), filesystem: None, expires: false };

@@ -131,6 +131,13 @@ fn unknown_values(words: &[String]) -> Vec<Option<usize>> {
     all
 }
 
+/// Whether the word after the flag `word` is that flag's value.
+pub fn takes_next(word: &str) -> bool {
+    let flag = word.strip_prefix('-').unwrap_or_default();
+    let (unknown, takes_next) = flag.strip_prefix('-').map_or_else(|| of_short(flag), of_long);
+    takes_next && unknown.is_none()
+}
+
 /// How much of an unknown flag may be shown, with its dashes; whether the next word is the flag's value.
 fn of_long(long: &str) -> (Option<usize>, bool) {
     let (name, has_value) = long.split_once('=').map_or((long, false), |(name, _)| (name, true));

@@ -1,0 +1,108 @@
+//! What is checked of the files that become a part of an initramfs, by the code of the init itself: a mistake is told where
+//! it is made, and not by a machine that does not boot.
+
+use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
+use crate::boot::pure::options::{Config, OWN_FILE};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::CertificateDer;
+use rustls::RootCertStore;
+
+/// Checks that `pem` has certificates that a registry's can be checked by.
+pub fn certificates(pem: &[u8]) -> Result<(), String> {
+    let found: Vec<_> = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+    let all = found.len();
+    let (good, _) = RootCertStore::empty().add_parsable_certificates(found);
+    match (good, all, pem.first()) {
+        (1.., ..) => Ok(()),
+        (0, 0, Some(0x30)) => {
+            Err("a certificate in DER: openssl x509 -inform der -in FILE -out FILE.pem makes it PEM".into())
+        }
+        (0, 0, _) => Err("holds no certificate in PEM".into()),
+        _ => Err("holds no certificate that can be read".into()),
+    }
+}
+
+/// Reads options as the init reads them from the initramfs. The result is what it will warn of.
+pub fn cmdline(file: &[u8]) -> Result<Vec<String>, String> {
+    warnings(cmdline::parse_file(file), |words| [Vec::new(), words])
+}
+
+/// The same of the kernel's line.
+pub fn kernel_line(line: &str) -> Result<Vec<String>, String> {
+    warnings(cmdline::parse(line.as_bytes()), |words| [words, Vec::new()])
+}
+
+fn warnings(
+    words: Result<Vec<Word>, UnmatchedQuote>,
+    sources: impl Fn(Vec<Word>) -> [Vec<Word>; 2],
+) -> Result<Vec<String>, String> {
+    let words =
+        words.map_err(|quote| format!("an unmatched double quote: {}; {}", quote.word, place(&quote.at.text())))?;
+    let config = Config::read(&sources(words)).map_err(|error| match error.1.is_empty() {
+        true => error.0,
+        false => format!("{}; {}", error.0, place(&error.1)),
+    })?;
+    Ok(config.warnings)
+}
+
+/// Where it is, without the name that the file has in the initramfs.
+fn place(text: &str) -> String {
+    text.replace(&format!(" of {}", OWN_FILE), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Promise: build-checks
+    #[test]
+    fn certificates_and_what_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (key, pem) = (dir.path().join("key.pem"), dir.path().join("ca.pem"));
+        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=lab -days 9";
+        let output =
+            Command::new("openssl").args(words.split(' ')).arg("-keyout").arg(&key).arg("-out").arg(&pem).output();
+        let output = output.expect("openssl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let (key, pem) = (std::fs::read(key).unwrap(), std::fs::read(pem).unwrap());
+        assert_eq!(certificates(&pem), Ok(()));
+        assert_eq!(certificates(&[b"# lab\n", &key[..], &pem].concat()), Ok(()), "a bundle");
+        let damaged = String::from_utf8(pem.clone()).unwrap().replacen("MII", "MIA", 1).into_bytes();
+        for (bytes, why) in [
+            (key, "holds no certificate in PEM"),
+            (b"".to_vec(), "holds no certificate in PEM"),
+            (pem[..pem.len() / 2].to_vec(), "holds no certificate in PEM"),
+            (b"\x30\x82\x01\x00".to_vec(), "a certificate in DER"),
+            (damaged, "holds no certificate that can be read"),
+        ] {
+            let told = certificates(&bytes).unwrap_err();
+            assert!(told.starts_with(why), "{told}: {why}");
+        }
+    }
+
+    /// Promise: build-checks
+    #[test]
+    fn options_as_the_init_reads_them() {
+        for good in [
+            "",
+            "# a comment, with a \" in it\nb2c.run=\"-ti alpine\"\r\nb2c.ntp_peer=auto\n",
+            "\u{feff}b2c.cache_device=auto",
+            "console=ttyS0",
+        ] {
+            assert_eq!(cmdline(good.as_bytes()), Ok(Vec::new()), "{good}");
+        }
+        let warned = cmdline(b"b2c.run=alpine b2c.ntp_pere=auto").unwrap();
+        assert!(warned.len() == 1 && warned[0].contains("b2c.ntp_peer"), "{warned:?}");
+        for (bad, why) in [
+            ("b2c.run=\"-ti alpine", "an unmatched double quote: "),
+            ("b2c.poweroff_delay=soon", "b2c.poweroff_delay"),
+            ("b2c.run=\"--nmae x alpine\"", "--nmae is not a known flag: did you mean --name?"),
+            ("b2c.contianer=alpine", "b2c.container"),
+            ("b2c.onfail=explode", "b2c.onfail"),
+        ] {
+            let told = cmdline(bad.as_bytes()).expect_err(bad);
+            assert!(told.contains(why) && !told.contains("/etc/ocinit"), "{told}: {why}");
+        }
+    }
+}
