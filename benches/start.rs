@@ -20,6 +20,8 @@ mod golden;
 mod guest;
 #[path = "start/measure.rs"]
 mod measure;
+#[path = "../tests/parity/more.rs"]
+mod more;
 #[allow(dead_code)]
 #[path = "common/numbers.rs"]
 mod numbers;
@@ -97,8 +99,8 @@ fn run(rounds: u32) -> Result<(), String> {
 
 /// The table of `tests/parity.rs`, compared with the recorded answers of podman.
 fn parity(init: &Path, payload: &[u8]) -> Result<verdicts::Table, String> {
-    let theirs = golden::read()?;
-    let names: Vec<&str> = table::TABLE.iter().map(|row| row.name).collect();
+    let theirs = golden::read(&[])?;
+    let names: Vec<&str> = more::all().iter().map(|row| row.name).collect();
     let ours = guest::run(&guest::Side::Ours(init), &names, payload, &work("parity")?, PARITY_LIMIT)?;
     let table = verdicts::Table::new(&theirs, &ours.normal()?);
     table.show(ours.wall_s);

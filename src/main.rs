@@ -83,7 +83,6 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     report.section(Section::Connect);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
-    consoles::open(true);
     let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
     if let Some(peer) = &config.ntp_peer {
         report.section(Section::NtpSet);

@@ -8,7 +8,7 @@ pub mod http;
 pub mod links;
 pub mod ntp;
 pub mod pure;
-mod random;
+pub mod random;
 pub mod rtnetlink;
 pub mod step;
 mod udp;

@@ -1,6 +1,7 @@
 //! What the console says: step lines, warnings, failures, sections.
 
 pub mod console;
+pub mod pure;
 
 use crate::pure::scrub::clean;
 use crate::sys::{crash, machine, tty, STDERR};
@@ -18,7 +19,7 @@ pub struct Failure {
     /// What the user can do about it, where that is known.
     pub hint: Option<String>,
     /// The hint of a host's command line, where that differs.
-    on_host: Option<&'static str>,
+    pub on_host: Option<&'static str>,
 }
 
 /// What the user can do about a failure. The options of a boot are none of a host's command line.
@@ -205,6 +206,8 @@ impl Report {
         let _alone = std::io::stderr().lock();
         let text = parts.concat();
         if self.times {
+            // A new console gets what was said before, then this.
+            console::open();
             console::remember(text.as_bytes());
             console::write_to_each(text.as_bytes());
         } else {

@@ -39,6 +39,8 @@ mod named_files;
 mod namespaces;
 #[path = "cli/odd_images.rs"]
 mod odd_images;
+#[path = "cli/paths.rs"]
+mod paths;
 #[path = "cli/progress.rs"]
 mod progress;
 #[path = "cli/rights.rs"]

@@ -12,6 +12,8 @@ mod compare;
 mod golden;
 #[path = "parity/guest.rs"]
 mod guest;
+#[path = "parity/more.rs"]
+mod more;
 #[path = "parity/reasons.rs"]
 mod reasons;
 #[path = "parity/report.rs"]
@@ -25,11 +27,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::podman;
-use table::TABLE;
 
 /// What is compared, unless OCINIT_INIT names another.
 const INIT: &str = "target/ocinit/x86_64/ocinit";
-const COMBINATIONS_MIN: usize = 150;
+const COMBINATIONS_MIN: usize = 300;
 /// Guests that are still there then hang.
 const OURS_LIMIT: Duration = Duration::from_secs(400);
 const PODMANS_LIMIT: Duration = Duration::from_secs(3600);
@@ -46,14 +47,15 @@ fn has_qemu() -> bool {
 /// Asks podman for all combinations, or for those that are named, and keeps its answers.
 fn ask_podman(names: &str) -> Result<(), String> {
     let all = names == "1";
-    let wanted = |name: &&str| all || names.split(',').any(|one| one == *name);
-    let names: Vec<&str> = TABLE.iter().map(|row| row.name).filter(wanted).collect();
+    let is_new = |name: &str| names == "new" && !golden::is_known(name);
+    let wanted = |name: &&str| all || is_new(name) || names.split(',').any(|one| one == *name);
+    let names: Vec<&str> = more::all().iter().map(|row| row.name).filter(wanted).collect();
     let answers = guest::run(&Side::Podman, &names, &support::payload(), &support::scratch("podman"), PODMANS_LIMIT)?;
-    let mut kept = if all { Default::default() } else { golden::read()? };
+    let mut kept = if all { Default::default() } else { golden::read(&names)? };
     kept.extend(answers.normal()?);
     let told = answers.versions.iter().filter(|(name, _)| guest::TOLD.contains(&name.as_str()));
     let versions: Vec<String> = told.map(|(name, version)| format!("{name} {version}")).collect();
-    golden::write(&kept, &format!("{}; Linux {}", versions.join(", "), answers.updated.kernel))
+    golden::write(&kept, &names, &format!("{}; Linux {}", versions.join(", "), answers.updated.kernel))
         .map_err(|error| error.to_string())
 }
 
@@ -66,10 +68,10 @@ fn a_container_is_what_podman_would_have_made() {
     if let Some(names) = std::env::var("PARITY_PODMAN").ok().filter(|names| !names.is_empty()) {
         ask_podman(&names).unwrap();
     }
-    let theirs = golden::read().unwrap();
+    let theirs = golden::read(&[]).unwrap();
     let init = PathBuf::from(std::env::var("OCINIT_INIT").unwrap_or_else(|_| INIT.into()));
     assert!(init.is_file(), "{}: ./dev build makes it", init.display());
-    let names: Vec<&str> = TABLE.iter().map(|row| row.name).collect();
+    let names: Vec<&str> = more::all().iter().map(|row| row.name).collect();
     let ours =
         guest::run(&Side::Ours(&init), &names, &support::payload(), &support::scratch("parity"), OURS_LIMIT).unwrap();
     let seconds = ours.wall_s;
@@ -82,17 +84,18 @@ fn a_container_is_what_podman_would_have_made() {
 
 #[test]
 fn the_table_names_each_combination_once() {
-    assert!(TABLE.len() >= COMBINATIONS_MIN, "{}", TABLE.len());
+    let all = more::all();
+    assert!(all.len() >= COMBINATIONS_MIN, "{}", all.len());
     let images: Vec<String> = table::images(&[]).into_iter().map(|image| image.tag).collect();
-    for (at, row) in TABLE.iter().enumerate() {
-        assert!(TABLE[..at].iter().all(|other| other.name != row.name), "{} is there twice", row.name);
+    for (at, row) in all.iter().enumerate() {
+        assert!(all[..at].iter().all(|other| other.name != row.name), "{} is there twice", row.name);
         let same = |other: &&table::Combination| {
-            (other.image, other.flags, other.command, other.console) == (row.image, row.flags, row.command, row.console)
+            (other.image, other.flags, other.command) == (row.image, row.flags, row.command) && other.input == row.input
         };
-        assert_eq!(TABLE.iter().filter(same).count(), 1, "{}: another one is the same", row.name);
+        assert_eq!(all.iter().filter(|other| same(other)).count(), 1, "{}: another one is the same", row.name);
         assert!(images.iter().any(|image| image == row.image), "{}: no image {}", row.name, row.image);
         assert!(row.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'), "{}", row.name);
     }
-    let first: Vec<&str> = TABLE.iter().map(|row| row.name).take(golden::BASES.len() - 1).collect();
+    let first: Vec<&str> = more::all().iter().map(|row| row.name).take(golden::BASES.len() - 1).collect();
     assert_eq!(first, golden::BASES[1..]);
 }

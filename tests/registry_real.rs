@@ -14,6 +14,8 @@ mod cache;
 mod links;
 #[path = "registry_real/login.rs"]
 mod login;
+#[path = "registry_real/plain.rs"]
+mod plain;
 #[path = "registry_real/policy.rs"]
 mod policy;
 #[path = "registry_real/proxy.rs"]

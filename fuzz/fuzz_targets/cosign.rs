@@ -3,6 +3,9 @@
 //! and nobody without the private key signs anything.
 #![no_main]
 
+#[path = "../common/json.rs"]
+mod json;
+
 use libfuzzer_sys::fuzz_target;
 use ocinit::image::pure::cosign::{keys, keys_of_option, signatures, signed_digest, Algorithm, Key, SIGNATURES_MAX};
 use ocinit::image::verify::check;
@@ -27,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
     if let Ok(found) = &found {
         assert!(found.len() <= SIGNATURES_MAX, "{} signatures", found.len());
     }
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(input) {
+    if let Some(value) = json::usual(input, &[]) {
         for again in [value.to_string(), format!("{value:#}")] {
             assert_eq!(signatures(again.as_bytes()), found);
             assert_eq!(signed_digest(again.as_bytes()), claim);

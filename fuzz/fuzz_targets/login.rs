@@ -3,6 +3,9 @@
 //! and nothing of what it says is left in a text that was scrubbed.
 #![no_main]
 
+#[path = "../common/json.rs"]
+mod json;
+
 use libfuzzer_sys::fuzz_target;
 use ocinit::image::pure::auth::{challenges, Challenge};
 use ocinit::image::pure::authfile::{lookup, Error};
@@ -21,6 +24,7 @@ fuzz_target!(|input: &[u8]| {
         let again: Vec<String> = found.iter().map(written).collect();
         assert_eq!(challenges(&[&again.join(", ")]), found, "{again:?}");
         assert_eq!(challenges(&again.iter().map(String::as_str).collect::<Vec<_>>()), found, "{again:?}");
+        assert_eq!(base64::decode_lines(header), base64::decode(&header.replace(['\r', '\n'], "")));
         if let Some(bytes) = base64::decode(header) {
             assert_eq!(base64::encode(&bytes).trim_end_matches('='), header.trim_end_matches('='));
         }
@@ -30,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     if matches!(found, Err(Error::Document(_) | Error::TooLarge)) {
         return;
     }
-    let value: serde_json::Value = serde_json::from_slice(file).expect("JSON that was read");
+    let Some(value) = json::usual(file, &[]) else { return };
     for again in [value.to_string(), format!("{value:#}")] {
         assert_eq!(lookup(again.as_bytes(), HOST, PATH), found);
     }

@@ -1,7 +1,6 @@
 //! The move from the initramfs to a tmpfs (switch_root), the early mounts, and the console.
 
-use crate::boot::consoles;
-use crate::report::{Outcome, Report};
+use crate::report::{console, Outcome, Report};
 use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, machine, mount, process, Error, Result, EBUSY};
 use std::ffi::{CStr, CString};
@@ -92,10 +91,10 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
 
 /// Mounts `/dev`, and opens the console as standard input, output and error. Errors are dropped, since nothing can be
 /// printed without a console.
-pub fn console() {
+pub fn dev_and_console() {
     let _ = make_directory("/dev");
     let _ = mount_or_there(c"devtmpfs", c"/dev", mount::MS_NOSUID, c"mode=755");
-    consoles::start();
+    console::start();
 }
 
 const NOSUID_NODEV_NOEXEC: u64 = mount::MS_NOSUID | mount::MS_NODEV | mount::MS_NOEXEC;
@@ -132,8 +131,6 @@ pub fn mounts(report: &Report) -> Outcome<()> {
             _ => {}
         }
     }
-    // The list of all consoles is in /proc.
-    consoles::open(true);
     delegate_controllers();
     protect();
     set_rcu_expedited(true);

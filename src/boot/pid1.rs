@@ -5,7 +5,7 @@
 //! synced, and the power is switched off. After the clone nothing in PID 1 allocates or can panic.
 
 use crate::boot::pure::options::OnFail;
-use crate::boot::{consoles, early_mounts, shutdown};
+use crate::boot::{early_mounts, shutdown};
 use crate::report::{console, take_section, uptime_text, Report, END_OF_MARKER, END_OF_SECTION, UPTIME_MAX};
 use crate::sys::process::{self, Pid, Status};
 use crate::sys::{crash, machine, signal};
@@ -26,7 +26,7 @@ pub fn run(boot: fn() -> i32) -> ! {
         report.line("ocinit", version);
     }
     let stayed = early_mounts::leave_rootfs();
-    early_mounts::console();
+    early_mounts::dev_and_console();
     if let Err(error) = stayed {
         tell(&[b"WARN cannot move from the initramfs to a tmpfs: ", error.call.as_bytes(), b"\n"]);
     }
@@ -36,6 +36,7 @@ pub fn run(boot: fn() -> i32) -> ! {
     signal::block(&SIGNALS);
     let child = process::fork(&mut || {
         crash::catch();
+        console::own();
         boot()
     });
     // Phase 3: the boot runs.
@@ -69,6 +70,7 @@ fn watch(child: Pid) -> bool {
                     return true;
                 }
                 Some(Status::Killed(signal::SIGKILL)) if asked_at_ms.is_some() => {
+                    end_section();
                     tell(&[b"FAIL init  killed: it was asked to end, and did not\n"]);
                     return true;
                 }
@@ -176,7 +178,7 @@ fn end_section() {
 
 fn tell(parts: &[&[u8]]) {
     // The boot may have loaded a console's driver.
-    consoles::open(false);
+    console::open();
     for part in parts {
         console::write_to_each(part);
     }

@@ -7,12 +7,14 @@
 use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
 use crate::container::ops::{Builder, Op};
 use crate::container::plan::Plan;
+use crate::container::pure::passwd::Identity;
 use crate::container::setup_error::{SetupError, Stage};
 use crate::container::{own_program, security};
 use crate::sys::path::FdPath;
 use crate::sys::process::{self, Arguments};
 use crate::sys::{
     fs, io, last_words, machine, mount, signal, socket, tty, Error, Result, EINVAL, ELOOP, ENOENT, ENOSYS, ENOTDIR,
+    STDERR, STDIN, STDOUT,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -208,12 +210,15 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result
             None => process::dup_onto(nothing_to_read(root)?.as_fd(), 0)?,
         }
         process::dup_onto(fds.stdout.as_fd(), 1)?;
-        return process::dup_onto(fds.stderr.as_fd(), 2);
+        process::dup_onto(fds.stderr.as_fd(), 2)?;
+        return own_pipes(&plan.identity);
     };
     let ptmx = open(root, c"dev/pts/ptmx", fs::O_PATH)?;
     expect_kind(&ptmx, DEVPTS)?;
     let master = tty::open_master(FdPath::new(&ptmx).as_cstr())?;
-    let slave = tty::open_slave(master.as_fd())?;
+    let peer = tty::open_slave(master.as_fd())?;
+    // By its path, so that F_GETFL has the flags of any open(2), and no O_CLOEXEC.
+    let slave = fs::openat(fs::CWD, FdPath::new(&peer).as_cstr(), fs::O_RDWR | fs::O_NOCTTY, 0)?;
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
     io::send_fd(fds.terminal.as_fd(), master.as_fd())?;
@@ -228,6 +233,18 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result
     tty::set_controlling(slave.as_fd())?;
     for number in 0..3 {
         process::dup_onto(slave.as_fd(), number)?;
+    }
+    Ok(())
+}
+
+/// Entry points open their standard streams by path (`/dev/stdout`), for which the rights of a pipe count: it is the
+/// container's user's, and of use to whom a root gives way, as with conmon. A device stays as it is: that would last.
+fn own_pipes(identity: &Identity) -> Result<()> {
+    for stream in [STDIN, STDOUT, STDERR] {
+        if fs::statat(stream, c"")?.is(fs::S_IFIFO) {
+            fs::fchmod(stream, 0o777)?;
+            fs::fchown(stream, identity.uid, identity.gid)?;
+        }
     }
     Ok(())
 }

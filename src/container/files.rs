@@ -7,14 +7,14 @@ use crate::container::pure::spec::{ContainerSpec, Namespace};
 use crate::container::pure::{env_file, etc_files};
 use crate::files;
 use crate::image::pull::Image;
-use crate::report::{Failure, Outcome};
+use crate::report::{Failure, Outcome, Report};
 use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, io as sysio, io_text, Error, ENOENT};
 use std::ffi::{CStr, CString};
 use std::fs::{File, Permissions};
 use std::io::Read;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +63,15 @@ pub fn env_files(paths: &[String]) -> Outcome<Vec<String>> {
 
 /// Looks up `--user`, or the image's USER, and the groups of `--group-add`. The image's files count, or what is mounted
 /// in their place; the image's get the lines that a number without a name lacks.
-pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome<Identity> {
+/// An image's file that cannot be read, or is larger than we read, refuses those only who cannot do without it.
+///
+/// Beside the identity: the files with their new lines, where the image's own are not to be written.
+pub fn identity(
+    root: &Path,
+    process: &Process,
+    spec: &ContainerSpec,
+    report: &Report,
+) -> Outcome<(Identity, Vec<OwnFile>)> {
     let user = process.user.as_str();
     let fail = |name: &str, why: &str| {
         let file = spec.files.source_at(name).map_or_else(|| ["the image's ", name].concat(), String::from);
@@ -76,8 +84,18 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
         };
         text.map_err(|why| fail(name, &why))
     };
-    let passwd = read(c"etc/passwd", "/etc/passwd")?;
-    let group = read(c"etc/group", "/etc/group")?;
+    // What a file that is not needed is taken for.
+    let or = |text: &Outcome<String>, needed: bool, otherwise: &str| match text {
+        Err(failure) if !needed => {
+            report.warn("container", format_args!("{}: goes on without it", failure.what));
+            Ok(otherwise.to_string())
+        }
+        Ok(text) => Ok(text.clone()),
+        Err(failure) => Err(Failure::new("container", failure.what.as_str())),
+    };
+    let (passwd_read, group_read) = (read(c"etc/passwd", "/etc/passwd"), read(c"etc/group", "/etc/group"));
+    let passwd = or(&passwd_read, passwd::needs_passwd(user), "root:x:0:0::/root:\n")?;
+    let group = or(&group_read, passwd::needs_group(user, &spec.process.groups, &passwd), "")?;
     let mut identity = passwd::resolve(user, &passwd, &group)
         .map_err(|error| Failure::new("container", ["user '", user, "': ", &error.text()].concat()))?;
     passwd::add_groups(&mut identity, &spec.process.groups, &group)
@@ -86,15 +104,19 @@ pub fn identity(root: &Path, process: &Process, spec: &ContainerSpec) -> Outcome
     if user_line.is_some() && spec.files.source_at("/etc/passwd").is_none() {
         identity.home = Some(process.working_dir.clone());
     }
-    for (path, name, old, line_) in
-        [(c"etc/passwd", "/etc/passwd", &passwd, user_line), (c"etc/group", "/etc/group", &group, group_line)]
+    let mut own = Vec::new();
+    for (path, name, old, new) in
+        [(c"etc/passwd", "/etc/passwd", passwd_read, user_line), (c"etc/group", "/etc/group", group_read, group_line)]
     {
-        // An image without such a file gets none.
-        if let Some(new) = line_.filter(|_| !old.is_empty() && spec.files.source_at(name).is_none()) {
-            append(root, path, old, &new).map_err(|error| fail(name, &error.to_string()))?;
+        if let (Ok(old), Some(new), None) = (old, new, spec.files.source_at(name)) {
+            if spec.files.read_only {
+                own.push((name, [old.as_str(), end_of(&old), &new].concat().into_bytes()));
+            } else {
+                append(root, path, &old, &new).map_err(|error| fail(name, &error.to_string()))?;
+            }
         }
     }
-    Ok(identity)
+    Ok((identity, own))
 }
 
 /// A small regular file of the host. A missing one is an error only where it is mounted.
@@ -105,37 +127,39 @@ fn read_of_host(path: &str) -> Result<String, String> {
     }
 }
 
-/// One line more at the end of a file of the image.
+/// One line more at the end of a file of the image. A new file is for root alone, as podman has it.
 fn append(root: &Path, path: &CStr, old: &str, line: &str) -> Result<(), Error> {
-    let file = in_root::open_below(root, path, sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_NONBLOCK)?;
-    let end = if old.ends_with('\n') { "" } else { "\n" };
-    sysio::write(file.as_fd(), [end, line].concat().as_bytes()).map(drop)
+    let flags = sysfs::O_WRONLY | sysfs::O_APPEND | sysfs::O_CREAT | sysfs::O_NONBLOCK;
+    let root = in_root::open_below(root, c".", sysfs::O_PATH)?;
+    let resolve = sysfs::RESOLVE_IN_ROOT | sysfs::RESOLVE_NO_MAGICLINKS;
+    let file = sysfs::openat2(root.as_fd(), path, flags, 0o600, resolve)?;
+    sysio::write(file.as_fd(), [end_of(old), line].concat().as_bytes()).map(drop)
 }
 
-/// The container's `/etc`, made where it is missing.
-fn open_etc(root: &Path) -> Result<OwnedFd, Error> {
-    // Its errors show at the open below.
-    let _ = in_root::open_below(root, c".", sysfs::O_RDONLY).map(|root| sysfs::mkdirat(root.as_fd(), c"etc", 0o755));
-    in_root::open_below(root, c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)
+/// What is missing at the end of a file's last line.
+fn end_of(text: &str) -> &'static str {
+    if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    }
 }
 
-/// A new file in `/etc`. Whatever the image has there is replaced and never
-/// followed: it could be a symlink out, a FIFO or a disk.
-fn write_etc(root: &Path, name: &CStr, bytes: &[u8]) -> Outcome<()> {
-    let write = || -> Result<(), Error> {
-        let etc = open_etc(root)?;
-        match sysfs::unlinkat(etc.as_fd(), name) {
-            Err(error) if error.errno != ENOENT => return Err(error),
-            _ => {}
-        }
-        let flags = sysfs::O_CREAT | sysfs::O_EXCL | sysfs::O_NOFOLLOW | sysfs::O_WRONLY;
-        let file = sysfs::openat(etc.as_fd(), name, flags, 0o644)?;
-        sysfs::pwrite(file.as_fd(), bytes, 0).map(drop)
+/// `/etc/mtab`, which mount(8) and df(1) read, where the image has none; with an `/etc` of its own.
+pub fn link_mtab(root: &Path) {
+    let link = || -> Result<(), Error> {
+        let root_dir = in_root::open_below(root, c".", sysfs::O_RDONLY)?;
+        // Its error shows at the open below.
+        let _ = sysfs::mkdirat(root_dir.as_fd(), c"etc", 0o755);
+        let etc = in_root::open(root_dir.as_fd(), c"etc", sysfs::O_PATH | sysfs::O_DIRECTORY)?;
+        sysfs::symlinkat(c"/proc/mounts", etc.as_fd(), c"mtab")
     };
-    write().map_err(|error| {
-        Failure::new("container", ["/etc/", &name.to_string_lossy(), ": ", &error.to_string()].concat())
-    })
+    // It is there, or `/etc` is no directory.
+    let _ = link();
 }
+
+/// Where the container has a file of its own, and what is in it.
+pub type OwnFile = (&'static str, Vec<u8>);
 
 /// The container's own `/etc/hostname`, `hosts`, `resolv.conf` and `/run/.containerenv`.
 pub struct OwnFiles<'a> {
@@ -144,6 +168,12 @@ pub struct OwnFiles<'a> {
     /// The container's directory of the store.
     pub dir: &'a Path,
     pub hostname: &'a str,
+    /// 64 hexadecimal digits.
+    pub id: &'a str,
+    /// The container's mounted root.
+    pub root: &'a Path,
+    /// Its `/etc/passwd` and `/etc/group`, where they have lines that the image's have not.
+    pub users: Vec<OwnFile>,
     /// The directory of the container whose network it shares.
     pub network_of: Option<&'a Path>,
 }
@@ -152,15 +182,20 @@ impl OwnFiles<'_> {
     /// Writes them into the directory `own` of `dir`: each, and where the container has it. `resolv_conf` is the host's
     /// `/etc/resolv.conf`.
     pub fn write(&self, resolv_conf: &str) -> Outcome<Vec<(PathBuf, &'static str)>> {
+        let zone = self.spec.process.time_zone.as_deref().map(|zone| localtime(self.root, zone)).transpose()?.flatten();
         let own = self.dir.join("own");
-        let write = |target: &'static str, text: &str| -> std::io::Result<(PathBuf, &'static str)> {
+        let write = |target: &'static str, text: &[u8]| -> std::io::Result<(PathBuf, &'static str)> {
             let path = own.join(target.rsplit('/').next().unwrap_or_default());
             std::fs::write(&path, text)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
             Ok((path, target))
         };
-        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&own)
-            .and_then(|()| self.texts(resolv_conf).iter().map(|(target, text)| write(target, text)).collect());
+        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&own).and_then(|()| {
+            let texts = self.texts(resolv_conf).into_iter().map(|(target, text)| (target, text.into_bytes()));
+            let zone = zone.map(|bytes| ("/etc/localtime", bytes));
+            let users = self.users.iter().map(|(target, bytes)| (*target, bytes.clone()));
+            texts.chain(zone).chain(users).map(|(target, bytes)| write(target, &bytes)).collect()
+        });
         // In another container's network its names are valid.
         let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
             let path = self.network_of?.join("own").join(target.rsplit('/').next()?);
@@ -172,7 +207,7 @@ impl OwnFiles<'_> {
 
     /// Each file's path in the container, and its text.
     fn texts(&self, resolv_conf: &str) -> Vec<(&'static str, String)> {
-        let OwnFiles { spec, image, dir, hostname, network_of } = *self;
+        let &OwnFiles { spec, image, hostname, id, network_of, .. } = self;
         let name = spec.process.name.as_deref().unwrap_or_default();
         let is_alone = spec.namespaces.network == Namespace::Empty;
         let mut files = vec![("/etc/hostname", hostname.to_string())];
@@ -185,10 +220,9 @@ impl OwnFiles<'_> {
         if !spec.files.dns.none && !is_alone && own_network {
             files.push(("/etc/resolv.conf", etc_files::resolv_conf(resolv_conf, &spec.files.dns)));
         }
-        let id = dir.file_name().unwrap_or_default().to_string_lossy();
         files.push(match spec.rights.privileged {
             true => {
-                ("/run/.containerenv", etc_files::container_env(name, &id, &spec.pull.image.name(), &image.id.hex()))
+                ("/run/.containerenv", etc_files::container_env(name, id, &spec.pull.image.name(), &image.id.hex()))
             }
             false => ("/run/.containerenv", String::new()),
         });
@@ -206,9 +240,9 @@ fn address() -> Option<String> {
     (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string())
 }
 
-/// Writes `/etc/localtime`: from the host's zones, as podman has it, or else from the image's, since an initramfs has
-/// none.
-pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
+/// The container's `/etc/localtime`: of the host's zones, as podman has it, or else of the image's, since an initramfs
+/// has none.
+fn localtime(root: &Path, zone: &str) -> Outcome<Option<Vec<u8>>> {
     let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
     let inside = ["usr/share/zoneinfo/", zone].concat();
     let on_host = match zone {
@@ -218,12 +252,12 @@ pub fn write_localtime(root: &Path, zone: &str) -> Outcome<()> {
     let bytes = match files::read(Path::new(&on_host), IMAGE_FILE_MAX) {
         Ok(bytes) => bytes,
         // A host without a zone is in UTC.
-        Err(_) if zone == "local" => return Ok(()),
+        Err(_) if zone == "local" => return Ok(None),
         Err(_) => read_inside(root, &CString::new(inside).unwrap_or_default()).map_err(|why| fail(&why))?,
     };
     if !bytes.starts_with(b"TZif") {
         let hint = "it is looked for in the host's /usr/share/zoneinfo, then in the image's (package tzdata)";
         return Err(fail("no such time zone").hint(hint));
     }
-    write_etc(root, c"localtime", &bytes)
+    Ok(Some(bytes))
 }

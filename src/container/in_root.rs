@@ -86,16 +86,19 @@ impl Path {
     }
 }
 
-/// Opens `path`; where it is missing, makes it as a directory or a file, with each directory on the way to it. A
-/// dangling symlink is followed in the root: what it names is made.
-pub fn make(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
+/// The mode of a directory that is made to mount another there, as crun has it.
+pub const MOUNT_POINT: u32 = 0o1755;
+
+/// Opens `path`; where it is missing, makes it as a directory of this `mode`, or, without one, as a file, with each
+/// directory on the way to it. A dangling symlink is followed in the root: what it names is made.
+pub fn make(root: BorrowedFd<'_>, path: &CStr, mode: Option<u32>) -> Result<OwnedFd> {
     let mut path = Path::new(path)?;
     for _ in 0..LINKS_MAX {
         let end = path.length;
         if let Some(place) = found(path.start(end, |path| open(root, path, O_PATH)))? {
             return Ok(place);
         }
-        make_missing(root, &mut path, is_directory)?;
+        make_missing(root, &mut path, mode)?;
     }
     Err(Error::new("open", ELOOP))
 }
@@ -109,7 +112,7 @@ fn found(result: Result<OwnedFd>) -> Result<Option<OwnedFd>> {
 
 /// Makes what is missing of `path`; where a symlink is in the way, what it
 /// names takes its place in `path` instead.
-fn make_missing(root: BorrowedFd<'_>, path: &mut Path, is_directory: bool) -> Result<()> {
+fn make_missing(root: BorrowedFd<'_>, path: &mut Path, mode: Option<u32>) -> Result<()> {
     let mut at = 0;
     loop {
         let rest = path.bytes().get(at..).unwrap_or_default();
@@ -130,9 +133,9 @@ fn make_missing(root: BorrowedFd<'_>, path: &mut Path, is_directory: bool) -> Re
                 .ok_or(Error::new("open", ENAMETOOLONG))?
                 .copy_from_slice(from);
             let name = CStr::from_bytes_until_nul(&name).unwrap_or_default();
-            let made = match is_directory || !is_last {
-                true => fs::mkdirat(dir.as_fd(), name, 0o755),
-                false => fs::mknodat(dir.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)),
+            let made = match mode.or((!is_last).then_some(0o755)) {
+                Some(mode) => fs::mkdirat(dir.as_fd(), name, mode),
+                None => fs::mknodat(dir.as_fd(), name, fs::S_IFREG | 0o644, (0, 0)),
             };
             match made {
                 Err(error) if error.errno == EEXIST => return follow(&dir, name, path, (parent, end)),
@@ -168,7 +171,8 @@ mod tests {
     }
 
     fn made(dir: &tempfile::TempDir, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
-        make(File::open(dir.path().join("root")).unwrap().as_fd(), path, is_directory)
+        let mode = is_directory.then_some(0o755);
+        make(File::open(dir.path().join("root")).unwrap().as_fd(), path, mode)
     }
 
     #[test]

@@ -8,16 +8,6 @@ pub const NOSUID_NODEV: u64 = mount::MS_NOSUID | mount::MS_NODEV;
 /// What podman gives the kernel's file systems.
 pub const NOSUID_NODEV_NOEXEC: u64 = NOSUID_NODEV | mount::MS_NOEXEC;
 
-/// Flags of the root's mount. A layer's device nodes would be the host's devices: without privileges only a container's
-/// own `/dev` has some.
-pub fn root_flags(privileged: bool) -> u64 {
-    if privileged {
-        0
-    } else {
-        mount::MS_NODEV
-    }
-}
-
 /// A mount's flags, those of `default` where its options say nothing.
 pub fn flags(mount: &Mount, default: u64) -> u64 {
     let choice = |asked: Option<bool>, flag| match asked {

@@ -2,7 +2,7 @@
 //! podman's own. Sources are made here; the mounts are a list of [`Op`]s for the child.
 
 use crate::container::fill::{anonymous, fill, open_directory, tmpfs};
-use crate::container::mount_flags::{flags, propagation_flags, root_flags, NOSUID_NODEV, NOSUID_NODEV_NOEXEC};
+use crate::container::mount_flags::{flags, propagation_flags, NOSUID_NODEV, NOSUID_NODEV_NOEXEC};
 use crate::container::mount_target::MountTarget;
 use crate::container::ops::Op;
 use crate::container::pure::passwd::Identity;
@@ -80,7 +80,9 @@ impl Mounts {
     /// Mounts a file that we made at `target`, unless the container line has a mount there.
     pub fn add_file(&mut self, source: &Path, target: &str, files: &Files) {
         let target = below_root(target);
-        if self.has(&target) {
+        // podman leaves a volume's /run as it is; in a tmpfs there it makes its file.
+        let is_run = |(path, ops): &(String, Vec<Op>)| path == "run" && matches!(ops.first(), Some(Op::Bind { .. }));
+        if self.has(&target) || (target.starts_with("run/") && self.entries.iter().any(is_run)) {
             return;
         }
         let op = Op::Bind {
@@ -196,8 +198,8 @@ pub fn program(source: &Path, target: &str) -> Op {
 }
 
 /// Makes the container's root read-only, after all other mounts.
-pub fn readonly_root(privileged: bool) -> Op {
-    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY | root_flags(privileged) }
+pub fn readonly_root() -> Op {
+    Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
 }
 
 fn fail(mount: &Mount, why: &str) -> Failure {

@@ -144,7 +144,14 @@ impl<'a> Builder<'a> {
             }
             Op::Tmpfs { name, path, flags, data } => {
                 let target = target(root, path, true)?;
-                mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", *flags as _, data)
+                // Not the file system is read-only, but its mount.
+                let writable = *flags & !mount::MS_RDONLY;
+                mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", writable as _, data)?;
+                if writable == *flags {
+                    Ok(())
+                } else {
+                    remount(root, path, *flags)
+                }
             }
             Op::Attach { mount, path, flags } => {
                 mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;
@@ -218,7 +225,7 @@ fn plain_directory(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd> {
 fn mkdir_chown(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<()> {
     match open(root, path, fs::O_PATH) {
         Err(error) if error.errno == ENOENT => {
-            in_root::make(root, path, true)?;
+            in_root::make(root, path, Some(0o755))?;
             let made = open(root, path, fs::O_RDONLY | fs::O_DIRECTORY)?;
             fs::fchown(made.as_fd(), owner.0, owner.1)
         }
@@ -230,7 +237,7 @@ fn mkdir_chown(root: BorrowedFd<'_>, path: &CStr, owner: (u32, u32)) -> Result<(
 /// kernel's file systems, where it would cover what is trusted to be the kernel's; a
 /// container line may name such a path itself.
 fn target(root: BorrowedFd<'_>, path: &CStr, is_directory: bool) -> Result<OwnedFd> {
-    let target = in_root::make(root, path, is_directory)?;
+    let target = in_root::make(root, path, is_directory.then_some(in_root::MOUNT_POINT))?;
     let is_named = [&b"proc/"[..], b"sys/"].iter().any(|top| path.to_bytes().starts_with(top));
     let is_kernels = [in_root::PROC, in_root::SYSFS].contains(&fs::statfs(target.as_fd())?.kind);
     match is_kernels && !is_named {

@@ -95,7 +95,7 @@ pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
     }
     security::paths(&mut ops, &spec.rights);
     if spec.files.read_only {
-        ops.push(mounts::readonly_root(spec.rights.privileged));
+        ops.push(mounts::readonly_root());
     }
     let (candidates, arguments) = match spec.process.init {
         true => (vec![init::PATH.into()], [&[init::PATH.into(), "--".into()], process.arguments.as_slice()].concat()),
@@ -141,7 +141,7 @@ fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
 fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
-        if !asked.ulimits_of_host && !limits.iter().any(|(limit, _)| limit.resource == resource) {
+        if !limits.iter().any(|(limit, _)| limit.resource == resource) {
             let of_kernel = resource == RLIMIT_NPROC && asked.ulimits.is_empty();
             let most = of_kernel.then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
             let most = most.flatten().unwrap_or(LIMIT_DEFAULT);

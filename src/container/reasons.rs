@@ -88,7 +88,10 @@ fn object(failed: SetupError, plan: &Plan) -> String {
         Stage::Identity => ["user ", &plan.identity.uid.to_string(), ":", &plan.identity.gid.to_string()].concat(),
         Stage::Capabilities => "capabilities".into(),
         Stage::Seccomp => "filter of system calls".into(),
-        Stage::Exec => ["entry point ", &plan.arguments.first().map(|first| text(first)).unwrap_or_default()].concat(),
+        Stage::Exec => match plan.arguments.first().map(|first| text(first)).unwrap_or_default() {
+            none if none.is_empty() => "entry point ''".into(),
+            first => ["entry point ", &first].concat(),
+        },
     }
 }
 

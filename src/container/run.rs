@@ -1,9 +1,8 @@
 //! One container from its specification to its exit code.
 
 use crate::container::cgroup::{self, Cgroup};
-use crate::container::files::{self, OwnFiles};
+use crate::container::files::{self, OwnFile, OwnFiles};
 use crate::container::host_context::HostContext;
-use crate::container::mount_flags::root_flags;
 use crate::container::mount_target::MountTarget;
 use crate::container::mounts::{self, Mounts};
 use crate::container::namespaces::{self, NamespaceSetup};
@@ -19,11 +18,14 @@ use crate::container::spawn::{self, Spawn, Spawned};
 use crate::container::{devices, state};
 use crate::image::pull::Image;
 use crate::layer::overlay;
+use crate::net::random::random;
+use crate::pure::digest;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::Store;
 use crate::sys::process::{self as sysprocess, Pid, Status};
 use crate::sys::{crash, io_text, signal};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How a container ended.
@@ -55,11 +57,11 @@ pub fn asked_to_stop() -> Option<Exit> {
 pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContext) -> Outcome<Exit> {
     let fail = |what: &str, why: &str| Failure::new("container", [what, ": ", why].concat());
     let dir = store.begin_container().map_err(|error| fail("its directory in the store", &io_text(&error)))?;
-    let flags = root_flags(spec.rights.privileged);
-    let outcome = match overlay::mount_writable(&image.layers, &dir, flags, host.report) {
+    let outcome = match overlay::mount_writable(&image.layers, &dir, 0, host.report) {
         Ok(root) => {
-            let hostname = spec.process.hostname.as_deref().unwrap_or(host.hostname);
-            let outcome = run_in(&Run { spec, image, store, host, root: &root, dir: &dir, hostname });
+            let id = digest::hash(&[dir.as_os_str().as_bytes(), &random(0).to_ne_bytes()].concat()).hex();
+            let hostname = hostname(spec, host.hostname, &id);
+            let outcome = run_in(&Run { spec, image, store, host, root: &root, dir: &dir, hostname, id: &id });
             if let Err(error) = overlay::unmount(&root) {
                 host.report.warn("container", format_args!("root: {error}"));
             }
@@ -73,6 +75,14 @@ pub fn run(spec: &ContainerSpec, image: &Image, store: &Store, host: &HostContex
     outcome
 }
 
+/// What `--hostname` says; else, as podman has it, the host's own in the host's network, and in another one the
+/// beginning of the container's number.
+fn hostname<'a>(spec: &'a ContainerSpec, of_host: &'a str, id: &'a str) -> &'a str {
+    let is_hosts = spec.namespaces.network == Namespace::Host || spec.namespaces.uts == Namespace::Host;
+    let default = if is_hosts { of_host } else { id.get(..12).unwrap_or(id) };
+    spec.process.hostname.as_deref().unwrap_or(default)
+}
+
 /// One container, its root mounted.
 struct Run<'a> {
     spec: &'a ContainerSpec,
@@ -83,16 +93,18 @@ struct Run<'a> {
     /// Its own directory of the store, which is removed at its end.
     dir: &'a Path,
     hostname: &'a str,
+    id: &'a str,
 }
 
 /// Prepare, plan, spawn, relay, clean up. What is prepared is undone where it is dropped, so every error may return.
 fn run_in(run: &Run) -> Outcome<Exit> {
     let process = process(run)?;
-    let identity = match files::identity(run.root, &process, run.spec) {
-        Ok(identity) => identity,
+    files::link_mtab(run.root);
+    let (identity, users) = match files::identity(run.root, &process, run.spec, run.host.report) {
+        Ok(found) => found,
         Err(failure) => return Ok(refused(&failure, NOT_TO_BE_RUN, run.host.report)),
     };
-    let Prepared { process, mut mounts, namespaces, rights, cgroup } = prepare(run, process, &identity)?;
+    let Prepared { process, mut mounts, namespaces, rights, cgroup } = prepare(run, process, &identity, users)?;
     let plan = plan::make(PlanInputs {
         spec: run.spec,
         process: &process,
@@ -151,17 +163,14 @@ struct Prepared {
     cgroup: Option<Cgroup>,
 }
 
-fn prepare(run: &Run, mut process: Process, identity: &Identity) -> Outcome<Prepared> {
-    let Run { spec, image, store, host, root, dir, hostname } = *run;
+fn prepare(run: &Run, mut process: Process, identity: &Identity, users: Vec<OwnFile>) -> Outcome<Prepared> {
+    let Run { spec, image, store, host, root, dir, hostname, id } = *run;
     process.set_home(identity.home.as_deref());
-    if let Some(zone) = &spec.process.time_zone {
-        files::write_localtime(root, zone)?;
-    }
     let shared = SharedWith::of(spec, store)?;
     let target = MountTarget { root, dir, volumes: host.volumes, identity, report: host.report };
     let mut mounts = mounts::prepare(&spec.files, &image.config.volumes, &shared.volumes, &target)?;
     mounts.add_shm(spec, shared.ipc.as_deref(), dir)?;
-    let own = OwnFiles { spec, image, dir, hostname, network_of: shared.network.as_deref() };
+    let own = OwnFiles { spec, image, dir, hostname, id, root, users, network_of: shared.network.as_deref() };
     for (source, target) in own.write(&host.resolv_conf)? {
         mounts.add_file(&source, target, &spec.files);
     }

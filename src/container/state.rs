@@ -2,7 +2,7 @@
 //! the store and removed with that.
 
 use crate::container::pure::spec::{Mount, Source, VolumesFrom};
-use crate::report::{Failure, Outcome};
+use crate::report::{Failure, Hint, Outcome};
 use crate::store::layers::Store;
 use crate::sys::io_text;
 use std::fs;
@@ -31,6 +31,11 @@ pub fn record(dir: &Path, name: &str, pid: i32, volumes: &[(String, String, bool
     written.map_err(|error| Failure::new("container", ["--name ", name, ": ", &io_text(&error)].concat()))
 }
 
+const NO_CONTAINER: Hint = Hint {
+    at_boot: "start one with that --name before, for example by b2c.run_service=",
+    on_host: "start one with that --name before",
+};
+
 /// The running container of that name.
 pub fn find(store: &Store, name: &str) -> Option<State> {
     let entries = fs::read_dir(store.containers()).into_iter().flatten().flatten();
@@ -41,7 +46,7 @@ pub fn find(store: &Store, name: &str) -> Option<State> {
 pub fn expect(store: &Store, flag: &str, name: &str) -> Outcome<State> {
     find(store, name).ok_or_else(|| {
         let failure = Failure::new("container", [flag, ": no running container is named '", name, "'"].concat());
-        failure.hint("start one with that --name before")
+        failure.hint_of(Some(NO_CONTAINER))
     })
 }
 

@@ -3,6 +3,8 @@
 
 use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
 use crate::boot::pure::options::{Config, OWN_FILE};
+use crate::container::pure::spec::parse;
+use crate::pure::scrub::clean;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::CertificateDer;
 use rustls::RootCertStore;
@@ -36,12 +38,17 @@ fn warnings(
     words: Result<Vec<Word>, UnmatchedQuote>,
     sources: impl Fn(Vec<Word>) -> [Vec<Word>; 2],
 ) -> Result<Vec<String>, String> {
-    let words =
-        words.map_err(|quote| format!("an unmatched double quote: {}; {}", quote.word, place(&quote.at.text())))?;
-    let config = Config::read(&sources(words)).map_err(|error| match error.1.is_empty() {
-        true => error.0,
-        false => format!("{}; {}", error.0, place(&error.1)),
-    })?;
+    let words = words.map_err(|quote| {
+        format!("an unmatched double quote: {}; {}", parse::shown_option(&quote.word), place(&quote.at.text()))
+    });
+    // A word may have a line feed in it, or a password.
+    let config = words.and_then(|words| {
+        Config::read(&sources(words)).map_err(|error| match error.1.is_empty() {
+            true => error.0,
+            false => format!("{}; {}", error.0, place(&error.1)),
+        })
+    });
+    let config = config.map_err(|error| clean(&error))?;
     Ok(config.warnings)
 }
 

@@ -47,7 +47,7 @@ fn options_table(supported: bool) -> String {
 fn flags_table() -> String {
     let mut out = "| flag | value | meaning |\n|---|---|---|\n".to_string();
     for row in parse::TABLE.iter().filter(|row| row.supported) {
-        let many = if row.takes == parse::Takes::Many { " (repeatable)" } else { "" };
+        let many = if matches!(row.takes, parse::Takes::Many | parse::Takes::List) { " (repeatable)" } else { "" };
         let _ = writeln!(out, "| {}{many} | {} | {} |", spelling(row), cell(row.value), cell(row.meaning));
     }
     out

@@ -67,7 +67,9 @@ pub fn build(spec: &Spec) -> Result<Initramfs, String> {
 pub fn build_telling(spec: &Spec, tell: &mut dyn FnMut(&str, usize, usize)) -> Result<Initramfs, String> {
     let base = base(spec)?.to_bytes(spec.mtime);
     let mut compress = |segment: &str, raw: &[u8]| {
-        tell(segment, 0, raw.len());
+        if spec.compression != Compression::None {
+            tell(segment, 0, raw.len());
+        }
         compress_telling(raw, spec.compression, &mut |done, least| tell(segment, done, least))
     };
     let (mut bytes, words) = compress("init and files", &base)?;

@@ -1,7 +1,7 @@
 //! A read-only registry that serves an OCI image layout: the distribution
 //! specification's endpoints for pulls, under any repository name.
 
-use serde_json::Value;
+use crate::pure::json::{self, Value};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
@@ -160,13 +160,13 @@ fn route(dir: &Path, url: &str, range: Option<&str>) -> io::Result<Answer> {
 
 fn index(dir: &Path) -> io::Result<Vec<Value>> {
     let text = std::fs::read(dir.join("index.json"))?;
-    let index: Value = serde_json::from_slice(&text)?;
-    Ok(index["manifests"].as_array().cloned().unwrap_or_default())
+    let index = json::parse(&text).ok_or_else(|| io::Error::other("index.json is not valid JSON"))?;
+    Ok(index.list("manifests").unwrap_or_default().to_vec())
 }
 
 /// The tag of a descriptor: most tools write `latest`, some `name:latest`.
 fn tag(descriptor: &Value) -> Option<&str> {
-    let name = descriptor["annotations"]["org.opencontainers.image.ref.name"].as_str()?;
+    let name = descriptor.get("annotations")?.entry("org.opencontainers.image.ref.name")?.as_str()?;
     Some(name.rsplit([':', '/']).next().unwrap_or(name))
 }
 
@@ -178,7 +178,7 @@ fn manifest(dir: &Path, reference: &str) -> io::Result<Answer> {
             let tagged = entries.iter().find(|entry| tag(entry) == Some(reference));
             // Some tools write one image without a tag: it is served as `latest`.
             let only = (entries.len() == 1 && reference == "latest").then(|| &entries[0]);
-            tagged.or(only).and_then(|entry| entry["digest"].as_str()).map(str::to_string)
+            tagged.or(only).and_then(|entry| entry.text("digest")).map(str::to_string)
         }
     };
     let unknown = || refusal(404, "MANIFEST_UNKNOWN", &format!("manifest unknown: {reference}"));
@@ -186,10 +186,10 @@ fn manifest(dir: &Path, reference: &str) -> io::Result<Answer> {
     let Ok(file) = File::open(path) else { return Ok(unknown()) };
     let mut text = String::new();
     file.take(MANIFEST_MAX_BYTES).read_to_string(&mut text)?;
-    let json: Value = serde_json::from_str(&text)?;
-    let media = match json["mediaType"].as_str() {
+    let document = json::parse(text.as_bytes()).ok_or_else(|| io::Error::other("a manifest is not valid JSON"))?;
+    let media = match document.text("mediaType") {
         Some(media) => media,
-        None if json["manifests"].is_array() => INDEX_TYPE,
+        None if document.get("manifests").is_some() => INDEX_TYPE,
         None => MANIFEST_TYPE,
     };
     let headers =

@@ -1,5 +1,6 @@
 //! A registry over HTTP (OCI distribution spec 1.1), and its mirrors, which are tried first.
 
+mod answer;
 mod download;
 mod min_rate;
 mod retry_state;

@@ -4,14 +4,14 @@
 //! failed calls.
 
 use crate::kernel::modules::{is_loaded, Loaded, Modules};
-use crate::kernel::pure::modules_dep;
 use crate::kernel::pure::uevent::Event;
+use crate::kernel::pure::{modprobe, modules_dep};
+use crate::kernel::settings;
 use crate::kernel::uevents::Uevents;
 use crate::report::Report;
 use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid};
 use crate::sys::{signal, socket};
-use std::fs;
 use std::os::fd::AsFd;
 
 /// The directory of the files that `b2c.insmods` names.
@@ -42,10 +42,9 @@ pub fn load(named: &[String], report: &Report) -> Option<Watcher> {
             done.asked(modules_dep::name(file));
         }
     }
-    for name in &modules.settings.wanted {
+    for name in modprobe::names(&modules.settings.wanted) {
         if !modules.want(name, &mut done, report) && !is_loaded(name) {
-            let what = [name, ": not among the initramfs' modules; it may be built in"].concat();
-            done.once(name, &|| report.warn("drivers", &what));
+            done.once(name, &["WARN ", name, ": not among the initramfs' modules; it may be built in"], report);
         }
     }
     if modules.is_empty() {
@@ -111,11 +110,9 @@ impl Devices {
 fn look(seen: &mut Vec<String>, new: &mut Vec<String>) {
     for bus in BUSES {
         let dir = ["/sys/bus/", bus, "/devices/"].concat();
-        for device in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = [&dir, &*device.file_name().to_string_lossy(), "/modalias"].concat();
-            if let Ok(modalias) = fs::read_to_string(&path) {
-                add(modalias.trim_end(), seen, new);
-            }
+        for device in settings::entries(&dir) {
+            let modalias = settings::text(&[&dir, &*device, "/modalias"].concat());
+            add(modalias.unwrap_or_default().trim_ascii_end(), seen, new);
         }
     }
 }

@@ -8,16 +8,21 @@ use crate::kernel::settings::{self, Settings};
 use crate::report::Report;
 use crate::sys::{io_text, machine, Error};
 use std::ffi::{CStr, CString};
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const STEP: &str = "drivers";
-/// Where directories of modules are. The second is a merged /usr's, unpacked beside our own /lib.
-const TOPS: [&str; 2] = ["/lib/modules/", "/usr/lib/modules/"];
+const TOP: &str = "/lib/modules/";
 /// The largest module that is decompressed here.
-const MODULE_MAX: u64 = 256 << 20;
+const MODULE_MAX: usize = 256 << 20;
+const BUFFER_BYTES: usize = 64 << 10;
+const XZ: &str =
+    "packed with xz, which this kernel does not unpack: unpack it (ocinit-host build --kernel-modules does)";
+const NOT_PERMITTED: &str = "operation not permitted";
+const LISTED: &str = ", as module_blacklist= on the kernel's line says";
 
 /// The modules of the running kernel, and what the machine wants of them.
 pub struct Modules {
@@ -32,18 +37,19 @@ impl Modules {
     /// Reads depmod's files and the settings. Why there are no modules is told, where there is a report.
     pub fn open(report: Option<&Report>) -> Modules {
         let release = machine::kernel_release().unwrap_or_default();
-        let dirs = TOPS.map(|top| [top, &release, "/"].concat());
-        let dir = dirs.iter().find(|dir| Path::new(dir).is_dir()).unwrap_or(&dirs[0]).clone();
-        let read = |name: &str| fs::read(Path::new(&dir).join(name)).map(|b| String::from_utf8_lossy(&b).into_owned());
-        let dep = read("modules.dep");
-        if let (Err(_), Some(report)) = (&dep, report) {
-            tell_none(&release, &dir, report);
-        }
-        let text = |name| if dep.is_ok() { read(name).unwrap_or_default() } else { String::new() };
-        let (alias, softdep) = (text("modules.alias"), text("modules.softdep"));
-        // Without modules, only `b2c.insmods` needs the settings.
-        let settings = if dep.is_ok() || report.is_some() { settings::read(report) } else { Settings::default() };
-        Modules { alias, softdep, dep: dep.unwrap_or_default(), settings, dir }
+        let dir = [TOP, &release, "/"].concat();
+        let text = |name: &str| settings::text(&[&dir, name].concat());
+        let (dep, settings) = match (text("modules.dep"), report) {
+            (Some(dep), _) => (dep, settings::read()),
+            (None, Some(report)) => {
+                tell_none(&release, &dir, report);
+                // Files of `b2c.insmods` have parameters, too.
+                (String::new(), settings::read())
+            }
+            (None, None) => Default::default(),
+        };
+        let [alias, softdep] = ["modules.alias", "modules.softdep"].map(|name| text(name).unwrap_or_default());
+        Modules { alias, softdep, dep, settings, dir }
     }
 
     /// Whether there are none: all drivers are built in.
@@ -53,18 +59,21 @@ impl Modules {
 
     /// Loads a driver for each of `devices` (modaliases), network cards first.
     pub fn drive(&self, devices: &[String], done: &mut Loaded, report: &Report) {
-        let mut paths = Vec::new();
+        // Network first: its link and DHCP take longest.
+        let (mut paths, mut cards) = (Vec::new(), 0);
         for aliases in [&self.settings.conf, &self.alias] {
             modules_dep::for_devices(aliases, devices, &mut |name| {
-                if let Some(path) = modules_dep::find_path(&self.dep, name) {
-                    if !paths.contains(&path) {
-                        paths.push(path);
-                    }
+                let Some(path) = modules_dep::find_path(&self.dep, name).filter(|path| !paths.contains(path)) else {
+                    return;
+                };
+                if path.contains("/net/") {
+                    paths.insert(cards, path);
+                    cards += 1;
+                } else {
+                    paths.push(path);
                 }
             });
         }
-        // Network first: its link and DHCP take longest.
-        paths.sort_by_key(|path| !path.contains("/net/"));
         for path in paths {
             let name = modules_dep::name(path);
             if !self.is_kept_out(name, done, report) {
@@ -90,7 +99,7 @@ impl Modules {
         }
         if let Lookup::Never(path) = found {
             let name = modules_dep::name(path);
-            done.once(name, &|| report.line(STEP, [name, ": never loaded, as modprobe.d says"].concat()));
+            done.once(name, &[name, ": never loaded, as modprobe.d says"], report);
         }
         let before = done.count;
         for path in &order {
@@ -106,7 +115,7 @@ impl Modules {
     fn is_kept_out(&self, name: &str, done: &mut Loaded, report: &Report) -> bool {
         let kept_out = modprobe::is_blacklisted(&self.settings.conf, name);
         if kept_out && !is_loaded(name) {
-            done.once(name, &|| report.line(STEP, [name, ": on the blacklist, not loaded"].concat()));
+            done.once(name, &[name, ": on the blacklist, not loaded"], report);
         }
         kept_out
     }
@@ -115,18 +124,19 @@ impl Modules {
 /// Tells why no module is found, unless the initramfs has none at all.
 fn tell_none(release: &str, dir: &str, report: &Report) {
     if Path::new(dir).is_dir() {
-        let how = [" is missing, so no module is found: 'depmod -b DIR ", release, "' writes it"].concat();
-        return report.warn(STEP, [dir, "modules.dep", &how].concat());
+        let how = [dir, "modules.dep is missing, so no module is found: 'depmod -b DIR ", release, "' writes it"];
+        return report.warn(STEP, how.concat());
     }
     let mut others = String::new();
-    for top in TOPS {
-        for entry in fs::read_dir(top).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
-            others.extend([" ", &*entry.file_name().to_string_lossy()]);
+    for name in settings::entries(TOP) {
+        if Path::new(TOP).join(&name).is_dir() {
+            others.extend([" ", &name]);
         }
     }
     if !others.is_empty() {
-        let what = ["the initramfs has the modules of", &others, ", and this kernel is ", release];
-        report.warn(STEP, [&what.concat(), ": none of them can be loaded"].concat());
+        let what =
+            ["the initramfs has the modules of", &others, ", and this kernel is ", release, ": none can be loaded"];
+        report.warn(STEP, what.concat());
     }
 }
 
@@ -152,11 +162,11 @@ impl Loaded {
         self.names.push_str(name);
     }
 
-    /// Calls `tell` unless the same was told before.
-    pub fn once(&mut self, what: &str, tell: &dyn Fn()) {
-        if !self.told.iter().any(|told| told == what) {
-            self.told.push(what.into());
-            tell();
+    /// Says what `parts` make, unless it has said something about `about` before.
+    pub fn once(&mut self, about: &str, parts: &[&str], report: &Report) {
+        if !self.told.iter().any(|told| told == about) {
+            self.told.push(about.into());
+            report.line(STEP, parts.concat());
         }
     }
 
@@ -166,23 +176,20 @@ impl Loaded {
         let name = modules_dep::name(path);
         let state = ["/sys/module/", &name.replace('-', "_"), "/initstate"].concat();
         // One that another thread is loading is "coming": finit_module(2) waits for it and fails with EEXIST.
-        if fs::read_to_string(state).is_ok_and(|state| state.trim_end() == "live") {
+        if settings::text(&state).is_some_and(|state| state.starts_with("live")) {
             return;
         }
         if let Some(command) = modprobe::install(conf, name) {
-            let what = [name, ": a command of modprobe.d is not run: ", command].concat();
-            self.once(&what, &|| report.warn(STEP, &what));
+            self.once(name, &["WARN ", name, ": a command of modprobe.d is not run: ", command], report);
         }
         let params = CString::new(modprobe::options(conf, name)).unwrap_or_default();
         match load_file(path, &params) {
             Ok(()) => self.count += 1,
-            Err(Refused::Loaded) => {}
-            Err(Refused::Like(why)) => self.once(why, &|| report.warn(STEP, [path, ": ", why].concat())),
-            Err(Refused::Alone(mut why)) => {
-                if modprobe::is_blacklisted(conf, name) {
-                    why.push_str(", as module_blacklist= on the kernel's line says");
-                }
-                self.once(path, &|| report.warn(STEP, [path, ": ", &why].concat()));
+            Err(Refused { why, .. }) if why.is_empty() => {}
+            Err(Refused { why, all }) => {
+                let listed =
+                    if why.ends_with(NOT_PERMITTED) && modprobe::is_blacklisted(conf, name) { LISTED } else { "" };
+                self.once(if all { &why } else { path }, &["WARN ", path, ": ", &why, listed], report);
             }
         }
     }
@@ -200,61 +207,73 @@ impl Loaded {
 }
 
 /// Why a module is not loaded.
-enum Refused {
-    /// It is loaded already.
-    Loaded,
-    /// For a reason that other modules have, too.
-    Like(&'static str),
-    Alone(String),
+struct Refused {
+    /// Empty if it is loaded already.
+    why: String,
+    /// Whether other modules are refused for the same reason.
+    all: bool,
+}
+
+impl Refused {
+    fn alone(why: String) -> Refused {
+        Refused { why, all: false }
+    }
 }
 
 fn load_file(path: &str, params: &CStr) -> Result<(), Refused> {
-    let file = files::open(Path::new(path)).map_err(|why| Refused::Alone(["open: ", &why].concat()))?;
+    let file = files::open(Path::new(path)).map_err(|why| Refused::alone(["open: ", &why].concat()))?;
     let mut start = [0; 6];
     // A file that is too short is no module, and the kernel says so.
     let _ = file.read_at(&mut start, 0);
-    let Some(packing) = packing(&start) else {
-        return machine::finit_module(file.as_fd(), params, false).map_err(|error| refused(&error));
+    let packing = packing(&start);
+    // The kernel unpacks one format at most, and says which (since Linux 5.17).
+    let by_kernel = packing.is_empty()
+        || settings::text("/sys/module/compression").is_some_and(|own| own.trim_ascii_end() == packing);
+    let loaded = if by_kernel {
+        machine::finit_module(file.as_fd(), params, !packing.is_empty())
+    } else if packing == "xz" {
+        return Err(Refused { why: XZ.into(), all: true });
+    } else {
+        machine::init_module(&unpack(file).map_err(|error| Refused::alone(io_text(&error)))?, params)
     };
-    // It has one format at most, and says which (since Linux 5.17).
-    if fs::read_to_string("/sys/module/compression").is_ok_and(|own| own.trim_end() == packing) {
-        return machine::finit_module(file.as_fd(), params, true).map_err(|error| refused(&error));
-    }
-    if packing == "xz" {
-        return Err(Refused::Like(
-            "packed with xz, which this kernel does not unpack: unpack it (ocinit-host build --kernel-modules does)",
-        ));
-    }
-    let module = unpack(file).map_err(|error| Refused::Alone(io_text(&error)))?;
-    let module = module.ok_or_else(|| Refused::Alone(files::too_large(MODULE_MAX)))?;
-    machine::init_module(&module, params).map_err(|error| refused(&error))
+    loaded.map_err(|error| refused(&error))
 }
 
-/// How a file that begins so is packed, in the kernel's words.
-fn packing(start: &[u8; 6]) -> Option<&'static str> {
+/// How a file that begins so is packed, in the kernel's words; empty if it is not.
+fn packing(start: &[u8; 6]) -> &'static str {
     match start {
-        [0x1f, 0x8b, ..] => Some("gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some("zstd"),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Some("xz"),
-        _ => None,
+        [0x1f, 0x8b, ..] => "gzip",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => "xz",
+        _ => "",
     }
 }
 
-fn unpack(mut file: File) -> std::io::Result<Option<Vec<u8>>> {
-    files::read_stream(&mut Inflate::new(&mut file, &mut |_| Ok(())), MODULE_MAX)
+fn unpack(mut file: File) -> std::io::Result<Vec<u8>> {
+    let mut no_limit = |_| Ok(());
+    let mut source = Inflate::new(&mut file, &mut no_limit);
+    let (mut module, mut buffer) = (Vec::new(), vec![0; BUFFER_BYTES]);
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(module),
+            _ if module.len() > MODULE_MAX => return Err(ErrorKind::FileTooLarge.into()),
+            count => module.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
 }
 
 /// The reason of an error of finit_module(2).
 fn refused(error: &Error) -> Refused {
-    match error.errno {
-        libc::EEXIST => Refused::Loaded,
-        libc::ENOEXEC => Refused::Like("not built for this kernel (the kernel's log says more: loglevel=7)"),
+    let why = match error.errno {
+        libc::EEXIST => "",
+        libc::ENOEXEC => "not built for this kernel (the kernel's log says more: loglevel=7)",
         libc::EKEYREJECTED | libc::ENOKEY | libc::EBADMSG => {
-            Refused::Like("the kernel takes only modules that are signed by its own key")
+            "this kernel takes only modules that its own key has signed"
         }
-        libc::ENOENT => Refused::Alone("needs a symbol or a parameter that this kernel does not have".into()),
-        _ => Refused::Alone(error.to_string()),
-    }
+        libc::ENOENT => return Refused::alone("needs a symbol or a parameter that this kernel does not have".into()),
+        _ => return Refused::alone(error.to_string()),
+    };
+    Refused { why: why.into(), all: true }
 }
 
 #[cfg(test)]
@@ -262,11 +281,7 @@ mod tests {
     use super::*;
 
     fn text(refused: Refused) -> String {
-        match refused {
-            Refused::Loaded => "loaded".into(),
-            Refused::Like(why) => ["all: ", why].concat(),
-            Refused::Alone(why) => why,
-        }
+        [if refused.all { "all: " } else { "" }, &refused.why].concat()
     }
 
     #[test]
@@ -298,20 +313,20 @@ mod tests {
             file.write_all(bytes).unwrap();
             let mut start = [0; 6];
             file.read_at(&mut start, 0).unwrap();
-            assert_eq!(packing(&start), Some(expected));
+            assert_eq!(packing(&start), expected);
             use std::io::Seek;
             file.rewind().unwrap();
-            assert!(unpack(file).unwrap().unwrap() == raw, "{expected}");
+            assert!(unpack(file).unwrap() == raw, "{expected}");
         }
-        assert_eq!(packing(b"\x7fELF\x02\x01"), None);
+        assert_eq!(packing(b"\x7fELF\x02\x01"), "");
     }
 
     #[test]
     fn errors_of_the_kernel_in_words() {
         let of = |errno| text(refused(&Error::new("finit_module", errno)));
-        assert_eq!(of(libc::EEXIST), "loaded");
+        assert_eq!(of(libc::EEXIST), "all: ");
         assert!(of(libc::ENOEXEC).starts_with("all: not built for this kernel"));
-        assert!(of(libc::EKEYREJECTED).starts_with("all: the kernel takes only modules that are signed"));
+        assert!(of(libc::EKEYREJECTED).starts_with("all: this kernel takes only modules"));
         assert!(of(libc::ENOENT).contains("symbol"));
         assert_eq!(of(libc::EPERM), "finit_module: operation not permitted");
     }

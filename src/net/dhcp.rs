@@ -7,7 +7,7 @@ use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
-use crate::sys::socket;
+use crate::sys::{self, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -32,8 +32,8 @@ pub struct FirstLease {
 struct Port {
     link: Link,
     client: Option<Client>,
-    /// Why the last packet could not be sent.
-    error: Option<crate::sys::Error>,
+    /// Why it could not be raised, or the last packet not be sent.
+    error: Option<sys::Error>,
 }
 
 /// Raises every wired interface, also those that appear later, and waits for the first lease; the console says so when
@@ -42,7 +42,7 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
     let packets = socket::packet_ipv4().map_err(|error| {
         failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
     })?;
-    let mut ports = raise(kernel)?;
+    let mut ports = raise(kernel).map_err(|error| failed("rtnetlink", error))?;
     let started_ms = uptime_ms();
     let mut tell_ms = started_ms + TELL_MS;
     let mut buffer = vec![0; PACKET_BYTES];
@@ -77,16 +77,20 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
     }
 }
 
-/// Raises all wired interfaces; they are returned as they are then.
-fn raise(kernel: &mut Kernel) -> Outcome<Vec<Port>> {
-    let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
-    for link in links.iter().filter(|link| wired(link)) {
-        kernel
-            .request(|sequence| netlink::link_up(sequence, link.index))
-            .map_err(|error| failed(&[&link.name, ": link up"].concat(), error))?;
+/// Raises all wired interfaces; they are returned as they are then. One that cannot be raised (without its firmware, or
+/// pulled out again) is no reason to give up the others.
+fn raise(kernel: &mut Kernel) -> sys::Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    for link in kernel.links()?.into_iter().filter(wired) {
+        let error = kernel.request(|sequence| netlink::link_up(sequence, link.index)).err();
+        ports.push(Port { link, client: None, error });
     }
-    let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
-    Ok(links.into_iter().filter(wired).map(|link| Port { link, client: None, error: None }).collect())
+    for link in kernel.links()? {
+        if let Some(port) = ports.iter_mut().find(|port| port.link.index == link.index) {
+            port.link = link;
+        }
+    }
+    Ok(ports)
 }
 
 /// Lets the port's client do what is due; gives its lease when it has one.
@@ -124,14 +128,16 @@ fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
 }
 
 /// Follows changes of links: carriers that come and go, interfaces that appear late (USB) or are removed.
-fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> {
+fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> sys::Result<()> {
     let (links, gone) = kernel.changes()?;
     for link in links {
         match ports.iter_mut().find(|port| port.link.index == link.index) {
             Some(port) => {
                 if !link.carrier {
                     // The next carrier may be another network's.
-                    port.client = None;
+                    if port.client.take().is_some() {
+                        port.error = None;
+                    }
                 } else if link.running && !port.link.running {
                     if let Some(client) = &mut port.client {
                         client.resend_now(uptime_ms());
@@ -140,10 +146,9 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> crate::sys::Result<()> 
                 port.link = link;
             }
             None if wired(&link) => {
-                if !link.up {
-                    kernel.request(|sequence| netlink::link_up(sequence, link.index))?;
-                }
-                ports.push(Port { link, client: None, error: None });
+                let raised = link.up.then_some(Ok(()));
+                let raised = raised.unwrap_or_else(|| kernel.request(|number| netlink::link_up(number, link.index)));
+                ports.push(Port { link, client: None, error: raised.err() });
             }
             None => {}
         }
@@ -169,7 +174,7 @@ fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
         return Failure::new(STEP, ["no wired network interface", &within].concat())
             .hint("is the network card's driver in the kernel, or among the initramfs' modules?");
     }
-    if ports.iter().all(|port| !port.link.carrier) {
+    if ports.iter().all(|port| !port.link.carrier && port.error.is_none()) {
         let names: Vec<&str> = ports.iter().map(|port| port.link.name.as_str()).collect();
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
             .hint("is the cable plugged in, and the machine at its other end on?");
@@ -189,7 +194,9 @@ fn status(ports: &[Port]) -> String {
 
 /// `discovers sent: 18, offers: 0, dropped: 3 another transaction`
 fn port_text(port: &Port) -> String {
-    let Some(client) = &port.client else { return "no carrier".into() };
+    let Some(client) = &port.client else {
+        return port.error.map_or("no carrier".into(), |error| error.to_string());
+    };
     let mut text = format!("discovers sent: {}, offers: {}", client.discovers(), client.offers());
     if client.naks() > 0 {
         text.extend([", refusals: ", &client.naks().to_string()]);

@@ -1,9 +1,15 @@
 //! The consoles of a boot: standard error, which containers write to as well, and those that get our own lines only.
+//!
+//! The kernel lists those that are there in /proc/consoles. A console whose driver is a module joins the list when the
+//! driver is loaded.
 
+use crate::report::pure::consoles;
 use crate::sys::io::{self, Poll};
-use crate::sys::{tty, EAGAIN, EINTR, STDERR};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::sys::path::PATH_MAX;
+use crate::sys::{fs as sysfs, process, tty, EAGAIN, EINTR, STDERR};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// A console beside standard error.
@@ -17,6 +23,14 @@ const OTHERS_MAX: usize = 4;
 static OTHERS: [Other; OTHERS_MAX] =
     [const { Other { fd: OnceLock::new(), is_stuck: AtomicBool::new(false) } }; OTHERS_MAX];
 
+const LIST: &CStr = c"/proc/consoles";
+/// Each console's line has about 40 bytes.
+pub const LIST_MAX: usize = 2048;
+/// A sum of the list as it was read last.
+static LISTED: AtomicUsize = AtomicUsize::new(0);
+/// The process that has [`own`]ed the consoles.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
 /// What was said so far, for a console whose driver is loaded later.
 static SAID: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 /// What comes after so many bytes is for the consoles that are there.
@@ -29,6 +43,99 @@ static STUCK: AtomicBool = AtomicBool::new(false);
 
 fn others() -> impl Iterator<Item = (BorrowedFd<'static>, &'static AtomicBool)> {
     OTHERS.iter().filter_map(|other| Some((other.fd.get()?.as_fd(), &other.is_stuck)))
+}
+
+/// Makes this process the one that repeats what was said so far on a console that is new. Its children do not.
+pub fn own() {
+    OWNER.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Opens `/dev/console` as standard input, output and error, even if the kernel has done so: it opens it blocking.
+pub fn start() {
+    match terminal(c"/dev/console") {
+        Some((console, device)) => stand_for_all(console, device, true),
+        None => without(),
+    }
+}
+
+/// Opens the consoles that the kernel has made since the last time: a driver was loaded. `/dev/console` may stand for
+/// another device then, or for one at all. Allocates nothing, since PID 1 calls it after a crash of the boot.
+pub fn open() {
+    let mut buffer = [0; LIST_MAX];
+    let list = read_list(&mut buffer);
+    let sum = list.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    if list.is_empty() || LISTED.swap(sum, Ordering::Relaxed) == sum {
+        return;
+    }
+    let before = tty::device(STDERR);
+    let repeats = OWNER.load(Ordering::Relaxed) == std::process::id();
+    match terminal(c"/dev/console") {
+        Some((console, device)) if before != Some(device) => stand_for_all(console, device, repeats),
+        Some(_) => {}
+        None => {
+            // At the next line it may be ready.
+            LISTED.store(0, Ordering::Relaxed);
+            if before.is_none() {
+                without();
+            }
+        }
+    }
+    for name in consoles::with_device(list) {
+        let mut path = [0; PATH_MAX];
+        let Some((other, device)) = consoles::device_path(name, &mut path).and_then(terminal) else { continue };
+        if is_known(device) {
+            continue;
+        }
+        if repeats && before != Some(device) {
+            repeat(other.as_fd());
+        }
+        add(other);
+    }
+}
+
+/// Opens a terminal, and tells its device number.
+pub fn terminal(path: &CStr) -> Option<(OwnedFd, u32)> {
+    // Non-blocking, so that neither opening a serial port waits for its carrier, nor writing for a stopped console.
+    let flags = sysfs::O_RDWR | sysfs::O_NOCTTY | sysfs::O_NONBLOCK;
+    let terminal = sysfs::openat(sysfs::CWD, path, flags, 0).ok()?;
+    let device = tty::device(terminal.as_fd())?;
+    Some((terminal, device))
+}
+
+/// Makes `console` standard input, output and error.
+fn stand_for_all(console: OwnedFd, device: u32, repeats: bool) {
+    if repeats && !is_known(device) {
+        repeat(console.as_fd());
+    }
+    onto_all(console);
+}
+
+/// Without a console, the three are `/dev/null`.
+fn without() {
+    let null = sysfs::openat(sysfs::CWD, c"/dev/null", sysfs::O_RDWR, 0);
+    if let Ok(null) = null {
+        onto_all(null);
+    }
+}
+
+fn onto_all(fd: OwnedFd) {
+    for number in 0..3 {
+        let _ = process::dup_onto(fd.as_fd(), number);
+    }
+    // It may be one of the three itself, and then stays open.
+    if fd.as_raw_fd() < 3 {
+        std::mem::forget(fd);
+    }
+}
+
+/// The kernel's list of consoles.
+pub fn read_list(buffer: &mut [u8]) -> &[u8] {
+    let read = |buffer: &mut [u8]| {
+        let list = sysfs::openat(sysfs::CWD, LIST, sysfs::O_RDONLY, 0)?;
+        io::read(list.as_fd(), buffer)
+    };
+    let length = read(buffer).unwrap_or(0);
+    buffer.get(..length).unwrap_or_default()
 }
 
 /// Whether lines of ours go to the terminal with this device number already.
@@ -64,7 +171,9 @@ pub fn repeat(console: BorrowedFd<'_>) {
 pub fn write_to_each(text: &[u8]) {
     resume();
     write_all(STDERR, text);
-    for (fd, is_stuck) in others() {
+    // The kernel may have made one of the others its console in the meantime.
+    let main = tty::device(STDERR);
+    for (fd, is_stuck) in others().filter(|(fd, _)| tty::device(*fd) != main) {
         tty::resume(fd);
         write_unless_stuck(fd, text, is_stuck);
     }

@@ -3,7 +3,7 @@
 use super::{cvt, cvt_size, Error, Result};
 use std::mem::{size_of, zeroed};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Notifications of links that appear, disappear, or change their carrier.
 pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
@@ -43,19 +43,26 @@ pub fn netlink_route() -> Result<OwnedFd> {
     socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)
 }
 
-/// A non-blocking socket for uevents: the kernel's notifications of devices that come and go.
+/// A non-blocking socket for uevents: the kernel's notifications of devices that come and go. Messages have their
+/// sender's credentials.
 pub fn netlink_uevent() -> Result<OwnedFd> {
-    socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT)
+    let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_KOBJECT_UEVENT)?;
+    set_option(fd.as_fd(), libc::SO_PASSCRED, 1)?;
+    Ok(fd)
+}
+
+fn set_option(fd: BorrowedFd<'_>, option: libc::c_int, value: u32) -> Result<()> {
+    let size = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the value is ours and `size` is its size.
+    cvt("setsockopt", unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw const value).cast(), size)
+    })?;
+    Ok(())
 }
 
 /// Sets how many bytes of messages the kernel keeps for a socket, beyond the limit for users.
 pub fn set_receive_bytes(fd: BorrowedFd<'_>, bytes: u32) -> Result<()> {
-    let size = size_of::<u32>() as libc::socklen_t;
-    // SAFETY: the value is ours and `size` is its size.
-    cvt("setsockopt", unsafe {
-        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const bytes).cast(), size)
-    })?;
-    Ok(())
+    set_option(fd, libc::SO_RCVBUFFORCE, bytes)
 }
 
 /// Subscribes a netlink socket to `groups`.
@@ -171,30 +178,28 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// As [`receive`], for a netlink socket; also whether the kernel has sent the message (netlink(7): its port is 0).
+/// As [`receive`], for a [`netlink_uevent`] socket; also whether the kernel has sent the message. Its port is 0 then
+/// (netlink(7)), as is the process: what a process has given to the kernel to pass on has the port 0, too.
 pub fn netlink_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, bool)> {
-    loop {
-        // SAFETY: sockaddr_nl is plain numbers; zero is a valid value.
-        let mut address: libc::sockaddr_nl = unsafe { zeroed() };
-        // Another sender than one that the kernel names is not the kernel.
-        address.nl_pid = u32::MAX;
-        let mut size = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-        // SAFETY: pointer and length are of one slice; the address is ours and `size` is its size.
-        let received = cvt_size("recvfrom", unsafe {
-            libc::recvfrom(
-                fd.as_raw_fd(),
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                0,
-                (&raw mut address).cast(),
-                &raw mut size,
-            )
-        });
-        match received {
-            Err(Error { errno: libc::EINTR, .. }) => {}
-            other => return other.map(|length| (length, address.nl_pid == 0 && address.nl_groups == UEVENTS)),
-        }
-    }
+    // SAFETY: the three are plain numbers and pointers; zero is a valid value.
+    let (mut address, mut message, mut control): (libc::sockaddr_nl, libc::msghdr, [usize; 8]) =
+        unsafe { (zeroed(), zeroed(), zeroed()) };
+    let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    message.msg_name = (&raw mut address).cast();
+    message.msg_namelen = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+    message.msg_iov = &raw mut parts;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: all that the message points to lives through the call and has the length that it says.
+    let length = cvt_size("recvmsg", unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, 0) })?;
+    // SAFETY: the call has filled the message, whose control bytes are aligned and still there.
+    let credentials = unsafe { libc::CMSG_FIRSTHDR(&message).as_ref() }
+        .filter(|header| header.cmsg_level == libc::SOL_SOCKET && header.cmsg_type == libc::SCM_CREDENTIALS)
+        // SAFETY: what follows such a header is this struct; it may be unaligned.
+        .map(|header| unsafe { libc::CMSG_DATA(header).cast::<libc::ucred>().read_unaligned() });
+    let by_kernel = credentials.is_some_and(|credentials| credentials.pid == 0);
+    Ok((length, by_kernel && address.nl_pid == 0 && address.nl_groups == UEVENTS))
 }
 
 /// Waits until one of `fds` can be read, for at most `timeout_ms` (-1: without a limit), and returns which of them can.

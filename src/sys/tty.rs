@@ -34,6 +34,28 @@ pub fn set_raw_output(fd: BorrowedFd<'_>) -> Result<Settings> {
     change(fd, &mut |settings| settings.c_oflag &= !libc::OPOST)
 }
 
+/// Sets the speed of a serial line, if it is one of the usual ones.
+pub fn set_speed(fd: BorrowedFd<'_>, baud: u32) -> Result<()> {
+    let speed = match baud {
+        9600 => libc::B9600,
+        19_200 => libc::B19200,
+        38_400 => libc::B38400,
+        57_600 => libc::B57600,
+        115_200 => libc::B115200,
+        230_400 => libc::B230400,
+        460_800 => libc::B460800,
+        921_600 => libc::B921600,
+        1_500_000 => libc::B1500000,
+        _ => return Ok(()),
+    };
+    let mut set = |settings: &mut libc::termios| {
+        // SAFETY: changes the struct only; the speed is one of the library's.
+        unsafe { libc::cfsetspeed(settings, speed) };
+    };
+    change(fd, &mut set)?;
+    Ok(())
+}
+
 fn change(fd: BorrowedFd<'_>, how: &mut dyn FnMut(&mut libc::termios)) -> Result<Settings> {
     // SAFETY: termios is plain numbers; zero is a valid value.
     let mut settings: libc::termios = unsafe { std::mem::zeroed() };

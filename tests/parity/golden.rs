@@ -1,10 +1,11 @@
 //! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter
 //! of an hour, which is too long for `./dev test`. `PARITY_PODMAN=1 cargo test --features host --test parity` records
-//! them anew, all or those of the combinations named (`PARITY_PODMAN=tty,init`).
+//! them anew, all, those of the combinations named (`PARITY_PODMAN=tty,init`), or those that are missing (`PARITY_PODMAN=new`).
 
 use super::compare::difference;
 use super::guest::Answer;
-use super::table::{Combination, TABLE};
+use super::more;
+use super::table::Combination;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -24,12 +25,13 @@ fn command(row: &Combination) -> String {
     words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ")
 }
 
-/// Keeps answers, whose lines are normal already, under a heading of versions.
-pub fn write(answers: &BTreeMap<String, Answer>, heading: &str) -> std::io::Result<()> {
+/// Keeps the answers of `names`, whose lines are normal already, under a heading of versions. The others are there to be
+/// told against.
+pub fn write(answers: &BTreeMap<String, Answer>, names: &[&str], heading: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(DIRECTORY)?;
     let none = Vec::new();
     let base = |name: &str| answers.get(name).map_or(&none, |answer| &answer.lines);
-    for row in TABLE {
+    for row in more::all().into_iter().filter(|row| names.contains(&row.name)) {
         let Some(answer) = answers.get(row.name) else { continue };
         // A base is told against those before it only.
         let before = BASES.iter().take_while(|name| **name != row.name);
@@ -47,12 +49,18 @@ pub fn write(answers: &BTreeMap<String, Answer>, heading: &str) -> std::io::Resu
     Ok(())
 }
 
-/// What was kept, for every combination: one that has no file, or another command in it, is an error.
-pub fn read() -> Result<BTreeMap<String, Answer>, String> {
+/// Whether podman was asked.
+pub fn is_known(name: &str) -> bool {
+    path(name).is_file()
+}
+
+/// What was kept, for every combination but those of `without`: one that has no file, or another command in it, is an
+/// error.
+pub fn read(without: &[&str]) -> Result<BTreeMap<String, Answer>, String> {
     let mut answers = BTreeMap::new();
     answers.insert("nothing".to_string(), Answer { status: 0, lines: Vec::new(), errors: Vec::new() });
     // The bases first.
-    for row in TABLE {
+    for row in more::all().into_iter().filter(|row| !without.contains(&row.name)) {
         let text = std::fs::read_to_string(path(row.name));
         let text = text.map_err(|error| format!("{}: {error}: PARITY_PODMAN={} asks podman", row.name, row.name))?;
         if text.lines().nth(1) != Some(&format!("# {}", command(row))) {

@@ -2,8 +2,9 @@
 //! come back on a disk: under software emulation a serial line takes longer than the containers do.
 
 use super::compare::{self, Updated};
+use super::more;
 use super::podman::{add_directory, Parts, PODMANS, ZONE};
-use super::table::{self, TABLE};
+use super::table::{self, Input};
 use ocinit::host::qemu::{Boot, Disk, Machine};
 use ocinit::host::{image, kernel, modules, peer};
 use std::collections::BTreeMap;
@@ -197,11 +198,15 @@ const APPLETS: &[&str] = &[
 /// The table, a line a combination.
 fn combinations(names: &[&str]) -> String {
     let line = |row: &table::Combination| {
-        let input = if row.console { "console" } else { "null" };
+        let input = match row.input {
+            Input::Nothing => "null",
+            Input::Console => "console",
+            Input::Pipe => "pipe",
+        };
         let fields = [row.name, row.image, input, row.flags, row.command];
         fields.join(&UNIT.to_string()) + "\n"
     };
-    TABLE.iter().filter(|row| names.contains(&row.name)).map(line).collect()
+    more::all().into_iter().filter(|row| names.contains(&row.name)).map(line).collect()
 }
 
 /// What the script has written: `=== NAME`, the payload's lines, `--- STATUS`, then the runtime's after `! `.

@@ -2,8 +2,8 @@
 
 use super::compare::{differences, judge, reason, Verdict, WORDS};
 use super::guest::Answer;
+use super::more;
 use super::reasons::REASONS;
-use super::table::TABLE;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -30,7 +30,7 @@ impl Table {
             differences.iter().filter_map(|line| reason(name, line)).for_each(|at| needed[at] = true);
             (name, judge(name, differences))
         };
-        Table { rows: TABLE.iter().map(|combination| row(combination.name)).collect(), needed }
+        Table { rows: more::all().iter().map(|combination| row(combination.name)).collect(), needed }
     }
 
     /// How many have this verdict.

@@ -9,27 +9,42 @@ pub struct Combination {
     pub name: &'static str,
     /// One of [`images`].
     pub image: &'static str,
-    /// Its standard input is a terminal, of 33 rows and 101 columns.
-    pub console: bool,
+    pub input: Input,
     /// As a shell reads them.
     pub flags: &'static str,
     pub command: &'static str,
 }
 
-/// The image's own command, which is the payload's `look`.
-const fn look(name: &'static str, image: &'static str, flags: &'static str) -> Combination {
-    Combination { name, image, console: false, flags, command: "" }
+/// Standard input of a runtime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// `/dev/null`.
+    Nothing,
+    /// A terminal of 33 rows and 101 columns.
+    Console,
+    /// A pipe with a line in it.
+    Pipe,
 }
 
-const fn command(name: &'static str, image: &'static str, flags: &'static str, command: &'static str) -> Combination {
-    Combination { name, image, console: false, flags, command }
+/// The image's own command, which is the payload's `look`.
+pub const fn look(name: &'static str, image: &'static str, flags: &'static str) -> Combination {
+    command(name, image, flags, "")
+}
+
+pub const fn command(
+    name: &'static str,
+    image: &'static str,
+    flags: &'static str,
+    command: &'static str,
+) -> Combination {
+    Combination { name, image, input: Input::Nothing, flags, command }
 }
 
 const fn console(name: &'static str, flags: &'static str) -> Combination {
-    Combination { name, image: "plain", console: true, flags, command: "" }
+    Combination { name, image: "plain", input: Input::Console, flags, command: "" }
 }
 
-/// All of them. The first four are what the golden files of the others are told against.
+/// The first four are what the golden files of the others are told against.
 #[rustfmt::skip]
 pub const TABLE: &[Combination] = &[
     look("plain", "plain", ""),
@@ -352,6 +367,12 @@ pub fn images(payload: &[u8]) -> Vec<Image> {
         Entry::file("data/resolv.conf", 0o644, "nameserver 192.0.2.3\n"),
     ];
     let bare = [Entry::file("payload", 0o755, payload)];
+    let dangling = vec![Entry::symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")];
+    // Longer than what we read of an image's files.
+    let members = format!("root:x:0:\ncrowd:x:77:{}guest\n", "member,".repeat(200_000));
+    let without: Vec<Entry> = base.iter().filter(|entry| entry.path != "etc/group").cloned().collect();
+    let crowd = [without, vec![Entry::file("etc/group", 0o644, members)]].concat();
+    let health = json!({"Test": ["CMD", "/payload", "exit", "1"], "Interval": 1_000_000_000u64});
     let env = json!(["HOME=/elsewhere", "TERM=dumb", "HOSTNAME=image", "container=image", "EMPTY=", "A=b=c"]);
     vec![
         image("plain", &base, &[]),
@@ -366,6 +387,14 @@ pub fn images(payload: &[u8]) -> Vec<Image> {
         image("etc", &more(etc), &[]),
         image("links", &more(links), &[]),
         image("labels", &base, &[("Labels", json!({"a": "b"})), ("StopSignal", "SIGTERM".into())]),
+        image("colon", &base, &[("User", ":100".into())]),
+        image("tail", &base, &[("User", "guest:".into())]),
+        image("crowd", &crowd, &[]),
+        image("dangling", &more(dangling), &[]),
+        image("blank", &base, &[("Entrypoint", json!([""])), ("Cmd", json!(["/payload", "look"]))]),
+        image("file", &base, &[("WorkingDir", "/data/plain".into())]),
+        image("health", &base, &[("Healthcheck", health)]),
+        image("nothing", &base, &[("Entrypoint", Value::Null), ("Cmd", Value::Null)]),
         image("bare", &bare, &[("Env", Value::Null), ("WorkingDir", Value::Null)]),
     ]
 }

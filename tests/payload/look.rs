@@ -133,7 +133,7 @@ fn word(dir: &str, name: &str) -> String {
     }
 }
 
-fn why(error: &std::io::Error) -> String {
+pub fn why(error: &std::io::Error) -> String {
     format!("error {}", error.raw_os_error().unwrap_or(0))
 }
 
@@ -266,7 +266,7 @@ fn kernel_path(path: &str) -> String {
 }
 
 /// `device 1:3`, `link`, `file` …
-fn node(meta: &fs::Metadata) -> String {
+pub fn node(meta: &fs::Metadata) -> String {
     let kind = meta.file_type();
     let (major, minor) = super::device_numbers(meta.rdev());
     match () {
@@ -281,7 +281,7 @@ fn node(meta: &fs::Metadata) -> String {
 }
 
 /// `PATH KIND MODE UID:GID WRITABLE`, with the size of a file and the target of a link.
-fn place(path: &str) -> String {
+pub fn place(path: &str) -> String {
     let Ok(meta) = fs::symlink_metadata(path) else { return format!("{path} absent") };
     if let Ok(target) = fs::read_link(path) {
         return format!("{path} link {}:{} {}", meta.uid(), meta.gid(), target.display());
@@ -292,7 +292,7 @@ fn place(path: &str) -> String {
 }
 
 /// Every place below `dir`, links not followed.
-fn walk(dir: &str, facts: &mut Vec<String>) {
+pub fn walk(dir: &str, facts: &mut Vec<String>) {
     for name in super::sorted(dir).unwrap_or_default() {
         let path = format!("{dir}/{name}");
         if facts.len() < ENTRIES_MAX {

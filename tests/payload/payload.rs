@@ -12,6 +12,7 @@ mod attack_neighbours;
 mod clock;
 mod inject;
 mod look;
+mod open;
 mod uevent;
 
 use std::fs;
@@ -25,10 +26,11 @@ const USAGE: &str = "attack NAME … | \
                      hello | exit N | env [NAME] | cwd | id | caps | hostname | mounts | ns | fds | stat PATH… | \
                      ls DIR | cat PATH… | write PATH TEXT | tty | args … | kill N | crash | fill PATH | pid1 | \
                      orphan | sleep SECONDS [TEXT] | flood LINES [PATH] | leave-flood N | dd PATH BYTES | take PATH | \
-                     echo [-n] … | look | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
+                     echo [-n] … | look | open | clock | time N COMMAND… | reboot | poweroff | break-init PROC | \
                      trap SIGNAL | window | await PATH | copy FROM TO | halves LINES | spin ROUNDS | \
                      orphans NUMBER DONE | bomb [CHAINS] | hush TERMINAL [LINES] | stop-boot | \
-                     uevent group|kernel TEXT… | await-gone PATH | inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
+                     uevent group|kernel TEXT… | await-gone PATH | \
+                     inject OUT PROCESS CALL N ERRNO COMMAND… | inject-boot SEED COUNT GAP";
 
 fn main() -> ExitCode {
     // Not args(): it panics on what is not UTF-8.
@@ -61,6 +63,7 @@ fn answer(name: &str, rest: &[String]) -> io::Result<u8> {
         "ns" => links("/proc/self/ns")?,
         "fds" => descriptors()?,
         "look" => look::all(),
+        "open" => open::all(),
         "clock" => clock::tell(),
         "time" => clock::time(number(first)? as u64, rest.get(1..).unwrap_or_default())?,
         "stat" => rest.iter().try_for_each(|path| stat(path))?,

@@ -4,7 +4,7 @@ use crate::lab::{boot, boot_with, disk, lab, Lab, Seen, POWER_DOWN, RESTART};
 use crate::support::images;
 use ocinit::host::qemu::{Disk, Machine, Network};
 use std::fs::OpenOptions;
-use std::net::UdpSocket;
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,7 +86,9 @@ fn no_name_server() {
 /// There is no golden file, as the answer of the name server behind QEMU's network depends on the host.
 #[test]
 fn unknown_host() {
-    let Some(seen) = boot("unknown-host", r#"b2c.run="docker://no-such-host.invalid/payload""#) else { return };
+    let Some(seen) = boot("unknown-host", r#"b2c.run="--retry=1 docker://no-such-host.invalid/payload""#) else {
+        return;
+    };
     seen.over(125, POWER_DOWN);
     let request = "GET https://no-such-host.invalid/v2/payload/manifests/latest";
     seen.says(&format!("FAIL pull  no-such-host.invalid/payload:latest: {request}: no-such-host.invalid: "));
@@ -119,7 +121,61 @@ fn unknown_tag() {
 /// Promise: failures-are-told
 #[test]
 fn registry_down() {
-    fails("registry-down", r#"b2c.run="--tls-verify=false docker://10.0.2.2:9/payload""#);
+    fails("registry-down", r#"b2c.run="--retry=2 --tls-verify=false docker://10.0.2.2:9/payload""#);
+}
+
+/// Two minutes of the machine, a few seconds of ours.
+/// Promise: absent-registry
+#[test]
+fn registry_that_never_comes() {
+    let Some(seen) = boot_with("absent-registry", r#"b2c.run="docker://10.0.2.2:9/payload""#, |machine| {
+        machine.network = Network::User(vec!["restrict=on".into()]);
+        waits(machine);
+    }) else {
+        return;
+    };
+    seen.over(125, POWER_DOWN);
+    let time = |line: &str| line.trim_start_matches('[').split(']').next().unwrap().trim().parse::<f64>().unwrap();
+    let waited = time(seen.says("FAIL pull")) - time(seen.says("; retry in "));
+    assert!((119.0..170.0).contains(&waited) && seen.count("; retry in ") > 5, "{waited} s");
+}
+
+/// The lab powers on as a whole: nobody listens at the registry's port until the machine was refused three times.
+/// Promise: absent-registry
+#[test]
+fn registry_that_comes_later() {
+    let Some(lab) = lab() else { return };
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let words = format!(r#"b2c.run="--tls-verify=false docker://10.0.2.2:{}/payload echo came""#, address.port());
+    let mut tries = 0;
+    let seen = lab.boot_watched("late-registry", &words, |_| (), &mut |line| {
+        if line.contains(": connection refused; retry in ") {
+            tries += 1;
+            if tries == 3 {
+                pass_on(TcpListener::bind(address).unwrap(), lab.registry.here());
+            }
+        }
+        false
+    });
+    assert!(tries >= 3);
+    seen.over(0, POWER_DOWN);
+    seen.at("came");
+    seen.never("FAIL");
+}
+
+/// Passes what comes to `listener` on to `to`.
+fn pass_on(listener: TcpListener, to: String) {
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect(&to).unwrap();
+            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
 }
 
 /// Promise: no-fallback-to-http

@@ -81,14 +81,36 @@ fn two_consoles() {
 #[test]
 fn consoles_that_are_not_there() {
     let Some(lab) = lab() else { return };
-    let consoles = "console=ttyS3,115200 console=ttyUSB0 console=ttyS3 console=null console=hvc7 console=ttyS0";
+    let consoles = "console=lp0 console=ttyUSB0,9600 console=lp0 console=null console=hvc7 console=ttyS0 console=ttyS3";
     let (seen, file) = boot(&lab, "no_console", consoles, r#"b2c.run="pull:payload hello""#);
     seen.over(0, POWER_DOWN);
     seen.at("Hello from a container");
-    for name in ["ttyS3", "ttyUSB0", "hvc7"] {
+    for name in ["lp0", "ttyUSB0", "hvc7", "ttyS3"] {
         assert_eq!(seen.count(&format!("console    WARN {name}: no such device, or no driver for it")), 1, "{name}");
     }
-    assert_eq!(seen.count("WARN"), 3);
+    assert_eq!(seen.count("WARN"), 4);
     // The machine has this one, but nobody has asked for it.
     assert_eq!(std::fs::read(file).unwrap().len(), 0);
+}
+
+/// Of two serial ports the kernel makes the first one its console. The other is there all the same.
+/// Promise: several-consoles
+#[test]
+fn two_serial_ports() {
+    let Some(lab) = lab() else { return };
+    let file = lab.dir.join("ttyS1");
+    let words = r#"b2c.run="pull:payload hello""#;
+    let serial = lab.boot("two_serial_ports", words, |machine: &mut Machine| {
+        machine.append = machine.append.replace("console=ttyS0", "console=ttyS0,115200 console=ttyS1,115200");
+        let chardev = format!("file,id=second,path={}", file.display());
+        machine.extra.extend(["-chardev", &chardev, "-serial", "chardev:second"].map(String::from));
+    });
+    serial.over(0, POWER_DOWN);
+    serial.at("Hello from a container");
+    serial.never("WARN");
+    let second = serial.by(&file);
+    for part in [" ocinit  ", "drivers ", "exit code 0", "Execution is over, pipeline status: 0"] {
+        assert_eq!(second.count(part), 1, "{part}");
+    }
+    second.never("Hello from a container");
 }

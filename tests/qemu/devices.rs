@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What these devices need, and `uas`, which none of them needs.
-const MODULES: [&str; 8] =
-    ["xhci_pci", "cdc_ether", "rndis_host", "usb_storage", "uas", "sd_mod", "sdhci_pci", "mmc_block"];
+/// What these devices need, and `dm9601`, which none of them needs.
+const MODULES: [&str; 9] =
+    ["xhci_pci", "cdc_ether", "rndis_host", "usb_storage", "uas", "sd_mod", "sdhci_pci", "mmc_block", "dm9601"];
 
 /// The general kernel, and an initramfs with its modules.
 fn general(lab: &Lab) -> Option<&'static (PathBuf, PathBuf)> {
@@ -165,7 +165,7 @@ fn usb_and_sd_plugged_in_later() {
     let disks = ["late-stick", "late-card", "late-second", "late-pci"].map(|name| disk(name, 64, "LATE"));
     let [Some(stick), Some(card), Some(second), Some(pci)] = disks else { return };
     let fake = "ACTION=add DEVPATH=/devices/x SUBSYSTEM=usb \
-                MODALIAS=usb:v0000p0000d0000dc00dsc00dp00ic08isc06ip62in00";
+                MODALIAS=usb:v0A46p9601d0000dc00dsc00dp00ic00isc00ip00in00";
     let gone = "remove@/devices/x ACTION=remove DEVPATH=/devices/x SUBSYSTEM=block DEVTYPE=disk DEVNAME=sdx";
     let words = format!(
         r#"b2c.cache_device=/dev/sda b2c.filesystem=card,type=ext4,src=/dev/mmcblk0
@@ -176,14 +176,14 @@ fn usb_and_sd_plugged_in_later() {
         b2c.run="pull:payload uevent group add@/devices/x {fake}" b2c.run="pull:payload uevent group {gone}"
         b2c.run="pull:payload uevent kernel add@/devices/x {fake}" b2c.run="pull:payload uevent kernel {gone}"
         b2c.run="pull:payload echo plug in again" b2c.run="pull:payload await /sys/block/sdb"
-        b2c.run="pull:payload stat /sys/module/uas" b2c.run="pull:payload await-gone /sys/class/net/usb0""#
+        b2c.run="pull:payload stat /sys/module/dm9601" b2c.run="pull:payload await-gone /sys/class/net/usb0""#
     );
     let arguments = [
         XHCI,
         &drive("stick", &stick),
         &drive("second", &second),
         &drive("pci", &pci),
-        "-drive if=none,id=sd -device sdhci-pci -device sd-card,id=card,drive=sd -device pcie-root-port,id=port,slot=1",
+        "-drive if=none,id=sd -device sdhci-pci -device sd-card,id=card,drive=sd -device pcie-root-port,id=slot1,slot=1",
     ];
     let usb = |id: &str| plug("usb-storage", id, "xhci.0", ("drive", id));
     let medium = json!({"id": "card", "filename": card, "format": "raw"});
@@ -193,7 +193,7 @@ fn usb_and_sd_plugged_in_later() {
         ("waiting for /dev/mmcblk0, 10 s at most", "blockdev-change-medium", medium),
         ("plug in", "device_add", usb("second")),
         ("waiting until /sys/block/sdb is gone", "device_del", json!({"id": "second"})),
-        ("plug in PCI", "device_add", plug("virtio-blk-pci", "pci", "port", ("drive", "pci"))),
+        ("plug in PCI", "device_add", plug("virtio-blk-pci", "pci", "slot1", ("drive", "pci"))),
         // QEMU has removed the drive with its device.
         (
             "plug in again",
@@ -213,7 +213,7 @@ fn usb_and_sd_plugged_in_later() {
         seen.says(node);
     }
     assert_eq!((seen.count("sent to group"), seen.count("sent to kernel")), (2, 2));
-    assert!(seen.says("/sys/module/uas ").contains("No such file"), "a container's message loads no driver");
+    assert!(seen.says("/sys/module/dm9601 ").contains("No such file"), "a container's message loads no driver");
     seen.never("sdx");
     seen.never("WARN");
     clean(&stick);

@@ -57,7 +57,8 @@ fn normal(line: &str) -> Option<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let unit = |at: usize| words.get(at + 1).copied().unwrap_or_default().trim_end_matches(',');
     let counted = |at: usize| at > 0 && words[at - 1] == "sent:";
-    let is_measure = |at: usize| matches!(unit(at), "ms" | "kB" | "MB") || counted(at);
+    let is_wait = |at: usize| at > 1 && words[at - 2..at] == ["retry", "in"];
+    let is_measure = |at: usize| matches!(unit(at), "ms" | "kB" | "MB") || counted(at) || is_wait(at);
     let normal = words.iter().enumerate().map(|(at, text)| if is_measure(at) { "N".into() } else { word(text) });
     Some(normal.collect::<Vec<_>>().join(" "))
 }

@@ -29,7 +29,7 @@ pub const RESTART: &str = "reboot: Restarting system";
 pub struct Lab {
     kernel: PathBuf,
     pub modules: PathBuf,
-    initramfs: PathBuf,
+    pub initramfs: PathBuf,
     pub registry: DockerRegistry,
     pub dir: PathBuf,
     pub payload: Vec<u8>,

@@ -90,3 +90,36 @@ fn options_from_the_initramfs() {
     seen.over(0, POWER_DOWN);
     seen.at("from-file");
 }
+
+/// A newc archive of one file, without the directories above it: as iPXE and GRUB make theirs.
+fn alone(path: &str, text: &str) -> Vec<u8> {
+    let member = |path: &str, mode: u32, text: &str| {
+        let (size, name) = (text.len() as u32, path.len() as u32 + 1);
+        let fields = [1, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name, 0].map(|field: u32| format!("{field:08X}")).concat();
+        let mut bytes = format!("070701{fields}{path}\0").into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    [member(path, 0o100_644, text), member("TRAILER!!!", 0, "")].concat()
+}
+
+/// Promise: files-of-boot-loaders
+#[test]
+fn files_of_a_boot_loader() {
+    let Some(lab) = lab() else { return };
+    let run = format!("--tls-verify=false -v /user:/user:ro docker://{}/payload", lab.registry.for_guest());
+    let options =
+        format!("b2c.hostname=of-the-loader b2c.run=\"{run} hostname\" b2c.run=\"{run} cat /user/job.env\"\n");
+    let mut bytes = std::fs::read(&lab.initramfs).unwrap();
+    for file in [alone("etc/ocinit/cmdline", &options), alone("user/job.env", "JOB=4711\n")] {
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend_from_slice(&file);
+    }
+    let initramfs = lab.dir.join("of-a-boot-loader");
+    std::fs::write(&initramfs, bytes).unwrap();
+    let seen = lab.boot("boot_loader", "", |machine| machine.initrd = initramfs);
+    seen.over(0, POWER_DOWN);
+    seen.in_order(&["of-the-loader", "JOB=4711"]);
+}

@@ -11,7 +11,11 @@ pub struct Misspelt {
     /// What it is meant as protects something, or delivers it: without it the machine would store what is secret in the
     /// clear, run what nobody has signed, or bring results nowhere, and report success.
     pub must_not_be_ignored: bool,
+    /// It is meant as a container of the pipeline.
+    pub is_pipeline: bool,
 }
+
+const PIPELINE: [&str; 2] = ["b2c.run", "b2c.container"];
 
 /// Options that protect or deliver.
 const PROTECTING: [&str; 5] = ["b2c.verify_key", "b2c.minio", "b2c.storage", "b2c.nbd", "b2c.extra_args_url"];
@@ -48,7 +52,7 @@ pub fn find(names: &[&'static str], word: &Word) -> Option<Misspelt> {
         Some(meant) => PROTECTING.contains(&meant),
         None => PROTECTING_PARTS.iter().any(|part| key.contains(part)),
     };
-    Some(Misspelt { text, must_not_be_ignored })
+    Some(Misspelt { text, must_not_be_ignored, is_pipeline: meant.is_some_and(|meant| PIPELINE.contains(&meant)) })
 }
 
 /// The option that a word with another prefix means: `bc2.run`, `b2crun`, `2bc-run`.
@@ -71,9 +75,9 @@ fn near(names: &[&'static str], key: &str, head: &str, tail: &str) -> Option<&'s
 pub fn enclosed(word: &Word) -> Option<Misspelt> {
     let parts = [Some(word.key.as_str()), word.value.as_deref()];
     let mut pieces = parts.iter().flatten().flat_map(|part| part.split_ascii_whitespace().skip(1));
-    let option = pieces.find(|piece| piece.starts_with("b2c."))?;
-    let text = [shown(&word.key), ": the double quotes of this word hold ", shown(option), ", too"].concat();
-    Some(Misspelt { text, must_not_be_ignored: false })
+    let option = shown(pieces.find(|piece| piece.starts_with("b2c."))?);
+    let text = [shown(&word.key), ": the double quotes of this word hold ", option, ", too"].concat();
+    Some(Misspelt { text, must_not_be_ignored: false, is_pipeline: PIPELINE.contains(&option) })
 }
 
 /// The name at the start of a word. What follows it by another sign than `=` is a value, as in `b2c.minio:...`.

@@ -174,15 +174,15 @@ impl Config {
     /// from the first source that has it; the values of a repeatable option accumulate.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
         let mut config = Config::default();
-        let mut misspelt = None;
+        let (mut not_a_container, mut not_an_option) = (None, None);
         for (number, words) in sources.iter().enumerate().rev() {
             for word in words {
                 let row = TABLE.iter().find(|row| row.name == word.key);
                 let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
                 let read = read.and_then(|()| config.misspelt(word, row));
-                match read.map_err(|error| error.at(word, number))? {
-                    Some(error) => misspelt = misspelt.or(Some(error.at(word, number))),
-                    None => {}
+                if let Some((error, is_pipeline)) = read.map_err(|error| error.at(word, number))? {
+                    let first = if is_pipeline { &mut not_a_container } else { &mut not_an_option };
+                    first.get_or_insert_with(|| error.at(word, number));
                 }
             }
         }
@@ -191,8 +191,9 @@ impl Config {
                 config.apply_repeated(word).map_err(|error| error.at(word, number))?;
             }
         }
-        // Where one was asked for and none can run, no status but a failure is true.
-        if let (false, Some(error)) = (config.runs_something(), misspelt) {
+        // Where a container was asked for and none can run, no status but a failure is true.
+        let failure = not_a_container.filter(|_| config.run.is_empty());
+        if let Some(error) = failure.or(not_an_option.filter(|_| !config.runs_something())) {
             return Err(error);
         }
         config.check_names()?;
@@ -205,8 +206,8 @@ impl Config {
     }
 
     /// Warns of a word that seems to be meant as an option, or to hold one. What it gives is the error if nothing else
-    /// asks for a container. It is an error in any case if it must not be ignored.
-    fn misspelt(&mut self, word: &Word, row: Option<&Row>) -> Result<Option<Error>, Error> {
+    /// asks for a container, and whether this word does. It is an error in any case if it must not be ignored.
+    fn misspelt(&mut self, word: &Word, row: Option<&Row>) -> Result<Option<(Error, bool)>, Error> {
         let found = match row {
             Some(row) if row.is_container_line() => None,
             Some(_) => misspelt::enclosed(word),
@@ -220,7 +221,8 @@ impl Config {
             ));
         }
         self.warnings.push(found.text.clone());
-        Ok(Some(Error(found.text, "no word that can be read asks for a container".into())))
+        let error = Error(found.text, "no word that can be read asks for a container of the pipeline".into());
+        Ok(Some((error, found.is_pipeline)))
     }
 
     fn apply_repeated(&mut self, word: &Word) -> Result<(), Error> {
@@ -483,8 +485,11 @@ mod tests {
                 assert_eq!(read(&sources).err().map(|error| error.0).as_deref(), Some(what), "{line}");
             }
             // Beside a container it is a warning.
-            let config = read(&[&[line, " b2c.run_post=img"].concat()]).unwrap();
+            let config = read(&[&[line, " b2c.run=img"].concat()]).unwrap();
             assert_eq!(config.warnings, [what]);
+            // One that only reports what the pipeline did is none of it.
+            let only_reports = read(&[&[line, " b2c.run_post=img b2c.run_service=img"].concat()]);
+            assert_eq!(only_reports.is_err(), what.contains("b2c.run") || what.contains("b2c.container"), "{line}");
         }
         // None was asked for.
         for line in

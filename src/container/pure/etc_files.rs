@@ -3,23 +3,24 @@
 
 use crate::container::pure::spec::Dns;
 
-/// `/etc/resolv.conf`: the host's. `--dns` and `--dns-option` replace its servers and options (the last of an option
-/// counts, resolv.conf(5)); domains of `--dns-search` come before its own, and `.` removes all.
+/// `/etc/resolv.conf`: the host's. `--dns` replaces its servers, and with it options and domains of the flags replace its
+/// own, before which they come otherwise; the domain `.` removes all.
 pub fn resolv_conf(host: &str, dns: &Dns) -> String {
     let mut servers = dns.servers.clone();
-    let mut search = dns.search.clone();
-    let mut options = dns.options.clone();
+    let (mut search, mut options) = (dns.search.clone(), dns.options.clone());
+    // Beside a server of the flags, nothing of the host's comes along with what else the flags say.
+    let keeps = |asked: &[String]| dns.servers.is_empty() || asked.is_empty();
     for line in host.lines() {
         let mut words = line.split_ascii_whitespace();
         let key = words.next().unwrap_or_default();
         match key {
             "nameserver" if dns.servers.is_empty() => servers.extend(words.next().map(String::from)),
             // The last of them is the one that counts.
-            "search" | "domain" => {
+            "search" | "domain" if keeps(&dns.search) => {
                 search.truncate(dns.search.len());
                 search.extend(words.map(String::from));
             }
-            "options" if dns.options.is_empty() => options.extend(words.map(String::from)),
+            "options" if keeps(&dns.options) => options.extend(words.map(String::from)),
             _ => {}
         }
     }
@@ -44,8 +45,10 @@ fn line(text: &mut String, key: &str, words: &[String]) {
 /// host by its `address`, and the container itself where its network has no other host (containers/common, etchosts).
 pub fn hosts(host: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
     let mut entries: Vec<(String, Vec<String>)> = Vec::new();
-    for (name, address) in added {
-        entries.push((address.clone(), vec![name.clone()]));
+    for (names, host) in added {
+        // podman's word for what is `host.containers.internal`.
+        let host = if host == "host-gateway" { address.unwrap_or("127.0.0.1") } else { host };
+        entries.push((host.into(), names.split(' ').map(String::from).collect()));
     }
     for line in host.lines() {
         let line = line.split_once('#').map_or(line, |(line, _)| line);
@@ -102,7 +105,9 @@ mod tests {
         assert_eq!(text, "search lab.test more.test\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions edns0\n");
         let dns = Dns { search: list(&["."]), options: list(&["ndots:2", "rotate"]), ..Dns::default() };
         let servers = "nameserver 10.0.2.3\nnameserver fe80::1\n";
-        assert_eq!(resolv_conf(host, &dns), servers.to_string() + "options ndots:2 rotate\n");
+        assert_eq!(resolv_conf(host, &dns), servers.to_string() + "options ndots:2 rotate edns0\n");
+        let dns = Dns { servers: list(&["1.1.1.1"]), search: list(&["a.test"]), options: list(&["rotate"]), ..dns };
+        assert_eq!(resolv_conf(host, &dns), "search a.test\nnameserver 1.1.1.1\noptions rotate\n");
         let dns = Dns { search: list(&["first.test"]), ..Dns::default() };
         let text = "search first.test lab.test more.test\n".to_string() + servers + "options edns0\n";
         assert_eq!(resolv_conf(host, &dns), text);

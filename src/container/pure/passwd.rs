@@ -38,15 +38,10 @@ const GROUPS_MAX: usize = 65_536;
 /// (empty where it has none). An empty `user` is root. A group given by hand
 /// stands alone; else the user's own groups come along.
 pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error> {
-    let is_named = !user.is_empty();
-    let (user, wanted_group) = split(user);
-    let user = if user.is_empty() { "0" } else { user };
+    let (is_named, is_alone) = (!user.is_empty(), !user.contains(':'));
+    let (user, wanted_group) = parts(user);
     let number = number(user)?;
-    let entry = passwd.lines().map(fields).find(|entry| match number {
-        // A name that looks like a number is a number, as for podman.
-        Some(uid) => entry.get(2).and_then(|field| field.parse().ok()) == Some(uid),
-        None => entry.first() == Some(&user),
-    });
+    let entry = entry(user, number, passwd);
     // What the image's file says is checked like what its configuration says: 4294967295 would leave us root.
     let numeric = |index: usize| match entry.as_ref().and_then(|entry| entry.get(index)) {
         Some(field) => self::number(field),
@@ -69,10 +64,52 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
             let gid = numeric(3)?.unwrap_or(0);
             // podman looks for groups only where a user is given.
             let entry = entry.as_ref().filter(|_| is_named);
-            (gid, if is_named { memberships(entry.and_then(|entry| entry.first()), gid, group) } else { Vec::new() })
+            // Nor where there is a colon.
+            let groups = match is_named {
+                true if is_alone => memberships(entry.and_then(|entry| entry.first()), gid, group),
+                true => vec![gid],
+                false => Vec::new(),
+            };
+            (gid, groups)
         }
     };
     Ok(Identity { uid, gid, groups, home: home.map(String::from) })
+}
+
+/// Root where `user` names nobody; a group that is empty is none.
+fn parts(user: &str) -> (&str, Option<&str>) {
+    let (user, group) = split(user);
+    (if user.is_empty() { "0" } else { user }, group.filter(|group| !group.is_empty()))
+}
+
+/// The line of a user. A name that looks like a number is a number, as for podman.
+fn entry<'a>(user: &str, number: Option<u32>, passwd: &'a str) -> Option<Vec<&'a str>> {
+    passwd.lines().map(fields).find(|entry| match number {
+        Some(uid) => entry.get(2).and_then(|field| field.parse().ok()) == Some(uid),
+        None => entry.first() == Some(&user),
+    })
+}
+
+/// Whether a user's numbers are only known from `/etc/passwd`: not root's, nor two that are given.
+pub fn needs_passwd(user: &str) -> bool {
+    let (user, group) = parts(user);
+    match number(user) {
+        Ok(Some(0)) => false,
+        Ok(Some(_)) => group.is_none(),
+        _ => true,
+    }
+}
+
+/// Whether `/etc/group` is needed: for a group by name, and for those that a user belongs to, who is not root.
+pub fn needs_group(whole: &str, groups: &[String], passwd: &str) -> bool {
+    let (user, group) = parts(whole);
+    let by_name = |group: &str| number(group) == Ok(None);
+    let of_user = || match number(user) {
+        Ok(Some(0)) | Err(_) => false,
+        Ok(number) => entry(user, number, passwd).is_some_and(|entry| entry.get(2) != Some(&"0")),
+    };
+    let is_alone = !whole.contains(':');
+    group.map_or_else(|| is_alone && of_user(), by_name) || groups.iter().any(|group| by_name(group))
 }
 
 /// `USER[:GROUP]`.
@@ -100,7 +137,7 @@ pub fn missing_lines(
         (!is_there).then(|| number.to_string())
     };
     let user_line = missing(user, passwd).map(|uid| {
-        let gid = wanted_group.map_or(0, |_| identity.gid);
+        let gid = wanted_group.filter(|group| !group.is_empty()).map_or(0, |_| identity.gid);
         // What would end the field, or the line, would write another one: a user of the image's own making, such as a
         // second root (CVE-2022-4318).
         let is_plain = !working_dir.contains(|c: char| c == ':' || c.is_control());
@@ -207,6 +244,48 @@ mod tests {
         for text in ["4294967296", "4294967295", "-1", "+5", "99999999999999999999"] {
             assert_eq!(who(text), Err(Error::Range(text.into())));
         }
+    }
+
+    /// Input: users-with-empty-parts
+    #[test]
+    fn empty_parts_are_absent() {
+        assert_eq!(who(":44").unwrap(), (0, 44, vec![44], "/root".into()));
+        assert_eq!(who(":video").unwrap(), (0, 44, vec![44], "/root".into()));
+        assert_eq!(who("ann:").unwrap(), (1000, 100, vec![100], "/home/ann".into()));
+        assert_eq!(who("1000:").unwrap(), (1000, 100, vec![100], "/home/ann".into()));
+        assert_eq!(who("5:").unwrap(), (5, 0, vec![0], "".into()));
+        assert_eq!(who(":").unwrap(), (0, 0, vec![0], "/root".into()));
+        assert_eq!(who("::"), Err(Error::Group(":".into())));
+        for user in [":44", "ann:", ":", "0:"] {
+            let identity = resolve(user, PASSWD, GROUP).unwrap();
+            assert_eq!(missing_lines(user, &identity, "/", PASSWD, GROUP), (None, None), "{user}");
+        }
+        let identity = resolve(":9", PASSWD, GROUP).unwrap();
+        assert_eq!(missing_lines(":9", &identity, "/", PASSWD, GROUP), (None, Some("9:x:9:\n".into())));
+    }
+
+    #[test]
+    fn who_has_to_be_looked_up() {
+        for (user, passwd, group) in [
+            ("", false, false),
+            ("0", false, false),
+            (":5", false, false),
+            ("7:8", false, false),
+            ("7", true, false),
+            ("7:", true, false),
+            ("1000", true, true),
+            ("1000:5", false, false),
+            ("root", true, false),
+            ("ann", true, true),
+            ("ann:", true, false),
+            ("ann:5", true, false),
+            ("7:video", false, true),
+            (":video", false, true),
+            ("-1", true, false),
+        ] {
+            assert_eq!((needs_passwd(user), needs_group(user, &[], PASSWD)), (passwd, group), "{user}");
+        }
+        assert!(needs_group("", &["video".into()], PASSWD) && !needs_group("", &["7".into()], PASSWD));
     }
 
     /// Promise: users

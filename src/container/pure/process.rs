@@ -41,21 +41,17 @@ pub struct Environment<'a> {
 /// Merges the image's configuration, the host's part and the container line. `None` where none of them has a command.
 pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> Option<Process> {
     let asked = &spec.process;
-    let mut arguments: Vec<String> = match &asked.entrypoint {
-        // A new entry point drops the image's command with its entry point.
-        Some(entrypoint) => entrypoint.clone(),
-        None => image.entrypoint.clone(),
-    };
-    // As podman has it, a list with one empty word is no entry point.
-    if matches!(arguments.as_slice(), [only] if only.is_empty()) {
-        arguments.clear();
-    }
+    let entrypoint = asked.entrypoint.as_ref().unwrap_or(&image.entrypoint);
+    // One empty word is podman's way to write none.
+    let is_none = matches!(entrypoint.as_slice(), [word] if word.is_empty());
+    let mut arguments = if is_none { Vec::new() } else { entrypoint.clone() };
     if !spec.command.is_empty() {
         arguments.extend(spec.command.iter().cloned());
-    } else if asked.entrypoint.is_none() {
+    } else if asked.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        // A new entry point drops the image's command with its entry point.
         arguments.extend(image.command.iter().cloned());
     }
-    if arguments.first().is_none_or(|command| command.is_empty()) {
+    if arguments.is_empty() {
         return None;
     }
     let env = environment(image, &spec.process, host);
@@ -65,7 +61,7 @@ pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> O
         warnings: env.warnings(),
         env: env.entries,
         working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
-        user: asked.user.clone().unwrap_or_else(|| image.user.clone()),
+        user: asked.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| image.user.clone()),
     })
 }
 
@@ -181,7 +177,8 @@ impl Process {
 
 /// The files that exec tries for `command`, with the value of PATH.
 pub fn candidates(command: &str, path: Option<&str>) -> Vec<String> {
-    if command.contains('/') {
+    // An empty word is the name of no file, in no directory.
+    if command.contains('/') || command.is_empty() {
         return vec![command.into()];
     }
     let dirs = path.unwrap_or(EXEC_PATH).split(':').take(PATH_DIRS_MAX);
@@ -249,7 +246,15 @@ mod tests {
         assert_eq!(of(&["/e"], &[""], "img").as_deref(), Some("/e|"));
         assert_eq!(of(&["/e", ""], &[], "img").as_deref(), Some("/e|"));
         assert_eq!(of(&[], &["sh"], "--entrypoint '[\"\"]' img ls").as_deref(), Some("ls"));
-        assert_eq!((of(&[""], &[], "img"), of(&[], &[""], "img"), of(&["", "x"], &[], "img")), (None, None, None));
+        assert_eq!((of(&[""], &[], "img"), of(&[], &[], "img")), (None, None));
+        assert_eq!((of(&[], &[""], "img").as_deref(), of(&["", "x"], &[], "img").as_deref()), (Some(""), Some("|x")));
+        // One empty word is none, and an empty list leaves the image's command.
+        assert_eq!(merged("--entrypoint '[\"\"]' img ls").arguments, ["ls"]);
+        assert_eq!(merged("--entrypoint '[]' img").arguments, ["serve"]);
+        let blank = ImageConfig { entrypoint: vec![String::new()], ..image() };
+        let plain = parse::parse_line("img", &|_| None).unwrap();
+        let none = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        assert_eq!(merge(&blank, &plain, &none).unwrap().arguments, ["serve"]);
         let nothing = parse::parse_line("--entrypoint= img", &|_| None).unwrap();
         let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
         assert_eq!(merge(&image(), &nothing, &host), None);
@@ -320,6 +325,7 @@ mod tests {
         assert_eq!(merged("-e PATH=/a::/b img").candidates(), ["/entry"]);
         assert_eq!(merged("-e PATH=/a::/b --entrypoint x img").candidates(), ["/a/x", "./x", "/b/x"]);
         assert_eq!(merged("--unsetenv PATH --entrypoint x img").candidates(), ["/bin/x", "/usr/bin/x"]);
+        assert_eq!(merged("--entrypoint= img ''").candidates(), [""]);
     }
 
     #[test]
@@ -327,6 +333,7 @@ mod tests {
         let process = merged("-u 7 -w /w img");
         assert_eq!((process.user.as_str(), process.working_dir.as_str()), ("7", "/w"));
         assert_eq!(merged("img").working_dir, "/srv");
+        assert_eq!((merged("-u '' img").user, merged("-u : img").user), ("ann".into(), ":".into()));
     }
 
     #[test]

@@ -50,8 +50,6 @@ pub struct Process {
     pub groups: Vec<String>,
     pub umask: Option<u32>,
     pub ulimits: Vec<Ulimit>,
-    /// `--ulimit host`: those that are not given stay as ours are.
-    pub ulimits_of_host: bool,
     pub oom_score_adj: Option<i32>,
     /// A first process that reaps and passes signals on.
     pub init: bool,

@@ -20,7 +20,9 @@ pub fn refusal(body: &[u8]) -> Option<String> {
 
 /// Whether the page of a 400 says that plain http was sent to a server of TLS: Go, nginx and Apache name it.
 pub fn wants_tls(page: &[u8]) -> bool {
-    ["HTTPS", "SSL"].iter().any(|word| page.windows(word.len()).any(|part| part == word.as_bytes()))
+    ["to an HTTPS server", "to HTTPS port", "SSL-enabled server"]
+        .iter()
+        .any(|word| page.windows(word.len()).any(|part| part == word.as_bytes()))
 }
 
 /// The first byte and the total length in a `Content-Range` (RFC 9110, section 14.4): `bytes 5-9/10`. The length may be
@@ -58,6 +60,18 @@ mod tests {
         ] {
             assert_eq!(refusal(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn pages_of_servers_of_tls() {
+        for page in [
+            "Client sent an HTTP request to an HTTPS server.\n",
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+            "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+        ] {
+            assert!(wants_tls(page.as_bytes()), "{page}");
+        }
+        assert!(!wants_tls(b"<center>No required SSL certificate was sent</center> HTTPS") && !wants_tls(b""));
     }
 
     #[test]

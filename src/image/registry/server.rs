@@ -3,17 +3,15 @@
 use crate::files;
 use crate::image::pure::auth::{self, Bearer, Way};
 use crate::image::pure::authfile::Credentials;
-use crate::image::pure::distribution;
 use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
+use crate::image::registry::answer::{checked, explain, is_refusal};
 use crate::image::registry::min_rate;
-use crate::image::source::{self, Error, Retries};
-use crate::net::dns;
-use crate::net::http::{self, Client, Kind, Method, Request, Response};
-use crate::net::pure::http::{absolute, is_same_origin, origin, retry_after};
+use crate::image::source::Error;
+use crate::net::http::{Client, Method, Request, Response};
+use crate::net::pure::http::{absolute, is_same_origin, origin};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
-use crate::report::Hint;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -276,28 +274,11 @@ impl Server {
     }
 }
 
-/// Whether the answer may be another with credentials.
-fn is_refusal(response: &Response) -> bool {
-    matches!(response.status, 401 | 403 | 404)
-}
-
 /// Prefixes the error with the request, without the URL's query, which may hold a secret.
 fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
     let url = url.split('?').next().unwrap_or_default();
     Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
 }
-
-const UNAUTHORIZED: Hint = Hint {
-    at_boot:
-        "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, or /etc/ocinit/auth.json in \
-              the initramfs",
-    on_host: "if an image of that name exists: use --creds=USER:PASSWORD, --authfile=FILE, or /etc/ocinit/auth.json",
-};
-const DENIED: Hint = Hint::new("the user may not pull this image, or no image has that name");
-const TOO_MANY: Hint = Hint {
-    at_boot: "credentials may allow more pulls (--creds), and a caching mirror needs fewer (b2c.registry_mirror)",
-    on_host: "credentials may allow more pulls (--creds), and a caching registry needs fewer",
-};
 
 /// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
 /// scheme, host and port only.
@@ -361,44 +342,6 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
     }
 }
 
-/// Returns a successful answer, or an error with the meaning of its status.
-fn checked(response: Response, is_part: bool, has_credentials: bool) -> Result<Response, Error> {
-    let status = response.status;
-    let (reason, hint) = match status {
-        200 => return Ok(response),
-        206 | 416 if is_part => return Ok(response),
-        401 if has_credentials => ("rejects the credentials", Some(UNAUTHORIZED)),
-        401 => ("authentication required", Some(UNAUTHORIZED)),
-        403 => ("access denied", Some(DENIED)),
-        404 => ("no such image or tag", None),
-        429 => ("too many requests", Some(TOO_MANY)),
-        500..=599 => ("server error", None),
-        _ => ("unexpected answer", None),
-    };
-    let retry_after_s =
-        response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
-    let page = response.body.refusal();
-    if status == 400 && distribution::wants_tls(&page) {
-        let kind = source::Kind::Unreachable { retries: Retries::None, status: Some(status) };
-        return Err(Error::new(kind, "speaks TLS, and was asked in plain http (400): write https://"));
-    }
-    let mut text = [reason, " (", &status.to_string(), ")"].concat();
-    if let Some(why) = distribution::refusal(&page) {
-        text.push_str(": ");
-        text.push_str(&why);
-    }
-    let unreachable = |retries| source::Kind::Unreachable { retries, status: Some(status) };
-    let kind = match status {
-        // What a proxy says of a server that is not there yet, and a server that is starting.
-        502..=504 => unreachable(Retries::Patient),
-        // 501 (not implemented) is final: a retry would not help.
-        501 => source::Kind::Status(status),
-        429 | 500..=599 => unreachable(Retries::Few),
-        _ => source::Kind::Status(status),
-    };
-    Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
-}
-
 /// Reads a document to its end.
 pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
     let mut pace = min_rate::DOCUMENT;
@@ -416,22 +359,6 @@ impl Read for Paced<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.pace.read(self.inner, buffer)
     }
-}
-
-fn explain(error: http::Error) -> Error {
-    let retries = match error.kind {
-        Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
-        // A wrong clock, certificate or password is not healed by a retry, but a stored image may be used.
-        Kind::Tls { .. } | Kind::SpeaksTls => Retries::None,
-        Kind::Proxy(502..=504) => Retries::Patient,
-        Kind::Proxy(status) if status < 500 => Retries::None,
-        // A retry finds no name server either.
-        Kind::Resolve(dns::Kind::NoNameserver) => Retries::None,
-        Kind::Resolve(dns::Kind::NoAnswer) | Kind::Connect | Kind::Timeout | Kind::Closed => Retries::Patient,
-        _ => Retries::Few,
-    };
-    let kind = source::Kind::Unreachable { retries, status: None };
-    Error { hint: error.hint, ..Error::new(kind, &error.text) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::kernel::pure::pattern::{alias_matches, same_name};
 
 /// Appends the lines of a file of modprobe.d: joined where a backslash ends them, without comments.
 pub fn add_file(conf: &mut String, file: &str) {
-    for line in file.replace('\r', "").replace("\\\n", "").lines() {
+    for line in file.replace("\\\n", "").lines() {
         if !line.starts_with('#') {
             add_line(conf, &line.split_ascii_whitespace().collect::<Vec<_>>());
         }
@@ -14,10 +14,10 @@ pub fn add_file(conf: &mut String, file: &str) {
 }
 
 fn add_line(conf: &mut String, words: &[&str]) {
+    let line = words.join(" ");
     // A value in quotes may have a line's end.
-    if words.len() > 1 && !words.iter().any(|word| word.contains('\n')) {
-        conf.push_str(&words.join(" "));
-        conf.push('\n');
+    if words.len() > 1 && !line.contains('\n') {
+        conf.extend([&*line, "\n"]);
     }
 }
 
@@ -28,50 +28,53 @@ pub fn names(file: &str) -> impl Iterator<Item = &str> {
 
 /// Appends what the words of a kernel's line say: `modprobe.blacklist=A,B` and `module_blacklist=A,B` as `blacklist`
 /// lines, `NAME.PARAM=VALUE` as `options`, as kmod does (the kernel itself reads the latter for built-in modules only).
-/// Returns the modules of `modules_load=A,B`, as systemd reads it: `-` is `_`, and in an initramfs `rd.` may precede it.
+/// The modules of `modules_load=A,B` go to `wanted`, as systemd reads it: `-` is `_`, and `rd.` may precede it.
 /// In the initramfs's own `file` of options, what follows a `#` that begins a word is a comment up to the line's end.
-pub fn add_cmdline<'a>(conf: &mut String, line: &'a str, file: bool) -> Vec<&'a str> {
-    let mut wanted = Vec::new();
-    for word in words(line, file) {
-        let bare = word.trim_matches('"');
+pub fn add_cmdline(conf: &mut String, wanted: &mut String, line: &str, file: bool) {
+    let mut rest = line.trim_start_matches('\u{feff}');
+    while let Some(word) = next_word(&mut rest, file) {
+        let bare = unquoted(word);
         let (key, value) = bare.split_once('=').unwrap_or((bare, ""));
-        let values = value.trim_matches('"').split(',').filter(|name| !name.is_empty());
         let is = |name| same_name(key, name);
-        if is("modules_load") || is("rd.modules_load") {
-            wanted.extend(values);
-        } else if is("modprobe.blacklist") || is("module_blacklist") {
-            values.for_each(|name| add_line(conf, &["blacklist", name]));
-        } else if let Some((module, param)) = key.split_once('.').filter(|(module, _)| !matches!(*module, "" | "b2c")) {
+        let (loads, lists) =
+            (is("modules_load") || is("rd.modules_load"), is("modprobe.blacklist") || is("module_blacklist"));
+        if loads || lists {
+            for name in unquoted(value).split(',') {
+                match loads {
+                    true => wanted.extend([name, "\n"]),
+                    false => add_line(conf, &["blacklist", name]),
+                }
+            }
+        } else if let Some((module, _)) =
+            key.split_once('.').filter(|(module, param)| !module.is_empty() && !param.is_empty() && *module != "b2c")
+        {
             // The kernel removes quotes, those before the name too.
             let quote = if word.starts_with('"') { "\"" } else { "" };
-            let from = word.len() - word.trim_start_matches('"').len() + module.len() + 1;
-            let rest = word.get(from..).unwrap_or_default();
-            if !param.is_empty() {
-                add_line(conf, &["options", module, &[quote, rest].concat()]);
-            }
+            let param = word.get(quote.len() + module.len() + 1..).unwrap_or_default();
+            add_line(conf, &["options", module, &[quote, param].concat()]);
         }
     }
-    wanted
 }
 
-/// The words of a kernel's line, with their quotes: white space between double quotes does not end one.
-fn words(line: &str, comments: bool) -> impl Iterator<Item = &str> {
-    let mut rest = line.trim_start_matches('\u{feff}');
-    std::iter::from_fn(move || loop {
-        rest = rest.trim_start();
-        if comments && rest.starts_with('#') {
-            rest = rest.split_once('\n').map_or("", |(_, next)| next);
-            continue;
-        }
-        let mut quoted = false;
-        let end = rest.find(|c: char| {
-            quoted ^= c == '"';
-            !quoted && c.is_ascii_whitespace()
-        });
-        let (word, next) = rest.split_at(end.unwrap_or(rest.len()));
-        rest = next;
-        return (!word.is_empty()).then_some(word);
-    })
+fn unquoted(text: &str) -> &str {
+    let text = text.strip_prefix('"').unwrap_or(text);
+    text.strip_suffix('"').unwrap_or(text)
+}
+
+/// The next word of a kernel's line, with its quotes: white space between double quotes does not end it.
+fn next_word<'a>(rest: &mut &'a str, comments: bool) -> Option<&'a str> {
+    *rest = rest.trim_ascii_start();
+    while comments && rest.starts_with('#') {
+        *rest = rest.split_once('\n')?.1.trim_ascii_start();
+    }
+    let mut quoted = false;
+    let end = rest.bytes().position(|byte| {
+        quoted ^= byte == b'"';
+        !quoted && byte.is_ascii_whitespace()
+    });
+    let (word, next) = rest.split_at_checked(end.unwrap_or(rest.len()))?;
+    *rest = next;
+    (!word.is_empty()).then_some(word)
 }
 
 /// What follows `COMMAND MODULE` in the lines of `conf`. The module of `install` is a pattern.
@@ -116,23 +119,23 @@ mod tests {
         conf
     }
 
-    fn of_line(line: &str) -> (String, Vec<&str>) {
-        let mut conf = String::new();
-        let wanted = add_cmdline(&mut conf, line, false);
-        (conf, wanted)
+    fn of_line(line: &str, file: bool) -> (String, Vec<String>) {
+        let (mut conf, mut wanted) = (String::new(), String::new());
+        add_cmdline(&mut conf, &mut wanted, line, file);
+        (conf, names(&wanted).map(String::from).collect())
     }
 
     /// Promise: modprobe-d
     #[test]
     fn a_file_of_modprobe_d() {
         let conf = of_file(
-            "# blacklist a\nblacklist b\n\tblacklist\tc-d  # no comment here\r\noptions e  x=1 \\\n  y=2\n\
+            "# blacklist a\nblacklist b\n\tblacklist\tc-d  # no comment here\r\noptions e  x=1 \\\n  y=2,\\\n3\n\
              options e z=3\nblacklist\n\ninstall f /bin/true\ninstall g /sbin/modprobe --ignore-install g\n\
              install usb* /usr/bin/false\nsoftdep h pre: i j post: k\nalias net-pf-3 off\nblacklistx l\noptions m",
         );
         let listed = |name| is_blacklisted(&conf, name);
         assert_eq!(["a", "b", "c_d", "c-d", "e", "x", "l"].map(listed), [false, true, true, true, false, false, false]);
-        assert_eq!((options(&conf, "e").as_str(), options(&conf, "b").as_str()), ("x=1 y=2 z=3", ""));
+        assert_eq!((options(&conf, "e").as_str(), options(&conf, "b").as_str()), ("x=1 y=2,3 z=3", ""));
         assert_eq!(options(&conf, "m"), "");
         let nothing = |name| install(&conf, name).map(is_nothing);
         assert_eq!(["f", "g", "usb_storage", "h"].map(nothing), [Some(true), Some(false), Some(true), None]);
@@ -159,19 +162,17 @@ mod tests {
             "quiet modules_load=loop,dm-mod modprobe.blacklist=e1000e,igb module_blacklist=pcspkr rd.modules_load=a \
              modules-load=b,, \"modules_load=c,d\" modules_load modules_load= b2c.run=\"-ti x modules_load=no\" \
              xmodules_load=no e1000e.blacklist=1",
+            false,
         );
         assert_eq!(wanted, ["loop", "dm-mod", "a", "b", "c", "d"]);
         assert_eq!(
             ["e1000e", "igb", "pcspkr", "loop"].map(|name| is_blacklisted(&conf, name)),
             [true, true, true, false]
         );
-        let wanted = add_cmdline(
-            &mut String::new(),
-            "\u{feff}modules_load=a\r\n# modules_load=b \" c\n modules_load=c # modules_load=d",
-            true,
-        );
+        let (_, wanted) =
+            of_line("\u{feff}modules_load=a\r\n# modules_load=b \" c\n modules_load=c # modules_load=d", true);
         assert_eq!(wanted, ["a", "c"], "a file of the initramfs");
-        assert_eq!(of_line("#x modules_load=a # modules_load=b").1, ["a", "b"], "the kernel has no comments");
+        assert_eq!(of_line("#x modules_load=a # modules_load=b", false).1, ["a", "b"], "the kernel has no comments");
     }
 
     /// As kmod does, which gives a module its parameters as they are.
@@ -180,7 +181,7 @@ mod tests {
     fn parameters_of_the_kernels_line() {
         let line = "quiet virtio_net.napi_tx=1 b2c.run=x virtio-net.csum=0 virtio_net. other.a=1 .x=1 \
                     dyndbg.q=\"a b\" \"dyndbg.r=c d\" dyndbg.flag x.y.z=2";
-        let (conf, _) = of_line(line);
+        let (conf, _) = of_line(line, false);
         let of = |name| options(&conf, name);
         assert_eq!(of("virtio_net"), "napi_tx=1 csum=0");
         assert_eq!((of("dyndbg"), of("x")), ("q=\"a b\" \"r=c d\" flag".into(), "y.z=2".into()));
@@ -216,7 +217,7 @@ mod tests {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 text.push_str(PARTS[(seed >> 28) as usize]);
             }
-            let (mut conf, _) = of_line(&text);
+            let (mut conf, _) = of_line(&text, true);
             add_file(&mut conf, &text);
             let _ = (names(&text).count(), options(&conf, "a"), install(&conf, "a").map(is_nothing));
             assert!(conf.lines().all(|line| line.contains(' ')), "{text}");

@@ -165,9 +165,13 @@ impl ContainerSpec {
     }
 
     fn set(&mut self, row: &Row, value: &str) -> Result<(), String> {
-        (row.set)(self, value)?;
-        if !row.supported {
-            self.warnings.push(["--", row.long, " has no effect here"].concat());
+        match row.takes {
+            Takes::List => value.split(',').filter(|_| !value.is_empty()).try_for_each(|part| (row.set)(self, part))?,
+            _ => (row.set)(self, value)?,
+        }
+        let warning = ["--", row.long, " has no effect here"].concat();
+        if !row.supported && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
         Ok(())
     }
@@ -215,6 +219,22 @@ mod tests {
         assert_eq!(c.warnings, ["--detach has no effect here"]);
     }
 
+    /// pflag's StringSlice.
+    #[test]
+    fn lists_with_commas() {
+        let c = read(
+            "--dns 1.1.1.1,9.9.9.9 --dns-search a.test,b.test --dns-option= --group-add 7,wheel \
+            --add-host 'a:::1,b;c:::2' --net=ns:/x --sysctl net.a=1,net.b=2 --ulimit core=0,nofile=1:2 img",
+        );
+        assert_eq!((c.files.dns.servers.len(), c.files.dns.search.len(), c.files.dns.options.len()), (2, 2, 0));
+        assert_eq!((c.process.groups.len(), c.files.hosts.len(), c.process.ulimits.len()), (2, 2, 2));
+        assert_eq!(c.namespaces.sysctls[1], ("net.b".into(), "2".into()));
+        // What may hold a comma stays whole.
+        let c = read("-e A=1,2 -v /a,b:/c --entrypoint a,b --label a=1 --label b=2,3 img");
+        assert_eq!((c.process.env.len(), c.files.mounts.len(), c.process.entrypoint), (1, 1, Some(vec!["a,b".into()])));
+        assert_eq!(c.warnings, ["--label has no effect here"], "once");
+    }
+
     #[test]
     fn short_flags_with_true_and_false() {
         let p = read("-t=false -i=true img").process;
@@ -230,7 +250,8 @@ mod tests {
         assert_eq!(entry(r#"--entrypoint '["a", 1]' img"#), [r#"["a", 1]"#]);
         assert_eq!(entry("--entrypoint '[x' img"), ["[x"]);
         assert_eq!(entry("--entrypoint 7 img"), ["7"]);
-        assert_eq!(entry("--entrypoint= img"), [""; 0]);
+        assert_eq!(entry("--entrypoint= img"), [""]);
+        assert_eq!(entry("--entrypoint '[]' img"), [""; 0]);
     }
 
     #[test]

@@ -90,8 +90,8 @@ pub(super) fn cpu_list(text: &str) -> Result<String, String> {
 
 /// `nofile=1024:2048`, `core=-1`, `host`.
 pub(super) fn ulimit(process: &mut Process, text: &str) -> Result<(), String> {
+    // podman's own limits, which are the defaults once it has raised them.
     if text == "host" {
-        process.ulimits_of_host = true;
         return Ok(());
     }
     let wrong = || ["'", text, "' is not NAME=SOFT[:HARD] (-1: no limit) or host"].concat();
@@ -187,7 +187,6 @@ mod tests {
         }
         let nofile = Ulimit { resource: 7, soft: 1024, hard: 2048 };
         assert_eq!(process.ulimits, [Ulimit { resource: 4, soft: u64::MAX, hard: u64::MAX }, nofile]);
-        assert!(process.ulimits_of_host);
         for text in ["nofile", "nofile=", "nofile=2:1", "nofile=-1:1", "files=1", "nofile=1:", "nofile=+1", "=1"] {
             assert!(ulimit(&mut process, text).unwrap_err().starts_with('\''), "{text}");
         }

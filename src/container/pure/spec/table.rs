@@ -13,6 +13,8 @@ pub enum Takes {
     One,
     /// A value each time; they accumulate in order.
     Many,
+    /// As `Many`, and several of them in a value, with commas between.
+    List,
 }
 
 /// Sets the flag's field of the spec; a flag without a value has `true`.
@@ -66,7 +68,7 @@ const fn ignored(long: &'static str, short: u8, takes: Takes, set: Set, meaning:
     Row { supported: false, ..row(long, short, takes, set, "", "", meaning) }
 }
 
-use Takes::{Bool, Many, One};
+use Takes::{Bool, List, Many, One};
 
 /// Every flag, in the order of the documentation.
 #[rustfmt::skip]
@@ -92,12 +94,12 @@ pub const TABLE: &[Row] = &[
         "the working directory", "path", "the working directory, absolute; it must be there, while the image's own is made"),
     row("user", b'u', One, |c, v| put_some(&mut c.process.user, text(v)),
         "USER[:GROUP], names or numbers", "`USER[:GROUP]`", "names of the image's `/etc/passwd` and `/etc/group`, or numbers; otherwise the image's own"),
-    row("group-add", 0, Many, |c, v| push(&mut c.process.groups, values::group(v)),
+    row("group-add", 0, List, |c, v| push(&mut c.process.groups, values::group(v)),
         "one more group", "group", "one more group, by its name in the image or its number"),
     row("umask", 0, One, |c, v| put_some(&mut c.process.umask, values::umask(v)),
         "the mask of new files, octal", "octal", "the mask of new files; otherwise 0022"),
-    row("ulimit", 0, Many, |c, v| resources::ulimit(&mut c.process, v),
-        "NAME=SOFT[:HARD], or host", "`NAME=SOFT[:HARD]`, `host`", "a resource limit, -1 for none; `host` leaves those that are not given"),
+    row("ulimit", 0, List, |c, v| resources::ulimit(&mut c.process, v),
+        "NAME=SOFT[:HARD], or host", "`NAME=SOFT[:HARD]`, `host`", "a resource limit, -1 for none; `host` is the default ones"),
     row("oom-score-adj", 0, One, |c, v| put_some(&mut c.process.oom_score_adj, resources::oom_score(v)),
         "-1000 to 1000: how soon it is killed", "-1000 to 1000", "how soon it is killed where memory is short"),
     row("init", 0, Bool, |c, v| put(&mut c.process.init, values::boolean(v)),
@@ -133,16 +135,16 @@ pub const TABLE: &[Row] = &[
         "anonymous, tmpfs or ignore", "`anonymous`, `tmpfs`, `ignore`", "what to mount where the image declares a volume: `anonymous` (the default), a volume that is removed with the container; `tmpfs`, a file system in memory; `ignore`, nothing. `bind` is `anonymous`"),
     row("layer", 0, Many, |c, v| push(&mut c.pull.layers, mounts::layer(v)),
         "URL|FILE[#sha256:...], a tar over the image", "`URL|FILE[#sha256:…]`", "**new**: a tar, plain or in gzip or zstd, over the image as one more layer"),
-    row("dns", 0, Many, |c, v| values::dns(&mut c.files.dns, v),
+    row("dns", 0, List, |c, v| values::dns(&mut c.files.dns, v),
         "a name server, or none", "address, `none`", "a name server; with `none` `/etc/resolv.conf` is the image's own"),
-    row("dns-search", 0, Many, |c, v| push(&mut c.files.dns.search, values::domain(v)),
+    row("dns-search", 0, List, |c, v| push(&mut c.files.dns.search, values::domain(v)),
         "a domain for short names", "domain", "where short names are looked for; `.` is nowhere"),
-    row("dns-option", 0, Many, |c, v| push(&mut c.files.dns.options, values::word(v)),
+    row("dns-option", 0, List, |c, v| push(&mut c.files.dns.options, values::word(v)),
         "an option of resolv.conf", "option", "of resolv.conf(5)"),
-    row("dns-opt", 0, Many, |c, v| push(&mut c.files.dns.options, values::word(v)),
+    row("dns-opt", 0, List, |c, v| push(&mut c.files.dns.options, values::word(v)),
         "as --dns-option", "as `--dns-option`", "docker's spelling of `--dns-option`"),
-    row("add-host", 0, Many, |c, v| push(&mut c.files.hosts, values::host(v)),
-        "NAME:ADDRESS for /etc/hosts", "`NAME:ADDRESS`", "a line of `/etc/hosts`"),
+    row("add-host", 0, List, |c, v| push(&mut c.files.hosts, values::host(v)),
+        "NAME[;NAME]:ADDRESS for /etc/hosts", "`NAME[;NAME…]:ADDRESS`", "a line of `/etc/hosts`; `host-gateway` is the host's own address"),
     row("no-hosts", 0, Bool, |c, v| put(&mut c.files.no_hosts, values::boolean(v)),
         "/etc/hosts is the image's own", "", "`/etc/hosts` is the image's own"),
     // Namespaces.
@@ -160,20 +162,20 @@ pub const TABLE: &[Row] = &[
         "as --pid", "as `--pid`", "the control groups that it sees"),
     row("userns", 0, One, |_, v| values::user_namespace(v),
         "host", "`host`", "users are the host's: nothing else is supported"),
-    row("sysctl", 0, Many, |c, v| push(&mut c.namespaces.sysctls, values::pair(v)),
+    row("sysctl", 0, List, |c, v| push(&mut c.namespaces.sysctls, values::pair(v)),
         "KEY=VALUE, a parameter of the kernel", "`KEY=value`", "a parameter of the kernel, of the container's own namespaces"),
     // Rights.
     row("privileged", 0, Bool, |c, v| put(&mut c.rights.privileged, values::boolean(v)),
         "=false: podman's default rights", "`=false`", "containers are privileged, as b2c starts them; `=false` gives podman's default rights"),
-    row("cap-add", 0, Many, |c, v| add_bits(&mut c.rights.cap_add, v),
+    row("cap-add", 0, List, |c, v| add_bits(&mut c.rights.cap_add, v),
         "a capability, or ALL", "`CAP_NAME`, `ALL`", "one more capability than the default ones"),
-    row("cap-drop", 0, Many, |c, v| add_bits(&mut c.rights.cap_drop, v),
+    row("cap-drop", 0, List, |c, v| add_bits(&mut c.rights.cap_drop, v),
         "a capability, or ALL", "`CAP_NAME`, `ALL`", "one less"),
     row("security-opt", 0, Many, security,
         "no-new-privileges, seccomp=FILE, unmask=PATH", "`no-new-privileges`, `seccomp=unconfined`, `seccomp=FILE`, `mask=PATH[:PATH]`, `unmask=ALL`, `unmask=PATH[:PATH]`, `proc-opts=OPTIONS`", "as podman has them; labels and AppArmor do nothing here"),
     row("device", 0, Many, |c, v| push(&mut c.rights.devices, mounts::device(v)),
         "HOST[:CONTAINER][:rwm]", "`HOST[:CONTAINER][:rwm]`", "a device of the host"),
-    row("device-cgroup-rule", 0, Many, |c, v| push(&mut c.rights.device_rules, mounts::device_rule(v)),
+    row("device-cgroup-rule", 0, List, |c, v| push(&mut c.rights.device_rules, mounts::device_rule(v)),
         "'c 42:* rwm'", "`c 42:* rwm`", "devices that it may open"),
     // Resources.
     row("memory", b'm', One, |c, v| put_some(&mut c.resources.memory, resources::size(v)),
@@ -208,7 +210,7 @@ pub const TABLE: &[Row] = &[
         "/dev/NAME:NUMBER, reads in a second", "`/dev/NAME:NUMBER`", "reads in a second"),
     row("device-write-iops", 0, Many, |c, v| push(&mut c.resources.device_limits, resources::device_limit(v, LimitKind::WriteIops)),
         "/dev/NAME:NUMBER", "`/dev/NAME:NUMBER`", "writes in a second"),
-    row("cgroup-conf", 0, Many, |c, v| push(&mut c.resources.cgroup_conf, values::pair(v)),
+    row("cgroup-conf", 0, List, |c, v| push(&mut c.resources.cgroup_conf, values::pair(v)),
         "FILE=VALUE, a file of the control group", "`FILE=value`", "any other file of the control group, such as `memory.high`"),
     // The image.
     row("tls-verify", 0, Bool, |c, v| put(&mut c.pull.tls_verify, values::boolean(v)),
@@ -244,8 +246,8 @@ pub const TABLE: &[Row] = &[
     ignored("annotation", 0, Many, |_, _| Ok(()), ""),
     ignored("log-driver", 0, One, |_, _| Ok(()), ""),
     ignored("restart", 0, One, |_, v| values::restart(v), "only with `no`"),
-    ignored("expose", 0, Many, |_, _| Ok(()), ""),
-    ignored("publish", b'p', Many, |_, _| Ok(()), ""),
+    ignored("expose", 0, List, |_, _| Ok(()), ""),
+    ignored("publish", b'p', List, |_, _| Ok(()), ""),
     ignored("detach", b'd', Bool, |_, v| values::boolean(v).map(drop), ""),
     ignored("gpus", 0, One, |_, _| Ok(()), ""),
 ];
@@ -269,11 +271,8 @@ fn text(value: &str) -> Result<String, String> {
     Ok(value.into())
 }
 
-/// As podman has it, with commas between several.
-fn add_bits(bits: &mut u64, names: &str) -> Result<(), String> {
-    for name in names.split(',') {
-        *bits |= capability::parse(name)?;
-    }
+fn add_bits(bits: &mut u64, name: &str) -> Result<(), String> {
+    *bits |= capability::parse(name)?;
     Ok(())
 }
 

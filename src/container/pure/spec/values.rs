@@ -20,11 +20,8 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
 }
 
 /// A JSON array of strings is the list, as podman documents it; all else is one
-/// word, and an empty one is none.
+/// word.
 pub(super) fn entry_point(text: &str) -> Vec<String> {
-    if text.is_empty() {
-        return Vec::new();
-    }
     let list = match json::parse(text.as_bytes()) {
         Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
         _ => None,
@@ -102,6 +99,9 @@ pub(super) fn dns(dns: &mut Dns, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The longest name of DNS.
+const HOST_MAX: usize = 253;
+
 /// A word that can stand in a line of `/etc/resolv.conf` or `/etc/hosts`.
 pub(super) fn word(text: &str) -> Result<String, String> {
     match !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
@@ -114,13 +114,21 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     dns::hostname(text).map_err(|_| ["'", text, "' is no domain"].concat())
 }
 
-/// `NAME:ADDRESS`; an address of IPv6 has colons, too. podman's `host-gateway` needs a bridge.
+/// `NAME[;NAME…]:ADDRESS`; an address of IPv6 has colons, too, and no brackets. The names are separated by blanks, as in
+/// `/etc/hosts`. `host-gateway` is the host's own address.
 pub(super) fn host(text: &str) -> Result<(String, String), String> {
-    let wrong = || ["'", text, "' is not NAME:ADDRESS"].concat();
-    let (name, address) = text.split_once(':').ok_or_else(wrong)?;
-    let bare = address.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<IpAddr>().map_err(|_| wrong())?;
-    Ok((word(name).map_err(|_| wrong())?, bare.into()))
+    let wrong = |what: &str| ["'", text, "' is not NAME:ADDRESS", what].concat();
+    let (names, address) = text.split_once(':').ok_or_else(|| wrong(""))?;
+    if !matches!(address, "host-gateway") && address.parse::<IpAddr>().is_err() {
+        let is_bracketed = address.starts_with('[');
+        return Err(wrong(if is_bracketed { ": write the address without brackets" } else { "" }));
+    }
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_name = |name: &str| (1..=HOST_MAX).contains(&name.len()) && name.bytes().all(is_allowed);
+    match names.split(';').all(is_name) {
+        true => Ok((names.replace(';', " "), address.into())),
+        false => Err(wrong(": a host's name has letters, digits and - . _")),
+    }
 }
 
 /// `KEY=value`.
@@ -268,6 +276,25 @@ pub(super) fn operating_system(text: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Input: added-hosts
+    #[test]
+    fn hosts_of_several_names() {
+        let read = |text: &str| host(text).ok();
+        let some = |names: &str, address: &str| Some((names.to_string(), address.to_string()));
+        assert_eq!(read("db:192.0.2.7"), some("db", "192.0.2.7"));
+        assert_eq!(read("a;b.lab;c_1:2001:db8::1"), some("a b.lab c_1", "2001:db8::1"));
+        assert_eq!(read("up:host-gateway"), some("up", "host-gateway"));
+        let long = "x".repeat(HOST_MAX);
+        assert_eq!(read(&format!("{long}:::1")), some(&long, "::1"));
+        for text in ["", "a", ":::1", "a:", ";:::1", "a;:::1", "a;;b:::1", "a b:::1", "a\tb:::1", "a,b:::1", "a#:::1"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        for text in ["a\n:::1", "\u{e4}:::1", "a:::1 b", "a:192.0.2", "a=::1", "a:host", &format!("{long}x:::1")] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(host("a:[::1]").is_err_and(|why| why.ends_with("write the address without brackets")));
+    }
 
     #[test]
     fn durations_of_go() {

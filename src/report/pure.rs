@@ -1,0 +1,3 @@
+//! What the report reads: the kernel's list of consoles.
+
+pub mod consoles;
