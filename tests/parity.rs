@@ -32,7 +32,7 @@ use support::podman;
 const INIT: &str = "target/ocinit/x86_64/ocinit";
 const COMBINATIONS_MIN: usize = 300;
 /// Guests that are still there then hang.
-const OURS_LIMIT: Duration = Duration::from_secs(400);
+const OURS_LIMIT: Duration = Duration::from_secs(900);
 const PODMANS_LIMIT: Duration = Duration::from_secs(3600);
 
 fn has_qemu() -> bool {

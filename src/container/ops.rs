@@ -144,14 +144,10 @@ impl<'a> Builder<'a> {
             }
             Op::Tmpfs { name, path, flags, data } => {
                 let target = target(root, path, true)?;
-                // Not the file system is read-only, but its mount.
+                // Its mount is read-only, not the file system.
                 let writable = *flags & !mount::MS_RDONLY;
                 mount::mount(name, FdPath::new(&target).as_cstr(), c"tmpfs", writable as _, data)?;
-                if writable == *flags {
-                    Ok(())
-                } else {
-                    remount(root, path, *flags)
-                }
+                (writable == *flags).then_some(()).map_or_else(|| remount(root, path, *flags), Ok)
             }
             Op::Attach { mount, path, flags } => {
                 mount::attach(mount.as_fd(), target(root, path, true)?.as_fd())?;

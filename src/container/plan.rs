@@ -139,10 +139,11 @@ fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
 /// The limits of `--ulimit`, and podman's defaults, which are left out where the kernel refuses them. That of processes
 /// is the kernel's maximum unless there is any `--ulimit`: for podman these replace its configuration's limits.
 fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
-    let mut limits: Vec<(Ulimit, bool)> = asked.ulimits.iter().map(|limit| (*limit, false)).collect();
+    let given = if asked.ulimits_of_host { &[][..] } else { &asked.ulimits };
+    let mut limits: Vec<(Ulimit, bool)> = given.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
         if !limits.iter().any(|(limit, _)| limit.resource == resource) {
-            let of_kernel = resource == RLIMIT_NPROC && asked.ulimits.is_empty();
+            let of_kernel = resource == RLIMIT_NPROC && given.is_empty();
             let most = of_kernel.then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
             let most = most.flatten().unwrap_or(LIMIT_DEFAULT);
             limits.push((Ulimit { resource, soft: most, hard: most }, true));

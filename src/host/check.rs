@@ -1,5 +1,5 @@
-//! What is checked of the files that become a part of an initramfs, by the code of the init itself: a mistake is told where
-//! it is made, and not by a machine that does not boot.
+//! What is checked of the files that become a part of an initramfs, by the code of the init itself: a mistake is told
+//! where it is made, and not by a machine that does not boot.
 
 use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
 use crate::boot::pure::options::{Config, OWN_FILE};

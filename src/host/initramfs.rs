@@ -62,8 +62,8 @@ pub fn build(spec: &Spec) -> Result<Initramfs, String> {
     build_telling(spec, &mut |_, _, _| {})
 }
 
-/// As [`build`]. `tell` is called before a segment is compressed, with its name, 0 and its bytes, and meanwhile with the
-/// numbers of [`compress_telling`].
+/// As [`build`]. `tell` is called before a segment is compressed, with its name, 0 and its bytes, and meanwhile with
+/// the numbers of [`compress_telling`].
 pub fn build_telling(spec: &Spec, tell: &mut dyn FnMut(&str, usize, usize)) -> Result<Initramfs, String> {
     let base = base(spec)?.to_bytes(spec.mtime);
     let mut compress = |segment: &str, raw: &[u8]| {
@@ -275,7 +275,7 @@ mod tests {
             (&[("file", "/init")][..], "/init is ocinit itself (--init)"),
             (&[("file", ".//init/")], "/init is ocinit itself (--init)"),
             (&[("with-init", "/")], "/init is ocinit itself (--init)"),
-            (&[("init-directory", "/")], "/init is not a directory there"),
+            (&[("init-directory", "/")], "/init is ocinit itself (--init)"),
             (&[("file", "/init/x")], "/init is not a directory there"),
             (&[("file", "/x"), ("file", "/x/y")], "/x is not a directory there"),
             (&[("file", "/dev/console")], "/dev/console is one of our own files"),

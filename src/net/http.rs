@@ -30,6 +30,8 @@ pub use crate::net::pure::http::Method;
 const CONNECT_MS: u64 = 10_000;
 /// A server that has said nothing to TLS's first message for this long is asked in plain http.
 const MUTE_MS: u64 = 700;
+/// The limits for that answer, and for a proxy's on the way.
+const PROBE_MS: u64 = 2000;
 /// The limit for the head of an answer; a proxy's takes longer, since the proxy has to connect first.
 const ANSWER_MS: u64 = 30_000;
 /// What is read of an answer before its body.
@@ -106,7 +108,7 @@ impl Client {
         let kept = self.pool.take(&route).map(|connection| self.exchange(connection, request.method, &bytes));
         let response = match kept {
             Some(Err(Error { kind: Kind::Closed, .. })) | None => {
-                let mut connection = self.open(&url, proxy, route)?;
+                let mut connection = self.open(&url, proxy, route, ANSWER_MS)?;
                 if url.https {
                     self.secure(&mut connection, &url, proxy)?;
                 }
@@ -120,23 +122,21 @@ impl Client {
         }
     }
 
-    /// A connection to the server of `url`, before TLS.
-    fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String) -> Result<Connection, Error> {
+    /// A connection to the server of `url`, before TLS; a proxy's answer takes `answer_ms` at most.
+    fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String, answer_ms: u64) -> Result<Connection, Error> {
         let (host, port) = proxy.map_or((url.host, url.port), |proxy| (&proxy.host, proxy.port));
         let context = |error: Error| match proxy {
             Some(proxy) => Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error },
             None => error,
         };
         let addresses = connect::addresses(&self.resolver, host, port).map_err(context)?;
-        let end_ms = machine::uptime_ms() + CONNECT_MS;
+        let end_ms = machine::uptime_ms() + CONNECT_MS.min(answer_ms);
         let stream = connect::race(&addresses, end_ms).map_err(context)?;
-        let mut socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
-        socket.end_by(end_ms);
+        let socket = Socket::new(stream, self.pool.traffic.clone(), self.cancel.clone());
         let mut connection = Connection { socket, tls: None, route };
         if let (true, Some(proxy)) = (url.https, proxy) {
-            connection.socket.end_by(machine::uptime_ms() + ANSWER_MS);
+            connection.socket.end_by(machine::uptime_ms() + answer_ms);
             tunnel(&mut connection, url, proxy)?;
-            connection.socket.end_by(machine::uptime_ms() + CONNECT_MS);
         }
         Ok(connection)
     }
@@ -145,8 +145,8 @@ impl Client {
     /// first message, so the wait is interrupted to find that out.
     fn secure(&self, connection: &mut Connection, url: &Url, proxy: Option<&Proxy>) -> Result<(), Error> {
         let mut session = self.configs.session(url)?;
-        let (start_ms, socket) = (machine::uptime_ms(), &mut connection.socket);
-        socket.end_by(start_ms + MUTE_MS);
+        let socket = &mut connection.socket;
+        socket.end_by(machine::uptime_ms() + MUTE_MS);
         // A proxy's answer is not the server's.
         socket.has_received = false;
         let mut outcome = tls::handshake(&mut session, socket);
@@ -162,7 +162,7 @@ impl Client {
             return Err(error::plain_http());
         }
         if failed == Some(Kind::Timeout) {
-            socket.end_by(start_ms + CONNECT_MS);
+            socket.end_by(machine::uptime_ms() + CONNECT_MS);
             outcome = tls::handshake(&mut session, socket);
         }
         connection.tls = Some(session);
@@ -172,13 +172,14 @@ impl Client {
         })
     }
 
-    /// Whether the server of `url` answers plain http. Only the answer's status counts: a TLS server may answer 400 or a
-    /// redirect to https in plain http, too. The request has nothing that is not in TLS's first message, but for the path.
+    /// Whether the server of `url` answers plain http. Only the answer's status counts: a TLS server may answer 400 or
+    /// a redirect to https in plain http, too. The request shows nothing that TLS's first message does not, but for its
+    /// path.
     fn is_plain(&self, url: &Url, proxy: Option<&Proxy>) -> bool {
         let probe = Url { path: "/v2/", ..*url };
         let ask = || {
-            let mut connection = self.open(&probe, proxy, String::new())?;
-            connection.socket.end_by(machine::uptime_ms() + MUTE_MS);
+            let mut connection = self.open(&probe, proxy, String::new(), PROBE_MS)?;
+            connection.socket.end_by(machine::uptime_ms() + PROBE_MS);
             let request = http::request(Method::Get, Target::Origin, &probe, &[]).map_err(Error::protocol)?;
             connection.send(&request).map_err(|error| failed(&error))?;
             read_head(&mut connection)

@@ -6,7 +6,7 @@ use super::{images, Ended, Host};
 use ocinit::host::compress::{compress, gzip, Compression};
 use ocinit::host::image::{sha256, tar, Entry, Image};
 use serde_json::{json, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -51,7 +51,7 @@ impl Documents<'_> {
         std::fs::write(layout.join("index.json"), index).unwrap();
         std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         let oci = host.dir.join(format!("{name}.oci.tar"));
-        assert!(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&oci).arg(".").status().unwrap().success());
+        archive(&layout, &oci);
         let mut members = vec![Entry::file("c.json", 0o644, config.clone())];
         let files = (0..self.layers.len()).map(|n| format!("\"{n}.tar\"")).collect::<Vec<_>>().join(",");
         members.push(Entry::file("manifest.json", 0o644, self.list.replace("$LAYERS", &files)));
@@ -73,6 +73,12 @@ impl Documents<'_> {
         ];
         Places { names, layout, manifest, _registry: registry }
     }
+}
+
+/// Puts the directory's files into an archive.
+fn archive(directory: &Path, file: &Path) {
+    let status = Command::new("tar").arg("-C").arg(directory).arg("-cf").arg(file).arg(".").status();
+    assert!(status.unwrap().success());
 }
 
 fn run(host: &Host, words: &[&str]) -> Ended {
@@ -97,26 +103,37 @@ fn base(host: &Host) -> Vec<Vec<u8>> {
 fn documents_in_the_spellings_that_go_reads() {
     let Some(host) = Host::new("spellings") else { return };
     let usual = Documents {
-        config: r#"{"os":"linux","config":{"Entrypoint":["/payload"],"Cmd":["hello"]},"rootfs":{"type":"layers","diff_ids":[$DIFF_IDS]}}"#,
+        config: r#"{"os":"linux","config":{"Entrypoint":["/payload"],"Cmd":["hello"]},
+            "rootfs":{"type":"layers","diff_ids":[$DIFF_IDS]}}"#,
         manifest: r#"{"schemaVersion":2,"config":$CONFIG,"layers":[$LAYERS]}"#,
         list: r#"[{"Config":"c.json","RepoTags":null,"Layers":[$LAYERS]}]"#,
         layers: base(&host),
     };
     let cased = Documents {
-        config: r#"{"OS":"linux","CONFIG":{"entrypoint":["/payload"],"cmd":["hello"],"ENV":["A=b"]},"rootfS":{"type":"layers","Diff_IDs":[$DIFF_IDS]}}"#,
+        config: r#"{"OS":"linux","CONFIG":{"entrypoint":["/payload"],"cmd":["hello"],"ENV":["A=b"]},
+            "rootfS":{"type":"layers","Diff_IDs":[$DIFF_IDS]}}"#,
         manifest: r#"{"SchemaVersion":2,"CONFIG":$CONFIG,"Layers":[$LAYERS]}"#,
         list: r#"[{"config":"c.json","repoTags":["a.b/c:1"],"LAYERS":[$LAYERS]}]"#,
         layers: base(&host),
     };
     let nulls = Documents {
-        config: r#"{"os":null,"architecture":null,"history":null,"config":{"Entrypoint":"/payload","Cmd":["hello"],"Env":null,"Labels":null,"Volumes":null,"User":null,"WorkingDir":null,"ExposedPorts":null},"rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
-        manifest: r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","manifests":null,"fsLayers":null,"config":$CONFIG,"layers":[$LAYERS],"annotations":null,"subject":null}"#,
+        config: r#"{"os":null,"architecture":null,"history":null,
+            "config":{"Entrypoint":"/payload","Cmd":["hello"],
+            "Env":null,"Labels":null,
+            "Volumes":null,"User":null,"WorkingDir":null,
+            "ExposedPorts":null},
+            "rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
+        manifest: r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json",
+            "manifests":null,"fsLayers":null,
+            "config":$CONFIG,"layers":[$LAYERS],"annotations":null,"subject":null}"#,
         list: r#"[{"Config":"c.json","Layers":[$LAYERS],"Parent":null}]"#,
         layers: base(&host),
     };
-    // The exact key counts before others, and one that is null counts for nothing. A text that is no UTF-16 is replaced.
+    // The exact key counts before others, one that is null counts for nothing, and half of a pair is replaced.
     let doubled = Documents {
-        config: r#"{"CONFIG":{"Cmd":["wrong"]},"config":{"Entrypoint":[""],"Cmd":["/payload","hello"],"cmd":["wrong"],"Labels":{"a":"\ud83d","n":1e999}},"rootfs":null,"Rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
+        config: r#"{"CONFIG":{"Cmd":["wrong"]},
+            "config":{"Entrypoint":[""],"Cmd":["/payload","hello"],
+            "cmd":["wrong"],"Labels":{"a":"\ud83d","n":1e999}},"rootfs":null,"Rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
         manifest: r#"{"schemaVersion":2,"LAYERS":[],"config":$CONFIG,"layers":[$LAYERS]}"#,
         list: r#"[{"Config":"c.json","Layers":[$LAYERS],"layers":[]}]"#,
         layers: base(&host),
@@ -215,78 +232,96 @@ fn ocinit_payload(host: &Host) -> PathBuf {
     file
 }
 
+/// An image in a layout and in an archive of it, whose index is written anew for each look.
+struct Indexed {
+    host: Host,
+    layout: PathBuf,
+    /// The descriptor of its manifest.
+    good: String,
+}
+
+impl Indexed {
+    fn new(name: &str) -> Option<Indexed> {
+        let host = Host::new(name)?;
+        let documents = Documents {
+            config: r#"{"config":{"Cmd":["/payload","hello"]},"rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
+            manifest: r#"{"schemaVersion":2,"config":$CONFIG,"layers":[$LAYERS]}"#,
+            list: "[]",
+            layers: base(&host),
+        };
+        let places = documents.write(&host, "image");
+        Some(Indexed { host, layout: places.layout, good: descriptor(places.manifest.as_bytes()) })
+    }
+
+    fn named(&self, tag: &str) -> String {
+        let open = self.good.trim_end_matches('}');
+        format!(r#"{open},"annotations":{{"org.opencontainers.image.ref.name":"{tag}"}}}}"#)
+    }
+
+    /// How it ends with this index, in both places.
+    fn run(&self, index: &str, image: &str) -> [Ended; 2] {
+        std::fs::write(self.layout.join("index.json"), index).unwrap();
+        let file = self.host.dir.join("index.tar");
+        archive(&self.layout, &file);
+        let names = [format!("oci:{}{image}", self.layout.display()), format!("oci-archive:{}{image}", file.display())];
+        names.map(|name| run(&self.host, &[&name]))
+    }
+}
+
+/// Entries that can be of no use here.
+fn odd_entries() -> [String; 7] {
+    let (sha512, blake3) = (["sha512:", &"a".repeat(128)].concat(), ["blake3:", &"b".repeat(64)].concat());
+    let (hex, name) = ("c".repeat(64), r#""annotations":{"org.opencontainers.image.ref.name":"#);
+    [
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{sha512}","size":7}}"#),
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{blake3}","size":7,{name}"odd"}}}}"#),
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"sha256:{hex}"}}"#),
+        format!(r#"{{"mediaType":"{MANIFEST}","digest":"sha256:{hex}","size":-1,"annotations":null}}"#),
+        format!(r#"{{"mediaType":"application/x.unknown","platform":null,{name}null}}}}"#),
+        "null".into(),
+        "{}".into(),
+    ]
+}
+
 /// Promise: index-entries
 /// Input: index-entries
 #[test]
 fn entries_of_an_index_that_are_for_others() {
-    let Some(host) = Host::new("entries") else { return };
-    let documents = Documents {
-        config: r#"{"config":{"Cmd":["/payload","hello"]},"rootfs":{"diff_ids":[$DIFF_IDS]}}"#,
-        manifest: r#"{"schemaVersion":2,"config":$CONFIG,"layers":[$LAYERS]}"#,
-        list: "[]",
-        layers: base(&host),
-    };
-    let places = documents.write(&host, "image");
-    let good = descriptor(places.manifest.as_bytes());
-    let named = |tag: &str| {
-        format!(r#"{},"annotations":{{"org.opencontainers.image.ref.name":"{tag}"}}}}"#, good.trim_end_matches('}'))
-    };
-    let tagged = named("v1");
-    let (sha512, blake3) = (["sha512:", &"a".repeat(128)].concat(), ["blake3:", &"b".repeat(64)].concat());
-    let hex = "c".repeat(64);
-    let odd = [
-        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{sha512}","size":7}}"#),
-        format!(r#"{{"mediaType":"{MANIFEST}","digest":"{blake3}","size":7,"annotations":{{"org.opencontainers.image.ref.name":"odd"}}}}"#),
-        format!(r#"{{"mediaType":"{MANIFEST}","digest":"sha256:{hex}"}}"#),
-        format!(r#"{{"mediaType":"{MANIFEST}","digest":"sha256:{hex}","size":-1,"annotations":null}}"#),
-        r#"{"mediaType":"application/x.unknown","platform":null,"annotations":{"org.opencontainers.image.ref.name":null}}"#.into(),
-        "null".into(),
-        "{}".into(),
-    ];
-    let tar_of = |index: &str| {
-        std::fs::write(places.layout.join("index.json"), index).unwrap();
-        let file = host.dir.join("index.tar");
-        assert!(Command::new("tar")
-            .arg("-C")
-            .arg(&places.layout)
-            .arg("-cf")
-            .arg(&file)
-            .arg(".")
-            .status()
-            .unwrap()
-            .success());
-        [format!("oci:{}", places.layout.display()), format!("oci-archive:{}", file.display())]
-    };
+    let Some(indexed) = Indexed::new("entries") else { return };
+    let (odd, tagged) = (odd_entries(), indexed.named("v1"));
     let all = odd.join(",");
     for entry in odd.iter().chain([&all]) {
         for list in [format!("{entry},{tagged}"), format!("{tagged},{entry}")] {
-            for place in tar_of(&format!(r#"{{"schemaVersion":2,"manifests":[{list}]}}"#)) {
-                for image in ["", ":v1"] {
-                    let ended = run(&host, &[&format!("{place}{image}")]);
+            for image in ["", ":v1"] {
+                for ended in indexed.run(&format!(r#"{{"schemaVersion":2,"manifests":[{list}]}}"#), image) {
                     assert_eq!(ended.code, 0, "{list} {image}: {}", ended.err);
                 }
             }
         }
     }
-    // Chosen by name or number, or all there is: what is wrong with it is told.
-    for (list, image, why) in [
-        (format!("{},{tagged}", odd[1]), ":odd", "index.json: a digest that is not sha256"),
-        (odd[0].clone(), "", "index.json: a digest that is not sha256"),
-        (odd[2].clone(), "", "index.json: 'size' is missing or of another type"),
-        (format!("{tagged},{}", odd[3]), ":@1", "index.json: 'size' is missing or of another type"),
-        ("null".into(), "", "index.json: 'digest' is missing or of another type"),
-        (format!("{tagged},{}", named("v2")), "", "holds several images: add one of :v1, :v2"),
-        (String::new(), "", "index.json: contains no image"),
+}
+
+/// Chosen by name or number, or all there is: what is wrong with it is told.
+/// Promise: index-entries
+/// Input: index-entries, null-documents
+#[test]
+fn entries_of_an_index_that_are_chosen() {
+    let Some(indexed) = Indexed::new("chosen") else { return };
+    let (odd, tagged) = (odd_entries(), indexed.named("v1"));
+    let list = |entries: &[&str]| format!(r#"{{"schemaVersion":2,"Manifests":[{}]}}"#, entries.join(","));
+    for (index, image, why) in [
+        (list(&[&odd[1], &tagged]), ":odd", "index.json: a digest that is not sha256"),
+        (list(&[&odd[0]]), "", "index.json: a digest that is not sha256"),
+        (list(&[&odd[2]]), "", "index.json: 'size' is missing or of another type"),
+        (list(&[&tagged, &odd[3]]), ":@1", "index.json: 'size' is missing or of another type"),
+        (list(&["null"]), "", "index.json: 'digest' is missing or of another type"),
+        (list(&[&tagged, &indexed.named("v2")]), "", "holds several images: add one of :v1, :v2"),
+        (list(&[]), "", "index.json: contains no image"),
+        (r#"{"schemaVersion":2}"#.into(), "", "index.json: contains no image"),
+        (r#"{"schemaVersion":2,"manifests":null}"#.into(), "", "index.json: contains no image"),
     ] {
-        for place in tar_of(&format!(r#"{{"schemaVersion":2,"Manifests":[{list}]}}"#)) {
-            let ended = run(&host, &[&format!("{place}{image}")]);
-            assert!(ended.code == 125 && ended.err.contains(why), "{list} {image}: {}", ended.err);
-        }
-    }
-    for empty in [r#"{"schemaVersion":2}"#, r#"{"schemaVersion":2,"manifests":null}"#] {
-        for place in tar_of(empty) {
-            let ended = run(&host, &[&place]);
-            assert!(ended.code == 125 && ended.err.contains("index.json: contains no image"), "{empty}: {}", ended.err);
+        for ended in indexed.run(&index, image) {
+            assert!(ended.code == 125 && ended.err.contains(why), "{index} {image}: {}", ended.err);
         }
     }
 }
@@ -364,7 +399,7 @@ fn compressions_that_are_not_read_are_told_by_name() {
     let config = manifest["config"]["digest"].as_str().unwrap()["sha256:".len()..].to_string();
     let config = std::fs::read(layout.join("blobs/sha256").join(config)).unwrap();
     let whole = host.dir.join("whole.tar");
-    assert!(Command::new("tar").arg("-C").arg(&layout).arg("-cf").arg(&whole).arg(".").status().unwrap().success());
+    archive(&layout, &whole);
     let whole = std::fs::read(whole).unwrap();
     for (name, pack) in [
         ("xz", &(|tar: &[u8]| packed("xz", &["-0"], tar)) as &dyn Fn(&[u8]) -> Vec<u8>),

@@ -227,9 +227,11 @@ fn forged_nodes(site: &Site) -> Vec<Entry> {
     ]
 }
 
-/// Devices in a layer.
+/// Devices in a layer. The null device is one that every container may use, by any name.
 pub fn nodes(site: &Site) -> Image {
-    image(site, &forged_nodes(site), &json!({}))
+    let mut nodes = forged_nodes(site);
+    nodes.retain(|node| node.path != "nodes/other-null");
+    image(site, &nodes, &json!({}))
 }
 
 /// Devices that a new volume is filled with.

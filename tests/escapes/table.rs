@@ -111,8 +111,8 @@ const READ: &[&str] = &["attack", "read", "CANARY/file", "nobody"];
 
 /// Nodes in layers.
 pub const DEVICES: &[Attack] = &[
-    seen("nodes", evil::nodes, &[], NODES),
-    seen("nodes-user", evil::nodes, &["--user=1000:100"], NODES),
+    seen("nodes", evil::nodes, &[], NODES_IN_ROOT),
+    seen("nodes-user", evil::nodes, &["--user=1000:100"], NODES_IN_ROOT),
     tried("nodes-in-a-volume", evil::nodes_in_a_volume, &[], NODES),
     tried("made-node", evil::plain, &["--cap-add=MKNOD"], IN_TMP),
     tried("made-node-in-dev", evil::plain, &["--cap-add=MKNOD"], IN_DEV),
@@ -121,6 +121,9 @@ pub const DEVICES: &[Attack] = &[
 const IN_TMP: &[&str] = &["attack", "make-node", "/tmp/disk", "MAJOR", "MINOR"];
 const IN_DEV: &[&str] = &["attack", "make-node", "/dev/disk", "MAJOR", "MINOR"];
 const IN_SHM: &[&str] = &["attack", "make-node", "/dev/shm/disk", "MAJOR", "MINOR"];
+/// The null device is every container's, by any name.
+const NODES_IN_ROOT: &[&str] = &["attack", "nodes", "/nodes/disk", "/nodes/console", "/nodes/kmsg", "/nodes/memory"];
+/// Where the mount takes no devices at all.
 const NODES: &[&str] =
     &["attack", "nodes", "/nodes/disk", "/nodes/console", "/nodes/kmsg", "/nodes/memory", "/nodes/other-null"];
 

@@ -5,8 +5,15 @@ use super::reasons::REASONS;
 use std::collections::BTreeMap;
 
 /// What a runtime makes for each container; the last two are where links of an image lead.
-const MADE: &[&str] =
-    &["/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/data/hosts", "/data/resolv.conf"];
+const MADE: &[&str] = &[
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/localtime",
+    "/run/.containerenv",
+    "/data/hosts",
+    "/data/resolv.conf",
+];
 
 /// All verdicts, in the order in which they are counted.
 pub const WORDS: [&str; 3] = ["same", "explained", "UNEXPLAINED"];

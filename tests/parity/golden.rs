@@ -1,6 +1,6 @@
-//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table a quarter
-//! of an hour, which is too long for `./dev test`. `PARITY_PODMAN=1 cargo test --features host --test parity` records
-//! them anew, all, those of the combinations named (`PARITY_PODMAN=tty,init`), or those that are missing (`PARITY_PODMAN=new`).
+//! podman's recorded answers: under software emulation a `podman run` takes some seconds, and the whole table half an
+//! hour, which is too long for `./dev test`. `PARITY_PODMAN=1 cargo test --features host --test parity` records them
+//! anew: all, those of the combinations named (`PARITY_PODMAN=tty,init`), or the missing ones (`PARITY_PODMAN=new`).
 
 use super::compare::difference;
 use super::guest::Answer;
@@ -25,8 +25,8 @@ fn command(row: &Combination) -> String {
     words.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ")
 }
 
-/// Keeps the answers of `names`, whose lines are normal already, under a heading of versions. The others are there to be
-/// told against.
+/// Keeps the answers of `names`, whose lines are normal already, under a heading of versions. The others are there to
+/// be told against.
 pub fn write(answers: &BTreeMap<String, Answer>, names: &[&str], heading: &str) -> std::io::Result<()> {
     std::fs::create_dir_all(DIRECTORY)?;
     let none = Vec::new();

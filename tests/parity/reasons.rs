@@ -1,8 +1,8 @@
 //! Differences that are meant, each with its reason. What is not here is a failure of the test, and so is a row that
 //! nothing needs.
 //!
-//! The recorded podman is Debian 12's (podman 4.3, crun 1.8, conmon 2.1.6, catatonit 0.1.7). Most of what is here is where
-//! later versions do as we do: a machine's next podman would show it, too. docs/podman.md has them for users.
+//! The recorded podman is Debian 12's (podman 4.3, crun 1.8, conmon 2.1.6, catatonit 0.1.7). Most of what is here is
+//! where later versions do as we do: a machine's next podman would show it, too. docs/podman.md has them for users.
 
 use super::compare::matches;
 

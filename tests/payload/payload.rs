@@ -105,10 +105,7 @@ fn act(name: &str, rest: &[String]) -> io::Result<u8> {
         "trap" => trap(number(first)?)?,
         "window" => window()?,
         "await" => wait_for(first, true)?,
-        "await-gone" => {
-            println!("waiting until {first} is gone");
-            wait_for(first, false)?;
-        }
+        "await-gone" => wait_for(first, false)?,
         "uevent" => uevent::send(first, rest.get(1..).unwrap_or_default())?,
         "copy" => drop(fs::copy(first, rest.get(1).map_or("", String::as_str))?),
         "halves" => halves(number(first)?)?,
@@ -455,6 +452,9 @@ fn flood(count: &str, path: Option<&String>) -> io::Result<()> {
 
 /// Waits until there is such a file.
 fn wait_for(path: &str, here: bool) -> io::Result<()> {
+    if !here {
+        println!("waiting until {path} is gone");
+    }
     for _ in 0..15_000 {
         if fs::symlink_metadata(path).is_ok() == here {
             println!("{path} is {}", if here { "there" } else { "gone" });

@@ -27,7 +27,7 @@ pub const POWER_DOWN: &str = "reboot: Power down";
 pub const RESTART: &str = "reboot: Restarting system";
 
 pub struct Lab {
-    kernel: PathBuf,
+    pub kernel: PathBuf,
     pub modules: PathBuf,
     pub initramfs: PathBuf,
     pub registry: DockerRegistry,

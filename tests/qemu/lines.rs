@@ -209,9 +209,13 @@ fn the_default_job_of_a_gateway() {
     let telegraf = "#!/bin/sh\necho telegraf runs\nexec /payload sleep 600\n";
     push(&lab, "infra/telegraf:latest", ["/bin/telegraf", "all"], &[("bin/telegraf", telegraf)]).unwrap();
     let files = [
-        ("bin/bash", "#!/bin/sh\nexec /bin/busybox ash \"$@\"\n"),
+        // Busybox's own tar, which its shell prefers, knows no zstd.
+        (
+            "bin/bash",
+            "#!/bin/sh\n[ \"$1 $2 $3\" = '-euc -o pipefail' ]\ntar() { cat > run; chmod +x run; }\n\
+             set -eu -o pipefail\neval \"$4\"\n",
+        ),
         ("bin/curl", "#!/bin/sh\necho '#!/bin/sh'\necho 'echo job $JOB in $PWD of $3; exit 3'\n"),
-        ("bin/tar", "#!/bin/sh\ncat > run; chmod +x run\n"),
     ];
     push(&lab, "tests/job", ["/payload", "hello"], &files).unwrap();
     let options = r#"b2c.pipefail b2c.hostname=dut-7
@@ -233,7 +237,7 @@ b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; powero
         with_disk(&disk)(machine);
     });
     seen.over(3, POWER_DOWN);
-    seen.in_order(&["check of dut-7", "MaRS: Registration complete", "job 4711 in /results of ", SAFE, "JOB_RESULT=3"]);
+    seen.in_order(&["check of dut-7", "MaRS: Registration complete", "job 4711 in /results of", SAFE, "JOB_RESULT=3"]);
     seen.at("telegraf runs");
     seen.says("WARN b2c.volume=B-results: push_on is not supported yet: ignored");
     clean(&disk);
@@ -267,6 +271,7 @@ fn what_a_gateway_stores_and_serves() {
     ] {
         let seen = lab.boot(&format!("gateway_{name}"), &format!("{words} {run}"), |_| ());
         ended_before_the_pipeline(&seen, why);
-        seen.says(" of the kernel's line: take it out, and ");
+        seen.says(" of the kernel's line");
+        seen.says(": take it out, and ");
     }
 }

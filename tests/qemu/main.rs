@@ -27,6 +27,7 @@ mod faults;
 mod filesystems;
 mod golden;
 mod harness;
+mod host_tool;
 mod https;
 mod lab;
 mod limits;

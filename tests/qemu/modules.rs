@@ -59,18 +59,9 @@ fn settings_of_modules() {
         machine.extra.extend(["-device", "virtio-rng-pci", "-device", "virtio-balloon-pci"].map(String::from));
     });
     seen.over(0, POWER_DOWN);
-    for (module, loaded) in [
-        ("tun", true),
-        ("veth", true),
-        ("bridge", false),
-        ("ifb", false),
-        ("nbd", false),
-        ("vrf", true),
-        ("virtio_rng", false),
-        ("virtio_balloon", false),
-    ] {
+    for module in ["tun", "veth", "bridge", "ifb", "nbd", "vrf", "virtio_rng", "virtio_balloon"] {
         let line = seen.says(&format!("/sys/module/{module} "));
-        assert_eq!(line.contains(" directory 0"), loaded, "{line}");
+        assert_eq!(line.contains(" directory 0"), ["tun", "veth", "vrf"].contains(&module), "{line}");
     }
     seen.in_order(&["dummy0", "dummy1", "dummy2"]);
     seen.at("5");

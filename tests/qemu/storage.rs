@@ -20,9 +20,9 @@ fn kept_on_the_cache() {
     }
     clean(&disk);
     let words = r#"b2c.cache_device=/dev/vda b2c.run="-v /storage/tmp:/x pull:payload cat /x/one"
-        b2c.run="-v /container/deep:/z pull:payload cat /z/er/two" b2c.run="pull:payload crash""#;
+        b2c.run="-v /container/deep:/z pull:payload cat /z/er/two" b2c.run="pull:payload exit 7""#;
     let Some(seen) = boot_with("storage_second", words, with_disk(&disk)) else { return };
-    seen.over(134, POWER_DOWN);
+    seen.over(7, POWER_DOWN);
     seen.in_order(&["first", "second"]);
     clean(&disk);
     // The same disk as a named file system.
@@ -67,7 +67,7 @@ fn what_a_lab_has_on_its_disk() {
     let Some(seen) = boot_with("storage_foreign", words, with_disk(&disk)) else { return };
     seen.over(125, POWER_DOWN);
     seen.in_order(&["home", "written"]);
-    seen.says("its directory 'ocinit' is not empty and has no file 'ocinit-store'; images are kept in memory");
+    assert!(seen.says("its directory 'ocinit' is not empty and has no file").ends_with("; images are kept in memory"));
     seen.says("FAIL container  volume /storage/out: leads to /etc, out of /storage");
     seen.never("escaped");
     clean(&disk);

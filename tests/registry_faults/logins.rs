@@ -175,6 +175,20 @@ fn a_challenge_that_cannot_be_answered_hides_no_other() {
     }
 }
 
+/// Servers count wrong passwords: a token server that rejects one is not asked for another scope.
+/// Promise: scopes, passwords
+#[test]
+fn a_password_that_is_rejected_is_not_shown_for_another_scope() {
+    let trial = Trial::new("rejected", small(), |own, _| {
+        let text = format!("Bearer realm=\"http://{own}/token\",scope=\"registry:catalog:*\"");
+        Box::new(move |ask| Some(if ask.path.starts_with("/token") { status(401) } else { challenge(&text) }))
+    });
+    let Some(trial) = trial else { return };
+    let pulled = trial.pull(&[CREDS]);
+    assert!(pulled.code == 125 && pulled.text.contains("/token: rejects the credentials (401)"), "{}", pulled.text);
+    assert_eq!(paths(&trial.fake, "/token").len(), 1);
+}
+
 /// A mirror that hides what it has from those it does not know, and a registry that knows none of its credentials.
 /// Promise: credentials
 /// Input: hidden-challenges

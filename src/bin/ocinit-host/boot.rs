@@ -134,7 +134,7 @@ fn source(args: &Boot, scratch: &Path) -> Result<(Option<String>, Option<Server>
                 let (dir, tag) = rest.rsplit_once(':').unwrap_or((rest, "latest"));
                 (PathBuf::from(dir), tag.to_string())
             }
-            None => return Ok((Some(line(&[name.clone()], args.words())?), None)),
+            None => return Ok((Some(line(std::slice::from_ref(name), args.words())?), None)),
         },
     };
     let server = Server::start(&dir, "127.0.0.1:0").map_err(|error| format!("oci:{}: {error}", dir.display()))?;

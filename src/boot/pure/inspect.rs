@@ -20,60 +20,55 @@ pub struct Image<'a> {
 /// The image as JSON, a member a line. An error says why the configuration cannot be read.
 pub fn emit(image: &Image) -> Result<String, oci::Error> {
     let config = oci::json(image.config)?;
-    let member = |of: Option<&Value>, name: &str| of.and_then(|of| of.get(name)).cloned().unwrap_or(Value::Null);
-    let own = |name: &str| member(Some(&config), name);
-    let inner = |name: &str| member(config.get("config"), name);
-    let mut members = vec![("Name", text(image.name))];
-    members.extend(image.digest.map(|digest| ("Digest", text(&digest.text()))));
-    let layers = image.manifest.map(|(digest, layers)| {
-        members.push(("ManifestDigest", text(&digest.text())));
-        layers
-    });
-    members.extend([
-        ("Id", text(&image.id.text())),
-        ("Created", own("created")),
-        ("Os", own("os")),
-        ("Architecture", own("architecture")),
-        ("Variant", own("variant")),
-        ("Labels", inner("Labels")),
-        ("Env", inner("Env")),
-    ]);
-    if let Some(layers) = layers {
-        let size = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
-        let digests = layers.iter().map(|layer| text(&layer.digest.text())).collect();
-        members.extend([
-            ("Size", number(size)),
-            ("Layers", Value::Array(digests)),
-            ("LayersData", Value::Array(layers.iter().map(layer).collect())),
-        ]);
-    }
-    members.extend([("DiffIDs", member(config.get("rootfs"), "diff_ids")), ("Config", own("config"))]);
+    let inner = config.get("config");
     let mut out = String::from("{");
-    let mut separator = "\n    ";
-    for (name, value) in members.iter().filter(|(_, value)| *value != Value::Null) {
-        out += separator;
+    let put = &mut |name: &str, value: Option<&Value>| {
+        let Some(value) = value else { return };
+        out += if out.len() > 1 { ",\n    " } else { "\n    " };
         string(&mut out, name);
         out += ": ";
         write(&mut out, value, "\n    ");
-        separator = ",\n    ";
+    };
+    put("Name", Some(&text(image.name)));
+    put("Digest", image.digest.map(digest).as_ref());
+    put("ManifestDigest", image.manifest.map(|manifest| digest(manifest.0)).as_ref());
+    put("Id", Some(&digest(image.id)));
+    for (name, key) in OWN {
+        put(name, config.get(key));
     }
+    for name in ["Labels", "Env"] {
+        put(name, inner.and_then(|inner| inner.get(name)));
+    }
+    if let Some((_, layers)) = image.manifest {
+        let size = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
+        put("Size", Some(&Value::Number(size.to_string())));
+        put("Layers", Some(&Value::Array(layers.iter().map(|layer| digest(layer.digest)).collect())));
+        put("LayersData", Some(&Value::Array(layers.iter().map(layer).collect())));
+    }
+    put("DiffIDs", config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")));
+    put("Config", inner);
     Ok(out + "\n}\n")
 }
+
+/// Members that are the configuration's own, and their names there.
+const OWN: [(&str, &str); 4] =
+    [("Created", "created"), ("Os", "os"), ("Architecture", "architecture"), ("Variant", "variant")];
 
 fn text(text: &str) -> Value {
     Value::String(text.into())
 }
 
-fn number(number: u64) -> Value {
-    Value::Number(number.to_string())
+fn digest(digest: Digest) -> Value {
+    Value::String(digest.text())
 }
 
 fn layer(layer: &Descriptor) -> Value {
-    Value::Object(vec![
-        ("MIMEType".into(), text(&layer.media_type)),
-        ("Digest".into(), text(&layer.digest.text())),
-        ("Size".into(), number(layer.size)),
-    ])
+    let members = [
+        ("MIMEType", text(&layer.media_type)),
+        ("Digest", digest(layer.digest)),
+        ("Size", Value::Number(layer.size.to_string())),
+    ];
+    Value::Object(members.map(|(name, value)| (name.into(), value)).into())
 }
 
 /// Writes a value; `start` is the line feed and the indentation of the line that it stands on.

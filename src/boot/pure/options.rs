@@ -286,14 +286,18 @@ impl Config {
         Ok(())
     }
 
+    fn not_supported(&mut self, key: &str) -> Result<(), Error> {
+        if let Some((_, cure)) = REFUSED.iter().find(|(name, _)| *name == key) {
+            return Err(Error([key, " is not supported yet, and cannot be ignored"].concat(), (*cure).into()));
+        }
+        self.warnings.push([key, " is not supported yet: ignored"].concat());
+        Ok(())
+    }
+
     fn apply_single(&mut self, word: &Word, row: &Row) -> Result<(), Error> {
         let key = row.name;
         if !row.supported {
-            if let Some((_, cure)) = REFUSED.iter().find(|(name, _)| *name == key) {
-                return Err(Error([key, " is not supported yet, and cannot be ignored"].concat(), (*cure).into()));
-            }
-            self.warnings.push([key, " is not supported yet: ignored"].concat());
-            return Ok(());
+            return self.not_supported(key);
         }
         if row.takes != Takes::Nothing && word.value.is_none() {
             return Err(wrong(key, "a value is missing: write it after ="));

@@ -50,6 +50,8 @@ pub struct Process {
     pub groups: Vec<String>,
     pub umask: Option<u32>,
     pub ulimits: Vec<Ulimit>,
+    /// `--ulimit host`: the others do not count.
+    pub ulimits_of_host: bool,
     pub oom_score_adj: Option<i32>,
     /// A first process that reaps and passes signals on.
     pub init: bool,

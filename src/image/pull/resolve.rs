@@ -33,13 +33,11 @@ fn in_index(error: oci::Error) -> Error {
     Error::refused(&["the index's entry for this machine: ", &error.text()].concat())
 }
 
+/// Keeps a document under its digest.
+pub type Keep<'a> = &'a mut dyn FnMut(&Digest, &[u8]) -> Result<(), Error>;
+
 /// The manifest for this machine, through an index where there is one. `keep` is called with each document.
-pub fn resolve(
-    source: &mut dyn Source,
-    options: &PullOptions,
-    report: &Report,
-    keep: &mut dyn FnMut(&Digest, &[u8]) -> Result<(), Error>,
-) -> Result<Resolved, Error> {
+pub fn resolve(source: &mut dyn Source, options: &PullOptions, report: &Report, keep: Keep) -> Result<Resolved, Error> {
     let mut wanted = source.pinned_digest();
     let mut digests = Vec::new();
     for _ in 0..=oci::INDEX_DEPTH_MAX {

@@ -26,7 +26,7 @@ pub enum Challenge {
 }
 
 /// The most challenges of an answer that are read; servers send one or two.
-const CHALLENGES_MAX: usize = 16;
+const CHALLENGES_MAX: usize = 64;
 /// The most ways to log in that are tried.
 const WAYS_MAX: usize = 6;
 
@@ -59,8 +59,8 @@ pub enum Way {
 }
 
 /// The ways to log in for pulling the repository `path`, in the order of trying: tokens before passwords, as in podman,
-/// and a token for what we need before one for what the server names, which may be something else (`registry:catalog:*`)
-/// or more than the user may have.
+/// and a token for what we need before one for what the server names, which may be something else
+/// (`registry:catalog:*`) or more than the user may have.
 pub fn ways(headers: &[&str], path: &str, has_password: bool) -> Vec<Way> {
     let mut ways = Vec::new();
     let mut is_basic = false;

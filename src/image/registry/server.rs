@@ -195,7 +195,12 @@ impl Server {
             ways = self.ways_of_root(client, scheme);
         }
         let (mut response, mut failed, mut is_answered) = (refused, None, false);
+        let mut rejected_by = None;
         for way in &ways {
+            // Servers count wrong passwords: another scope does not make it right.
+            if matches!(way, Way::Token(bearer, _) if rejected_by == Some(&bearer.realm)) {
+                continue;
+            }
             let value = match way {
                 Way::Token(bearer, scope) => self.token(client, scheme, url, bearer, scope),
                 Way::Basic => self.password().ok_or_else(|| Error::refused("no password")),
@@ -204,6 +209,9 @@ impl Server {
                 Ok(value) => value,
                 // Of two scopes of a token server, the first says what is wrong.
                 Err(error) => {
+                    if let (Way::Token(bearer, _), Some(401)) = (way, error.status()) {
+                        rejected_by = Some(&bearer.realm);
+                    }
                     failed.get_or_insert(error);
                     continue;
                 }

@@ -85,8 +85,8 @@ impl Found {
     }
 }
 
-/// Whether the attribute `name` is left out of a layer. Only we set overlayfs's marks: one in a layer could name another
-/// layer's file. A label belongs to the policy of the machine that made the layer; podman leaves it out, too.
+/// Whether the attribute `name` is left out of a layer. Only we set overlayfs's marks: one in a layer could name
+/// another layer's file. A label belongs to the policy of the machine that made the layer; podman leaves it out, too.
 pub fn is_dropped(name: &[u8]) -> bool {
     overlayfs::is_mark(name) || name == b"security.selinux"
 }

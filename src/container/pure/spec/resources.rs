@@ -90,8 +90,9 @@ pub(super) fn cpu_list(text: &str) -> Result<String, String> {
 
 /// `nofile=1024:2048`, `core=-1`, `host`.
 pub(super) fn ulimit(process: &mut Process, text: &str) -> Result<(), String> {
-    // podman's own limits, which are the defaults once it has raised them.
+    // podman's own limits, which are the defaults once it has raised them, whatever else is given.
     if text == "host" {
+        process.ulimits_of_host = true;
         return Ok(());
     }
     let wrong = || ["'", text, "' is not NAME=SOFT[:HARD] (-1: no limit) or host"].concat();

@@ -114,8 +114,8 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     dns::hostname(text).map_err(|_| ["'", text, "' is no domain"].concat())
 }
 
-/// `NAME[;NAME…]:ADDRESS`; an address of IPv6 has colons, too, and no brackets. The names are separated by blanks, as in
-/// `/etc/hosts`. `host-gateway` is the host's own address.
+/// `NAME[;NAME…]:ADDRESS`; an address of IPv6 has colons, too, and no brackets. The names are separated by blanks, as
+/// in `/etc/hosts`. `host-gateway` is the host's own address.
 pub(super) fn host(text: &str) -> Result<(String, String), String> {
     let wrong = |what: &str| ["'", text, "' is not NAME:ADDRESS", what].concat();
     let (names, address) = text.split_once(':').ok_or_else(|| wrong(""))?;
