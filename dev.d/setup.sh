@@ -8,6 +8,7 @@ PACKAGES=(
     qemu-system-x86 e2fsprogs fdisk iproute2         # machines, disks and networks of the tests
     dnsmasq-base openssl skopeo umoci                # servers and tools that the tests compare with
     squashfs-tools erofs-utils                       # layers that are not unpacked
+    debootstrap                                      # an image that becomes a machine's root
     openssl                                          # keys and signatures of another implementation
     golang-github-containers-common python3-seccomp  # podman's filter of system calls, libseccomp's program
     ca-certificates                                  # needed by the unpacked registry

@@ -9,6 +9,8 @@ pub mod pid1;
 pub mod pipeline;
 pub mod prefetch;
 pub mod pure;
+pub mod root;
+pub mod root_end;
 pub mod runtime_info;
 pub mod services;
 pub mod shutdown;

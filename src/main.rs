@@ -3,7 +3,7 @@
 use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
-use ocinit::boot::{cli, consoles, early_mounts, options, pid1, runtime_info, storage};
+use ocinit::boot::{cli, consoles, early_mounts, options, pid1, root, root_end, runtime_info, storage};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
@@ -34,6 +34,9 @@ fn main() -> ! {
     if init::is_called() {
         std::process::exit(init::main());
     }
+    if std::process::id() == 1 && root_end::is_called() {
+        root_end::run();
+    }
     if std::process::id() == 1 {
         pid1::run(machine);
     }
@@ -61,14 +64,19 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     // The last one is held to the end: devices that come while containers run get drivers, too.
     let (network, context, store, _devices) = ready?;
 
-    let status = pipeline::run(&BootContext {
+    let mut status = pipeline::run(&BootContext {
         config,
         store: &store,
         context,
         resolv_conf: links::resolv_conf(&network),
         report,
     });
-    report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
+    if status.root.is_none() || !config.has_no_container() {
+        report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
+    }
+    if let Some(root) = status.root.take() {
+        root::hand_over(&root, report);
+    }
     Ok(status.ending(config))
 }
 

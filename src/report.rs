@@ -230,7 +230,7 @@ static DRAWN: AtomicBool = AtomicBool::new(false);
 const ABOUT_TO_START: &str = "About to start executing a container";
 
 /// The log sections of a boot, which are boot2container's. One is open at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Section {
     /// The lab's own script has opened it, before it powered the machine on.
     KernelBoot = 1,

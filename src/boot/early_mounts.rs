@@ -131,7 +131,7 @@ pub fn mounts(report: &Report) -> Outcome<()> {
             _ => {}
         }
     }
-    delegate_controllers();
+    switch_controllers("+");
     protect();
     set_rcu_expedited(true);
     Ok(())
@@ -151,11 +151,12 @@ pub fn set_rcu_expedited(on: bool) {
     let _ = fs::write("/sys/kernel/rcu_expedited", if on { "1" } else { "0" });
 }
 
-/// Enables every controller of the root control group for the groups below it (Linux, cgroup-v2.rst, "Enabling and
-/// Disabling"). One that cannot be enabled is left out.
-fn delegate_controllers() {
+/// Enables (`+`) or disables (`-`) every controller of the root control group for the groups below it (Linux,
+/// cgroup-v2.rst, "Enabling and Disabling"). One for which that fails is left out. A controller that is enabled cannot
+/// be mounted as version 1, which the machine's own init may want.
+pub fn switch_controllers(sign: &str) {
     let Ok(controllers) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
-    let all: Vec<String> = controllers.split_whitespace().map(|name| ["+", name].concat()).collect();
+    let all: Vec<String> = controllers.split_whitespace().map(|name| [sign, name].concat()).collect();
     if fs::write("/sys/fs/cgroup/cgroup.subtree_control", all.join(" ")).is_err() {
         for controller in all {
             let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", controller);

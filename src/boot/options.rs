@@ -136,5 +136,5 @@ fn all_local(config: &Config) -> bool {
         let parsed = parse::parse_line(line, &|_| None);
         parsed.is_ok_and(|spec| spec.pull.image.is_local())
     };
-    config.run_service.iter().chain(&config.run).chain(&config.run_post).all(is_local)
+    config.run_service.iter().chain(&config.run).chain(&config.run_post).chain(&config.root).all(is_local)
 }

@@ -6,14 +6,24 @@
 
 use crate::boot::pure::options::OnFail;
 use crate::boot::{early_mounts, shutdown};
+use crate::container::child;
 use crate::report::{console, take_section, uptime_text, Report, END_OF_MARKER, END_OF_SECTION, UPTIME_MAX};
 use crate::sys::process::{self, Pid, Status};
-use crate::sys::{crash, machine, signal};
+use crate::sys::{crash, fs as sysfs, handover, machine, signal, Error};
+use std::ffi::CStr;
+use std::os::fd::AsFd;
 
 const SIGNALS: [i32; 5] = [signal::SIGCHLD, signal::SIGTERM, signal::SIGINT, signal::SIGPWR, signal::SIGUSR2];
 
 /// The child's exit code if the machine is to stay on.
 pub const HANG: i32 = 0;
+
+/// The child's exit code if PID 1 is to go over to the root at [`NEW_ROOT`] and execute what the child has left.
+pub const HAND_OVER: i32 = 3;
+/// A mount with the parts of the new root, and the root itself.
+pub const PARTS: &str = "/.root";
+pub const NEW_ROOT: &str = "/.root/root";
+const TO_NEW_ROOT: &CStr = c"/.root/root";
 
 /// Runs `boot` in a child, and never returns, since the kernel panics when PID 1 ends.
 pub fn run(boot: fn() -> i32) -> ! {
@@ -33,6 +43,8 @@ pub fn run(boot: fn() -> i32) -> ! {
     // Phase 2: setup. Without a child, only the last resort is left.
     let _ = machine::catch_ctrl_alt_del();
     let _ = crash::share_page();
+    // Without it only a new root is refused.
+    let _ = handover::share();
     signal::block(&SIGNALS);
     let child = process::fork(&mut || {
         crash::catch();
@@ -69,6 +81,11 @@ fn watch(child: Pid) -> bool {
                     hang();
                     return true;
                 }
+                Some(Status::Exited(HAND_OVER)) if asked_at_ms.is_none() => {
+                    let error = hand_over();
+                    failed_to_hand_over(error);
+                    return false;
+                }
                 Some(Status::Killed(signal::SIGKILL)) if asked_at_ms.is_some() => {
                     end_section();
                     tell(&[b"FAIL init  killed: it was asked to end, and did not\n"]);
@@ -91,6 +108,31 @@ fn watch(child: Pid) -> bool {
             let _ = process::kill(child, signal::SIGKILL);
         }
     }
+}
+
+/// Goes over to the new root, and executes its init with all that the kernel gives one. Returns only an error.
+fn hand_over() -> Error {
+    let root = sysfs::openat(sysfs::CWD, TO_NEW_ROOT, sysfs::O_PATH | sysfs::O_DIRECTORY, 0);
+    if let Err(error) = root.and_then(|root| child::pivot(root.as_fd(), false)) {
+        return error;
+    }
+    // From here on nothing but exec can fail.
+    // As the kernel opens it: so that writing waits.
+    if let Ok(console) = sysfs::openat(sysfs::CWD, c"/dev/console", sysfs::O_RDWR | sysfs::O_NOCTTY, 0) {
+        console::onto_all(console);
+    }
+    let _ = machine::default_ctrl_alt_del();
+    signal::reset();
+    let error = handover::exec();
+    signal::block(&SIGNALS);
+    let _ = machine::catch_ctrl_alt_del();
+    error
+}
+
+fn failed_to_hand_over(error: Error) {
+    let mut number = [0; 20];
+    let errno = decimal(error.errno as usize, &mut number);
+    tell(&[b"FAIL root  handing over to the new root: ", error.call.as_bytes(), b": errno ", errno, b"\n"]);
 }
 
 /// Continues a boot that was stopped by a signal, which a container in the host's PID namespace (`--pid=host`) can

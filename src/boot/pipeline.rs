@@ -3,6 +3,7 @@
 use crate::boot::early_mounts;
 use crate::boot::prefetch::{self, Prefetch};
 use crate::boot::pure::options::{Config, OnFail};
+use crate::boot::root::{self, Root};
 use crate::boot::services::Services;
 use crate::boot::shutdown::Ending;
 use crate::boot::storage;
@@ -29,6 +30,8 @@ pub struct Status {
     failed_ourselves: bool,
     /// Something outside asked for the end of the boot (Ctrl-Alt-Del, a signal to PID 1).
     stopped: bool,
+    /// The machine's root from now on.
+    pub root: Option<Root>,
 }
 
 impl Status {
@@ -75,6 +78,9 @@ impl Status {
 /// The exit code where ocinit itself failed; podman has the same.
 const OUR_FAILURE: i32 = 125;
 
+/// The option of the machine's root.
+const ROOT: &str = "b2c.root";
+
 /// boot2container's status where the pipeline could not begin.
 const SETUP_FAILURE: i32 = 1;
 
@@ -109,13 +115,17 @@ pub fn run(boot: &BootContext) -> Status {
     };
     boot.report.section(Section::StartPipeline);
     // A volume is made when a container first names it. What it lies on must be there before any container runs.
-    match volumes.mount_all() {
+    let is_set_up = volumes.mount_all();
+    match &is_set_up {
         // Hook point `pipeline_start`.
         Ok(()) => run.services_and_pipeline(),
-        Err(failure) => run.setup_failed("Volume setup", &failure),
+        Err(failure) => run.setup_failed("Volume setup", failure),
     }
     // Hook point `pipeline_end`: no container is left that writes to a volume.
     volumes.expire();
+    if is_set_up.is_ok() {
+        run.root();
+    }
     run.status
 }
 
@@ -166,7 +176,9 @@ impl Run<'_> {
     /// The containers of the pipeline, then the post containers.
     fn pipeline(&mut self) {
         let config = self.boot.config;
-        let all: Vec<&String> = config.run.iter().chain(&config.run_post).collect();
+        let containers = config.run.len() + config.run_post.len();
+        // The root's image is pulled meanwhile, too.
+        let all: Vec<&String> = config.run.iter().chain(&config.run_post).chain(&config.root).collect();
         let mut at = 0;
         while at < config.run.len() && !self.status.is_over(config.pipefail) {
             self.run_line(&all, at);
@@ -176,12 +188,22 @@ impl Run<'_> {
             // It may pull for a container that will not run.
             self.stop_prefetch();
         }
-        for at in config.run.len()..all.len() {
+        for at in config.run.len()..containers {
             if !self.status.stopped {
                 self.run_line(&all, at);
             }
         }
+        if config.root.is_some() && !self.status.is_over(config.pipefail) {
+            self.wait_for_prefetch(containers);
+        }
         self.stop_prefetch();
+    }
+
+    /// Waits until line `at` of all is pulled, if a prefetch is at it.
+    fn wait_for_prefetch(&mut self, at: usize) {
+        if let Some((prefetch, first)) = self.prefetch.get_mut() {
+            prefetch.wait_for(at - *first, self.boot.report);
+        }
     }
 
     /// Runs line `at` of `all` to its end.
@@ -211,9 +233,7 @@ impl Run<'_> {
         if let Some(stopped) = run::asked_to_stop() {
             return Ok(stopped);
         }
-        if let Some((prefetch, first)) = self.prefetch.get_mut() {
-            prefetch.wait_for(at - *first, self.boot.report);
-        }
+        self.wait_for_prefetch(at);
         self.boot.report.section(Section::CreateContainer);
         let ready = self.ready("b2c.run", line)?;
         let exit = self.run_image(&ready, next, at);
@@ -226,7 +246,7 @@ impl Run<'_> {
     fn ready(&self, option: &str, line: &str) -> Outcome<Ready> {
         let BootContext { store, context, report, .. } = self.boot;
         let own_env = self.status.env();
-        let spec = parse(line, &own_env);
+        let spec = parse(line, &own_env, option == ROOT);
         let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
         let spec = spec.map_err(fail)?;
         storage::make_sources(&spec)?;
@@ -289,7 +309,7 @@ impl Run<'_> {
         }
         let BootContext { store, context, report, .. } = self.boot;
         let env = self.status.env();
-        let specs = prefetch::to_pull(next.iter().map(|line| parse(line, &env).ok()).collect(), running);
+        let specs = prefetch::to_pull(next.iter().map(|line| parse(line, &env, false).ok()).collect(), running);
         if specs.iter().any(Option::is_some) {
             *self.prefetch.borrow_mut() =
                 Prefetch::start(&specs, store, context, bytes, report).map(|started| (started, first));
@@ -332,6 +352,36 @@ impl Run<'_> {
         started.map_err(|error| Failure::new("service", error.to_string()))
     }
 
+    /// Prepares the root that the machine is to have after the containers. One that fails counts as a failed container.
+    fn root(&mut self) {
+        let config = self.boot.config;
+        let Some(line) = config.root.as_ref().filter(|_| !self.status.is_over(config.pipefail)) else { return };
+        let code = match run::asked_to_stop() {
+            Some(stopped) => {
+                self.status.stopped = true;
+                stopped.code
+            }
+            None => match self.prepare_root(line) {
+                Ok(root) => {
+                    self.status.root = Some(root);
+                    return;
+                }
+                Err(failure) => self.failed(&failure),
+            },
+        };
+        self.status.after(&parse::shown(line), code);
+    }
+
+    fn prepare_root(&self, line: &str) -> Outcome<Root> {
+        self.boot.report.section(Section::CreateContainer);
+        let mut ready = self.ready(ROOT, line)?;
+        ready.image.synced(self.boot.report);
+        let host = self.host_context(&ready, false, &|| ());
+        let root = root::prepare(&mut ready.spec, &ready.image, self.boot.store, &host)?;
+        ready.image.keep();
+        Ok(root)
+    }
+
     fn stop_services(&mut self) {
         std::mem::take(&mut self.services).stop(self.stop_ms, self.boot.report);
         for image in &self.images {
@@ -340,7 +390,11 @@ impl Run<'_> {
     }
 }
 
-fn parse(line: &str, env: &[String]) -> Result<ContainerSpec, String> {
+fn parse(line: &str, env: &[String], is_root: bool) -> Result<ContainerSpec, String> {
     let variable = |name: &str| env.iter().find_map(|entry| Some(entry.strip_prefix(name)?.strip_prefix('=')?.into()));
-    parse::parse_line(line, &variable)
+    if is_root {
+        parse::parse_root(line, &variable)
+    } else {
+        parse::parse_line(line, &variable)
+    }
 }

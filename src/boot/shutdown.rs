@@ -36,15 +36,8 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     report.section(Section::Cleanup);
     stop_processes();
     report.section(Section::UnmountCachePartition);
-    unmount_all(&mut |target, error, read_only| {
-        let target = target.to_string_lossy();
-        match read_only {
-            Ok(()) => report.warn("shutdown", format_args!("{target}: {error}: it is read-only now")),
-            Err(why) => report.warn("shutdown", format_args!("{target}: {error}; not read-only either: {why}")),
-        }
-    });
     let is_reboot = matches!(ending, Ending::Orderly { reboot: true, .. });
-    report.told(if is_reboot { REBOOTING } else { SAFE });
+    unmount(is_reboot, report);
     if !is_reboot {
         pause(config.poweroff_delay_ms);
     }
@@ -68,6 +61,18 @@ pub fn finish(config: &Config, ending: &Ending, report: &Report) {
     end_machine(if reboot { Reboot::Restart } else { Reboot::PowerOff }, report);
 }
 
+/// Unmounts and syncs everything, and says so; where the machine is to restart, by the text for that.
+pub fn unmount(is_reboot: bool, report: &Report) {
+    unmount_all(&mut |target, error, read_only| {
+        let target = target.to_string_lossy();
+        match read_only {
+            Ok(()) => report.warn("shutdown", format_args!("{target}: {error}: it is read-only now")),
+            Err(why) => report.warn("shutdown", format_args!("{target}: {error}; not read-only either: {why}")),
+        }
+    });
+    report.told(if is_reboot { REBOOTING } else { SAFE });
+}
+
 fn fail(policy: OnFail, report: &Report) {
     match policy {
         OnFail::PowerOff => end_machine(Reboot::PowerOff, report),
@@ -76,7 +81,8 @@ fn fail(policy: OnFail, report: &Report) {
     }
 }
 
-fn end_machine(how: Reboot, report: &Report) {
+/// Ends the machine; returns only if the kernel refuses.
+pub fn end_machine(how: Reboot, report: &Report) {
     drain_console();
     let error = machine::reboot(how);
     let name = match how {
@@ -106,7 +112,7 @@ fn pause(ms: u64) {
 
 /// Ends all processes but this one and PID 1, which reaps them: by SIGTERM, and after a while by SIGKILL. Processes
 /// that fork without end are killed by their control group, or by `kill(-1)`, during which no process can fork.
-fn stop_processes() {
+pub fn stop_processes() {
     if !others_run() {
         return;
     }

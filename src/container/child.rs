@@ -157,7 +157,7 @@ fn own_cgroup(plan: &Plan, procs: &CStr, joined: bool) -> Result<()> {
 /// pivot_root(2), "new_root and put_old may be the same": the old root lies on top of the new one and is taken off.
 /// Where the kernel refuses, the answer is its error, and the root is moved or changed instead: the initramfs's own
 /// rootfs cannot be pivoted from (Linux, ramfs-rootfs-initramfs.rst), and neither can a chroot's.
-fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
+pub fn pivot(root: BorrowedFd<'_>, shares_mounts: bool) -> Result<Option<Error>> {
     let old = fs::openat(fs::CWD, c"/", fs::O_PATH | fs::O_DIRECTORY, 0)?;
     process::fchdir(root)?;
     let left_out = match mount::pivot_root(c".", c".") {

@@ -24,7 +24,7 @@ const IMAGE_FILE_MAX: u64 = 1 << 20;
 const ENV_FILE_MAX: u64 = 1 << 20;
 
 /// As [`read_inside`], as text.
-fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
+pub fn read_text(root: &Path, path: &CStr) -> Result<String, String> {
     read_inside(root, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -244,7 +244,7 @@ fn address() -> Option<String> {
 
 /// The container's `/etc/localtime`: of the host's zones, as podman has it, or else of the image's, since an initramfs
 /// has none.
-fn localtime(root: &Path, zone: &str) -> Outcome<Option<Vec<u8>>> {
+pub fn localtime(root: &Path, zone: &str) -> Outcome<Option<Vec<u8>>> {
     let fail = |why: &str| Failure::new("container", ["--tz ", zone, ": ", why].concat());
     let inside = ["usr/share/zoneinfo/", zone].concat();
     let on_host = match zone {

@@ -7,6 +7,7 @@ pub mod etc_files;
 pub mod passwd;
 pub mod paths;
 pub mod process;
+pub mod program;
 pub mod seccomp;
 pub mod signal_name;
 pub mod spec;

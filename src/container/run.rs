@@ -144,7 +144,7 @@ fn process(run: &Run) -> Outcome<Process> {
     let (spec, report) = (run.spec, run.host.report);
     let env_files = files::env_files(&spec.process.env_files)?;
     let (extra, own) = (&run.host.env, &run.host.own_env);
-    let env = Environment { extra, own, files: &env_files, hostname: run.hostname };
+    let env = Environment { extra, own, files: &env_files, hostname: run.hostname, is_machine: false };
     let process = merge(&run.image.config, spec, &env).ok_or_else(|| {
         Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
     })?;

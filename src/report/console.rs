@@ -118,7 +118,8 @@ fn without() {
     }
 }
 
-fn onto_all(fd: OwnedFd) {
+/// The standard streams become this file; a number that cannot be replaced stays what it was.
+pub fn onto_all(fd: OwnedFd) {
     for number in 0..3 {
         let _ = process::dup_onto(fd.as_fd(), number);
     }

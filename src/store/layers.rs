@@ -299,8 +299,13 @@ impl Store {
         for part in [c"upper", c"work", c"root"] {
             sysfs::mkdirat(claim.dir(), part, 0o777)?;
         }
-        symlink(self.root.join("empty"), claim.join("empty"))?;
+        symlink(self.empty(), claim.join("empty"))?;
         Ok(claim)
+    }
+
+    /// The directory of two empty directories, for overlayfs.
+    pub fn empty(&self) -> PathBuf {
+        self.root.join("empty")
     }
 
     /// The directory of the directories of running containers.

@@ -31,6 +31,13 @@ pub fn catch_ctrl_alt_del() -> Result<()> {
     Ok(())
 }
 
+/// Ctrl-Alt-Del restarts the machine at once, as before PID 1 has called [`catch_ctrl_alt_del`].
+pub fn default_ctrl_alt_del() -> Result<()> {
+    // SAFETY: takes a number only.
+    cvt("reboot", unsafe { libc::reboot(libc::RB_ENABLE_CAD) })?;
+    Ok(())
+}
+
 pub fn sync() {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::sync() }

@@ -37,5 +37,6 @@ mod modules;
 mod nested;
 mod pipelines;
 mod proxy;
+mod root;
 mod storage;
 mod words;

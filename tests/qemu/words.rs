@@ -64,8 +64,8 @@ fn what_protects_ends_the_boot() {
     }
 }
 
-/// The kernel keeps 2047 bytes of a line on x86, and a boot loader cuts what is longer (QEMU does not: such a kernel never
-/// starts).
+/// The kernel keeps 2047 bytes of a line on x86, and a boot loader cuts what is longer (QEMU does not: such a kernel
+/// never starts).
 /// Promise: cut-line
 #[test]
 fn a_line_that_was_cut() {

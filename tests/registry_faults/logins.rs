@@ -149,7 +149,8 @@ fn offering(name: &str, texts: fn(&str) -> Vec<String>) -> Option<Trial> {
 /// Input: challenges
 #[test]
 fn a_challenge_that_cannot_be_answered_hides_no_other() {
-    let cases: [(&str, fn(&str) -> Vec<String>); 12] = [
+    type Challenges = fn(&str) -> Vec<String>;
+    let cases: [(&str, Challenges); 12] = [
         ("unknown, then ours", |_| vec!["Negotiate".into(), "Basic realm=\"x\"".into()]),
         ("in one header", |_| vec!["Negotiate abc==, NTLM, Digest realm=\"a, Basic b\", Basic realm=x".into()]),
         ("after ours", |_| vec!["Basic realm=\"x\"".into(), "Negotiate".into()]),

@@ -3,7 +3,6 @@
 use crate::boot::pure::cmdline::Word;
 
 /// A console that the kernel's line names.
-#[derive(Debug, PartialEq, Eq)]
 pub struct Named {
     /// As it is called in the kernel's list.
     pub name: String,

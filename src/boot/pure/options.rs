@@ -55,7 +55,7 @@ const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static 
 
 impl Row {
     fn is_container_line(&self) -> bool {
-        ["run", "container", "service"].iter().any(|part| self.name.contains(part))
+        ["run", "container", "service", "root"].iter().any(|part| self.name.contains(part))
     }
 
     /// Whether single quotes mean in the value what they mean for a shell.
@@ -73,6 +73,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.post_container", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
     row("b2c.run_service", Takes::Many, true, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
     row("b2c.service", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
+    row("b2c.root", Takes::One, true, "flags image init", "**new**: the image becomes the machine's root, and its own init process 1, when the pipeline and the post containers have run"),
     row("b2c.pipefail", Takes::Nothing, true, "", "the first failing container ends the pipeline (post containers still run)"),
     row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
     row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
@@ -111,6 +112,8 @@ pub struct Config {
     pub run: Vec<String>,
     pub run_service: Vec<String>,
     pub run_post: Vec<String>,
+    /// The line of the image that becomes the machine's root.
+    pub root: Option<String>,
     pub pipefail: bool,
     pub filesystems: Vec<FileSystem>,
     pub volumes: Vec<Volume>,
@@ -141,6 +144,8 @@ const REFUSED: [(&str, &str); 4] = [
     ("b2c.extra_args_url", "put these options into the initramfs: ocinit-host build --cmdline FILE"),
 ];
 
+/// The machine's name without `b2c.hostname`.
+pub const DEFAULT_HOSTNAME: &str = "boot2container";
 const NTP_AUTO: &str = "pool.ntp.org";
 
 impl Default for Config {
@@ -149,6 +154,7 @@ impl Default for Config {
             run: Vec::new(),
             run_service: Vec::new(),
             run_post: Vec::new(),
+            root: None,
             pipefail: false,
             filesystems: Vec::new(),
             volumes: Vec::new(),
@@ -157,7 +163,7 @@ impl Default for Config {
             proxy: Vec::new(),
             mirrors: Mirrors::default(),
             verify_keys: Vec::new(),
-            hostname: "boot2container".into(),
+            hostname: DEFAULT_HOSTNAME.into(),
             insmods: Vec::new(),
             poweroff_delay_ms: 0,
             shutdown_cmd: "poweroff -f".into(),
@@ -200,9 +206,14 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether there is a container to run.
+    /// Whether no container line is given.
+    pub fn has_no_container(&self) -> bool {
+        self.run.is_empty() && self.run_service.is_empty() && self.run_post.is_empty()
+    }
+
+    /// Whether there is a container to run, or a root to enter.
     pub fn runs_something(&self) -> bool {
-        !(self.run.is_empty() && self.run_service.is_empty() && self.run_post.is_empty())
+        !self.has_no_container() || self.root.is_some()
     }
 
     /// Warns of a word that seems to be meant as an option, or to hold one. What it gives is the error if nothing else
@@ -250,7 +261,7 @@ impl Config {
             }
             _ => return Ok(()),
         };
-        parse::check(&value).map_err(|error| wrong(&word.key, &error))?;
+        parse::check(&value, false).map_err(|error| wrong(&word.key, &error))?;
         list.push(value);
         Ok(())
     }
@@ -308,6 +319,10 @@ impl Config {
         }
         match key {
             "b2c.pipefail" => self.pipefail = true,
+            "b2c.root" => {
+                parse::check(value, true).map_err(|error| wrong(key, &error))?;
+                self.root = Some(value.into());
+            }
             "b2c.cache_device" => match CacheDevice::parse(value) {
                 Ok(device) => self.cache_device = device,
                 // A machine without its disk still boots.
@@ -444,6 +459,7 @@ mod tests {
             "b2c.verify_key=SECRETSECRET",
             "b2c.run=\"--creds=u:SECRET --nope img\"",
             "b2c.run=\"-creds=u:SECRET img\"",
+            "b2c.root=\"--creds=u:SECRET --memory=1g img\"",
             "b2c.run=\"docker://u:SECRET@h/img\"",
             "b2c.service=\"--layer=http://u:SECRET@h/x#0 img\"",
         ] {
@@ -564,6 +580,9 @@ mod tests {
             ("b2c.run='a", "b2c.run: an unmatched single quote"),
             ("b2c.run=--frobnicate", "b2c.run: "),
             ("b2c.run_post=docker://http://a/b", "b2c.run_post: "),
+            ("b2c.root=--memory=1g", "b2c.root: --memory: for a container, and not for the root of the machine"),
+            ("b2c.root", "b2c.root: a value is missing"),
+            ("b2c.root=", "b2c.root: no image is named"),
             ("b2c.onfail=explode", "b2c.onfail: "),
             ("b2c.poweroff_delay=-1", "b2c.poweroff_delay: not a number of seconds, such as 15 or 0.5"),
             ("b2c.poweroff_delay=0,5", "b2c.poweroff_delay: not a number of seconds, such as 15 or 0.5"),
@@ -636,6 +655,7 @@ mod tests {
                 || changed.run_post != default.run_post
                 || changed.filesystems != default.filesystems
                 || changed.volumes != default.volumes
+                || changed.root.is_some()
                 || changed.pipefail
                 || changed.cache_device != default.cache_device
                 || changed.ntp_peer.is_some()

@@ -21,6 +21,18 @@ pub struct Process {
 /// Podman's own default.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What the kernel gives an init (Linux, init/main.c).
+const OF_KERNEL: [&str; 2] = ["HOME=/", "TERM=linux"];
+
+/// The names of programs that are made to be process 1 of a machine.
+const INITS: [&str; 6] = ["init", "systemd", "openrc-init", "runit-init", "dinit", "finit"];
+
+/// Whether an image's entry point and command are those of an init.
+pub fn starts_init(image: &ImageConfig) -> bool {
+    let first = image.entrypoint.iter().chain(&image.command).next();
+    first.is_some_and(|path| INITS.contains(&path.rsplit('/').next().unwrap_or_default()))
+}
+
 /// A PATH of an image may have as many colons as a document has bytes; each becomes a path as long as the command.
 const PATH_DIRS_MAX: usize = 1024;
 
@@ -36,6 +48,8 @@ pub struct Environment<'a> {
     /// The entries of the files of `--env-file`, in order.
     pub files: &'a [String],
     pub hostname: &'a str,
+    /// It is the machine's own init, and runs in no container.
+    pub is_machine: bool,
 }
 
 /// Merges the image's configuration, the host's part and the container line. `None` where none of them has a command.
@@ -121,13 +135,18 @@ impl Variables {
 fn environment(image: &ImageConfig, asked: &spec::Process, host: &Environment) -> Variables {
     let mut env = Variables::default();
     // podman does not ask whether there is a terminal.
-    for entry in [DEFAULT_PATH, "TERM=xterm", "container=podman"] {
+    let defaults = if host.is_machine { OF_KERNEL } else { ["TERM=xterm", "container=podman"] };
+    for entry in [DEFAULT_PATH].iter().chain(&defaults) {
         env.set(entry);
     }
     image.env.iter().for_each(|entry| env.set(entry));
     let faulty = std::mem::take(&mut env.faulty);
-    if asked.unset_env_all || !asked.unset_env.is_empty() {
-        let unset: BTreeSet<&str> = asked.unset_env.iter().map(String::as_str).collect();
+    if asked.unset_env_all || !asked.unset_env.is_empty() || host.is_machine {
+        let mut unset: BTreeSet<&str> = asked.unset_env.iter().map(String::as_str).collect();
+        if host.is_machine {
+            // Images that are made for systemd in a container set it; systemd believes it.
+            unset.insert("container");
+        }
         env.retain(&|name| !asked.unset_env_all && !unset.contains(name));
     }
     env.faulty = faulty;
@@ -147,7 +166,7 @@ fn environment(image: &ImageConfig, asked: &spec::Process, host: &Environment) -
             }
         }
     }
-    if !env.places.contains_key("HOSTNAME") {
+    if !host.is_machine && !env.places.contains_key("HOSTNAME") {
         env.set(&["HOSTNAME=", host.hostname].concat());
     }
     env
@@ -220,7 +239,12 @@ mod tests {
         let line = parse::parse_line(line, &|_| None).unwrap();
         let text = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
         let (extra, own, files) = (text(&["B2C=0"]), text(&["CODE=7", "CORE=8", "A=own"]), text(files));
-        merge(&image(), &line, &Environment { extra: &extra, own: &own, files: &files, hostname: "box" }).unwrap()
+        merge(
+            &image(),
+            &line,
+            &Environment { extra: &extra, own: &own, files: &files, hostname: "box", is_machine: false },
+        )
+        .unwrap()
     }
 
     /// Input: entry-points
@@ -236,7 +260,7 @@ mod tests {
             let text = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
             let (entrypoint, command) = (text(entrypoint), text(command));
             let line = parse::parse_line(line, &|_| None).unwrap();
-            let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+            let host = Environment { extra: &[], own: &[], files: &[], hostname: "box", is_machine: false };
             merge(&ImageConfig { entrypoint, command, ..image() }, &line, &host)
                 .map(|process| process.arguments.join("|"))
         };
@@ -253,10 +277,10 @@ mod tests {
         assert_eq!(merged("--entrypoint '[]' img").arguments, ["serve"]);
         let blank = ImageConfig { entrypoint: vec![String::new()], ..image() };
         let plain = parse::parse_line("img", &|_| None).unwrap();
-        let none = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        let none = Environment { extra: &[], own: &[], files: &[], hostname: "box", is_machine: false };
         assert_eq!(merge(&blank, &plain, &none).unwrap().arguments, ["serve"]);
         let nothing = parse::parse_line("--entrypoint= img", &|_| None).unwrap();
-        let host = Environment { extra: &[], own: &[], files: &[], hostname: "box" };
+        let host = Environment { extra: &[], own: &[], files: &[], hostname: "box", is_machine: false };
         assert_eq!(merge(&image(), &nothing, &host), None);
     }
 
@@ -270,6 +294,46 @@ mod tests {
         process.set_home(Some("/home/ann"));
         process.set_home(Some("/other"));
         assert_eq!(process.value("HOME"), Some("/home/ann"));
+    }
+
+    /// Promise: machine-root
+    #[test]
+    fn an_init_gets_no_variable_of_containers() {
+        let (extra, own) = (["B2C=0".to_string()], ["CODE=7".to_string()]);
+        let env = |image: &[&str], line: &str| {
+            let image = ImageConfig { env: image.iter().map(ToString::to_string).collect(), ..image_of_init() };
+            let line = parse::parse_root(line, &|_| None).unwrap();
+            let host = Environment { extra: &extra, own: &own, files: &[], hostname: "box", is_machine: true };
+            merge(&image, &line, &host).unwrap().env
+        };
+        assert_eq!(env(&[], "img"), [DEFAULT_PATH, "HOME=/", "TERM=linux", "B2C=0"]);
+        assert_eq!(
+            env(&["container=oci", "LANG=C", "HOME=/root", "faulty"], "-e CODE img"),
+            [DEFAULT_PATH, "HOME=/root", "TERM=linux", "LANG=C", "B2C=0", "CODE=7"]
+        );
+        assert_eq!(env(&["container=oci"], "--unsetenv-all -e container=mine img"), ["B2C=0", "container=mine"]);
+    }
+
+    fn image_of_init() -> ImageConfig {
+        ImageConfig { command: vec!["/sbin/init".into()], ..ImageConfig::default() }
+    }
+
+    #[test]
+    fn inits_by_their_names() {
+        assert!(starts_init(&image_of_init()) && !starts_init(&ImageConfig::default()) && !starts_init(&image()));
+        let command = |words: &[&str]| ImageConfig {
+            command: words.iter().map(ToString::to_string).collect(),
+            ..ImageConfig::default()
+        };
+        assert!(
+            starts_init(&command(&["/usr/lib/systemd/systemd", "--log-level=debug"]))
+                && starts_init(&command(&["init"]))
+        );
+        for other in ["bash", "/usr/bin/dumb-init", "/tini", "/sbin/init/x", ""] {
+            assert!(!starts_init(&command(&[other])), "{other}");
+        }
+        // The entry point decides: it may do something before.
+        assert!(!starts_init(&ImageConfig { entrypoint: vec!["/entry.sh".into()], ..image_of_init() }));
     }
 
     #[test]
@@ -304,7 +368,7 @@ mod tests {
         let mut files: Vec<String> = (2 * MANY..3 * MANY).map(|n| format!("N{n}")).collect();
         files.extend(["N1*".into(), "UNSET".into()]);
         let line = (0..MANY / 2).map(|n| format!("--unsetenv=N{n}")).chain(["img".into()]).collect::<Vec<_>>();
-        let host = Environment { extra: &[], own: &own, files: &files, hostname: "box" };
+        let host = Environment { extra: &[], own: &own, files: &files, hostname: "box", is_machine: false };
         let process = merge(&image, &parse::parse(&line).unwrap(), &host).unwrap();
         // The image's own without those that are unset, three defaults, the machine's, and the host's name.
         assert_eq!(process.env.len(), MANY + 3 + MANY + 1);

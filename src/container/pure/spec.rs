@@ -6,6 +6,7 @@ pub mod mounts;
 pub mod parse;
 pub mod redact;
 pub mod resources;
+mod root;
 pub mod table;
 pub mod values;
 
@@ -25,6 +26,8 @@ pub struct ContainerSpec {
     pub http_proxy: bool,
     pub command: Vec<String>,
     pub warnings: Vec<String>,
+    /// It is no container but the machine's root.
+    pub is_root: bool,
 }
 
 /// The process: what runs, with what environment, as whom.

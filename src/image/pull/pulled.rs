@@ -31,6 +31,11 @@ impl Image {
         }
     }
 
+    /// Its layers stay when this value is gone, also those without a digest.
+    pub fn keep(self) {
+        self.extra.into_iter().for_each(std::mem::forget);
+    }
+
     /// Returns when the image is on the disk.
     pub fn synced(&self, report: &Report) {
         finish(self.journal.as_ref(), report);

@@ -4,6 +4,7 @@ pub use crate::container::pure::spec::redact::{shown, shown_option};
 pub use crate::container::pure::spec::table::{Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
+use crate::container::pure::spec::root;
 use crate::container::pure::spec::{ContainerSpec, Files, Limit, Namespace, Namespaces, Process, Resources, Rights};
 use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
@@ -15,26 +16,40 @@ pub const NO_IMAGE: &str = "no image is named";
 
 /// Reads a container line, variables expanded by `variable`.
 pub fn parse_line(line: &str, variable: shell_words::Lookup) -> Result<ContainerSpec, String> {
-    parse(&shell_words::split(line, variable).map_err(|error| String::from(error.text()))?)
+    parse(&split(line, variable)?)
 }
 
-/// Checks a line before it runs. One with variables can be read in full only when they have their values.
-pub fn check(line: &str) -> Result<(), String> {
-    let words = shell_words::split(line, &|_| None).map_err(|error| String::from(error.text()))?;
+/// As [`parse_line`], for the line of `b2c.root`: flags that cannot hold for a machine's root are errors.
+pub fn parse_root(line: &str, variable: shell_words::Lookup) -> Result<ContainerSpec, String> {
+    parse_words(&split(line, variable)?, true)
+}
+
+fn split(line: &str, variable: shell_words::Lookup) -> Result<Vec<String>, String> {
+    shell_words::split(line, variable).map_err(|error| String::from(error.text()))
+}
+
+/// Checks a line before it runs, that of `b2c.root` if `is_root`. One with variables can be read in full only when they
+/// have their values.
+pub fn check(line: &str, is_root: bool) -> Result<(), String> {
+    let words = split(line, &|_| None)?;
     if line.contains('$') {
         return Ok(());
     }
-    parse(&words).map(drop)
+    parse_words(&words, is_root).map(drop)
 }
 
 /// Reads the words of a container line: flags, image, command. An error names no credentials.
 pub fn parse(words: &[String]) -> Result<ContainerSpec, String> {
-    read(words).map_err(|error| scrub::scrub(&error, &secrets(words)))
+    parse_words(words, false)
 }
 
-/// As [`parse`]; its errors tell all.
-fn read(words: &[String]) -> Result<ContainerSpec, String> {
-    let mut spec = ContainerSpec::new();
+fn parse_words(words: &[String], is_root: bool) -> Result<ContainerSpec, String> {
+    read(words, is_root).map_err(|error| scrub::scrub(&error, &secrets(words)))
+}
+
+/// As [`parse_words`]; its errors tell all.
+fn read(words: &[String], is_root: bool) -> Result<ContainerSpec, String> {
+    let mut spec = ContainerSpec { is_root, ..ContainerSpec::new() };
     let mut rest = words.iter();
     let image = loop {
         let Some(word) = rest.next() else { return Err(NO_IMAGE.into()) };
@@ -69,6 +84,7 @@ impl ContainerSpec {
             http_proxy: true,
             command: Vec::new(),
             warnings: Vec::new(),
+            is_root: false,
         }
     }
 
@@ -169,6 +185,9 @@ impl ContainerSpec {
             Takes::List => value.split(',').filter(|_| !value.is_empty()).try_for_each(|part| (row.set)(self, part))?,
             _ => (row.set)(self, value)?,
         }
+        if row.supported && self.is_root && !root::can_hold(self, row.long, value) {
+            return Err("for a container, and not for the root of the machine (b2c.root)".into());
+        }
         let warning = ["--", row.long, " has no effect here"].concat();
         if !row.supported && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -190,7 +209,7 @@ mod tests {
     }
 
     fn read(line: &str) -> ContainerSpec {
-        super::read(&shell_words::split(line, &env).unwrap()).unwrap_or_else(|error| panic!("{line}: {error}"))
+        super::read(&shell_words::split(line, &env).unwrap(), false).unwrap_or_else(|error| panic!("{line}: {error}"))
     }
 
     /// Promise: lab-lines
@@ -474,8 +493,8 @@ mod tests {
 
     #[test]
     fn a_line_with_variables_is_checked_as_far_as_it_can_be() {
-        assert!(check("--entrypoint $X img").is_ok());
-        assert!(check("--entrypoint $(x) img").is_err());
-        assert!(check("--nope img").is_err());
+        assert!(check("--entrypoint $X img", false).is_ok());
+        assert!(check("--entrypoint $(x) img", false).is_err());
+        assert!(check("--nope img", false).is_err());
     }
 }
