@@ -98,9 +98,11 @@ build_small() {
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
-        # src/sys/p256.rs in the place of a table of 150 KB.
+        # src/sys/p256.rs and curve25519.rs in the place of tables of 150 and 24 KB.
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base_vartime
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__x25519_ge_scalarmult_base
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__x25519_public_from_private_generic_masked
         # cargo passes paths below the repository relative to it.
         "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )

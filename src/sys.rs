@@ -14,6 +14,8 @@ pub mod bpf;
 pub mod capabilities;
 pub mod crash;
 pub mod crc32;
+#[cfg(target_arch = "x86_64")]
+mod curve25519;
 pub mod fs;
 pub mod handover;
 pub mod io;

@@ -102,19 +102,20 @@ fn https_sends_nobody_to_plain_http() {
     assert!(files.said("GET /docker/").is_empty());
 }
 
-/// `openssl s_server` with P-256 alone, for one version of TLS.
+/// `openssl s_server` with further options: that of the version of TLS, at least.
 struct Server {
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    fn start(authority: &Authority, version: &str) -> Server {
+    fn start(authority: &Authority, options: &[&str]) -> Server {
         let address = servers::reserved();
         let (certificate, key) = authority.certify(address);
         let mut child = Command::new("openssl")
-            .args(["s_server", "-accept", &address.to_string(), "-groups", "P-256", version, "-www", "-cert"])
+            .args(["s_server", "-accept", &address.to_string(), "-www", "-cert"])
             .args([&certificate, Path::new("-key"), &key])
+            .args(options)
             .current_dir(&authority.dir)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -133,22 +134,49 @@ impl Drop for Server {
     }
 }
 
-/// The release multiplies P-256's base point in its own way (src/sys/p256.rs): an ephemeral key of ours, and the
-/// signatures of server and authority, by another's implementation. What the server then says is no manifest.
+/// A pull by the release, which multiplies base points in its own way (src/sys/p256.rs and curve25519.rs).
+fn pull_by_release(house: &House, server: &Server, certs: &Path) -> String {
+    let release = std::env::var("OCINIT_INIT").unwrap_or_else(|_| "target/ocinit/x86_64/ocinit".into());
+    assert!(Path::new(&release).is_file(), "{release}: ./dev build makes it");
+    let mut pull = Command::new(&release);
+    pull.args(["pull", "--store"]).arg(house.client.store()).arg("--retry=0");
+    let output = pull.args([flag("cert-dir", certs), format!("{}/x", server.address)]).output();
+    String::from_utf8_lossy(&output.unwrap().stderr).into_owned()
+}
+
+/// What a server without images says to whom it lets in.
+const LET_IN: &str = "manifest: not valid JSON";
+
+/// An ephemeral key of ours, and the signatures of server and authority, by another's implementation.
 /// Promise: p256
 #[test]
 fn the_release_and_openssl_agree_about_p256() {
     let Some(house) = House::new("p256") else { return };
     let (authority, other) = (Authority::new(&house.client.dir, "lab"), Authority::new(&house.client.dir, "other"));
-    let release = std::env::var("OCINIT_INIT").unwrap_or_else(|_| "target/ocinit/x86_64/ocinit".into());
-    assert!(Path::new(&release).is_file(), "{release}: ./dev build makes it");
     for version in ["-tls1_2", "-tls1_3"] {
-        for (by, want) in [(&authority, "manifest: not valid JSON"), (&other, "TLS: ")] {
-            let server = Server::start(&authority, version);
-            let mut pull = Command::new(&release);
-            pull.args(["pull", "--store"]).arg(house.client.store()).arg("--retry=0");
-            let output = pull.args([flag("cert-dir", by.cert_dir("certs")), format!("{}/x", server.address)]).output();
-            let text = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();
+        for (by, want) in [(&authority, LET_IN), (&other, "TLS: ")] {
+            let server = Server::start(&authority, &[version, "-groups", "P-256"]);
+            let text = pull_by_release(&house, &server, &by.cert_dir("certs"));
+            assert!(text.contains(want), "{version}: {text}");
+        }
+    }
+}
+
+/// An ephemeral key by X25519, and our signature by an Ed25519 key.
+/// Promise: curve25519
+#[test]
+fn the_release_and_openssl_agree_about_curve25519() {
+    let Some(house) = House::new("curve25519") else { return };
+    let (authority, other) = (Authority::new(&house.client.dir, "lab"), Authority::new(&house.client.dir, "other"));
+    let certs = authority.cert_dir("certs");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (by, want) in [(&authority, LET_IN), (&other, "TLS: ")] {
+            let (certificate, key) = by.sign_key("client", "extendedKeyUsage=clientAuth", &["ed25519"]);
+            std::fs::copy(certificate, certs.join("client.cert")).unwrap();
+            std::fs::copy(key, certs.join("client.key")).unwrap();
+            let asked = ["-Verify", "1", "-verify_return_error", "-CAfile", "ca.pem"];
+            let server = Server::start(&authority, &[&[version, "-groups", "X25519"], &asked[..]].concat());
+            let text = pull_by_release(&house, &server, &certs);
             assert!(text.contains(want), "{version}: {text}");
         }
     }

@@ -270,8 +270,13 @@ impl Authority {
     }
 
     pub fn sign(&self, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+        self.sign_key(name, extension, &["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+    }
+
+    /// The same for a key of another kind: what openssl's `-newkey` gets.
+    pub fn sign_key(&self, name: &str, extension: &str, kind: &[&str]) -> (PathBuf, PathBuf) {
         let (certificate, key, subject) = (format!("{name}.pem"), format!("{name}.key"), format!("/CN={name}"));
-        let words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+        let words = [&["req", "-x509", "-nodes", "-newkey"], kind].concat();
         let by = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"];
         let names = ["-addext", extension, "-subj", &subject, "-keyout", &key, "-out", &certificate];
         openssl(&self.dir, &[&words[..], &by, &names].concat());
