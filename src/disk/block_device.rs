@@ -3,9 +3,9 @@
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::superblock;
 use crate::report::Report;
-use crate::sys::machine;
+use crate::sys::{machine, ENOENT, ENOMEDIUM, ENXIO};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,8 +23,10 @@ pub fn wait_for(wanted: &CacheDevice, step: &str, report: &Report) -> Option<Pat
     loop {
         let found = match wanted {
             CacheDevice::None | CacheDevice::FileSystem(_) => None,
-            CacheDevice::Path(path) => Some(PathBuf::from(path)).filter(|path| path.exists()),
-            CacheDevice::Label(label) => devices().into_iter().find(|path| ext4_label(path).as_deref() == Some(label)),
+            CacheDevice::Path(path) => Some(PathBuf::from(path)).filter(|path| is_there(path)),
+            CacheDevice::Label(label) => {
+                devices().into_iter().find(|path| matches!(ext4_label(path), Ok(Some(found)) if found == *label))
+            }
         };
         let now_ms = machine::uptime_ms();
         if found.is_some() || now_ms > start_ms + WAIT_MS {
@@ -46,9 +48,34 @@ fn devices() -> Vec<PathBuf> {
     paths
 }
 
+/// Whether a device can be opened, or fails for a reason of its own. The kernel makes a disk's node before the disk
+/// (device_add_disk() in block/genhd.c), and a reader of cards has a node without a card.
+fn is_there(device: &Path) -> bool {
+    let error = File::open(device).err().and_then(|error| error.raw_os_error());
+    !matches!(error, Some(ENOENT | ENXIO | ENOMEDIUM))
+}
+
 /// The label of an ext4 filesystem; None if the device holds something else.
-pub fn ext4_label(device: &Path) -> Option<String> {
+pub fn ext4_label(device: &Path) -> io::Result<Option<String>> {
     let mut start = Vec::new();
-    File::open(device).ok()?.take(superblock::LENGTH as u64).read_to_end(&mut start).ok()?;
-    superblock::ext4_label(&start)
+    File::open(device)?.take(superblock::LENGTH as u64).read_to_end(&mut start)?;
+    Ok(superblock::ext4_label(&start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: late-devices
+    #[test]
+    fn a_node_without_a_device_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, socket) = (dir.path().join("file"), dir.path().join("socket"));
+        assert!(!is_there(&file));
+        fs::write(&file, "").unwrap();
+        assert!(is_there(&file));
+        // Such a node fails like that of a disk that is not there yet: ENXIO.
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert!(socket.exists() && !is_there(&socket));
+    }
 }

@@ -6,8 +6,8 @@ use crate::disk::{block_device, filesystems};
 use crate::kernel::coldplug;
 use crate::net::dns::Resolver;
 use crate::report::Report;
-use crate::sys::mount;
 use crate::sys::path::c_path;
+use crate::sys::{io_text, mount};
 use std::fs;
 use std::path::Path;
 
@@ -54,8 +54,10 @@ fn mount_device(wanted: &CacheDevice, name: &str, report: &Report) -> Option<Cac
         None
     };
     let Some(device) = block_device::wait_for(wanted, "cache", report) else { return no_cache("not there after 10 s") };
-    let Some(label) = block_device::ext4_label(&device) else {
-        return no_cache("no ext4 file system, and making one is not supported yet");
+    let label = match block_device::ext4_label(&device) {
+        Ok(Some(label)) => label,
+        Ok(None) => return no_cache("no ext4 file system, and making one is not supported yet"),
+        Err(error) => return no_cache(&io_text(&error)),
     };
     coldplug::ensure("ext4", report);
     // If this fails, the mount below fails, too, and says why.

@@ -181,8 +181,8 @@ fn erofs_takes_files() -> bool {
 
 fn not_in_kernel(packed: Packed) -> Error {
     let hint = match packed {
-        Packed::Squashfs => "it needs CONFIG_SQUASHFS, or the module squashfs in the initramfs",
-        Packed::Erofs => "it needs CONFIG_EROFS_FS, or the module erofs in the initramfs",
+        Packed::Squashfs => "it needs CONFIG_SQUASHFS, or the module squashfs (at boot in the initramfs)",
+        Packed::Erofs => "it needs CONFIG_EROFS_FS, or the module erofs (at boot in the initramfs)",
     };
     Error::new(&["the kernel has no ", packed.name()].concat()).hint(Some(hint))
 }
@@ -205,7 +205,7 @@ fn attach(file: &File, report: &Report) -> Result<(OwnedFd, CString), Error> {
     });
     let control = control.map_err(|error| {
         let error = Error::from(error).context("the kernel has no loop devices");
-        error.hint(Some("it needs CONFIG_BLK_DEV_LOOP, or the module loop in the initramfs"))
+        error.hint(Some("it needs CONFIG_BLK_DEV_LOOP, or the module loop (at boot in the initramfs)"))
     })?;
     let mut tries = 1;
     loop {

@@ -125,7 +125,7 @@ fn volumes_are_filled_kept_and_removed() {
     let Some(cache) = disk("volumes.img", 64, "B2C_CACHE") else { return };
     let Some(data) = disk("data.img", 32, "DATA") else { return };
     let words = r#"b2c.cache_device=LABEL=B2C_CACHE b2c.filesystem=data,type=ext4,src=LABEL=DATA,opts=noatime
-        b2c.volume=perm,filesystem=data,mirror=x/y b2c.volume=tmp,expiration=pipeline_end"#;
+        b2c.volume=perm,filesystem=data b2c.volume=tmp,expiration=pipeline_end"#;
     let first = [
         words,
         r#" b2c.run="-v home:/home/guest pull:guest stat /home/guest" b2c.run="-v home:/h pull:payload write /h/a kept"
@@ -141,7 +141,6 @@ fn volumes_are_filled_kept_and_removed() {
     assert_eq!(seen.count("/home/guest directory 0700 1000:100 "), 1);
     seen.at("users:x:100:");
     seen.says("/t/group file 0644");
-    seen.says("WARN b2c.volume=perm: mirror is not supported yet: ignored");
     [&cache, &data].iter().for_each(|disk| clean(disk));
     let second = [
         words,

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The longest time limit of the product is a minute; a busy host may need longer.
 const PATIENCE_S: &str = "150";
@@ -27,9 +26,7 @@ impl Client {
         if unsafe { libc::geteuid() } != 0 {
             skip!("this takes root");
         }
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::SeqCst);
-        Some(Client { dir: super::scratch(&format!("{name}-{number}")), env: Vec::new() })
+        Some(Client { dir: super::scratch(name), env: Vec::new() })
     }
 
     pub fn store(&self) -> PathBuf {

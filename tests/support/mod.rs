@@ -44,10 +44,15 @@ pub fn payload() -> Vec<u8> {
     std::fs::read(built).unwrap()
 }
 
-/// An empty directory below `target/`, where disks are large; it is removed when the test program ends.
+/// An empty directory below `target/`, where disks are large; it is removed when the test program ends. It is the
+/// caller's alone: two tests once had one name, and so one store.
 pub fn scratch(name: &str) -> PathBuf {
-    let dir = Path::new("target/test").join(format!("{name}.{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let number = COUNT.fetch_add(1, Ordering::SeqCst);
+    let parent = Path::new("target/test");
+    std::fs::create_dir_all(parent).unwrap();
+    let dir = parent.join(format!("{name}.{}.{number}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
     let dir = dir.canonicalize().unwrap();
     let gone = dir.clone();
     at_exit(move || drop(std::fs::remove_dir_all(gone)));

@@ -6,7 +6,7 @@ use crate::container::pure::spec::ContainerSpec;
 /// The flags that hold with every value.
 const HOLD: &str = "tty interactive env env-file env-host unsetenv unsetenv-all entrypoint tz hostname volume mount \
     tmpfs read-only read-only-tmpfs layer dns dns-search dns-option dns-opt add-host no-hosts tls-verify pull creds \
-    authfile cert-dir retry retry-delay platform arch variant os http-proxy rm";
+    authfile cert-dir retry retry-delay platform arch variant os http-proxy rm quiet";
 /// A machine's init has its namespaces.
 const HOST_ONLY: &str = "net network pid ipc uts cgroupns userns";
 
