@@ -77,6 +77,10 @@ fn what_cannot_boot_is_not_built() {
     let empty = site.at("empty");
     std::fs::create_dir(&empty).unwrap();
     let missing = site.at("missing");
+    let (tree, dangling) = (site.at("tree"), site.at("dangling"));
+    std::fs::create_dir_all(format!("{tree}/etc/ocinit")).unwrap();
+    std::fs::copy(&quote, format!("{tree}/etc/ocinit/cmdline")).unwrap();
+    std::os::unix::fs::symlink(&missing, &dangling).unwrap();
     let add = |target: &str| format!("{text}:{target}");
     for (words, option, why) in [
         (&["--init", &script][..], format!("--init {script}: "), "a script"),
@@ -89,6 +93,17 @@ fn what_cannot_boot_is_not_built() {
         (&["--add", &add("/init")], format!("--add {text}:/init: "), "/init is ocinit itself"),
         (&["--add", &add("/a/../../b")], format!("--add {text}:/a/../../b: "), "'..' leads out"),
         (&["--add", &format!("{missing}:/x")], format!("--add {missing}:/x: "), "No such file"),
+        (
+            &["--add", &format!("{quote}:/etc/ocinit/cmdline")],
+            format!("--add {quote}:/etc"),
+            "an unmatched double quote",
+        ),
+        (&["--add", &format!("{tree}:/")], format!("--add {tree}:/: "), "an unmatched double quote"),
+        (&["--add", &add("/etc/ocinit/ca.pem")], format!("--add {text}:/etc"), "holds no certificate in PEM"),
+        (&["--add", &format!("{empty}:/etc/ocinit/cmdline")], format!("--add {empty}:/etc"), "must be a file"),
+        (&["--add", &add("/proc")], format!("--add {text}:/proc: "), "/proc must be a directory"),
+        (&["--add", &add("/var")], format!("--add {text}:/var: "), "/var must be a directory"),
+        (&["--add", &format!("{dangling}:/x")], format!("--add {dangling}:/x: "), "No such file"),
         (&["--ca", &text], format!("--ca {text}: "), "holds no certificate in PEM"),
         (&["--ca", &missing], format!("--ca {missing}: "), "No such file"),
         (&["--cmdline", &quote], format!("--cmdline {quote}: "), "an unmatched double quote"),

@@ -36,7 +36,8 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
         crash::set_section(Section::KernelBoot as usize);
     }
     report.section(Section::Setup);
-    let cut = cut(line.trim_ascii_end().len());
+    // The kernel ends the line with a line feed; a blank at its end is a byte of it.
+    let cut = cut(line.strip_suffix(b"\n").unwrap_or(&line).len());
     if let Some(cut) = &cut {
         report.warn("options", [cut, "; ", LONGER].concat());
     }
@@ -55,14 +56,24 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     for warning in &config.warnings {
         report.warn("options", warning);
     }
-    match (config.runs_something(), cut) {
-        (true, _) => Ok(()),
-        (false, Some(cut)) => Err(Failure::new("options", ["no b2c.run: ", &cut].concat()).hint(LONGER)),
-        (false, None) => {
-            report.warn("options", "no b2c.run: there is nothing to run");
-            Ok(())
-        }
+    let has_pipeline = !config.run.is_empty() || config.root.is_some();
+    let lost = match cut_name(&sources[0]) {
+        Some(name) => Some(["'", name, "': "].concat()),
+        None => (!has_pipeline).then(|| "no b2c.run: ".into()),
+    };
+    if let Some((lost, cut)) = lost.zip(cut) {
+        return Err(Failure::new("options", lost + &cut).hint(LONGER));
     }
+    if !config.runs_something() {
+        report.warn("options", "no b2c.run: there is nothing to run");
+    }
+    Ok(())
+}
+
+/// The last word, if it is the beginning of an option's name or may be one. What is behind it may protect something.
+fn cut_name(words: &[Word]) -> Option<&str> {
+    let last = words.last().filter(|word| word.value.is_none() && word.key != "b2c.pipefail")?;
+    (last.is_option() || ["b2", "b2c"].contains(&last.key.as_str())).then_some(&last.key)
 }
 
 /// What to say of a line of so many bytes, if the kernel may have received a longer one.

@@ -70,6 +70,12 @@ impl Status {
             self.code = code;
             self.failed_by = line.into();
         }
+        self.ran(line, code);
+    }
+
+    /// What the next containers get to know. The status is the pipeline's, whatever post containers end with, as in
+    /// boot2container.
+    fn ran(&mut self, line: &str, code: i32) {
         self.previous = line.into();
         self.previous_code = Some(code);
     }
@@ -220,7 +226,12 @@ impl Run<'_> {
             Err(failure) => self.failed(&failure),
         };
         self.status.reboot_request = self.services.reboot_request().or(self.status.reboot_request);
-        self.status.after(&parse::shown(line), code);
+        let shown = parse::shown(line);
+        if at < self.boot.config.run.len() {
+            self.status.after(&shown, code);
+        } else {
+            self.status.ran(&shown, code);
+        }
     }
 
     fn failed(&mut self, failure: &Failure) -> i32 {

@@ -2,7 +2,7 @@
 //! where it is made, and not by a machine that does not boot.
 
 use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
-use crate::boot::pure::options::{Config, OWN_FILE};
+use crate::boot::pure::options::{Config, OWN_FILE, WHOLE_WORD};
 use crate::container::pure::spec::parse;
 use crate::pure::scrub::clean;
 use rustls::pki_types::pem::PemObject;
@@ -39,7 +39,7 @@ fn warnings(
     sources: impl Fn(Vec<Word>) -> [Vec<Word>; 2],
 ) -> Result<Vec<String>, String> {
     let words = words.map_err(|quote| {
-        format!("an unmatched double quote: {}; {}", parse::shown_option(&quote.word), place(&quote.at.text()))
+        format!("an unmatched double quote: {}; {}: {WHOLE_WORD}", parse::shown_option(&quote.word), quote.at.text())
     });
     // A word may have a line feed in it, or a password.
     let config = words.and_then(|words| {

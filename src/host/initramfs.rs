@@ -1,5 +1,6 @@
 //! Builds the initramfs: the init, the files that the user adds, and kernel modules, compressed.
 
+use super::check;
 use super::compress::{compress_telling, Compression};
 use super::cpio::{clean, Archive};
 use super::modules::Set;
@@ -90,6 +91,11 @@ pub fn build_telling(spec: &Spec, tell: &mut dyn FnMut(&str, usize, usize)) -> R
 /// Directories for files of boot loaders: our settings, what containers get, kernel modules. The kernel leaves out a
 /// file of a cpio whose directory is not there, and iPXE and GRUB make none.
 const FOR_BOOT_LOADERS: [&str; 3] = ["etc/ocinit", "user", "usr_mods"];
+/// The init's own files, which are checked however they come.
+const CMDLINE: &str = "etc/ocinit/cmdline";
+const CA: &str = "etc/ocinit/ca.pem";
+/// Where the boot mounts, or makes directories.
+const MOUNT_POINTS: [&str; 8] = ["proc", "sys", "dev", "run", "tmp", "storage", "container", "var/lib/ocinit"];
 
 fn base(spec: &Spec) -> Result<Archive, String> {
     let mut archive = Archive::new();
@@ -102,14 +108,17 @@ fn base(spec: &Spec) -> Result<Archive, String> {
         archive.directory(directory, 0o755);
     }
     if let Some(text) = &spec.cmdline {
-        archive.file("etc/ocinit/cmdline", 0o644, text.clone());
+        archive.file(CMDLINE, 0o644, text.clone());
     }
     if let Some(pem) = &spec.ca {
-        archive.file("etc/ocinit/ca.pem", 0o644, pem.clone());
+        archive.file(CA, 0o644, pem.clone());
     }
     let modules = spec.modules.as_ref().map(|set| ["lib/modules/", &set.release].concat());
     let own = archive.paths().into_iter().chain(modules).collect();
     for (source, target) in &spec.added {
+        // What is named is meant, not a link to it; links in a directory stay links.
+        let source =
+            &std::fs::canonicalize(source).map_err(|error| format!("--add {}:{target}: {error}", source.display()))?;
         let added = add(&mut archive, &own, source, target, DEPTH_MAX);
         added.map_err(|error| format!("--add {}:{target}: {error}", source.display()))?;
     }
@@ -141,7 +150,14 @@ fn add(archive: &mut Archive, own: &BTreeSet<String>, source: &Path, target: &st
     } else if meta.len() > u64::from(u32::MAX) {
         return Err(format!("{}: larger than 4 GiB, which a cpio cannot hold", source.display()));
     } else {
-        archive.file(target, mode, std::fs::read(source).map_err(context)?);
+        let bytes = std::fs::read(source).map_err(context)?;
+        let checked = match clean(target).as_str() {
+            CMDLINE => check::cmdline(&bytes).map(drop),
+            CA => check::certificates(&bytes),
+            _ => Ok(()),
+        };
+        checked.map_err(|error| format!("{}: {error}", source.display()))?;
+        archive.file(target, mode, bytes);
     }
     Ok(())
 }
@@ -161,6 +177,10 @@ fn check_target(archive: &Archive, own: &BTreeSet<String>, target: &str, is_dire
         }
     }
     match archive.is_directory(&target) {
+        _ if !is_directory && MOUNT_POINTS.iter().any(|path| is_below(path, &target)) => {
+            Err(format!("/{target} must be a directory: the boot mounts file systems there"))
+        }
+        _ if is_directory && [CMDLINE, CA].contains(&target.as_str()) => Err(format!("/{target} must be a file")),
         Some(false) if target == "init" => Err("/init is ocinit itself (--init)".into()),
         Some(false) if own.contains(&target) => Err(format!("/{target} is one of our own files")),
         Some(false) if is_directory => Err(format!("/{target} is not a directory there")),
@@ -287,7 +307,7 @@ mod tests {
             (&[("file", "../x")], "'..' leads out"),
             (&[("file", "/a/../../x")], "'..' leads out"),
             (&[("file", "/a/..")], "'..' leads out"),
-            (&[("none", "/x")], "none: No such file"),
+            (&[("none", "/x")], "none:/x: No such file"),
         ] {
             let told = build(pairs, true).unwrap_err();
             let last = pairs.last().unwrap();

@@ -10,26 +10,27 @@ pub fn suggest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&
     scored.filter(|(distance, _)| *distance <= max).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
 }
 
-/// Levenshtein's distance, for words up to 64 bytes.
+/// How many letters have to be changed, added, left out or swapped with the next one (the distance of optimal string
+/// alignment), for words up to 64 bytes.
 pub fn distance(a: &[u8], b: &[u8]) -> usize {
     let b = b.get(..64).unwrap_or(b);
-    let mut row: Vec<usize> = (0..=b.len()).collect();
+    let cell = |row: &[usize], at: usize| row.get(at).copied().unwrap_or_default();
+    let (mut above, mut row): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=b.len()).collect());
     for (i, byte) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (other, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let change = diagonal + usize::from(byte != other);
-            diagonal = *cell;
-            left = change.min(diagonal + 1).min(left + 1);
-            *cell = left;
+        let mut next = vec![i + 1];
+        for (j, other) in b.iter().enumerate() {
+            let change = cell(&row, j) + usize::from(byte != other);
+            let mut least = change.min(cell(&row, j + 1) + 1).min(cell(&next, j) + 1);
+            let (before, other_before) =
+                (i.checked_sub(1).and_then(|i| a.get(i)), j.checked_sub(1).and_then(|j| b.get(j)));
+            if (before, Some(byte)) == (Some(other), other_before) {
+                least = least.min(cell(&above, j - 1) + 1);
+            }
+            next.push(least);
         }
+        above = std::mem::replace(&mut row, next);
     }
-    // The first column was never written: it is only read as `i`.
-    if b.is_empty() {
-        a.len()
-    } else {
-        row.last().copied().unwrap_or_default()
-    }
+    cell(&row, b.len())
 }
 
 #[cfg(test)]
@@ -38,7 +39,16 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, want) in [("", "", 0), ("abc", "abc", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3)] {
+        for (a, b, want) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("abc", "", 3),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("ab", "ba", 1),
+            ("env", "evn", 1),
+            ("abcd", "badc", 2),
+        ] {
             assert_eq!(distance(a.as_bytes(), b.as_bytes()), want, "{a} {b}");
         }
     }
@@ -47,7 +57,10 @@ mod tests {
     fn only_what_is_near() {
         let known = ["volume", "env", "user", "tmpfs"];
         let near = |word| suggest(known.iter().copied(), word);
-        assert_eq!((near("volum"), near("evn"), near("e"), near("usr")), (Some("volume"), None, None, Some("user")));
+        assert_eq!(
+            (near("volum"), near("evn"), near("e"), near("usr")),
+            (Some("volume"), Some("env"), None, Some("user"))
+        );
         assert_eq!((near("tmpsf"), near(""), near("frobnicate")), (Some("tmpfs"), None, None));
     }
 }

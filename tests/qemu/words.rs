@@ -88,6 +88,22 @@ fn a_line_that_was_cut() {
     seen.over(0, POWER_DOWN);
     seen.at("whole");
     seen.never("WARN");
+    // The last byte that is kept is a blank; what was cut off is not the only container; or the name of an option.
+    let ends_in = |end: &'static str| {
+        move |machine: &mut Machine| {
+            machine.append.truncate(2047 - end.len());
+            machine.append.push_str(end);
+        }
+    };
+    for (name, run, end, lost) in [
+        ("cut_blank", "", " ", "no b2c.run"),
+        ("cut_post", r#"b2c.run_post="pull:payload echo post""#, "a", "no b2c.run"),
+        ("cut_name", r#"b2c.run="pull:payload echo unsigned""#, " b2c.veri", "'b2c.veri'"),
+    ] {
+        let seen = lab.boot(name, &format!("{run} pad={long}"), ends_in(end));
+        failed(&seen, &format!("{lost}: {told}"));
+        seen.says(&format!("hint       {cure}"));
+    }
 }
 
 /// The initramfs's file as editors on several systems write it.

@@ -70,6 +70,12 @@ pub fn boot(args: &Boot) -> Result<ExitCode, String> {
     for path in &args.disk {
         std::fs::metadata(path).map_err(|error| format!("--disk {}: {error}", path.display()))?;
     }
+    if let Some(path) = &args.initramfs {
+        std::fs::metadata(path).map_err(|error| format!("--initramfs {}: {error}", path.display()))?;
+    }
+    if let Some(path) = &args.console {
+        super::writable("--console", path)?;
+    }
     let kernel = find_kernel(args)?;
     let made = initramfs(args, init, &kernel, &scratch.0)?;
     let mut machine = Machine::new(kernel.image, &made.path, command_line);
@@ -234,8 +240,18 @@ fn command_line(args: &Boot, run: Option<&str>) -> Result<String, String> {
     for warning in check::kernel_line(&line).unwrap_or_else(|error| vec![error]) {
         eprintln!("ocinit-host: warning: {warning}");
     }
-    Ok(line)
+    // QEMU passes a longer one, and such a kernel says nothing at all.
+    match line.len() {
+        0..=LINE_MAX => Ok(line),
+        bytes => Err(format!(
+            "the kernel's line would have {bytes} bytes, and it keeps {LINE_MAX}: put options into a file of the initramfs \
+             (build --cmdline FILE, boot --initramfs)"
+        )),
+    }
 }
+
+/// The longest line that x86's kernel keeps (Linux, COMMAND_LINE_SIZE without the NUL).
+const LINE_MAX: usize = 2047;
 
 fn table(made: &Made, boot: &qemu::Boot, server: Option<&Server>) {
     println!();

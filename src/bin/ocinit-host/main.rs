@@ -13,6 +13,7 @@ use ocinit::host::size;
 use ocinit::host::{check, docs, elf, promises};
 use ocinit::sys::signal;
 use progress::Progress;
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -152,8 +153,20 @@ fn of_file<'a>(option: &'a str, path: &'a Path) -> impl Fn(String) -> String + '
     move |error| format!("{option} {}: {error}", path.display())
 }
 
+/// Whether a file can be written there: told before the work whose result it is to hold.
+fn writable(option: &str, path: &Path) -> Result<(), String> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(directory) {
+        Ok(_) if path.is_dir() => Err(format!("{option} {}: a directory", path.display())),
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{option} {}: {} is not a directory", path.display(), directory.display())),
+        Err(error) => Err(format!("{option} {}: {error}", path.display())),
+    }
+}
+
 fn build(args: &Build) -> Result<(), String> {
     let spec = spec(args)?;
+    writable("--output", &args.output)?;
     let mut progress = Progress::new();
     let made = initramfs::build_telling(&spec, &mut |segment, done, bytes| progress.tell(segment, done, bytes))?;
     progress.end();
@@ -250,6 +263,8 @@ fn refresh_page(path: &str, refresh: impl Fn(&str) -> Result<String, String>) ->
 }
 
 fn serve(args: &Serve) -> Result<ExitCode, String> {
+    let addresses = args.listen.to_socket_addrs();
+    addresses.map_err(|error| format!("--listen {}: {error}: write ADDRESS:PORT", args.listen))?;
     let server = Server::start(&args.dir, &args.listen).map_err(|error| error.to_string())?;
     println!("serving {} on port {}", args.dir.display(), server.port());
     server.wait();

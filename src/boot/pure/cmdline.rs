@@ -99,6 +99,9 @@ fn split_by(text: &[u8], comments: bool, options_only: bool) -> Result<Vec<Word>
             start.get_or_insert(here);
             if *byte != b'"' {
                 word.push(*byte);
+            } else if !options_only && quote.is_some() && opens_option(&word) {
+                // The quotes of a word before are stray: this one does not close, but opens.
+                break;
             } else if !options_only || is_option(&word, text.get(at..).unwrap_or_default()) {
                 quote = if quote.is_none() { Some(here) } else { None };
             }
@@ -114,6 +117,15 @@ fn split_by(text: &[u8], comments: bool, options_only: bool) -> Result<Vec<Word>
     }
     words.extend(start.map(|start| word_of(&word, start)));
     Ok(words)
+}
+
+/// Whether another program's word, which is read as far as `word`, ends in an option that waits for its value.
+fn opens_option(word: &[u8]) -> bool {
+    let piece = word.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
+    piece.len() < word.len()
+        && !word.starts_with(PREFIX.as_bytes())
+        && piece.starts_with(PREFIX.as_bytes())
+        && piece.ends_with(b"=")
 }
 
 /// The words without a quote of a line in which a quote is unmatched.
@@ -197,10 +209,13 @@ mod tests {
             r#"b2c.run="-ti img" foo="bar"#,
             r#"b2c.run="-ti img" ""#,
             r#"a=it's b2c.run="-ti img" dyndbg="file x +p" y=5""#,
+            r#"a="x b2c.run="-ti img" b=y""#,
+            r#"a=x" b2c.run="-ti img" b="y"#,
         ] {
             assert!(pairs(line).contains(&run), "{line}: {:?}", pairs(line));
         }
         assert_eq!(pairs(r#"foo="a b2c.run=x" c"#), [pair("foo", "a b2c.run=x"), ("c".into(), None)]);
+        assert_eq!(pairs(r#"foo="a b2c.run=x b" c"#), [pair("foo", "a b2c.run=x b"), ("c".into(), None)]);
     }
 
     /// Promise: cmdline-file

@@ -21,9 +21,12 @@ const PIPELINE: [&str; 2] = ["b2c.run", "b2c.container"];
 const PROTECTING: [&str; 5] = ["b2c.verify_key", "b2c.minio", "b2c.storage", "b2c.nbd", "b2c.extra_args_url"];
 /// An option that does so by its parameters.
 const BY_PARAMETERS: &str = "b2c.volume";
-/// What names of such options have in them.
-const PROTECTING_PARTS: [&str; 10] =
-    ["crypt", "key", "sign", "verif", "mirror", "minio", "push", "pull", "extra_arg", "storage"];
+/// What names of such options and parameters have in them.
+const PROTECTING_PARTS: [&str; 13] =
+    ["crypt", "key", "sign", "verif", "trust", "mirror", "minio", "push", "pull", "extra", "args", "url", "storage"];
+/// Such parameters, and what else is written for such options, to find their misspelt forms.
+const PROTECTING_WORDS: [&str; 8] =
+    ["fscrypt_key", "fscrypt_reset_key", "encrypt_key", "encrypt", "mirror", "push_to", "pull_from", "pubkey"];
 
 /// Reads a word that is not one of the options `names`; None for one that is another program's.
 pub fn find(names: &[&'static str], word: &Word) -> Option<Misspelt> {
@@ -32,11 +35,8 @@ pub fn find(names: &[&'static str], word: &Word) -> Option<Misspelt> {
     let (head, tail) = key.split_at(key.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(key.len()));
     let tail = tail.get(1..).unwrap_or_default();
     let is_ours = ["b2c", "b2", "boot2container"].contains(&head) && (head != "b2" || tail.is_empty());
-    let meant = match is_ours {
-        true => suggest(names.iter().copied(), &["b2c.", tail].concat()),
-        false => near(names, &key, head, tail),
-    };
-    if !is_ours && meant.is_none() {
+    let meant = if is_ours { closest(names, tail) } else { near(names, &key, head, tail) };
+    if !is_ours && meant.is_none() && !resembles_ours(&key, head, tail).is_some_and(protects) {
         return enclosed(word);
     }
     let text = match meant {
@@ -45,14 +45,43 @@ pub fn find(names: &[&'static str], word: &Word) -> Option<Misspelt> {
         Some(meant) => [name, " is not an option: did you mean ", meant, "?"].concat(),
         None => [name, " is not an option"].concat(),
     };
-    let must_not_be_ignored = match meant {
-        Some(BY_PARAMETERS) => {
-            [Some(&word.key), word.value.as_ref()].into_iter().flatten().any(|part| part.contains(','))
-        }
-        Some(meant) => PROTECTING.contains(&meant),
-        None => PROTECTING_PARTS.iter().any(|part| key.contains(part)),
-    };
+    let is_sure = |meant: &str| distance(meant.as_bytes(), &[b"b2c.", tail.as_bytes()].concat()) <= 1;
+    let must_not_be_ignored = has_protecting_parameter(word)
+        || enclosed(word).is_some_and(|found| found.must_not_be_ignored)
+        || match meant {
+            Some(BY_PARAMETERS) => {
+                [Some(&word.key), word.value.as_ref()].into_iter().flatten().any(|part| part.contains(','))
+            }
+            Some(meant) => PROTECTING.contains(&meant) || !is_sure(meant) && protects(&key),
+            None => protects(&key) || protects(tail),
+        };
     Some(Misspelt { text, must_not_be_ignored, is_pipeline: meant.is_some_and(|meant| PIPELINE.contains(&meant)) })
+}
+
+/// The option whose name without the prefix is the closest to `tail`.
+fn closest(names: &[&'static str], tail: &str) -> Option<&'static str> {
+    let meant = suggest(names.iter().filter_map(|name| name.strip_prefix("b2c.")), tail)?;
+    names.iter().copied().find(|name| name.strip_prefix("b2c.") == Some(meant))
+}
+
+/// Whether a name that is no option's seems to be that of one that protects or delivers.
+fn protects(name: &str) -> bool {
+    PROTECTING_PARTS.iter().any(|part| name.contains(part)) || suggest(PROTECTING_WORDS.into_iter(), name).is_some()
+}
+
+/// What stands behind a prefix that is nearly ours: one of the same letters, or ours without a sign after it. A name
+/// such as `i2c.key` is another program's.
+fn resembles_ours<'a>(key: &'a str, head: &str, tail: &'a str) -> Option<&'a str> {
+    let is_near = head == "b2" || ["b2c", "bc2", "cb2", "c2b", "2bc", "2cb", "b2cc", "bb2c", "b22c"].contains(&head);
+    is_near.then_some(tail).or_else(|| key.strip_prefix("b2c"))
+}
+
+/// Whether one of the values of a list is a parameter that protects or delivers, as in `v,fscrypt_key=k`.
+fn has_protecting_parameter(word: &Word) -> bool {
+    let is_parameter = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let of_value = word.value.iter().flat_map(|value| value.split(',')).filter_map(|field| field.split_once('='));
+    let mut names = word.key.split([',', ':']).skip(1).chain(of_value.map(|(name, _)| name));
+    names.any(|name| is_parameter(name) && protects(&name.to_ascii_lowercase()))
 }
 
 /// The option that a word with another prefix means: `bc2.run`, `b2crun`, `2bc-run`.
@@ -60,8 +89,7 @@ fn near(names: &[&'static str], key: &str, head: &str, tail: &str) -> Option<&'s
     // Other prefixes of two or three letters are not far either, but have no digit.
     let distance_max = if key.contains('2') { 2 } else { 1 };
     if !tail.is_empty() && distance(head.as_bytes(), b"b2c") <= distance_max {
-        let meant = suggest(names.iter().filter_map(|name| name.strip_prefix("b2c.")), tail);
-        if let Some(name) = names.iter().find(|name| meant.is_some() && name.strip_prefix("b2c.") == meant) {
+        if let Some(name) = closest(names, tail) {
             return Some(name);
         }
     }
@@ -71,13 +99,18 @@ fn near(names: &[&'static str], key: &str, head: &str, tail: &str) -> Option<&'s
     names.iter().copied().min_by_key(far).filter(|name| far(name) <= distance_max)
 }
 
-/// An option inside the value of another word, whose quotes hold it.
+/// An option inside the value of another word, whose quotes hold it. In a word of ours it must not be ignored if it
+/// protects; another program's may mean what it says.
 pub fn enclosed(word: &Word) -> Option<Misspelt> {
     let parts = [Some(word.key.as_str()), word.value.as_deref()];
-    let mut pieces = parts.iter().flatten().flat_map(|part| part.split_ascii_whitespace().skip(1));
+    let mut pieces = parts.iter().flatten().flat_map(|part| {
+        let is_first_own = !part.starts_with(|c: char| c.is_ascii_whitespace());
+        part.split_ascii_whitespace().skip(usize::from(is_first_own))
+    });
     let option = shown(pieces.find(|piece| piece.starts_with("b2c."))?);
     let text = [shown(&word.key), ": the double quotes of this word hold ", option, ", too"].concat();
-    Some(Misspelt { text, must_not_be_ignored: false, is_pipeline: PIPELINE.contains(&option) })
+    let must_not_be_ignored = word.is_option() && PROTECTING.contains(&option);
+    Some(Misspelt { text, must_not_be_ignored, is_pipeline: PIPELINE.contains(&option) })
 }
 
 /// The name at the start of a word. What follows it by another sign than `=` is a value, as in `b2c.minio:...`.
@@ -122,6 +155,7 @@ mod tests {
         for (line, meant) in [
             ("b2c.contianer=x", "b2c.container"),
             ("b2c.ru", "b2c.run"),
+            ("b2c.rnu=x", "b2c.run"),
             ("b2c-run=x", "b2c.run"),
             ("b2c_run=x", "b2c.run"),
             ("b2c..run=x", "b2c.run"),
@@ -152,6 +186,7 @@ mod tests {
             ("b2c", "b2c is not an option"),
             ("b2", "b2 is not an option"),
             (r#"foo="bar b2c.run=x""#, "foo: the double quotes of this word hold b2c.run, too"),
+            (r#"foo=" b2c.run=x""#, "foo: the double quotes of this word hold b2c.run, too"),
             (r#""foo b2c.run=x""#, "foo: the double quotes of this word hold b2c.run, too"),
         ] {
             assert_eq!(of(line).map(|found| found.text).as_deref(), Some(text), "{line}");
@@ -168,7 +203,8 @@ mod tests {
             b43.pio=1 bcm.log=1
             log_buf_len=1M loglevel=6 run debug swap=1 zswap.enabled=1 brd.rd_nr=1 nbd.nbds_max=4 btrfs.log=0 rcu.run=1
             modules_load=a,b modprobe.blacklist=b2c module_blacklist=b2c_run init=/b2c.run -- b c 2 b=2 keymap=de
-            BOOTIF=01-52-54 initrd=b2c.cpio.xz key=x volume=y,fscrypt_key=z mirror=x storage=x run_post=x verify_key=k"#;
+            BOOTIF=01-52-54 initrd=b2c.cpio.xz key=x volume=y,fscrypt_key=z mirror=x storage=x run_post=x verify_key=k
+            i2c.key=x ec2.push_to=y p2p.mirror=z h2c.sign=1 b43.fwpostfix=x b2b.url=x"#;
         for word in cmdline::parse(line.as_bytes()).unwrap() {
             assert_eq!(find(&NAMES, &word), None);
         }
@@ -200,10 +236,52 @@ mod tests {
             "b2c.volumes=v,fscrypt_key=x",
             "b2c.volum:v,push_to=x",
             "b2c_volume=v,mirror=x",
+            "b2c.vol=v,fscrypt_key=k",
+            "b2c.v=v,mirror=x",
+            "b2c.disk=d,push_to=x",
+            "b2c.volumes=fscrypt_key=k",
+            "b2c.filesystems=f,type=ext4,encrypt_key=k",
+            "b2c.fs=a,psuh_to=x",
+            "b2c.key=x",
+            "b2c.keys=x",
+            "b2c.sign=x",
+            "b2c.push=x",
+            "b2c.pull=x",
+            "b2c.crypt=x",
+            "b2c.trust=x",
+            "b2c.url=x",
+            "b2c.args=x",
+            "b2c.extra=x",
+            "b2c.extraargs=x",
+            "b2c.exrta_agrs_url=x",
+            "b2c.fscirpt_kye=x",
+            "b2c.fscryp_kye=x",
+            "b2c.encrpyt=x",
+            "b2c.encrpyt_kye=x",
+            "b2c.psuh_to=x",
+            "b2c.mirorr=x",
+            "b2c.pubkye=x",
+            "b2c.vreify_kye=x",
+            "bc2.fscrypt_key=x",
+            "b2.fscrypt_key=x",
+            "b2cfscrypt_key=x",
+            "bc2.push_to=x",
+            r#"b2c.ntp_peer="auto b2c.verify_key=/k""#,
         ] {
             assert!(of(line).is_some_and(|found| found.must_not_be_ignored), "{line}");
         }
-        for line in ["b2c.volumes=tmp", "b2c.keymaps=de", "b2c.piepfail", "b2c.hostnam=x", "b2c.else", "b2c.swapp=1G"] {
+        for line in [
+            "b2c.volumes=tmp",
+            "b2c.keymaps=de",
+            "b2c.piepfail",
+            "b2c.hostnam=x",
+            "b2c.else",
+            "b2c.swapp=1G",
+            "b2c.contianer=-e API_KEY=x,SIGN_KEY=y alpine",
+            "b2c.rnu=alpine",
+            "b2c.lgo=plain",
+            r#"foo="x b2c.verify_key=/k""#,
+        ] {
             assert!(of(line).is_some_and(|found| !found.must_not_be_ignored), "{line}");
         }
     }

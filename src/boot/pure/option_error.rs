@@ -29,4 +29,4 @@ pub const OWN_FILE: &str = "/etc/ocinit/cmdline";
 /// How a value with blanks in it is written.
 pub const WHOLE_WORD: &str = "write double quotes around the whole word, such as \"b2c.run=IMAGE COMMAND\"";
 /// Quotes that hold no words of the command line together, some of a word processor's among them.
-pub const QUOTES: [char; 3] = ['\'', '\u{2018}', '\u{201c}'];
+pub const QUOTES: [char; 8] = ['\'', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}'];

@@ -232,7 +232,11 @@ impl Config {
             ));
         }
         self.warnings.push(found.text.clone());
-        let error = Error(found.text, "no word that can be read asks for a container of the pipeline".into());
+        let cure = match word.key.starts_with(QUOTES) {
+            true => WHOLE_WORD,
+            false => "no word that can be read asks for a container of the pipeline",
+        };
+        let error = Error(found.text, cure.into());
         Ok(Some((error, found.is_pipeline)))
     }
 

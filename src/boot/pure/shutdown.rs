@@ -42,6 +42,7 @@ const DURATION_MAX_MS: u64 = 86_400_000;
 
 /// A time as busybox's `sleep` takes it, in milliseconds: `15`, `0.5`, `1m`.
 pub fn duration_ms(text: &str) -> Option<u64> {
+    let text = text.trim_ascii();
     let (number, unit_ms) = match text.split_at_checked(text.len().saturating_sub(1))? {
         (number, "s") => (number, 1000),
         (number, "m") => (number, 60_000),
@@ -49,15 +50,17 @@ pub fn duration_ms(text: &str) -> Option<u64> {
         (number, "d") => (number, 86_400_000),
         _ => (text, 1000),
     };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // Not parsed as a float, which would be much code.
-    let number = |digits: &str| -> Option<u64> {
-        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
-        u64::from(digits.parse::<u32>().ok().filter(|_| is_number)?).into()
-    };
-    let thousandths = [fraction.get(..3).unwrap_or(fraction), "00"].concat();
-    let fraction = number(fraction).and(number(thousandths.get(..3)?))?;
-    Some((number(whole)? * unit_ms + fraction * unit_ms / 1000).min(DURATION_MAX_MS))
+    // Not parsed as a float, which would be much code. One side of the point may be empty, as in C.
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let mut digits = whole.bytes().chain(fraction.bytes()).peekable();
+    digits.peek()?;
+    if !digits.all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let thousandths = [fraction.get(..3).unwrap_or(fraction), "000"].concat();
+    let fraction: u64 = thousandths.get(..3)?.parse().ok()?;
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    Some(whole.saturating_mul(unit_ms).saturating_add(fraction * unit_ms / 1000).min(DURATION_MAX_MS))
 }
 
 /// The commands of `text`, in order.
@@ -108,6 +111,11 @@ mod tests {
             ("0.5", 500),
             ("1.25s", 1250),
             ("0.0625", 62),
+            ("0.99999999999", 999),
+            ("0.3333333333333333m", 19_980),
+            (".5", 500),
+            ("5.", 5000),
+            ("5 ", 5000),
             ("2s", 2000),
             ("1.5m", 90_000),
             ("0.5h", 1_800_000),
