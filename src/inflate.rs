@@ -22,7 +22,10 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 pub const START_BYTES: usize = 10;
 /// Formats that are not read here: what they begin with, and their names. No tar begins so, which would be with a
 /// member's name.
-const FOREIGN: [(&[u8], &str); 6] = [
+const FOREIGN: [(&[u8], &str); 8] = [
+    // As xz writes it, with a window of 8 MiB and no length; less would be a name.
+    (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff", "lzma"),
+    (b"\x1f\x9d", "compress"),
     (b"\xfd7zXZ\0", "xz"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"\x02\x21\x4c\x18", "lz4"),
@@ -322,6 +325,8 @@ mod tests {
             (b"BZh1\x17rE8P\x90\0\0\0\0", "bzip2"),
             (b"\x04\x22\x4d\x18\x64\x40", "lz4"),
             (b"\x02\x21\x4c\x18", "lz4"),
+            (b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff", "lzma"),
+            (b"\x1f\x9d\x90", "compress"),
             (b"LZIP\x01\x0c", "lzip"),
             (b"PK\x03\x04\x14\0", "zip"),
             (b"7z\xbc\xaf\x27\x1c\0\x04", "7z"),

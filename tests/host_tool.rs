@@ -59,6 +59,20 @@ impl Site {
         let words = ["build", "--quick", "--init", &init, "--output", &output];
         told(&tool(&[&words, more].concat()).output().unwrap())
     }
+
+    /// The last line begins with the option and has the reason, and nothing is written.
+    fn refuses(&self, words: &[&str], option: &str, why: &str) {
+        let output = self.at("initramfs");
+        // --init must not be there twice.
+        let init = ["--init".to_string(), self.at("init")];
+        let init: Vec<&str> = if words[0] == "--init" { Vec::new() } else { init.iter().map(String::as_str).collect() };
+        let all = [&["build", "--quick", "--output", &output], &init[..], words].concat();
+        let (good, out, err) = told(&tool(&all).output().unwrap());
+        let line = err.lines().last().unwrap_or_default();
+        assert!(!good && out.is_empty(), "{words:?}: {out}{err}");
+        assert!(line.starts_with(&format!("ocinit-host: {option}")) && line.contains(why), "{line}\nnot {option}{why}");
+        assert!(!Path::new(&output).exists(), "{words:?}");
+    }
 }
 
 /// Each mistake is told with the option that it is of, and nothing is written.
@@ -77,11 +91,6 @@ fn what_cannot_boot_is_not_built() {
     let empty = site.at("empty");
     std::fs::create_dir(&empty).unwrap();
     let missing = site.at("missing");
-    let (tree, dangling) = (site.at("tree"), site.at("dangling"));
-    std::fs::create_dir_all(format!("{tree}/etc/ocinit")).unwrap();
-    std::fs::copy(&quote, format!("{tree}/etc/ocinit/cmdline")).unwrap();
-    std::os::unix::fs::symlink(&missing, &dangling).unwrap();
-    let add = |target: &str| format!("{text}:{target}");
     for (words, option, why) in [
         (&["--init", &script][..], format!("--init {script}: "), "a script"),
         (&["--init", &text], format!("--init {text}: "), "no ELF file; PID 1 is a static binary"),
@@ -89,21 +98,6 @@ fn what_cannot_boot_is_not_built() {
         (&["--init", &other], format!("--init {other}: "), "a binary for aarch64, not for"),
         (&["--init", &missing], format!("--init {missing}: "), "No such file"),
         (&["--arch", "aarch64"], format!("--init {}: ", site.at("init")), "not for aarch64 (--arch)"),
-        (&["--add", &text], format!("--add {text}: "), "not SRC:DST"),
-        (&["--add", &add("/init")], format!("--add {text}:/init: "), "/init is ocinit itself"),
-        (&["--add", &add("/a/../../b")], format!("--add {text}:/a/../../b: "), "'..' leads out"),
-        (&["--add", &format!("{missing}:/x")], format!("--add {missing}:/x: "), "No such file"),
-        (
-            &["--add", &format!("{quote}:/etc/ocinit/cmdline")],
-            format!("--add {quote}:/etc"),
-            "an unmatched double quote",
-        ),
-        (&["--add", &format!("{tree}:/")], format!("--add {tree}:/: "), "an unmatched double quote"),
-        (&["--add", &add("/etc/ocinit/ca.pem")], format!("--add {text}:/etc"), "holds no certificate in PEM"),
-        (&["--add", &format!("{empty}:/etc/ocinit/cmdline")], format!("--add {empty}:/etc"), "must be a file"),
-        (&["--add", &add("/proc")], format!("--add {text}:/proc: "), "/proc must be a directory"),
-        (&["--add", &add("/var")], format!("--add {text}:/var: "), "/var must be a directory"),
-        (&["--add", &format!("{dangling}:/x")], format!("--add {dangling}:/x: "), "No such file"),
         (&["--ca", &text], format!("--ca {text}: "), "holds no certificate in PEM"),
         (&["--ca", &missing], format!("--ca {missing}: "), "No such file"),
         (&["--cmdline", &quote], format!("--cmdline {quote}: "), "an unmatched double quote"),
@@ -119,21 +113,46 @@ fn what_cannot_boot_is_not_built() {
         (&["--kernel-modules", &empty], format!("--kernel-modules {empty}: "), ""),
         (&["--kernel-modules", &missing], format!("--kernel-modules {missing}: "), ""),
     ] {
-        // The last one counts; --init must not be there twice.
-        let output = site.at("initramfs");
-        let init = ["--init".to_string(), site.at("init")];
-        let init: Vec<&str> = if words[0] == "--init" { Vec::new() } else { init.iter().map(String::as_str).collect() };
-        let all = [&["build", "--quick", "--output", &output], &init[..], words].concat();
-        let (good, out, err) = told(&tool(&all).output().unwrap());
-        let line = err.lines().last().unwrap_or_default();
-        assert!(!good && out.is_empty(), "{words:?}: {out}{err}");
-        assert!(line.starts_with(&format!("ocinit-host: {option}")) && line.contains(why), "{line}\nnot {option}{why}");
-        assert!(!Path::new(&output).exists(), "{words:?}");
+        site.refuses(words, &option, why);
     }
     let nowhere = site.at("no/such/directory");
     let (good, _, err) =
         told(&tool(&["build", "--quick", "--init", &site.at("init"), "--output", &nowhere]).output().unwrap());
     assert!(!good && err.contains(&format!("--output {nowhere}: No such file")), "{err}");
+}
+
+/// What is added over a file or a directory of ours, or in the place of a file that the init reads.
+/// Promise: build-checks
+#[test]
+fn what_cannot_be_added_is_not() {
+    let site = Site::new();
+    let text = site.file("text", "b2c.run=alpine\n");
+    let quote = site.file("quote", "b2c.run=\"alpine\nb2c.pipefail");
+    let (empty, missing, tree, dangling) = (site.at("empty"), site.at("missing"), site.at("tree"), site.at("dangling"));
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::create_dir_all(format!("{tree}/etc/ocinit")).unwrap();
+    std::fs::copy(&quote, format!("{tree}/etc/ocinit/cmdline")).unwrap();
+    std::os::unix::fs::symlink(&missing, &dangling).unwrap();
+    let add = |target: &str| format!("{text}:{target}");
+    for (words, option, why) in [
+        (&["--add", &text][..], format!("--add {text}: "), "not SRC:DST"),
+        (&["--add", &add("/init")], format!("--add {text}:/init: "), "/init is ocinit itself"),
+        (&["--add", &add("/a/../../b")], format!("--add {text}:/a/../../b: "), "'..' leads out"),
+        (&["--add", &format!("{missing}:/x")], format!("--add {missing}:/x: "), "No such file"),
+        (
+            &["--add", &format!("{quote}:/etc/ocinit/cmdline")],
+            format!("--add {quote}:/etc"),
+            "an unmatched double quote",
+        ),
+        (&["--add", &format!("{tree}:/")], format!("--add {tree}:/: "), "an unmatched double quote"),
+        (&["--add", &add("/etc/ocinit/ca.pem")], format!("--add {text}:/etc"), "holds no certificate in PEM"),
+        (&["--add", &format!("{empty}:/etc/ocinit/cmdline")], format!("--add {empty}:/etc"), "must be a file"),
+        (&["--add", &add("/proc")], format!("--add {text}:/proc: "), "/proc must be a directory"),
+        (&["--add", &add("/var")], format!("--add {text}:/var: "), "/var must be a directory"),
+        (&["--add", &format!("{dangling}:/x")], format!("--add {dangling}:/x: "), "No such file"),
+    ] {
+        site.refuses(words, &option, why);
+    }
 }
 
 /// The neighbours of these mistakes are built.

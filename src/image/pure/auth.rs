@@ -2,7 +2,7 @@
 //! spec's token authentication) and token answers.
 
 use crate::image::pure::oci;
-use crate::net::pure::http::{origin, Url};
+use crate::net::pure::http::{normal, origin, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::percent::encode;
 
@@ -117,7 +117,8 @@ fn first(text: &str) -> Option<(Challenge, &str)> {
     }
     let challenge = match (realm, scheme) {
         (Some(realm), _) if scheme.eq_ignore_ascii_case("bearer") => {
-            Challenge::Bearer(Bearer { realm, service, scope })
+            // As lenient as with a redirect's Location: registries put blanks into both.
+            Challenge::Bearer(Bearer { realm: normal(&realm), service, scope })
         }
         (realm, _) if scheme.eq_ignore_ascii_case("basic") => Challenge::Basic { realm: realm.unwrap_or_default() },
         _ => Challenge::Other(scheme.into()),
@@ -265,6 +266,7 @@ mod tests {
         for (headers, found) in [
             (vec![], vec![]),
             (vec!["", " , ,"], vec![]),
+            (vec!["Bearer realm=\"HTTPS://A.B/to ken\""], vec![ours("https://a.b/to%20ken", None)]),
             (vec!["Basic"], vec![basic("")]),
             (vec!["Basic realm=\"a\\\"b\\\\, c\"", "BEARER REALM = \"r\""], vec![basic("a\"b\\, c"), ours("r", None)]),
             (vec!["Basic abc=, Basic realm=x"], vec![basic(""), basic("x")]),

@@ -92,12 +92,14 @@ pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
         Some(auths) => auths.members().ok_or(Error::Document(oci::Error::Member("auths")))?,
     };
     let ranked = auths.iter().filter_map(|(key, entry)| Some((rank(key, host, path)?, key, entry)));
-    let credentials = match ranked.max_by_key(|(rank, ..)| *rank) {
-        Some((_, key, entry)) => credentials(entry).ok_or_else(|| Error::Entry(key.clone()))?,
-        None => None,
+    let Some((_, key, entry)) = ranked.max_by_key(|(rank, ..)| *rank) else {
+        return Ok(Found { credentials: None, warning: helper(&file, host) });
     };
-    let warning = helper(&file, host).filter(|_| credentials.is_none());
-    Ok(Found { credentials, warning })
+    let credentials = credentials(entry).ok_or_else(|| Error::Entry(key.clone()))?;
+    let is_unused = credentials.is_none() && entry.text("auth").is_some_and(|auth| !auth.is_empty());
+    let unused = || ["the entry '", key, "' names no user, and is not used"].concat();
+    let warning = if is_unused { Some(unused()) } else { helper(&file, host) };
+    Ok(Found { warning: warning.filter(|_| credentials.is_none()), credentials })
 }
 
 /// How well `key` fits, or `None` if it does not. docker's old keys are URLs, whose path is that of the API and not of
@@ -129,8 +131,8 @@ fn credentials(entry: &Value) -> Option<Option<Credentials>> {
     }
     if let Some(auth) = text("auth") {
         let decoded = String::from_utf8(base64::decode_lines(auth)?).ok()?;
-        // Old versions of docker padded the password with NUL.
-        return Credentials::parse(decoded.trim_end_matches('\0')).map(Some);
+        // Old versions of docker padded the password with NUL. Without a user it is no login, as in podman.
+        return Some(Credentials::parse(decoded.trim_end_matches('\0')));
     }
     let Some(user) = text("username") else { return Some(None) };
     let password = text("password").unwrap_or_default().into();
@@ -186,6 +188,13 @@ mod tests {
         }
         assert_eq!(find(file, "r.x", "team/app"), Some(basic("other port", "p")));
         assert_eq!(find(file, "r.y", "team/app"), None);
+        // What names no user: "nocolon", ":x".
+        for auth in ["bm9jb2xvbg==", "Ong="] {
+            let found =
+                lookup(format!(r#"{{"auths": {{"a.b": {{"auth": "{auth}"}}}}}}"#).as_bytes(), "a.b", "c").unwrap();
+            let warning = found.warning.as_deref();
+            assert_eq!((found.credentials, warning), (None, Some("the entry 'a.b' names no user, and is not used")));
+        }
     }
 
     #[test]
@@ -250,7 +259,7 @@ mod tests {
         assert_eq!(of("{"), Error::Document(oci::Error::Json));
         assert_eq!(of(r#"{"auths": []}"#), Error::Document(oci::Error::Member("auths")));
         assert_eq!(of(&" ".repeat(FILE_MAX + 1)), Error::TooLarge);
-        for auth in ["dXNlcg==", "not base64", "dXNlcjo =", "dXNlcjo\\t=", "dXNlcjo\\u00a0=", "OnB3", "/w=="] {
+        for auth in ["not base64", "dXNlcjo =", "dXNlcjo\\t=", "dXNlcjo\\u00a0=", "/w=="] {
             let error = of(&[r#"{"auths": {"a.b": {"auth": ""#, auth, r#""}}}"#].concat());
             assert_eq!(error, Error::Entry("a.b".into()), "{auth}");
             assert!(!error.text().contains(auth));

@@ -212,19 +212,26 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
         Digest::parse(text).map_err(Error::Digest)
     };
     let diff_ids = diff_ids.iter().map(digest).collect::<Result<_, _>>()?;
-    let config = value.get("config").unwrap_or(&Value::Null);
-    let volumes = config.get("Volumes").and_then(Value::members).unwrap_or_default();
+    let config = match value.get("config") {
+        None => &Value::Null,
+        Some(config @ Value::Object(_)) => config,
+        Some(_) => return Err(Error::Member("config")),
+    };
+    let volumes = match config.get("Volumes") {
+        None => &[],
+        Some(volumes) => volumes.members().ok_or(Error::Member("Volumes"))?,
+    };
     Ok(ImageConfig {
         diff_ids,
         env: strings(config, "Env")?,
         entrypoint: words(config, "Entrypoint")?,
         command: words(config, "Cmd")?,
-        user: string(config.get("User")),
-        working_dir: string(config.get("WorkingDir")),
+        user: text(config, "User")?,
+        working_dir: text(config, "WorkingDir")?,
         volumes: volumes.iter().map(|(path, _)| path.clone()).collect(),
-        stop_signal: string(config.get("StopSignal")),
-        os: string(value.get("os")),
-        architecture: string(value.get("architecture")),
+        stop_signal: text(config, "StopSignal")?,
+        os: text(&value, "os")?,
+        architecture: text(&value, "architecture")?,
     })
 }
 
@@ -247,6 +254,12 @@ impl ImageConfig {
             _ => Err(Error::LayerCount),
         }
     }
+}
+
+/// A text, empty if it is absent or null. Another type is an error, as in Go: a user that is a number must not become
+/// root.
+fn text(value: &Value, name: &'static str) -> Result<String, Error> {
+    value.get(name).map_or(Some(""), Value::as_str).map(String::from).ok_or(Error::Member(name))
 }
 
 /// A list of strings, none if it is absent or null. An item that is null is an empty string, as in Go.
@@ -447,7 +460,18 @@ mod tests {
             assert_eq!(image_config(text.as_bytes()), Ok(ImageConfig::default()), "{member}");
         }
         assert_eq!(image_config(br#"{"config":null}"#), Ok(ImageConfig::default()));
-        for wrong in [r#"{"Env":"A=b"}"#, r#"{"Env":{}}"#, r#"{"Cmd":[7]}"#, r#"{"Entrypoint":{}}"#] {
+        for wrong in [
+            r#"{"Env":"A=b"}"#,
+            r#"{"Env":{}}"#,
+            r#"{"Cmd":[7]}"#,
+            r#"{"Entrypoint":{}}"#,
+            r#"{"User":1000}"#,
+            r#"{"WorkingDir":5}"#,
+            r#"{"StopSignal":15}"#,
+            r#"{"Volumes":["/a"]}"#,
+            "[]",
+            "\"x\"",
+        ] {
             assert!(image_config(format!(r#"{{"config":{wrong}}}"#).as_bytes()).is_err(), "{wrong}");
         }
     }

@@ -53,6 +53,8 @@ pub enum Error {
     Empty,
     /// `docker://http://HOST`.
     Scheme,
+    /// `docker-daemon:IMAGE`.
+    Transport,
     Host,
     Path,
     Tag,
@@ -68,6 +70,7 @@ impl Error {
         match self {
             Error::Empty => "no image is named",
             Error::Scheme => "an image name has no http:// or https://: write HOST[:PORT]/PATH[:TAG], and --tls-verify=false for plain http",
+            Error::Transport => "this transport is not supported: write docker://, oci:, oci-archive: or docker-archive:",
             Error::Host => "the registry is not HOST or HOST:PORT",
             Error::Path => "the path may contain a-z, 0-9, and . _ - between them",
             Error::Tag => "a tag has at most 128 letters, digits and . _ -",
@@ -78,6 +81,8 @@ impl Error {
     }
 }
 
+/// podman's other transports (containers-transports(5)), which are never names of images.
+const OTHER_TRANSPORTS: [&str; 6] = ["dir", "docker-daemon", "containers-storage", "ostree", "sif", "tarball"];
 const TAG_MAX: usize = 128;
 const NAME_MAX: usize = 255;
 const DEFAULT_HOST: &str = "docker.io";
@@ -95,6 +100,9 @@ impl Reference {
             if let Some(archive) = text.strip_prefix(form.prefix()) {
                 return Archive::parse(form, archive).map(Reference::Archive);
             }
+        }
+        if OTHER_TRANSPORTS.iter().any(|name| text.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'))) {
+            return Err(Error::Transport);
         }
         Remote::parse(text.strip_prefix("docker://").unwrap_or(text)).map(Reference::Registry)
     }
@@ -288,8 +296,10 @@ fn check_host(host: &str) -> Result<(), Error> {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-'),
     };
+    let is_port =
+        |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     match port {
-        Some(port) if port.parse::<u16>().is_err() => Err(Error::Host),
+        Some(port) if !is_port(port) => Err(Error::Host),
         _ if !good => Err(Error::Host),
         _ => Ok(()),
     }
@@ -411,6 +421,11 @@ mod tests {
             ("docker://http://10.0.0.1/x", Error::Scheme),
             ("https://a.b/c", Error::Scheme),
             ("a.b:port/x", Error::Host),
+            ("a.b:+5/x", Error::Host),
+            ("a.b:0/x", Error::Host),
+            ("dir:/x", Error::Transport),
+            ("docker-daemon:x:latest", Error::Transport),
+            ("containers-storage:x", Error::Transport),
             ("a.b/UPPER", Error::Path),
             ("a.b/../x", Error::Path),
             ("a.b/x//y", Error::Path),

@@ -96,6 +96,12 @@ pub fn absolute(base: &str, location: &str) -> Option<String> {
     (!leaves_https).then(|| [url.scheme(), "://", &url.authority.to_ascii_lowercase(), url.path].concat())
 }
 
+/// A URL as it is asked for: encoded, and with its scheme and host in lower case. What is no such URL stays as it is.
+pub fn normal(url: &str) -> String {
+    let whole = Parts::of(url).authority.and_then(|_| absolute(url, url));
+    whole.unwrap_or_else(|| url.into())
+}
+
 /// The parts of a URI reference (RFC 3986, section 3), without its fragment.
 struct Parts<'a> {
     scheme: Option<&'a str>,
