@@ -51,11 +51,19 @@ fn variables_and_pipefail() {
     seen.at("B2C_PIPELINE_SHUTDOWN_MODE=default");
 
     let words = r#"b2c.pipefail b2c.run="pull:payload exit 3" b2c.run="pull:payload echo not reached"
-        b2c.post_container="pull:payload echo post""#;
+        b2c.post_container="pull:payload exit 5" b2c.post_container="pull:payload echo post""#;
     let Some(seen) = boot("pipefail", words) else { return };
     seen.over(3, POWER_DOWN);
     seen.at("post");
     seen.never("not reached");
+
+    // What post containers end with is no result of the pipeline.
+    let words = r#"b2c.run="pull:payload echo good" b2c.run_post="pull:payload exit 5" b2c.run_post="pull:nothing"
+        b2c.run_post="pull:payload env""#;
+    let Some(seen) = boot("post_fails", words) else { return };
+    seen.over(0, POWER_DOWN);
+    seen.says("FAIL pull");
+    seen.in_order(&["B2C_PIPELINE_STATUS=0", "B2C_PIPELINE_FAILED_BY=", "B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE=125"]);
 }
 
 #[test]
