@@ -1,6 +1,7 @@
 //! Where the host tool keeps what it downloads, and finds what was built.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The user's cache: `$XDG_CACHE_HOME/ocinit` or `~/.cache/ocinit` (XDG Base Directory Specification); without either
 /// the temporary directory.
@@ -23,4 +24,10 @@ pub fn built(program: &Path, name: &str) -> Option<PathBuf> {
 /// Whether it is a file that a machine can start: what cargo builds beside the host tool is linked to libraries.
 fn is_release(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|bytes| super::elf::check(&bytes, std::env::consts::ARCH).is_ok())
+}
+/// Held while something is downloaded into a cache: threads of one process that want the same would remove each other's
+/// files. Other processes have directories of their own.
+pub fn one_download() -> MutexGuard<'static, ()> {
+    static DOWNLOAD: Mutex<()> = Mutex::new(());
+    DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner)
 }

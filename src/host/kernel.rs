@@ -1,6 +1,7 @@
 //! A kernel to boot: the user's, or Debian's cloud kernel, downloaded as a package
 //! and unpacked into a directory. Nothing is installed.
 
+use super::cache::one_download;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -40,6 +41,7 @@ pub fn debian_general(cache: &Path) -> Result<Kernel, String> {
 }
 
 fn of_package(package: &str, cache: &Path, name: &str) -> Result<Kernel, String> {
+    let _alone = one_download();
     if let Some(kernel) = unpacked(&cache.join(name)) {
         return Ok(kernel);
     }

@@ -3,6 +3,7 @@
 //! as packages can be made without a compiler: only the libraries that are loaded,
 //! stripped, and compressed as well as our own initramfs.
 
+use super::cache::one_download;
 use super::compress::{compress, Compression, Effort};
 use super::cpio::Archive;
 use super::modules::Set;
@@ -108,6 +109,7 @@ struct Packages {
 
 impl Packages {
     fn fetch(cache: &Path, packages: &[&str]) -> Result<Packages, String> {
+        let _alone = one_download();
         let (root, list) = (cache.join("root"), cache.join("versions"));
         if let Ok(text) = std::fs::read_to_string(&list) {
             let versions = text.lines().filter_map(|line| line.split_once(' '));
