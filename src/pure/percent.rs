@@ -6,12 +6,17 @@ pub fn encode(text: &str, out: &mut String) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(byte.into());
         } else {
-            let digits = b"0123456789ABCDEF";
-            out.push('%');
-            out.push(digits[usize::from(byte >> 4)].into());
-            out.push(digits[usize::from(byte & 15)].into());
+            escape(byte, out);
         }
     }
+}
+
+/// Appends one byte, encoded.
+pub fn escape(byte: u8, out: &mut String) {
+    let digits = b"0123456789ABCDEF";
+    out.push('%');
+    out.push(digits[usize::from(byte >> 4)].into());
+    out.push(digits[usize::from(byte & 15)].into());
 }
 
 #[cfg(test)]

@@ -12,13 +12,9 @@ pub enum Error {
     /// An answer in TLS to a request of plain http.
     Tls,
     HeadTooLong,
-    /// A line of the head that is no header, a folded one, or one with control characters.
-    Header,
     /// An answer that switches to another protocol (101).
     Upgrade,
     Length,
-    /// Content-Length beside Transfer-Encoding, as in request smuggling.
-    LengthAndCoding,
     /// A transfer coding other than chunked.
     Coding,
     Chunk,
@@ -39,11 +35,9 @@ impl Error {
             Error::Request => "a header holds control characters".into(),
             Error::NotHttp => "does not answer in HTTP/1".into(),
             Error::Tls => "speaks TLS, and was asked in plain http: write https://".into(),
-            Error::HeadTooLong => "the answer's head is longer than 32 KiB".into(),
-            Error::Header => "the answer's head is malformed".into(),
+            Error::HeadTooLong => "the answer's head is longer than 256 KiB".into(),
             Error::Upgrade => "the answer switches protocols, which was not requested".into(),
             Error::Length => "the answer's Content-Length is not one number".into(),
-            Error::LengthAndCoding => "the answer has both Content-Length and Transfer-Encoding".into(),
             Error::Coding => "the answer has a Transfer-Encoding other than chunked".into(),
             Error::Chunk => "a malformed chunk in the answer's body".into(),
             Error::HeadEnded => "the connection ended in the middle of the answer's head".into(),

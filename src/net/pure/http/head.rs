@@ -3,9 +3,10 @@
 use crate::net::pure::http::error::Error;
 use crate::net::pure::http::field::{is_field, is_token};
 use crate::net::pure::http::request::Method;
+use crate::pure::percent;
 
 /// The longest head, with interim answers.
-const HEAD_MAX: usize = 32 << 10;
+const HEAD_MAX: usize = 256 << 10;
 /// How every answer starts: what starts otherwise is not HTTP/1.
 const MAGIC: &[u8] = b"HTTP/1.";
 /// RFC 8446, section 5.1: how TLS refuses what is no handshake of it.
@@ -33,6 +34,8 @@ pub struct Head {
     pub headers: Headers,
     /// HTTP/1.1 rather than 1.0.
     modern: bool,
+    /// A line was skipped.
+    odd: bool,
 }
 
 /// How the end of the body is found (RFC 9112, section 6.3).
@@ -86,18 +89,26 @@ impl Head {
         // RFC 9112, section 2.2: a line may end without CR; one elsewhere is a control character.
         let mut lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
         let (status, modern) = status_line(lines.next().unwrap_or_default()).ok_or(Error::NotHttp)?;
-        let mut text = String::with_capacity(bytes.len());
+        let (mut text, mut odd) = (String::with_capacity(bytes.len()), false);
         for line in lines.take_while(|line| !line.is_empty()) {
             let colon = line.iter().position(|byte| *byte == b':').unwrap_or_default();
             let (name, value) = line.split_at(colon);
-            // A folded line starts with white space, which no name has.
+            // A folded line starts with white space, which no name has. One that is no header is not worth an image.
             if name.is_empty() || !name.iter().copied().all(is_token) || !value.iter().copied().all(is_field) {
-                return Err(Error::Header);
+                odd = true;
+                continue;
             }
-            text.push_str(&String::from_utf8_lossy(line));
+            match core::str::from_utf8(line) {
+                Ok(line) => text.push_str(line),
+                // Bytes of another encoding stay what they are in a `Location`, where no URL may hold them.
+                Err(_) => line.iter().for_each(|byte| match byte {
+                    0x80.. => percent::escape(*byte, &mut text),
+                    _ => text.push(char::from(*byte)),
+                }),
+            }
             text.push('\n');
         }
-        Ok(Head { status, headers: Headers { text }, modern })
+        Ok(Head { status, headers: Headers { text }, modern, odd })
     }
 
     /// How the body of the answer to `method` ends.
@@ -110,19 +121,22 @@ impl Head {
         match (codings.next(), length) {
             (None, Some(length)) => Ok(Framing::Length(length)),
             (None, None) => Ok(Framing::UntilClose),
-            (Some(_), Some(_)) => Err(Error::LengthAndCoding),
-            (Some(coding), None) => {
+            // The length does not count beside it.
+            (Some(coding), _) => {
                 let ours = self.modern && coding.eq_ignore_ascii_case("chunked") && codings.next().is_none();
                 ours.then_some(Framing::Chunked).ok_or(Error::Coding)
             }
         }
     }
 
-    /// Whether the connection may be used again after the body (RFC 9112, section 9.3).
+    /// Whether the connection may be used again after the body (RFC 9112, section 9.3). Where a line was skipped, or
+    /// there are two framings (section 6.3), others may see the body's end elsewhere.
     pub fn keeps_alive(&self) -> bool {
+        let is_doubtful = self.odd
+            || ["transfer-encoding", "content-length"].map(|name| self.headers.get(name)).iter().all(Option::is_some);
         let options = || self.headers.get_all("connection").flat_map(|value| value.split(',')).map(str::trim);
         let has = |wanted: &str| options().any(|option| option.eq_ignore_ascii_case(wanted));
-        !has("close") && (self.modern || has("keep-alive"))
+        !is_doubtful && !has("close") && (self.modern || has("keep-alive"))
     }
 }
 
@@ -220,7 +234,7 @@ mod tests {
         {
             assert_eq!(head(&[line, "\r\n\r\n"].concat()), Err(Error::NotHttp), "{line}");
         }
-        // Told at once, not after 32 KiB: a server of HTTP/2, of anything, of TLS.
+        // Told at once, not after 256 KiB: a server of HTTP/2, of anything, of TLS.
         for start in [&b"HTTP/2"[..], b"SSH-2.0", b"\r\nHTTP/1.1", b"HTTP\x15"] {
             assert_eq!(read(start), Err(Error::NotHttp));
         }
@@ -229,11 +243,23 @@ mod tests {
 
     /// Input: http-heads
     #[test]
-    fn malformed_headers_are_refused() {
+    fn malformed_headers_are_skipped() {
         for line in ["a b: c", "a : b", ": c", "nocolon", " a: folded", "\tb", "a: \rb", "a: \0", "a: \x7f"] {
-            let text = ["HTTP/1.1 200 OK\r\nx: y\r\n", line, "\r\n\r\n"].concat();
-            assert_eq!(head(&text), Err(Error::Header), "{line:?}");
+            let text = ["HTTP/1.1 200 OK\r\nx: y\r\n", line, "\r\nz: 1\r\n\r\n"].concat();
+            let head = head(&text).unwrap();
+            assert_eq!(head.headers.text, "x: y\nz: 1\n", "{line:?}");
+            assert!(!head.keeps_alive(), "{line:?}");
         }
+    }
+
+    /// Promise: redirects
+    /// Input: redirects
+    #[test]
+    fn bytes_beyond_ascii_that_are_no_utf_8_are_encoded() {
+        let of =
+            |bytes: &[u8]| read(&[b"HTTP/1.1 302 -\r\nlocation: ", bytes, b"\r\n\r\n"].concat()).unwrap().1.unwrap();
+        assert_eq!(of(b"/\xe9\xff ?a=%41").headers.get("location"), Some("/%E9%FF ?a=%41"));
+        assert_eq!(of("/\u{e9}".as_bytes()).headers.get("location"), Some("/\u{e9}"));
     }
 
     #[test]
@@ -251,7 +277,7 @@ mod tests {
         assert!(head(&fill(HEAD_MAX - 24)).is_ok());
         assert_eq!(head(&fill(HEAD_MAX - 23)), Err(Error::HeadTooLong));
         // Interim answers count too.
-        assert_eq!(head(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(2000)), Err(Error::HeadTooLong));
+        assert_eq!(head(&"HTTP/1.1 100 Continue\r\n\r\n".repeat(20_000)), Err(Error::HeadTooLong));
     }
 
     #[test]
@@ -266,7 +292,10 @@ mod tests {
             assert_eq!(get(&["content-length: ", bad, "\r\n"].concat()), Err(Error::Length), "{bad}");
         }
         assert_eq!(get("transfer-encoding: Chunked\r\n"), Ok(Framing::Chunked));
-        assert_eq!(get("transfer-encoding: chunked\r\ncontent-length: 5\r\n"), Err(Error::LengthAndCoding));
+        assert_eq!(get("transfer-encoding: chunked\r\ncontent-length: 5\r\n"), Ok(Framing::Chunked));
+        assert_eq!(get("content-length: 5\r\ntransfer-encoding: gzip\r\n"), Err(Error::Coding));
+        let two = "content-length: 5\r\ntransfer-encoding: chunked\r\ncontent-length: 6\r\n";
+        assert_eq!(get(two), Err(Error::Length));
         for bad in
             ["gzip", "gzip, chunked", "chunked, chunked", "chunked\r\ntransfer-encoding: chunked", "identity", ""]
         {
@@ -289,5 +318,7 @@ mod tests {
         assert!(keeps("1", "") && keeps("0", "connection: Keep-Alive\r\n"));
         assert!(!keeps("0", "") && !keeps("1", "connection: x, Close\r\n"));
         assert!(!keeps("1", "connection: x\r\nconnection: close\r\n"));
+        assert!(!keeps("1", "content-length: 5\r\ntransfer-encoding: chunked\r\n"));
+        assert!(keeps("1", "content-length: 5\r\n") && keeps("1", "transfer-encoding: chunked\r\n"));
     }
 }
