@@ -1,6 +1,7 @@
 //! A registry over HTTP (OCI distribution spec 1.1), and its mirrors, which are tried first.
 
 mod answer;
+mod document;
 mod download;
 mod min_rate;
 mod retry_state;
@@ -114,7 +115,7 @@ impl Registry {
         let (mut retry_state, is_repeated) = (shared.retry_state(), shared.was_requested(path));
         loop {
             let read = shared.ask(&Ask::get(path, accept), is_repeated).and_then(|(answer, index)| {
-                let read = server::read_limited(answer, oci::DOCUMENT_MAX);
+                let read = document::read_limited(answer, oci::DOCUMENT_MAX);
                 if read.is_err() {
                     shared.mark_down(index);
                 }

@@ -79,7 +79,7 @@ fn a_registry_that_comes_later_is_waited_for() {
 #[test]
 fn a_registry_that_answers_is_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    for (code, tries) in [(404, 2), (403, 2), (400, 2), (500, 3), (501, 1)] {
+    for (code, tries) in [(404, 3), (403, 3), (400, 2), (500, 3), (501, 1)] {
         let lab = Lab::start(move |_, _| Box::new(move |_| Some(status(code))));
         let failure = boot(&[PLAIN, SOON, &lab.fake.image()], &dir.path().join("store")).map(drop).unwrap_err();
         assert!(failure.what.contains(&format!("({code})")), "{}", failure.what);

@@ -111,7 +111,7 @@ const SCENARIOS: &[Scenario] = &[
     row(
         "a redirect in a circle",
         Answer(Layer, ALWAYS, |ask, _| redirect(302, &ask.path)),
-        Refused("redirects more than 5 times", 2 + 6),
+        Refused("redirects more than 9 times", 2 + 10),
     ),
 ];
 

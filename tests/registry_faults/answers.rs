@@ -78,6 +78,37 @@ fn documents_over_their_limit_are_refused() {
     assert!(lab.pull().err().unwrap().what.contains("larger than 4 MiB"));
 }
 
+/// Some servers pack what nobody asked to be packed: documents and tokens are unpacked, up to their limit.
+/// Promise: document-limits
+/// Input: document-limits
+#[test]
+fn documents_that_were_packed_on_the_way() {
+    let packed = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        body(gzip.finish().unwrap()).with_header(header("content-encoding", "gzip"))
+    };
+    let lab = Lab::start(move |own, blobs| {
+        let (manifest, config) = (blobs.manifest.clone(), blobs.config.clone());
+        let (text, digest) = (format!("Bearer realm=\"http://{own}/token\""), sha256(&config));
+        Box::new(move |ask| match ask.authorization.as_deref() {
+            _ if ask.path.starts_with("/token") => Some(packed(br#"{"token":"t"}"#)),
+            None => Some(challenge(&text)),
+            Some(_) if ask.path.contains("/manifests/") => Some(packed(&manifest)),
+            // One that says so and is not.
+            Some(_) if ask.path.ends_with(&digest) => {
+                Some(body(config.clone()).with_header(header("content-encoding", "gzip")))
+            }
+            Some(_) => None,
+        })
+    });
+    lab.pull().unwrap();
+    let lab = Lab::start(move |_, _| {
+        Box::new(move |ask| ask.path.contains("/manifests/").then(|| packed(&vec![b' '; (4 << 20) + 1])))
+    });
+    assert!(lab.pull().err().unwrap().what.contains("larger than 4 MiB"));
+}
+
 /// Promise: expired-token
 #[test]
 fn an_expired_token_is_fetched_anew() {
@@ -144,7 +175,7 @@ fn redirects_in_a_circle_end() {
         let own = own.to_string();
         Box::new(move |ask| Some(redirect(302, &format!("http://{own}{}", ask.path))))
     });
-    assert!(lab.pull().err().unwrap().what.contains("redirects more than 5 times"));
+    assert!(lab.pull().err().unwrap().what.contains("redirects more than 9 times"));
 }
 
 /// Promise: document-limits

@@ -1,6 +1,6 @@
 //! Registries that hide their challenge, name odd scopes, or offer several ways to log in (docs/inputs.md#challenges).
 
-use crate::support::fake::{body, challenge, header, status, Ask, Blobs, Fake};
+use crate::support::fake::{body, challenge, header, redirect, status, Ask, Blobs, Fake};
 use crate::{small, Lab, Trial};
 use ocinit::image::pure::mirror::Mirrors;
 use tiny_http::ResponseBox;
@@ -61,6 +61,45 @@ fn credentials_are_shown_before_a_refusal_counts() {
             assert!(trial.fake.seen().len() <= before + 4, "{:?}", trial.fake.seen());
             trial.tell(&format!("{refused} without a challenge, by a token: {by_token}"), "done with credentials");
         }
+    }
+}
+
+/// What those who have not shown their credentials may be answered, however odd.
+/// Promise: credentials-shown
+/// Input: hidden-challenges
+#[test]
+fn credentials_are_shown_before_any_failure_counts() {
+    const PAGE: &str = "<html>please log in</html>";
+    let page = || body(PAGE).with_header(header("content-type", "text/html; charset=utf-8"));
+    type Refusal = fn(&str) -> ResponseBox;
+    let cases: [(&str, Refusal); 9] = [
+        ("400", |_| status(400)),
+        ("405", |_| status(405)),
+        ("406", |_| status(406)),
+        ("410", |_| status(410)),
+        ("429", |_| status(429)),
+        ("500", |_| status(500)),
+        ("page", |own| redirect(302, &format!("http://{own}/login"))),
+        ("page-refused", |own| redirect(302, &format!("http://{own}/closed"))),
+        ("nowhere", |_| redirect(302, "file:///etc/passwd")),
+    ];
+    for (name, refused) in cases {
+        let trial = Trial::new(&format!("odd-{name}"), small(), move |own, _| {
+            let own = own.to_string();
+            Box::new(move |ask| match (ask.path.as_str(), ask.authorization.as_deref()) {
+                ("/login", _) => Some(page()),
+                ("/closed", _) => Some(status(403)),
+                ("/v2/", None) => Some(challenge("Basic realm=\"x\"")),
+                (_, shown) => (shown != Some(BASIC)).then(|| refused(&own)),
+            })
+        });
+        let Some(trial) = trial else { return };
+        trial.done(&[CREDS]);
+        assert_eq!(paths(&trial.fake, "/v2/").iter().filter(|path| *path == "/v2/").count(), 1, "{name}: asked once");
+        std::fs::remove_dir_all(trial.client.store()).unwrap();
+        // Nobody's credentials: nothing more is asked.
+        assert_eq!(trial.pull(&["--retry=0"]).code, 125, "{name}");
+        assert_eq!(paths(&trial.fake, "/v2/").iter().filter(|path| *path == "/v2/").count(), 1, "{name}: not again");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers of plain http that are met by TLS, and the reverse: each is told as what it is, at once.
 
+use crate::login::{htpasswd, CREDS};
 use crate::support::images;
 use crate::support::relay::{Fault, Relay};
 use crate::support::servers::{self, Authority};
@@ -16,6 +17,8 @@ use ocinit::net::pure::proxy::Proxies;
 use ocinit::report::Report;
 use ocinit::store::layers::Store;
 use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +77,58 @@ fn tls_that_is_met_by_plain_http() {
     let strict = servers::nginx(&house.client.dir, address, "ssl", "", &client);
     let pulled = house.client.refused(&["--tls-verify=false", &demo(strict.address)], "(400)");
     assert!(!pulled.text.contains("plain http"), "{}", pulled.text);
+}
+
+/// A server of TLS that answers plain http, too: what it says there is not believed before TLS was tried.
+/// Promise: plain-http-is-told
+#[test]
+fn tls_behind_an_answer_to_plain_http() {
+    let Some(house) = House::new("both") else { return };
+    let authority = Authority::new(&house.client.dir, "lab");
+    let registry = house.registry(&json!({"auth": htpasswd(&house.client.dir)}));
+    let listening = |plain: &str| {
+        let address = servers::reserved();
+        let (certificate, key) = authority.certify(address);
+        let server = format!(
+            "ssl_certificate {}; ssl_certificate_key {};\n{plain}\n\
+             location / {{ proxy_pass http://{}; proxy_set_header Host $http_host; }}",
+            certificate.display(),
+            key.display(),
+            registry.address,
+        );
+        servers::nginx(&house.client.dir, address, "ssl", "", &server)
+    };
+    for plain in [
+        "error_page 497 =301 https://$host:$server_port$request_uri;",
+        "error_page 497 =307 https://$host:$server_port$request_uri;",
+        "error_page 497 =301 https://$host:1$request_uri;",
+        "error_page 497 =400 @plain; location @plain { return 400 x; }",
+        "error_page 497 =403 @plain; location @plain { return 403 x; }",
+        "error_page 497 =404 @plain; location @plain { return 404 x; }",
+        "error_page 497 =426 @plain; location @plain { return 426 x; }",
+    ] {
+        let front = listening(plain);
+        house.client.done(&["--tls-verify=false", CREDS, &demo(front.address)]);
+        house.is_whole();
+        house.forget();
+        front.flush();
+        assert!(front.said("authorization=<Basic").iter().all(|line| line.contains(" 200 ")), "{:?}", front.said(""));
+    }
+    // A server of plain http that leads to TLS at another port of its own.
+    let front = listening("");
+    let listener = TcpListener::bind((front.address.ip(), 0)).unwrap();
+    let (own, to) = (listener.local_addr().unwrap(), front.address);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let line = BufReader::new(&stream).lines().map_while(Result::ok).next().unwrap_or_default();
+            let path = line.split(' ').nth(1).unwrap_or("/");
+            let head = format!("HTTP/1.1 307 -\r\ncontent-length: 0\r\nlocation: https://{to}{path}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    house.client.refused(&["--tls-verify=false", &demo(own)], "(401)");
+    front.flush();
+    assert!(!front.said("GET /v2/demo/").is_empty(), "{:?}", front.said(""));
 }
 
 /// At boot a registry whose TLS is cut, since what is in front of it is there before it, is waited for.

@@ -25,6 +25,19 @@ pub fn is_refusal(response: &Response) -> bool {
     matches!(response.status, 401 | 403 | 404)
 }
 
+/// Whether an answer to plain http may be one of a server of TLS: it is no registry's.
+pub fn is_doubtful(response: &Response) -> bool {
+    let shows = |name| response.headers.get(name).is_some();
+    matches!(response.status, 400 | 403 | 404 | 426)
+        && !shows("docker-distribution-api-version")
+        && !shows("www-authenticate")
+}
+
+/// Whether an answer where `accept` was asked for is a page for people: where to log in.
+pub fn is_page(response: &Response, accept: &str) -> bool {
+    accept != "*/*" && response.headers.get("content-type").is_some_and(|kind| kind.starts_with("text/html"))
+}
+
 /// Returns a successful answer, or an error with the meaning of its status.
 pub fn checked(response: Response, is_part: bool, has_credentials: bool) -> Result<Response, Error> {
     let status = response.status;

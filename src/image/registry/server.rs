@@ -1,23 +1,24 @@
 //! One server that may have the image, the registry itself or a mirror: its scheme, tokens, redirects and errors.
 
-use crate::files;
 use crate::image::pure::auth::{self, Bearer, Way};
 use crate::image::pure::authfile::Credentials;
 use crate::image::pure::mirror::Mirror;
 use crate::image::pure::reference::Remote;
-use crate::image::registry::answer::{checked, explain, is_refusal};
-use crate::image::registry::min_rate;
+use crate::image::registry::answer::{checked, explain, is_doubtful, is_page, is_refusal};
+use crate::image::registry::document::read_limited;
 use crate::image::source::Error;
 use crate::net::http::{Client, Method, Request, Response};
-use crate::net::pure::http::{absolute, is_same_origin, origin};
+use crate::net::pure::http::{absolute, is_same_origin, origin, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
-use crate::sys::{io_text, machine};
-use std::io::{self, Read};
+use crate::sys::machine;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-const REDIRECTS_MAX: usize = 5;
+/// As many as Go follows.
+const REDIRECTS_MAX: usize = 9;
 const TOKEN_ANSWER_MAX: u64 = 1 << 20;
+/// Digests and lengths are of the bytes as they are.
+const IDENTITY: (&str, &str) = ("accept-encoding", "identity");
 
 /// How long a mirror that failed is skipped.
 const DOWN_MS: u64 = 30_000;
@@ -30,11 +31,13 @@ pub struct Ask<'a> {
     pub accept: &'a str,
     /// The first byte requested; 0 for all.
     pub from: u64,
+    /// A redirect from http to https on the same host is the answer, and not followed.
+    pub stops_at_tls: bool,
 }
 
 impl Ask<'_> {
     pub fn get<'a>(path: &'a str, accept: &'a str) -> Ask<'a> {
-        Ask { method: Method::Get, path, accept, from: 0 }
+        Ask { method: Method::Get, path, accept, from: 0, stops_at_tls: false }
     }
 
     fn verb(&self) -> &'static str {
@@ -62,8 +65,8 @@ struct State {
     authorization: Option<String>,
     /// It failed: other servers are used until then.
     down_until_ms: u64,
-    /// The ways to log in of the API's root, once they were asked for.
-    root_ways: Option<Vec<Way>>,
+    /// The ways to log in of the API's root, once they were asked for, and by which scheme.
+    root_ways: Option<(&'static str, Vec<Way>)>,
 }
 
 impl Server {
@@ -126,15 +129,25 @@ impl Server {
     }
 
     fn ask_each_way(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
-        let schemes = self.lock().schemes.clone();
+        let mut schemes = self.lock().schemes.clone();
         let mut first_error = None;
         // The first error is of plain http to a server of TLS: what TLS fails for is the reason.
         let mut is_tls = false;
-        for scheme in &schemes {
+        let mut index = 0;
+        while let Some(scheme) = schemes.get(index).copied() {
+            index += 1;
             let url = self.url(scheme, &[&self.remote.path, "/", ask.path].concat());
-            match self.authorized(client, scheme, &url, ask) {
+            let is_before_https = index == 1 && schemes.len() > 1 && scheme == "http";
+            match self.authorized(client, scheme, &url, &Ask { stops_at_tls: is_before_https, ..*ask }) {
+                // What leads to https is followed where https itself is not there.
+                Ok(response) if is_before_https && response.status < 400 && response.status >= 300 => {
+                    schemes.push(scheme);
+                }
                 // A TLS server's answer to plain HTTP (nginx, Go's net/http), or a real answer.
-                Ok(response) if response.status == 400 && *scheme == "http" && schemes.len() > 1 => {
+                Ok(response)
+                    if (response.status == 400 && scheme == "http" && schemes.len() > 1)
+                        || (is_before_https && is_doubtful(&response)) =>
+                {
                     let error = self.checked(response, ask).err();
                     is_tls = error.as_ref().is_some_and(Error::is_unreachable);
                     first_error = error.map(|error| in_request(error, ask, &url));
@@ -146,7 +159,7 @@ impl Server {
                 // A server that refuses does speak that scheme.
                 Err(error) if !error.is_unreachable() => return Err(in_request(error, ask, &url)),
                 Err(error) => {
-                    let speaks_tls = *scheme == "http" && !error.may_heal();
+                    let speaks_tls = scheme == "http" && !error.may_heal();
                     if first_error.is_none() || is_tls {
                         first_error = Some(in_request(error, ask, &url));
                     }
@@ -162,21 +175,30 @@ impl Server {
     }
 
     /// Sends a request, and again with credentials or a token if the server requires them or they have expired. Some
-    /// servers answer 403 or 404 to those who have not shown theirs.
-    fn authorized(&self, client: &Client, scheme: &str, url: &str, ask: &Ask) -> Result<Response, Error> {
+    /// servers answer 403 or 404 to those who have not shown theirs; or any failure, or a page where to log in.
+    fn authorized(&self, client: &Client, scheme: &'static str, url: &str, ask: &Ask) -> Result<Response, Error> {
         let before = self.lock().authorization.clone();
-        let response = following(client, url, ask, before.as_deref())?;
-        if !(response.status == 401 || (is_refusal(&response) && before.is_none())) {
-            return Ok(response);
+        let outcome = following(client, url, ask, before.as_deref());
+        let is_refused = match &outcome {
+            Ok(response) if response.status == 401 => true,
+            _ if before.is_some() => false,
+            Ok(response) if is_refusal(response) => true,
+            _ if self.credentials.is_none() => false,
+            Ok(response) => response.status >= 300 || is_page(response, ask.accept),
+            // A server that cannot be reached is not at its root either.
+            Err(error) => error.status().is_some() || !error.is_unreachable(),
+        };
+        if !is_refused {
+            return outcome;
         }
         let _one = self.login.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.lock().authorization.clone().filter(|now| before.as_ref() != Some(now));
-        let Some(now) = now else { return self.log_in(client, scheme, url, ask, response) };
+        let Some(now) = now else { return self.log_in(client, scheme, url, ask, outcome) };
         // Another thread has logged in already.
-        response.body.discard();
+        discard(outcome);
         let response = following(client, url, ask, Some(&now))?;
         match response.status {
-            401 => self.log_in(client, scheme, url, ask, response),
+            401 => self.log_in(client, scheme, url, ask, Ok(response)),
             _ => Ok(response),
         }
     }
@@ -185,16 +207,16 @@ impl Server {
     fn log_in(
         &self,
         client: &Client,
-        scheme: &str,
+        scheme: &'static str,
         url: &str,
         ask: &Ask,
-        refused: Response,
+        refused: Result<Response, Error>,
     ) -> Result<Response, Error> {
-        let mut ways = self.ways(&refused);
+        let mut ways = refused.as_ref().map(|response| self.ways(response)).unwrap_or_default();
         if ways.is_empty() {
             ways = self.ways_of_root(client, scheme);
         }
-        let (mut response, mut failed, mut is_answered) = (refused, None, false);
+        let (mut outcome, mut failed, mut is_answered) = (refused, None, false);
         let mut rejected_by = None;
         for way in &ways {
             // Servers count wrong passwords: another scope does not make it right.
@@ -216,8 +238,8 @@ impl Server {
                     continue;
                 }
             };
-            response.body.discard();
-            response = following(client, url, ask, Some(&value))?;
+            discard(outcome);
+            let response = following(client, url, ask, Some(&value))?;
             is_answered = true;
             if response.status != 401 {
                 self.lock().authorization = Some(value);
@@ -225,11 +247,14 @@ impl Server {
             if !is_refusal(&response) {
                 return Ok(response);
             }
+            outcome = Ok(response);
         }
+        // A page, and a redirect that led nowhere, say no more than a 401.
+        let says_why = outcome.as_ref().is_ok_and(|response| response.status > 401);
         match failed {
             // A token server that cannot be reached does not say what the registry would.
-            Some(error) if error.is_unreachable() || (response.status == 401 && !is_answered) => Err(error),
-            _ => Ok(response),
+            Some(error) if error.is_unreachable() || !(says_why || is_answered) => Err(error),
+            _ => outcome,
         }
     }
 
@@ -244,15 +269,19 @@ impl Server {
 
     /// The ways to log in that the API's root offers, where podman asks for them. A mirror is not asked for the sake of
     /// a token for anybody: it is expected to answer 404 for many images.
-    fn ways_of_root(&self, client: &Client, scheme: &str) -> Vec<Way> {
-        let known = self.lock().root_ways.clone();
+    fn ways_of_root(&self, client: &Client, scheme: &'static str) -> Vec<Way> {
+        let known = self.lock().root_ways.clone().filter(|(by, _)| *by == scheme).map(|(_, ways)| ways);
         let is_expected = self.mirror.is_some() && self.credentials.is_none();
         if let Some(ways) = known.or_else(|| is_expected.then(Vec::new)) {
             return ways;
         }
         let root = following(client, &self.url(scheme, ""), &Ask::get("", "*/*"), None);
+        // A server that is busy says nothing of that.
+        let is_busy = root.as_ref().map_or_else(Error::is_unreachable, |root| root.status >= 429);
         let ways = root.map(|root| self.ways(&root)).unwrap_or_default();
-        self.lock().root_ways = Some(ways.clone());
+        if !is_busy {
+            self.lock().root_ways = Some((scheme, ways.clone()));
+        }
         ways
     }
 
@@ -267,7 +296,7 @@ impl Server {
             Some(Credentials::IdentityToken(token)) => {
                 let form = bearer.refresh_form(scope, token, "ocinit");
                 let kind = ("content-type", "application/x-www-form-urlencoded");
-                client.post(&bearer.realm, &[accept, kind], form.as_bytes()).map_err(explain)
+                client.post(&bearer.realm, &[accept, kind, IDENTITY], form.as_bytes()).map_err(explain)
             }
             _ => {
                 let ask = Ask::get("", "application/json");
@@ -279,6 +308,13 @@ impl Server {
         let answer = read_limited(response.map_err(in_context)?, TOKEN_ANSWER_MAX).map_err(in_context)?;
         let token = auth::token(&answer).ok_or_else(|| in_context(Error::refused("the answer holds no token")))?;
         Ok(["Bearer ", &token].concat())
+    }
+}
+
+/// Makes the connection of an answer ready for the next one.
+fn discard(outcome: Result<Response, Error>) {
+    if let Ok(response) = outcome {
+        response.body.discard();
     }
 }
 
@@ -295,7 +331,7 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
     let range = ["bytes=", &ask.from.to_string(), "-"].concat();
     for _ in 0..=REDIRECTS_MAX {
         let at_home = is_same_origin(&target, url);
-        let mut headers = vec![("accept", ask.accept)];
+        let mut headers = vec![("accept", ask.accept), IDENTITY];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
         headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
         // An error of another server names that server.
@@ -314,11 +350,14 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
             _ => return Ok(response),
         }
         let next = response.headers.get("location").and_then(|next| absolute(&target, next));
+        if ask.stops_at_tls && next.as_ref().is_some_and(|next| is_to_tls(&target, next)) {
+            return Ok(response);
+        }
         response.body.discard();
         target =
             next.filter(|next| is_safe(url, next)).ok_or_else(|| Error::refused("redirects without a safe target"))?;
     }
-    Err(Error::refused("redirects more than 5 times"))
+    Err(Error::refused("redirects more than 9 times"))
 }
 
 /// Fetches a URL from a byte on.
@@ -335,6 +374,12 @@ fn is_safe(home: &str, target: &str) -> bool {
     host(home) == host(target) || !is_restricted_host(host(target))
 }
 
+/// Whether a redirect leads from http to https on the same host, by whatever port.
+fn is_to_tls(from: &str, to: &str) -> bool {
+    let (Ok(from), Ok(to)) = (Url::parse(from), Url::parse(to)) else { return false };
+    !from.https && to.https && from.host.eq_ignore_ascii_case(to.host)
+}
+
 fn send(client: &Client, method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Response, Error> {
     client.send(&Request { method, url, headers }).map_err(explain)
 }
@@ -347,25 +392,6 @@ fn schemes(host: &str, tls_verify: bool) -> Vec<&'static str> {
         _ if tls_verify => vec!["https"],
         Some(port) if port != 443 => vec!["http", "https"],
         _ => vec!["https", "http"],
-    }
-}
-
-/// Reads a document to its end.
-pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
-    let mut pace = min_rate::DOCUMENT;
-    let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
-    let read = files::read_stream(&mut paced, max).map_err(|error| Error::temporary(&io_text(&error)))?;
-    read.ok_or_else(|| Error::refused(&["the document is ", &files::too_large(max)].concat()))
-}
-
-struct Paced<'a> {
-    pace: &'a mut min_rate::Pace,
-    inner: &'a mut dyn Read,
-}
-
-impl Read for Paced<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.pace.read(self.inner, buffer)
     }
 }
 
