@@ -67,6 +67,13 @@ cargo_tests() {
     if [ "$status" != 0 ] && ! grep -q '^test result: FAILED' "$log"; then
         FAILED=$((FAILED + 1))
     fi
+    # A test that replaces its program's standard output hides what the others came to.
+    local lost
+    lost=$(($(grep -c '^running [0-9]* test' "$log") - $(grep -c '^test result:' "$log")))
+    if [ "$status" = 0 ] && [ "$lost" -gt 0 ]; then
+        printf 'dev: %d test programs ended without a result\n' "$lost"
+        FAILED=$((FAILED + lost))
+    fi
     # libtest counts a test that has skipped itself as passed.
     local skipped
     skipped=$(sed -n '/^dev: /!s/\t.*//p' "$OCINIT_SKIPS" | sort -u | wc -l)

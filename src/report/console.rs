@@ -28,6 +28,8 @@ const LIST: &CStr = c"/proc/consoles";
 pub const LIST_MAX: usize = 2048;
 /// A sum of the list as it was read last.
 static LISTED: AtomicUsize = AtomicUsize::new(0);
+/// Whether this process or one before it has [`start`]ed the consoles. On a host the streams stay what they are.
+static STARTED: AtomicBool = AtomicBool::new(false);
 /// The process that has [`own`]ed the consoles.
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
@@ -52,6 +54,7 @@ pub fn own() {
 
 /// Opens `/dev/console` as standard input, output and error, even if the kernel has done so: it opens it blocking.
 pub fn start() {
+    STARTED.store(true, Ordering::Relaxed);
     match terminal(c"/dev/console") {
         Some((console, device)) => stand_for_all(console, device, true),
         None => without(),
@@ -61,6 +64,9 @@ pub fn start() {
 /// Opens the consoles that the kernel has made since the last time: a driver was loaded. `/dev/console` may stand for
 /// another device then, or for one at all. Allocates nothing, since PID 1 calls it after a crash of the boot.
 pub fn open() {
+    if !STARTED.load(Ordering::Relaxed) {
+        return;
+    }
     let mut buffer = [0; LIST_MAX];
     let list = read_list(&mut buffer);
     let sum = list.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
@@ -229,6 +235,16 @@ fn write_unless_stuck(fd: BorrowedFd<'_>, mut bytes: &[u8], is_stuck: &AtomicBoo
 mod tests {
     use super::*;
     use std::io::Read;
+
+    /// Where nobody has started the consoles, as in a test of the boot's messages, a line leaves the streams alone: a
+    /// test program once lost its results so.
+    #[test]
+    fn streams_of_a_host_stay_what_they_are() {
+        let of = |number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok();
+        let before = [0, 1, 2].map(of);
+        open();
+        assert_eq!([0, 1, 2].map(of), before);
+    }
 
     /// Larger than any pipe: the writer must wait for the reader more than once.
     /// Promise: non-blocking-console
