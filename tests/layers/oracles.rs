@@ -7,10 +7,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+/// Vectors that are accepted although their list refuses them.
+/// A PAX header that no member follows ends the archive for Go's reader, and so for podman.
+const ACCEPTED: [&str; 1] = ["ts-pax-path-hdr.tar"];
+
 /// What GNU tar makes of an archive, at `dir`; false if it fails.
+/// A layer's `security.selinux` is restored neither by podman nor by us.
 fn gnu_tar(archive: &Path, dir: &Path) -> bool {
     let mut tar = Command::new("tar");
-    tar.args(["--numeric-owner", "--same-owner", "-p", "--xattrs", "--xattrs-include=*", "-xf"]);
+    tar.args(["--numeric-owner", "--same-owner", "-p", "--xattrs", "--xattrs-include=*"]);
+    tar.args(["--xattrs-exclude=security.selinux", "-xf"]);
     tar.arg(archive).arg("-C").arg(dir).output().unwrap().status.success()
 }
 
@@ -32,6 +38,7 @@ fn vectors_of_other_suites() {
             true => Command::new("bzip2").arg("-dc").arg(&path).output().unwrap().stdout,
             false => fs::read(&path).unwrap(),
         };
+        let verdict = if ACCEPTED.contains(&name) { "A" } else { verdict };
         let mut world = World::new();
         match (world.unpack(&bytes, &[]), verdict) {
             (Err(error), "A") => wrong.push(format!("{name}: refused: {error}")),
