@@ -58,7 +58,7 @@ pub struct Peer {
 
 /// Builds the peer below `cache`, where its packages and compressed bytes are kept between runs.
 pub fn build(cache: &Path, modules: &Set) -> Result<Peer, String> {
-    let packages = Packages::fetch(cache, PACKAGES)?;
+    let packages = Packages::fetch(cache, None, PACKAGES)?;
     let raw = packages.archive(&cache.join("stripped"))?.to_bytes(0);
     let base = compressed(&raw, cache)?;
     let mut archive = Archive::new();
@@ -79,6 +79,19 @@ pub fn add_modules(archive: &mut Archive, modules: &Set) {
     archive.file("etc/modules", 0o644, order);
 }
 
+/// What the guests of tests take from Debian's packages.
+pub struct Selection<'a> {
+    /// Where the packages are kept.
+    pub cache: &'a Path,
+    /// The suite that they come from; the host's own where there is none.
+    pub suite: Option<&'a str>,
+    pub packages: &'a [&'a str],
+    /// Taken with the libraries that they load.
+    pub programs: &'a [&'a str],
+    /// Taken unchanged.
+    pub data: &'a [&'a str],
+}
+
 /// Programs of Debian's packages with the libraries that they load, for the guests of tests.
 pub struct Programs {
     pub archive: Archive,
@@ -86,15 +99,14 @@ pub struct Programs {
     pub versions: Vec<(String, String)>,
 }
 
-/// Collects `programs` of `packages` as [`build`] does, below a `cache` of their own; the files `data` of these
-/// packages are added unchanged.
-pub fn programs(cache: &Path, packages: &[&str], programs: &[&str], data: &[&str]) -> Result<Programs, String> {
-    let packages = Packages::fetch(cache, packages)?;
-    let stripped = cache.join("stripped");
+/// Collects a selection as [`build`] does.
+pub fn programs(selection: &Selection) -> Result<Programs, String> {
+    let packages = Packages::fetch(selection.cache, selection.suite, selection.packages)?;
+    let stripped = selection.cache.join("stripped");
     std::fs::create_dir_all(&stripped).map_err(|error| context(&stripped, error))?;
     let mut archive = Archive::new();
-    packages.add_programs(&mut archive, programs, &stripped)?;
-    for path in data {
+    packages.add_programs(&mut archive, selection.programs, &stripped)?;
+    for path in selection.data {
         let file = packages.root.join(path);
         archive.file(path, 0o644, std::fs::read(&file).map_err(|error| context(&file, error))?);
     }
@@ -108,7 +120,7 @@ struct Packages {
 }
 
 impl Packages {
-    fn fetch(cache: &Path, packages: &[&str]) -> Result<Packages, String> {
+    fn fetch(cache: &Path, suite: Option<&str>, packages: &[&str]) -> Result<Packages, String> {
         let _alone = one_download();
         let (root, list) = (cache.join("root"), cache.join("versions"));
         if let Ok(text) = std::fs::read_to_string(&list) {
@@ -124,6 +136,10 @@ impl Packages {
             let _ = std::fs::remove_dir_all(dir);
             std::fs::create_dir_all(dir).map_err(|error| context(dir, error))?;
         }
+        let options = match suite {
+            Some(suite) => suite_options(cache, suite)?,
+            None => Vec::new(),
+        };
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut wanted: BTreeSet<String> = packages.iter().map(|name| name.to_string()).collect();
         let mut versions = Vec::new();
@@ -132,7 +148,7 @@ impl Packages {
             if wanted.is_empty() {
                 break;
             }
-            download(&debs, &wanted)?;
+            download(&debs, &options, &wanted)?;
             known.append(&mut wanted);
             for deb in files(&debs)? {
                 let fields = run(Command::new("dpkg-deb").arg("-f").arg(&deb))?;
@@ -175,7 +191,7 @@ impl Packages {
     /// Adds programs and the libraries that they load.
     fn add_programs(&self, archive: &mut Archive, programs: &[&str], stripped: &Path) -> Result<(), String> {
         for program in programs {
-            archive.file(program, 0o755, strip(&self.root.join(program), stripped)?);
+            archive.file(program, 0o755, strip(&self.program(program), stripped)?);
         }
         for (name, file) in self.closure(programs)? {
             let dir = if name.starts_with("ld-linux") { "lib64" } else { "lib/x86_64-linux-gnu" };
@@ -184,12 +200,22 @@ impl Packages {
         Ok(())
     }
 
+    /// Where a program lies: later releases have all of them below `/usr`.
+    fn program(&self, path: &str) -> PathBuf {
+        let own = self.root.join(path);
+        if own.exists() {
+            own
+        } else {
+            self.root.join("usr").join(path)
+        }
+    }
+
     /// All libraries that the programs load, directly or through others, by name.
     fn closure(&self, programs: &[&str]) -> Result<BTreeMap<String, PathBuf>, String> {
         let mut there = BTreeMap::new();
         shared_objects(&self.root, &mut there)?;
         let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-        let mut queue: Vec<PathBuf> = programs.iter().map(|program| self.root.join(program)).collect();
+        let mut queue: Vec<PathBuf> = programs.iter().map(|program| self.program(program)).collect();
         while let Some(file) = queue.pop() {
             for name in needed(&run(Command::new("readelf").arg("-d").arg(&file))?) {
                 if found.contains_key(name) {
@@ -206,10 +232,32 @@ impl Packages {
     }
 }
 
-fn download(into: &Path, names: &BTreeSet<String>) -> Result<(), String> {
+fn download(into: &Path, options: &[String], names: &BTreeSet<String>) -> Result<(), String> {
     // Apt's own user may not write into the working tree.
     let words = ["download", "-q", "-o", "APT::Sandbox::User=root"];
-    run(Command::new("apt-get").args(words).args(names).current_dir(into)).map(|_| ())
+    run(Command::new("apt-get").args(words).args(options).args(names).current_dir(into)).map(|_| ())
+}
+
+/// Apt's options for another suite of the host's own mirror, whose lists are kept below `cache`.
+fn suite_options(cache: &Path, suite: &str) -> Result<Vec<String>, String> {
+    let apt = std::path::absolute(cache.join("apt")).map_err(|error| context(cache, error))?;
+    let (list, lists) = (apt.join("sources.list"), apt.join("lists"));
+    std::fs::create_dir_all(lists.join("partial")).map_err(|error| context(&lists, error))?;
+    let format = ["indextargets", "--format", "$(ORIGIN) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"];
+    let targets = run(Command::new("apt-get").args(format))?;
+    let mirror = targets.lines().find_map(|line| line.strip_prefix("Debian main "));
+    let mirror = mirror.ok_or("apt-get indextargets: no mirror of Debian's")?;
+    let text = format!("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror} {suite} main\n");
+    std::fs::write(&list, text).map_err(|error| context(&list, error))?;
+    let options = [
+        format!("Dir::Etc::sourcelist={}", list.display()),
+        "Dir::Etc::sourceparts=/dev/null".into(),
+        format!("Dir::State::lists={}", lists.display()),
+        format!("Dir::Cache={}", apt.display()),
+    ];
+    let options: Vec<String> = options.into_iter().flat_map(|option| ["-o".into(), option]).collect();
+    run(Command::new("apt-get").args(["update", "-q", "-o", "APT::Sandbox::User=root"]).args(&options))?;
+    Ok(options)
 }
 
 /// The value of a field in a package's control file.

@@ -3,7 +3,7 @@
 
 use super::compare::{self, Updated};
 use super::more;
-use super::podman::{add_directory, Parts, PODMANS, ZONE};
+use super::podman::{add_directory, Parts, NEWEST, ZONE};
 use super::table::{self, Input};
 use ocinit::host::qemu::{Boot, Disk, Machine};
 use ocinit::host::{image, kernel, modules, peer};
@@ -15,6 +15,7 @@ pub const KERNELS: &str = "target/kernel";
 /// What our guest has of Debian's packages.
 const OURS: Parts = Parts {
     cache: "target/guest-ours",
+    suite: None,
     packages: &["busybox-static", "tzdata"],
     programs: &["bin/busybox"],
     data: &[ZONE],
@@ -48,7 +49,7 @@ impl Side<'_> {
     fn parts(&self) -> &'static Parts {
         match self {
             Side::Ours(_) => &OURS,
-            Side::Podman => &PODMANS,
+            Side::Podman => &NEWEST,
         }
     }
 }

@@ -20,7 +20,8 @@ fn busybox() -> Option<&'static Path> {
     static BUSYBOX: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let fetch = || {
         let cache = Path::new("target/guest-lines");
-        peer::programs(cache, &["busybox-static"], &["bin/busybox"], &[])?;
+        let (packages, programs) = (&["busybox-static"], &["bin/busybox"]);
+        peer::programs(&peer::Selection { cache, suite: None, packages, programs, data: &[] })?;
         Ok(cache.join("root/bin/busybox").canonicalize().unwrap())
     };
     match BUSYBOX.get_or_init(fetch) {
