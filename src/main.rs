@@ -91,7 +91,7 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     report.section(Section::Connect);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
-    let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
+    let resolver = Resolver::new(&network.nameservers, &network.search);
     if let Some(peer) = &config.ntp_peer {
         report.section(Section::NtpSet);
         ntp::set(peer, &resolver, report);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const INSIDE: &str = "OCINIT_TEST_INSIDE";
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 
 /// Two namespaces, `eth0` in the client's joined to `srv0` (10.77.0.1/24) in the server's. Takes all away at its end.
 struct Lan {
@@ -143,16 +143,17 @@ fn lease() {
         let network = links::up(&LIMITS, &REPORT).unwrap();
         eprintln!("from the first call to bound: {} us", started.elapsed().as_micros());
         let eth0 = &network.interfaces[0];
-        assert_eq!((eth0.name.as_str(), eth0.prefix, eth0.gateway), ("eth0", 24, Some(SERVER)));
-        let address = eth0.address.unwrap();
-        assert!((50..60).contains(&address.octets()[3]), "{address}");
+        assert_eq!((eth0.name.as_str(), eth0.gateways.as_slice()), ("eth0", [SERVER].as_slice()));
+        let (address, prefix) = eth0.addresses[0];
+        let IpAddr::V4(own) = address else { panic!("{address}") };
+        assert!((50..60).contains(&own.octets()[3]) && prefix == 24, "{address}/{prefix}");
         assert_eq!(network.nameservers, [SERVER]);
         assert_eq!(network.ntp, [SERVER]);
-        assert_eq!(network.domain.as_deref(), Some("lab"));
+        assert_eq!(network.search, ["lab"]);
         assert_eq!(network.hostname.as_deref(), Some("dut-7"));
         assert_eq!(links::resolv_conf(&network), "search lab\nnameserver 10.77.0.1\n");
         let lease = eth0.lease.as_ref().unwrap();
-        assert_eq!((lease.lease_s, lease.server), (7200, SERVER));
+        assert_eq!((lease.lease_s, IpAddr::from(lease.server)), (7200, SERVER));
         assert!(shown(&["-4", "address", "show", "eth0"]).contains(&format!("inet {address}/24 brd 10.77.0.255")));
         assert!(shown(&["link", "show", "eth0"]).contains("mtu 1400"));
         assert!(shown(&["-4", "address", "show", "lo"]).contains("inet 127.0.0.1/8"));
@@ -186,8 +187,8 @@ fn classless_routes() {
     if inside() {
         let network = links::up(&LIMITS, &REPORT).unwrap();
         let eth0 = &network.interfaces[0];
-        let address = eth0.address.unwrap();
-        assert_eq!((eth0.prefix, eth0.gateway), (32, Some(SERVER)), "not the gateway of option 3");
+        let (address, prefix) = eth0.addresses[0];
+        assert_eq!((prefix, eth0.gateways.as_slice()), (32, [SERVER].as_slice()), "not the gateway of option 3");
         let routes = shown(&["-4", "route"]);
         for route in [
             format!("default via 10.77.0.1 dev eth0 proto dhcp src {address} onlink"),
@@ -197,7 +198,7 @@ fn classless_routes() {
             assert!(routes.contains(&route), "{route}\n{routes}");
         }
         // The server is reached by them: it answers.
-        let resolver = Resolver::from_lease(&[SERVER], None);
+        let resolver = Resolver::new(&[SERVER], &[]);
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
         return;
     }
@@ -217,7 +218,7 @@ fn classless_routes() {
 fn names() {
     if inside() {
         let network = links::up(&LIMITS, &REPORT).unwrap();
-        let resolver = Resolver::from_lease(&network.nameservers, network.domain.as_deref());
+        let resolver = Resolver::new(&network.nameservers, &network.search);
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
         assert_eq!(resolver.resolve("registry"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by the search domain");
         assert_eq!(resolver.resolve("www.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]), "by an alias");
@@ -296,7 +297,7 @@ fn late_carrier() {
         let network = links::up(&LIMITS, &REPORT).unwrap();
         let names: Vec<&str> = network.interfaces.iter().map(|interface| interface.name.as_str()).collect();
         assert_eq!(names, ["eth1", "eth0"], "the one with the address comes first");
-        assert_eq!(network.interfaces[1].address, None);
+        assert_eq!(network.interfaces[1].addresses, []);
         return;
     }
     let Some(mut lan) = Lan::new("late_carrier") else { return };
@@ -327,8 +328,8 @@ fn set_up_by_the_kernel() {
     if inside() {
         let network = links::up(&LIMITS, &REPORT).unwrap();
         let eth0 = &network.interfaces[0];
-        assert_eq!((eth0.address, eth0.prefix), (Some(Ipv4Addr::new(10, 77, 0, 200)), 24));
-        assert_eq!(eth0.gateway, Some(SERVER));
+        assert_eq!(eth0.addresses, [([10, 77, 0, 200].into(), 24)]);
+        assert_eq!(eth0.gateways, [SERVER]);
         assert!(eth0.lease.is_none());
         let others: Vec<&str> = network.interfaces[1..].iter().map(|other| other.name.as_str()).collect();
         assert_eq!(others, ["bbb0", "aaa0"], "those without an address come after, whatever their index");
@@ -358,7 +359,7 @@ fn time() {
         let start = Instant::now();
         // It may take a moment to open its port: refused at once until then.
         let answer = loop {
-            match ntp::ask("ntp.lab", &Resolver::from_lease(&[SERVER], None)) {
+            match ntp::ask("ntp.lab", &Resolver::new(&[SERVER], &[])) {
                 Ok(answer) => break answer,
                 Err(reason) => assert!(start.elapsed() < Duration::from_secs(10), "{reason}"),
             }

@@ -59,21 +59,16 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Asks the lease's servers; names of a single label are looked up in `domain` first.
-    pub fn from_lease(nameservers: &[Ipv4Addr], domain: Option<&str>) -> Resolver {
+    /// Asks these servers; names of a single label are looked up in the domains `search` first.
+    pub fn new(nameservers: &[IpAddr], search: &[String]) -> Resolver {
         let nameservers = nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
-        Resolver {
-            nameservers,
-            search: domain.map(String::from).into_iter().collect(),
-            hosts: small_file("/etc/hosts"),
-        }
+        Resolver { nameservers, search: search.to_vec(), hosts: small_file("/etc/hosts") }
     }
 
     /// Resolves as the host's own programs do, by `/etc/resolv.conf` and `/etc/hosts`.
     pub fn from_host() -> Resolver {
         let conf = dns::parse_resolv_conf(&small_file("/etc/resolv.conf"));
-        let nameservers = conf.nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
-        Resolver { nameservers, search: conf.search, hosts: small_file("/etc/hosts") }
+        Resolver::new(&conf.nameservers, &conf.search)
     }
 
     /// At least one address.

@@ -14,15 +14,17 @@ use std::net::{IpAddr, Ipv4Addr};
 /// The name servers that the kernel's own `ip=` has set.
 const KERNEL_DNS: &str = "/proc/net/pnp";
 
-/// The machine's interfaces, and what the DHCP server said.
+/// The machine's interfaces, and what the DHCP server or the kernel's line said.
 #[derive(Debug, Default)]
 pub struct Network {
     /// The wired interfaces; the ones with an address come first.
     pub interfaces: Vec<Interface>,
-    pub nameservers: Vec<Ipv4Addr>,
-    pub domain: Option<String>,
+    pub nameservers: Vec<IpAddr>,
+    /// The domains in which names of a single label are looked up.
+    pub search: Vec<String>,
     pub hostname: Option<String>,
-    pub ntp: Vec<Ipv4Addr>,
+    /// Time servers.
+    pub ntp: Vec<IpAddr>,
 }
 
 /// A wired interface.
@@ -31,11 +33,10 @@ pub struct Interface {
     pub index: u32,
     pub name: String,
     pub mac: [u8; 6],
-    /// None where it is only up.
-    pub address: Option<Ipv4Addr>,
-    pub prefix: u8,
-    pub gateway: Option<Ipv4Addr>,
-    /// None without an address, and where the kernel's own `ip=` has set it.
+    /// Addresses and their prefix lengths. None where it is only up.
+    pub addresses: Vec<(IpAddr, u8)>,
+    pub gateways: Vec<IpAddr>,
+    /// None without one.
     pub lease: Option<Lease>,
 }
 
@@ -54,20 +55,23 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         index: port.index,
         name: port.name.clone(),
         mac: port.mac,
-        address: None,
-        prefix: 0,
-        gateway: None,
+        addresses: Vec::new(),
+        gateways: Vec::new(),
         lease: None,
     };
-    let gateway = bound.lease.routes.iter().find(|route| route.prefix == 0).and_then(|route| route.gateway);
-    let first =
-        Interface { address: Some(bound.lease.address), prefix: bound.lease.prefix, gateway, ..port(&bound.port) };
+    let default = bound.lease.routes.iter().find(|route| route.prefix == 0);
+    let first = Interface {
+        addresses: vec![(bound.lease.address.into(), bound.lease.prefix)],
+        gateways: default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect(),
+        ..port(&bound.port)
+    };
+    let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
     let mut network = Network {
         interfaces: vec![first],
-        nameservers: bound.lease.nameservers.clone(),
-        domain: bound.lease.domain.clone(),
+        nameservers: any(&bound.lease.nameservers),
+        search: bound.lease.domain.iter().cloned().collect(),
         hostname: bound.lease.hostname.clone(),
-        ntp: bound.lease.ntp.clone(),
+        ntp: any(&bound.lease.ntp),
     };
     network.interfaces.extend(bound.others.iter().map(port));
     tell(&network, &lease_text(&bound.lease, bound.tries), report);
@@ -84,8 +88,8 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
 /// The text of an `/etc/resolv.conf` with the network's name servers and domain.
 pub fn resolv_conf(network: &Network) -> String {
     let mut text = String::new();
-    if let Some(domain) = &network.domain {
-        text.extend(["search ", domain, "\n"]);
+    if !network.search.is_empty() {
+        text.extend(["search ", &network.search.join(" "), "\n"]);
     }
     for server in &network.nameservers {
         text.extend(["nameserver ", &server.to_string(), "\n"]);
@@ -109,19 +113,18 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
         kernel.dump(netlink::get_addresses, |reply| if let Reply::Address(a) = reply { Some(a) } else { None })?;
     let mut interfaces: Vec<Interface> = Vec::new();
     for link in kernel.links()?.into_iter().filter(wired) {
-        let own = addresses.iter().find(|address| address.index == link.index);
+        let own = addresses.iter().filter(|own| own.index == link.index && own.address.is_ipv4());
         interfaces.push(Interface {
             index: link.index,
             name: link.name,
             mac: link.mac,
-            address: own.map(|own| own.address),
-            prefix: own.map_or(0, |own| own.prefix),
-            gateway: None,
+            addresses: own.map(|own| (own.address, own.prefix)).collect(),
+            gateways: Vec::new(),
             lease: None,
         });
     }
     let (mut interfaces, others): (Vec<Interface>, Vec<Interface>) =
-        interfaces.into_iter().partition(|interface| interface.address.is_some());
+        interfaces.into_iter().partition(|interface| !interface.addresses.is_empty());
     if interfaces.is_empty() {
         return Ok(None);
     }
@@ -129,17 +132,11 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     let routes: Vec<Route> =
         kernel.dump(netlink::get_routes, |reply| if let Reply::Route(r) = reply { Some(r) } else { None })?;
     for interface in &mut interfaces {
-        let default = routes.iter().find(|route| route.prefix == 0 && route.index == interface.index);
-        interface.gateway = default.and_then(|route| route.gateway);
+        let default = routes.iter().filter(|route| route.prefix == 0 && route.index == interface.index);
+        interface.gateways = default.filter_map(|route| route.gateway.filter(IpAddr::is_ipv4)).collect();
     }
     let told = parse_resolv_conf(&std::fs::read_to_string(KERNEL_DNS).unwrap_or_default());
-    let v4 = |server: &IpAddr| if let IpAddr::V4(server) = server { Some(*server) } else { None };
-    Ok(Some(Network {
-        interfaces,
-        nameservers: told.nameservers.iter().filter_map(v4).collect(),
-        domain: told.search.into_iter().next(),
-        ..Network::default()
-    }))
+    Ok(Some(Network { interfaces, nameservers: told.nameservers, search: told.search, ..Network::default() }))
 }
 
 /// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
@@ -150,7 +147,7 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
             report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
         }
     }
-    let address = Address { index, address: lease.address, prefix: lease.prefix };
+    let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
     let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
     kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
     for route in routes(index, lease) {
@@ -170,10 +167,10 @@ fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     };
     let route = |route: &dhcp::Route| Route {
         index,
-        destination: route.destination,
+        destination: route.destination.into(),
         prefix: route.prefix,
-        gateway: route.gateway,
-        source: Some(lease.address),
+        gateway: route.gateway.map(IpAddr::from),
+        source: Some(lease.address.into()),
         onlink: route.gateway.is_some_and(|gateway| !near(gateway)),
     };
     let (mut routes, by_gateway): (Vec<Route>, Vec<Route>) =
@@ -195,10 +192,15 @@ fn lease_text(lease: &Lease, tries: u32) -> String {
 fn tell(network: &Network, end: &str, report: &Report) {
     let mut text = String::new();
     for interface in &network.interfaces {
-        let Some(address) = interface.address else { continue };
+        if interface.addresses.is_empty() {
+            continue;
+        }
         let comma = if text.is_empty() { "" } else { ", " };
-        text.extend([comma, &interface.name, " ", &address.to_string(), "/", &interface.prefix.to_string()]);
-        if let Some(gateway) = interface.gateway {
+        text.extend([comma, &interface.name]);
+        for (address, prefix) in &interface.addresses {
+            text.extend([" ", &address.to_string(), "/", &prefix.to_string()]);
+        }
+        for gateway in &interface.gateways {
             text.extend([" gw ", &gateway.to_string()]);
         }
     }
@@ -252,11 +254,11 @@ mod tests {
     #[test]
     fn texts() {
         let network = Network {
-            nameservers: vec![Ipv4Addr::new(10, 0, 2, 3), Ipv4Addr::new(10, 0, 2, 4)],
-            domain: Some("lab".into()),
+            nameservers: vec![[10, 0, 2, 3].into(), "2001:db8::53".parse().unwrap()],
+            search: vec!["lab".into(), "example.org".into()],
             ..Network::default()
         };
-        assert_eq!(resolv_conf(&network), "search lab\nnameserver 10.0.2.3\nnameserver 10.0.2.4\n");
+        assert_eq!(resolv_conf(&network), "search lab example.org\nnameserver 10.0.2.3\nnameserver 2001:db8::53\n");
         assert_eq!(resolv_conf(&Network::default()), "");
         assert_eq!(lease_text(&lease(24, &[]), 1), ", lease 86400 s, 1 try");
         assert_eq!(lease_text(&Lease { lease_s: INFINITE, ..lease(24, &[]) }, 2), ", lease for ever, 2 tries");

@@ -127,7 +127,7 @@ fn pull(name: &str) -> Result<pull::Image, Failure> {
     let store = Store::open(&directory.path().join("store"), false, &report).unwrap();
     let creds = format!("--creds=jane:{PASSWORD}");
     let words = ["--tls-verify=false", "--retry=0", "--retry-delay=1ms", &creds, name].map(String::from);
-    let resolver = Arc::new(Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None));
+    let resolver = Arc::new(Resolver::new(&[Ipv4Addr::LOCALHOST.into()], &[]));
     let context = PullContext { resolver, proxies: Proxies::none(), mirrors: Mirrors::default(), keys: Vec::new() };
     pull::image(&parse::parse(&words).unwrap().pull, &store, &context, &report)
 }
@@ -219,7 +219,7 @@ fn a_name_server_that_comes_later() {
         let dir = tempfile::tempdir().unwrap();
         let pull = |name: &str| {
             let image = format!("{name}:{}/demo", registry.address.port());
-            let resolver = Resolver::from_lease(&[Ipv4Addr::LOCALHOST], None);
+            let resolver = Resolver::new(&[Ipv4Addr::LOCALHOST.into()], &[]);
             let words = ["--tls-verify=false", "--retry-delay=1ms", &image];
             at_boot(&words, Mirrors::default(), resolver, &dir.path().join("store")).map(drop)
         };

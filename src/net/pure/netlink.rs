@@ -4,7 +4,7 @@
 //! machine; addresses are in the network's. Constants: `linux/rtnetlink.h`,
 //! `linux/if_link.h`, `linux/if_addr.h`.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Enough for any one message of a link dump: the kernel's NLMSG_GOODSIZE is 8 KiB, and `ip`
 /// reads with 32 KiB since links with many virtual functions exceed that.
@@ -44,7 +44,9 @@ const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
 const RTNH_F_ONLINK: u32 = 4;
+const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_DHCP: u8 = 16;
 const RTN_UNICAST: u8 = 1;
@@ -70,11 +72,11 @@ pub struct Link {
     pub kind: String,
 }
 
-/// An interface's IPv4 address (`RTM_NEWADDR`).
+/// An interface's address (`RTM_NEWADDR`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address {
     pub index: u32,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix: u8,
 }
 
@@ -82,12 +84,12 @@ pub struct Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     pub index: u32,
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub prefix: u8,
-    /// None: the destination is on the link.
-    pub gateway: Option<Ipv4Addr>,
+    /// None: the destination is on the link. Of the destination's family, as the source is.
+    pub gateway: Option<IpAddr>,
     /// The source address of packets by this route.
-    pub source: Option<Ipv4Addr>,
+    pub source: Option<IpAddr>,
     /// The gateway is on the link though outside of the interface's subnet (a /32 lease, RFC 3442).
     pub onlink: bool,
 }
@@ -111,14 +113,14 @@ pub fn get_links(sequence: u32) -> Vec<u8> {
     Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &[0; 16]).end()
 }
 
-/// Asks for all IPv4 addresses (`RTM_GETADDR`).
+/// Asks for all addresses (`RTM_GETADDR`).
 pub fn get_addresses(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0]).end()
+    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
-/// Asks for all IPv4 routes (`RTM_GETROUTE`).
+/// Asks for all routes (`RTM_GETROUTE`).
 pub fn get_routes(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
+    Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
 }
 
 /// Sets `IFF_UP`.
@@ -135,33 +137,35 @@ pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
 
 /// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021).
 pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
-    let mut body = [AF_INET, address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
     body[4..].copy_from_slice(&address.index.to_ne_bytes());
-    let octets = address.address.octets();
     let request = Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
-        .attribute(IFA_LOCAL, &octets)
-        .attribute(IFA_ADDRESS, &octets);
-    if address.prefix >= 31 {
-        return request.end();
+        .address(IFA_LOCAL, &address.address)
+        .address(IFA_ADDRESS, &address.address);
+    match address.address {
+        IpAddr::V4(own) if address.prefix < 31 => {
+            let broadcast = own.to_bits() | u32::MAX >> address.prefix;
+            request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
+        }
+        _ => request.end(),
     }
-    let broadcast = address.address.to_bits() | u32::MAX >> address.prefix;
-    request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
 }
 
-/// Adds or replaces an IPv4 route (`RTM_NEWROUTE`).
+/// Adds or replaces a route (`RTM_NEWROUTE`).
 pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
-    let mut body = [AF_INET, route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];
+    let mut body =
+        [family(&route.destination), route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];
     let flags = if route.onlink { RTNH_F_ONLINK } else { 0 };
     body[8..].copy_from_slice(&flags.to_ne_bytes());
     let mut request = Request::new(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
-        .attribute(RTA_DST, &route.destination.octets())
+        .address(RTA_DST, &route.destination)
         .attribute(RTA_OIF, &route.index.to_ne_bytes());
     if let Some(gateway) = route.gateway {
-        request = request.attribute(RTA_GATEWAY, &gateway.octets());
+        request = request.address(RTA_GATEWAY, &gateway);
     }
     if let Some(source) = route.source {
-        request = request.attribute(RTA_PREFSRC, &source.octets());
+        request = request.address(RTA_PREFSRC, &source);
     }
     request.end()
 }
@@ -221,17 +225,22 @@ fn link(body: &[u8]) -> Option<Link> {
 }
 
 fn address(body: &[u8]) -> Option<Address> {
-    let (family, prefix) = (*body.first()?, *body.get(1)?);
-    let local = Attributes(body.get(8..)?).find(|a| a.0 == IFA_LOCAL)?.1;
-    (family == AF_INET).then_some(())?;
-    Some(Address { index: u32_at(body, 4)?, address: ipv4(local)?, prefix })
+    let prefix = *body.get(1)?;
+    let attribute = |kind| Attributes(body.get(8..)?).find(|a| a.0 == kind);
+    // An IPv6 address has no local one where it has no peer.
+    let (_, own) = attribute(IFA_LOCAL).or_else(|| attribute(IFA_ADDRESS))?;
+    Some(Address { index: u32_at(body, 4)?, address: ip(own)?, prefix })
 }
 
 fn route(body: &[u8]) -> Option<Route> {
     let (family, prefix, table) = (*body.first()?, *body.get(1)?, *body.get(4)?);
     let mut route = Route {
         index: 0,
-        destination: Ipv4Addr::UNSPECIFIED,
+        destination: match family {
+            AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+            AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
+            _ => return None,
+        },
         prefix,
         gateway: None,
         source: None,
@@ -239,14 +248,14 @@ fn route(body: &[u8]) -> Option<Route> {
     };
     for (kind, value) in Attributes(body.get(12..)?) {
         match kind {
-            RTA_DST => route.destination = ipv4(value)?,
+            RTA_DST => route.destination = ip(value)?,
             RTA_OIF => route.index = u32_at(value, 0)?,
-            RTA_GATEWAY => route.gateway = ipv4(value),
-            RTA_PREFSRC => route.source = ipv4(value),
+            RTA_GATEWAY => route.gateway = ip(value),
+            RTA_PREFSRC => route.source = ip(value),
             _ => {}
         }
     }
-    (family == AF_INET && table == RT_TABLE_MAIN).then_some(route)
+    (table == RT_TABLE_MAIN).then_some(route)
 }
 
 /// The fixed part of a link message (`struct ifinfomsg`).
@@ -278,6 +287,13 @@ impl Request {
         self.0.extend_from_slice(value);
         self.0.resize(align(self.0.len()), 0);
         self
+    }
+
+    fn address(self, kind: u16, value: &IpAddr) -> Request {
+        match value {
+            IpAddr::V4(value) => self.attribute(kind, &value.octets()),
+            IpAddr::V6(value) => self.attribute(kind, &value.octets()),
+        }
     }
 
     fn end(mut self) -> Vec<u8> {
@@ -314,8 +330,20 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?))
+fn family(address: &IpAddr) -> u8 {
+    if address.is_ipv4() {
+        AF_INET
+    } else {
+        AF_INET6
+    }
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        _ => None,
+    }
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -334,16 +362,22 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_what_is_read_back() {
-        let address = Address { index: 3, address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24 };
+        let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
         assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
         let route = Route {
             index: 3,
-            destination: Ipv4Addr::new(192, 168, 0, 0),
+            destination: IpAddr::from([192, 168, 0, 0]),
             prefix: 16,
-            gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
-            source: Some(Ipv4Addr::new(10, 0, 2, 15)),
+            gateway: Some(IpAddr::from([10, 0, 2, 2])),
+            source: Some(IpAddr::from([10, 0, 2, 15])),
             onlink: true,
         };
+        assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
+        let address = Address { address: "2001:db8::15".parse().unwrap(), prefix: 64, ..address };
+        assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        let gateway = Some("fe80::1".parse().unwrap());
+        let destination = IpAddr::from([0; 16]);
+        let route = Route { index: 3, destination, prefix: 0, gateway, source: None, onlink: false };
         assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
         let Reply::Link(link) = echo(&set_mtu(1, 7, 1400)) else { panic!("not a link") };
         assert_eq!((link.index, link.mtu, link.up), (7, 1400, false));
@@ -365,7 +399,7 @@ mod tests {
     #[test]
     fn broadcast_is_the_subnets_and_absent_where_there_is_none() {
         let of = |prefix| {
-            let bytes = set_address(1, &Address { index: 1, address: Ipv4Addr::new(10, 0, 2, 15), prefix });
+            let bytes = set_address(1, &Address { index: 1, address: IpAddr::from([10, 0, 2, 15]), prefix });
             let found = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_BROADCAST).map(|a| a.1.to_vec());
             found
         };
@@ -384,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_cut_message_is_no_message_at_any_length() {
-        let address = Address { index: 3, address: Ipv4Addr::new(10, 0, 2, 15), prefix: 24 };
+        let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
         let whole = set_address(1, &address);
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), [], "cut at {length}");
