@@ -37,7 +37,8 @@ impl Server {
     pub fn start(dir: &Path, address: &str) -> io::Result<Server> {
         let index = dir.join("index.json");
         File::open(&index).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", index.display())))?;
-        let http = tiny_http::Server::http(address).map_err(|error| io::Error::other(format!("{address}: {error}")))?;
+        let http = tiny_http::Server::http(address)
+            .map_err(|error| io::Error::other(format!("--listen {address}: {error}")))?;
         let port = http.server_addr().to_ip().as_ref().map_or(0, SocketAddr::port);
         let (http, counts) = (Arc::new(http), Arc::new(Counts::default()));
         let workers = (0..WORKERS)

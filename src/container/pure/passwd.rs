@@ -17,7 +17,7 @@ pub struct Identity {
 pub enum Error {
     User(String),
     Group(String),
-    /// A number outside 0..=4294967294.
+    /// A number outside 0..=2147483647, or one of the image's files outside 0..=4294967294.
     Range(String),
 }
 
@@ -30,6 +30,9 @@ impl Error {
         }
     }
 }
+
+/// The largest number that is taken where the image's files do not have it, as for podman (moby/sys/user, ErrRange).
+const ID_MAX: u32 = i32::MAX as u32;
 
 /// The most supplementary groups a process can have (Linux, NGROUPS_MAX).
 const GROUPS_MAX: usize = 65_536;
@@ -48,6 +51,7 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         None => Ok(None),
     };
     let uid = match number {
+        Some(uid) if uid > ID_MAX && entry.is_none() => return Err(Error::Range(user.into())),
         Some(uid) => uid,
         None => numeric(2)?.ok_or_else(|| Error::User(user.into()))?,
     };
@@ -191,7 +195,9 @@ fn number(text: &str) -> Result<Option<u32>, Error> {
 
 fn group_number(name: &str, group: &str) -> Result<u32, Error> {
     if let Some(gid) = number(name)? {
-        return Ok(gid);
+        let mut entries = group.lines().map(fields);
+        let mut is_known = || entries.any(|entry| entry.get(2) == Some(&name));
+        return if gid <= ID_MAX || is_known() { Ok(gid) } else { Err(Error::Range(name.into())) };
     }
     let entry = group.lines().map(fields).find(|entry| entry.first() == Some(&name));
     let gid = entry.and_then(|entry| entry.get(2).copied()).map(number).transpose()?.flatten();
@@ -231,7 +237,7 @@ mod tests {
         assert_eq!(who("1000").unwrap(), (1000, 100, vec![100, 44], "/home/ann".into()));
         assert_eq!(who("ann:video").unwrap(), (1000, 44, vec![44], "/home/ann".into()));
         assert_eq!(who("7:8").unwrap(), (7, 8, vec![8], "".into()), "no home");
-        assert_eq!(who("4294967294").unwrap().0, u32::MAX - 1);
+        assert_eq!(who("2147483647:2147483647").unwrap().0, 2_147_483_647);
     }
 
     /// Promise: users
@@ -241,8 +247,17 @@ mod tests {
         assert_eq!(who("nobody"), Err(Error::User("nobody".into())));
         assert_eq!(who("broken"), Err(Error::User("broken".into())));
         assert_eq!(who("ann:none"), Err(Error::Group("none".into())));
-        for text in ["4294967296", "4294967295", "-1", "+5", "99999999999999999999"] {
+        for text in ["2147483648", "4294967294", "4294967296", "4294967295", "-1", "+5", "99999999999999999999"] {
             assert_eq!(who(text), Err(Error::Range(text.into())));
+        }
+        assert_eq!(who("7:2147483648"), Err(Error::Range("2147483648".into())));
+        // Old files have such a user: it is known, so it is taken.
+        let of = |user: &str| {
+            let (passwd, group) = ("nfsnobody:x:4294967294:4294967294::/:\n", "nfs:x:4294967294:\n");
+            resolve(user, passwd, group).map(|found| (found.uid, found.gid))
+        };
+        for user in ["nfsnobody", "4294967294", "nfsnobody:nfs", "4294967294:4294967294"] {
+            assert_eq!(of(user), Ok((u32::MAX - 1, u32::MAX - 1)), "{user}");
         }
     }
 

@@ -23,7 +23,10 @@ pub struct Resolved {
 pub fn chosen(choices: &[Choice], options: &PullOptions) -> Result<Digest, Error> {
     let (architecture, variant) = options.platform(std::env::consts::ARCH);
     let choice = oci::choose(choices, architecture, variant);
-    let choice = choice.ok_or_else(|| Error::refused(&["no image for linux/", architecture].concat()))?;
+    let choice = choice.ok_or_else(|| match choices {
+        [] => Error::refused("neither a manifest nor an index with images: it names no layers and no manifests"),
+        _ => Error::refused(&["no image for linux/", architecture].concat()),
+    })?;
     let descriptor = choice.descriptor.as_ref().map_err(|error| in_index(*error))?;
     Ok(descriptor.digest)
 }
