@@ -8,6 +8,7 @@ pub mod help;
 pub mod inspect;
 pub mod misspelt;
 pub mod option_error;
+pub mod option_table;
 pub mod options;
 pub mod runtime_info;
 pub mod shutdown;
