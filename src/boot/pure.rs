@@ -2,10 +2,12 @@
 //! what the command line on a host reads and prints.
 
 pub mod arguments;
+pub mod check;
 pub mod cmdline;
 pub mod consoles;
 pub mod help;
 pub mod inspect;
+pub mod keymap;
 pub mod misspelt;
 pub mod option_error;
 pub mod option_table;

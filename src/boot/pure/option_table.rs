@@ -1,5 +1,7 @@
 //! The table of boot2container's options.
 
+use crate::boot::pure::cmdline::Word;
+
 /// How an option takes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
@@ -38,6 +40,11 @@ const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static 
 }
 
 impl Row {
+    /// The option that a word gives.
+    pub fn of(word: &Word) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.name == word.key)
+    }
+
     pub fn is_container_line(&self) -> bool {
         ["run", "container", "service", "root"].iter().any(|part| self.name.contains(part))
     }
@@ -64,6 +71,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.keymap", Takes::One, true, "name", "the console's keymap: the file `NAME.kmap`, `NAME.bmap` or `NAME` in `/usr/share/keymaps` of the initramfs or below it, as `loadkeys -b` and `dumpkmap` write it"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
@@ -79,7 +87,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
     row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
     row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
-    row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
 
 /// Options of boot2container that are not supported yet and must not be ignored (see
