@@ -179,19 +179,21 @@ fn keymaps() {
     let Some(lab) = lab() else { return };
     let keymap = lab.dir.join("de.kmap");
     let tables =
-        [0u8, 1, 2].map(|table| (0..128u16).flat_map(|key| (0xf000 | u16::from(table) << 8 | key).to_le_bytes()));
+        [0u8, 1, 2].map(|table| (0..128u16).flat_map(move |key| (0xf000 | u16::from(table) << 8 | key).to_le_bytes()));
     let mut bytes = b"bkeymap".to_vec();
     bytes.extend((0..=255u8).map(|table| u8::from(table < 3)));
     bytes.extend(tables.into_iter().flatten());
     std::fs::write(&keymap, bytes).unwrap();
+    let broken = lab.dir.join("broken.kmap");
+    std::fs::write(&broken, "keymaps 0-2,4-6\n").unwrap();
     let initramfs = lab.build("keymap", |spec| {
         spec.added.push((keymap.clone(), "usr/share/keymaps/i386/qwertz/de.kmap".into()));
-        spec.added.push((lab.dir.join("payload"), "usr/share/keymaps/broken.kmap".into()));
+        spec.added.push((broken.clone(), "usr/share/keymaps/broken.kmap".into()));
     });
     for (name, said) in [
         ("de", "keymap     de: /usr/share/keymaps/i386/qwertz/de.kmap: 3 tables"),
         ("fr", "WARN fr: no file fr.kmap in /usr/share/keymaps of the initramfs"),
-        ("broken", "WARN broken: /usr/share/keymaps/broken.kmap: larger than 64 KiB"),
+        ("broken", "WARN broken: /usr/share/keymaps/broken.kmap: not a binary keymap: loadkeys -b FILE makes one"),
     ] {
         let words = format!(r#"b2c.keymap={name} b2c.run="pull:payload echo goes on""#);
         let seen = lab.boot(&format!("keymap_{name}"), &words, |machine| machine.initrd.clone_from(&initramfs));
