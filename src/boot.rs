@@ -1,9 +1,11 @@
 //! The boot: PID 1, its options, the pipeline of containers, and shutdown; and the command line on a host.
 
 #![forbid(unsafe_code)]
+pub mod check;
 pub mod cli;
 pub mod consoles;
 pub mod early_mounts;
+pub mod keymap;
 pub mod options;
 pub mod pid1;
 pub mod pipeline;

@@ -3,7 +3,7 @@
 use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
-use ocinit::boot::{cli, consoles, early_mounts, options, pid1, root, root_end, runtime_info, storage};
+use ocinit::boot::{cli, consoles, early_mounts, keymap, options, pid1, root, root_end, runtime_info, storage};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
@@ -106,5 +106,9 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
 
     report.section(Section::SetHostname);
     early_mounts::set_hostname(&config.hostname, report);
+    if let Some(name) = &config.keymap {
+        report.section(Section::SetKeymap);
+        keymap::load(name, report);
+    }
     Ok((network, context, store, devices))
 }

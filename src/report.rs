@@ -241,6 +241,7 @@ pub enum Section {
     NtpSet,
     MountCachePartition,
     SetHostname,
+    SetKeymap,
     StartPipeline,
     StartServiceContainer,
     CreateContainer,
@@ -251,7 +252,7 @@ pub enum Section {
     UnmountCachePartition,
 }
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "b2c_kernel_boot",
     "b2c_setup",
     "load_modules",
@@ -260,6 +261,7 @@ const SECTIONS: [&str; 15] = [
     "ntp_set",
     "mount_cache_partition",
     "set_hostname",
+    "set_keymap",
     "start_pipeline",
     "start_service_container",
     "create_container",
@@ -321,6 +323,7 @@ mod tests {
         for (section, name) in [
             (Section::KernelBoot, "b2c_kernel_boot"),
             (Section::NtpSet, "ntp_set"),
+            (Section::SetKeymap, "set_keymap"),
             (Section::ContainerRun, "container_run"),
             (Section::UnmountCachePartition, "unmount_cache_partition"),
         ] {

@@ -109,6 +109,24 @@ fn help(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Each `$ ocinit check 'LINE'` of a console in `text`, with the lines that follow it there.
+fn transcripts(text: &str) -> Vec<(&str, &str)> {
+    let parts = text.split("```console\n$ ocinit check '").skip(1);
+    parts.filter_map(|part| part.split("\n```").next()?.split_once("'\n")).collect()
+}
+
+/// Promise: pages, check-command
+#[test]
+fn transcripts_of_check_are_what_it_says() {
+    let page = read("docs/check.md");
+    let found = transcripts(&page);
+    assert!(!found.is_empty(), "docs/check.md has no transcript");
+    for (line, said) in found {
+        let output = Command::new(env!("CARGO_BIN_EXE_ocinit")).args(["check", line]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), said, "docs/check.md: {line}");
+    }
+}
+
 /// Flags in the examples of the host tool that it does not have.
 fn unknown_flags(text: &str) -> Vec<String> {
     let joined = text.replace("\\\n", " ");

@@ -1,7 +1,8 @@
-//! The command line on a host: run, pull, mount, inspect and sweep, by the same code as at boot.
+//! The command line on a host: run, pull, mount, inspect, check and sweep, by the same code as at boot.
 
+use crate::boot::check;
 use crate::boot::pure::arguments::{self, Arguments};
-use crate::boot::pure::help::{self, COMMANDS, VERSION};
+use crate::boot::pure::help::{self, CHECK, COMMANDS, VERSION};
 use crate::boot::pure::inspect;
 use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
@@ -57,6 +58,11 @@ fn command(arguments: &Arguments, report: &Report) -> Outcome<i32> {
     if name == VERSION {
         print(concat!("ocinit version ", env!("CARGO_PKG_VERSION"), "\n"));
         return Ok(0);
+    }
+    if name == CHECK {
+        let checked = check::run(&arguments.words)?;
+        print(&checked.text);
+        return Ok(checked.fails.into());
     }
     if name != "inspect" && process::effective_user() != 0 {
         let what = ["'ocinit ", name, "' is for root: sudo ocinit ", name, " ..."];

@@ -1,7 +1,8 @@
 //! Reads the options, from the kernel's command line and from the initramfs's own file.
 
-use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
-use crate::boot::pure::options::{policy, Config, OWN_FILE, SOURCES, WHOLE_WORD};
+use crate::boot::pure::cmdline::{self, Word};
+use crate::boot::pure::option_error::{readable, Mistake};
+use crate::boot::pure::options::{policy, Config, OWN_FILE, SOURCES};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::files;
@@ -29,8 +30,8 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let own = file.as_deref().map_or(Ok(Vec::new()), cmdline::parse_file);
     let of_file = own.clone().unwrap_or_else(|_| cmdline::unquoted(file.as_deref().unwrap_or_default()));
     // The kernel's line comes last, and wins.
-    let readable = [of_file, kernel.clone().unwrap_or_else(|_| cmdline::unquoted(&line))];
-    (config.on_fail, report.sections) = policy(&readable);
+    let by_policy = [of_file, kernel.clone().unwrap_or_else(|_| cmdline::unquoted(&line))];
+    (config.on_fail, report.sections) = policy(&by_policy);
     crash::set_note(config.on_fail as usize + 1);
     if report.sections {
         crash::set_section(Section::KernelBoot as usize);
@@ -42,15 +43,13 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
         report.warn("options", [cut, "; ", LONGER].concat());
     }
     file?;
-    let sources = [unmatched(kernel, SOURCES[0])?, unmatched(own, SOURCES[1])?];
-    *config = Config::read(&sources).map_err(|error| {
-        let failure = Failure::new("options", error.0);
-        if error.1.is_empty() {
-            failure
-        } else {
-            failure.hint(error.1)
-        }
-    })?;
+    let mut mistakes = Vec::new();
+    let sources = [readable(kernel, 0, &mut mistakes), readable(own, 1, &mut mistakes)];
+    let (settled, mistakes) = Config::collect(&sources, mistakes);
+    if let Some(last) = tell(&mistakes, report) {
+        return Err(last);
+    }
+    *config = settled;
     crash::set_note(config.on_fail as usize + 1);
     report.line("options", counts(&sources));
     for warning in &config.warnings {
@@ -104,11 +103,32 @@ fn bytes(path: &str) -> Outcome<Vec<u8>> {
     files::read(Path::new(path), LENGTH_MAX).map_err(|why| Failure::new("options", [path, ": ", &why].concat()))
 }
 
-fn unmatched(words: Result<Vec<Word>, UnmatchedQuote>, source: &str) -> Outcome<Vec<Word>> {
-    words.map_err(|quote| {
-        let what = ["an unmatched double quote: ", &parse::shown_option(&quote.word)].concat();
-        Failure::new("options", what).hint([&quote.at.text(), " of ", source, ": ", WHOLE_WORD].concat())
-    })
+/// How many mistakes of a boot are told.
+const TOLD_MAX: usize = 20;
+
+/// Tells all that is wrong if that ends the boot: warnings first, since their words may be meant as what is missing.
+/// The last failure is the result.
+fn tell(mistakes: &[Mistake], report: &Report) -> Option<Failure> {
+    let (fatal, warnings): (Vec<&Mistake>, Vec<&Mistake>) = mistakes.iter().partition(|mistake| mistake.is_fatal());
+    let (last, others) = fatal.split_last()?;
+    for warning in warnings.iter().take(TOLD_MAX) {
+        report.warn("options", &warning.text);
+    }
+    let failure = |mistake: &Mistake| {
+        let failure = Failure::new("options", mistake.text.as_str());
+        if mistake.hint.is_empty() {
+            failure
+        } else {
+            failure.hint(mistake.hint.as_str())
+        }
+    };
+    for mistake in others.iter().take(TOLD_MAX) {
+        report.fail(&failure(mistake));
+    }
+    match fatal.len().saturating_sub(TOLD_MAX) {
+        more @ 2.. => Some(Failure::new("options", ["and ", &more.to_string(), " more mistakes"].concat())),
+        _ => Some(failure(last)),
+    }
 }
 
 /// The options of pulls.

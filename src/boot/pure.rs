@@ -2,12 +2,15 @@
 //! what the command line on a host reads and prints.
 
 pub mod arguments;
+pub mod check;
 pub mod cmdline;
 pub mod consoles;
 pub mod help;
 pub mod inspect;
+pub mod keymap;
 pub mod misspelt;
 pub mod option_error;
+pub mod option_table;
 pub mod options;
 pub mod runtime_info;
 pub mod shutdown;

@@ -2,8 +2,8 @@
 //! where it is made, and not by a machine that does not boot.
 
 use crate::boot::pure::cmdline::{self, UnmatchedQuote, Word};
-use crate::boot::pure::options::{Config, OWN_FILE, WHOLE_WORD};
-use crate::container::pure::spec::parse;
+use crate::boot::pure::option_error::{readable, Mistake};
+use crate::boot::pure::options::{Config, OWN_FILE};
 use crate::pure::scrub::clean;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::CertificateDer;
@@ -26,30 +26,34 @@ pub fn certificates(pem: &[u8]) -> Result<(), String> {
 
 /// Reads options as the init reads them from the initramfs. The result is what it will warn of.
 pub fn cmdline(file: &[u8]) -> Result<Vec<String>, String> {
-    warnings(cmdline::parse_file(file), |words| [Vec::new(), words])
+    warnings(cmdline::parse_file(file), 1)
 }
 
 /// The same of the kernel's line.
 pub fn kernel_line(line: &str) -> Result<Vec<String>, String> {
-    warnings(cmdline::parse(line.as_bytes()), |words| [words, Vec::new()])
+    warnings(cmdline::parse(line.as_bytes()), 0)
 }
 
-fn warnings(
-    words: Result<Vec<Word>, UnmatchedQuote>,
-    sources: impl Fn(Vec<Word>) -> [Vec<Word>; 2],
-) -> Result<Vec<String>, String> {
-    let words = words.map_err(|quote| {
-        format!("an unmatched double quote: {}; {}: {WHOLE_WORD}", parse::shown_option(&quote.word), quote.at.text())
-    });
-    // A word may have a line feed in it, or a password.
-    let config = words.and_then(|words| {
-        Config::read(&sources(words)).map_err(|error| match error.1.is_empty() {
-            true => error.0,
-            false => format!("{}; {}", error.0, place(&error.1)),
-        })
-    });
-    let config = config.map_err(|error| clean(&error))?;
-    Ok(config.warnings)
+/// The warnings of the source of this number, or all its errors, in a line each.
+fn warnings(words: Result<Vec<Word>, UnmatchedQuote>, source: usize) -> Result<Vec<String>, String> {
+    let mut mistakes = Vec::new();
+    let mut sources = [Vec::new(), Vec::new()];
+    sources[source] = readable(words, source, &mut mistakes);
+    let (config, mistakes) = Config::collect(&sources, mistakes);
+    let fatal = mistakes.iter().filter(|mistake| mistake.is_fatal());
+    let told: Vec<String> = fatal.map(told).collect();
+    if told.is_empty() {
+        return Ok(config.warnings);
+    }
+    Err(told.join("\n"))
+}
+
+/// A mistake in one line: a word may have a line feed in it, or a password.
+fn told(mistake: &Mistake) -> String {
+    clean(&match mistake.hint.as_str() {
+        "" => mistake.text.clone(),
+        hint => format!("{}; {}", mistake.text, place(hint)),
+    })
 }
 
 /// Where it is, without the name that the file has in the initramfs.
@@ -101,6 +105,8 @@ mod tests {
         }
         let warned = cmdline(b"b2c.run=alpine b2c.ntp_pere=auto").unwrap();
         assert!(warned.len() == 1 && warned[0].contains("b2c.ntp_peer"), "{warned:?}");
+        let both = cmdline(b"b2c.onfail=x b2c.log=y").unwrap_err();
+        assert_eq!(both.lines().count(), 2, "{both}");
         for (bad, why) in [
             ("b2c.run=\"-ti alpine", "an unmatched double quote: "),
             ("b2c.poweroff_delay=soon", "b2c.poweroff_delay"),

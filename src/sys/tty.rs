@@ -7,6 +7,25 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// `_IOR('T', 0x32, unsigned int)` of asm-generic/ioctls.h.
 const TIOCGDEV: u32 = 0x8004_5432;
 
+/// Sets an entry of the translation tables of all virtual consoles (Linux, uapi/linux/kd.h).
+const KDSKBENT: u32 = 0x4b47;
+
+/// `struct kbentry`.
+#[repr(C)]
+struct KeyEntry {
+    table: u8,
+    key: u8,
+    value: u16,
+}
+
+/// Sets what the key of the number `key` gives with the modifiers of `table`. `console` is a virtual one.
+pub fn set_key(console: BorrowedFd<'_>, table: u8, key: u8, value: u16) -> Result<()> {
+    let entry = KeyEntry { table, key, value };
+    // SAFETY: the struct lives through the call, which only reads it.
+    cvt("ioctl(KDSKBENT)", unsafe { libc::ioctl(console.as_raw_fd(), KDSKBENT as _, &entry) })?;
+    Ok(())
+}
+
 /// A terminal's settings, to be put back later.
 pub struct Settings(libc::termios);
 

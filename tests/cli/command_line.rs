@@ -32,7 +32,7 @@ fn help_in_each_place() {
         let ended = ocinit(words);
         assert_eq!((ended.code, &ended.out, ended.err.as_str()), (0, &general.out, ""), "{words:?}");
     }
-    for command in ["run", "pull", "mount", "inspect", "sweep", "version"] {
+    for command in ["run", "pull", "mount", "inspect", "check", "sweep", "version"] {
         let own = ocinit(&[command, "--help"]);
         assert!(own.out.starts_with(&format!("Usage: ocinit {command} ")), "{}", own.out);
         for words in
@@ -65,6 +65,11 @@ fn mistakes_are_told_with_podmans_code() {
         (&["inspect", "alpine", "busybox"], "FAIL usage  inspect takes one image\n"),
         (&["mount", "alpine"], "FAIL usage  mount takes one image and one directory\n"),
         (&["sweep", "alpine"], "FAIL usage  sweep takes no argument but --store DIR\n"),
+        (&["check"], "FAIL usage  check takes a line, or --file FILE\nhint       ocinit check --help\n"),
+        (&["check", "a", "b"], "FAIL usage  check takes one line: write single quotes around it\n"),
+        (&["check", "--file"], "FAIL usage  --file: its value is missing\n"),
+        (&["check", "--store=x"], "FAIL usage  no flag '--store=x': only --file, --cmdline and --extra\n"),
+        (&["check", "--extra=/nowhere"], "FAIL check  /nowhere: no such file or directory\n"),
         (
             &["-ti", "run", "alpine"],
             "FAIL usage  '-ti' before a command: only --store, --sync and --help stand there\n",
@@ -80,6 +85,29 @@ fn mistakes_are_told_with_podmans_code() {
         let ended = ocinit(&words);
         assert_eq!((ended.code, ended.out), (0, format!("ocinit version {}\n", env!("CARGO_PKG_VERSION"))));
     }
+}
+
+/// A line from an argument, a file or standard input, with the other sources beside it.
+/// Promise: check-command
+#[test]
+fn lines_are_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (line, extra) = (dir.path().join("line"), dir.path().join("extra"));
+    std::fs::write(&line, "b2c.run=alpine b2c.hostname=dut\n").unwrap();
+    std::fs::write(&extra, "# the job's\r\nb2c.run=busybox\r\nb2c.onfail=explode\r\n").unwrap();
+    let (line, extra) = (line.display().to_string(), extra.display().to_string());
+    let good = ocinit(&["check", "b2c.run=alpine b2c.hostname=dut"]);
+    assert_eq!((good.code, good.err.as_str()), (0, ""), "{}", good.out);
+    assert!(good.out.ends_with("\nthe boot starts: 1 container\n"), "{}", good.out);
+    assert_eq!(ocinit(&["check", "--file", &line]).out, good.out);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ocinit"));
+    let child = child.args(["check", "--file=-"]).stdin(std::fs::File::open(&line).unwrap());
+    assert_eq!(Ended::new(&child.output().unwrap()).out, good.out);
+    let bad = ocinit(&["check", "--file", &line, "--extra", &extra]);
+    assert_eq!((bad.code, bad.err.as_str()), (1, ""), "{}", bad.out);
+    assert!(bad.out.contains("FAIL not one of poweroff, reboot, hang\n"), "{}", bad.out);
+    assert!(bad.out.contains("  word 2, line 3, column 1 of the extra arguments\n"), "{}", bad.out);
+    assert!(bad.out.ends_with("\nthe boot fails: 2 containers, 1 mistake\n"), "{}", bad.out);
 }
 
 /// Promise: command-line-help
@@ -128,6 +156,7 @@ fn users_other_than_root_are_told_in_one_line() {
         assert_eq!((ended.code, ended.out.as_str(), ended.err), (125, "", want));
     }
     assert_eq!(as_nobody(&["run", "--help"]).code, 0);
+    assert_eq!(as_nobody(&["check", "b2c.run=alpine"]).code, 0);
     assert_eq!(as_nobody(&["--version"]).code, 0);
     assert!(!Path::new(&store).exists());
 }

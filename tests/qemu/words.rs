@@ -144,3 +144,61 @@ fn words_of_other_programs() {
     seen.ends(crate::lab::RESTART);
     seen.says("FAIL options  an unmatched double quote: b2c.run=");
 }
+
+/// Several mistakes in both sources: each has its lines, and none waits for another boot.
+/// Promise: all-mistakes
+#[test]
+fn all_mistakes_at_once() {
+    let Some(lab) = lab() else { return };
+    let text = "b2c.hostname=a/b\nb2c.filesystem=x\n";
+    let initramfs = lab.build("mistakes", |spec| spec.cmdline = Some(text.into()));
+    let words = r#"b2c.poweroff_delay=soon b2c-hostname=x b2c.run="--frobnicate img" b2c.run_post="img 'x""#;
+    let seen = lab.boot("all_mistakes", words, |machine| machine.initrd = initramfs);
+    seen.ends(POWER_DOWN);
+    let mut rest = seen.lines();
+    for part in [
+        "WARN b2c-hostname is not an option: did you mean b2c.hostname?",
+        "FAIL options  b2c.poweroff_delay: not a number of seconds",
+        "FAIL options  b2c.run: --frobnicate is not a known flag",
+        "FAIL options  b2c.run_post: an unmatched single quote",
+        "FAIL options  b2c.hostname: ",
+        "hint       word 1, column 1 of /etc/ocinit/cmdline",
+        "FAIL options  b2c.filesystem: 'x': write type=",
+        "hint       word 2, line 2, column 1 of /etc/ocinit/cmdline",
+    ] {
+        assert!(rest.any(|line| line.contains(part)), "no line with '{part}' after those before it");
+    }
+    assert_eq!(seen.count("FAIL"), 5);
+    seen.never(OVER);
+}
+
+/// Debian's cloud kernel has virtual consoles.
+/// Promise: keymap
+#[test]
+fn keymaps() {
+    let Some(lab) = lab() else { return };
+    let keymap = lab.dir.join("de.kmap");
+    let tables =
+        [0u8, 1, 2].map(|table| (0..128u16).flat_map(move |key| (0xf000 | u16::from(table) << 8 | key).to_le_bytes()));
+    let mut bytes = b"bkeymap".to_vec();
+    bytes.extend((0..=255u8).map(|table| u8::from(table < 3)));
+    bytes.extend(tables.into_iter().flatten());
+    std::fs::write(&keymap, bytes).unwrap();
+    let broken = lab.dir.join("broken.kmap");
+    std::fs::write(&broken, "keymaps 0-2,4-6\n").unwrap();
+    let initramfs = lab.build("keymap", |spec| {
+        spec.added.push((keymap.clone(), "usr/share/keymaps/i386/qwertz/de.kmap".into()));
+        spec.added.push((broken.clone(), "usr/share/keymaps/broken.kmap".into()));
+    });
+    for (name, said) in [
+        ("de", "keymap     de: /usr/share/keymaps/i386/qwertz/de.kmap: 3 tables"),
+        ("fr", "WARN fr: no file fr.kmap in /usr/share/keymaps of the initramfs"),
+        ("broken", "WARN broken: /usr/share/keymaps/broken.kmap: not a binary keymap: loadkeys -b FILE makes one"),
+    ] {
+        let words = format!(r#"b2c.keymap={name} b2c.run="pull:payload echo goes on""#);
+        let seen = lab.boot(&format!("keymap_{name}"), &words, |machine| machine.initrd.clone_from(&initramfs));
+        seen.over(0, POWER_DOWN);
+        seen.says(said);
+        seen.at("goes on");
+    }
+}

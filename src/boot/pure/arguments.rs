@@ -1,7 +1,7 @@
 //! The words of the command line on a host: our own flags, which may stand anywhere before the image, the command, and
 //! the words of a container line.
 
-use crate::boot::pure::help::VERSION;
+use crate::boot::pure::help::{CHECK, VERSION};
 use crate::container::pure::spec::redact;
 
 /// The words of a command line, sorted.
@@ -34,6 +34,14 @@ pub fn parse(all: &[String]) -> Result<Arguments, String> {
             }
             word => found.command = word.into(),
         }
+    }
+    if found.command == CHECK {
+        // It has flags of its own.
+        let is_help = |word: &&String| ["--help", "-h"].contains(&word.as_str());
+        let (help, words): (Vec<&String>, Vec<&String>) = rest.partition(is_help);
+        found.help |= !help.is_empty();
+        found.words = words.into_iter().cloned().collect();
+        return Ok(found);
     }
     let mut named = Vec::new();
     while let Some(word) = rest.next() {
@@ -116,6 +124,14 @@ mod tests {
         assert_eq!(read("mount img --arch arm /mnt").words, words("--arch arm -- img /mnt"));
         assert_eq!(read("run img --arch arm").words, words("-- img --arch arm"));
         assert_eq!(read("pull -- img -x").words, words("-- img -x"));
+    }
+
+    #[test]
+    fn check_has_flags_of_its_own() {
+        let line = ["check", "--file", "--x", "b2c.run=-ti img", "--store=x"].map(String::from);
+        let found = parse(&line).unwrap();
+        assert_eq!((found.words.as_slice(), found.store), (&line[1..], None));
+        assert!(parse(&words("check --file f -h")).unwrap().help);
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub struct UnmatchedQuote {
     pub word: String,
     /// Where the quote is.
     pub at: Position,
+    /// The words before it.
+    pub before: Vec<Word>,
 }
 
 /// What the names of options begin with.
@@ -113,7 +115,7 @@ fn split_by(text: &[u8], comments: bool, options_only: bool) -> Result<Vec<Word>
     }
     if let Some(at) = quote {
         word.truncate(EXCERPT);
-        return Err(UnmatchedQuote { word: String::from_utf8_lossy(&word).into_owned(), at });
+        return Err(UnmatchedQuote { word: String::from_utf8_lossy(&word).into_owned(), at, before: words });
     }
     words.extend(start.map(|start| word_of(&word, start)));
     Ok(words)

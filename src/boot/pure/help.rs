@@ -4,6 +4,8 @@ use crate::container::pure::spec::table::TABLE;
 
 /// The command that prints the version.
 pub const VERSION: &str = "version";
+/// The command that says what a kernel's line does.
+pub const CHECK: &str = "check";
 
 /// One command.
 pub struct Command {
@@ -20,6 +22,7 @@ enum Flags {
     None,
     Pull,
     All,
+    Check,
 }
 
 const fn command(name: &'static str, arguments: &'static str, meaning: &'static str, flags: Flags) -> Command {
@@ -32,6 +35,7 @@ pub const COMMANDS: &[Command] = &[
     command("pull", "[flags] IMAGE", "pull an image into the store; prints its ID", Flags::Pull),
     command("mount", "[flags] IMAGE DIR", "mount an image read-only, until 'umount DIR'", Flags::Pull),
     command("inspect", "[flags] IMAGE", "print what is known of an image, in JSON", Flags::Pull),
+    command(CHECK, "[LINE]", "tell what a kernel's line does and does wrong", Flags::Check),
     command("sweep", "", "remove what killed commands left in the store", Flags::None),
     command(VERSION, "", "print the version", Flags::None),
     command("help", "[COMMAND]", "print this, or what a command takes", Flags::None),
@@ -49,9 +53,18 @@ const END: &str = "
 
 IMAGE: [docker://]HOST[:PORT]/PATH[:TAG][@sha256:...], a short name (docker.io),
 oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME[:TAG]].
-Only 'inspect' works for users other than root. 'ocinit COMMAND --help' has the
-flags of a command.
+Only 'inspect' and 'check' work for users other than root. 'ocinit COMMAND
+--help' has the flags of a command.
 ";
+
+/// The flags of `check`, and its exit codes.
+const CHECK_FLAGS: [(&str, &str); 5] = [
+    ("      --file FILE", "the kernel's line; - is standard input"),
+    ("      --cmdline FILE", "the file of options in the initramfs"),
+    ("      --extra FILE", "what b2c.extra_args_url gives"),
+    ("  0", "the boot starts; there may be warnings"),
+    ("  1", "the boot fails because of mistakes"),
+];
 
 /// The columns before a meaning.
 const MARGIN: usize = 34;
@@ -65,11 +78,14 @@ pub fn text(name: &str) -> String {
     };
     let mut text = ["Usage: ocinit ", name, " ", command.arguments, "\n\n"].concat();
     let (first, end) = match command.flags {
-        Flags::None => ("none", ""),
+        Flags::None | Flags::Check => ("none", ""),
         // They stand together in the table.
         Flags::Pull => ("tls-verify", "http-proxy"),
         Flags::All => ("tty", ""),
     };
+    if command.flags == Flags::Check {
+        CHECK_FLAGS.iter().for_each(|(left, meaning)| line(&mut text, left, meaning));
+    }
     let rows = TABLE.iter().skip_while(|row| row.long != first).take_while(|row| row.long != end);
     for row in rows.filter(|row| row.supported) {
         let short = match row.short {

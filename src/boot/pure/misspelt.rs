@@ -114,7 +114,7 @@ pub fn enclosed(word: &Word) -> Option<Misspelt> {
 }
 
 /// The name at the start of a word. What follows it by another sign than `=` is a value, as in `b2c.minio:...`.
-fn shown(word: &str) -> &str {
+pub fn shown(word: &str) -> &str {
     // A wrong sign may also stand in the place of the dot.
     let is_end = |(at, c): &(usize, char)| *at > 4 && !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
     let end = word.char_indices().find(is_end).map_or(word.len(), |(at, _)| at);

@@ -1,6 +1,6 @@
-//! A wrong option: why, where it is, and what to do about it.
+//! Wrong options: why, where they are, and what to do about it.
 
-use crate::boot::pure::cmdline::Word;
+use crate::boot::pure::cmdline::{Position, UnmatchedQuote, Word};
 use crate::container::pure::spec::parse;
 
 /// A wrong option: its name, and the reason; and where it is, with what to do.
@@ -10,23 +10,115 @@ pub struct Error(pub String, pub String);
 impl Error {
     /// Adds where the word is. `source` is its number among the sources.
     pub fn at(mut self, word: &Word, source: usize) -> Error {
-        let name = SOURCES.get(source).copied().unwrap_or_default();
         let cure = match &word.value {
             _ if !self.1.is_empty() => std::mem::take(&mut self.1),
             Some(value) if value.starts_with(QUOTES) || self.0.ends_with(parse::NO_IMAGE) => WHOLE_WORD.into(),
             _ => String::new(),
         };
         let colon = if cure.is_empty() { "" } else { ": " };
-        self.1 = [&word.at.text(), " of ", name, colon, &cure].concat();
+        self.1 = [&place(&word.at, source), colon, &cure].concat();
         self
     }
 }
 
+/// `word 6, column 59 of the kernel's line`
+pub fn place(at: &Position, source: usize) -> String {
+    [&at.text(), " of ", SOURCES.get(source).copied().unwrap_or_default()].concat()
+}
+
+/// What follows a mistake. A later one has more weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    Warning,
+    /// Fatal if nothing is to run.
+    Doubt,
+    /// Fatal if no container of the pipeline is to run.
+    PipelineDoubt,
+    Fatal,
+}
+
+/// What is wrong with one word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The number of its source, and that of the word there, counted from 0.
+    pub at: (usize, usize),
+    pub weight: Weight,
+    pub text: String,
+    /// Where it is, and what to do; empty for what is a warning in any case.
+    pub hint: String,
+}
+
+impl Mistake {
+    pub fn is_fatal(&self) -> bool {
+        self.weight == Weight::Fatal
+    }
+}
+
+/// The most mistakes that are kept, so that a source of a stranger cannot fill the memory.
+const MISTAKES_MAX: usize = 1000;
+
+/// Adds a mistake in the order of their places. Where there are too many, those of less weight make room.
+pub fn add(mistakes: &mut Vec<Mistake>, mistake: Mistake) {
+    if mistakes.len() >= MISTAKES_MAX {
+        let lightest = mistakes.iter().enumerate().rev().min_by_key(|(_, other)| other.weight as u8);
+        match lightest {
+            Some((at, other)) if (other.weight as u8) < mistake.weight as u8 => drop(mistakes.remove(at)),
+            _ => return,
+        }
+    }
+    let before = mistakes.iter().rposition(|other| other.at <= mistake.at);
+    mistakes.insert(before.map_or(0, |at| at + 1), mistake);
+}
+
+/// The words of a source that can be read: of one with an unmatched quote those before it.
+pub fn readable(words: Result<Vec<Word>, UnmatchedQuote>, source: usize, mistakes: &mut Vec<Mistake>) -> Vec<Word> {
+    words.unwrap_or_else(|quote| {
+        let text = ["an unmatched double quote: ", &parse::shown_option(&quote.word)].concat();
+        let hint = [&place(&quote.at, source), ": ", WHOLE_WORD].concat();
+        add(mistakes, Mistake { at: (source, quote.before.len()), weight: Weight::Fatal, text, hint });
+        quote.before
+    })
+}
+
 /// What the sources of options are called, in their order.
-pub const SOURCES: [&str; 2] = ["the kernel's line", OWN_FILE];
+pub const SOURCES: [&str; 3] = ["the kernel's line", OWN_FILE, "the extra arguments"];
+/// The number of the extra arguments among them.
+pub const EXTRA: usize = 2;
+/// The numbers of the sources in the order in which they give single values: a later one overrides. boot2container
+/// appends the extra arguments to the kernel's line.
+pub const PRECEDENCE: [usize; 3] = [1, 0, EXTRA];
 /// Options in the initramfs, for boards whose boot loader cannot pass a long line (`build --cmdline`).
 pub const OWN_FILE: &str = "/etc/ocinit/cmdline";
 /// How a value with blanks in it is written.
 pub const WHOLE_WORD: &str = "write double quotes around the whole word, such as \"b2c.run=IMAGE COMMAND\"";
 /// Quotes that hold no words of the command line together, some of a word processor's among them.
 pub const QUOTES: [char; 8] = ['\'', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}'];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(at: (usize, usize), weight: Weight) -> Mistake {
+        Mistake { at, weight, text: String::new(), hint: String::new() }
+    }
+
+    /// Promise: all-mistakes
+    #[test]
+    fn mistakes_are_in_order_and_not_without_end() {
+        let mut all = Vec::new();
+        for at in [(1, 5), (0, 3), (2, 0), (0, 4), (1, 5), (0, 0)] {
+            add(&mut all, mistake(at, Weight::Warning));
+        }
+        assert_eq!(all.iter().map(|m| m.at).collect::<Vec<_>>(), [(0, 0), (0, 3), (0, 4), (1, 5), (1, 5), (2, 0)]);
+        for word in 0..3 * MISTAKES_MAX {
+            add(&mut all, mistake((2, word), Weight::Warning));
+        }
+        // What ends the boot is kept in any case, and so is what may end it.
+        add(&mut all, mistake((2, 9000), Weight::PipelineDoubt));
+        add(&mut all, mistake((1, 9000), Weight::Fatal));
+        add(&mut all, mistake((2, 9001), Weight::Warning));
+        assert_eq!(all.len(), MISTAKES_MAX);
+        let heavy: Vec<_> = all.iter().filter(|m| m.weight != Weight::Warning).map(|m| m.at).collect();
+        assert_eq!(heavy, [(1, 9000), (2, 9000)]);
+    }
+}

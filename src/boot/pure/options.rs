@@ -1,10 +1,12 @@
-//! The options of boot2container's command line: their table, and the configuration that they give.
+//! The configuration that the options of boot2container's command line give.
 
-pub use crate::boot::pure::option_error::{Error, OWN_FILE, SOURCES, WHOLE_WORD};
+pub use crate::boot::pure::option_error::{Error, Mistake, EXTRA, OWN_FILE, SOURCES, WHOLE_WORD};
+pub use crate::boot::pure::option_table::{Row, Takes, TABLE};
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::QUOTES;
+use crate::boot::pure::option_error::{add, Weight, PRECEDENCE, QUOTES};
+use crate::boot::pure::option_table::REFUSED;
 use crate::boot::pure::shutdown::{self, duration_ms, NO_DURATION};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
@@ -15,88 +17,6 @@ use crate::net::pure::dns;
 use crate::net::pure::proxy::Proxies;
 use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
-
-/// How an option takes values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Takes {
-    /// No value: its presence counts.
-    Nothing,
-    /// One value; a later one overrides.
-    One,
-    /// A value each time; they accumulate in order.
-    Many,
-}
-
-/// One row of the table of options.
-pub struct Row {
-    pub name: &'static str,
-    pub takes: Takes,
-    /// False for an option of boot2container that only gives a warning so far.
-    pub supported: bool,
-    #[cfg(feature = "host")]
-    pub value: &'static str,
-    #[cfg(feature = "host")]
-    pub meaning: &'static str,
-}
-
-/// The texts are for the documentation, and are not part of the init.
-#[cfg_attr(not(feature = "host"), allow(unused_variables))]
-const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static str, meaning: &'static str) -> Row {
-    Row {
-        name,
-        takes,
-        supported,
-        #[cfg(feature = "host")]
-        value,
-        #[cfg(feature = "host")]
-        meaning,
-    }
-}
-
-impl Row {
-    fn is_container_line(&self) -> bool {
-        ["run", "container", "service", "root"].iter().any(|part| self.name.contains(part))
-    }
-
-    /// Whether single quotes mean in the value what they mean for a shell.
-    fn is_read_as_by_a_shell(&self) -> bool {
-        self.is_container_line() || self.name.ends_with("_cmd")
-    }
-}
-
-/// Every option, in the order of the documentation.
-#[rustfmt::skip]
-pub const TABLE: &[Row] = &[
-    row("b2c.run", Takes::Many, true, "flags image command", "one container of the pipeline; run in order"),
-    row("b2c.container", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run`"),
-    row("b2c.run_post", Takes::Many, true, "as `b2c.run`", "run after the pipeline, whatever its outcome"),
-    row("b2c.post_container", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_post`"),
-    row("b2c.run_service", Takes::Many, true, "as `b2c.run`", "started before the pipeline, left running, stopped after the post containers"),
-    row("b2c.service", Takes::Many, true, "as `b2c.run`", "the older spelling of `b2c.run_service`"),
-    row("b2c.root", Takes::One, true, "flags image init", "**new**: the image becomes the machine's root, and its own init process 1, when the pipeline and the post containers have run"),
-    row("b2c.pipefail", Takes::Nothing, true, "", "the first failing container ends the pipeline (post containers still run)"),
-    row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
-    row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
-    row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
-    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
-    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
-    row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
-    row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
-    row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
-    row("b2c.reboot_cmd", Takes::One, true, "commands", "the same, used when a container asked for a reboot. Default `reboot -f`"),
-    row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
-    row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: the mirrors to ask before the registry itself, in order; `_default` stands for registries without mirrors. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
-    row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
-    row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of ocinit itself. Default `poweroff`"),
-    row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
-    row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
-    row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
-    row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
-    row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
-    row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
-    row("b2c.keymap", Takes::One, false, "name", "console keymap"),
-];
 
 /// What follows a failure of ocinit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +46,8 @@ pub struct Config {
     /// If there is one, every image from a registry must be signed.
     pub verify_keys: Vec<VerifyKey>,
     pub hostname: String,
+    /// The name of the console's keymap.
+    pub keymap: Option<String>,
     pub insmods: Vec<String>,
     pub poweroff_delay_ms: u64,
     pub shutdown_cmd: String,
@@ -135,14 +57,6 @@ pub struct Config {
     /// A warning for each option that is ignored.
     pub warnings: Vec<String>,
 }
-
-/// Options of boot2container that are not supported yet and must not be ignored (see [`misspelt`]), and what to do.
-const REFUSED: [(&str, &str); 4] = [
-    ("b2c.minio", "take it out, and copy what is needed in a container"),
-    ("b2c.storage", "take it out, and name images by their registry"),
-    ("b2c.nbd", "take it out, and name another b2c.cache_device"),
-    ("b2c.extra_args_url", "put these options into the initramfs: ocinit-host build --cmdline FILE"),
-];
 
 /// The machine's name without `b2c.hostname`.
 pub const DEFAULT_HOSTNAME: &str = "boot2container";
@@ -164,6 +78,7 @@ impl Default for Config {
             mirrors: Mirrors::default(),
             verify_keys: Vec::new(),
             hostname: DEFAULT_HOSTNAME.into(),
+            keymap: None,
             insmods: Vec::new(),
             poweroff_delay_ms: 0,
             shutdown_cmd: "poweroff -f".into(),
@@ -176,34 +91,86 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources: first the kernel's line, then the initramfs's own file. An option with one value takes it
-    /// from the first source that has it; the values of a repeatable option accumulate.
-    pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
+    /// Reads the sources: the kernel's line, the initramfs's own file, the extra arguments. The values of a repeatable
+    /// option accumulate in this order; of an option with one value the last one of [`PRECEDENCE`] counts. An error is
+    /// all that is wrong, warnings included.
+    pub fn read(sources: &[Vec<Word>]) -> Result<Config, Vec<Mistake>> {
+        let (config, mistakes) = Config::collect(sources, Vec::new());
+        if mistakes.iter().any(Mistake::is_fatal) {
+            return Err(mistakes);
+        }
+        Ok(config)
+    }
+
+    /// As [`Config::read`], with all that is wrong in the order of the places. `known` is what is wrong already: a
+    /// source that cannot be read whole may have what seems to be missing.
+    pub fn collect(sources: &[Vec<Word>], known: Vec<Mistake>) -> (Config, Vec<Mistake>) {
         let mut config = Config::default();
-        let (mut not_a_container, mut not_an_option) = (None, None);
-        for (number, words) in sources.iter().enumerate().rev() {
-            for word in words {
-                let row = TABLE.iter().find(|row| row.name == word.key);
+        let (is_whole, mut mistakes) = (known.is_empty(), known);
+        for (source, words) in PRECEDENCE.iter().filter_map(|number| Some((*number, sources.get(*number)?))) {
+            for (number, word) in words.iter().enumerate() {
+                let row = Row::of(word);
                 let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
                 let read = read.and_then(|()| config.misspelt(word, row));
-                if let Some((error, is_pipeline)) = read.map_err(|error| error.at(word, number))? {
-                    let first = if is_pipeline { &mut not_a_container } else { &mut not_an_option };
-                    first.get_or_insert_with(|| error.at(word, number));
+                config.add_mistakes((source, number), word, read, &mut mistakes);
+            }
+        }
+        let mut volumes = Vec::new();
+        for (source, words) in sources.iter().enumerate() {
+            for (number, word) in words.iter().enumerate() {
+                let at = (source, number);
+                // The first mistake of a word is enough.
+                if !mistakes.iter().any(|mistake| mistake.at == at && mistake.is_fatal()) {
+                    let read = config.apply_repeated(word).map(|()| None);
+                    config.add_mistakes(at, word, read, &mut mistakes);
+                    volumes.resize(config.volumes.len(), at);
                 }
             }
         }
-        for (number, words) in sources.iter().enumerate() {
-            for word in words {
-                config.apply_repeated(word).map_err(|error| error.at(word, number))?;
-            }
+        if is_whole {
+            config.check_names(sources, &volumes, &mut mistakes);
         }
-        // Where a container was asked for and none can run, no status but a failure is true.
-        let failure = not_a_container.filter(|_| config.run.is_empty());
-        if let Some(error) = failure.or(not_an_option.filter(|_| !config.runs_something())) {
-            return Err(error);
+        config.weigh(sources, is_whole, &mut mistakes);
+        let warnings = mistakes.iter().filter(|mistake| !mistake.is_fatal());
+        config.warnings = warnings.map(|mistake| mistake.text.clone()).collect();
+        (config, mistakes)
+    }
+
+    /// Adds the warnings that a word at `at` has left, and the error or doubt in `read`.
+    fn add_mistakes(
+        &mut self,
+        at: (usize, usize),
+        word: &Word,
+        read: Result<Option<(Error, Weight)>, Error>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        for text in self.warnings.drain(..) {
+            add(mistakes, Mistake { at, weight: Weight::Warning, text, hint: String::new() });
         }
-        config.check_names()?;
-        Ok(config)
+        let found = read.unwrap_or_else(|error| Some((error, Weight::Fatal)));
+        if let Some((error, weight)) = found {
+            let Error(text, hint) = error.at(word, at.0);
+            add(mistakes, Mistake { at, weight, text, hint });
+        }
+    }
+
+    /// Decides of each doubt. Where a container was asked for and none can run, no status but a failure is true. A
+    /// container line that is wrong, or may be behind a quote, was asked for, and is told already.
+    fn weigh(&self, sources: &[Vec<Word>], is_whole: bool, mistakes: &mut [Mistake]) {
+        let is_line = |word: &Word| Row::of(word).is_some_and(Row::is_container_line);
+        let is_told = |mistake: &Mistake| {
+            let word = sources.get(mistake.at.0).and_then(|words| words.get(mistake.at.1));
+            mistake.is_fatal() && word.is_some_and(is_line)
+        };
+        let is_asked = !is_whole || mistakes.iter().any(is_told);
+        for mistake in mistakes {
+            mistake.weight = match mistake.weight {
+                Weight::PipelineDoubt if self.run.is_empty() && !is_asked => Weight::Fatal,
+                Weight::Doubt if !self.runs_something() && !is_asked => Weight::Fatal,
+                Weight::Fatal => Weight::Fatal,
+                _ => Weight::Warning,
+            };
+        }
     }
 
     /// Whether no container line is given.
@@ -216,9 +183,9 @@ impl Config {
         !self.has_no_container() || self.root.is_some()
     }
 
-    /// Warns of a word that seems to be meant as an option, or to hold one. What it gives is the error if nothing else
-    /// asks for a container, and whether this word does. It is an error in any case if it must not be ignored.
-    fn misspelt(&mut self, word: &Word, row: Option<&Row>) -> Result<Option<(Error, bool)>, Error> {
+    /// What to say of a word that seems to be meant as an option, or to hold one, and how much that weighs. It is an
+    /// error in any case if it must not be ignored.
+    fn misspelt(&self, word: &Word, row: Option<&Row>) -> Result<Option<(Error, Weight)>, Error> {
         let found = match row {
             Some(row) if row.is_container_line() => None,
             Some(_) => misspelt::enclosed(word),
@@ -231,13 +198,12 @@ impl Config {
                 "without it data would be lost or unprotected: correct it, or take it out".into(),
             ));
         }
-        self.warnings.push(found.text.clone());
         let cure = match word.key.starts_with(QUOTES) {
             true => WHOLE_WORD,
             false => "no word that can be read asks for a container of the pipeline",
         };
-        let error = Error(found.text, cure.into());
-        Ok(Some((error, found.is_pipeline)))
+        let weight = if found.is_pipeline { Weight::PipelineDoubt } else { Weight::Doubt };
+        Ok(Some((Error(found.text, cure.into()), weight)))
     }
 
     fn apply_repeated(&mut self, word: &Word) -> Result<(), Error> {
@@ -280,25 +246,30 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that every `b2c.filesystem` that is referred to exists.
-    fn check_names(&mut self) -> Result<(), Error> {
+    /// Checks that every `b2c.filesystem` that is referred to exists. `volumes` has the place of each volume's word.
+    fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
         let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
         let unknown = |name: &str| !known.contains(name);
-        for volume in &self.volumes {
-            if let Some(name) = volume.filesystem.as_deref().filter(|name| unknown(name)) {
-                return Err(wrong("b2c.volume", &[&volume.name, ": no b2c.filesystem is named '", name, "'"].concat()));
+        for (volume, at) in self.volumes.iter().zip(volumes) {
+            let word = sources.get(at.0).and_then(|words| words.get(at.1));
+            let name = volume.filesystem.as_deref().filter(|name| unknown(name));
+            if let Some((name, word)) = name.zip(word) {
+                let why = [&volume.name, ": no b2c.filesystem is named '", name, "'"].concat();
+                let Error(text, hint) = wrong("b2c.volume", &why).at(word, at.0);
+                add(mistakes, Mistake { at: *at, weight: Weight::Fatal, text, hint });
             }
         }
         match &self.cache_device {
             CacheDevice::FileSystem(name) if unknown(name) => {
                 let why =
                     ": not one of none, auto, /dev/..., LABEL=..., nor a b2c.filesystem; images are kept in memory";
-                self.warnings.push(["b2c.cache_device=", name, why].concat());
+                let text = ["b2c.cache_device=", name, why].concat();
+                let at = last_place(sources, "b2c.cache_device").unwrap_or_default();
+                add(mistakes, Mistake { at, weight: Weight::Warning, text, hint: String::new() });
                 self.cache_device = CacheDevice::None;
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn not_supported(&mut self, key: &str) -> Result<(), Error> {
@@ -340,6 +311,7 @@ impl Config {
                 }
             }
             "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
+            "b2c.keymap" => self.keymap = Some(value.into()).filter(|name: &String| !name.is_empty()),
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -387,6 +359,15 @@ pub fn policy(sources: &[Vec<Word>]) -> (OnFail, bool) {
     (config.on_fail, config.sections)
 }
 
+/// The place of the word that counts among those of the option `key`, if that takes one value: its source and its
+/// number there.
+pub fn last_place(sources: &[Vec<Word>], key: &str) -> Option<(usize, usize)> {
+    PRECEDENCE.iter().rev().find_map(|source| {
+        let number = sources.get(*source)?.iter().rposition(|word| word.key == key)?;
+        Some((*source, number))
+    })
+}
+
 fn wrong(key: &str, why: &str) -> Error {
     Error([key, ": ", why].concat(), String::new())
 }
@@ -394,11 +375,14 @@ fn wrong(key: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::boot::pure::cmdline;
+    use crate::boot::pure::{cmdline, option_error};
 
     fn read(lines: &[&str]) -> Result<Config, Error> {
         let sources: Vec<_> = lines.iter().map(|line| cmdline::parse(line.as_bytes()).unwrap()).collect();
-        Config::read(&sources)
+        Config::read(&sources).map_err(|all| {
+            let first = all.into_iter().find(Mistake::is_fatal).unwrap();
+            Error(first.text, first.hint)
+        })
     }
 
     /// Promise: options
@@ -421,6 +405,76 @@ mod tests {
         let config = config.unwrap();
         assert_eq!((config.hostname.as_str(), config.sections), ("b", false));
         assert_eq!(config.run, ["one", "two"]);
+    }
+
+    #[test]
+    fn of_single_values_the_extra_arguments_win() {
+        let config =
+            read(&["b2c.hostname=a b2c.run=one", "b2c.run=two b2c.ntp_peer=h", "b2c.run=three b2c.hostname=c"]);
+        let config = config.unwrap();
+        assert_eq!((config.hostname.as_str(), config.ntp_peer.as_deref()), ("c", Some("h")));
+        assert_eq!(config.run, ["one", "two", "three"]);
+    }
+
+    /// Three mistakes in one line, and others in each other source: all have their places, in order.
+    /// Promise: all-mistakes
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let sources = [
+            "b2c.poweroff_delay=soon quiet b2c.hostnmae=x b2c.run=--frobnicate b2c.volume=v,filesystem=f b2c.run=img",
+            "b2c.onfail=explode\n b2c.filesystem=x",
+            "b2c.contianer=x b2c.run",
+        ];
+        let words = sources.map(|line| cmdline::parse_file(line.as_bytes()).unwrap());
+        let all = Config::read(&words).err().unwrap();
+        let mark = |mistake: &Mistake| if mistake.is_fatal() { "FAIL" } else { "WARN" };
+        let told: Vec<_> =
+            all.iter().map(|mistake| [mark(mistake), &mistake.text, &mistake.hint].join(" | ")).collect();
+        let idle = "no word that can be read asks for a container of the pipeline";
+        assert_eq!(
+            told,
+            [
+                "FAIL | b2c.poweroff_delay: not a number of seconds, such as 15 or 0.5 | \
+                 word 1, column 1 of the kernel's line",
+                &[
+                    "WARN | b2c.hostnmae is not an option: did you mean b2c.hostname? | \
+                 word 3, column 31 of the kernel's line: ",
+                    idle
+                ]
+                .concat(),
+                "FAIL | b2c.run: --frobnicate is not a known flag | word 4, column 46 of the kernel's line",
+                "FAIL | b2c.volume: v: no b2c.filesystem is named 'f' | word 5, column 67 of the kernel's line",
+                "FAIL | b2c.onfail: not one of poweroff, reboot, hang | word 1, column 1 of /etc/ocinit/cmdline",
+                "FAIL | b2c.filesystem: 'x': write type=: ext4, nfs, 9p, virtiofs, ... | \
+                 word 2, line 2, column 2 of /etc/ocinit/cmdline",
+                &[
+                    "WARN | b2c.contianer is not an option: did you mean b2c.container? | \
+                 word 1, column 1 of the extra arguments: ",
+                    idle
+                ]
+                .concat(),
+                "FAIL | b2c.run: a value is missing: write it after = | word 2, column 17 of the extra arguments",
+            ]
+        );
+    }
+
+    /// What is before an unmatched quote is read; what seems to be missing may be behind it.
+    /// Promise: all-mistakes
+    #[test]
+    fn mistakes_beside_an_unmatched_quote() {
+        let mut mistakes = Vec::new();
+        let line = br#"b2c.onfail=x b2c.volume=v,filesystem=f b2c.ru b2c.run="img b2c.filesystem=f,type=tmpfs"#;
+        let words = option_error::readable(cmdline::parse(line), 0, &mut mistakes);
+        let (_, mistakes) = Config::collect(&[words, cmdline::parse(b"b2c.log=x").unwrap()], mistakes);
+        let fatal: Vec<_> = mistakes.iter().filter(|m| m.is_fatal()).map(|m| (m.at, m.text.as_str())).collect();
+        assert_eq!(
+            fatal,
+            [
+                ((0, 0), "b2c.onfail: not one of poweroff, reboot, hang"),
+                ((0, 3), "an unmatched double quote: b2c.run=img b2c.filesystem=f,type=tmpfs"),
+                ((1, 0), "b2c.log: not one of sections, plain"),
+            ]
+        );
     }
 
     #[test]
@@ -550,7 +604,7 @@ mod tests {
         }
         let config =
             read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de b2c.iface=eth0"]);
-        assert_eq!(config.unwrap().warnings.len(), 4);
+        assert_eq!(config.unwrap().warnings.len(), 3);
     }
 
     /// Promise: faulty-values
@@ -667,6 +721,7 @@ mod tests {
                 || !changed.mirrors.is_empty()
                 || !changed.verify_keys.is_empty()
                 || changed.hostname != default.hostname
+                || changed.keymap.is_some()
                 || !changed.insmods.is_empty()
                 || changed.poweroff_delay_ms != 0
                 || changed.shutdown_cmd != default.shutdown_cmd

@@ -1,0 +1,514 @@
+//! What `ocinit check` says of a kernel's line: what each option will do, what is wrong, and where boot2container does
+//! something else.
+
+use crate::boot::pure::cmdline::{self, Word};
+use crate::boot::pure::misspelt;
+use crate::boot::pure::option_error::{place, readable, Mistake, EXTRA, SOURCES};
+use crate::boot::pure::option_table::{Row, Takes};
+use crate::boot::pure::options::{last_place, Config};
+use crate::container::pure::spec::{parse, ContainerSpec, Namespace, Source};
+use crate::disk::pure::cache_device::CacheDevice;
+use crate::disk::pure::filesystem::FileSystem;
+use crate::image::pure::pull_options::PullPolicy;
+use crate::image::pure::reference::Reference;
+use crate::pure::scrub::clean;
+use crate::pure::shell_words;
+
+/// What is said, and whether the boot fails.
+pub struct Checked {
+    pub text: String,
+    pub fails: bool,
+}
+
+/// Checks the sources, each with its text if there is one.
+pub fn check(texts: &[Option<Vec<u8>>; SOURCES.len()]) -> Checked {
+    let mut mistakes = Vec::new();
+    let mut sources = Vec::new();
+    for (source, text) in texts.iter().enumerate() {
+        let text = text.as_deref().unwrap_or_default();
+        let words = if source == 0 { cmdline::parse(text) } else { cmdline::parse_file(text) };
+        sources.push(readable(words, source, &mut mistakes));
+    }
+    let (config, mistakes) = Config::collect(&sources, mistakes);
+    let mut page =
+        Page { sources: &sources, config, mistakes: &mistakes, lines: [0; 4], warnings: 0, out: String::new() };
+    for (source, text) in texts.iter().enumerate() {
+        if let Some(text) = text {
+            page.source(source, text);
+        }
+    }
+    page.verdict()
+}
+
+/// The longest line that the kernel keeps, on most architectures and on 32-bit ARM and RISC-V.
+const LINE_MAX: usize = 2047;
+/// The columns before what is said of an option.
+const MARGIN: usize = 24;
+/// How many words of other programs are named.
+const FOREIGN_MAX: usize = 30;
+
+/// Options that boot2container does not have.
+const NEW: [&str; 7] = [
+    "b2c.root",
+    "b2c.registry_mirror",
+    "b2c.verify_key",
+    "b2c.onfail",
+    "b2c.log",
+    "b2c.extra_args_sha256",
+    "b2c.extra_args_key",
+];
+/// Options that boot2container has acted on before it fetches the extra arguments.
+const EARLY: [&str; 7] =
+    ["b2c.insmods", "b2c.cache_device", "b2c.swap", "b2c.iface", "b2c.ntp_peer", "b2c.nbd", "b2c.extra_args_url"];
+
+struct Page<'a> {
+    sources: &'a [Vec<Word>],
+    config: Config,
+    mistakes: &'a [Mistake],
+    /// How many lines there were of each of [`LINES`].
+    lines: [usize; LINES.len()],
+    warnings: usize,
+    out: String,
+}
+
+/// What container lines are of.
+const LINES: [&str; 4] = ["container", "service", "post container", "root"];
+
+impl Page<'_> {
+    fn source(&mut self, source: usize, text: &[u8]) {
+        let name = SOURCES.get(source).copied().unwrap_or_default();
+        let note = if source == 1 { " (boot2container has none)" } else { "" };
+        self.out += &[name, note, "\n"].concat();
+        let length = text.trim_ascii_end().len();
+        if source == 0 && length > LINE_MAX {
+            let bytes = [&length.to_string(), " bytes: the kernel keeps 2047 of them, or fewer, and cuts off the rest"];
+            self.warn("", &bytes.concat());
+        }
+        let (sources, mut foreign) = (self.sources, Vec::new());
+        let words = sources.get(source).map_or(&[][..], Vec::as_slice);
+        for (number, word) in words.iter().enumerate() {
+            if !self.word((source, number), word) {
+                let sign = if word.value.is_some() { "=" } else { "" };
+                foreign.push([&word.key, sign].concat());
+            }
+        }
+        self.mistakes_at((source, words.len()), "");
+        if foreign.len() > FOREIGN_MAX {
+            let more = ["and ", &(foreign.len() - FOREIGN_MAX).to_string(), " more"].concat();
+            foreign.truncate(FOREIGN_MAX);
+            foreign.push(more);
+        }
+        if !foreign.is_empty() {
+            self.line("not ocinit's", &foreign.join(", "));
+        }
+    }
+
+    /// Says what there is to say of a word; false if it is another program's.
+    fn word(&mut self, at: (usize, usize), word: &Word) -> bool {
+        let name = misspelt::shown(&word.key);
+        let start = self.out.len();
+        let row = Row::of(word);
+        let is_wrong = self.mistakes_at(at, name);
+        let is_told = self.out.len() > start;
+        match row {
+            None if is_told => self.otherwise("ignored, without a word"),
+            None => return self.word_of_others(at.0, word),
+            Some(row) => {
+                let counts = row.takes == Takes::Many || last_place(self.sources, row.name) == Some(at);
+                let head = if is_told { "" } else { name };
+                if !is_wrong && !counts {
+                    self.line(head, &["ignored: a later ", name, " counts"].concat());
+                } else if !is_wrong && row.supported {
+                    self.option(head, row.name, word);
+                }
+                if let Some(text) = otherwise(at.0, word, row) {
+                    self.otherwise(text);
+                }
+            }
+        }
+        true
+    }
+
+    /// Says what is wrong with the word at this place; whether that ends the boot.
+    fn mistakes_at(&mut self, at: (usize, usize), name: &str) -> bool {
+        let mut is_fatal = false;
+        for mistake in self.mistakes.iter().filter(|mistake| mistake.at == at) {
+            let text =
+                mistake.text.strip_prefix(name).and_then(|text| text.strip_prefix(": ")).unwrap_or(&mistake.text);
+            if mistake.is_fatal() {
+                is_fatal = true;
+                self.line(name, &["FAIL ", text].concat());
+                self.line("", &mistake.hint);
+            } else {
+                self.warn(name, text);
+                let word = self.sources.get(at.0).and_then(|words| words.get(at.1));
+                if let Some(word) = word {
+                    self.line("", &place(&word.at, at.0));
+                }
+            }
+        }
+        is_fatal
+    }
+
+    /// An option that is right, and counts.
+    fn option(&mut self, head: &str, name: &str, word: &Word) {
+        let value = word.value.as_deref().unwrap_or_default();
+        let kind = match name {
+            "b2c.run" | "b2c.container" => 0,
+            "b2c.run_service" | "b2c.service" => 1,
+            "b2c.run_post" | "b2c.post_container" => 2,
+            "b2c.root" => 3,
+            _ => return self.line(head, &self.meaning(name, value)),
+        };
+        let number = self.lines.get_mut(kind).map_or(0, |count| {
+            *count += 1;
+            *count
+        });
+        let what = LINES.get(kind).copied().unwrap_or_default();
+        // The values of variables are known when the container starts.
+        let variable = |name: &str| Some(["$", name].concat());
+        let parse = if kind == 3 { parse::parse_root } else { parse::parse_line };
+        let (said, warnings) = match parse(value, &variable) {
+            Ok(spec) => (container(&spec), spec.warnings),
+            Err(_) => ("known when its variables are".into(), Vec::new()),
+        };
+        self.line(head, &[what, " ", &number.to_string(), ": ", &said].concat());
+        for warning in warnings {
+            self.warn("", &warning);
+        }
+    }
+
+    /// What an option does that is no container line.
+    fn meaning(&self, name: &str, value: &str) -> String {
+        let config = &self.config;
+        match name {
+            "b2c.pipefail" => "the first container that fails ends the pipeline".into(),
+            "b2c.cache_device" => match &config.cache_device {
+                CacheDevice::None => "images and volumes in memory".into(),
+                CacheDevice::Label(label) => ["images and volumes on the partition labelled ", label].concat(),
+                device => ["images and volumes on ", device.name()].concat(),
+            },
+            "b2c.filesystem" => match FileSystem::parse(value) {
+                Ok(it) => [&it.name, ": ", &it.kind, " from ", &it.source, ", mounted when it is needed"].concat(),
+                Err(why) => why,
+            },
+            "b2c.volume" => {
+                let name = value.split(',').next().unwrap_or_default();
+                let Some(volume) = config.volumes.iter().find(|volume| volume.name == name) else {
+                    return String::new();
+                };
+                let end = if volume.expires { ", removed at the end" } else { "" };
+                let on = volume.filesystem.as_deref().unwrap_or("the cache");
+                ["volume ", name, " on ", on, end].concat()
+            }
+            "b2c.ntp_peer" => match &config.ntp_peer {
+                Some(peer) => ["the clock is set by ", peer].concat(),
+                None => "the clock is left as it is".into(),
+            },
+            "b2c.hostname" => ["the machine is called ", value].concat(),
+            "b2c.keymap" => ["the console's keymap is /usr/share/keymaps/.../", value, ".kmap"].concat(),
+            "b2c.insmods" => ["loads from /usr_mods: ", value].concat(),
+            "b2c.poweroff_delay" => {
+                let ms = config.poweroff_delay_ms;
+                let (number, unit) = if ms % 1000 == 0 { (ms / 1000, " s") } else { (ms, " ms") };
+                ["waits ", &number.to_string(), unit, " at the end"].concat()
+            }
+            "b2c.shutdown_cmd" => ["at the end: ", value].concat(),
+            "b2c.reboot_cmd" => ["when a container asked for a reboot: ", value].concat(),
+            "b2c.onfail" => ["after a failure of ocinit: ", value].concat(),
+            "b2c.verify_key" => "an image of a registry must be signed with this key".into(),
+            "b2c.extra_args_url" => ["more options from ", value].concat(),
+            // None of these holds a secret but a proxy's, which is hidden in every URL.
+            "b2c.proxy" | "b2c.registry_mirror" | "b2c.log" | "b2c.iface" => value.into(),
+            _ => "taken".into(),
+        }
+    }
+
+    /// A word that is no option, but that we act on all the same. False if we do not.
+    fn word_of_others(&mut self, source: usize, word: &Word) -> bool {
+        let value = word.value.as_deref().unwrap_or_default();
+        let key = word.key.replace('-', "_");
+        let text = match (key.as_str(), source) {
+            ("ip", 0) => "the network, where no b2c.iface sets it up: ",
+            ("BOOTIF", 0) => "this card is preferred: ",
+            ("modules_load" | "rd.modules_load", 0 | 1) => "loads modules: ",
+            ("modprobe.blacklist" | "module_blacklist", 0 | 1) => "no device loads: ",
+            _ => return false,
+        };
+        self.line(&word.key, &[text, value].concat());
+        if key == "ip" {
+            self.otherwise("no DHCP, and only what the kernel itself does with it");
+        }
+        true
+    }
+
+    fn verdict(mut self) -> Checked {
+        let failures = self.mistakes.iter().filter(|mistake| mistake.is_fatal()).count();
+        let fails = failures > 0;
+        if !fails && !self.config.runs_something() {
+            self.warn("", "no b2c.run: there is nothing to run");
+            self.otherwise("no 'Execution is over'");
+        } else if !fails && self.config.run.is_empty() && self.config.run_post.is_empty() {
+            self.otherwise("runs nothing without a b2c.run or b2c.run_post");
+        }
+        let mut counts = Vec::new();
+        for (count, name) in self.lines.iter().zip(LINES).filter(|(count, _)| **count > 0) {
+            counts.push(plural(*count, name));
+        }
+        counts.extend((fails).then(|| plural(failures, "mistake")));
+        counts.extend((self.warnings > 0).then(|| plural(self.warnings, "warning")));
+        let verdict = if fails { "the boot fails: " } else { "the boot starts: " };
+        let counts = if counts.is_empty() { "nothing to run".into() } else { counts.join(", ") };
+        Checked { text: [&self.out, "\n", verdict, &counts, "\n"].concat(), fails }
+    }
+
+    fn otherwise(&mut self, text: &str) {
+        self.line("", &["boot2container: ", text].concat());
+    }
+
+    fn warn(&mut self, name: &str, text: &str) {
+        self.warnings += 1;
+        self.line(name, &["WARN ", text].concat());
+    }
+
+    fn line(&mut self, name: &str, text: &str) {
+        let name = clean(name);
+        self.out += "  ";
+        self.out += &name;
+        (name.len() + 2..MARGIN - 1).for_each(|_| self.out.push(' '));
+        self.out += " ";
+        self.out += &clean(text);
+        self.out += "\n";
+    }
+}
+
+/// `1 mistake`, `2 mistakes`
+fn plural(count: usize, name: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    [&count.to_string(), " ", name, end].concat()
+}
+
+/// What boot2container does with an option, where that is something else.
+fn otherwise(source: usize, word: &Word, row: &Row) -> Option<&'static str> {
+    let value = word.value.as_deref().unwrap_or_default();
+    Some(match row.name {
+        name if NEW.contains(&name) => "does not know it",
+        name if source == EXTRA && EARLY.contains(&name) => "too late here, and ignored",
+        "b2c.pipefail" if word.value.is_some() => "ignored, since a value follows it",
+        "b2c.pipefail" => return None,
+        _ if word.value.is_none() => "ignored without a value",
+        _ if !row.supported => "has it",
+        "b2c.cache_device" => match value {
+            "auto" => "partitions and formats the first disk if no partition has this label",
+            "reset" => "formats it, or the first disk",
+            _ if value.starts_with("/dev/") => "formats it if it has no label",
+            _ => return None,
+        },
+        "b2c.extra_args_url" => "fetches it after the cache and the clock are set up",
+        "b2c.shutdown_cmd" | "b2c.reboot_cmd" => "a shell runs it",
+        _ if row.is_container_line() => match shell_words::split(value, &|_| None) {
+            Err(_) => "a shell expands and runs it",
+            Ok(_) if value.contains('\\') => "reads backslashes once more, as echo -e does",
+            Ok(_) => return None,
+        },
+        _ => return None,
+    })
+}
+
+/// `pull docker.io/library/alpine:latest over https, run 'sh -c ...', terminal`
+fn container(spec: &ContainerSpec) -> String {
+    let (pull, process) = (&spec.pull, &spec.process);
+    let is_remote = matches!(pull.image, Reference::Registry(_)) && pull.policy != PullPolicy::Never;
+    let (verb, when) = match pull.policy {
+        _ if pull.image.is_local() => ("", ""),
+        PullPolicy::Always => ("pull ", ""),
+        PullPolicy::Newer => ("pull ", " if it is newer"),
+        PullPolicy::Missing => ("pull ", " if it is missing"),
+        PullPolicy::Never => ("", " of the store"),
+    };
+    let by = match (is_remote, pull.tls_verify) {
+        (true, true) => " over https",
+        (true, false) => " over http or unverified https",
+        (false, _) => "",
+    };
+    let mut text = [verb, &pull.image.shown(), by, when].concat();
+    let mut add = |parts: &[&str]| text += &parts.concat();
+    if let Some(entrypoint) = &process.entrypoint {
+        add(&[", entry point '", &entrypoint.join(" "), "'"]);
+    }
+    match (spec.command.is_empty(), spec.is_root) {
+        (false, _) => add(&[", run '", &spec.command.join(" "), "'"]),
+        (true, true) => add(&[", run its init"]),
+        (true, false) => add(&[", run its command"]),
+    }
+    for mount in &spec.files.mounts {
+        let source = match &mount.source {
+            Source::Path(path) => path,
+            Source::Volume(name) => name,
+            _ => "something new",
+        };
+        add(&[", ", source, " on ", &mount.target]);
+    }
+    for (name, value) in [("user", &process.user), ("directory", &process.working_dir)] {
+        if let Some(value) = value {
+            add(&[", ", name, " ", value]);
+        }
+    }
+    for (holds, what) in [
+        (process.tty, ", terminal"),
+        (process.interactive, ", input"),
+        (!spec.rights.privileged, ", not privileged"),
+        (spec.namespaces.network == Namespace::Empty, ", no network"),
+    ] {
+        if holds {
+            add(&[what]);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(kernel: &str, own: Option<&str>, extra: Option<&str>) -> Checked {
+        check(&[Some(kernel), own, extra].map(|text| text.map(|text| text.as_bytes().to_vec())))
+    }
+
+    /// Promise: check-command
+    #[test]
+    fn what_each_option_does() {
+        let kernel = r#"console=ttyS0,115200 quiet ip=dhcp modules_load=e1000e b2c.ntp_peer=ci-gateway
+            b2c.cache_device=auto b2c.poweroff_delay=15 b2c.hostname=dut b2c.hostname=dut-7 b2c.pipefail
+            b2c.volume=results,expiration=pipeline_end b2c.log=plain
+            b2c.run="-ti alpine sh -c 'echo $HOME'""#;
+        let own = "# the lab's\nb2c.run_service=\"--tls-verify=false --pid=host ci-gateway:8002/telegraf:1\"\n";
+        let extra = "b2c.run=\"-t -v results:/r -w /r --entrypoint bash $IMAGE -c 'make; exit'\"\r\nb2c.ntp_peer=none";
+        let checked = checked(kernel, Some(own), Some(extra));
+        assert_eq!(
+            checked.text,
+            "\
+the kernel's line
+  ip                    the network, where no b2c.iface sets it up: dhcp
+                        boot2container: no DHCP, and only what the kernel itself does with it
+  modules_load          loads modules: e1000e
+  b2c.ntp_peer          ignored: a later b2c.ntp_peer counts
+  b2c.cache_device      images and volumes on the partition labelled B2C_CACHE
+                        boot2container: partitions and formats the first disk if no partition has this label
+  b2c.poweroff_delay    waits 15 s at the end
+  b2c.hostname          ignored: a later b2c.hostname counts
+  b2c.hostname          the machine is called dut-7
+  b2c.pipefail          the first container that fails ends the pipeline
+  b2c.volume            volume results on the cache, removed at the end
+  b2c.log               plain
+                        boot2container: does not know it
+  b2c.run               container 1: pull docker.io/library/alpine:latest over https, run 'sh -c echo $HOME', \
+terminal, input
+  not ocinit's          console=, quiet
+/etc/ocinit/cmdline (boot2container has none)
+  b2c.run_service       service 1: pull ci-gateway:8002/telegraf:1 over http or unverified https, run its command
+the extra arguments
+  b2c.run               container 2: known when its variables are
+  b2c.ntp_peer          the clock is left as it is
+                        boot2container: too late here, and ignored
+
+the boot starts: 2 containers, 1 service
+"
+        );
+        assert!(!checked.fails);
+    }
+
+    /// Promise: check-command, all-mistakes
+    #[test]
+    fn what_is_wrong() {
+        let kernel = r#"b2c.poweroff_delay=soon b2c.keymaps=de b2c.run="alpine sh -c $(id)" b2c.minio=a,b,c,SECRET
+            b2c.cache_device=reset b2c.run="--label a=b alpine" b2c.hostname="dut"#;
+        let checked = checked(kernel, None, None);
+        assert_eq!(
+            checked.text,
+            "\
+the kernel's line
+  b2c.poweroff_delay    FAIL not a number of seconds, such as 15 or 0.5
+                        word 1, column 1 of the kernel's line
+  b2c.keymaps           WARN b2c.keymaps is not an option: did you mean b2c.keymap?
+                        word 2, column 25 of the kernel's line
+                        boot2container: ignored, without a word
+  b2c.run               FAIL $(...) and backquotes are not executed here: quote them for a shell in the container
+                        word 3, column 40 of the kernel's line
+                        boot2container: a shell expands and runs it
+  b2c.minio             FAIL b2c.minio is not supported yet, and cannot be ignored
+                        word 4, column 69 of the kernel's line: take it out, and copy what is needed in a container
+                        boot2container: has it
+  b2c.cache_device      WARN reset is not supported yet: use auto for a partition with the label B2C_CACHE; images are \
+kept in memory
+                        word 5, line 2, column 13 of the kernel's line
+                        images and volumes in memory
+                        boot2container: formats it, or the first disk
+  b2c.run               container 1: pull docker.io/library/alpine:latest over https, run its command
+                        WARN --label has no effect here
+                        FAIL an unmatched double quote: b2c.hostname=
+                        word 7, line 2, column 78 of the kernel's line: write double quotes around the whole word, \
+such as \"b2c.run=IMAGE COMMAND\"
+
+the boot fails: 1 container, 4 mistakes, 3 warnings
+"
+        );
+        assert!(checked.fails);
+    }
+
+    /// Promise: no-secret-in-messages
+    #[test]
+    fn no_secret_is_told() {
+        for line in [
+            "b2c.minio=a,http://h,key,SECRET",
+            "b2c.minio:a,http://h,key,SECRET",
+            "b2c.proxy=http=http://u:SECRET@h:1",
+            "b2c.volume=v,fscrypt_key=SECRET",
+            "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET",
+            "b2c.run=\"--creds=u:SECRET img\"",
+            "b2c.run=\"-e A=SECRET img\"",
+            "b2c.verify_key=SECRETSECRET",
+            "password=SECRET",
+            "b2c.extra_args_url=http://u:SECRET@h/x",
+        ] {
+            let checked = checked(line, None, Some(line));
+            assert!(!checked.text.contains("SECRET"), "{line}: {}", checked.text);
+        }
+    }
+
+    /// Input: command-line
+    #[test]
+    fn lines_of_anything() {
+        let mut seed = 1u32;
+        let alphabet = br#"b2c.run=" '$`\ep_-,:/@alpine;"#;
+        for _ in 0..500 {
+            let mut line = || -> Vec<u8> {
+                (0..400)
+                    .map(|_| {
+                        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        alphabet[(seed >> 16) as usize % alphabet.len()]
+                    })
+                    .collect()
+            };
+            let checked = check(&[Some(line()), None, Some(line())]);
+            assert!(checked.text.ends_with('\n') && checked.text.contains("\nthe boot "));
+        }
+        let long = format!("b2c.run=img {}", "a=b ".repeat(600));
+        let checked = checked(&long, None, None);
+        assert!(checked.text.contains("  WARN 2411 bytes: the kernel keeps 2047"), "{}", checked.text);
+        assert!(checked.text.contains(" and 570 more\n"), "{}", checked.text);
+    }
+
+    /// Promise: nothing-ran
+    #[test]
+    fn lines_that_run_nothing() {
+        let idle = checked("quiet", None, None);
+        assert!(
+            !idle.fails
+                && idle.text.ends_with("boot2container: no 'Execution is over'\n\nthe boot starts: 1 warning\n")
+        );
+        let service = checked("b2c.service=img", None, None).text;
+        assert!(service.contains("boot2container: runs nothing without"), "{service}");
+        assert!(checked("b2c.contianer=img", None, None).fails);
+    }
+}
