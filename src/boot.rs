@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod consoles;
 pub mod early_mounts;
+pub mod extra_args;
 pub mod options;
 pub mod pid1;
 pub mod pipeline;

@@ -239,6 +239,7 @@ pub enum Section {
     RuntimeInfo,
     Connect,
     NtpSet,
+    ParseExtraCmdline,
     MountCachePartition,
     SetHostname,
     StartPipeline,
@@ -251,13 +252,14 @@ pub enum Section {
     UnmountCachePartition,
 }
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "b2c_kernel_boot",
     "b2c_setup",
     "load_modules",
     "runtime_info",
     "connect",
     "ntp_set",
+    "parse_extra_cmdline",
     "mount_cache_partition",
     "set_hostname",
     "start_pipeline",
@@ -321,6 +323,7 @@ mod tests {
         for (section, name) in [
             (Section::KernelBoot, "b2c_kernel_boot"),
             (Section::NtpSet, "ntp_set"),
+            (Section::ParseExtraCmdline, "parse_extra_cmdline"),
             (Section::ContainerRun, "container_run"),
             (Section::UnmountCachePartition, "unmount_cache_partition"),
         ] {

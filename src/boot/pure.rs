@@ -4,8 +4,10 @@
 pub mod arguments;
 pub mod cmdline;
 pub mod consoles;
+pub mod extra_args;
 pub mod help;
 pub mod inspect;
+pub mod interpolate;
 pub mod misspelt;
 pub mod option_error;
 pub mod options;

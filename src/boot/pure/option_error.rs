@@ -23,7 +23,12 @@ impl Error {
 }
 
 /// What the sources of options are called, in their order.
-pub const SOURCES: [&str; 2] = ["the kernel's line", OWN_FILE];
+pub const SOURCES: [&str; 3] = ["the kernel's line", OWN_FILE, "the extra arguments"];
+/// The number of the extra arguments among them.
+pub const EXTRA: usize = 2;
+/// The numbers of the sources in the order in which they give single values: a later one overrides. boot2container
+/// appends the extra arguments to the kernel's line.
+pub const PRECEDENCE: [usize; 3] = [1, 0, EXTRA];
 /// Options in the initramfs, for boards whose boot loader cannot pass a long line (`build --cmdline`).
 pub const OWN_FILE: &str = "/etc/ocinit/cmdline";
 /// How a value with blanks in it is written.

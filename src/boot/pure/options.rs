@@ -1,10 +1,12 @@
 //! The options of boot2container's command line: their table, and the configuration that they give.
 
-pub use crate::boot::pure::option_error::{Error, OWN_FILE, SOURCES, WHOLE_WORD};
+pub use crate::boot::pure::option_error::{Error, EXTRA, OWN_FILE, SOURCES, WHOLE_WORD};
 
 use crate::boot::pure::cmdline::Word;
+use crate::boot::pure::extra_args::{self, ExtraArgs};
+use crate::boot::pure::interpolate::{self, Form};
 use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::QUOTES;
+use crate::boot::pure::option_error::{PRECEDENCE, QUOTES};
 use crate::boot::pure::shutdown::{self, duration_ms, NO_DURATION};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
@@ -79,7 +81,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
-    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's. Default `boot2container`"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
@@ -87,6 +89,9 @@ pub const TABLE: &[Row] = &[
     row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
     row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: the mirrors to ask before the registry itself, in order; `_default` stands for registries without mirrors. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
     row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
+    row("b2c.extra_args_url", Takes::One, true, "URL", "more options, fetched when the network is up and applied before anything else is done; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's"),
+    row("b2c.extra_args_sha256", Takes::One, true, "64 hexadecimal digits", "**new**: the SHA-256 that the extra arguments must have"),
+    row("b2c.extra_args_key", Takes::One, true, "`/FILE`, base64", "**new**: the extra arguments must be signed by this key, P-256 or Ed25519, in the file `URL.sig` beside them; the key is written as in `b2c.verify_key`"),
     row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of ocinit itself. Default `poweroff`"),
     row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
@@ -94,7 +99,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
     row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
-    row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
     row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
 
@@ -125,6 +129,8 @@ pub struct Config {
     pub mirrors: Mirrors,
     /// If there is one, every image from a registry must be signed.
     pub verify_keys: Vec<VerifyKey>,
+    pub extra_args: ExtraArgs,
+    /// With `${NAME}`s in it until the network is up.
     pub hostname: String,
     pub insmods: Vec<String>,
     pub poweroff_delay_ms: u64,
@@ -137,11 +143,10 @@ pub struct Config {
 }
 
 /// Options of boot2container that are not supported yet and must not be ignored (see [`misspelt`]), and what to do.
-const REFUSED: [(&str, &str); 4] = [
+const REFUSED: [(&str, &str); 3] = [
     ("b2c.minio", "take it out, and copy what is needed in a container"),
     ("b2c.storage", "take it out, and name images by their registry"),
     ("b2c.nbd", "take it out, and name another b2c.cache_device"),
-    ("b2c.extra_args_url", "put these options into the initramfs: ocinit-host build --cmdline FILE"),
 ];
 
 /// The machine's name without `b2c.hostname`.
@@ -163,6 +168,7 @@ impl Default for Config {
             proxy: Vec::new(),
             mirrors: Mirrors::default(),
             verify_keys: Vec::new(),
+            extra_args: ExtraArgs::default(),
             hostname: DEFAULT_HOSTNAME.into(),
             insmods: Vec::new(),
             poweroff_delay_ms: 0,
@@ -176,13 +182,17 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources: first the kernel's line, then the initramfs's own file. An option with one value takes it
-    /// from the first source that has it; the values of a repeatable option accumulate.
+    /// Reads the sources, in the order of [`SOURCES`]. An option with one value takes it from the last source of
+    /// [`PRECEDENCE`] that has it; the values of a repeatable option accumulate.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Error> {
         let mut config = Config::default();
         let (mut not_a_container, mut not_an_option) = (None, None);
-        for (number, words) in sources.iter().enumerate().rev() {
+        for (number, words) in PRECEDENCE.iter().filter_map(|number| Some((*number, sources.get(*number)?))) {
             for word in words {
+                if let Some(warning) = extra_args::too_late(&word.key, number) {
+                    config.warnings.push(warning);
+                    continue;
+                }
                 let row = TABLE.iter().find(|row| row.name == word.key);
                 let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
                 let read = read.and_then(|()| config.misspelt(word, row));
@@ -193,9 +203,16 @@ impl Config {
             }
         }
         for (number, words) in sources.iter().enumerate() {
+            let has_keys = number == EXTRA && !config.verify_keys.is_empty();
             for word in words {
-                config.apply_repeated(word).map_err(|error| error.at(word, number))?;
+                let allowed = if has_keys { extra_args::adds_no_key(&word.key) } else { Ok(()) };
+                let read = allowed.map_err(|why| wrong(&word.key, why)).and_then(|()| config.apply_repeated(word));
+                read.map_err(|error| error.at(word, number))?;
             }
+        }
+        config.warnings.extend(config.extra_args.warning().map(String::from));
+        if config.awaits_extra_args(sources.len()) {
+            return Ok(config);
         }
         // Where a container was asked for and none can run, no status but a failure is true.
         let failure = not_a_container.filter(|_| config.run.is_empty());
@@ -204,6 +221,11 @@ impl Config {
         }
         config.check_names()?;
         Ok(config)
+    }
+
+    /// Whether options are missing that may bring what those of so many sources refer to.
+    pub fn awaits_extra_args(&self, sources: usize) -> bool {
+        self.extra_args.url.is_some() && sources <= EXTRA
     }
 
     /// Whether no container line is given.
@@ -339,7 +361,11 @@ impl Config {
                     host => Some(host.into()),
                 }
             }
-            "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
+            "b2c.hostname" => {
+                let example = interpolate::example(value, Form::HostName).map_err(|why| wrong(key, &why))?;
+                dns::hostname(&example).map_err(|why| wrong(key, why))?;
+                self.hostname = value.into();
+            }
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -366,7 +392,7 @@ impl Config {
                     _ => return Err(wrong(key, "not one of sections, plain")),
                 }
             }
-            _ => {}
+            _ => self.extra_args.set(key, value).map_err(|why| wrong(key, &why))?,
         }
         Ok(())
     }
@@ -423,6 +449,49 @@ mod tests {
         assert_eq!(config.run, ["one", "two"]);
     }
 
+    /// Promise: extra-arguments
+    #[test]
+    fn extra_arguments_override_and_append() {
+        let url = "b2c.extra_args_url=http://h/x b2c.extra_args_key=/k";
+        let kernel = [url, " b2c.hostname=a b2c.cache_device=nfs b2c.run=one b2c.poweroff_delay=1"].concat();
+        // What is referred to may be behind the URL.
+        let first = read(&[&kernel, "b2c.run=two b2c.volume=v,filesystem=nfs b2c.onfail=hang"]).unwrap();
+        assert!(first.awaits_extra_args(2) && first.warnings.is_empty());
+        let extra = r#"b2c.hostname=dut-${mac} b2c.hostname=c b2c.filesystem=nfs,type=nfs,src=h:/x b2c.run="three x"
+            b2c.onfail=reboot b2c.insmods=a.ko b2c.extra_args_url=http://evil/ b2c.extra_args_key=/mine
+            b2c.verify_key=/k1 b2c.verify_key=/k2"#;
+        let config = read(&[&kernel, "b2c.run=two b2c.volume=v,filesystem=nfs b2c.onfail=hang", extra]).unwrap();
+        assert_eq!((config.hostname.as_str(), config.on_fail, config.poweroff_delay_ms), ("c", OnFail::Reboot, 1000));
+        assert_eq!(config.run, ["one", "two", "three x"]);
+        assert_eq!(config.cache_device, CacheDevice::FileSystem("nfs".into()));
+        assert_eq!(config.extra_args, first.extra_args);
+        assert_eq!((config.warnings.len(), config.insmods.len(), config.verify_keys.len()), (3, 0, 2));
+        assert!(!config.awaits_extra_args(3));
+    }
+
+    /// Promise: extra-arguments, protecting-options
+    #[test]
+    fn mistakes_in_extra_arguments_have_their_place() {
+        let url = "b2c.extra_args_url=http://h/x";
+        for (extra, what, place) in [
+            ("b2c.onfail=x", "b2c.onfail: not one of", "word 1, column 1"),
+            ("a\r\n b2c.run", "b2c.run: a value is missing", "word 2, line 2, column 2"),
+            ("b2c.minio=a,http://h,k,SECRET", "b2c.minio is not supported yet, and cannot be", "word 1, column 1"),
+            ("b2c.extra_args=x", "b2c.extra_args is not an option", "word 1, column 1"),
+        ] {
+            let error = read(&[url, "", extra]).err().unwrap_or_else(|| panic!("{extra}"));
+            assert!(error.0.starts_with(what), "{extra}: {}", error.0);
+            assert!(error.1.starts_with(&[place, " of the extra arguments"].concat()), "{extra}: {}", error.1);
+        }
+        // Neither the lab's keys nor what is asked for by a word that is none.
+        let added = read(&[&[url, " b2c.verify_key=/k"].concat(), "", "b2c.verify_key=/mine"]).err().unwrap();
+        assert!(added.0.starts_with("b2c.verify_key: there are keys already"), "{}", added.0);
+        assert!(read(&[&[url, " b2c.contianer=x"].concat(), ""]).is_ok());
+        assert!(read(&[&[url, " b2c.contianer=x"].concat(), "", "quiet"]).is_err());
+        let idle = read(&["b2c.run=x", "b2c.extra_args_key=/k"]).unwrap();
+        assert_eq!(idle.warnings.len(), 1);
+    }
+
     #[test]
     fn where_images_come_from_and_who_signs_them() {
         let key = "MCowBQYDK2VwAyEAAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -446,7 +515,10 @@ mod tests {
             "b2c.minio=a,http://h,key,SECRET",
             "b2c.minio:a,http://h,key,SECRET",
             "b2c.mini0=a,http://h,key,SECRET",
-            "b2c.extra_args_url=http://u:SECRET@h/x",
+            "b2c.extra_args_url=http://u:SECRET@h:x/",
+            "b2c.extra_args_url=http://u:${SECRET}@h/x?${SECRET",
+            "b2c.extra_args_sha256=SECRET",
+            "b2c.extra_args_key=SECRET",
             "b2c.extra_arg_url:http://u:SECRET@h/x",
             "b2c.proxy=http=http://u:SECRET@h:x",
             "b2c.proxy=http=https://u:SECRET@h:1",
@@ -531,8 +603,10 @@ mod tests {
             ("b2c.minio=a,http://h,k,SECRET", "b2c.minio is not supported yet, and cannot be ignored"),
             ("b2c.storage=additionalimagestores=x", "b2c.storage is not supported yet, and cannot be ignored"),
             ("b2c.nbd=/dev/nbd0,host=h,port=1", "b2c.nbd is not supported yet, and cannot be ignored"),
-            ("b2c.extra_args_url=http://h/x", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
-            ("b2c.extra_args_url", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
+            ("b2c.extra_args_url", "b2c.extra_args_url: a value is missing: write it after ="),
+            ("b2c.extra_args_ulr=http://h/x", "b2c.extra_args_ulr is not an option: did you mean b2c.extra_args_url?"),
+            ("b2c.extra_args_keys=/k", "b2c.extra_args_keys is not an option: did you mean b2c.extra_args_key?"),
+            ("b2c.extra_arg_sha256=0", "b2c.extra_arg_sha256 is not an option: did you mean b2c.extra_args_sha256?"),
             ("b2c.verify_keys=/k", "b2c.verify_keys is not an option: did you mean b2c.verify_key?"),
             ("b2c-verify_key=/k", "b2c-verify_key is not an option: did you mean b2c.verify_key?"),
             ("b2c.extra_args=/k", "b2c.extra_args is not an option"),
@@ -648,6 +722,9 @@ mod tests {
                 "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
                 "b2c.proxy" => "b2c.proxy=http=http://y".into(),
                 "b2c.verify_key" => "b2c.verify_key=/x".into(),
+                "b2c.extra_args_url" => "b2c.extra_args_url=http://x".into(),
+                "b2c.extra_args_sha256" => ["b2c.extra_args_sha256=", &"0".repeat(64)].concat(),
+                "b2c.extra_args_key" => "b2c.extra_args_key=/x".into(),
                 "b2c.filesystem" => "b2c.filesystem=x,type=tmpfs".into(),
                 "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
                 name => [name, "=x"].concat(),
@@ -667,6 +744,7 @@ mod tests {
                 || !changed.mirrors.is_empty()
                 || !changed.verify_keys.is_empty()
                 || changed.hostname != default.hostname
+                || changed.extra_args != default.extra_args
                 || !changed.insmods.is_empty()
                 || changed.poweroff_delay_ms != 0
                 || changed.shutdown_cmd != default.shutdown_cmd
