@@ -165,7 +165,7 @@ fn documents_that_are_none() {
                 the URL in a browser";
     for (path, why) in [
         ("/missing", "GET http://GATEWAY/missing: no such document (404)"),
-        ("/user", "GET http://GATEWAY/user: authentication required (401); http://USER:PASSWORD@HOST/ names the user"),
+        ("/user", "GET http://GATEWAY/user: authentication required (401); write USER:PASSWORD@ before the host in the URL"),
         ("/page", &format!("http://GATEWAY/page: {page}")),
         ("/login", &format!("http://GATEWAY/login: {page}")),
         ("/large", "GET http://GATEWAY/large: the document is larger than 256 KiB"),

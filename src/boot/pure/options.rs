@@ -516,7 +516,7 @@ mod tests {
             "b2c.minio:a,http://h,key,SECRET",
             "b2c.mini0=a,http://h,key,SECRET",
             "b2c.extra_args_url=http://u:SECRET@h:x/",
-            "b2c.extra_args_url=http://u:${SECRET}@h/x?${SECRET",
+            "b2c.extra_args_url=http://u:SECRET@h/x?SECRET&${y",
             "b2c.extra_args_sha256=SECRET",
             "b2c.extra_args_key=SECRET",
             "b2c.extra_arg_url:http://u:SECRET@h/x",

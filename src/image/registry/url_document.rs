@@ -18,7 +18,7 @@ const RETRY_AFTER_MAX_S: u64 = 30;
 
 const OTHER_HOST: Hint =
     Hint::new("write that URL, or say what must come from there: b2c.extra_args_sha256= or b2c.extra_args_key=");
-const LOGIN: Hint = Hint::new("http://USER:PASSWORD@HOST/ names the user");
+const LOGIN: Hint = Hint::new("write USER:PASSWORD@ before the host in the URL");
 const TLS: Hint = Hint::new(
     "a wrong clock makes certificates invalid (b2c.ntp_peer= on the kernel's line); a lab's own authority goes into the \
      initramfs with --ca",
