@@ -310,9 +310,9 @@ fn applied(kernel: &str, document: &[u8]) -> Result<Config, String> {
     let mut report = Report::on_host();
     let mut config = Config::default();
     let mut sources = Sources::new(vec![cmdline::parse(kernel.as_bytes()).unwrap(), Vec::new()], None);
-    sources.settle(&mut config, &report).map_err(|failure| text(&failure))?;
+    sources.evaluate(&mut config, &report).map_err(|failure| text(&failure))?;
     sources.add(document, &mut config, &mut report).map_err(|failure| text(&failure))?;
-    sources.settle(&mut config, &report).map_err(|failure| text(&failure))?;
+    sources.evaluate(&mut config, &report).map_err(|failure| text(&failure))?;
     Ok(config)
 }
 
@@ -365,7 +365,7 @@ fn mistakes_in_a_document() {
     // The policy that they give holds all the same.
     let (mut config, mut report) = (Config::default(), Report::on_host());
     let mut sources = Sources::new(vec![cmdline::parse(LINE.as_bytes()).unwrap(), Vec::new()], None);
-    sources.settle(&mut config, &report).unwrap();
+    sources.evaluate(&mut config, &report).unwrap();
     sources.add(b"b2c.onfail=hang b2c.run=\"", &mut config, &mut report).unwrap_err();
     assert_eq!(config.on_fail, ocinit::boot::pure::options::OnFail::Hang);
 }

@@ -74,7 +74,7 @@ pub fn apply(
         let from = [server.url.as_str(), server.checked_by(&config.extra_args)].concat();
         let words = sources.add(&document, config, report)?;
         tell(words, &from, report);
-        sources.settle(config, report)?;
+        sources.evaluate(config, report)?;
     }
     let name = interpolated("b2c.hostname", &config.hostname, Form::HostName, network)?;
     config.hostname = dns::hostname(&name).map_err(|why| Failure::new(STEP, ["b2c.hostname: ", why].concat()))?;

@@ -44,7 +44,7 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<Sources> {
     file?;
     let words = vec![unmatched(kernel, SOURCES[0])?, unmatched(own, SOURCES[1])?];
     let mut sources = Sources::new(words, cut);
-    sources.settle(config, report)?;
+    sources.evaluate(config, report)?;
     Ok(sources)
 }
 
@@ -81,7 +81,7 @@ impl Sources {
     }
 
     /// Reads the options into `config`, and tells what is odd about them.
-    pub fn settle(&mut self, config: &mut Config, report: &Report) -> Outcome<()> {
+    pub fn evaluate(&mut self, config: &mut Config, report: &Report) -> Outcome<()> {
         *config = Config::read(&self.words).map_err(|error| {
             let failure = Failure::new("options", error.0);
             if error.1.is_empty() {
