@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 pub mod consoles;
 pub mod early_mounts;
+pub mod extra_args;
 pub mod keymap;
 pub mod options;
 pub mod pid1;

@@ -1,9 +1,12 @@
 //! ocinit: PID 1 of an initramfs, or a command on a host.
 
+use ocinit::boot::options::Sources;
 use ocinit::boot::pipeline::{self, BootContext};
 use ocinit::boot::pure::options::Config;
 use ocinit::boot::shutdown::{self, Ending};
-use ocinit::boot::{cli, consoles, early_mounts, keymap, options, pid1, root, root_end, runtime_info, storage};
+use ocinit::boot::{
+    cli, consoles, early_mounts, extra_args, keymap, options, pid1, root, root_end, runtime_info, storage,
+};
 use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
@@ -16,6 +19,7 @@ use ocinit::store::cache;
 use ocinit::store::layers::Store;
 use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
+use std::sync::Arc;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -58,8 +62,8 @@ fn machine() -> i32 {
 /// The steps of the boot, in the order of boot2container.
 fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
-    options::read(config, report)?;
-    let ready = prepare(config, report);
+    let mut sources = options::read(config, report)?;
+    let ready = prepare(config, &mut sources, report);
     consoles::tell_missing(report);
     // The last one is held to the end: devices that come while containers run get drivers, too.
     let (network, context, store, _devices) = ready?;
@@ -80,8 +84,11 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     Ok(status.ending(config))
 }
 
-/// Prepares what containers need: modules, clock, network, store and host name.
-fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store, Option<Watcher>)> {
+/// What containers need, and a watcher of the devices that come.
+type Ready = (Network, PullContext, Store, Option<Watcher>);
+
+/// Prepares what containers need: modules, network, the options that it brings, clock, store and host name.
+fn prepare(config: &mut Config, sources: &mut Sources, report: &mut Report) -> Outcome<Ready> {
     report.section(Section::LoadModules);
     let devices = coldplug::load(&config.insmods, report);
     consoles::after_drivers();
@@ -91,11 +98,12 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     report.section(Section::Connect);
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
-    let resolver = Resolver::new(&network.nameservers, &network.search);
-    if let Some(peer) = &config.ntp_peer {
-        report.section(Section::NtpSet);
-        ntp::set(peer, &resolver, report);
-    }
+    let resolver = Arc::new(Resolver::new(&network.nameservers, &network.search));
+    // A certificate of their server needs a clock. Else it waits for them, as they may name its peer.
+    let early_peer = config.ntp_peer.clone().filter(|_| config.extra_args.need_a_clock());
+    set_clock(early_peer.as_deref(), &resolver, report);
+    extra_args::apply(config, sources, &network, &resolver, report)?;
+    set_clock(config.ntp_peer.as_deref().filter(|peer| early_peer.as_deref() != Some(*peer)), &resolver, report);
     let context = options::pull_context(config, resolver)?;
 
     report.section(Section::MountCachePartition);
@@ -111,4 +119,11 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
         keymap::load(name, report);
     }
     Ok((network, context, store, devices))
+}
+
+fn set_clock(peer: Option<&str>, resolver: &Resolver, report: &Report) {
+    if let Some(peer) = peer {
+        report.section(Section::NtpSet);
+        ntp::set(peer, resolver, report);
+    }
 }

@@ -239,6 +239,7 @@ pub enum Section {
     RuntimeInfo,
     Connect,
     NtpSet,
+    ParseExtraCmdline,
     MountCachePartition,
     SetHostname,
     SetKeymap,
@@ -252,13 +253,14 @@ pub enum Section {
     UnmountCachePartition,
 }
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "b2c_kernel_boot",
     "b2c_setup",
     "load_modules",
     "runtime_info",
     "connect",
     "ntp_set",
+    "parse_extra_cmdline",
     "mount_cache_partition",
     "set_hostname",
     "set_keymap",
@@ -324,6 +326,7 @@ mod tests {
             (Section::KernelBoot, "b2c_kernel_boot"),
             (Section::NtpSet, "ntp_set"),
             (Section::SetKeymap, "set_keymap"),
+            (Section::ParseExtraCmdline, "parse_extra_cmdline"),
             (Section::ContainerRun, "container_run"),
             (Section::UnmountCachePartition, "unmount_cache_partition"),
         ] {

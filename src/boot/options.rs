@@ -1,8 +1,8 @@
-//! Reads the options, from the kernel's command line and from the initramfs's own file.
+//! Reads the options, from the kernel's command line, from the initramfs's own file, and from the extra arguments.
 
 use crate::boot::pure::cmdline::{self, Word};
 use crate::boot::pure::option_error::{readable, Mistake};
-use crate::boot::pure::options::{policy, Config, OWN_FILE, SOURCES};
+use crate::boot::pure::options::{policy, Config, EXTRA, OWN_FILE, SOURCES};
 use crate::container::pure::spec::parse;
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::files;
@@ -15,6 +15,7 @@ use crate::net::step::{Limits, LIMITS};
 use crate::report::{Failure, Outcome, Report, Section};
 use crate::sys::crash;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The largest command line that is read.
 const LENGTH_MAX: u64 = 1 << 20;
@@ -23,7 +24,7 @@ const LINE_MAX: usize = if cfg!(any(target_arch = "arm", target_arch = "riscv64"
 
 /// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
 /// is wrong.
-pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
+pub fn read(config: &mut Config, report: &mut Report) -> Outcome<Sources> {
     let line = bytes("/proc/cmdline")?;
     let file = if Path::new(OWN_FILE).exists() { bytes(OWN_FILE) } else { Ok(Vec::new()) };
     let kernel = cmdline::parse(&line);
@@ -31,8 +32,7 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     let of_file = own.clone().unwrap_or_else(|_| cmdline::unquoted(file.as_deref().unwrap_or_default()));
     // The kernel's line comes last, and wins.
     let by_policy = [of_file, kernel.clone().unwrap_or_else(|_| cmdline::unquoted(&line))];
-    (config.on_fail, report.sections) = policy(&by_policy);
-    crash::set_note(config.on_fail as usize + 1);
+    apply_policy(config, report, &by_policy);
     if report.sections {
         crash::set_section(Section::KernelBoot as usize);
     }
@@ -44,27 +44,83 @@ pub fn read(config: &mut Config, report: &mut Report) -> Outcome<()> {
     }
     file?;
     let mut mistakes = Vec::new();
-    let sources = [readable(kernel, 0, &mut mistakes), readable(own, 1, &mut mistakes)];
-    let (settled, mistakes) = Config::collect(&sources, mistakes);
-    if let Some(last) = tell(&mistakes, report) {
-        return Err(last);
-    }
-    *config = settled;
+    let words = vec![readable(kernel, 0, &mut mistakes), readable(own, 1, &mut mistakes)];
+    let mut sources = Sources { mistakes, ..Sources::new(words, cut) };
+    sources.evaluate(config, report)?;
+    Ok(sources)
+}
+
+/// Applies `b2c.onfail` and `b2c.log` at once. The last source counts most.
+fn apply_policy(config: &mut Config, report: &mut Report, by_policy: &[Vec<Word>]) {
+    (config.on_fail, report.sections) = policy(by_policy);
     crash::set_note(config.on_fail as usize + 1);
-    report.line("options", counts(&sources));
-    for warning in &config.warnings {
-        report.warn("options", warning);
+}
+
+/// What the options are read from.
+pub struct Sources {
+    words: Vec<Vec<Word>>,
+    /// What is wrong with them as they are written.
+    mistakes: Vec<Mistake>,
+    /// What to say of the kernel's line if it was probably cut.
+    cut: Option<String>,
+    /// The warnings that were shown.
+    told: Vec<String>,
+}
+
+impl Sources {
+    /// Of the words of the kernel's line and of the initramfs's own file.
+    pub fn new(words: Vec<Vec<Word>>, cut: Option<String>) -> Sources {
+        Sources { words, mistakes: Vec::new(), cut, told: Vec::new() }
     }
-    let has_pipeline = !config.run.is_empty() || config.root.is_some();
-    let lost = match cut_name(&sources[0]) {
-        Some(name) => Some(["'", name, "': "].concat()),
-        None => (!has_pipeline).then(|| "no b2c.run: ".into()),
-    };
-    if let Some((lost, cut)) = lost.zip(cut) {
-        return Err(Failure::new("options", lost + &cut).hint(LONGER));
+
+    /// Adds the extra arguments, of which `b2c.onfail` and `b2c.log` apply at once; returns their words.
+    pub fn add(&mut self, document: &[u8], config: &mut Config, report: &mut Report) -> Outcome<&[Word]> {
+        let words = cmdline::parse_file(document);
+        let mut all: Vec<Vec<Word>> = self.words.iter().rev().cloned().collect();
+        all.push(words.clone().unwrap_or_else(|_| cmdline::unquoted(document)));
+        apply_policy(config, report, &all);
+        let words = readable(words, EXTRA, &mut self.mistakes);
+        has_an_option(&words)?;
+        self.words.push(words);
+        Ok(self.words.last().map_or(&[], Vec::as_slice))
     }
-    if !config.runs_something() {
-        report.warn("options", "no b2c.run: there is nothing to run");
+
+    /// Reads the options into `config`, and tells what is odd about them.
+    pub fn evaluate(&mut self, config: &mut Config, report: &Report) -> Outcome<()> {
+        let (settled, mistakes) = Config::collect(&self.words, self.mistakes.clone());
+        if let Some(last) = tell(&mistakes, report) {
+            return Err(last);
+        }
+        *config = settled;
+        crash::set_note(config.on_fail as usize + 1);
+        if self.words.len() == EXTRA {
+            report.line("options", counts(&self.words));
+        }
+        for warning in config.warnings.iter().filter(|warning| !self.told.contains(warning)) {
+            report.warn("options", warning);
+        }
+        self.told.clone_from(&config.warnings);
+        let awaits_more = config.awaits_extra_args(self.words.len());
+        let has_pipeline = !config.run.is_empty() || config.root.is_some() || awaits_more;
+        let lost = match self.words.first().and_then(|words| cut_name(words)) {
+            Some(name) => Some(["'", name, "': "].concat()),
+            None => (!has_pipeline).then(|| "no b2c.run: ".into()),
+        };
+        if let Some((lost, cut)) = lost.zip(self.cut.as_deref()) {
+            return Err(Failure::new("options", lost + cut).hint(LONGER));
+        }
+        if !config.runs_something() && !awaits_more {
+            report.warn("options", "no b2c.run: there is nothing to run");
+        }
+        Ok(())
+    }
+}
+
+/// A document without any option is another one: a machine that runs nothing and reports success hides that.
+fn has_an_option(words: &[Word]) -> Outcome<()> {
+    if !words.is_empty() && !words.iter().any(Word::is_option) {
+        let what = ["none of the ", &words.len().to_string(), " words of ", SOURCES[EXTRA], " is an option"].concat();
+        return Err(Failure::new("options", what).hint("options begin with b2c."));
     }
     Ok(())
 }
@@ -132,11 +188,11 @@ fn tell(mistakes: &[Mistake], report: &Report) -> Option<Failure> {
 }
 
 /// The options of pulls.
-pub fn pull_context(config: &Config, resolver: Resolver) -> Outcome<PullContext> {
+pub fn pull_context(config: &Config, resolver: Arc<Resolver>) -> Outcome<PullContext> {
     let proxies = Proxies::parse(&config.proxy);
     let proxies = proxies.map_err(|error| Failure::new("options", ["b2c.proxy: ", error.text()].concat()))?;
     let keys = verify::keys(&config.verify_keys)?;
-    Ok(PullContext { resolver: resolver.into(), proxies, mirrors: config.mirrors.clone(), keys })
+    Ok(PullContext { resolver, proxies, mirrors: config.mirrors.clone(), keys })
 }
 
 /// Where all images are in the initramfs, the network is optional, and a missing cable or card holds the boot for less
@@ -153,8 +209,11 @@ pub fn network_limits(config: &Config) -> &'static Limits {
 }
 
 /// Goes on without a network, with a warning, if no image needs a registry, or if there is a cache, which may hold
-/// images from an earlier boot. Otherwise the failure ends the boot.
+/// images from an earlier boot. Otherwise the failure ends the boot, as it does where options are to be fetched.
 pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
+    if config.extra_args.url.is_some() {
+        return Err(failure);
+    }
     if all_local(config) || config.cache_device != CacheDevice::None {
         report.warn("network", &failure.what);
         return Ok(Network::default());
@@ -163,6 +222,9 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
 }
 
 fn all_local(config: &Config) -> bool {
+    if config.extra_args.url.is_some() {
+        return false;
+    }
     let is_local = |line: &String| {
         let parsed = parse::parse_line(line, &|_| None);
         parsed.is_ok_and(|spec| spec.pull.image.is_local())

@@ -6,6 +6,7 @@ mod download;
 mod min_rate;
 mod retry_state;
 mod server;
+pub mod url_document;
 
 use crate::files;
 use crate::image::pure::authfile::{self, Credentials};

@@ -25,14 +25,19 @@ pub enum Why {
     Payload,
 }
 
-/// The keys of the options; those in files are read.
+/// The keys of `b2c.verify_key`; those in files are read.
 pub fn keys(options: &[VerifyKey]) -> Outcome<Vec<Key>> {
+    keys_of("b2c.verify_key", options)
+}
+
+/// The keys of an option of that name.
+pub fn keys_of(name: &str, options: &[VerifyKey]) -> Outcome<Vec<Key>> {
     let mut all = Vec::new();
     for option in options {
         match option {
             VerifyKey::Keys(keys) => all.extend(keys.iter().cloned()),
             VerifyKey::File(path) => all.extend(file(path).map_err(|why| {
-                Failure::new("options", ["b2c.verify_key: ", path, ": ", &why].concat())
+                Failure::new("options", [name, ": ", path, ": ", &why].concat())
                     .hint("the file is one of the initramfs: ocinit-host build --add")
             })?),
         }
@@ -49,16 +54,21 @@ fn file(path: &str) -> Result<Vec<Key>, String> {
 /// verified.
 pub fn check(keys: &[Key], digests: &[Digest], payload: &[u8], signature: &str) -> Result<usize, Why> {
     let signature = base64::decode_lines(signature).filter(|bytes| !bytes.is_empty()).ok_or(Why::Base64)?;
-    let by = |key: &Key| match key.algorithm {
-        Algorithm::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.bytes).verify(payload, &signature),
-        Algorithm::Ed25519 => UnparsedPublicKey::new(&ED25519, &key.bytes).verify(payload, &signature),
-    };
-    let key = keys.iter().position(|key| by(key).is_ok()).ok_or(Why::OtherKey)?;
+    let key = keys.iter().position(|key| is_signed_by(key, payload, &signature)).ok_or(Why::OtherKey)?;
     match cosign::signed_digest(payload) {
         Ok(signed) if digests.contains(&signed) => Ok(key),
         Ok(signed) => Err(Why::OtherImage(signed)),
         Err(_) => Err(Why::Claim),
     }
+}
+
+/// Whether `signature` is that key's for `payload`: in DER by P-256, 64 bytes by Ed25519.
+pub fn is_signed_by(key: &Key, payload: &[u8], signature: &[u8]) -> bool {
+    let checked = match key.algorithm {
+        Algorithm::P256 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.bytes).verify(payload, signature),
+        Algorithm::Ed25519 => UnparsedPublicKey::new(&ED25519, &key.bytes).verify(payload, signature),
+    };
+    checked.is_ok()
 }
 
 /// Checks the image with one of `digests` (of its manifest, and of its index if there is one). One signature in the

@@ -1,8 +1,9 @@
 //! The dialect's real command lines, as labs have them: only addresses, ports and times are the tests' own. What
-//! belongs to options that are not there yet is refused (`b2c.extra_args_url`, whose words are then in the initramfs's
-//! file; `b2c.minio`, `b2c.nbd`, mirrors) or only told (`b2c.swap`, `b2c.cache_device=reset`).
+//! belongs to options that are not there yet is refused (`b2c.minio`, `b2c.nbd`, mirrors) or only told (`b2c.swap`,
+//! `b2c.cache_device=reset`).
 
 use crate::cache::{clean, with_disk};
+use crate::extra_args::Gateway;
 use crate::lab::{disk, lab, Lab, Seen, OVER, POWER_DOWN, SAFE};
 use crate::machine::Chrony;
 use crate::support::{self, images};
@@ -45,11 +46,11 @@ fn push(lab: &Lab, name: &str, program: [&str; 2], files: &[(&str, &str)]) -> Op
     Some(())
 }
 
-/// What a boot loader appends to the initramfs: the variables of a job.
-fn with_job_env(lab: &Lab, name: &str, options: &str) -> PathBuf {
-    let options = options.replace("REGISTRY", &lab.registry.for_guest());
-    let mut bytes = std::fs::read(lab.build(name, |spec| spec.cmdline = Some(options.into_bytes()))).unwrap();
+/// What a boot loader appends to the initramfs: the variables of a job, and the gateway's name.
+fn with_job_env(lab: &Lab, name: &str) -> PathBuf {
+    let mut bytes = std::fs::read(&lab.initramfs).unwrap();
     let mut appended = Archive::new();
+    appended.file("etc/hosts", 0o644, "10.0.2.2 ci-gateway\n");
     appended.file("user/job.env", 0o644, "# of the coordinator\nJOB=4711\nMATRIX=\"one\ntwo\"\n");
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend_from_slice(&appended.to_bytes(0));
@@ -74,9 +75,9 @@ fn clock(name: &str) -> Option<(Chrony, u16)> {
     }
 }
 
-/// The options that a lab has on the kernel's line, and those that it serves, which are in the initramfs here; on a
-/// machine that it registers and gives a job, whose variables are in a second archive that the boot loader appends.
-/// Promise: lab-lines
+/// The options that a lab has on the kernel's line, and those that it serves, on a machine that it registers and gives
+/// a job, whose variables are in a second archive that the boot loader appends.
+/// Promise: lab-lines, extra-arguments
 #[test]
 fn registration_and_a_job() {
     let Some(lab) = lab() else { return };
@@ -85,15 +86,17 @@ fn registration_and_a_job() {
     push(&lab, "tests/mesa:12345", ["/payload", "hello"], &[("bin/make", make)]).unwrap();
     let Some(disk) = disk("lines.img", 256, "B2C_CACHE") else { return };
     let Some((_chrony, port)) = clock("lines-clock") else { return };
-    let options = r#"# fetched from that URL:
-b2c.pipefail b2c.poweroff_delay=1 b2c.hostname=dut-7
+    let options = r#"b2c.pipefail b2c.poweroff_delay=1 b2c.hostname=dut-7
 b2c.run="-ti --tls-verify=false docker://REGISTRY/infra/machine-registration:latest check"
 b2c.run="-v job-results:/w -w /w --tls-verify=false --env-file /user/job.env --entrypoint sh REGISTRY/tests/mesa:12345 -euc 'make check > out.txt'"
 b2c.run="-v job-results:/w --tls-verify=false docker://REGISTRY/payload cat /w/out.txt"
 "#;
-    let initramfs = with_job_env(&lab, "with-job", options);
+    let gateway = Gateway::of(&options.replace("REGISTRY", &lab.registry.for_guest()));
+    let initramfs = with_job_env(&lab, "with-job");
+    let url = gateway.url("/job/extra-args");
     let words = format!(
-        "console=ttyS0,115200 loglevel=6 b2c.ntp_peer=10.0.2.2:{port} b2c.cache_device=auto b2c.swap=8G,swappiness=60"
+        "console=ttyS0,115200 loglevel=6 b2c.ntp_peer=10.0.2.2:{port} b2c.cache_device=auto b2c.swap=8G,swappiness=60 \
+         b2c.extra_args_url={url}"
     );
     let seen = lab.boot("registration_and_a_job", &words, |machine| {
         machine.initrd = initramfs;
@@ -101,24 +104,12 @@ b2c.run="-v job-results:/w --tls-verify=false docker://REGISTRY/payload cat /w/o
     });
     seen.over(0, POWER_DOWN);
     // With `b2c.log=plain`, which the tests add.
-    seen.says("options    4 from the kernel's line, 6 from /etc/ocinit/cmdline");
+    seen.says("options    5 from the kernel's line");
+    seen.says(&format!("options    6 from {url}"));
     seen.says("options    WARN b2c.swap is not supported yet: ignored");
     seen.says(" UTC by 10.0.2.2, was off by");
     seen.in_order(&["check of dut-7", "MaRS: Registration complete", "check 4711 in /w: one", "two", SAFE]);
     clean(&disk);
-}
-
-/// The same lab's line whole: what is behind the URL is not known, so nothing may run and be called a success.
-/// Promise: lab-lines, protecting-options
-#[test]
-fn options_behind_a_url() {
-    let Some(lab) = lab() else { return };
-    let words =
-        "console=ttyS0,115200 loglevel=6 b2c.ntp_peer=10.42.0.1 b2c.cache_device=auto b2c.swap=8G,swappiness=60 \
-                 b2c.extra_args_url=http://10.42.0.1/job/extra-args";
-    let seen = lab.boot("options_behind_a_url", words, |_| ());
-    ended_before_the_pipeline(&seen, "b2c.extra_args_url is not supported yet, and cannot be ignored");
-    seen.says("of the kernel's line: put these options into the initramfs: ocinit-host build --cmdline FILE");
 }
 
 fn ended_before_the_pipeline(seen: &Seen, why: &str) {
@@ -200,9 +191,8 @@ fn a_runner_on_a_partition() {
     clean(Path::new(&format!("{}?offset={}", disk.display(), 36864 * 512)));
 }
 
-/// What of CI-tron's default job needs no S3 and no extra arguments. The words that it serves are in the initramfs; the
-/// volume is as there, but for its mirror.
-/// Promise: lab-lines
+/// What of CI-tron's default job needs no S3: the volume is as there, but for its mirror.
+/// Promise: lab-lines, extra-arguments
 #[test]
 fn the_default_job_of_a_gateway() {
     let Some(lab) = lab() else { return };
@@ -226,12 +216,15 @@ b2c.run="-ti --tls-verify=false docker://ci-gateway:8002/infra/machine-registrat
 b2c.run="-t --tls-verify=false -v B-results:/results -w /results --env-file /user/job.env --entrypoint bash ci-gateway:8002/tests/job -euc -o pipefail 'curl -s URL | tar --zstd -x && ./run'"
 b2c.shutdown_cmd="echo JOB_RESULT=$B2C_PIPELINE_PREV_CONTAINER_EXIT_CODE; poweroff -f"
 "#;
-    let initramfs = with_job_env(&lab, "default-job", options);
+    let gateway = Gateway::of(options);
+    let initramfs = with_job_env(&lab, "default-job");
     let Some(disk) = disk("default-job.img", 256, "B2C_CACHE") else { return };
     let Some((_chrony, port)) = clock("default-clock") else { return };
     let words = format!(
         "console=ttyS0,115200 b2c.ntp_peer=10.0.2.2:{port} b2c.cache_device=auto b2c.swap=8G,swappiness=60 \
-         b2c.poweroff_delay=1 b2c.registry_mirror=ci-gateway:8002=http://REGISTRY"
+         b2c.poweroff_delay=1 b2c.extra_args_url=http://ci-gateway:{}/job/ID/extra \
+         b2c.registry_mirror=ci-gateway:8002=http://REGISTRY",
+        gateway.port
     );
     let seen = lab.boot("the_default_job", &words, |machine| {
         machine.initrd = initramfs;

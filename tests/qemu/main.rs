@@ -23,6 +23,7 @@ mod containers;
 mod devices;
 mod ends;
 mod escapes;
+mod extra_args;
 mod faults;
 mod filesystems;
 mod golden;

@@ -18,7 +18,15 @@ pub struct Misspelt {
 const PIPELINE: [&str; 2] = ["b2c.run", "b2c.container"];
 
 /// Options that protect or deliver.
-const PROTECTING: [&str; 5] = ["b2c.verify_key", "b2c.minio", "b2c.storage", "b2c.nbd", "b2c.extra_args_url"];
+const PROTECTING: [&str; 7] = [
+    "b2c.verify_key",
+    "b2c.minio",
+    "b2c.storage",
+    "b2c.nbd",
+    "b2c.extra_args_url",
+    "b2c.extra_args_sha256",
+    "b2c.extra_args_key",
+];
 /// An option that does so by its parameters.
 const BY_PARAMETERS: &str = "b2c.volume";
 /// What names of such options and parameters have in them.
@@ -127,7 +135,7 @@ mod tests {
     use super::*;
     use crate::boot::pure::cmdline;
 
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 16] = [
         "b2c.run",
         "b2c.container",
         "b2c.run_post",
@@ -140,6 +148,8 @@ mod tests {
         "b2c.nbd",
         "b2c.storage",
         "b2c.extra_args_url",
+        "b2c.extra_args_sha256",
+        "b2c.extra_args_key",
         "b2c.log",
         "b2c.swap",
     ];

@@ -73,7 +73,7 @@ pub fn add(mistakes: &mut Vec<Mistake>, mistake: Mistake) {
 /// The words of a source that can be read: of one with an unmatched quote those before it.
 pub fn readable(words: Result<Vec<Word>, UnmatchedQuote>, source: usize, mistakes: &mut Vec<Mistake>) -> Vec<Word> {
     words.unwrap_or_else(|quote| {
-        let text = ["an unmatched double quote: ", &parse::shown_option(&quote.word)].concat();
+        let text = ["an unmatched double quote: ", &parse::shown_option(quote.word.trim_end())].concat();
         let hint = [&place(&quote.at, source), ": ", WHOLE_WORD].concat();
         add(mistakes, Mistake { at: (source, quote.before.len()), weight: Weight::Fatal, text, hint });
         quote.before

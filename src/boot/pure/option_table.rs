@@ -70,7 +70,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
-    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's. Default `boot2container`"),
     row("b2c.keymap", Takes::One, true, "name", "the console's keymap: the file `NAME.kmap`, `NAME.bmap` or `NAME` in `/usr/share/keymaps` of the initramfs or below it, as `loadkeys -b` and `dumpkmap` write it"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
@@ -79,6 +79,9 @@ pub const TABLE: &[Row] = &[
     row("b2c.proxy", Takes::Many, true, "`http=URL`, `https=URL`, `no=LIST`", "the proxies for registries of plain http and of https (by CONNECT), and the hosts that need no proxy, separated by commas"),
     row("b2c.registry_mirror", Takes::Many, true, "`REGISTRY=URL[,URL…]`", "**new**: the mirrors to ask before the registry itself, in order; `_default` stands for registries without mirrors. A URL is `http(s)://HOST[:PORT][/PREFIX]`, and is asked with `ns=REGISTRY`, as containerd does"),
     row("b2c.verify_key", Takes::Many, true, "`/FILE`, base64", "**new**: an image from a registry must have a cosign signature by one of these keys: a file of the initramfs (PEM or DER), or its content in base64. P-256 or Ed25519"),
+    row("b2c.extra_args_url", Takes::One, true, "URL", "more options, fetched when the network is up and applied before anything else is done; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's"),
+    row("b2c.extra_args_sha256", Takes::One, true, "64 hexadecimal digits", "**new**: the SHA-256 that the extra arguments must have"),
+    row("b2c.extra_args_key", Takes::One, true, "`/FILE`, base64", "**new**: the extra arguments must be signed by this key, P-256 or Ed25519, in the file `URL.sig` beside them; the key is written as in `b2c.verify_key`"),
     row("b2c.onfail", Takes::One, true, "`poweroff`, `reboot`, `hang`", "**new**: what follows a failure of ocinit itself. Default `poweroff`"),
     row("b2c.log", Takes::One, true, "`sections`, `plain`", "**new**: `plain` turns GitLab's log sections off. Default `sections`"),
     row("b2c.swap", Takes::One, false, "`SIZE[,swappiness=N]`", "swap file on the cache, or a swap device"),
@@ -86,14 +89,12 @@ pub const TABLE: &[Row] = &[
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
     row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
-    row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
 ];
 
 /// Options of boot2container that are not supported yet and must not be ignored (see
 /// [`misspelt`](super::misspelt)), and what to do.
-pub const REFUSED: [(&str, &str); 4] = [
+pub const REFUSED: [(&str, &str); 3] = [
     ("b2c.minio", "take it out, and copy what is needed in a container"),
     ("b2c.storage", "take it out, and name images by their registry"),
     ("b2c.nbd", "take it out, and name another b2c.cache_device"),
-    ("b2c.extra_args_url", "put these options into the initramfs: ocinit-host build --cmdline FILE"),
 ];

@@ -4,6 +4,8 @@ pub use crate::boot::pure::option_error::{Error, Mistake, EXTRA, OWN_FILE, SOURC
 pub use crate::boot::pure::option_table::{Row, Takes, TABLE};
 
 use crate::boot::pure::cmdline::Word;
+use crate::boot::pure::extra_args::{self, ExtraArgs};
+use crate::boot::pure::interpolate::{self, Form};
 use crate::boot::pure::misspelt;
 use crate::boot::pure::option_error::{add, Weight, PRECEDENCE, QUOTES};
 use crate::boot::pure::option_table::REFUSED;
@@ -45,6 +47,8 @@ pub struct Config {
     pub mirrors: Mirrors,
     /// If there is one, every image from a registry must be signed.
     pub verify_keys: Vec<VerifyKey>,
+    pub extra_args: ExtraArgs,
+    /// With `${NAME}`s in it until the network is up.
     pub hostname: String,
     /// The name of the console's keymap.
     pub keymap: Option<String>,
@@ -77,6 +81,7 @@ impl Default for Config {
             proxy: Vec::new(),
             mirrors: Mirrors::default(),
             verify_keys: Vec::new(),
+            extra_args: ExtraArgs::default(),
             hostname: DEFAULT_HOSTNAME.into(),
             keymap: None,
             insmods: Vec::new(),
@@ -91,9 +96,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources: the kernel's line, the initramfs's own file, the extra arguments. The values of a repeatable
-    /// option accumulate in this order; of an option with one value the last one of [`PRECEDENCE`] counts. An error is
-    /// all that is wrong, warnings included.
+    /// Reads the sources, in the order of [`SOURCES`]. The values of a repeatable option accumulate in this order; of an
+    /// option with one value the last one of [`PRECEDENCE`] counts. An error is all that is wrong, warnings included.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Vec<Mistake>> {
         let (config, mistakes) = Config::collect(sources, Vec::new());
         if mistakes.iter().any(Mistake::is_fatal) {
@@ -109,6 +113,12 @@ impl Config {
         let (is_whole, mut mistakes) = (known.is_empty(), known);
         for (source, words) in PRECEDENCE.iter().filter_map(|number| Some((*number, sources.get(*number)?))) {
             for (number, word) in words.iter().enumerate() {
+                let at = (source, number);
+                if let Some(warning) = extra_args::too_late(&word.key, source) {
+                    config.warnings.push(warning);
+                    config.add_mistakes(at, word, Ok(None), &mut mistakes);
+                    continue;
+                }
                 let row = Row::of(word);
                 let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
                 let read = read.and_then(|()| config.misspelt(word, row));
@@ -117,20 +127,30 @@ impl Config {
         }
         let mut volumes = Vec::new();
         for (source, words) in sources.iter().enumerate() {
+            let has_keys = source == EXTRA && !config.verify_keys.is_empty();
             for (number, word) in words.iter().enumerate() {
                 let at = (source, number);
                 // The first mistake of a word is enough.
-                if !mistakes.iter().any(|mistake| mistake.at == at && mistake.is_fatal()) {
-                    let read = config.apply_repeated(word).map(|()| None);
+                let is_wrong = mistakes.iter().any(|mistake| mistake.at == at && mistake.is_fatal());
+                if !is_wrong && extra_args::too_late(&word.key, source).is_none() {
+                    let allowed = if has_keys { extra_args::adds_no_key(&word.key) } else { Ok(()) };
+                    let read = allowed.map_err(|why| wrong(&word.key, why));
+                    let read = read.and_then(|()| config.apply_repeated(word)).map(|()| None);
                     config.add_mistakes(at, word, read, &mut mistakes);
                     volumes.resize(config.volumes.len(), at);
                 }
             }
         }
-        if is_whole {
+        let awaits_more = config.awaits_extra_args(sources.len());
+        if let Some(text) = config.extra_args.warning() {
+            let at = last_place(sources, "b2c.extra_args_key").or_else(|| last_place(sources, "b2c.extra_args_sha256"));
+            let at = at.unwrap_or_default();
+            add(&mut mistakes, Mistake { at, weight: Weight::Warning, text: text.into(), hint: String::new() });
+        }
+        if is_whole && !awaits_more {
             config.check_names(sources, &volumes, &mut mistakes);
         }
-        config.weigh(sources, is_whole, &mut mistakes);
+        config.weigh(sources, is_whole && !awaits_more, &mut mistakes);
         let warnings = mistakes.iter().filter(|mistake| !mistake.is_fatal());
         config.warnings = warnings.map(|mistake| mistake.text.clone()).collect();
         (config, mistakes)
@@ -171,6 +191,11 @@ impl Config {
                 _ => Weight::Warning,
             };
         }
+    }
+
+    /// Whether options are missing that may bring what those of so many sources refer to.
+    pub fn awaits_extra_args(&self, sources: usize) -> bool {
+        self.extra_args.url.is_some() && sources <= EXTRA
     }
 
     /// Whether no container line is given.
@@ -310,7 +335,11 @@ impl Config {
                     host => Some(host.into()),
                 }
             }
-            "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
+            "b2c.hostname" => {
+                let example = interpolate::example(value, Form::HostName).map_err(|why| wrong(key, &why))?;
+                dns::hostname(&example).map_err(|why| wrong(key, why))?;
+                self.hostname = value.into();
+            }
             "b2c.keymap" => self.keymap = Some(value.into()).filter(|name: &String| !name.is_empty()),
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
@@ -338,7 +367,7 @@ impl Config {
                     _ => return Err(wrong(key, "not one of sections, plain")),
                 }
             }
-            _ => {}
+            _ => self.extra_args.set(key, value).map_err(|why| wrong(key, &why))?,
         }
         Ok(())
     }
@@ -405,6 +434,49 @@ mod tests {
         let config = config.unwrap();
         assert_eq!((config.hostname.as_str(), config.sections), ("b", false));
         assert_eq!(config.run, ["one", "two"]);
+    }
+
+    /// Promise: extra-arguments
+    #[test]
+    fn extra_arguments_override_and_append() {
+        let url = "b2c.extra_args_url=http://h/x b2c.extra_args_key=/k";
+        let kernel = [url, " b2c.hostname=a b2c.cache_device=nfs b2c.run=one b2c.poweroff_delay=1"].concat();
+        // What is referred to may be behind the URL.
+        let first = read(&[&kernel, "b2c.run=two b2c.volume=v,filesystem=nfs b2c.onfail=hang"]).unwrap();
+        assert!(first.awaits_extra_args(2) && first.warnings.is_empty());
+        let extra = r#"b2c.hostname=dut-${mac} b2c.hostname=c b2c.filesystem=nfs,type=nfs,src=h:/x b2c.run="three x"
+            b2c.onfail=reboot b2c.insmods=a.ko b2c.extra_args_url=http://evil/ b2c.extra_args_key=/mine
+            b2c.verify_key=/k1 b2c.verify_key=/k2"#;
+        let config = read(&[&kernel, "b2c.run=two b2c.volume=v,filesystem=nfs b2c.onfail=hang", extra]).unwrap();
+        assert_eq!((config.hostname.as_str(), config.on_fail, config.poweroff_delay_ms), ("c", OnFail::Reboot, 1000));
+        assert_eq!(config.run, ["one", "two", "three x"]);
+        assert_eq!(config.cache_device, CacheDevice::FileSystem("nfs".into()));
+        assert_eq!(config.extra_args, first.extra_args);
+        assert_eq!((config.warnings.len(), config.insmods.len(), config.verify_keys.len()), (3, 0, 2));
+        assert!(!config.awaits_extra_args(3));
+    }
+
+    /// Promise: extra-arguments, protecting-options
+    #[test]
+    fn mistakes_in_extra_arguments_have_their_place() {
+        let url = "b2c.extra_args_url=http://h/x";
+        for (extra, what, place) in [
+            ("b2c.onfail=x", "b2c.onfail: not one of", "word 1, column 1"),
+            ("a\r\n b2c.run", "b2c.run: a value is missing", "word 2, line 2, column 2"),
+            ("b2c.minio=a,http://h,k,SECRET", "b2c.minio is not supported yet, and cannot be", "word 1, column 1"),
+            ("b2c.extra_args=x", "b2c.extra_args is not an option", "word 1, column 1"),
+        ] {
+            let error = read(&[url, "", extra]).err().unwrap_or_else(|| panic!("{extra}"));
+            assert!(error.0.starts_with(what), "{extra}: {}", error.0);
+            assert!(error.1.starts_with(&[place, " of the extra arguments"].concat()), "{extra}: {}", error.1);
+        }
+        // Neither the lab's keys nor what is asked for by a word that is none.
+        let added = read(&[&[url, " b2c.verify_key=/k"].concat(), "", "b2c.verify_key=/mine"]).err().unwrap();
+        assert!(added.0.starts_with("b2c.verify_key: there are keys already"), "{}", added.0);
+        assert!(read(&[&[url, " b2c.contianer=x"].concat(), ""]).is_ok());
+        assert!(read(&[&[url, " b2c.contianer=x"].concat(), "", "quiet"]).is_err());
+        let idle = read(&["b2c.run=x", "b2c.extra_args_key=/k"]).unwrap();
+        assert_eq!(idle.warnings.len(), 1);
     }
 
     #[test]
@@ -500,7 +572,10 @@ mod tests {
             "b2c.minio=a,http://h,key,SECRET",
             "b2c.minio:a,http://h,key,SECRET",
             "b2c.mini0=a,http://h,key,SECRET",
-            "b2c.extra_args_url=http://u:SECRET@h/x",
+            "b2c.extra_args_url=http://u:SECRET@h:x/",
+            "b2c.extra_args_url=http://u:SECRET@h/x?SECRET&${y",
+            "b2c.extra_args_sha256=SECRET",
+            "b2c.extra_args_key=SECRET",
             "b2c.extra_arg_url:http://u:SECRET@h/x",
             "b2c.proxy=http=http://u:SECRET@h:x",
             "b2c.proxy=http=https://u:SECRET@h:1",
@@ -585,8 +660,10 @@ mod tests {
             ("b2c.minio=a,http://h,k,SECRET", "b2c.minio is not supported yet, and cannot be ignored"),
             ("b2c.storage=additionalimagestores=x", "b2c.storage is not supported yet, and cannot be ignored"),
             ("b2c.nbd=/dev/nbd0,host=h,port=1", "b2c.nbd is not supported yet, and cannot be ignored"),
-            ("b2c.extra_args_url=http://h/x", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
-            ("b2c.extra_args_url", "b2c.extra_args_url is not supported yet, and cannot be ignored"),
+            ("b2c.extra_args_url", "b2c.extra_args_url: a value is missing: write it after ="),
+            ("b2c.extra_args_ulr=http://h/x", "b2c.extra_args_ulr is not an option: did you mean b2c.extra_args_url?"),
+            ("b2c.extra_args_keys=/k", "b2c.extra_args_keys is not an option: did you mean b2c.extra_args_key?"),
+            ("b2c.extra_arg_sha256=0", "b2c.extra_arg_sha256 is not an option: did you mean b2c.extra_args_sha256?"),
             ("b2c.verify_keys=/k", "b2c.verify_keys is not an option: did you mean b2c.verify_key?"),
             ("b2c-verify_key=/k", "b2c-verify_key is not an option: did you mean b2c.verify_key?"),
             ("b2c.extra_args=/k", "b2c.extra_args is not an option"),
@@ -702,6 +779,9 @@ mod tests {
                 "b2c.registry_mirror" => "b2c.registry_mirror=x=http://y".into(),
                 "b2c.proxy" => "b2c.proxy=http=http://y".into(),
                 "b2c.verify_key" => "b2c.verify_key=/x".into(),
+                "b2c.extra_args_url" => "b2c.extra_args_url=http://x".into(),
+                "b2c.extra_args_sha256" => ["b2c.extra_args_sha256=", &"0".repeat(64)].concat(),
+                "b2c.extra_args_key" => "b2c.extra_args_key=/x".into(),
                 "b2c.filesystem" => "b2c.filesystem=x,type=tmpfs".into(),
                 "b2c.shutdown_cmd" | "b2c.reboot_cmd" => [row.name, "=halt"].concat(),
                 name => [name, "=x"].concat(),
@@ -722,6 +802,7 @@ mod tests {
                 || !changed.verify_keys.is_empty()
                 || changed.hostname != default.hostname
                 || changed.keymap.is_some()
+                || changed.extra_args != default.extra_args
                 || !changed.insmods.is_empty()
                 || changed.poweroff_delay_ms != 0
                 || changed.shutdown_cmd != default.shutdown_cmd

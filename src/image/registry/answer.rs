@@ -52,8 +52,7 @@ pub fn checked(response: Response, is_part: bool, has_credentials: bool) -> Resu
         500..=599 => ("server error", None),
         _ => ("unexpected answer", None),
     };
-    let retry_after_s =
-        response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0));
+    let retry_after_s = retry_after_s(&response);
     let page = response.body.refusal();
     if status == 400 && distribution::wants_tls(&page) {
         let kind = Kind::Unreachable { retries: Retries::None, status: Some(status) };
@@ -64,16 +63,25 @@ pub fn checked(response: Response, is_part: bool, has_credentials: bool) -> Resu
         text.push_str(": ");
         text.push_str(&why);
     }
+    Err(Error { retry_after_s, hint, ..Error::new(kind_of(status), &text) })
+}
+
+/// What a status that is no success means for a retry.
+pub fn kind_of(status: u16) -> Kind {
     let unreachable = |retries| Kind::Unreachable { retries, status: Some(status) };
-    let kind = match status {
+    match status {
         // What a proxy says of a server that is not there yet, and a server that is starting.
         502..=504 => unreachable(Retries::Patient),
         // 501 (not implemented) is final: a retry would not help.
         501 => Kind::Status(status),
         429 | 500..=599 => unreachable(Retries::Few),
         _ => Kind::Status(status),
-    };
-    Err(Error { retry_after_s, hint, ..Error::new(kind, &text) })
+    }
+}
+
+/// The seconds of the answer's `Retry-After`.
+pub fn retry_after_s(response: &Response) -> Option<u64> {
+    response.headers.get("retry-after").and_then(|text| retry_after::retry_after_s(text, machine::realtime().0))
 }
 
 /// The error of a request without an answer.

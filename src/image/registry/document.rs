@@ -1,7 +1,7 @@
 //! Documents: answers that are read to their end, up to a limit.
 
 use crate::files;
-use crate::image::registry::min_rate;
+use crate::image::registry::min_rate::{self, Pace};
 use crate::image::source::Error;
 use crate::inflate::Inflate;
 use crate::net::http::Response;
@@ -9,9 +9,13 @@ use crate::sys::io_text;
 use std::io::{self, Read};
 
 /// Reads a document to its end. One that was packed on the way, though nobody asked for that, is unpacked.
-pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> {
+pub fn read_limited(response: Response, max: u64) -> Result<Vec<u8>, Error> {
+    read_paced(response, max, min_rate::DOCUMENT)
+}
+
+/// The same at another minimum rate.
+pub fn read_paced(mut response: Response, max: u64, mut pace: Pace) -> Result<Vec<u8>, Error> {
     let is_packed = response.headers.get("content-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("gzip"));
-    let mut pace = min_rate::DOCUMENT;
     let mut paced = Paced { pace: &mut pace, inner: &mut response.body };
     let read = match is_packed {
         false => files::read_stream(&mut paced, max),
@@ -27,7 +31,7 @@ pub fn read_limited(mut response: Response, max: u64) -> Result<Vec<u8>, Error> 
 }
 
 struct Paced<'a> {
-    pace: &'a mut min_rate::Pace,
+    pace: &'a mut Pace,
     inner: &'a mut dyn Read,
 }
 

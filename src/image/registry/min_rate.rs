@@ -18,7 +18,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    const fn new(stretch_ms: u64, floor_bytes: u64) -> Pace {
+    /// So many bytes in each stretch.
+    pub const fn new(stretch_ms: u64, floor_bytes: u64) -> Pace {
         Pace { stretch_ms, floor_bytes, waited_ms: 0, bytes: 0 }
     }
 

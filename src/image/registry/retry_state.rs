@@ -12,11 +12,14 @@ pub struct RetryState {
     pub retry: Retry,
     pub cancel: CancelToken,
     pub report: Report,
+    /// The step of the lines about retries.
+    pub step: &'static str,
 }
 
 impl RetryState {
     pub fn new(policy: Policy, cancel: CancelToken, report: Report) -> RetryState {
-        RetryState { retry: Retry::new(policy, report.is_boot(), machine::uptime_ms()), cancel, report }
+        let retry = Retry::new(policy, report.is_boot(), machine::uptime_ms());
+        RetryState { retry, cancel, report, step: "pull" }
     }
 
     /// Resets the waits after bytes were received.
@@ -40,7 +43,7 @@ impl RetryState {
             return Err(error.last());
         };
         let (seconds, tenth) = (ms / 1000, ms / 100 % 10);
-        self.report.warn("pull", format_args!("{}; retry in {seconds}.{tenth} s", error.text));
+        self.report.warn(self.step, format_args!("{}; retry in {seconds}.{tenth} s", error.text));
         match self.cancel.wait(ms) {
             true => Ok(()),
             false => Err(cancelled()),

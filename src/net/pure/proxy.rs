@@ -170,8 +170,8 @@ fn is_in(address: IpAddr, network: IpAddr, bits: u32) -> bool {
     bits <= width && differ.checked_shr(width - bits).unwrap_or_default() == 0
 }
 
-/// `USER:PASSWORD`, percent-encoded as in a URL, as a value of `Proxy-Authorization` (RFC 7617).
-fn basic(user: &str) -> Option<String> {
+/// `USER:PASSWORD`, percent-encoded as in a URL, as a value of `Authorization` or `Proxy-Authorization` (RFC 7617).
+pub fn basic(user: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = user.bytes();
     while let Some(byte) = rest.next() {
