@@ -4,7 +4,7 @@
 //! so it must not allocate. Each path is opened in-root (`RESOLVE_IN_ROOT`), so that no symlink of the image leads a
 //! mount out of it (CVE-2026-41579).
 
-use crate::container::in_root::{expect_kind, is_null, open, open_plain, DEVPTS};
+use crate::container::in_root::{expect_kind, is_null, open, DEVPTS};
 use crate::container::ops::{Builder, Op};
 use crate::container::plan::Plan;
 use crate::container::pure::passwd::Identity;
@@ -222,14 +222,6 @@ fn standard_streams(root: BorrowedFd<'_>, plan: &Plan, fds: &ChildFds) -> Result
     tty::set_size(slave.as_fd(), size)?;
     fs::fchown(slave.as_fd(), plan.identity.uid, TTY_GROUP)?;
     io::send_fd(fds.terminal.as_fd(), master.as_fd())?;
-    if plan.own_dev {
-        let console = open_plain(root, c"dev/console", fs::O_PATH)?;
-        mount::bind(FdPath::new(&slave).as_cstr(), FdPath::new(&console).as_cstr(), false)?;
-        // Without the flags of the devpts that it comes from, as crun has it.
-        let mounted = open_plain(root, c"dev/console", fs::O_PATH)?;
-        expect_kind(&mounted, DEVPTS)?;
-        mount::remount(FdPath::new(&mounted).as_cstr(), 0)?;
-    }
     tty::set_controlling(slave.as_fd())?;
     for number in 0..3 {
         process::dup_onto(slave.as_fd(), number)?;

@@ -38,7 +38,8 @@ pub fn plan(ops: &mut Vec<Op>, rights: &Rights, tty: bool) -> Outcome<()> {
         ops.push(Op::Symlink { path: c_string(path), target: c_string(target) });
     }
     if tty {
-        ops.push(Op::File(c_string("dev/console")));
+        // The terminal is the first of its own devpts.
+        ops.push(Op::Symlink { path: c_string("dev/console"), target: c_string("/dev/pts/0") });
     }
     // The directory that was made last: a host has a hundred devices, most of them in one directory.
     let mut made = String::from("dev");

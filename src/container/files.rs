@@ -210,9 +210,7 @@ impl OwnFiles<'_> {
         let &OwnFiles { spec, image, hostname, id, network_of, .. } = self;
         let name = spec.process.name.as_deref().unwrap_or_default();
         let is_alone = spec.namespaces.network == Namespace::Empty;
-        // podman's file has the container's own name even where the host's is valid.
-        let own = if spec.namespaces.uts == Namespace::Host { id.get(..12).unwrap_or(id) } else { hostname };
-        let mut files = vec![("/etc/hostname", own.to_string())];
+        let mut files = vec![("/etc/hostname", [hostname, "\n"].concat())];
         let own_network = network_of.is_none();
         if !spec.files.no_hosts && own_network {
             let of_host = std::fs::read_to_string("/etc/hosts").unwrap_or_default();

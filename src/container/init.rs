@@ -25,6 +25,12 @@ const KEPT: [i32; 9] = [
     signal::SIGSYS,
 ];
 
+/// What is blocked in the command, as catatonit leaves it: an orphan of the terminal's would be stopped for ever.
+const TERMINAL: [i32; 3] = [signal::SIGTSTP, signal::SIGTTIN, signal::SIGTTOU];
+
+/// What a command that cannot be started ends with, whatever the reason: catatonit's code.
+const NOT_STARTED: i32 = 1;
+
 /// Whether we are it.
 pub fn is_called() -> bool {
     std::env::args_os().next().is_some_and(|name| name == PATH)
@@ -58,6 +64,7 @@ fn start(words: &[CString]) -> i32 {
     // Without a terminal this fails, and need not work.
     let _ = process::own_group().and_then(|()| tty::set_foreground());
     signal::reset();
+    signal::block(&TERMINAL);
     let command = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     let path = std::env::var("PATH").ok();
     let env = process::environment();
@@ -80,9 +87,5 @@ fn start(words: &[CString]) -> i32 {
 fn failed(words: &[CString], error: Error) -> i32 {
     let command = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
     Report::on_host().fail(&Failure::new("container", ["entry point ", &command, ": ", &error.to_string()].concat()));
-    if error.errno == ENOENT {
-        127
-    } else {
-        126
-    }
+    NOT_STARTED
 }

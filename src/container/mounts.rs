@@ -155,8 +155,7 @@ impl Mounts {
         if self.has("dev/shm") || self.has("dev") || spec.namespaces.ipc == Namespace::Empty {
             return Ok(());
         }
-        let read_only = if files.read_only && files.no_read_only_tmpfs { mount::MS_RDONLY } else { 0 };
-        let flags = NOSUID_NODEV | mount::MS_NOEXEC | read_only;
+        let flags = NOSUID_NODEV | mount::MS_NOEXEC;
         let data = c_string(&["mode=1777,size=", &files.shm_size.unwrap_or(SHM_BYTES).to_string()].concat());
         let shared = match (&spec.namespaces.ipc, of) {
             (Namespace::Host, _) => Some("/dev/shm".into()),
@@ -198,6 +197,15 @@ pub fn program(source: &Path, target: &str) -> Op {
 }
 
 /// Makes the container's root read-only, after all other mounts.
+/// `--read-only-tmpfs=false` is about `/dev` and `/dev/shm`, too, unless the container line mounts them.
+pub fn readonly_dev(own_shm: bool) -> Vec<Op> {
+    let dev = mount::MS_RDONLY | mount::MS_NOSUID;
+    let shm = dev | mount::MS_NODEV | mount::MS_NOEXEC;
+    let all = [("dev", dev | mount::MS_STRICTATIME), ("dev/shm", shm)];
+    let all = all.iter().filter(|(path, _)| own_shm || *path == "dev");
+    all.map(|(path, flags)| Op::RemountOptional { path: c_string(path), flags: *flags }).collect()
+}
+
 pub fn readonly_root() -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
 }

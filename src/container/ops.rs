@@ -252,7 +252,7 @@ fn mask(root: BorrowedFd<'_>, path: &CStr) -> Result<()> {
     let is_directory = fs::statat(target.as_fd(), c"")?.is(fs::S_IFDIR);
     let target = FdPath::new(&target);
     match is_directory {
-        true => mount::mount(c"tmpfs", target.as_cstr(), c"tmpfs", 0, c"size=0k"),
+        true => mount::mount(c"tmpfs", target.as_cstr(), c"tmpfs", 0, c"size=0k,mode=555"),
         false => mount::bind(FdPath::new(&null()?).as_cstr(), target.as_cstr(), false),
     }?;
     // A chmod of the cover would be one of the host's /dev/null.

@@ -16,12 +16,10 @@ use crate::report::{Failure, Outcome};
 use crate::sys::{io_text, mount, tty, STDIN};
 use std::borrow::Cow;
 use std::ffi::{CStr, CString};
-use std::fs;
 use std::path::Path;
 
 /// podman's limit of open files, and of processes where the kernel does not tell its own.
 const LIMIT_DEFAULT: u64 = 1 << 20;
-const PROCESSES_MAX: &str = "/proc/sys/kernel/pid_max";
 /// Linux, asm-generic/resource.h.
 const RLIMIT_NPROC: u32 = 6;
 const RLIMIT_NOFILE: u32 = 7;
@@ -40,8 +38,6 @@ pub struct Plan {
     /// `cgroup.procs` of its groups in hierarchies of version 1.
     pub cgroups_v1: Vec<CString>,
     pub namespaces: NamespaceSetup,
-    /// No mount of the container line replaces its `/dev`.
-    pub own_dev: bool,
     pub own_program: FileId,
     pub tty: Option<tty::Size>,
     pub identity: Identity,
@@ -95,6 +91,9 @@ pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
     }
     security::paths(&mut ops, &spec.rights);
     if spec.files.read_only {
+        if own_dev && spec.files.no_read_only_tmpfs {
+            ops.extend(mounts::readonly_dev(spec.files.mount_at("/dev/shm").is_none()));
+        }
         ops.push(mounts::readonly_root());
     }
     let (candidates, arguments) = match spec.process.init {
@@ -113,7 +112,6 @@ pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
             .map(|path| c_string(&path.to_string_lossy()))
             .collect(),
         namespaces,
-        own_dev,
         own_program: own_program::id(),
         tty: spec.process.tty.then(|| tty::size(STDIN).unwrap_or_default()),
         identity,
@@ -136,17 +134,13 @@ fn own_init(ops: &mut Vec<Op>) -> Outcome<()> {
     Ok(())
 }
 
-/// The limits of `--ulimit`, and podman's defaults, which are left out where the kernel refuses them. That of processes
-/// is the kernel's maximum unless there is any `--ulimit`: for podman these replace its configuration's limits.
+/// The limits of `--ulimit`, and podman's defaults, which are left out where the kernel refuses them.
 fn limits(asked: &spec::Process) -> Vec<(Ulimit, bool)> {
     let given = if asked.ulimits_of_host { &[][..] } else { &asked.ulimits };
     let mut limits: Vec<(Ulimit, bool)> = given.iter().map(|limit| (*limit, false)).collect();
     for resource in [RLIMIT_NOFILE, RLIMIT_NPROC] {
         if !limits.iter().any(|(limit, _)| limit.resource == resource) {
-            let of_kernel = resource == RLIMIT_NPROC && given.is_empty();
-            let most = of_kernel.then(|| fs::read_to_string(PROCESSES_MAX).ok()?.trim().parse().ok());
-            let most = most.flatten().unwrap_or(LIMIT_DEFAULT);
-            limits.push((Ulimit { resource, soft: most, hard: most }, true));
+            limits.push((Ulimit { resource, soft: LIMIT_DEFAULT, hard: LIMIT_DEFAULT }, true));
         }
     }
     limits
@@ -166,7 +160,7 @@ type FileSystem = (&'static str, &'static CStr, u64, &'static CStr, bool);
 const FILE_SYSTEMS: [FileSystem; 5] = [
     ("proc", c"proc", NOSUID_NODEV_NOEXEC, c"", false),
     ("sys", c"sysfs", NOSUID_NODEV_NOEXEC, c"", true),
-    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_NOEXEC | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
+    ("dev", c"tmpfs", mount::MS_NOSUID | mount::MS_STRICTATIME, c"mode=755,size=65536k", false),
     ("dev/pts", c"devpts", mount::MS_NOSUID | mount::MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5", false),
     ("dev/mqueue", c"mqueue", NOSUID_NODEV_NOEXEC, c"", true),
 ];
@@ -204,7 +198,10 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
 fn remount_readonly(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {
-        ops.push(Op::RemountOptional { path: c_string(path), flags: NOSUID_NODEV_NOEXEC | mount::MS_RDONLY });
+        // As crun has it: a control group may be given away, and its new owner may make links in it.
+        let no_links = if path == "sys/fs/cgroup" { mount::MS_NOSYMFOLLOW } else { 0 };
+        let flags = NOSUID_NODEV_NOEXEC | mount::MS_RDONLY | no_links;
+        ops.push(Op::RemountOptional { path: c_string(path), flags });
     }
 }
 

@@ -15,6 +15,8 @@ use std::os::fd::OwnedFd;
 
 /// podman's exit code for a command, a user or a working directory that the image does not have as it must be.
 pub const NOT_TO_BE_RUN: i32 = 126;
+/// There is no such command, or none at all.
+pub const NOT_FOUND: i32 = 127;
 
 /// Reads what the child tells until exec closes the pipe. An error that ends
 /// it comes with an exit code where that is the container's, not ours.
@@ -38,7 +40,7 @@ pub fn setup_errors(
         let failure = Failure::new("container", [&object(failed, plan), ": ", why].concat());
         return Some(match (failed.stage, failed.errno) {
             (Stage::Exec, ENOENT) => {
-                (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(127))
+                (failure.hint("no such command in the image, or its interpreter or loader is missing"), Some(NOT_FOUND))
             }
             (Stage::Exec, EACCES) => (failure.hint("a directory, or a file without the x bit"), Some(NOT_TO_BE_RUN)),
             (Stage::Exec, E2BIG) => (failure.hint(too_long(plan, &spec.pull.image)), Some(NOT_TO_BE_RUN)),

@@ -112,9 +112,37 @@ fn wrong(flag: &str, why: &str) -> Failure {
     Failure::new("container", [flag, ": ", why].concat())
 }
 
-/// 2 to 262144 shares on 1 to 10000.
+/// 2 to 262144 shares on 1 to 10000, 1024 on 100: 10 to the power of (l*l + 125 l) / 612 - 7 / 34, where l is the
+/// logarithm of the shares to the base of 2, rounded up (crun since 1.23, runc since 1.3.2).
+///
+/// Numbers have 30 bits behind the point: powers of floating point would bring 6 KB of tables.
 fn cpu_weight(shares: u64) -> u64 {
-    1 + shares.clamp(2, 262_144).saturating_sub(2) * 9999 / 262_142
+    const ONE: u64 = 1 << 30;
+    /// The logarithm of 10 to the base of 2.
+    const OF_TEN: u64 = 3_566_893_131;
+    /// What is above a whole number by less than this is that number.
+    const ROUNDING: u64 = ONE / 1000;
+    let times = |a: u64, b: u64| (u128::from(a) * u128::from(b) >> 30) as u64;
+    let shares = shares.clamp(2, 262_144);
+    let whole = shares.ilog2();
+    let (mut log, mut rest) = (u64::from(whole) << 30, (shares << 30) >> whole);
+    for bit in (0..30).rev() {
+        rest = times(rest, rest);
+        if rest >= 2 * ONE {
+            rest /= 2;
+            log |= 1 << bit;
+        }
+    }
+    let exponent = (times(log, log) + 125 * log) / 612;
+    let exponent = times(exponent.saturating_sub(7 * ONE / 34), OF_TEN);
+    let (mut power, mut root) = (ONE << (exponent >> 30), 2 * ONE);
+    for bit in (0..30).rev() {
+        root = (root << 30).isqrt();
+        if exponent >> bit & 1 == 1 {
+            power = times(power, root);
+        }
+    }
+    (power + ONE - ROUNDING) >> 30
 }
 
 /// 10 to 1000 on 1 to 10000.
@@ -215,11 +243,13 @@ mod tests {
             pids: Some(Limit::At(100)),
             ..Resources::default()
         };
-        let all = ["cpu.max=150000 100000", "cpu.weight=39", "cpuset.cpus=0-1", "cpuset.mems=0", "pids.max=100"];
+        let all = ["cpu.max=150000 100000", "cpu.weight=100", "cpuset.cpus=0-1", "cpuset.mems=0", "pids.max=100"];
         assert_eq!(lines(&asked), all);
         let asked = Resources { cpu_period_us: Some(50_000), ..Resources::default() };
         assert_eq!(lines(&asked)[0], "cpu.max=max 50000");
-        assert_eq!([1, 2, 1024, 262_144, u64::MAX].map(cpu_weight), [1, 1, 39, 10_000, 10_000]);
+        assert_eq!([1, 2, 3, 10, 256, 512].map(cpu_weight), [1, 1, 2, 4, 35, 59]);
+        assert_eq!([1000, 1024, 2048, 4096].map(cpu_weight), [99, 100, 174, 303]);
+        assert_eq!([262_143, 262_144, u64::MAX].map(cpu_weight), [10_000, 10_000, 10_000]);
         assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
     }
 

@@ -11,7 +11,7 @@ use crate::container::pure::passwd::Identity;
 use crate::container::pure::process::{merge, Environment, Process};
 use crate::container::pure::signal_name;
 use crate::container::pure::spec::{ContainerSpec, Mount, Namespace};
-use crate::container::reasons::NOT_TO_BE_RUN;
+use crate::container::reasons::{NOT_FOUND, NOT_TO_BE_RUN};
 use crate::container::relay::{self, Child, Ended, Running, Signals};
 use crate::container::security::{self, Rights};
 use crate::container::spawn::{self, Spawn, Spawned};
@@ -98,7 +98,11 @@ struct Run<'a> {
 
 /// Prepare, plan, spawn, relay, clean up. What is prepared is undone where it is dropped, so every error may return.
 fn run_in(run: &Run) -> Outcome<Exit> {
-    let process = process(run)?;
+    let Some(process) = process(run)? else {
+        let failure = Failure::new("container", "the image names no command");
+        let failure = failure.hint("write one after the image, or --entrypoint");
+        return Ok(refused(&failure, NOT_FOUND, run.host.report));
+    };
     files::link_mtab(run.root);
     let (identity, users) = match files::identity(run.root, &process, run.spec, run.host.report) {
         Ok(found) => found,
@@ -139,19 +143,17 @@ fn refused(failure: &Failure, code: i32, report: &Report) -> Exit {
     Exit { code, reboot: None, stopped: false }
 }
 
-/// What runs, before its user is looked up.
-fn process(run: &Run) -> Outcome<Process> {
+/// What runs, before its user is looked up; none without a command.
+fn process(run: &Run) -> Outcome<Option<Process>> {
     let (spec, report) = (run.spec, run.host.report);
     let env_files = files::env_files(&spec.process.env_files)?;
     let (extra, own) = (&run.host.env, &run.host.own_env);
     let env = Environment { extra, own, files: &env_files, hostname: run.hostname, is_machine: false };
-    let process = merge(&run.image.config, spec, &env).ok_or_else(|| {
-        Failure::new("container", "the image names no command").hint("write one after the image, or --entrypoint")
-    })?;
+    let Some(process) = merge(&run.image.config, spec, &env) else { return Ok(None) };
     for warning in spec.warnings.iter().chain(&process.warnings) {
         report.warn("container", warning);
     }
-    Ok(process)
+    Ok(Some(process))
 }
 
 /// What is made for a container before its child is planned; dropping it undoes that.

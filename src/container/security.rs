@@ -19,7 +19,7 @@ use std::path::Path;
 const PROFILE_MAX: u64 = 1 << 20;
 
 /// Paths that are hidden (podman-run(1), `--security-opt`, `unmask`).
-const MASKED: [&str; 13] = [
+const MASKED: [&str; 12] = [
     "/proc/acpi",
     "/proc/interrupts",
     "/proc/kcore",
@@ -31,7 +31,6 @@ const MASKED: [&str; 13] = [
     "/proc/scsi",
     "/sys/firmware",
     "/sys/fs/selinux",
-    "/sys/dev/block",
     "/sys/devices/virtual/powercap",
 ];
 /// One for each processor: it tells what other loads do, as `/proc/interrupts` and the powercap files do
@@ -39,8 +38,7 @@ const MASKED: [&str; 13] = [
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const THERMAL_THROTTLE: &str = "/thermal_throttle";
 /// Paths that are read-only.
-const READ_ONLY: [&str; 7] =
-    ["/proc/asound", "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 6] = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What the child takes on before exec.
 pub struct Rights {

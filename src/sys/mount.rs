@@ -10,6 +10,9 @@ pub use libc::{
     MS_SHARED, MS_SLAVE, MS_STRICTATIME, MS_UNBINDABLE, UMOUNT_NOFOLLOW,
 };
 
+/// Symbolic links are not followed (linux/mount.h, since Linux 5.10; older ones ignore it).
+pub const MS_NOSYMFOLLOW: libc::c_ulong = 0x100;
+
 /// Mounts a new file system of type `kind`; `data` is its option string.
 pub fn mount(source: &CStr, target: &CStr, kind: &CStr, flags: libc::c_ulong, data: &CStr) -> Result<()> {
     // SAFETY: all four strings are NUL-terminated and live through the call.

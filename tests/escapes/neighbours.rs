@@ -48,6 +48,8 @@ impl Drop for Neighbour {
     /// Of a test that has failed.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
+            // As process 1 of its container it does not hear SIGTERM.
+            let _ = std::fs::write(&self.stop, "");
             // SAFETY: takes two numbers; the process is our child and was not waited for.
             unsafe { libc::kill(self.child.id() as i32, libc::SIGTERM) };
             let _ = self.child.wait();

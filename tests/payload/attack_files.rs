@@ -100,14 +100,8 @@ pub fn masks() {
         "/proc/interrupts",
         "/proc/sysrq-trigger",
     ];
-    const DIRECTORIES: [&str; 6] = [
-        "/proc/acpi",
-        "/proc/scsi",
-        "/sys/firmware",
-        "/sys/fs/selinux",
-        "/sys/dev/block",
-        "/sys/devices/virtual/powercap",
-    ];
+    const DIRECTORIES: [&str; 5] =
+        ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/fs/selinux", "/sys/devices/virtual/powercap"];
     let processors = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
     let throttle = processors.map(|entry| format!("{}/thermal_throttle", entry.path().display()));
     let throttle = throttle.filter(|path| fs::symlink_metadata(path).is_ok());

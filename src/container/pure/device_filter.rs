@@ -30,9 +30,9 @@ const fn rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u32) -
 }
 
 /// What every container may use, as crun has it: it may make nodes of all, and open null, random, full, tty, zero,
-/// urandom, ptmx and pts. But not console, which is the host's: a container's `/dev/console` is one of its pts, and by
+/// urandom, ptmx, pts and net/tun. But not console, which is the host's: a container's `/dev/console` is one of its pts, and by
 /// the device it could stop the host's output (TCOOFF).
-pub const DEFAULT: [Rule; 10] = [
+pub const DEFAULT: [Rule; 11] = [
     rule(Kind::Character, None, None, MKNOD),
     rule(Kind::Block, None, None, MKNOD),
     rule(Kind::Character, Some(1), Some(3), ALL),
@@ -43,6 +43,7 @@ pub const DEFAULT: [Rule; 10] = [
     rule(Kind::Character, Some(1), Some(9), ALL),
     rule(Kind::Character, Some(136), None, ALL),
     rule(Kind::Character, Some(5), Some(2), ALL),
+    rule(Kind::Character, Some(10), Some(200), ALL),
 ];
 
 /// linux/bpf_common.h and linux/bpf.h: a class, an operation, where the other operand is.

@@ -3,24 +3,19 @@
 
 use crate::container::pure::spec::Dns;
 
-/// `/etc/resolv.conf`: the host's. `--dns` replaces its servers, and with it options and domains of the flags replace
-/// its own, before which they come otherwise; the domain `.` removes all.
+/// `/etc/resolv.conf`: the host's. `--dns` replaces its servers, `--dns-search` its domains, `--dns-option` its options;
+/// the domain `.` removes all.
 pub fn resolv_conf(host: &str, dns: &Dns) -> String {
     let mut servers = dns.servers.clone();
     let (mut search, mut options) = (dns.search.clone(), dns.options.clone());
-    // Beside a server of the flags, nothing of the host's comes along with what else the flags say.
-    let keeps = |asked: &[String]| dns.servers.is_empty() || asked.is_empty();
     for line in host.lines() {
         let mut words = line.split_ascii_whitespace();
         let key = words.next().unwrap_or_default();
         match key {
             "nameserver" if dns.servers.is_empty() => servers.extend(words.next().map(String::from)),
             // The last of them is the one that counts.
-            "search" | "domain" if keeps(&dns.search) => {
-                search.truncate(dns.search.len());
-                search.extend(words.map(String::from));
-            }
-            "options" if keeps(&dns.options) => options.extend(words.map(String::from)),
+            "search" | "domain" if dns.search.is_empty() => search = words.map(String::from).collect(),
+            "options" if dns.options.is_empty() => options.extend(words.map(String::from)),
             _ => {}
         }
     }
@@ -105,11 +100,11 @@ mod tests {
         assert_eq!(text, "search lab.test more.test\nnameserver 1.1.1.1\nnameserver 9.9.9.9\noptions edns0\n");
         let dns = Dns { search: list(&["."]), options: list(&["ndots:2", "rotate"]), ..Dns::default() };
         let servers = "nameserver 10.0.2.3\nnameserver fe80::1\n";
-        assert_eq!(resolv_conf(host, &dns), servers.to_string() + "options ndots:2 rotate edns0\n");
+        assert_eq!(resolv_conf(host, &dns), servers.to_string() + "options ndots:2 rotate\n");
         let dns = Dns { servers: list(&["1.1.1.1"]), search: list(&["a.test"]), options: list(&["rotate"]), ..dns };
         assert_eq!(resolv_conf(host, &dns), "search a.test\nnameserver 1.1.1.1\noptions rotate\n");
         let dns = Dns { search: list(&["first.test"]), ..Dns::default() };
-        let text = "search first.test lab.test more.test\n".to_string() + servers + "options edns0\n";
+        let text = "search first.test\n".to_string() + servers + "options edns0\n";
         assert_eq!(resolv_conf(host, &dns), text);
         assert_eq!(resolv_conf("", &Dns::default()), "");
     }

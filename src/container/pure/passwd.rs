@@ -56,7 +56,7 @@ pub fn resolve(user: &str, passwd: &str, group: &str) -> Result<Identity, Error>
         None => numeric(2)?.ok_or_else(|| Error::User(user.into()))?,
     };
     let home = match &entry {
-        None => Some("/").filter(|_| passwd.is_empty()),
+        None => None,
         Some(entry) => entry.get(5).copied().filter(|home| !home.is_empty()).or(Some("/")),
     };
     let (gid, groups) = match wanted_group {
@@ -126,7 +126,7 @@ fn split(user: &str) -> (&str, Option<&str>) {
 
 /// The lines for a user and a group that are numbers and that the image's files
 /// do not have: of `/etc/passwd` and of `/etc/group`, as podman writes them. A
-/// group that nobody has named is looked for by the user's number.
+/// group that nobody has named is root's.
 pub fn missing_lines(
     user: &str,
     identity: &Identity,
@@ -134,6 +134,9 @@ pub fn missing_lines(
     passwd: &str,
     group: &str,
 ) -> (Option<String>, Option<String>) {
+    if user.is_empty() {
+        return (None, None);
+    }
     let (user, wanted_group) = split(user);
     let missing = |number: &str, file: &str| {
         let number = self::number(number).ok().flatten()?;
@@ -149,7 +152,7 @@ pub fn missing_lines(
         [&uid, ":*:", &uid, ":", &gid.to_string(), ":container user:", working_dir, ":/bin/sh\n"].concat()
     });
     let group_line =
-        missing(wanted_group.unwrap_or(user), group).map(|gid| [&gid, ":x:", &gid, ":", user, "\n"].concat());
+        missing(wanted_group.unwrap_or("0"), group).map(|gid| [&gid, ":x:", &gid, ":", user, "\n"].concat());
     (user_line, group_line)
 }
 
@@ -347,10 +350,10 @@ mod tests {
 
     #[test]
     fn an_image_without_files() {
-        let root = |home: Option<&str>| Identity { uid: 0, gid: 0, groups: vec![], home: home.map(String::from) };
-        assert_eq!(resolve("", "", "").unwrap(), root(Some("/")));
+        let root = Identity { uid: 0, gid: 0, groups: vec![], home: None };
+        assert_eq!(resolve("", "", "").unwrap(), root);
         // Somebody else's file.
-        assert_eq!(resolve("", "ann:x:1000:100::/home/ann:\n", "").unwrap(), root(None));
+        assert_eq!(resolve("", "ann:x:1000:100::/home/ann:\n", "").unwrap(), root);
     }
 
     /// Promise: unnamed-users
@@ -363,13 +366,15 @@ mod tests {
         for known in ["", "root", "ann", "0", "ann:video", "1000:44", "0:100"] {
             assert_eq!(lines(known), ["", ""], "{known}");
         }
-        assert_eq!(lines("7"), ["7:*:7:0:container user:/srv:/bin/sh\n", "7:x:7:7\n"]);
+        assert_eq!(lines("7"), ["7:*:7:0:container user:/srv:/bin/sh\n", ""]);
         assert_eq!(lines("7:8"), ["7:*:7:8:container user:/srv:/bin/sh\n", "8:x:8:7\n"]);
         assert_eq!(lines("7:video"), ["7:*:7:44:container user:/srv:/bin/sh\n", ""]);
-        assert_eq!(lines("007"), ["7:*:7:0:container user:/srv:/bin/sh\n", "7:x:7:007\n"]);
-        // The user is known, the group of that number is not.
-        assert_eq!(lines("1000"), ["", "1000:x:1000:1000\n"]);
+        assert_eq!(lines("007"), ["7:*:7:0:container user:/srv:/bin/sh\n", ""]);
+        assert_eq!(lines("1000"), ["", ""]);
         assert_eq!(lines("ann:9"), ["", "9:x:9:ann\n"]);
+        let in_bare_image = |user: &str| missing_lines(user, &resolve(user, "", "").unwrap(), "/", "", "").1;
+        assert_eq!(in_bare_image("7"), Some("0:x:0:7\n".into()), "the user's group is root's");
+        assert_eq!(in_bare_image(""), None, "nobody was asked for");
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> O
         arguments,
         warnings: env.warnings(),
         env: env.entries,
-        working_dir: if working_dir.is_empty() { "/".into() } else { working_dir },
+        working_dir: if working_dir.starts_with('/') { working_dir } else { ["/", &working_dir].concat() },
         user: asked.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| image.user.clone()),
     })
 }
@@ -134,9 +134,12 @@ impl Variables {
 /// not unset), our own environment, what every container gets, files, line.
 fn environment(image: &ImageConfig, asked: &spec::Process, host: &Environment) -> Variables {
     let mut env = Variables::default();
-    // podman does not ask whether there is a terminal.
-    let defaults = if host.is_machine { OF_KERNEL } else { ["TERM=xterm", "container=podman"] };
-    for entry in [DEFAULT_PATH].iter().chain(&defaults) {
+    let defaults: &[&str] = match (host.is_machine, asked.tty) {
+        (true, _) => &OF_KERNEL,
+        (false, true) => &["TERM=xterm", "container=podman"],
+        (false, false) => &["container=podman"],
+    };
+    for entry in [DEFAULT_PATH].iter().chain(defaults) {
         env.set(entry);
     }
     image.env.iter().for_each(|entry| env.set(entry));
@@ -181,10 +184,10 @@ impl Process {
         self.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// HOME is the user's, where that is known, unless somebody said otherwise.
+    /// HOME is the user's, empty where that is not known, unless somebody said otherwise.
     pub fn set_home(&mut self, home: Option<&str>) {
-        if let Some(home) = home.filter(|_| self.value("HOME").is_none()) {
-            self.env.push(["HOME=", home].concat());
+        if self.value("HOME").is_none() {
+            self.env.push(["HOME=", home.unwrap_or_default()].concat());
         }
     }
 
@@ -289,11 +292,13 @@ mod tests {
         let mut process = merged("-t -e A=3 -e HOSTNAME=mine img");
         assert_eq!(process.env, ["PATH=/bin", "TERM=xterm", "container=podman", "A=3", "B2C=0", "HOSTNAME=mine"]);
         assert_eq!(process.warnings.len(), 1);
-        process.set_home(None);
         assert_eq!(process.value("HOME"), None);
         process.set_home(Some("/home/ann"));
         process.set_home(Some("/other"));
         assert_eq!(process.value("HOME"), Some("/home/ann"));
+        let mut process = merged("img");
+        process.set_home(None);
+        assert_eq!((process.value("HOME"), process.value("TERM")), (Some(""), None));
     }
 
     /// Promise: machine-root
@@ -340,7 +345,7 @@ mod tests {
     fn values_that_the_line_only_names() {
         assert_eq!(merged("-e CODE -e UNSET img").value("CODE"), Some("7"));
         assert_eq!(merged("-e UNSET -e CO img").env.len(), merged("img").env.len());
-        assert_eq!(merged("-e 'CO*' img").env[5..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
+        assert_eq!(merged("-e 'CO*' img").env[4..], ["CODE=7", "CORE=8", "HOSTNAME=box"]);
     }
 
     #[test]
@@ -348,10 +353,10 @@ mod tests {
         let files = ["A=file", "B2C=file", "CODE", "NONE"];
         assert_eq!(
             with_files("--env-file f -e B2C=line img", &files).env,
-            ["PATH=/bin", "TERM=xterm", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
+            ["PATH=/bin", "container=podman", "A=file", "B2C=line", "CODE=7", "HOSTNAME=box"]
         );
         assert_eq!(merged("--env-host img").value("A"), Some("own"));
-        let rest = ["TERM=xterm", "container=podman", "B2C=0", "HOSTNAME=box"];
+        let rest = ["container=podman", "B2C=0", "HOSTNAME=box"];
         assert_eq!(merged("--unsetenv A --unsetenv PATH img").env, rest);
         assert_eq!(merged("--unsetenv A -e A img").value("A"), Some("own"));
         assert_eq!(merged("--unsetenv-all --env-host img").env[..2], ["CODE=7", "CORE=8"]);
@@ -370,9 +375,9 @@ mod tests {
         let line = (0..MANY / 2).map(|n| format!("--unsetenv=N{n}")).chain(["img".into()]).collect::<Vec<_>>();
         let host = Environment { extra: &[], own: &own, files: &files, hostname: "box", is_machine: false };
         let process = merge(&image, &parse::parse(&line).unwrap(), &host).unwrap();
-        // The image's own without those that are unset, three defaults, the machine's, and the host's name.
-        assert_eq!(process.env.len(), MANY + 3 + MANY + 1);
-        assert_eq!(process.env[3], format!("N{0}={0}", MANY / 2));
+        // The image's own without those that are unset, two defaults, the machine's, and the host's name.
+        assert_eq!(process.env.len(), MANY + 2 + MANY + 1);
+        assert_eq!(process.env[2], format!("N{0}={0}", MANY / 2));
         assert_eq!(process.warnings.len(), FAULTY_MAX + 1);
         assert_eq!(process.warnings[FAULTY_MAX], "and 99992 more entries of the environment like that");
     }

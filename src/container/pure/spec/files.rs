@@ -27,11 +27,15 @@ pub struct Files {
 impl Files {
     /// The host's file or directory that is mounted at exactly this path.
     pub fn source_at(&self, path: &str) -> Option<&str> {
-        let is_there = |mount: &&Mount| below_root(&mount.target) == below_root(path);
-        match &self.mounts.iter().find(is_there)?.source {
+        match &self.mount_at(path)?.source {
             Source::Path(source) => Some(source),
             _ => None,
         }
+    }
+
+    /// What the container line mounts at exactly this path.
+    pub fn mount_at(&self, path: &str) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| below_root(&mount.target) == below_root(path))
     }
 }
 

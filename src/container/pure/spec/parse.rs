@@ -374,7 +374,7 @@ mod tests {
             ("-tz img", "-z is not a known flag"),
             ("-w", "-w: its value is missing"),
             ("--env", "--env: its value is missing"),
-            ("-w rel img", "-w: a working directory begins with /"),
+            ("--workdir= img", "--workdir: the name of the working directory is missing"),
             ("--tls-verify=maybe img", "--tls-verify: 'maybe' is not true or false"),
             ("--volum=/a:/b img", "--volum is not a known flag: did you mean --volume?"),
             ("--net=bridge img", "--net: 'bridge' is not one of host, none, container:NAME, ns:PATH"),

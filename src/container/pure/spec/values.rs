@@ -38,9 +38,9 @@ pub(super) fn environment(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn working_dir(text: &str) -> Result<String, String> {
-    match text.starts_with('/') {
-        true => Ok(text.into()),
-        false => Err("a working directory begins with /".into()),
+    match text.is_empty() {
+        false => Ok(text.into()),
+        true => Err("the name of the working directory is missing".into()),
     }
 }
 
