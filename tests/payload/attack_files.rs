@@ -100,7 +100,7 @@ pub fn masks() {
         "/proc/interrupts",
         "/proc/sysrq-trigger",
     ];
-    const DIRECTORIES: [&str; 6] =
+    const DIRECTORIES: [&str; 5] =
         ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/fs/selinux", "/sys/devices/virtual/powercap"];
     let processors = fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten();
     let throttle = processors.map(|entry| format!("{}/thermal_throttle", entry.path().display()));
