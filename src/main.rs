@@ -8,12 +8,13 @@ use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
 use ocinit::kernel::coldplug::{self, Watcher};
+use ocinit::net::discipline::{Discipline, Peers};
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report, Section};
-use ocinit::store::cache;
 use ocinit::store::layers::Store;
+use ocinit::store::{cache, clock};
 use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
 
@@ -61,8 +62,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     options::read(config, report)?;
     let ready = prepare(config, report);
     consoles::tell_missing(report);
-    // The last one is held to the end: devices that come while containers run get drivers, too.
-    let (network, context, store, _devices) = ready?;
+    // The last ones are held to the end: devices that come while containers run get drivers, too, and the clock is kept
+    // right.
+    let (network, context, store, (_devices, discipline)) = ready?;
 
     let mut status = pipeline::run(&BootContext {
         config,
@@ -71,6 +73,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
         resolv_conf: links::resolv_conf(&network),
         report,
     });
+    // A root has time synchronization of its own.
+    drop(discipline);
+    clock::stamp();
     if status.root.is_none() || !config.has_no_container() {
         report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     }
@@ -80,8 +85,11 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     Ok(status.ending(config))
 }
 
+/// What goes on while containers run, in processes of their own.
+type Background = (Option<Watcher>, Option<Discipline>);
+
 /// Prepares what containers need: modules, clock, network, store and host name.
-fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store, Option<Watcher>)> {
+fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, Store, Background)> {
     report.section(Section::LoadModules);
     let devices = coldplug::load(&config.insmods, report);
     consoles::after_drivers();
@@ -92,9 +100,13 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     let network = links::up(options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::new(&network.nameservers, &network.search);
+    let mut is_set = false;
+    let mut discipline = None;
     if let Some(peer) = &config.ntp_peer {
         report.section(Section::NtpSet);
-        ntp::set(peer, &resolver, report);
+        is_set = ntp::set(peer, &network.ntp, &resolver, report);
+        let peers = Peers { peer, of_lease: &network.ntp, resolver: &resolver };
+        discipline = Discipline::start(&peers, &clock::stamp, report);
     }
     let context = options::pull_context(config, resolver)?;
 
@@ -103,8 +115,9 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     let disk = cache_device::mount(&config.cache_device, &config.filesystems, &context.resolver, report);
     let on_disk = disk.is_some_and(|disk| cache::bind(&disk, report));
     let store = Store::at_boot(on_disk, report)?;
+    clock::raise(is_set, report);
 
     report.section(Section::SetHostname);
     early_mounts::set_hostname(&config.hostname, report);
-    Ok((network, context, store, devices))
+    Ok((network, context, store, (devices, discipline)))
 }

@@ -78,7 +78,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
     row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
-    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
+    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded, and keep it right while containers run; `auto` is the DHCP lease's time servers, else pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
@@ -146,7 +146,6 @@ const REFUSED: [(&str, &str); 4] = [
 
 /// The machine's name without `b2c.hostname`.
 pub const DEFAULT_HOSTNAME: &str = "boot2container";
-const NTP_AUTO: &str = "pool.ntp.org";
 
 impl Default for Config {
     fn default() -> Config {
@@ -335,7 +334,6 @@ impl Config {
             "b2c.ntp_peer" => {
                 self.ntp_peer = match value {
                     "none" | "" => None,
-                    "auto" => Some(NTP_AUTO.into()),
                     host => Some(host.into()),
                 }
             }
@@ -410,7 +408,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.run, ["-ti img", "x y"]);
         assert!(config.pipefail && config.warnings.is_empty());
-        assert_eq!(config.ntp_peer.as_deref(), Some("pool.ntp.org"));
+        assert_eq!(config.ntp_peer.as_deref(), Some("auto"));
         assert_eq!(config.cache_device, CacheDevice::Path("/dev/mmcblk0p2".into()));
         assert_eq!((config.insmods.len(), config.poweroff_delay_ms), (2, 15_000));
     }
