@@ -85,3 +85,20 @@ fn compare(peers: &Peers, report: &Report) -> Result<(), String> {
     };
     corrected.map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Promise: clock-kept
+    #[test]
+    fn it_ends_when_it_is_dropped() {
+        let resolver = Resolver::default();
+        let peers = Peers { peer: "127.0.0.1", of_lease: &[], resolver: &resolver };
+        let running = Discipline::start(&peers, &|| (), &Report::on_host()).unwrap();
+        let pid = running.0;
+        assert!(process::kill(pid, 0).is_ok());
+        drop(running);
+        assert!(process::kill(pid, 0).is_err());
+    }
+}

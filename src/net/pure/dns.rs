@@ -342,6 +342,28 @@ mod tests {
         assert_eq!(read(&stranger, "example.org"), Ok(Answer::NoAddress), "nobody asked for that name");
     }
 
+    /// Promise: names-are-kept
+    #[test]
+    fn the_least_time_to_live_of_the_records_counts() {
+        let www = wire_name("www.example.net").unwrap();
+        let other: (&[u8], u16, &[u8]) = (&www, 1, &[192, 0, 2, 1]);
+        let good = answer("example.org", 0x8180, &[(&QUESTION, CNAME, &www), other]);
+        // The alias is at 29, its time to live at 35; the address's own is eight bytes before the end.
+        let kept_s = |alias: [u8; 4], address: [u8; 4]| {
+            let mut bytes = good.clone();
+            bytes[35..39].copy_from_slice(&alias);
+            let at = bytes.len() - 10;
+            bytes[at..at + 4].copy_from_slice(&address);
+            match read(&bytes, "example.org") {
+                Ok(Answer::Addresses(_, kept_s)) => kept_s,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(kept_s([0, 0, 0, 9], [0, 1, 0, 0]), 9);
+        assert_eq!(kept_s([0, 1, 0, 0], [0, 0, 0, 7]), 7);
+        assert_eq!(kept_s([0, 1, 0, 0], [0x80, 0, 0, 7]), 0, "RFC 2181, section 8");
+    }
+
     /// Promise: forged-dns
     /// Input: dns-answers
     #[test]
