@@ -469,7 +469,7 @@ pub mod tests {
         let mut world = World::new(2, &|_, _, _| vec![]);
         assert_eq!(world.look_up("a.org", false, 0), Err(Failure::NoAnswer(vec![None, None])));
         let starts: Vec<u64> = world.times.iter().map(|(at_ms, _)| at_ms - 1_000).collect();
-        assert_eq!(starts[..6], [0, 500, 1_000, 1_500, 2_500, 3_500]);
+        assert_eq!(starts[..6], [0, 500, 1_000, 1_500, 2_000, 3_000]);
         assert_eq!((world.now_ms, world.times.len()), (1_000 + LIMIT_MS, 14));
     }
 
@@ -573,9 +573,8 @@ pub mod tests {
             vec![wrong_id, wrong_name, b"x".to_vec(), answer(query, OK, 7)]
         };
         assert_eq!(addresses(World::new(1, &forged).look_up("a.org", true, 0)), [V4, V6]);
-        let ids: std::collections::BTreeSet<u16> = (0..200)
-            .map(|seed| Lookup::new("a", true, (1, 0), seed, 0).ok().unwrap().questions.iter().map(|q| q.id).sum())
-            .collect();
+        let ids: std::collections::BTreeSet<u16> =
+            (0..200).map(|seed| Lookup::new("a", true, (1, 0), seed, 0).ok().unwrap().questions[0].id).collect();
         assert!(ids.len() > 190, "{}", ids.len());
         assert_eq!(Lookup::new("a..b", true, (1, 0), 0, 0).err(), Some(Failure::Name));
     }

@@ -288,7 +288,7 @@ mod tests {
         let near = quiet(1, &|_, _| Some((0, 50, WELL)));
         assert_eq!((near.now_ms, near.sent.as_slice()), (1_100, [1].as_slice()));
         assert!(off_ms(&near).abs() <= 1);
-        let far = quiet(1, &|_, now_ms| Some((0, if now_ms < 2_000 { 400 } else { 150 + now_ms / 100 }, WELL)));
+        let far = quiet(1, &|_, now_ms| Some((0, if now_ms < 2_000 { 400 } else { 100 + now_ms / 100 }, WELL)));
         assert_eq!(far.sent, [2], "the second one was near");
         let far = quiet(1, &|_, now_ms| Some((0, if now_ms == 2_000 { 200 } else { 400 }, WELL)));
         assert_eq!((far.sent.as_slice(), far.result.unwrap().best.delay_ms), ([3].as_slice(), 400));
