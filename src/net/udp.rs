@@ -10,6 +10,9 @@ const ANSWER_BYTES: usize = 2048;
 /// As many descriptors as `poll` takes.
 const SOCKETS_MAX: usize = 8;
 
+/// A packet, or why there is none, in words.
+pub type Received<'p> = Result<&'p [u8], String>;
+
 /// A socket for each server, made when it is first sent to: on a port of its own, which the kernel chooses at random.
 /// It is connected, so that the kernel drops what others send, and reports ICMP errors.
 pub struct Sockets<'a> {
@@ -47,7 +50,7 @@ impl<'a> Sockets<'a> {
 
     /// Waits until `until_ms` of the machine's uptime at most, and hands over a packet or an error of each server that
     /// has one.
-    pub fn receive(&self, until_ms: u64, take: &mut dyn FnMut(usize, Result<&[u8], String>)) {
+    pub fn receive(&self, until_ms: u64, take: &mut dyn FnMut(usize, Received)) {
         let wanted: Vec<Poll> = self.open.iter().map(|(_, socket)| Poll { fd: socket.as_fd(), write: false }).collect();
         let wait_ms = until_ms.saturating_sub(machine::uptime_ms()).min(60_000);
         // It fails only where memory is short. Then reading says for each that there is nothing.
