@@ -5,7 +5,7 @@ use core::net::IpAddr;
 /// Positive answers are kept for what their records say, within these limits: a name that moves during a boot is
 /// found, and a server that says 0 is not asked for each of a pull's connections.
 const KEPT_S: (u32, u32) = (1, 300);
-/// A name that is not there: long enough for threads that ask at once, and shorter than any pause before a retry.
+/// A name that is not there: long enough for threads that ask at once, and soon asked for again.
 const ABSENT_MS: u64 = 2_000;
 /// A boot names a handful of hosts.
 const ENTRIES_MAX: usize = 64;
