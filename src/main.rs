@@ -11,12 +11,13 @@ use ocinit::container::{init, own_program};
 use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
 use ocinit::kernel::coldplug::{self, Watcher};
+use ocinit::net::discipline::{Discipline, Peers};
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report, Section};
-use ocinit::store::cache;
 use ocinit::store::layers::Store;
+use ocinit::store::{cache, clock};
 use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
 use std::sync::Arc;
@@ -65,8 +66,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     let mut sources = options::read(config, report)?;
     let ready = prepare(config, &mut sources, report);
     consoles::tell_missing(report);
-    // The last one is held to the end: devices that come while containers run get drivers, too.
-    let (network, context, store, _devices) = ready?;
+    // The last ones are held to the end: devices that come while containers run get drivers, too, and the clock is kept
+    // right.
+    let (network, context, store, (_devices, discipline)) = ready?;
 
     let mut status = pipeline::run(&BootContext {
         config,
@@ -75,6 +77,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
         resolv_conf: links::resolv_conf(&network),
         report,
     });
+    // A root has time synchronization of its own.
+    drop(discipline);
+    clock::stamp();
     if status.root.is_none() || !config.has_no_container() {
         report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     }
@@ -84,11 +89,15 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     Ok(status.ending(config))
 }
 
-/// What containers need, and a watcher of the devices that come.
-type Ready = (Network, PullContext, Store, Option<Watcher>);
+/// What goes on while containers run, in processes of their own.
+type Background = (Option<Watcher>, Option<Discipline>);
 
 /// Prepares what containers need: modules, network, the options that it brings, clock, store and host name.
-fn prepare(config: &mut Config, sources: &mut Sources, report: &mut Report) -> Outcome<Ready> {
+fn prepare(
+    config: &mut Config,
+    sources: &mut Sources,
+    report: &mut Report,
+) -> Outcome<(Network, PullContext, Store, Background)> {
     report.section(Section::LoadModules);
     let devices = coldplug::load(&config.insmods, report);
     consoles::after_drivers();
@@ -101,9 +110,12 @@ fn prepare(config: &mut Config, sources: &mut Sources, report: &mut Report) -> O
     let resolver = Arc::new(Resolver::new(&network.nameservers, &network.search));
     // A certificate of their server needs a clock. Else it waits for them, as they may name its peer.
     let early_peer = config.ntp_peer.clone().filter(|_| config.extra_args.need_a_clock());
-    set_clock(early_peer.as_deref(), &resolver, report);
+    let mut is_set = set_clock(early_peer.as_deref(), &network, &resolver, report);
     extra_args::apply(config, sources, &network, &resolver, report)?;
-    set_clock(config.ntp_peer.as_deref().filter(|peer| early_peer.as_deref() != Some(*peer)), &resolver, report);
+    let peer = config.ntp_peer.as_deref();
+    is_set |= set_clock(peer.filter(|peer| early_peer.as_deref() != Some(*peer)), &network, &resolver, report);
+    let peers = peer.map(|peer| Peers { peer, of_lease: &network.ntp, resolver: &resolver });
+    let discipline = peers.and_then(|peers| Discipline::start(&peers, &clock::stamp, report));
     let context = options::pull_context(config, resolver)?;
 
     report.section(Section::MountCachePartition);
@@ -111,6 +123,7 @@ fn prepare(config: &mut Config, sources: &mut Sources, report: &mut Report) -> O
     let disk = cache_device::mount(&config.cache_device, &config.filesystems, &context.resolver, report);
     let on_disk = disk.is_some_and(|disk| cache::bind(&disk, report));
     let store = Store::at_boot(on_disk, report)?;
+    clock::raise(is_set, report);
 
     report.section(Section::SetHostname);
     early_mounts::set_hostname(&config.hostname, report);
@@ -118,12 +131,13 @@ fn prepare(config: &mut Config, sources: &mut Sources, report: &mut Report) -> O
         report.section(Section::SetKeymap);
         keymap::load(name, report);
     }
-    Ok((network, context, store, devices))
+    Ok((network, context, store, (devices, discipline)))
 }
 
-fn set_clock(peer: Option<&str>, resolver: &Resolver, report: &Report) {
-    if let Some(peer) = peer {
+/// Whether there is a peer, and the clock was set by it.
+fn set_clock(peer: Option<&str>, network: &Network, resolver: &Resolver, report: &Report) -> bool {
+    peer.is_some_and(|peer| {
         report.section(Section::NtpSet);
-        ntp::set(peer, resolver, report);
-    }
+        ntp::set(peer, &network.ntp, resolver, report)
+    })
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 pub mod cancel;
 pub mod dhcp;
+pub mod discipline;
 pub mod dns;
 pub mod http;
 pub mod links;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 pub mod cache;
 pub mod claim;
+pub mod clock;
 pub mod copy_tree;
 pub mod dir;
 pub mod journal;

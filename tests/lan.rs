@@ -10,7 +10,7 @@ use ocinit::net::step::{Limits, LIMITS};
 use ocinit::net::{links, ntp};
 use ocinit::report::Report;
 use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -243,6 +243,45 @@ fn names() {
     lan.enter("names");
 }
 
+/// A name server that answers nothing beside a real one, two search domains, and nobody but the silent one.
+/// Promise: name-servers-in-turn, search-list, names-are-kept
+#[test]
+fn name_servers() {
+    if inside() {
+        links::up(&LIMITS, &REPORT).unwrap();
+        let silent: IpAddr = [127, 0, 0, 53].into();
+        let socket = UdpSocket::bind((silent, 53)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let asked = || {
+            let mut buffer = [0; 512];
+            std::iter::from_fn(|| socket.recv(&mut buffer).ok()).count()
+        };
+        let search = ["rack.lab".to_string(), "lab".to_string()];
+        let resolver = Resolver::new(&[silent, SERVER], &search);
+        let registry = Ok(vec![IpAddr::from([10, 77, 0, 9])]);
+        assert_eq!(resolver.resolve("registry.lab"), registry);
+        assert_eq!(asked(), 1, "once");
+        assert_eq!(resolver.resolve("registry"), registry, "in the second domain");
+        assert_eq!(resolver.resolve("db.rack"), Ok(vec![IpAddr::from([10, 77, 0, 8])]), "with a dot, in the second");
+        assert_eq!(resolver.resolve("db.rack.lab"), Ok(vec![IpAddr::from([10, 77, 0, 8])]));
+        assert_eq!(resolver.resolve("absent").unwrap_err().text, "absent: no such host name (asked 10.77.0.1)");
+        assert_eq!(asked(), 0, "never again");
+        // The lease has changed.
+        resolver.replace(&[silent], &[]);
+        let error = resolver.resolve("registry.lab").unwrap_err();
+        assert_eq!(error.text, "registry.lab: 127.0.0.53: no answer in 12 s");
+        assert_eq!(asked(), 14);
+        return;
+    }
+    let Some(mut lan) = Lan::new("name_servers") else { return };
+    std::fs::write(lan.file("hosts"), "10.77.0.9 registry.lab\n10.77.0.8 db.rack.lab\n").unwrap();
+    let hosts = format!("--addn-hosts={}", lan.file("hosts"));
+    // dnsmasq refuses what it neither knows nor may ask others for: these domains are its own.
+    let own = ["--local=/lab/", "--local=/rack/", "--local=/absent/", "--local=/registry/"];
+    lan.dnsmasq(&[&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", hosts.as_str()][..], &own].concat());
+    lan.enter("name_servers");
+}
+
 /// Promise: no-network
 #[test]
 fn no_carrier() {
@@ -351,11 +390,12 @@ fn chronyd() -> Option<String> {
 }
 
 /// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.
-/// Promise: clock
+/// Promise: clock, lease-time-servers
 #[test]
 fn time() {
     if inside() {
-        links::up(&LIMITS, &REPORT).unwrap();
+        let network = links::up(&LIMITS, &REPORT).unwrap();
+        assert_eq!(network.ntp, [SERVER]);
         let start = Instant::now();
         // It may take a moment to open its port: refused at once until then.
         let answer = loop {
@@ -369,11 +409,24 @@ fn time() {
             answer.now().seconds * 1000 + i64::from(answer.now().nanoseconds / 1_000_000) - own.as_millis() as i64;
         eprintln!("off by {off_ms} ms");
         assert!(off_ms.abs() < 500, "{off_ms} ms");
+        // By the lease, and with several samples as while containers run.
+        let resolver = Resolver::new(&[], &[]);
+        for thorough in [false, true] {
+            let answer = ntp::ask_peer("auto", &network.ntp, &resolver, thorough).unwrap();
+            assert_eq!((answer.server, answer.warning), (SERVER, None));
+        }
+        let elsewhere = ntp::ask_peer("auto", &[[10, 77, 0, 1].into()], &resolver, false).unwrap();
+        assert_eq!(elsewhere.server, SERVER);
+        assert_eq!(ntp::ask_peer("auto", &[], &resolver, false).unwrap_err(), "pool.ntp.org: no nameserver is known");
         return;
     }
     let Some(chronyd) = chronyd() else { skip!("there is no chronyd here (./dev setup brings it)") };
     let Some(mut lan) = Lan::new("time") else { return };
-    lan.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", "--address=/ntp.lab/10.77.0.1"]);
+    lan.dnsmasq(&[
+        "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
+        "--dhcp-option=option:ntp-server,10.77.0.1",
+        "--address=/ntp.lab/10.77.0.1",
+    ]);
     let conf = lan.file("chrony.conf");
     let pid = lan.file("chrony.pid");
     let text = format!("local stratum 8\nallow\ncmdport 0\nbindcmdaddress /\npidfile {pid}\nbindaddress 10.77.0.1\n");

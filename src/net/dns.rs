@@ -1,21 +1,23 @@
 //! Resolves names: by `/etc/hosts`, and by the servers that the lease or `/etc/resolv.conf` gives.
 
-use crate::net::pure::dns::{self, Answer, Family};
+use crate::files;
+use crate::net::pure::dns::known::{self, Cache};
+use crate::net::pure::dns::lookup::{Action, Failure, Found, Lookup, LIMIT_MS};
+use crate::net::pure::dns::{self, Family};
 use crate::net::random::random;
-use crate::net::udp;
-use crate::{files, sys};
+use crate::net::udp::Sockets;
+use crate::sys::{io_text, machine};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
-/// For one query to one server.
-const TIMEOUT: Duration = Duration::from_secs(2);
-/// How often each server is asked for a name.
-const ROUNDS: usize = 2;
-/// Answers in a row that only give another name (CNAME).
-const MAX_ALIASES: usize = 8;
+/// For one query by TCP.
+const TCP_TIMEOUT: Duration = Duration::from_secs(4);
+/// More name servers than a lookup has time for are left out.
+const SERVERS_MAX: usize = 6;
 /// The largest `/etc/hosts` and `/etc/resolv.conf` that are read.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -40,35 +42,46 @@ pub struct Error {
     pub text: String,
 }
 
-impl Error {
-    fn new(kind: Kind, text: impl Into<String>) -> Error {
-        Error { kind, text: text.into() }
-    }
-
-    fn of_name(self, name: &str) -> Error {
-        Error { text: [name, ": ", &self.text].concat(), ..self }
-    }
+/// Resolves names from any thread. Without a server it resolves addresses and what `/etc/hosts` has.
+#[derive(Debug, Default)]
+pub struct Resolver {
+    hosts: String,
+    /// Held for moments only, and never while a server is asked.
+    state: Mutex<State>,
 }
 
-/// Resolves names from any thread. Without a server it resolves addresses and what `/etc/hosts` has.
-#[derive(Debug, Clone, Default)]
-pub struct Resolver {
+#[derive(Debug, Default)]
+struct State {
     nameservers: Vec<SocketAddr>,
     search: Vec<String>,
-    hosts: String,
+    /// The server that answered last. It is asked first.
+    preferred: Option<SocketAddr>,
+    cache: Cache,
 }
 
 impl Resolver {
-    /// Asks these servers; names of a single label are looked up in the domains `search` first.
+    /// Asks these servers; `search` has the domains in which names are looked up, too.
     pub fn new(nameservers: &[IpAddr], search: &[String]) -> Resolver {
-        let nameservers = nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
-        Resolver { nameservers, search: search.to_vec(), hosts: small_file("/etc/hosts") }
+        let resolver = Resolver { hosts: small_file("/etc/hosts"), state: Mutex::default() };
+        resolver.replace(nameservers, search);
+        resolver
     }
 
     /// Resolves as the host's own programs do, by `/etc/resolv.conf` and `/etc/hosts`.
     pub fn from_host() -> Resolver {
         let conf = dns::parse_resolv_conf(&small_file("/etc/resolv.conf"));
         Resolver::new(&conf.nameservers, &conf.search)
+    }
+
+    /// Asks other servers from now on, and forgets what the former ones said: a lease has changed.
+    pub fn replace(&self, nameservers: &[IpAddr], search: &[String]) {
+        let usable = nameservers.iter().filter(|server| !server.is_unspecified());
+        let nameservers = usable.take(SERVERS_MAX).map(|server| SocketAddr::from((*server, PORT))).collect();
+        *self.lock() = State { nameservers, search: search.to_vec(), ..State::default() };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// At least one address.
@@ -82,101 +95,97 @@ impl Resolver {
             return Ok(known);
         }
         if is_localhost(name) {
-            return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        if self.nameservers.is_empty() {
-            return Err(Error::new(Kind::NoNameserver, "no nameserver is known").of_name(name));
+        let error = |kind, reason: &str| Err(Error { kind, text: [name, ": ", reason].concat() });
+        let (is_known, search) = {
+            let state = self.lock();
+            (!state.nameservers.is_empty(), state.search.clone())
+        };
+        if !is_known {
+            return error(Kind::NoNameserver, "no nameserver is known");
         }
-        let v6_routed = is_v6_routed();
-        let search: &[String] = if name.contains('.') { &[] } else { &self.search };
-        for domain in search {
-            let full = [name, ".", domain].concat();
-            match self.look_up(&full, v6_routed) {
-                Err(Error { kind: Kind::NoSuchName, .. }) => {}
-                outcome => return outcome.map_err(|error| error.of_name(&full)),
-            }
+        if let Err(invalid) = dns::query(0, name, Family::V4) {
+            return error(Kind::InvalidName, invalid.text());
         }
-        self.look_up(name, v6_routed).map_err(|error| error.of_name(name))
+        self.by_servers(name, &search, is_v6_routed())
     }
 
-    /// The name's IPv4 addresses, and its IPv6 addresses where there is a route to them, or no IPv4 address.
-    fn look_up(&self, name: &str, v6_routed: bool) -> Result<Vec<IpAddr>, Error> {
-        let (mut addresses, _) = self.of_family(name, Family::V4)?;
-        let is_enough = !addresses.is_empty();
-        if is_enough && !v6_routed {
-            return Ok(addresses);
-        }
-        match self.of_family(name, Family::V6) {
-            Ok((more, _)) if is_enough || !more.is_empty() => addresses.extend(more),
-            Ok((_, server)) => return Err(absent("no address", server)),
-            // Some servers fail at queries for IPv6 only.
-            Err(_) if is_enough => {}
-            Err(error) => return Err(error),
-        }
-        Ok(addresses)
-    }
-
-    /// The addresses of one family, possibly none, and the server that said so. Follows aliases across answers.
-    fn of_family(&self, name: &str, family: Family) -> Result<(Vec<IpAddr>, IpAddr), Error> {
-        let mut name = name.to_string();
-        for _ in 0..MAX_ALIASES {
-            let (answer, server) = self.ask_all(&name, family)?;
-            match answer {
-                Answer::Addresses(addresses) => return Ok((addresses, server)),
-                Answer::Alias(other) => name = other,
-                Answer::NoAddress => return Ok((Vec::new(), server)),
-                Answer::NoSuchName => return Err(absent("no such host name", server)),
-                Answer::Truncated | Answer::Failed(_) => return Err(absent("no address", server)),
-            }
-        }
-        Err(Error::new(Kind::NoAnswer, dns::Error::Aliases.text()))
-    }
-
-    /// The first usable answer and its server; or what each server did instead.
-    fn ask_all(&self, name: &str, family: Family) -> Result<(Answer, IpAddr), Error> {
-        let mut reasons = vec![String::new(); self.nameservers.len()];
-        for _ in 0..ROUNDS {
-            for (server, reason) in self.nameservers.iter().zip(&mut reasons) {
-                let text = match ask(*server, name, family) {
-                    Ok(Answer::Failed(code)) => dns::failure(code),
-                    Ok(answer) => return Ok((answer, server.ip())),
-                    Err(ServerError::Message(error @ dns::Error::Name)) => {
-                        return Err(Error::new(Kind::InvalidName, error.text()));
+    /// The addresses of the first of the name's candidates that has some. Otherwise the error of the name as it is,
+    /// unless there is one that may pass.
+    fn by_servers(&self, name: &str, search: &[String], v6_routed: bool) -> Result<Vec<IpAddr>, Error> {
+        let mut error: Option<Error> = None;
+        for candidate in known::candidates(name, search) {
+            match self.look_up(&candidate, v6_routed) {
+                Ok(addresses) => return Ok(addresses),
+                Err((Kind::InvalidName, _, _)) => {}
+                Err((kind, reason, is_silent)) => {
+                    let replaces = match &error {
+                        None => true,
+                        Some(earlier) => {
+                            earlier.kind == Kind::NoSuchName && (kind != earlier.kind || candidate == name)
+                        }
+                    };
+                    if replaces {
+                        error = Some(Error { kind, text: [&candidate, ": ", &reason].concat() });
                     }
-                    Err(error) => error.text(),
-                };
-                *reason = [&server.ip().to_string(), ": ", &text].concat();
+                    if is_silent {
+                        break;
+                    }
+                }
             }
         }
-        Err(Error::new(Kind::NoAnswer, reasons.join("; ")))
+        let nobody = || Error { kind: Kind::InvalidName, text: [name, ": ", dns::Error::Name.text()].concat() };
+        Err(error.unwrap_or_else(nobody))
     }
-}
 
-/// Why one server gave no answer.
-enum ServerError {
-    Timeout,
-    Call(sys::Error),
-    Message(dns::Error),
-    /// The TCP connection ended within the answer.
-    Closed,
-    /// The answer does not fit into TCP's either.
-    Truncated,
-}
-
-impl ServerError {
-    fn text(self) -> String {
-        match self {
-            ServerError::Timeout => "no answer".into(),
-            ServerError::Call(error) => error.to_string(),
-            ServerError::Message(error) => error.text().into(),
-            ServerError::Closed => "connection closed in mid-answer".into(),
-            ServerError::Truncated => "truncated by TCP too".into(),
+    /// The name's IPv4 addresses, and its IPv6 addresses where there is a route to them, or no IPv4 address. An error
+    /// has its kind and reason, and whether no server has sent anything at all.
+    fn look_up(&self, name: &str, v6_routed: bool) -> Result<Vec<IpAddr>, (Kind, String, bool)> {
+        let (servers, first) = {
+            let state = self.lock();
+            if let Some(answer) = state.cache.get(name, v6_routed, machine::uptime_ms()) {
+                return answer.map_err(|reason| (Kind::NoSuchName, reason, false));
+            }
+            let first = state.nameservers.iter().position(|server| Some(*server) == state.preferred);
+            (state.nameservers.clone(), first.unwrap_or_default())
+        };
+        let outcome = ask(name, v6_routed, &servers, first);
+        let number = match &outcome {
+            Ok(Found { server, .. }) => Some(*server),
+            Err(Failure::NoSuchName(server) | Failure::NoAddress(server) | Failure::Aliases(server)) => Some(*server),
+            Err(_) => None,
+        };
+        let server = number.and_then(|number| servers.get(number)).copied();
+        let by = || ["(asked ", &server.map(|server| server.ip().to_string()).unwrap_or_default(), ")"].concat();
+        let (answer, ttl_s) = match outcome {
+            Ok(found) => (Ok(found.addresses), found.ttl_s),
+            Err(Failure::NoSuchName(_)) => (Err(["no such host name ", &by()].concat()), 0),
+            Err(Failure::NoAddress(_)) => (Err(["no address ", &by()].concat()), 0),
+            Err(Failure::Aliases(_)) => (Err([dns::Error::Aliases.text(), " ", &by()].concat()), 0),
+            Err(Failure::Name) => return Err((Kind::InvalidName, String::new(), false)),
+            Err(Failure::NoAnswer(reasons)) => {
+                let is_silent = reasons.iter().all(Option::is_none);
+                return Err((Kind::NoAnswer, told(&servers, reasons), is_silent));
+            }
+        };
+        let mut state = self.lock();
+        // It may have got other servers meanwhile.
+        if state.nameservers == servers {
+            state.preferred = server;
+            state.cache.put((name, v6_routed), answer.clone(), ttl_s, machine::uptime_ms());
         }
+        answer.map_err(|reason| (Kind::NoSuchName, reason, false))
     }
 }
 
-fn absent(reason: &str, server: IpAddr) -> Error {
-    Error::new(Kind::NoSuchName, [reason, " (asked ", &server.to_string(), ")"].concat())
+/// `10.0.2.3: no answer in 12 s; 10.0.2.4: the name server failed (SERVFAIL)`
+fn told(servers: &[SocketAddr], reasons: Vec<Option<String>>) -> String {
+    let silence = ["no answer in ", &(LIMIT_MS / 1000).to_string(), " s"].concat();
+    let each = servers.iter().zip(reasons);
+    let each =
+        each.map(|(server, reason)| [&server.ip().to_string(), ": ", reason.as_ref().unwrap_or(&silence)].concat());
+    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Whether the kernel has a route to IPv6 addresses beyond the link. To connect a datagram socket sends nothing.
@@ -192,72 +201,74 @@ fn is_localhost(name: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// One query to one server, by UDP, and by TCP when the answer does not fit.
-fn ask(server: SocketAddr, name: &str, family: Family) -> Result<Answer, ServerError> {
-    let id = random(u64::from(server.port())) as u16;
-    let query = dns::query(id, name, family).map_err(ServerError::Message)?;
-    let parse = |message: &[u8]| dns::parse(message, id, name, family);
-    let answer = by_udp(server, &query, &parse)?;
-    if answer == Answer::Truncated {
-        return by_tcp(server, &query, &parse);
+/// Asks the servers for one name, number `first` before the others.
+fn ask(name: &str, both: bool, servers: &[SocketAddr], first: usize) -> Result<Found, Failure> {
+    let now_ms = machine::uptime_ms;
+    let mut lookup = Lookup::new(name, both, (servers.len(), first), random(name.len() as u64), now_ms())?;
+    let mut sockets = Sockets::new(servers);
+    loop {
+        match lookup.poll(now_ms()) {
+            Action::Done(outcome) => return outcome,
+            Action::Send { server, query, stream: false } => {
+                if let Err(error) = sockets.send(server, &query) {
+                    lookup.failed(now_ms(), server, &error);
+                }
+            }
+            Action::Send { server, query, stream: true } => {
+                let Some(address) = servers.get(server) else { continue };
+                let answer = by_tcp(*address, &query);
+                let failure = match &answer {
+                    Ok(message) if lookup.handle(now_ms(), server, message, true) => continue,
+                    Ok(_) => dns::Error::Unrelated.text(),
+                    Err(reason) => reason,
+                };
+                lookup.failed(now_ms(), server, failure);
+            }
+            Action::Wait { until_ms } => sockets.receive(until_ms, &mut |server, packet| match packet {
+                Ok(message) => drop(lookup.handle(now_ms(), server, message, false)),
+                Err(error) => lookup.failed(now_ms(), server, &error),
+            }),
+        }
     }
-    Ok(answer)
-}
-
-type Parse<'a> = &'a dyn Fn(&[u8]) -> Result<Answer, dns::Error>;
-
-fn by_udp(server: SocketAddr, query: &[u8], parse: Parse) -> Result<Answer, ServerError> {
-    let mut outcome = Err(ServerError::Timeout);
-    let mut take = |message: &[u8], _| {
-        outcome = match parse(message) {
-            Err(dns::Error::Unrelated) => return false,
-            outcome => outcome.map_err(ServerError::Message),
-        };
-        true
-    };
-    udp::exchange(server, query, TIMEOUT, &mut take).map_err(ServerError::Call)?;
-    outcome
 }
 
 /// RFC 1035 section 4.2.2: two bytes of length before each message.
-fn by_tcp(server: SocketAddr, query: &[u8], parse: Parse) -> Result<Answer, ServerError> {
-    let end = Instant::now() + TIMEOUT;
-    let mut stream = TcpStream::connect_timeout(&server, TIMEOUT).map_err(failed("connect"))?;
+fn by_tcp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, String> {
+    let end = Instant::now() + TCP_TIMEOUT;
+    let mut stream = TcpStream::connect_timeout(&server, TCP_TIMEOUT).map_err(tcp_failed)?;
     let mut message = (query.len() as u16).to_be_bytes().to_vec();
     message.extend_from_slice(query);
-    stream.set_write_timeout(Some(TIMEOUT)).map_err(failed("setsockopt"))?;
-    stream.write_all(&message).map_err(failed("send"))?;
+    stream.set_write_timeout(Some(TCP_TIMEOUT)).map_err(tcp_failed)?;
+    stream.write_all(&message).map_err(tcp_failed)?;
     let mut length = [0; 2];
-    read_until(&mut stream, &mut length, end)?;
+    read_until(&mut stream, &mut length, end).map_err(tcp_failed)?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
-    read_until(&mut stream, &mut message, end)?;
-    match parse(&message) {
-        Ok(Answer::Truncated) => Err(ServerError::Truncated),
-        outcome => outcome.map_err(ServerError::Message),
-    }
+    read_until(&mut stream, &mut message, end).map_err(tcp_failed)?;
+    Ok(message)
 }
 
 /// Fills `buffer` by `end`, however slowly the other side sends.
-fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], end: Instant) -> Result<(), ServerError> {
+fn read_until(stream: &mut TcpStream, mut buffer: &mut [u8], end: Instant) -> io::Result<()> {
     while !buffer.is_empty() {
         let left = end.saturating_duration_since(Instant::now());
         // Zero would mean "without a limit" to the socket.
         if left.is_zero() {
-            return Err(ServerError::Timeout);
+            return Err(io::ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left)).map_err(failed("setsockopt"))?;
-        match stream.read(buffer).map_err(failed("recv"))? {
-            0 => return Err(ServerError::Closed),
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             length => buffer = buffer.get_mut(length..).unwrap_or_default(),
         }
     }
     Ok(())
 }
 
-fn failed(call: &'static str) -> impl Fn(io::Error) -> ServerError {
-    move |error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ServerError::Timeout,
-        _ => ServerError::Call(sys::Error::from_io(call, &error)),
+fn tcp_failed(error: io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer by TCP".into(),
+        io::ErrorKind::UnexpectedEof => "connection closed in mid-answer".into(),
+        _ => ["by TCP: ", &io_text(&error)].concat(),
     }
 }
 
@@ -267,22 +278,32 @@ fn small_file(path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod hostile;
+
+#[cfg(test)]
+pub(super) mod tests {
     use super::*;
     use crate::net::udp::tests::serve;
     use std::net::TcpListener;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
     use std::thread;
 
-    fn with(nameservers: &[SocketAddr], search: &[&str]) -> Resolver {
+    pub(super) fn with(nameservers: &[SocketAddr], search: &[&str]) -> Resolver {
         let search = search.iter().map(|domain| domain.to_string()).collect();
-        Resolver { nameservers: nameservers.to_vec(), search, hosts: "10.9.8.7 db db.lab\n".into() }
+        let state = State { nameservers: nameservers.to_vec(), search, ..State::default() };
+        Resolver { state: Mutex::new(state), hosts: "10.9.8.7 db db.lab\n".into() }
     }
 
-    /// The query turned into an answer: `flags`, and the given address if there is one.
-    fn reply(query: &[u8], flags: [u8; 2], address: Option<[u8; 4]>) -> Vec<u8> {
+    fn asks_v4(query: &[u8]) -> bool {
+        query[query.len() - 3] == 1
+    }
+
+    /// The query turned into an answer: `flags`, and the given address if there is one and it is of the query's family.
+    pub fn reply(query: &[u8], flags: [u8; 2], address: Option<[u8; 4]>) -> Vec<u8> {
         let mut bytes = query.to_vec();
         bytes[2..4].copy_from_slice(&flags);
-        if let Some(octets) = address {
+        if let Some(octets) = address.filter(|_| asks_v4(query)) {
             bytes[7] = 1;
             bytes.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
             bytes.extend(octets);
@@ -290,62 +311,121 @@ mod tests {
         bytes
     }
 
-    const OK: [u8; 2] = [0x81, 0x80];
+    pub const OK: [u8; 2] = [0x81, 0x80];
     const NO_SUCH_NAME: [u8; 2] = [0x81, 0x83];
     const SERVER_FAILURE: [u8; 2] = [0x81, 0x82];
-    const TRUNCATED: [u8; 2] = [0x83, 0x80];
+    pub const TRUNCATED: [u8; 2] = [0x83, 0x80];
+    const ADDRESS: [u8; 4] = [192, 0, 2, 1];
+
+    fn found(address: [u8; 4]) -> Result<Vec<IpAddr>, Error> {
+        Ok(vec![IpAddr::from(address)])
+    }
+
+    fn text(outcome: Result<Vec<IpAddr>, Error>) -> (Kind, String) {
+        let error = outcome.unwrap_err();
+        (error.kind, error.text)
+    }
+
+    /// A server that counts what it is asked for IPv4.
+    fn counting(reply: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        let address = serve(move |query| {
+            counter.fetch_add(usize::from(asks_v4(query)), Ordering::SeqCst);
+            reply(query)
+        });
+        (address, count)
+    }
 
     #[test]
     fn numbers_hosts_and_localhost_need_no_server() {
         let resolver = with(&[], &[]);
-        assert_eq!(resolver.resolve("192.0.2.1"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
+        assert_eq!(resolver.resolve("192.0.2.1"), found(ADDRESS));
         assert_eq!(resolver.resolve("[2001:db8::1]"), Ok(vec!["2001:db8::1".parse().unwrap()]));
-        assert_eq!(resolver.resolve("DB.lab."), Ok(vec![IpAddr::from([10, 9, 8, 7])]));
-        assert_eq!(resolver.resolve("a.localhost"), Ok(vec![IpAddr::from([127, 0, 0, 1])]));
-        let error = resolver.resolve("example.org").unwrap_err();
-        assert_eq!((error.kind, error.text.as_str()), (Kind::NoNameserver, "example.org: no nameserver is known"));
-    }
-
-    /// Promise: forged-dns
-    #[test]
-    fn forged_answers_are_waited_past() {
-        let server = serve(|query| {
-            let mut wrong_id = reply(query, OK, Some([6, 6, 6, 6]));
-            wrong_id[0] ^= 1;
-            let mut wrong_name = reply(query, OK, Some([6, 6, 6, 6]));
-            wrong_name[13] ^= 1;
-            vec![wrong_id, wrong_name, b"x".to_vec(), reply(query, OK, Some([192, 0, 2, 1]))]
-        });
-        assert_eq!(with(&[server], &[]).resolve("example.org"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
+        assert_eq!(resolver.resolve("DB.lab."), found([10, 9, 8, 7]));
+        let both = vec![IpAddr::from([127, 0, 0, 1]), "::1".parse().unwrap()];
+        assert_eq!(resolver.resolve("a.localhost"), Ok(both));
+        let error = text(resolver.resolve("example.org"));
+        assert_eq!(error, (Kind::NoNameserver, "example.org: no nameserver is known".into()));
     }
 
     #[test]
     fn a_server_that_fails_is_passed_over_and_named_when_all_do() {
         let bad = serve(|query| vec![reply(query, SERVER_FAILURE, None)]);
-        let good = serve(|query| vec![reply(query, OK, Some([192, 0, 2, 1]))]);
-        assert_eq!(with(&[bad, good], &[]).resolve("example.org"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
-        let error = with(&[bad], &[]).resolve("example.org");
-        assert_eq!(error.unwrap_err().text, "example.org: 127.0.0.1: the name server failed (SERVFAIL)");
+        let good = serve(|query| vec![reply(query, OK, Some(ADDRESS))]);
+        assert_eq!(with(&[bad, good], &[]).resolve("example.org"), found(ADDRESS));
+        let error = text(with(&[bad], &[]).resolve("example.org"));
+        assert_eq!(error, (Kind::NoAnswer, "example.org: 127.0.0.1: the name server failed (SERVFAIL)".into()));
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = with(&[closed], &[]).resolve("example.org");
-        assert_eq!(error.unwrap_err().text, "example.org: 127.0.0.1: recv: connection refused");
-        let error = with(&[bad], &[]).resolve("a..b").unwrap_err();
-        assert_eq!((error.kind, error.text.as_str()), (Kind::InvalidName, "a..b: not a host name"));
+        let error = text(with(&[closed], &[]).resolve("example.org"));
+        assert_eq!(error.1, "example.org: 127.0.0.1: connection refused");
+        let error = text(with(&[bad], &["lab"]).resolve("a..b"));
+        assert_eq!(error, (Kind::InvalidName, "a..b: not a host name".into()));
     }
 
+    /// Promise: name-servers-in-turn
     #[test]
-    fn single_labels_are_looked_for_in_the_search_domain_first() {
-        let server = serve(|query| match query.windows(3).any(|part| part == b"lab") {
-            true => vec![reply(query, OK, Some([192, 0, 2, 1]))],
+    fn a_dead_first_server_is_asked_once_and_not_for_each_name() {
+        let (dead, asked) = counting(|_| vec![]);
+        let (good, answered) = counting(|query| vec![reply(query, OK, Some(ADDRESS))]);
+        let resolver = with(&[dead, good], &[]);
+        for name in ["a.org", "b.org", "c.org", "d.org"] {
+            assert_eq!(resolver.resolve(name), found(ADDRESS));
+        }
+        assert_eq!((asked.load(Ordering::SeqCst), answered.load(Ordering::SeqCst)), (1, 4));
+    }
+
+    /// Promise: names-are-kept
+    #[test]
+    fn a_name_is_asked_for_once_also_by_threads_and_one_that_is_not_there() {
+        let (server, asked) = counting(|query| match query.windows(4).any(|part| part == b"gone") {
+            true => vec![reply(query, NO_SUCH_NAME, None)],
+            false => vec![reply(query, OK, Some(ADDRESS))],
+        });
+        let resolver = with(&[server], &[]);
+        assert_eq!(resolver.resolve("a.org"), found(ADDRESS));
+        thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(|| assert_eq!(resolver.resolve("A.org"), found(ADDRESS)))));
+        });
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        let absent = text(resolver.resolve("gone.org"));
+        assert_eq!(text(resolver.resolve("gone.org")), absent);
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    /// Promise: names-are-kept
+    #[test]
+    fn other_servers_are_asked_anew() {
+        let (old, _) = counting(|query| vec![reply(query, OK, Some(ADDRESS))]);
+        let resolver = Arc::new(with(&[old], &["lab"]));
+        assert_eq!(resolver.resolve("a"), found(ADDRESS));
+        resolver.replace(&[], &[]);
+        assert_eq!(text(resolver.resolve("a")).0, Kind::NoNameserver);
+        resolver.replace(&[[0, 0, 0, 0].into(), [127, 0, 0, 9].into()], &["org".into()]);
+        let state = resolver.lock();
+        assert_eq!(state.nameservers, ["127.0.0.9:53".parse().unwrap()]);
+        assert_eq!((state.search.as_slice(), state.preferred), (["org".to_string()].as_slice(), None));
+    }
+
+    /// Promise: search-list
+    #[test]
+    fn names_are_looked_for_in_each_search_domain() {
+        let server = serve(|query| match query.windows(8).any(|part| part == b"rack\x03lab") {
+            true => vec![reply(query, OK, Some(ADDRESS))],
+            false if query.windows(3).any(|part| part == b"bad") => vec![reply(query, SERVER_FAILURE, None)],
             false => vec![reply(query, NO_SUCH_NAME, None)],
         });
-        let resolver = with(&[server], &["lab"]);
-        assert_eq!(resolver.resolve("cache"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
-        let error = resolver.resolve("cache.org");
-        assert_eq!(error.unwrap_err().text, "cache.org: no such host name (asked 127.0.0.1)");
-        let resolver = with(&[server], &["org"]);
-        let error = resolver.resolve("cache").unwrap_err();
-        assert_eq!((error.kind, error.text.as_str()), (Kind::NoSuchName, "cache: no such host name (asked 127.0.0.1)"));
+        for name in ["rack", "db.rack"] {
+            assert_eq!(with(&[server], &["org", "lab"]).resolve(name), found(ADDRESS), "{name}");
+            assert_eq!(with(&[server], &["bad", "lab"]).resolve(name), found(ADDRESS), "{name}: another domain fails");
+        }
+        let error = text(with(&[server], &["org"]).resolve("rack"));
+        assert_eq!(error, (Kind::NoSuchName, "rack: no such host name (asked 127.0.0.1)".into()));
+        let error = text(with(&[server], &["org", "lab"]).resolve("rack."));
+        assert_eq!(error.1, "rack.: no such host name (asked 127.0.0.1)");
+        let error = text(with(&[server], &["bad", "org"]).resolve("rack"));
+        let expected = "rack.bad: 127.0.0.1: the name server failed (SERVFAIL)";
+        assert_eq!(error, (Kind::NoAnswer, expected.into()), "it may be there");
     }
 
     /// Input: dns-answers
@@ -356,57 +436,32 @@ mod tests {
         let udp = UdpSocket::bind(address).unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 512];
-            let (length, from) = udp.recv_from(&mut buffer).unwrap();
-            udp.send_to(&reply(&buffer[..length], TRUNCATED, None), from).unwrap();
-            let (mut stream, _) = tcp.accept().unwrap();
-            let mut query = vec![0; length + 2];
-            stream.read_exact(&mut query).unwrap();
-            let answer = reply(&query[2..], OK, Some([192, 0, 2, 1]));
-            let mut message = (answer.len() as u16).to_be_bytes().to_vec();
-            message.extend(answer);
-            for byte in message {
-                stream.write_all(&[byte]).unwrap();
+            while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+                udp.send_to(&reply(&buffer[..length], TRUNCATED, None), from).unwrap();
             }
         });
-        assert_eq!(with(&[address], &[]).resolve("example.org"), Ok(vec![IpAddr::from([192, 0, 2, 1])]));
-    }
-
-    /// The query for IPv6 turned into an answer.
-    fn reply_v6(query: &[u8]) -> Vec<u8> {
-        let mut answer = reply(query, OK, None);
-        answer[7] = 1;
-        answer.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 60, 0, 16]);
-        answer.extend("2001:db8::1".parse::<Ipv6Addr>().unwrap().octets());
-        answer
-    }
-
-    fn asks_v4(query: &[u8]) -> bool {
-        query[query.len() - 3] == 1
+        thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).unwrap();
+                let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+                stream.read_exact(&mut query).unwrap();
+                let answer = reply(&query, OK, Some(ADDRESS));
+                let mut message = (answer.len() as u16).to_be_bytes().to_vec();
+                message.extend(answer);
+                for byte in message {
+                    stream.write_all(&[byte]).unwrap();
+                }
+            }
+        });
+        assert_eq!(with(&[address], &[]).resolve("example.org"), found(ADDRESS));
     }
 
     #[test]
-    fn both_families_are_asked_for_where_both_are_of_use() {
-        let server = serve(|query| match asks_v4(query) {
-            true => vec![reply(query, OK, Some([192, 0, 2, 1]))],
-            false => vec![reply_v6(query)],
-        });
-        let (v4, v6) = (IpAddr::from([192, 0, 2, 1]), "2001:db8::1".parse().unwrap());
-        let look_up = |server, routed| with(&[server], &[]).look_up("a.org", routed).ok();
-        assert_eq!(look_up(server, true), Some(vec![v4, v6]));
-        assert_eq!(look_up(server, false), Some(vec![v4]));
-        let half = serve(|query| match asks_v4(query) {
-            true => vec![reply(query, OK, Some([192, 0, 2, 1]))],
-            false => vec![reply(query, SERVER_FAILURE, None)],
-        });
-        assert_eq!(look_up(half, true), Some(vec![v4]));
-    }
-
-    #[test]
-    fn names_without_ipv4_are_asked_for_ipv6() {
-        let server = serve(|query| match asks_v4(query) {
-            true => vec![reply(query, OK, None)],
-            false => vec![reply_v6(query)],
-        });
-        assert_eq!(with(&[server], &[]).resolve("six.org"), Ok(vec!["2001:db8::1".parse().unwrap()]));
+    fn silence_is_told_by_the_name_of_the_server() {
+        let servers = ["10.0.2.3:53".parse().unwrap(), "[2001:db8::3]:53".parse().unwrap()];
+        let reasons = vec![None, Some("connection refused".to_string())];
+        assert_eq!(told(&servers, reasons), "10.0.2.3: no answer in 12 s; 2001:db8::3: connection refused");
     }
 }

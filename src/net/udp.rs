@@ -1,41 +1,70 @@
-//! One request and its answer by UDP.
+//! Requests and answers by UDP, to and from several servers at once.
 
-use crate::sys::{Error, Result};
-use std::io::ErrorKind;
+use crate::sys::io::{poll, Poll};
+use crate::sys::{io_text, machine};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::os::fd::AsFd;
 
 /// The largest answer; a DNS server sends 512 bytes at most to a client without EDNS, and SNTP has 48.
 const ANSWER_BYTES: usize = 2048;
+/// As many descriptors as `poll` takes.
+const SOCKETS_MAX: usize = 8;
 
-/// Sends `request`, and hands each packet that comes back to `take`, with the time since the request, until `take` says
-/// that it was the answer. False where there was none within `timeout`.
-pub fn exchange(
-    server: SocketAddr,
-    request: &[u8],
-    timeout: Duration,
-    take: &mut dyn FnMut(&[u8], Duration) -> bool,
-) -> Result<bool> {
-    let failed = |call| move |error: std::io::Error| Error::from_io(call, &error);
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).map_err(failed("bind"))?;
-    // Connected, so that the kernel drops what others send and reports ICMP errors.
-    socket.connect(server).map_err(failed("connect"))?;
-    let sent = Instant::now();
-    socket.send(request).map_err(failed("send"))?;
-    let mut buffer = [0; ANSWER_BYTES];
-    loop {
-        let left = timeout.saturating_sub(sent.elapsed());
-        // Zero would mean "without a limit" to the socket.
-        if left.is_zero() {
-            return Ok(false);
+/// A packet, or why there is none, in words.
+pub type Received<'p> = Result<&'p [u8], String>;
+
+/// A socket for each server, made when it is first sent to: on a port of its own, which the kernel chooses at random.
+/// It is connected, so that the kernel drops what others send, and reports ICMP errors.
+pub struct Sockets<'a> {
+    servers: &'a [SocketAddr],
+    open: Vec<(usize, UdpSocket)>,
+}
+
+impl<'a> Sockets<'a> {
+    pub fn new(servers: &'a [SocketAddr]) -> Sockets<'a> {
+        Sockets { servers, open: Vec::new() }
+    }
+
+    /// Sends to server number `server`; the error is a reason in words.
+    pub fn send(&mut self, server: usize, packet: &[u8]) -> Result<(), String> {
+        self.try_send(server, packet).map_err(|error| io_text(&error))
+    }
+
+    fn try_send(&mut self, server: usize, packet: &[u8]) -> std::io::Result<()> {
+        if !self.open.iter().any(|(number, _)| *number == server) {
+            let Some(address) = self.servers.get(server).filter(|_| self.open.len() < SOCKETS_MAX) else {
+                return Ok(());
+            };
+            let any: IpAddr =
+                if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.set_nonblocking(true)?;
+            socket.connect(address)?;
+            self.open.push((server, socket));
         }
-        socket.set_read_timeout(Some(left)).map_err(failed("setsockopt"))?;
-        match socket.recv(&mut buffer) {
-            Ok(length) if take(buffer.get(..length).unwrap_or_default(), sent.elapsed()) => return Ok(true),
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(false),
-            Err(error) => return Err(failed("recv")(error)),
+        match self.open.iter().find(|(number, _)| *number == server) {
+            Some((_, socket)) => socket.send(packet).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until `until_ms` of the machine's uptime at most, and hands over a packet or an error of each server that
+    /// has one.
+    pub fn receive(&self, until_ms: u64, take: &mut dyn FnMut(usize, Received)) {
+        let wanted: Vec<Poll> = self.open.iter().map(|(_, socket)| Poll { fd: socket.as_fd(), write: false }).collect();
+        let wait_ms = until_ms.saturating_sub(machine::uptime_ms()).min(60_000);
+        // It fails only where memory is short. Then reading says for each that there is nothing.
+        let ready = poll(&wanted, wait_ms as i32).unwrap_or(u32::MAX);
+        let mut buffer = [0; ANSWER_BYTES];
+        for (at, (server, socket)) in self.open.iter().enumerate() {
+            if ready >> at & 1 == 0 {
+                continue;
+            }
+            match socket.recv(&mut buffer) {
+                Ok(length) => take(*server, Ok(buffer.get(..length).unwrap_or_default())),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => take(*server, Err(io_text(&error))),
+            }
         }
     }
 }
@@ -44,6 +73,7 @@ pub fn exchange(
 pub(super) mod tests {
     use super::*;
     use std::thread;
+    use std::time::Duration;
 
     /// Answers each datagram with what `replies` makes of it, until nobody asks for five seconds.
     pub fn serve(replies: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {

@@ -108,6 +108,31 @@ pub fn set_realtime(seconds: i64, nanoseconds: u32) -> Result<()> {
     Ok(())
 }
 
+/// Lets the wall clock run up to 0.05 percent faster or slower until it has gained `ms`. Replaces what an earlier call
+/// has left over.
+pub fn slew(ms: i64) -> Result<()> {
+    // SAFETY: timex is plain numbers; zero is a valid value.
+    let mut change: libc::timex = unsafe { std::mem::zeroed() };
+    change.modes = libc::ADJ_OFFSET_SINGLESHOT;
+    change.offset = (ms * 1000) as _;
+    // SAFETY: the struct is ours and lives through the call.
+    cvt("adjtimex", unsafe { libc::adjtimex(&mut change) })?;
+    Ok(())
+}
+
+/// Linux, uapi/linux/rtc.h: RTC_SET_TIME, `_IOW('p', 0x0a, struct rtc_time)`, where numbers are made as on most
+/// architectures.
+const RTC_SET_TIME: u32 = 0x4024_700a;
+
+/// Sets a hardware clock to year, month, day, hour, minute and second (UTC, as the kernel reads it when it starts).
+pub fn set_rtc(rtc: BorrowedFd<'_>, [year, month, day, hour, minute, second]: [i64; 6]) -> Result<()> {
+    // `struct rtc_time`; the kernel ignores the days of week and year and the summer time behind these.
+    let fields = [second, minute, hour, day, month - 1, year - 1900, 0, 0, 0].map(|field| field as i32);
+    // SAFETY: the array is ours, has the struct's form and lives through the call.
+    cvt("ioctl(RTC_SET_TIME)", unsafe { libc::ioctl(rtc.as_raw_fd(), RTC_SET_TIME as _, fields.as_ptr()) })?;
+    Ok(())
+}
+
 /// The number of processors that this process may use, at least one.
 pub fn cores() -> usize {
     // SAFETY: cpu_set_t is plain bytes; zero is a valid value.

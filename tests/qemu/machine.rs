@@ -42,13 +42,18 @@ fn clock_from_chrony() {
         skip!("there is no chronyd here (./dev setup brings it)");
     };
     // The board's clock is a year and more ahead.
-    let words = format!(r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="pull:payload echo clock is set""#);
+    let words = format!(
+        r#"b2c.ntp_peer=10.0.2.2:{port} b2c.run="pull:payload echo clock is set"
+        b2c.run="pull:payload cat /sys/class/rtc/rtc0/date""#
+    );
     let seen = lab.boot("ntp", &words, |machine| {
         machine.extra.extend(["-rtc".into(), "base=2029-01-01T00:00:00".into()]);
     });
     seen.over(0, POWER_DOWN);
     let line = seen.says(" UTC by 10.0.2.2, was off by -");
     assert!(!line.contains("clock      2029"), "{line}");
+    // Nor does the hardware clock say so any longer.
+    seen.never("2029-");
     seen.never("WARN");
 }
 

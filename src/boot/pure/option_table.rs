@@ -69,7 +69,7 @@ pub const TABLE: &[Row] = &[
     row("b2c.cache_device", Takes::One, true, "`none`, `auto`, `/dev/…`, `LABEL=…`, a name", "where images and volumes are kept: the directory `ocinit` of an ext4 partition that exists, by its name or label, or of a `b2c.filesystem`; `auto` is the label `B2C_CACHE`. Default `none`: in memory"),
     row("b2c.filesystem", Takes::Many, true, "`NAME,type=T,src=S,opts=a|b|c`", "a filesystem (ext4, nfs, 9p, virtiofs, tmpfs, …), mounted when a volume or the cache first needs it; `|` separates mount options"),
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
-    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
+    row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded, and keep it right while containers run; `auto` is the DHCP lease's time servers, else pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's. Default `boot2container`"),
     row("b2c.keymap", Takes::One, true, "name", "the console's keymap: the file `NAME.kmap`, `NAME.bmap` or `NAME` in `/usr/share/keymaps` of the initramfs or below it, as `loadkeys -b` and `dumpkmap` write it"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),

@@ -64,7 +64,6 @@ pub struct Config {
 
 /// The machine's name without `b2c.hostname`.
 pub const DEFAULT_HOSTNAME: &str = "boot2container";
-const NTP_AUTO: &str = "pool.ntp.org";
 
 impl Default for Config {
     fn default() -> Config {
@@ -331,7 +330,6 @@ impl Config {
             "b2c.ntp_peer" => {
                 self.ntp_peer = match value {
                     "none" | "" => None,
-                    "auto" => Some(NTP_AUTO.into()),
                     host => Some(host.into()),
                 }
             }
@@ -423,7 +421,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.run, ["-ti img", "x y"]);
         assert!(config.pipefail && config.warnings.is_empty());
-        assert_eq!(config.ntp_peer.as_deref(), Some("pool.ntp.org"));
+        assert_eq!(config.ntp_peer.as_deref(), Some("auto"));
         assert_eq!(config.cache_device, CacheDevice::Path("/dev/mmcblk0p2".into()));
         assert_eq!((config.insmods.len(), config.poweroff_delay_ms), (2, 15_000));
     }

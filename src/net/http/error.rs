@@ -2,8 +2,11 @@
 
 use crate::net::dns;
 use crate::net::pure::http;
+use crate::net::pure::sntp::Time;
 use crate::report::Hint;
 use crate::sys::io_text;
+use rustls::pki_types::UnixTime;
+use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
 use std::io::ErrorKind;
 
 /// What failed.
@@ -65,6 +68,19 @@ fn tls_reason(error: &std::io::Error) -> Option<&rustls::Error> {
 
 /// The error of a TLS session.
 pub fn of_tls(error: &rustls::Error) -> Error {
+    let (early, limit, now) = match error {
+        rustls::Error::InvalidCertificate(NotValidYetContext { time, not_before }) => (true, not_before, time),
+        rustls::Error::InvalidCertificate(ExpiredContext { time, not_after }) => (false, not_after, time),
+        _ => return of_session(error),
+    };
+    let text = |time: &UnixTime| Time { seconds: time.as_secs() as i64, nanoseconds: 0 }.text();
+    let what = if early { "the certificate is valid from " } else { "the certificate was valid until " };
+    let told = [what, &text(limit), " UTC, and the clock says ", &text(now)].concat();
+    let hint = if early { CLOCK_HINT } else { TLS_HINT };
+    Error { hint: Some(hint), ..tls_error(told) }
+}
+
+fn of_session(error: &rustls::Error) -> Error {
     let plain = matches!(error, rustls::Error::InvalidMessage(_));
     let hint = if plain { PLAIN_HINT } else { TLS_HINT };
     Error { kind: Kind::Tls { plain }, hint: Some(hint), ..tls_error(error.to_string()) }
@@ -83,8 +99,37 @@ const TLS_HINT: Hint = Hint {
     on_host: "a wrong clock makes certificates invalid; --cert-dir=DIR has a lab's own authority in a file *.crt; \
               --tls-verify=false trusts anybody",
 };
+/// A server rarely has a certificate of the future, and a board without a battery always a clock of the past.
+const CLOCK_HINT: Hint = Hint {
+    at_boot: "the clock of this machine is wrong, most likely: b2c.ntp_peer=HOST sets it by a time server",
+    on_host: "the clock of this machine is wrong, most likely",
+};
 
 /// A failure of TLS itself.
 pub fn tls_error(text: String) -> Error {
     Error::new(Kind::Tls { plain: false }, ["TLS: ", &text].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::Error::InvalidCertificate;
+    use std::time::Duration;
+
+    /// Promise: clock-told
+    #[test]
+    fn a_certificate_of_the_future_is_the_clocks_fault() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let error = of_tls(&InvalidCertificate(NotValidYetContext { time: at(12), not_before: at(1_795_569_201) }));
+        assert_eq!(
+            error.text,
+            "TLS: the certificate is valid from 2026-11-25 01:13:21 UTC, and the clock says 1970-01-01 00:00:12"
+        );
+        assert!(error.hint.is_some_and(|hint| hint.at_boot.contains("b2c.ntp_peer=")), "the clock is to be set");
+        let error = of_tls(&InvalidCertificate(ExpiredContext { time: at(1_795_569_201), not_after: at(0) }));
+        assert_eq!(
+            error.text,
+            "TLS: the certificate was valid until 1970-01-01 00:00:00 UTC, and the clock says 2026-11-25 01:13:21"
+        );
+    }
 }

@@ -2,10 +2,13 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub mod known;
+pub mod lookup;
+
 const MAX_NAME: usize = 255;
 const MAX_LABEL: usize = 63;
-/// CNAMEs followed in one answer.
-const MAX_ALIASES: usize = 8;
+/// CNAMEs followed in one answer, and answers in a row that only give another name.
+pub const MAX_ALIASES: usize = 8;
 const MAX_RECORDS: usize = 256;
 const MAX_ADDRESSES: usize = 16;
 const MAX_NAMESERVERS: usize = 3;
@@ -24,7 +27,8 @@ pub enum Family {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    Addresses(Vec<IpAddr>),
+    /// With the seconds for which they may be kept: the least of the records that led to them.
+    Addresses(Vec<IpAddr>, u32),
     /// The name is an alias of another, whose addresses are not in the answer: ask for that one.
     Alias(String),
     NoSuchName,
@@ -103,10 +107,13 @@ pub fn parse(message: &[u8], id: u16, name: &str, family: Family) -> Result<Answ
         code => return Ok(Answer::Failed(code as u8)),
     }
     let records = records(message, at + 4).ok_or(Error::Malformed)?;
+    let mut kept_s = u32::MAX;
     for hop in 0.. {
         let addresses = addresses(message, &records, &wanted, family)?;
+        let of_name = records.iter().filter(|r| r.name == wanted && [CNAME, family as u16].contains(&r.kind));
+        kept_s = of_name.map(|record| record.ttl_s).min().unwrap_or(kept_s).min(kept_s);
         if !addresses.is_empty() {
-            return Ok(Answer::Addresses(addresses));
+            return Ok(Answer::Addresses(addresses, kept_s));
         }
         let alias = records.iter().find(|r| r.kind == CNAME && r.name == wanted);
         wanted = match alias {
@@ -169,10 +176,11 @@ pub fn parse_resolv_conf(text: &str) -> ResolvConf {
     conf
 }
 
-/// A record's owner, type, and the place of its data in the message.
+/// A record's owner, type, time to live, and the place of its data in the message.
 struct Record {
     name: Vec<u8>,
     kind: u16,
+    ttl_s: u32,
     data: usize,
     length: usize,
 }
@@ -189,7 +197,10 @@ fn records(message: &[u8], mut at: usize) -> Option<Vec<Record>> {
         message.get(data..data + length)?;
         at = data + length;
         if class == CLASS_IN {
-            records.push(Record { name, kind, data, length });
+            // RFC 2181, section 8: a time with the highest bit set is none.
+            let (high, low) = (u16_at(message, end + 4)?, u16_at(message, end + 6)?);
+            let ttl_s = if high & 0x8000 == 0 { u32::from(high) << 16 | u32::from(low) } else { 0 };
+            records.push(Record { name, kind, ttl_s, data, length });
         }
     }
     Some(records)
@@ -312,14 +323,14 @@ mod tests {
     }
 
     fn one(octets: [u8; 4]) -> Result<Answer, Error> {
-        Ok(Answer::Addresses(vec![IpAddr::from(octets)]))
+        Ok(Answer::Addresses(vec![IpAddr::from(octets)], 60))
     }
 
     #[test]
     fn addresses_with_and_without_aliases() {
         let plain = answer("Example.org", 0x8180, &[(&QUESTION, 1, &[192, 0, 2, 1]), (&QUESTION, 1, &[192, 0, 2, 2])]);
         let both = vec![IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2])];
-        assert_eq!(read(&plain, "example.ORG."), Ok(Answer::Addresses(both)));
+        assert_eq!(read(&plain, "example.ORG."), Ok(Answer::Addresses(both, 60)));
         let www = wire_name("www.example.net").unwrap();
         let aliased = answer("example.org", 0x8180, &[(&QUESTION, CNAME, &www), (&www, 1, &[192, 0, 2, 1])]);
         assert_eq!(read(&aliased, "example.org"), one([192, 0, 2, 1]));
@@ -329,6 +340,28 @@ mod tests {
         assert_eq!(read(&open, "example.org"), Ok(Answer::Alias("www.example.net".into())));
         let stranger = answer("example.org", 0x8180, &[(&www, 1, &[192, 0, 2, 1])]);
         assert_eq!(read(&stranger, "example.org"), Ok(Answer::NoAddress), "nobody asked for that name");
+    }
+
+    /// Promise: names-are-kept
+    #[test]
+    fn the_least_time_to_live_of_the_records_counts() {
+        let www = wire_name("www.example.net").unwrap();
+        let other: (&[u8], u16, &[u8]) = (&www, 1, &[192, 0, 2, 1]);
+        let good = answer("example.org", 0x8180, &[(&QUESTION, CNAME, &www), other]);
+        // The alias is at 29, its time to live at 35; the address's own is eight bytes before the end.
+        let kept_s = |alias: [u8; 4], address: [u8; 4]| {
+            let mut bytes = good.clone();
+            bytes[35..39].copy_from_slice(&alias);
+            let at = bytes.len() - 10;
+            bytes[at..at + 4].copy_from_slice(&address);
+            match read(&bytes, "example.org") {
+                Ok(Answer::Addresses(_, kept_s)) => kept_s,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(kept_s([0, 0, 0, 9], [0, 1, 0, 0]), 9);
+        assert_eq!(kept_s([0, 1, 0, 0], [0, 0, 0, 7]), 7);
+        assert_eq!(kept_s([0, 1, 0, 0], [0x80, 0, 0, 7]), 0, "RFC 2181, section 8");
     }
 
     /// Promise: forged-dns

@@ -1,5 +1,8 @@
 //! SNTP (RFC 4330): a request for the time, and its answer.
 
+pub mod client;
+pub mod correct;
+
 pub const PORT: u16 = 123;
 pub const PACKET_BYTES: usize = 48;
 
@@ -24,8 +27,8 @@ pub enum Error {
     Unrelated,
     /// Leap indicator 3: the server's clock is not synchronized.
     Unsynchronised,
-    /// Stratum 0: the server refuses requests.
-    KissOfDeath,
+    /// Stratum 0: the server refuses requests, for the reason of this code (RFC 5905, section 7.4), or of none.
+    KissOfDeath([u8; 4]),
     /// Stratum over 15, or a time of zero.
     Malformed,
     /// Before this program was built.
@@ -33,14 +36,18 @@ pub enum Error {
 }
 
 impl Error {
-    pub fn text(self) -> &'static str {
-        match self {
+    pub fn text(self) -> String {
+        let text = match self {
             Error::Unrelated => "answer to another question",
             Error::Unsynchronised => "the server's own clock is not set",
-            Error::KissOfDeath => "the server refuses to answer",
+            Error::KissOfDeath(code) if code.iter().all(u8::is_ascii_uppercase) => {
+                return ["the server refuses to answer (", &String::from_utf8_lossy(&code), ")"].concat();
+            }
+            Error::KissOfDeath(_) => "the server refuses to answer",
             Error::Malformed => "malformed answer",
             Error::Past => "its time is before this program was built",
-        }
+        };
+        text.into()
     }
 }
 
@@ -53,15 +60,16 @@ pub fn query(cookie: u64) -> [u8; PACKET_BYTES] {
     packet
 }
 
-/// The time when the answer came, `elapsed_ms` after the request: the server's time and half of the round trip.
-pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Result<Time, Error> {
+/// The time when the answer came, `elapsed_ms` after the request: the server's time and half of the round trip; and
+/// the round trip, in milliseconds.
+pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Result<(Time, u64), Error> {
     let header = packet.get(..PACKET_BYTES).ok_or(Error::Unrelated)?;
     let (first, stratum) = (header[0], header[1]);
     if first & 7 != SERVER || u64_at(header, 24) != cookie || cookie == 0 {
         return Err(Error::Unrelated);
     }
     if stratum == 0 {
-        return Err(Error::KissOfDeath);
+        return Err(Error::KissOfDeath([header[12], header[13], header[14], header[15]]));
     }
     if first >> 6 == 3 {
         return Err(Error::Unsynchronised);
@@ -77,7 +85,7 @@ pub fn parse(packet: &[u8], cookie: u64, elapsed_ms: u64, floor_s: i64) -> Resul
     if time.seconds < floor_s {
         return Err(Error::Past);
     }
-    Ok(time)
+    Ok((time, way_ms))
 }
 
 /// A timestamp with the highest bit clear is of the era that begins in 2036 (RFC 4330 section 3); right until 2104.
@@ -100,11 +108,17 @@ impl Time {
         (self.seconds - earlier.seconds).saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
     }
 
-    /// `2026-11-25 01:13:21`, in UTC.
-    pub fn text(self) -> String {
+    /// Year, month, day, hour, minute and second, in UTC.
+    pub fn fields(self) -> [i64; 6] {
         let (year, month, day) = civil(self.seconds.div_euclid(86_400));
         let second = self.seconds.rem_euclid(86_400);
-        format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+        [year, month, day, second / 3600, second / 60 % 60, second % 60]
+    }
+
+    /// `2026-11-25 01:13:21`, in UTC.
+    pub fn text(self) -> String {
+        let [year, month, day, hour, minute, second] = self.fields();
+        format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
     }
 }
 
@@ -143,7 +157,7 @@ mod tests {
     }
 
     fn read(packet: &[u8]) -> Result<Time, Error> {
-        parse(packet, COOKIE, 0, FLOOR)
+        parse(packet, COOKIE, 0, FLOOR).map(|(time, _)| time)
     }
 
     #[test]
@@ -152,9 +166,9 @@ mod tests {
         let packet = answer(0x24, 2, NOW << 32, NOW << 32 | half);
         assert_eq!(read(&packet), Ok(Time { seconds: FLOOR + 1, nanoseconds: 500_000_000 }), "0 < 500 ms: nonsense");
         let time = parse(&packet, COOKIE, 700, FLOOR);
-        assert_eq!(time, Ok(Time { seconds: FLOOR + 1, nanoseconds: 600_000_000 }));
+        assert_eq!(time, Ok((Time { seconds: FLOOR + 1, nanoseconds: 600_000_000 }, 200)));
         let time = parse(&packet, COOKIE, 2_500, FLOOR);
-        assert_eq!(time, Ok(Time { seconds: FLOOR + 2, nanoseconds: 500_000_000 }), "over the second's end");
+        assert_eq!(time, Ok((Time { seconds: FLOOR + 2, nanoseconds: 500_000_000 }, 2_000)), "over the second's end");
     }
 
     /// Input: ntp-answers
@@ -178,9 +192,18 @@ mod tests {
     #[test]
     fn servers_without_a_time_are_told_apart() {
         let now = NOW << 32;
-        assert_eq!(read(&answer(0x24, 0, now, now)), Err(Error::KissOfDeath));
+        assert_eq!(read(&answer(0x24, 0, now, now)), Err(Error::KissOfDeath([0; 4])));
+        let mut kiss = answer(0xe4, 0, now, now);
+        kiss[12..16].copy_from_slice(b"RATE");
+        let error = read(&kiss).unwrap_err();
+        assert_eq!(
+            (error, error.text().as_str()),
+            (Error::KissOfDeath(*b"RATE"), "the server refuses to answer (RATE)")
+        );
+        kiss[12..16].copy_from_slice(b"\x1b[1m");
+        assert_eq!(read(&kiss).unwrap_err().text(), "the server refuses to answer");
         assert_eq!(read(&answer(0xe4, 2, now, now)), Err(Error::Unsynchronised));
-        assert_eq!(read(&answer(0xe4, 0, now, now)), Err(Error::KissOfDeath), "kisses come with leap 3");
+        assert_eq!(read(&answer(0xe4, 0, now, now)), Err(Error::KissOfDeath([0; 4])), "kisses come with leap 3");
         assert_eq!(read(&answer(0x24, 16, now, now)), Err(Error::Malformed));
         assert_eq!(read(&answer(0x24, 2, now, 0)), Err(Error::Malformed));
         assert_eq!(read(&answer(0x24, 2, now, (NOW - 2) << 32)), Err(Error::Past));
