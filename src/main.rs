@@ -9,6 +9,7 @@ use ocinit::disk::cache_device;
 use ocinit::image::pull::PullContext;
 use ocinit::kernel::coldplug::{self, Watcher};
 use ocinit::net::dns::Resolver;
+use ocinit::net::ifaces;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report, Section};
@@ -89,7 +90,7 @@ fn prepare(config: &Config, report: &Report) -> Outcome<(Network, PullContext, S
     ntp::raise_to_build_time(report);
 
     report.section(Section::Connect);
-    let network = links::up(options::network_limits(config), report)
+    let network = ifaces::up(&config.network, &options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Resolver::new(&network.nameservers, &network.search);
     if let Some(peer) = &config.ntp_peer {

@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod dhcp;
 pub mod dns;
 pub mod http;
+pub mod ifaces;
 pub mod links;
 pub mod ntp;
 pub mod pure;

@@ -12,6 +12,7 @@ use crate::disk::pure::filesystem::FileSystem;
 use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
 use crate::net::pure::dns;
+use crate::net::pure::plan::NetworkConfig;
 use crate::net::pure::proxy::Proxies;
 use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
@@ -80,6 +81,8 @@ pub const TABLE: &[Row] = &[
     row("b2c.volume", Takes::Many, true, "`NAME[,filesystem=FS][,expiration=never|pipeline_end]`", "a named volume: kept with the images, or on a `b2c.filesystem`; `expiration=pipeline_end` removes it at the end"),
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded; `auto` is pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'. Default `boot2container`"),
+    row("b2c.iface", Takes::Many, true, "`NAME[,dhcp][,address=CIDR][,gateway=IP][,route=CIDR:VIA][,nameserver=IP][,forward]`", "an interface by name, in place of DHCP on every wired one; **new**: several addresses, `mtu=`, IPv6, VLANs (`eth0.12`), `bond=eth0+eth1[,mode=…]`, `bridge=eth0+eth1` ([network.md](network.md))"),
+    row("b2c.carrier_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a carrier, or an interface that is named absent. Default 40; 3 if all images are in the initramfs"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
@@ -93,7 +96,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
     row("b2c.extra_args_url", Takes::One, false, "URL", "more options, fetched after the network is up"),
     row("b2c.keymap", Takes::One, false, "name", "console keymap"),
 ];
@@ -118,6 +120,7 @@ pub struct Config {
     pub filesystems: Vec<FileSystem>,
     pub volumes: Vec<Volume>,
     pub cache_device: CacheDevice,
+    pub network: NetworkConfig,
     /// `None`: the clock is left as it is. For `auto` it is the host that this stands for.
     pub ntp_peer: Option<String>,
     /// Values of `b2c.proxy`, not parsed: `http=…`, `https=…`, `no=…`.
@@ -159,6 +162,7 @@ impl Default for Config {
             filesystems: Vec::new(),
             volumes: Vec::new(),
             cache_device: CacheDevice::None,
+            network: NetworkConfig::default(),
             ntp_peer: None,
             proxy: Vec::new(),
             mirrors: Mirrors::default(),
@@ -250,6 +254,17 @@ impl Config {
                 self.filesystems.push(FileSystem::parse(&value).map_err(|error| wrong(&word.key, &error))?);
                 return Ok(());
             }
+            "b2c.iface" => {
+                let added = self.network.add(&value, &mut self.warnings);
+                return added.map_err(|error| wrong(&word.key, &error));
+            }
+            "ip" | "nameserver" | "BOOTIF" => {
+                // A word of others never stops the boot.
+                if let Err(why) = self.network.add_word(&word.key, &value) {
+                    self.warnings.push([&word.key, "=", &value, ": ignored: ", &why].concat());
+                }
+                return Ok(());
+            }
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
                 Proxies::parse(std::slice::from_ref(&value)).map_err(|error| wrong(&word.key, error.text()))?;
@@ -282,6 +297,7 @@ impl Config {
 
     /// Checks that every `b2c.filesystem` that is referred to exists.
     fn check_names(&mut self) -> Result<(), Error> {
+        self.network.plan(true).map_err(|why| wrong("b2c.iface", &why))?;
         let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
         let unknown = |name: &str| !known.contains(name);
         for volume in &self.volumes {
@@ -340,6 +356,9 @@ impl Config {
                 }
             }
             "b2c.hostname" => self.hostname = dns::hostname(value).map_err(|why| wrong(key, why))?,
+            "b2c.carrier_timeout" => {
+                self.network.carrier_ms = Some(duration_ms(value).ok_or_else(|| wrong(key, NO_DURATION))?)
+            }
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -548,9 +567,8 @@ mod tests {
             assert!(error.0.starts_with(what), "{line}: {}", error.0);
             assert!(error.1.starts_with("word 1, column 1 of /etc/ocinit/cmdline"), "{line}: {}", error.1);
         }
-        let config =
-            read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de b2c.iface=eth0"]);
-        assert_eq!(config.unwrap().warnings.len(), 4);
+        let config = read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de"]);
+        assert_eq!(config.unwrap().warnings.len(), 3);
     }
 
     /// Promise: faulty-values
@@ -576,6 +594,19 @@ mod tests {
         assert_eq!(read(&[line]).unwrap().run.len(), 2);
     }
 
+    /// Promise: iface, ip-words
+    #[test]
+    fn interfaces_and_words_of_the_kernels_line() {
+        let line = "ip=10.0.0.2::10.0.0.1:24::eth0:off ip=ibft nameserver=10.0.0.3 BOOTIF=01-52-54-00-12-34-56";
+        let config = read(&[line, "b2c.iface=eth0,dhcp b2c.iface=eth1.7,dhcp,wol b2c.carrier_timeout=90"]).unwrap();
+        let network = &config.network;
+        assert_eq!((network.ifaces.len(), network.kernel.len(), network.nameservers.len()), (2, 1, 1));
+        assert_eq!((network.carrier_ms, network.preferred_mac.is_some()), (Some(90_000), true));
+        let [other, own] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(other.starts_with("ip=ibft: ignored: neither dhcp or off"), "{other}");
+        assert_eq!(own, "b2c.iface=eth1.7: 'wol' is not a parameter: ignored");
+    }
+
     /// Promise: faulty-values
     #[test]
     fn faulty_values_name_their_option() {
@@ -596,6 +627,10 @@ mod tests {
             ("b2c.registry_mirror=http://a.b", "b2c.registry_mirror: write REGISTRY=URL"),
             ("b2c.registry_mirror=a.b=http://u:p@c", "b2c.registry_mirror: a mirror's URL holds no user"),
             ("b2c.registry_mirror", "b2c.registry_mirror: a value is missing"),
+            ("b2c.iface", "b2c.iface: a value is missing"),
+            ("b2c.iface=eth0,address=10.0.0.300/24", "b2c.iface: eth0: 'address=10.0.0.300/24': not an IP address"),
+            ("b2c.iface=b,bridge=b.5", "b2c.iface: b: is made of itself"),
+            ("b2c.carrier_timeout=soon", "b2c.carrier_timeout: not a number of seconds"),
             ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
             ("b2c.verify_key=", "b2c.verify_key: "),
         ] {
@@ -641,7 +676,7 @@ mod tests {
     fn every_supported_option_is_read() {
         for row in TABLE.iter().filter(|row| row.supported) {
             let line = match row.name {
-                "b2c.poweroff_delay" => "b2c.poweroff_delay=1".into(),
+                "b2c.poweroff_delay" | "b2c.carrier_timeout" => [row.name, "=1"].concat(),
                 "b2c.onfail" => "b2c.onfail=reboot".into(),
                 "b2c.log" => "b2c.log=plain".into(),
                 "b2c.cache_device" => "b2c.cache_device=auto".into(),
@@ -662,6 +697,7 @@ mod tests {
                 || changed.root.is_some()
                 || changed.pipefail
                 || changed.cache_device != default.cache_device
+                || changed.network != default.network
                 || changed.ntp_peer.is_some()
                 || !changed.proxy.is_empty()
                 || !changed.mirrors.is_empty()
