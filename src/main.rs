@@ -13,6 +13,7 @@ use ocinit::image::pull::PullContext;
 use ocinit::kernel::coldplug::{self, Watcher};
 use ocinit::net::discipline::{Discipline, Peers};
 use ocinit::net::dns::Resolver;
+use ocinit::net::ifaces;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::report::{Failure, Outcome, Report, Section};
@@ -105,7 +106,7 @@ fn prepare(
     ntp::raise_to_build_time(report);
 
     report.section(Section::Connect);
-    let network = links::up(options::network_limits(config), report)
+    let network = ifaces::up(&config.network, &options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
     let resolver = Arc::new(Resolver::new(&network.nameservers, &network.search));
     // A certificate of their server needs a clock. Else it waits for them, as they may name its peer.

@@ -6,6 +6,7 @@ pub mod dhcp;
 pub mod discipline;
 pub mod dns;
 pub mod http;
+pub mod ifaces;
 pub mod links;
 pub mod ntp;
 pub mod pure;

@@ -200,12 +200,9 @@ pub fn pull_context(config: &Config, resolver: Arc<Resolver>) -> Outcome<PullCon
 const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
 
 /// How long to wait for the network.
-pub fn network_limits(config: &Config) -> &'static Limits {
-    if all_local(config) {
-        &LOCAL_LIMITS
-    } else {
-        &LIMITS
-    }
+pub fn network_limits(config: &Config) -> Limits {
+    let usual = if all_local(config) { LOCAL_LIMITS } else { LIMITS };
+    Limits { carrier_ms: config.network.carrier_ms.unwrap_or(usual.carrier_ms), ..usual }
 }
 
 /// Goes on without a network, with a warning, if no image needs a registry, or if there is a cache, which may hold

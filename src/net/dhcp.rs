@@ -3,7 +3,7 @@
 use crate::net::pure::dhcp::{Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
 use crate::net::random::random;
-use crate::net::rtnetlink::{wired, Kernel};
+use crate::net::rtnetlink::Kernel;
 use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
@@ -17,6 +17,13 @@ const TELL_MS: u64 = 3_000;
 const PACKET_BYTES: usize = 2048;
 /// Packets that are read before timers are checked again: a busy network must not delay them.
 const MAX_PACKETS: usize = 64;
+
+/// The interfaces that are asked for a lease.
+pub struct Candidates<'a> {
+    pub is_wanted: &'a dyn Fn(&Link) -> bool,
+    /// The card whose lease is preferred: the machine has booted by it (`BOOTIF=`).
+    pub preferred_mac: Option<[u8; 6]>,
+}
 
 /// The first lease.
 pub struct FirstLease {
@@ -36,16 +43,23 @@ struct Port {
     error: Option<sys::Error>,
 }
 
-/// Raises every wired interface, also those that appear later, and waits for the first lease; the console says so when
-/// that takes long.
-pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Outcome<FirstLease> {
+/// Raises every interface that is wanted, also those that appear later, and waits for the first lease; the console
+/// says so when that takes long.
+pub fn first_lease(
+    kernel: &mut Kernel,
+    candidates: &Candidates,
+    limits: &Limits,
+    report: &Report,
+) -> Outcome<FirstLease> {
+    let wanted = candidates.is_wanted;
     let packets = socket::packet_ipv4().map_err(|error| {
         failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
     })?;
-    let mut ports = raise(kernel).map_err(|error| failed("rtnetlink", error))?;
+    let mut ports = raise(kernel, wanted).map_err(|error| failed("rtnetlink", error))?;
     let started_ms = uptime_ms();
     let mut tell_ms = started_ms + TELL_MS;
     let mut buffer = vec![0; PACKET_BYTES];
+    let mut carrier_since_ms = None;
     loop {
         let now_ms = uptime_ms();
         for at in 0..ports.len() {
@@ -55,7 +69,8 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
         }
         let carrier = ports.iter().any(|port| port.link.carrier);
         let limit_ms = if carrier { limits.lease_ms } else { limits.carrier_ms };
-        let end_ms = started_ms + limit_ms;
+        // A carrier that comes late leaves as much time for the lease.
+        let end_ms = limit_ms + if carrier { *carrier_since_ms.get_or_insert(now_ms) } else { started_ms };
         if now_ms >= end_ms {
             return Err(no_lease(&ports, limit_ms));
         }
@@ -72,16 +87,16 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
             receive(&mut ports, &packets, &mut buffer);
         }
         if event {
-            follow(kernel, &mut ports).map_err(|error| failed("rtnetlink", error))?;
+            follow(kernel, wanted, &mut ports).map_err(|error| failed("rtnetlink", error))?;
         }
     }
 }
 
-/// Raises all wired interfaces; they are returned as they are then. One that cannot be raised (without its firmware, or
+/// Raises all that are wanted; they are returned as they are then. One that cannot be raised (without its firmware, or
 /// pulled out again) is no reason to give up the others.
-fn raise(kernel: &mut Kernel) -> sys::Result<Vec<Port>> {
+fn raise(kernel: &mut Kernel, wanted: &dyn Fn(&Link) -> bool) -> sys::Result<Vec<Port>> {
     let mut ports = Vec::new();
-    for link in kernel.links()?.into_iter().filter(wired) {
+    for link in kernel.links()?.into_iter().filter(wanted) {
         let error = kernel.request(|sequence| netlink::link_up(sequence, link.index)).err();
         ports.push(Port { link, client: None, error });
     }
@@ -128,7 +143,7 @@ fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
 }
 
 /// Follows changes of links: carriers that come and go, interfaces that appear late (USB) or are removed.
-fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> sys::Result<()> {
+fn follow(kernel: &mut Kernel, wanted: &dyn Fn(&Link) -> bool, ports: &mut Vec<Port>) -> sys::Result<()> {
     let (links, gone) = kernel.changes()?;
     for link in links {
         match ports.iter_mut().find(|port| port.link.index == link.index) {
@@ -145,7 +160,7 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> sys::Result<()> {
                 }
                 port.link = link;
             }
-            None if wired(&link) => {
+            None if wanted(&link) => {
                 let raised = link.up.then_some(Ok(()));
                 let raised = raised.unwrap_or_else(|| kernel.request(|number| netlink::link_up(number, link.index)));
                 ports.push(Port { link, client: None, error: raised.err() });

@@ -1,6 +1,6 @@
 //! Brings the network up: links, DHCP on every wired interface, addresses and routes.
 
-use crate::net::dhcp::first_lease;
+use crate::net::dhcp::{first_lease, Candidates};
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::{self, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
@@ -12,7 +12,7 @@ use crate::sys;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The name servers that the kernel's own `ip=` has set.
-const KERNEL_DNS: &str = "/proc/net/pnp";
+pub const KERNEL_DNS: &str = "/proc/net/pnp";
 
 /// The machine's interfaces, and what the DHCP server or the kernel's line said.
 #[derive(Debug, Default)]
@@ -38,19 +38,26 @@ pub struct Interface {
     pub gateways: Vec<IpAddr>,
     /// None without one.
     pub lease: Option<Lease>,
+    /// That of its default routes, more than 0 where another interface's go before.
+    pub metric: u32,
 }
 
 /// Raises the loopback and every wired interface, and gives the first that gets a lease its address and routes.
 /// An address that the kernel's own `ip=` has set is left as it is.
 pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
+    up_preferring(None, limits, report)
+}
+
+/// As [`up`]; a lease of the card with the address `preferred_mac` is preferred.
+pub fn up_preferring(preferred_mac: Option<[u8; 6]>, limits: &Limits, report: &Report) -> Outcome<Network> {
     let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
     raise_loopback(&mut kernel, report)?;
     if let Some(network) = by_kernel(&mut kernel).map_err(|error| failed("rtnetlink", error))? {
         tell(&network, ", by the kernel's ip=", report);
         return Ok(network);
     }
-    let bound = first_lease(&mut kernel, limits, report)?;
-    apply(&mut kernel, bound.port.index, &bound.port.name, &bound.lease, report)?;
+    let bound = first_lease(&mut kernel, &Candidates { is_wanted: &wired, preferred_mac }, limits, report)?;
+    apply(&mut kernel, &bound.port, &bound.lease, 0, report)?;
     let port = |port: &netlink::Link| Interface {
         index: port.index,
         name: port.name.clone(),
@@ -58,6 +65,7 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         addresses: Vec::new(),
         gateways: Vec::new(),
         lease: None,
+        metric: 0,
     };
     let default = bound.lease.routes.iter().find(|route| route.prefix == 0);
     let first = Interface {
@@ -98,7 +106,7 @@ pub fn resolv_conf(network: &Network) -> String {
 }
 
 /// Raises the loopback interface; the kernel then gives it 127.0.0.1/8.
-fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
+pub fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
     let links = kernel.links().map_err(|error| failed("rtnetlink", error))?;
     let Some(lo) = links.iter().find(|link| link.name == "lo") else {
         report.warn(STEP, "lo: there is no loopback interface");
@@ -108,7 +116,7 @@ fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
 }
 
 /// The network that `ip=` on the kernel's command line has set up, if it has.
-fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
+pub fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     let addresses: Vec<Address> =
         kernel.dump(netlink::get_addresses, |reply| if let Reply::Address(a) = reply { Some(a) } else { None })?;
     let mut interfaces: Vec<Interface> = Vec::new();
@@ -121,6 +129,7 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
             addresses: own.map(|own| (own.address, own.prefix)).collect(),
             gateways: Vec::new(),
             lease: None,
+            metric: 0,
         });
     }
     let (mut interfaces, others): (Vec<Interface>, Vec<Interface>) =
@@ -141,7 +150,8 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
 
 /// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
 /// routes, or with another MTU, the network may still be usable.
-fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
+pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u32, report: &Report) -> Outcome<()> {
+    let (index, name) = (link.index, &link.name);
     if let Some(mtu) = lease.mtu {
         if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
             report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
@@ -151,7 +161,9 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
     let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
     kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
     for route in routes(index, lease) {
-        if let Err(error) = kernel.request(|sequence| netlink::set_route(sequence, &route)) {
+        let metric = if route.gateway.is_some() { metric } else { 0 };
+        let set = |sequence| netlink::set_route_by(sequence, &route, netlink::RTPROT_DHCP, metric);
+        if let Err(error) = kernel.request(set) {
             report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
         }
     }
@@ -180,7 +192,7 @@ fn routes(index: u32, lease: &Lease) -> Vec<Route> {
 }
 
 /// `, lease 86400 s, 1 try`
-fn lease_text(lease: &Lease, tries: u32) -> String {
+pub fn lease_text(lease: &Lease, tries: u32) -> String {
     let lasts = match lease.lease_s {
         INFINITE => "for ever".to_string(),
         seconds => format!("{seconds} s"),
@@ -189,7 +201,7 @@ fn lease_text(lease: &Lease, tries: u32) -> String {
 }
 
 /// `eth0 10.0.2.15/24 gw 10.0.2.2 dns 10.0.2.3`, and `end`.
-fn tell(network: &Network, end: &str, report: &Report) {
+pub fn tell(network: &Network, end: &str, report: &Report) {
     let mut text = String::new();
     for interface in &network.interfaces {
         if interface.addresses.is_empty() {

@@ -10,12 +10,13 @@ pub const STEP: &str = "network";
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub lease_ms: u64,
-    /// While no interface has a carrier.
+    /// While no interface has a carrier, or one that is named is not there.
     pub carrier_ms: u64,
 }
 
-/// A switch port under spanning tree forwards after 30 s; a link is up after 5 s at most.
-pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 15_000 };
+/// A switch port under spanning tree forwards after 30 s. A link is up after 5 s, and after 30 s behind a switch or a
+/// media converter that starts with the machine.
+pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 40_000 };
 
 /// The failure of a system call, or of a request to the kernel, that is about `object`.
 pub fn failed(object: &str, error: sys::Error) -> Failure {

@@ -30,6 +30,7 @@ mod golden;
 mod harness;
 mod host_tool;
 mod https;
+mod iface;
 mod lab;
 mod limits;
 mod lines;

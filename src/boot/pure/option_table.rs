@@ -72,6 +72,8 @@ pub const TABLE: &[Row] = &[
     row("b2c.ntp_peer", Takes::One, true, "`none`, `auto`, host", "set the clock by SNTP before anything is downloaded, and keep it right while containers run; `auto` is the DHCP lease's time servers, else pool.ntp.org. Default `none`"),
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's. Default `boot2container`"),
     row("b2c.keymap", Takes::One, true, "name", "the console's keymap: the file `NAME.kmap`, `NAME.bmap` or `NAME` in `/usr/share/keymaps` of the initramfs or below it, as `loadkeys -b` and `dumpkmap` write it"),
+    row("b2c.iface", Takes::Many, true, "`NAME[,dhcp][,address=CIDR][,gateway=IP][,route=CIDR:VIA][,nameserver=IP][,forward]`", "an interface by name, in place of DHCP on every wired one; **new**: several addresses, `mtu=`, IPv6, VLANs (`eth0.12`), `bond=eth0+eth1[,mode=…]`, `bridge=eth0+eth1` ([network.md](network.md))"),
+    row("b2c.carrier_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a carrier, or an interface that is named absent. Default 40; 3 if all images are in the initramfs"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),
@@ -88,7 +90,6 @@ pub const TABLE: &[Row] = &[
     row("b2c.minio", Takes::Many, false, "`ALIAS,URL,ACCESS_KEY,SECRET_KEY`", "an S3 endpoint for volumes"),
     row("b2c.storage", Takes::One, false, "`additionalimagestores=FSNAME`", "a read-only image store"),
     row("b2c.nbd", Takes::Many, false, "`/dev/nbdN,host=H,port=P`", "a network block device"),
-    row("b2c.iface", Takes::Many, false, "`NAME[,…]`", "manual network configuration"),
 ];
 
 /// Options of boot2container that are not supported yet and must not be ignored (see

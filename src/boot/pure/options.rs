@@ -16,6 +16,7 @@ use crate::disk::pure::filesystem::FileSystem;
 use crate::image::pure::cosign::VerifyKey;
 use crate::image::pure::mirror::Mirrors;
 use crate::net::pure::dns;
+use crate::net::pure::plan::NetworkConfig;
 use crate::net::pure::proxy::Proxies;
 use crate::store::pure::volume::{self, Volume};
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ pub struct Config {
     pub filesystems: Vec<FileSystem>,
     pub volumes: Vec<Volume>,
     pub cache_device: CacheDevice,
+    pub network: NetworkConfig,
     /// `None`: the clock is left as it is. For `auto` it is the host that this stands for.
     pub ntp_peer: Option<String>,
     /// Values of `b2c.proxy`, not parsed: `http=…`, `https=…`, `no=…`.
@@ -76,6 +78,7 @@ impl Default for Config {
             filesystems: Vec::new(),
             volumes: Vec::new(),
             cache_device: CacheDevice::None,
+            network: NetworkConfig::default(),
             ntp_peer: None,
             proxy: Vec::new(),
             mirrors: Mirrors::default(),
@@ -240,6 +243,17 @@ impl Config {
                 self.filesystems.push(FileSystem::parse(&value).map_err(|error| wrong(&word.key, &error))?);
                 return Ok(());
             }
+            "b2c.iface" => {
+                let added = self.network.add(&value, &mut self.warnings);
+                return added.map_err(|error| wrong(&word.key, &error));
+            }
+            "ip" | "nameserver" | "BOOTIF" => {
+                // A word of others never stops the boot.
+                if let Err(why) = self.network.add_word(&word.key, &value) {
+                    self.warnings.push([&word.key, "=", &value, ": ignored: ", &why].concat());
+                }
+                return Ok(());
+            }
             "b2c.volume" => return self.add_volume(&value).map_err(|error| wrong(&word.key, &error)),
             "b2c.proxy" => {
                 Proxies::parse(std::slice::from_ref(&value)).map_err(|error| wrong(&word.key, error.text()))?;
@@ -270,8 +284,14 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that every `b2c.filesystem` that is referred to exists. `volumes` has the place of each volume's word.
+    /// Checks that every `b2c.filesystem` that is referred to exists, and that interfaces fit together. `volumes` has the
+    /// place of each volume's word.
     fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
+        if let Err(why) = self.network.plan(true) {
+            let Error(text, hint) = wrong("b2c.iface", &why);
+            let at = last_place(sources, "b2c.iface").unwrap_or_default();
+            add(mistakes, Mistake { at, weight: Weight::Fatal, text, hint });
+        }
         let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
         let unknown = |name: &str| !known.contains(name);
         for (volume, at) in self.volumes.iter().zip(volumes) {
@@ -339,6 +359,9 @@ impl Config {
                 self.hostname = value.into();
             }
             "b2c.keymap" => self.keymap = Some(value.into()).filter(|name: &String| !name.is_empty()),
+            "b2c.carrier_timeout" => {
+                self.network.carrier_ms = Some(duration_ms(value).ok_or_else(|| wrong(key, NO_DURATION))?)
+            }
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -677,8 +700,7 @@ mod tests {
             assert!(error.0.starts_with(what), "{line}: {}", error.0);
             assert!(error.1.starts_with("word 1, column 1 of /etc/ocinit/cmdline"), "{line}: {}", error.1);
         }
-        let config =
-            read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de b2c.iface=eth0"]);
+        let config = read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de"]);
         assert_eq!(config.unwrap().warnings.len(), 3);
     }
 
@@ -705,6 +727,19 @@ mod tests {
         assert_eq!(read(&[line]).unwrap().run.len(), 2);
     }
 
+    /// Promise: iface, ip-words
+    #[test]
+    fn interfaces_and_words_of_the_kernels_line() {
+        let line = "ip=10.0.0.2::10.0.0.1:24::eth0:off ip=ibft nameserver=10.0.0.3 BOOTIF=01-52-54-00-12-34-56";
+        let config = read(&[line, "b2c.iface=eth0,dhcp b2c.iface=eth1.7,dhcp,wol b2c.carrier_timeout=90"]).unwrap();
+        let network = &config.network;
+        assert_eq!((network.ifaces.len(), network.kernel.len(), network.nameservers.len()), (2, 1, 1));
+        assert_eq!((network.carrier_ms, network.preferred_mac.is_some()), (Some(90_000), true));
+        let [other, own] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+        assert!(other.starts_with("ip=ibft: ignored: neither dhcp or off"), "{other}");
+        assert_eq!(own, "b2c.iface=eth1.7: 'wol' is not a parameter: ignored");
+    }
+
     /// Promise: faulty-values
     #[test]
     fn faulty_values_name_their_option() {
@@ -725,6 +760,10 @@ mod tests {
             ("b2c.registry_mirror=http://a.b", "b2c.registry_mirror: write REGISTRY=URL"),
             ("b2c.registry_mirror=a.b=http://u:p@c", "b2c.registry_mirror: a mirror's URL holds no user"),
             ("b2c.registry_mirror", "b2c.registry_mirror: a value is missing"),
+            ("b2c.iface", "b2c.iface: a value is missing"),
+            ("b2c.iface=eth0,address=10.0.0.300/24", "b2c.iface: eth0: 'address=10.0.0.300/24': not an IP address"),
+            ("b2c.iface=b,bridge=b.5", "b2c.iface: b: is made of itself"),
+            ("b2c.carrier_timeout=soon", "b2c.carrier_timeout: not a number of seconds"),
             ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
             ("b2c.verify_key=", "b2c.verify_key: "),
         ] {
@@ -770,7 +809,7 @@ mod tests {
     fn every_supported_option_is_read() {
         for row in TABLE.iter().filter(|row| row.supported) {
             let line = match row.name {
-                "b2c.poweroff_delay" => "b2c.poweroff_delay=1".into(),
+                "b2c.poweroff_delay" | "b2c.carrier_timeout" => [row.name, "=1"].concat(),
                 "b2c.onfail" => "b2c.onfail=reboot".into(),
                 "b2c.log" => "b2c.log=plain".into(),
                 "b2c.cache_device" => "b2c.cache_device=auto".into(),
@@ -794,6 +833,7 @@ mod tests {
                 || changed.root.is_some()
                 || changed.pipefail
                 || changed.cache_device != default.cache_device
+                || changed.network != default.network
                 || changed.ntp_peer.is_some()
                 || !changed.proxy.is_empty()
                 || !changed.mirrors.is_empty()

@@ -84,7 +84,7 @@ const LAB: &[&str] = &[
     "nls_utf8",
     "dm_mod",
     "dm_crypt",
-    "vlan_8021q",
+    "8021q",
     "bonding",
     "bridge",
     "veth",

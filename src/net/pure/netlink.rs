@@ -4,6 +4,7 @@
 //! machine; addresses are in the network's. Constants: `linux/rtnetlink.h`,
 //! `linux/if_link.h`, `linux/if_addr.h`.
 
+use crate::net::pure::link_kind::LinkKind;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Enough for any one message of a link dump: the kernel's NLMSG_GOODSIZE is 8 KiB, and `ip`
@@ -34,21 +35,33 @@ const ARPHRD_ETHER: u16 = 1;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_BOND_MODE: u16 = 1;
+const IFLA_BOND_MIIMON: u16 = 3;
+/// How often a bond looks at its members' carriers, in milliseconds. The kernel's default is never.
+const MIIMON_MS: u32 = 100;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTNH_F_ONLINK: u32 = 4;
 const AF_UNSPEC: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const RT_TABLE_MAIN: u8 = 254;
-const RTPROT_DHCP: u8 = 16;
+/// Who has made a route: an administrator.
+pub const RTPROT_STATIC: u8 = 4;
+/// Who has made a route: a lease.
+pub const RTPROT_DHCP: u8 = 16;
 const RTN_UNICAST: u8 = 1;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
@@ -128,6 +141,39 @@ pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, IFF_UP, IFF_UP)).end()
 }
 
+/// Clears `IFF_UP`.
+pub fn link_down(sequence: u32, index: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, IFF_UP)).end()
+}
+
+/// Makes a link, a VLAN's of the link `parent`. One that is there gets these settings: the module of bonds makes a
+/// `bond0` by itself.
+pub fn make_link(sequence: u32, name: &str, kind: &LinkKind, parent: u32) -> Vec<u8> {
+    let mut request = Request::new(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE, sequence, &interface(0, 0, 0))
+        .attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
+    let mut data = Request(Vec::new());
+    match kind {
+        LinkKind::Vlan { id, .. } => {
+            request = request.attribute(IFLA_LINK, &parent.to_ne_bytes());
+            data = data.attribute(IFLA_VLAN_ID, &id.to_ne_bytes());
+        }
+        LinkKind::Bond { mode, .. } => {
+            data = data.attribute(IFLA_BOND_MODE, &[*mode]).attribute(IFLA_BOND_MIIMON, &MIIMON_MS.to_ne_bytes());
+        }
+        LinkKind::Card | LinkKind::Bridge { .. } => {}
+    }
+    let about = Request(Vec::new()).attribute(IFLA_INFO_KIND, kind.text().as_bytes());
+    let about = if data.0.is_empty() { about } else { about.attribute(IFLA_INFO_DATA, &data.0) };
+    request.attribute(IFLA_LINKINFO, &about.0).end()
+}
+
+/// Makes a link a member of the bond or bridge `master`.
+pub fn set_master(sequence: u32, index: u32, master: u32) -> Vec<u8> {
+    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
+        .attribute(IFLA_MASTER, &master.to_ne_bytes())
+        .end()
+}
+
 /// Sets a link's MTU, in bytes.
 pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
@@ -151,11 +197,17 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     }
 }
 
-/// Adds or replaces a route (`RTM_NEWROUTE`).
+/// Adds or replaces a lease's route (`RTM_NEWROUTE`).
 pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
+    set_route_by(sequence, route, RTPROT_DHCP, 0)
+}
+
+/// Adds or replaces a route of the origin `protocol`. Of several to one destination the one with the least metric
+/// counts; 0 is the kernel's default (0 for IPv4, 1024 for IPv6).
+pub fn set_route_by(sequence: u32, route: &Route, protocol: u8, metric: u32) -> Vec<u8> {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
     let mut body =
-        [family(&route.destination), route.prefix, 0, 0, RT_TABLE_MAIN, RTPROT_DHCP, scope, RTN_UNICAST, 0, 0, 0, 0];
+        [family(&route.destination), route.prefix, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0, 0, 0, 0];
     let flags = if route.onlink { RTNH_F_ONLINK } else { 0 };
     body[8..].copy_from_slice(&flags.to_ne_bytes());
     let mut request = Request::new(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
@@ -166,6 +218,9 @@ pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
     }
     if let Some(source) = route.source {
         request = request.address(RTA_PREFSRC, &source);
+    }
+    if metric != 0 {
+        request = request.attribute(RTA_PRIORITY, &metric.to_ne_bytes());
     }
     request.end()
 }
@@ -280,7 +335,7 @@ impl Request {
         Request(bytes)
     }
 
-    /// `value` is at most 16 bytes here, so the length fits.
+    /// `value` is at most some 60 bytes here, so the length fits.
     fn attribute(mut self, kind: u16, value: &[u8]) -> Request {
         self.0.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -383,6 +438,55 @@ mod tests {
         assert_eq!((link.index, link.mtu, link.up), (7, 1400, false));
         let Reply::Link(link) = echo(&link_up(1, 7)) else { panic!("not a link") };
         assert!(link.up);
+    }
+
+    /// The attributes of what describes the link's kind.
+    fn described(request: &[u8]) -> Vec<(u16, Vec<u8>)> {
+        let all = Attributes(&request[HEADER + 16..]);
+        let about =
+            all.filter(|a| a.0 == IFLA_LINKINFO).flat_map(|a| Attributes(a.1)).filter(|a| a.0 == IFLA_INFO_DATA);
+        about.flat_map(|a| Attributes(a.1)).map(|a| (a.0, a.1.to_vec())).collect()
+    }
+
+    #[test]
+    fn links_that_are_made_have_their_kind_and_its_data() {
+        let vlan = LinkKind::Vlan { parent: "eth0".into(), id: 12 };
+        let bond = LinkKind::Bond { members: vec![], mode: 4 };
+        for (kind, data) in [
+            (&vlan, vec![(IFLA_VLAN_ID, 12u16.to_ne_bytes().to_vec())]),
+            (&bond, vec![(IFLA_BOND_MODE, vec![4]), (IFLA_BOND_MIIMON, 100u32.to_ne_bytes().to_vec())]),
+            (&LinkKind::Bridge { members: vec![] }, vec![]),
+        ] {
+            let request = make_link(1, "lab0", kind, 7);
+            let Reply::Link(link) = echo(&request) else { panic!("not a link") };
+            assert_eq!((link.name.as_str(), link.kind.as_str()), ("lab0", kind.text()));
+            assert_eq!(described(&request), data);
+            let parent = Attributes(&request[HEADER + 16..]).find(|a| a.0 == IFLA_LINK).map(|a| a.1.to_vec());
+            assert_eq!(parent, (kind == &vlan).then(|| 7u32.to_ne_bytes().to_vec()));
+        }
+        let master = Attributes(&set_master(1, 7, 9)[HEADER + 16..]).next().map(|a| (a.0, a.1.to_vec()));
+        assert_eq!(master, Some((IFLA_MASTER, 9u32.to_ne_bytes().to_vec())));
+        let Reply::Link(link) = echo(&link_down(1, 7)) else { panic!("not a link") };
+        assert_eq!((link.index, link.up), (7, false));
+    }
+
+    #[test]
+    fn a_metric_is_written_where_there_is_one() {
+        let route = Route {
+            index: 3,
+            destination: IpAddr::from([0; 4]),
+            prefix: 0,
+            gateway: Some(IpAddr::from([10, 0, 2, 2])),
+            source: None,
+            onlink: false,
+        };
+        let metric = |request: Vec<u8>| {
+            let all = Attributes(&request[HEADER + 12..]).find(|a| a.0 == RTA_PRIORITY).map(|a| a.1.to_vec());
+            (request[HEADER + 5], all)
+        };
+        assert_eq!(metric(set_route(1, &route)), (RTPROT_DHCP, None));
+        let by = set_route_by(1, &route, RTPROT_STATIC, 100);
+        assert_eq!(metric(by), (RTPROT_STATIC, Some(100u32.to_ne_bytes().to_vec())));
     }
 
     #[test]
