@@ -1,9 +1,13 @@
 //! Network protocols: bytes in, values and actions out.
 
 pub mod dhcp;
+pub mod dhcp6;
 pub mod dns;
+pub mod domains;
+pub mod families;
 pub mod http;
 pub mod netlink;
 pub mod proxy;
+pub mod ra;
 pub mod restricted;
 pub mod sntp;
