@@ -1,11 +1,13 @@
 //! DHCP on all wired interfaces at once; the first lease ends the wait.
 
+use crate::net::ipv6::{Config, Ipv6};
 use crate::net::pure::dhcp::{Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
 use crate::net::random::random;
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
+use crate::sys::io::{self, Poll};
 use crate::sys::machine::uptime_ms;
 use crate::sys::{self, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,10 +20,13 @@ const PACKET_BYTES: usize = 2048;
 /// Packets that are read before timers are checked again: a busy network must not delay them.
 const MAX_PACKETS: usize = 64;
 
-/// The first lease.
+/// The first network.
 pub struct FirstLease {
     pub port: Link,
-    pub lease: Lease,
+    /// None where IPv6 alone is what there is.
+    pub lease: Option<Lease>,
+    /// What the port has by IPv6 until now.
+    pub v6: Config,
     /// DISCOVERs that were sent for it.
     pub tries: u32,
     /// The other wired interfaces.
@@ -46,32 +51,44 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
     let started_ms = uptime_ms();
     let mut tell_ms = started_ms + TELL_MS;
     let mut buffer = vec![0; PACKET_BYTES];
+    let mut v6 = Ipv6::open();
     loop {
         let now_ms = uptime_ms();
+        ports.iter().for_each(|port| v6.follow(&port.link, now_ms));
+        v6.drive(kernel, now_ms, report);
         for at in 0..ports.len() {
             if let Some(lease) = ports.get_mut(at).and_then(|port| drive(port, now_ms, packets.as_fd())) {
-                return Ok(first_lease_of(ports, at, lease));
+                return Ok(first_lease_of(ports, at, Some(lease), &v6));
+            }
+        }
+        let ready = v6.ready(now_ms);
+        if let Some((index, _)) = ready.filter(|(_, ready_ms)| now_ms >= *ready_ms) {
+            if let Some(at) = ports.iter().position(|port| port.link.index == index) {
+                return Ok(first_lease_of(ports, at, None, &v6));
             }
         }
         let carrier = ports.iter().any(|port| port.link.carrier);
         let limit_ms = if carrier { limits.lease_ms } else { limits.carrier_ms };
         let end_ms = started_ms + limit_ms;
         if now_ms >= end_ms {
-            return Err(no_lease(&ports, limit_ms));
+            return Err(no_lease(&ports, &v6, limit_ms));
         }
         if now_ms >= tell_ms {
-            report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
+            report.line(STEP, ["no lease yet; ", &status(&ports, &v6)].concat());
             tell_ms = u64::MAX;
         }
-        let wake_ms =
-            ports.iter().filter_map(|port| port.client.as_ref()?.next_wake()).fold(end_ms.min(tell_ms), u64::min);
+        let due = ports.iter().filter_map(|port| port.client.as_ref()?.next_wake());
+        let due = due.chain(v6.next_wake()).chain(ready.map(|(_, ready_ms)| ready_ms));
+        let wake_ms = due.fold(end_ms.min(tell_ms), u64::min);
         let timeout_ms = wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32;
-        let [packet, event] = socket::poll_readable([packets.as_fd(), kernel.events()], timeout_ms)
-            .map_err(|error| failed("DHCP", error))?;
-        if packet {
+        let fds = [packets.as_fd(), kernel.events()].into_iter().chain(v6.fds());
+        let fds: Vec<Poll> = fds.map(|fd| Poll { fd, write: false }).collect();
+        let ready = io::poll(&fds, timeout_ms).map_err(|error| failed("DHCP", error))?;
+        v6.receive(ready >> 2);
+        if ready & 1 != 0 {
             receive(&mut ports, &packets, &mut buffer);
         }
-        if event {
+        if ready & 2 != 0 {
             follow(kernel, &mut ports).map_err(|error| failed("rtnetlink", error))?;
         }
     }
@@ -157,10 +174,11 @@ fn follow(kernel: &mut Kernel, ports: &mut Vec<Port>) -> sys::Result<()> {
     Ok(())
 }
 
-fn first_lease_of(mut ports: Vec<Port>, at: usize, lease: Lease) -> FirstLease {
+fn first_lease_of(mut ports: Vec<Port>, at: usize, lease: Option<Lease>, v6: &Ipv6) -> FirstLease {
     let port = ports.remove(at);
     FirstLease {
         tries: port.client.map_or(0, |client| client.discovers()),
+        v6: v6.config(port.link.index, uptime_ms()),
         port: port.link,
         lease,
         others: ports.into_iter().map(|port| port.link).collect(),
@@ -168,7 +186,7 @@ fn first_lease_of(mut ports: Vec<Port>, at: usize, lease: Lease) -> FirstLease {
 }
 
 /// Why there is no lease, interface by interface.
-fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
+fn no_lease(ports: &[Port], v6: &Ipv6, limit_ms: u64) -> Failure {
     let within = format!(" in {} s", limit_ms / 1000);
     if ports.is_empty() {
         return Failure::new(STEP, ["no wired network interface", &within].concat())
@@ -179,21 +197,21 @@ fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
             .hint("is the cable plugged in, and the machine at its other end on?");
     }
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(ports)].concat())
+    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(ports, v6)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
 }
 
 /// `eth0: discovers sent: 2, offers: 0; eth1: no carrier`
-fn status(ports: &[Port]) -> String {
+fn status(ports: &[Port], v6: &Ipv6) -> String {
     if ports.is_empty() {
         return "no wired network interface yet".into();
     }
-    let each: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port)].concat()).collect();
+    let each: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port, v6)].concat()).collect();
     each.join("; ")
 }
 
 /// `discovers sent: 18, offers: 0, dropped: 3 another transaction`
-fn port_text(port: &Port) -> String {
+fn port_text(port: &Port, v6: &Ipv6) -> String {
     let Some(client) = &port.client else {
         return port.error.map_or("no carrier".into(), |error| error.to_string());
     };
@@ -207,6 +225,10 @@ fn port_text(port: &Port) -> String {
     }
     if let Some(error) = port.error {
         text.extend([", ", &error.to_string()]);
+    }
+    let seen = v6.status(port.link.index);
+    if !seen.is_empty() {
+        text.extend([", ", &seen]);
     }
     text
 }

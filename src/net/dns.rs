@@ -2,6 +2,7 @@
 
 use crate::net::pure::dns::{self, Answer, Family};
 use crate::net::random::random;
+use crate::net::scope::socket_addr;
 use crate::net::udp;
 use crate::{files, sys};
 use std::io::{self, Read, Write};
@@ -61,7 +62,7 @@ pub struct Resolver {
 impl Resolver {
     /// Asks these servers; names of a single label are looked up in the domains `search` first.
     pub fn new(nameservers: &[IpAddr], search: &[String]) -> Resolver {
-        let nameservers = nameservers.iter().map(|server| SocketAddr::from((*server, PORT))).collect();
+        let nameservers = nameservers.iter().map(|server| socket_addr(*server, PORT)).collect();
         Resolver { nameservers, search: search.to_vec(), hosts: small_file("/etc/hosts") }
     }
 

@@ -1,6 +1,7 @@
 //! Brings the network up: links, DHCP on every wired interface, addresses and routes.
 
 use crate::net::dhcp::first_lease;
+use crate::net::ipv6::Config;
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::{self, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
@@ -50,7 +51,9 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         return Ok(network);
     }
     let bound = first_lease(&mut kernel, limits, report)?;
-    apply(&mut kernel, bound.port.index, &bound.port.name, &bound.lease, report)?;
+    if let Some(lease) = &bound.lease {
+        apply(&mut kernel, bound.port.index, &bound.port.name, lease, report)?;
+    }
     let port = |port: &netlink::Link| Interface {
         index: port.index,
         name: port.name.clone(),
@@ -59,30 +62,59 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         gateways: Vec::new(),
         lease: None,
     };
-    let default = bound.lease.routes.iter().find(|route| route.prefix == 0);
-    let first = Interface {
-        addresses: vec![(bound.lease.address.into(), bound.lease.prefix)],
-        gateways: default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect(),
-        ..port(&bound.port)
-    };
-    let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
-    let mut network = Network {
-        interfaces: vec![first],
-        nameservers: any(&bound.lease.nameservers),
-        search: bound.lease.domain.iter().cloned().collect(),
-        hostname: bound.lease.hostname.clone(),
-        ntp: any(&bound.lease.ntp),
-    };
+    let mut network = Network { interfaces: vec![port(&bound.port)], ..Network::default() };
+    if let Some(lease) = &bound.lease {
+        network.add_lease(lease);
+    }
+    network.add_v6(bound.v6);
     network.interfaces.extend(bound.others.iter().map(port));
-    tell(&network, &lease_text(&bound.lease, bound.tries), report);
+    let end = bound.lease.as_ref().map(|lease| lease_text(lease, bound.tries)).unwrap_or_default();
+    tell(&network, &end, report);
     if let Some(first) = network.interfaces.first_mut() {
-        first.lease = Some(bound.lease);
+        first.lease = bound.lease;
     }
     for other in bound.others {
         let why = if other.carrier { "no lease yet" } else { "no carrier" };
         report.line(STEP, format_args!("{} up without address: {why}", other.name));
     }
     Ok(network)
+}
+
+impl Network {
+    /// What a lease says, on the first interface.
+    fn add_lease(&mut self, lease: &Lease) {
+        let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
+        if let Some(first) = self.interfaces.first_mut() {
+            let default = lease.routes.iter().find(|route| route.prefix == 0);
+            first.addresses = vec![(lease.address.into(), lease.prefix)];
+            first.gateways = default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect();
+        }
+        self.nameservers = any(&lease.nameservers);
+        self.search = lease.domain.iter().cloned().collect();
+        self.hostname = lease.hostname.clone();
+        self.ntp = any(&lease.ntp);
+    }
+
+    /// What the first interface has by IPv6, after what it has by IPv4.
+    pub fn add_v6(&mut self, v6: Config) {
+        if let Some(first) = self.interfaces.first_mut() {
+            first.addresses.extend(v6.addresses);
+            first.gateways.extend(v6.gateways);
+        }
+        self.nameservers.extend(v6.nameservers);
+        let new: Vec<String> = v6.search.into_iter().filter(|name| !self.search.contains(name)).collect();
+        self.search.extend(new);
+        self.ntp.extend(v6.ntp);
+    }
+
+    /// The address with its interface, where it is nothing without one (RFC 4007, section 11).
+    fn text_of(&self, server: &IpAddr) -> String {
+        let text = server.to_string();
+        match (server, self.interfaces.first()) {
+            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => [&text, "%", &first.name].concat(),
+            _ => text,
+        }
+    }
 }
 
 /// The text of an `/etc/resolv.conf` with the network's name servers and domain.
@@ -92,7 +124,7 @@ pub fn resolv_conf(network: &Network) -> String {
         text.extend(["search ", &network.search.join(" "), "\n"]);
     }
     for server in &network.nameservers {
-        text.extend(["nameserver ", &server.to_string(), "\n"]);
+        text.extend(["nameserver ", &network.text_of(server), "\n"]);
     }
     text
 }
@@ -249,6 +281,25 @@ mod tests {
         assert_eq!(shape(32), [(24, false), (0, true)]);
         assert_eq!(shape(29), [(24, false), (0, true)], "10.0.2.8/29 does not hold 10.0.2.2");
         assert_eq!(shape(28), [(24, false), (0, false)]);
+    }
+
+    #[test]
+    fn ipv6_comes_after_a_lease() {
+        let interface =
+            Interface { index: 2, name: "eth0".into(), mac: [0; 6], addresses: vec![], gateways: vec![], lease: None };
+        let mut network = Network { interfaces: vec![interface], ..Network::default() };
+        network.add_lease(&Lease { domain: Some("lab".into()), ..lease(24, &[]) });
+        network.add_v6(Config {
+            addresses: vec![("2001:db8::2".parse().unwrap(), 64)],
+            gateways: vec!["fe80::1".parse().unwrap()],
+            nameservers: vec!["fe80::1".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+            search: vec!["lab".into(), "example.org".into()],
+            ntp: vec![],
+        });
+        let addresses: Vec<String> = network.interfaces[0].addresses.iter().map(|(own, _)| own.to_string()).collect();
+        assert_eq!(addresses, ["10.0.2.15", "2001:db8::2"]);
+        let expected = "search lab example.org\nnameserver fe80::1%eth0\nnameserver 2001:db8::53\n";
+        assert_eq!(resolv_conf(&network), expected);
     }
 
     #[test]

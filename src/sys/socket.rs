@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Notifications of links that appear, disappear, or change their carrier.
 pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
 
+/// Notifications of IPv6 addresses that come, go, or were checked for duplicates.
+pub const ADDRESS_EVENTS: u32 = libc::RTMGRP_IPV6_IFADDR as u32;
+
 /// The kernel's own uevents (Linux, lib/kobject_uevent.c). Group 2 has what udev sends on.
 pub const UEVENTS: u32 = 1;
 
@@ -82,6 +85,11 @@ pub fn packet_ipv4() -> Result<OwnedFd> {
     socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IP as u16).to_be()))
 }
 
+/// As [`packet_ipv4`], for IPv6.
+pub fn packet_ipv6() -> Result<OwnedFd> {
+    socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IPV6 as u16).to_be()))
+}
+
 /// A TCP socket that has begun to connect; when it has ended that, it is ready to
 /// be written to, or has an error.
 pub fn connect(address: &SocketAddr) -> Result<OwnedFd> {
@@ -113,10 +121,19 @@ pub fn connect(address: &SocketAddr) -> Result<OwnedFd> {
 
 /// Sends one IPv4 packet out of the interface `index` to the station `mac`.
 pub fn packet_send(fd: BorrowedFd<'_>, index: u32, mac: [u8; 6], packet: &[u8]) -> Result<()> {
+    packet_send_as(libc::ETH_P_IP, fd, (index, mac), packet)
+}
+
+/// As [`packet_send`], an IPv6 packet.
+pub fn packet_send_ipv6(fd: BorrowedFd<'_>, index: u32, mac: [u8; 6], packet: &[u8]) -> Result<()> {
+    packet_send_as(libc::ETH_P_IPV6, fd, (index, mac), packet)
+}
+
+fn packet_send_as(kind: libc::c_int, fd: BorrowedFd<'_>, (index, mac): (u32, [u8; 6]), packet: &[u8]) -> Result<()> {
     // SAFETY: sockaddr_ll is plain numbers; zero is a valid value.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as libc::c_ushort;
-    address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    address.sll_protocol = (kind as u16).to_be();
     address.sll_ifindex = index as libc::c_int;
     address.sll_halen = 6;
     address.sll_addr[..6].copy_from_slice(&mac);

@@ -12,6 +12,8 @@ const DUPLICATE: u32 = 0x08;
 const DEPRECATED: u32 = 0x20;
 const SCOPE_GLOBAL: u32 = 0;
 const SCOPE_LINK: u32 = 0x20;
+/// fec0::/10, which is deprecated (RFC 3879) and QEMU's user network has.
+const SCOPE_SITE: u32 = 0x40;
 
 /// An IPv6 address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl Own {
 
     /// Reaches further than the link.
     pub fn is_usable(&self) -> bool {
-        self.scope == SCOPE_GLOBAL && self.is_ready() && self.flags & DEPRECATED == 0
+        matches!(self.scope, SCOPE_GLOBAL | SCOPE_SITE) && self.is_ready() && self.flags & DEPRECATED == 0
     }
 
     /// What DHCPv6 is asked from.
@@ -93,15 +95,16 @@ mod tests {
                     20010db8000000000000000000000099 02 80 00 00     eth0\n\
                     20010db8000000000000000000000098 02 80 00 20     eth0\n\
                     fe80000000000000505400fffe123456 02 40 20 c8     eth0\n\
+                    fec0000000000000505400fffe123456 03 40 40 00     eth2\n\
                     fe80000000000000505400fffe123457 0b 40 20 80     eth1\n";
         let all = parse_if_inet6(text);
-        assert_eq!(all.len(), 6);
+        assert_eq!(all.len(), 7);
         assert_eq!(all[1].address, "2001:db8::5054:ff:fe12:3456".parse::<Ipv6Addr>().unwrap());
         assert_eq!((all[1].index, all[1].prefix, all[1].is_tentative(), all[1].is_usable()), (2, 64, true, false));
         let usable: Vec<bool> = all.iter().map(Own::is_usable).collect();
-        assert_eq!(usable, [false, false, true, false, false, false]);
+        assert_eq!(usable, [false, false, true, false, false, true, false]);
         assert!(all[4].is_duplicate() && !all[4].is_link_local() && !all[4].is_tentative());
-        assert!(all[5].is_link_local() && all[5].index == 11);
+        assert!(all[6].is_link_local() && all[6].index == 11);
         assert_eq!(parse_if_inet6(""), []);
     }
 

@@ -39,6 +39,7 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_CACHEINFO: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -149,6 +150,17 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
         }
         _ => request.end(),
     }
+}
+
+/// Adds an IPv6 address for so many seconds, or gives it new ones (`u32::MAX`: for ever); the kernel then checks that no
+/// other machine has it, and removes it at its end.
+pub fn set_leased(sequence: u32, address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
+    let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    body[4..].copy_from_slice(&address.index.to_ne_bytes());
+    Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
+        .address(IFA_LOCAL, &address.address)
+        .attribute(IFA_CACHEINFO, [preferred_s, valid_s, 0, 0].map(u32::to_ne_bytes).as_flattened())
+        .end()
 }
 
 /// Adds or replaces a route (`RTM_NEWROUTE`).
@@ -375,6 +387,7 @@ mod tests {
         assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
         let address = Address { address: "2001:db8::15".parse().unwrap(), prefix: 64, ..address };
         assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        assert_eq!(echo(&set_leased(1, &address, 60, u32::MAX)), Reply::Address(address));
         let gateway = Some("fe80::1".parse().unwrap());
         let destination = IpAddr::from([0; 16]);
         let route = Route { index: 3, destination, prefix: 0, gateway, source: None, onlink: false };

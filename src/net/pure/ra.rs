@@ -197,7 +197,7 @@ pub struct Discovery {
     seen: u32,
     dropped: u32,
     last_drop: Option<Drop>,
-    is_router: bool,
+    router: Option<Ipv6Addr>,
     managed: bool,
     other: bool,
     /// Each with the time of its end.
@@ -215,7 +215,7 @@ impl Discovery {
             seen: 0,
             dropped: 0,
             last_drop: None,
-            is_router: false,
+            router: None,
             managed: false,
             other: false,
             nameservers: Vec::new(),
@@ -278,9 +278,9 @@ impl Discovery {
         self.other
     }
 
-    /// Whether the last advertisement was a default router's.
-    pub fn is_routed(&self) -> bool {
-        self.is_router
+    /// The last default router that was heard of.
+    pub fn router(&self) -> Option<Ipv6Addr> {
+        self.router
     }
 
     pub fn nameservers(&self, now_ms: u64) -> Vec<Ipv6Addr> {
@@ -299,7 +299,11 @@ impl Discovery {
     fn take(&mut self, now_ms: u64, advertisement: &Advertisement) {
         self.seen = self.seen.saturating_add(1);
         self.wake_ms = u64::MAX;
-        self.is_router = advertisement.lifetime_s > 0;
+        if advertisement.lifetime_s > 0 {
+            self.router = Some(advertisement.router);
+        } else if self.router == Some(advertisement.router) {
+            self.router = None;
+        }
         self.managed |= advertisement.managed;
         self.other |= advertisement.other;
         for (server, lifetime_s) in &advertisement.nameservers {
@@ -488,7 +492,7 @@ mod tests {
         assert_eq!(discovery.drops(), Some((1, Drop::Source)));
         assert!(discovery.next_wake().is_some() && !discovery.is_seen());
         assert!(discovery.handle(20_000, &packet(0x40, 1800, &[])));
-        assert!(discovery.is_seen() && discovery.is_routed() && discovery.other() && !discovery.managed());
+        assert!(discovery.is_seen() && discovery.router() == Some(ROUTER) && discovery.other() && !discovery.managed());
         assert_eq!(discovery.next_wake(), None);
         discovery.resend_now(20_001);
         assert_eq!(discovery.next_wake(), None, "nothing is asked for any more");
@@ -507,7 +511,7 @@ mod tests {
         assert_eq!(discovery.nameservers(300_000), [DNS, other], "renewed");
         discovery.handle(300_000, &packet(0, 0, &rdnss(0, &[other])));
         assert_eq!(discovery.nameservers(300_000), [DNS]);
-        assert!(!discovery.is_routed(), "a lifetime of 0: no default router");
+        assert_eq!(discovery.router(), None, "a lifetime of 0: no default router any more");
         let many: Vec<Ipv6Addr> = (1..=100).map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, host)).collect();
         for chunk in many.chunks(8) {
             discovery.handle(300_001, &packet(0, 0, &rdnss(9, chunk)));
