@@ -7,6 +7,7 @@ pub mod dns;
 pub mod http;
 pub mod links;
 pub mod ntp;
+pub mod ports;
 pub mod pure;
 pub mod random;
 pub mod rtnetlink;

@@ -1,5 +1,6 @@
 //! Network protocols: bytes in, values and actions out.
 
+pub mod choice;
 pub mod dhcp;
 pub mod dns;
 pub mod http;
