@@ -8,6 +8,7 @@ pub mod http;
 pub mod ipv6;
 pub mod links;
 pub mod ntp;
+pub mod ports;
 pub mod pure;
 pub mod random;
 pub mod rtnetlink;

@@ -85,17 +85,20 @@ impl Ipv6 {
 
     /// Begins on a link with a carrier; forgets all about one without: the next carrier may be another network's.
     pub fn follow(&mut self, link: &Link, now_ms: u64) {
-        let known = self.ports.iter().position(|port| port.index == link.index);
+        let known = self.ports.iter().find(|port| port.index == link.index);
         match known {
-            Some(at) if !link.carrier => {
-                self.ports.remove(at);
-            }
+            Some(_) if !link.carrier => self.forget(link.index),
             None if link.carrier && self.sockets.is_some() => {
                 accept_advertisements(&link.name);
                 self.ports.push(Port::new(link, now_ms));
             }
             _ => {}
         }
+    }
+
+    /// The interface was removed.
+    pub fn forget(&mut self, index: u32) {
+        self.ports.retain(|port| port.index != index);
     }
 
     /// The queues of the link have begun to run: what was sent before is lost.
@@ -160,8 +163,8 @@ impl Ipv6 {
         self.ports.iter().filter_map(due).min()
     }
 
-    /// The interface whose IPv6 is enough first, and from when on.
-    pub fn ready(&self, now_ms: u64) -> Option<(u32, u64)> {
+    /// The interface whose IPv6 is enough first, or the preferred one, and from when on.
+    pub fn ready(&self, now_ms: u64, preferred_mac: Option<[u8; 6]>) -> Option<(u32, u64)> {
         let ready = |port: &Port| {
             let v6 = V6 {
                 since_ms: port.since_ms?,
@@ -169,9 +172,9 @@ impl Ipv6 {
                 named: !port.info.nameservers.is_empty() || !port.discovery.nameservers(now_ms).is_empty(),
                 asking: port.is_asking(),
             };
-            Some((port.index, v6.ready_ms()))
+            Some((preferred_mac != Some(port.mac), v6.ready_ms(), port.index))
         };
-        self.ports.iter().filter_map(ready).min_by_key(|(_, ready_ms)| *ready_ms)
+        self.ports.iter().filter_map(ready).min().map(|(_, ready_ms, index)| (index, ready_ms))
     }
 
     /// What the interface has now.

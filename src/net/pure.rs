@@ -1,5 +1,6 @@
 //! Network protocols: bytes in, values and actions out.
 
+pub mod choice;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod dns;

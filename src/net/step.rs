@@ -12,10 +12,12 @@ pub struct Limits {
     pub lease_ms: u64,
     /// While no interface has a carrier.
     pub carrier_ms: u64,
+    /// The interface that the machine was booted by (`BOOTIF=`), which is preferred.
+    pub preferred_mac: Option<[u8; 6]>,
 }
 
 /// A switch port under spanning tree forwards after 30 s; a link is up after 5 s at most.
-pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 15_000 };
+pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 15_000, preferred_mac: None };
 
 /// The failure of a system call, or of a request to the kernel, that is about `object`.
 pub fn failed(object: &str, error: sys::Error) -> Failure {
