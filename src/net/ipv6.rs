@@ -49,10 +49,14 @@ struct Port {
     managed: bool,
     leased: Vec<Leased>,
     info: Info,
+    /// When the first advertisement came.
+    heard_ms: Option<u64>,
     /// Since when there is a usable address.
     since_ms: Option<u64>,
     /// Addresses that the kernel checks for duplicates.
     tentative: Vec<Ipv6Addr>,
+    /// The duplicate that was told last: each advertisement has the kernel try it again.
+    told: Option<Ipv6Addr>,
     error: Option<sys::Error>,
 }
 
@@ -111,6 +115,7 @@ impl Ipv6 {
     /// Does what is due on all interfaces.
     pub fn drive(&mut self, kernel: &mut Kernel, now_ms: u64, report: &Report) {
         let Some((packets, _)) = &self.sockets else { return };
+        let mut leased = false;
         for port in &mut self.ports {
             port.look(&self.own, now_ms, report);
             if let Some(packet) = port.discovery.poll(now_ms) {
@@ -128,30 +133,43 @@ impl Ipv6 {
                     Action::Bound(lease) => {
                         port.info = lease.info;
                         port.apply(kernel, lease.addresses, report);
+                        leased = true;
                     }
                 }
             }
         }
+        if leased {
+            self.own = own_addresses();
+        }
     }
 
-    /// Takes what has come on the [`Ipv6::fds`] whose bits are set.
-    pub fn receive(&mut self, ready: u32) {
-        let Some((packets, changes)) = &self.sockets else { return };
+    /// Takes what has come on the [`Ipv6::fds`] whose bits are set: the interfaces of which it is the first
+    /// advertisement.
+    pub fn receive(&mut self, ready: u32) -> Vec<u32> {
+        let (mut heard, mut changed) = (Vec::new(), ready & 0b010 != 0);
+        let Some((packets, changes)) = &self.sockets else { return heard };
         for _ in 0..if ready & 0b001 != 0 { MAX_PACKETS } else { 0 } {
             // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
             let Ok((length, index)) = socket::packet_receive(packets.as_fd(), &mut self.buffer) else { break };
             if let Some(port) = self.ports.iter_mut().find(|port| port.index == index) {
-                port.discovery.handle(uptime_ms(), self.buffer.get(..length).unwrap_or_default());
+                let now_ms = uptime_ms();
+                // The kernel tells of an address when it has checked it, not when it begins to.
+                changed |= port.discovery.handle(now_ms, self.buffer.get(..length).unwrap_or_default());
+                if port.heard_ms.is_none() && port.discovery.is_seen() {
+                    port.heard_ms = Some(now_ms);
+                    heard.push(index);
+                }
             }
         }
-        if ready & 0b010 != 0 {
-            // The kernel's table says all; lost notifications (ENOBUFS) are a change as well.
-            while socket::receive(changes.as_fd(), &mut self.buffer).is_ok() {}
+        // The kernel's table says all; lost notifications (ENOBUFS) are a change as well.
+        while changed && socket::receive(changes.as_fd(), &mut self.buffer).is_ok() {}
+        if changed {
             self.own = own_addresses();
         }
         if ready & 0b100 != 0 {
             self.receive_messages();
         }
+        heard
     }
 
     /// When something is due again.
@@ -167,6 +185,7 @@ impl Ipv6 {
     pub fn ready(&self, now_ms: u64, preferred_mac: Option<[u8; 6]>) -> Option<(u32, u64)> {
         let ready = |port: &Port| {
             let v6 = V6 {
+                heard_ms: port.heard_ms?,
                 since_ms: port.since_ms?,
                 routed: port.discovery.router().is_some(),
                 named: !port.info.nameservers.is_empty() || !port.discovery.nameservers(now_ms).is_empty(),
@@ -243,8 +262,10 @@ impl Port {
             managed: false,
             leased: Vec::new(),
             info: Info::default(),
+            heard_ms: None,
             since_ms: None,
             tentative: Vec::new(),
+            told: None,
             error: None,
         }
     }
@@ -256,7 +277,9 @@ impl Port {
         let is_there = |address: &Ipv6Addr| own.iter().any(|own| own.address == *address && !own.is_duplicate());
         let duplicates: Vec<Ipv6Addr> = self.tentative.iter().filter(|address| !is_there(address)).copied().collect();
         for address in &duplicates {
-            report.warn(STEP, [&self.name, ": another machine has the address ", &address.to_string()].concat());
+            if self.told.replace(*address) != Some(*address) {
+                report.warn(STEP, [&self.name, ": another machine has the address ", &address.to_string()].concat());
+            }
             if self.leased.iter().any(|leased| leased.address == *address) {
                 self.leased.clear();
                 if let Some(client) = &mut self.client {

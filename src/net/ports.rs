@@ -107,7 +107,13 @@ impl Ports {
         let fds = [self.packets.as_fd(), kernel.events()].into_iter().chain(self.v6.fds());
         let fds: Vec<Poll> = fds.map(|fd| Poll { fd, write: false }).collect();
         let ready = io::poll(&fds, timeout_ms).map_err(|error| failed("network", error))?;
-        self.v6.receive(ready >> 2);
+        for index in self.v6.receive(ready >> 2) {
+            // A switch's port has begun to forward, perhaps: a DHCPv4 server can be reached now, too.
+            let port = self.all.iter_mut().find(|port| port.link.index == index);
+            if let Some(client) = port.and_then(|port| port.v4.as_mut()) {
+                client.resend_now(uptime_ms());
+            }
+        }
         if ready & 1 != 0 {
             self.receive();
         }

@@ -2,9 +2,10 @@
 
 use core::net::Ipv6Addr;
 
-/// How long a usable IPv6 waits for a DHCPv4 server, and for its own name servers: most labs' registries have IPv4.
+/// How long after the first advertisement a DHCPv4 server may answer: most labs' registries have IPv4. The advertisement
+/// shows that packets get through, and the caller has the DHCPv4 client ask again at that moment.
 const OTHER_MS: u64 = 2_000;
-/// How long it waits for the answer of a DHCPv6 server that a router promised, or for a default router.
+/// How long the answer of a DHCPv6 server that the router promised may take, or a default router.
 const PROMISED_MS: u64 = 5_000;
 
 const TENTATIVE: u32 = 0x40;
@@ -66,6 +67,8 @@ pub fn parse_if_inet6(text: &str) -> Vec<Own> {
 /// An interface's IPv6 that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V6 {
+    /// When the first advertisement came.
+    pub heard_ms: u64,
     /// Since when it has an address that is no duplicate.
     pub since_ms: u64,
     pub routed: bool,
@@ -79,7 +82,8 @@ impl V6 {
     /// When the boot goes on with this IPv6 alone. With a DHCPv4 lease it goes on at once.
     pub fn ready_ms(&self) -> u64 {
         let is_promised = !self.routed || (self.asking && !self.named);
-        self.since_ms.saturating_add(if is_promised { PROMISED_MS } else { OTHER_MS })
+        let wait_ms = if is_promised { PROMISED_MS } else { OTHER_MS };
+        self.heard_ms.saturating_add(wait_ms).max(self.since_ms)
     }
 }
 
@@ -110,11 +114,13 @@ mod tests {
 
     #[test]
     fn ipv6_alone_waits_for_ipv4_and_for_what_was_promised() {
-        let ready_ms = |routed, named, asking| V6 { since_ms: 1000, routed, named, asking }.ready_ms();
+        let v6 = V6 { heard_ms: 1000, since_ms: 2700, routed: true, named: true, asking: false };
+        let ready_ms = |routed, named, asking| V6 { routed, named, asking, ..v6 }.ready_ms();
         assert_eq!(ready_ms(true, true, false), 3000, "a DHCPv4 server may still answer");
         assert_eq!(ready_ms(true, true, true), 3000, "the rest of what DHCPv6 says comes later");
         assert_eq!(ready_ms(true, false, false), 3000, "nobody has promised a name server");
         assert_eq!(ready_ms(true, false, true), 6000, "DHCPv6 may have one");
         assert_eq!(ready_ms(false, true, false), 6000, "a default router may come");
+        assert_eq!(V6 { since_ms: 9000, ..v6 }.ready_ms(), 9000, "a late address is not waited with");
     }
 }
