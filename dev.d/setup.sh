@@ -125,7 +125,8 @@ fetch_packages() {
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
-        dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy radvd "${@%% *}"; do
+        dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy radvd \
+        "${@%% *}"; do
         type -P "$program" >/dev/null || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] || die "please install the packages that contain these programs: ${missing[*]}"

@@ -29,6 +29,7 @@ mod golden;
 mod harness;
 mod host_tool;
 mod https;
+mod ipv6;
 mod lab;
 mod limits;
 mod lines;
