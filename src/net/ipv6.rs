@@ -196,9 +196,10 @@ impl Ipv6 {
         self.ports.iter().filter_map(ready).min().map(|(_, ready_ms, index)| (index, ready_ms))
     }
 
-    /// What the interface has now.
+    /// What the interface has now. Without a usable address it has nothing: no server could be asked.
     pub fn config(&self, index: u32, now_ms: u64) -> Config {
-        let Some(port) = self.ports.iter().find(|port| port.index == index) else { return Config::default() };
+        let usable = |port: &&Port| port.index == index && port.since_ms.is_some();
+        let Some(port) = self.ports.iter().find(usable) else { return Config::default() };
         let own = self.own.iter().filter(|own| own.index == index && own.is_usable()).take(SHOWN);
         let mut config = Config {
             addresses: own.map(|own| (IpAddr::from(own.address), own.prefix)).collect(),

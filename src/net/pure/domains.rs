@@ -58,7 +58,7 @@ mod tests {
             ["a.".repeat(127).trim_end_matches('.'), "b"]
         );
         assert_eq!(parse(&[&[1, b'a'].repeat(128)[..], &[0], &[1, b'b', 0]].concat()), ["b"], "too long");
-        let many: Vec<u8> = (b'a'..b'z').flat_map(|letter| [1, letter, 0]).collect();
+        let many: Vec<u8> = (b'a'..=b'z').flat_map(|letter| [1, letter, 0]).collect();
         assert_eq!(parse(&many).len(), MAX_DOMAINS);
     }
 }

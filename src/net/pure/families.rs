@@ -2,8 +2,8 @@
 
 use core::net::Ipv6Addr;
 
-/// How long after the first advertisement a DHCPv4 server may answer: most labs' registries have IPv4. The advertisement
-/// shows that packets get through, and the caller has the DHCPv4 client ask again at that moment.
+/// How long after the first advertisement a DHCPv4 server may answer: most labs' registries have IPv4. The
+/// advertisement shows that packets get through, and the caller has the DHCPv4 client ask again at that moment.
 const OTHER_MS: u64 = 2_000;
 /// How long the answer of a DHCPv6 server that the router promised may take, or a default router.
 const PROMISED_MS: u64 = 5_000;

@@ -152,8 +152,8 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     }
 }
 
-/// Adds an IPv6 address for so many seconds, or gives it new ones (`u32::MAX`: for ever); the kernel then checks that no
-/// other machine has it, and removes it at its end.
+/// Adds an IPv6 address for so many seconds, or gives it new ones (`u32::MAX`: for ever); the kernel then checks that
+/// no other machine has it, and removes it at its end.
 pub fn set_leased(sequence: u32, address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
     let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
     body[4..].copy_from_slice(&address.index.to_ne_bytes());
