@@ -405,7 +405,7 @@ fn advertisements_that_lie() {
 }
 
 fn lie() {
-    let fd = socket::packet_ipv6().unwrap();
+    let fd = socket::packets(socket::IPV6).unwrap();
     let index = std::fs::read_to_string("/sys/class/net/srv0/ifindex").ok().and_then(|text| text.trim().parse().ok());
     // /sys shows the namespace of whoever mounted it.
     let index: u32 =
@@ -417,7 +417,7 @@ fn lie() {
         while let Ok((length, _)) = socket::packet_receive(fd.as_fd(), &mut buffer) {
             if length > 40 && buffer[40] == 133 {
                 for packet in lies() {
-                    socket::packet_send_ipv6(fd.as_fd(), index, [0x33, 0x33, 0, 0, 0, 1], &packet).unwrap();
+                    socket::packet_send(fd.as_fd(), socket::IPV6, index, [0x33, 0x33, 0, 0, 0, 1], &packet).unwrap();
                 }
             }
         }

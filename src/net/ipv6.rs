@@ -6,12 +6,13 @@ use crate::net::pure::dhcp6::message::Leased;
 use crate::net::pure::dhcp6::{Action, Client, Info};
 use crate::net::pure::families::{Own, V6};
 use crate::net::pure::netlink::{self, Address, Link};
-use crate::net::pure::ra::{Discovery, ALL_ROUTERS_MAC};
+use crate::net::pure::ra::{Discovery, ALL_ROUTERS_MAC, FILTER};
 use crate::net::random::random;
 use crate::net::rtnetlink::Kernel;
 use crate::net::scope::own_addresses;
 use crate::net::step::STEP;
 use crate::report::Report;
+use crate::sys::bpf::Instruction;
 use crate::sys::machine::uptime_ms;
 use crate::sys::{self, socket};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -75,7 +76,11 @@ impl Ipv6 {
         let open = || {
             let changes = socket::netlink_route().ok()?;
             socket::netlink_bind(changes.as_fd(), socket::ADDRESS_EVENTS).ok()?;
-            Some((socket::packet_ipv6().ok()?, changes))
+            let packets = socket::packets(socket::IPV6).ok()?;
+            // Without the filter there is only more to look at.
+            let filter = FILTER.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+            let _ = socket::attach_filter(packets.as_fd(), &filter);
+            Some((packets, changes))
         };
         let sockets = if Path::new(SETTINGS).exists() { open() } else { None };
         Ipv6 { sockets, dhcp: None, buffer: vec![0; PACKET_BYTES], own: own_addresses(), ports: Vec::new() }
@@ -120,7 +125,7 @@ impl Ipv6 {
             port.look(&self.own, now_ms, report);
             if let Some(packet) = port.discovery.poll(now_ms) {
                 // As a packet that was lost, one that could not be sent is sent again.
-                let sent = socket::packet_send_ipv6(packets.as_fd(), port.index, ALL_ROUTERS_MAC, &packet);
+                let sent = socket::packet_send(packets.as_fd(), socket::IPV6, port.index, ALL_ROUTERS_MAC, &packet);
                 port.error = sent.err();
             }
             port.start_client(&self.own, now_ms);

@@ -55,7 +55,7 @@ impl Ports {
     /// Raises all wired interfaces. One that cannot be raised (without its firmware, or pulled out again) is no reason
     /// to give up the others.
     pub fn raise(kernel: &mut Kernel) -> Outcome<Ports> {
-        let packets = socket::packet_ipv4().map_err(|error| {
+        let packets = socket::packets(socket::IPV4).map_err(|error| {
             failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
         })?;
         // Before an advertisement can come.
@@ -83,7 +83,8 @@ impl Ports {
             }
             // As a packet that was lost, one that could not be sent is sent again.
             Action::Broadcast(packet) => {
-                port.error = socket::packet_send(self.packets.as_fd(), port.link.index, BROADCAST, &packet).err();
+                port.error =
+                    socket::packet_send(self.packets.as_fd(), socket::IPV4, port.link.index, BROADCAST, &packet).err();
             }
             // Only a client that goes on after its first lease renews it.
             Action::Idle | Action::Unicast(..) => {}

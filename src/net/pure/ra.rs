@@ -20,6 +20,20 @@ const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// The Ethernet address of [`ALL_ROUTERS`] (RFC 2464, section 7).
 pub const ALL_ROUTERS_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 2];
 
+/// A classic BPF program (code, jt, jf, k) that lets ICMPv6 messages of an advertisement's type through: containers'
+/// traffic must not wake what waits for one.
+pub const FILTER: [(u16, u8, u8, u32); 6] = [
+    (LOAD_BYTE, 0, 0, 6),
+    (JUMP_EQUAL, 0, 3, ICMPV6 as u32),
+    (LOAD_BYTE, 0, 0, IP_HEADER as u32),
+    (JUMP_EQUAL, 0, 1, ADVERTISEMENT as u32),
+    (RETURN, 0, 0, 0xffff),
+    (RETURN, 0, 0, 0),
+];
+const LOAD_BYTE: u16 = 0x30;
+const JUMP_EQUAL: u16 = 0x15;
+const RETURN: u16 = 0x06;
+
 const PREFIX: u8 = 3;
 const MTU: u8 = 5;
 const RDNSS: u8 = 25;
@@ -406,6 +420,25 @@ mod tests {
         option.extend([0; 4]);
         option.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).octets());
         option
+    }
+
+    #[test]
+    fn the_filter_lets_advertisements_through() {
+        let passes = |packet: &[u8]| {
+            let (mut at, mut loaded) = (0, 0);
+            loop {
+                let (code, if_equal, if_not, value) = FILTER[at];
+                at += 1;
+                match code {
+                    LOAD_BYTE => loaded = u32::from(packet[value as usize]),
+                    JUMP_EQUAL => at += usize::from(if loaded == value { if_equal } else { if_not }),
+                    _ => return value > 0,
+                }
+            }
+        };
+        let advertisement = packet(0, 1800, &[]);
+        assert!(passes(&advertisement) && !passes(&solicitation()));
+        assert!(!passes(&[&advertisement[..6], &[17], &advertisement[7..]].concat()));
     }
 
     #[test]
