@@ -12,4 +12,5 @@ pub mod pure;
 pub mod random;
 pub mod rtnetlink;
 pub mod step;
+pub mod task;
 mod udp;

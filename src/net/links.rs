@@ -69,7 +69,7 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
     let mut network = Network {
         interfaces: vec![first],
         nameservers: any(&bound.lease.nameservers),
-        search: bound.lease.domain.iter().cloned().collect(),
+        search: bound.lease.search.clone(),
         hostname: bound.lease.hostname.clone(),
         ntp: any(&bound.lease.ntp),
     };
@@ -139,9 +139,9 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     Ok(Some(Network { interfaces, nameservers: told.nameservers, search: told.search, ..Network::default() }))
 }
 
-/// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
-/// routes, or with another MTU, the network may still be usable.
-fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
+/// Gives the interface the lease's MTU, address (for as long as the lease lasts) and routes. Only a missing address is
+/// a failure: without one of the routes, or with another MTU, the network may still be usable.
+pub fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
     if let Some(mtu) = lease.mtu {
         if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
             report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
@@ -149,7 +149,8 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
     }
     let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
     let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
-    kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
+    let set = |sequence| netlink::set_address_for(sequence, &address, lease.lease_s);
+    kernel.request(set).map_err(|error| failed(&object(), error))?;
     for route in routes(index, lease) {
         if let Err(error) = kernel.request(|sequence| netlink::set_route(sequence, &route)) {
             report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
@@ -160,7 +161,7 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
 
 /// The lease's routes in the order in which the kernel takes them: those on the link first, since they may lead to
 /// gateways. A gateway outside of the interface's subnet is taken to be on the link (RFC 3442: /32 leases).
-fn routes(index: u32, lease: &Lease) -> Vec<Route> {
+pub fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     let near = |gateway: Ipv4Addr| {
         let shift = 32 - u32::from(lease.prefix);
         (gateway.to_bits() ^ lease.address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
@@ -228,7 +229,7 @@ mod tests {
             routes: routes.to_vec(),
             nameservers: vec![],
             ntp: vec![],
-            domain: None,
+            search: vec![],
             hostname: None,
             mtu: None,
         }
