@@ -11,11 +11,13 @@ use ocinit::kernel::coldplug::{self, Watcher};
 use ocinit::net::dns::Resolver;
 use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
+use ocinit::net::task::Kept;
 use ocinit::report::{Failure, Outcome, Report, Section};
 use ocinit::store::cache;
 use ocinit::store::layers::Store;
 use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
+use std::cell::RefCell;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
@@ -47,16 +49,17 @@ fn main() -> ! {
 fn machine() -> i32 {
     let mut report = Report::at_boot();
     let mut config = Config::default();
-    let ending = boot(&mut config, &mut report).unwrap_or_else(|failure| {
+    let network = RefCell::new(Kept::default());
+    let ending = boot(&mut config, &mut report, &network).unwrap_or_else(|failure| {
         report.fail(&failure);
         Ending::Failed
     });
-    shutdown::finish(&config, &ending, &report);
+    shutdown::finish(&config, &ending, &report, &|| network.borrow_mut().release());
     pid1::HANG
 }
 
 /// The steps of the boot, in the order of boot2container.
-fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
+fn boot(config: &mut Config, report: &mut Report, kept: &RefCell<Kept>) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     options::read(config, report)?;
     let ready = prepare(config, report);
@@ -64,13 +67,9 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     // The last one is held to the end: devices that come while containers run get drivers, too.
     let (network, context, store, _devices) = ready?;
 
-    let mut status = pipeline::run(&BootContext {
-        config,
-        store: &store,
-        context,
-        resolv_conf: links::resolv_conf(&network),
-        report,
-    });
+    kept.replace(Kept::start(network, report));
+    let mut status = pipeline::run(&BootContext { config, store: &store, context, network: kept, report });
+    kept.borrow_mut().stop(report);
     if status.root.is_none() || !config.has_no_container() {
         report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());
     }

@@ -14,4 +14,5 @@ pub mod random;
 pub mod rtnetlink;
 pub mod scope;
 pub mod step;
+pub mod task;
 mod udp;

@@ -1,14 +1,15 @@
 //! DHCP on all wired interfaces at once, until one of them has a network that is good enough.
 
 use crate::net::ipv6::Config;
-use crate::net::ports::{Port, Ports};
-use crate::net::pure::choice::{self, Candidate, Decision, Quality};
+use crate::net::ports::{Event, Port, Ports};
+use crate::net::pure::choice::{self, Candidate, Decision};
 use crate::net::pure::dhcp::Lease;
 use crate::net::pure::netlink::Link;
 use crate::net::rtnetlink::Kernel;
 use crate::net::step::{Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
+use std::net::Ipv4Addr;
 
 /// After this time the console says what is waited for.
 const TELL_MS: u64 = 3_000;
@@ -32,13 +33,18 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
     let mut ports = Ports::raise(kernel)?;
     let started_ms = uptime_ms();
     let mut tell_ms = started_ms + TELL_MS;
-    let wait = choice::Wait { started_ms, lease_ms: limits.lease_ms, carrier_ms: limits.carrier_ms };
     loop {
         let now_ms = uptime_ms();
         for at in 0..ports.all.len() {
-            ports.drive(at, now_ms);
+            if let Some(Event::InUse(address, station)) = ports.drive(at, now_ms) {
+                tell_in_use(&ports.all, at, address, station, report);
+            }
         }
         ports.drive_v6(kernel, now_ms, report);
+        // A server that answers now and then, on a network that loses much, is waited for twice as long.
+        let is_served = ports.all.iter().any(|port| port.v4.as_ref().is_some_and(|client| client.offers() > 0));
+        let lease_ms = limits.lease_ms << u32::from(is_served);
+        let wait = choice::Wait { started_ms, lease_ms, carrier_ms: limits.carrier_ms };
         let candidates: Vec<Candidate> = ports.all.iter().map(|port| candidate(port, limits)).collect();
         let decision = choice::decide(&candidates, &wait, now_ms);
         // The interface whose IPv6 is enough, and from when on.
@@ -64,24 +70,26 @@ pub fn first_lease(kernel: &mut Kernel, limits: &Limits, report: &Report) -> Out
     }
 }
 
-fn candidate(port: &Port, limits: &Limits) -> Candidate {
+/// `eth0 10.0.0.5 is in use by 52:54:00:12:34:56: declined`
+pub fn tell_in_use(ports: &[Port], at: usize, address: Ipv4Addr, station: [u8; 6], report: &Report) {
+    let octets: Vec<String> = station.iter().map(|octet| format!("{octet:02x}")).collect();
+    let name = ports.get(at).map_or("", |port| &port.link.name);
+    report.warn(STEP, [name, " ", &address.to_string(), " is in use by ", &octets.join(":"), ": declined"].concat());
+}
+
+/// The port, as the choice sees it.
+pub fn candidate(port: &Port, limits: &Limits) -> Candidate {
     Candidate {
         carrier: port.link.carrier,
         preferred: limits.preferred_mac == Some(port.link.mac),
-        have: port.lease.as_ref().map(|(lease, since_ms)| (quality(lease), *since_ms)),
-    }
-}
-
-fn quality(lease: &Lease) -> Quality {
-    match lease.routes.iter().any(|route| route.prefix == 0) && !lease.nameservers.is_empty() {
-        _ if lease.address.is_link_local() => Quality::LinkLocal,
-        true => Quality::Whole,
-        false => Quality::Partial,
+        have: port.lease.as_ref().map(|(lease, since_ms)| (lease.quality(), *since_ms)),
     }
 }
 
 fn first_lease_of(ports: &mut Ports, at: usize) -> Option<FirstLease> {
     let lease = ports.all.get_mut(at)?.lease.take().map(|(lease, _)| lease);
+    // The other ones' leases are given back.
+    (0..ports.all.len()).for_each(|other| ports.release(other));
     let port = ports.all.remove(at);
     Some(FirstLease {
         v6: ports.v6.config(port.link.index, uptime_ms()),
@@ -134,6 +142,10 @@ fn port_text(port: &Port) -> String {
     let drops = client.drops().text();
     if !drops.is_empty() {
         text.extend([", dropped: ", &drops]);
+    }
+    let faults = client.faults();
+    if !faults.is_empty() {
+        text.extend([", ", &faults]);
     }
     if let Some(error) = port.error {
         text.extend([", ", &error.to_string()]);

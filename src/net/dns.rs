@@ -8,6 +8,7 @@ use crate::{files, sys};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const PORT: u16 = 53;
@@ -52,18 +53,26 @@ impl Error {
 }
 
 /// Resolves names from any thread. Without a server it resolves addresses and what `/etc/hosts` has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Resolver {
     nameservers: Vec<SocketAddr>,
     search: Vec<String>,
     hosts: String,
+    /// What is asked in its place, since the lease has changed.
+    replaced: Mutex<Option<Arc<Resolver>>>,
 }
 
 impl Resolver {
     /// Asks these servers; names of a single label are looked up in the domains `search` first.
     pub fn new(nameservers: &[IpAddr], search: &[String]) -> Resolver {
         let nameservers = nameservers.iter().map(|server| socket_addr(*server, PORT)).collect();
-        Resolver { nameservers, search: search.to_vec(), hosts: small_file("/etc/hosts") }
+        Resolver { nameservers, search: search.to_vec(), hosts: small_file("/etc/hosts"), ..Resolver::default() }
+    }
+
+    /// Asks other servers from now on: a lease has changed.
+    pub fn replace(&self, nameservers: &[IpAddr], search: &[String]) {
+        let new = Resolver::new(nameservers, search);
+        *self.replaced.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(new));
     }
 
     /// Resolves as the host's own programs do, by `/etc/resolv.conf` and `/etc/hosts`.
@@ -74,6 +83,10 @@ impl Resolver {
 
     /// At least one address.
     pub fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(new) = replaced {
+            return new.resolve(name);
+        }
         let bare = name.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(name);
         if let Ok(address) = bare.parse() {
             return Ok(vec![address]);
@@ -276,7 +289,12 @@ mod tests {
 
     fn with(nameservers: &[SocketAddr], search: &[&str]) -> Resolver {
         let search = search.iter().map(|domain| domain.to_string()).collect();
-        Resolver { nameservers: nameservers.to_vec(), search, hosts: "10.9.8.7 db db.lab\n".into() }
+        Resolver {
+            nameservers: nameservers.to_vec(),
+            search,
+            hosts: "10.9.8.7 db db.lab\n".into(),
+            ..Resolver::default()
+        }
     }
 
     /// The query turned into an answer: `flags`, and the given address if there is one.

@@ -90,7 +90,7 @@ impl Network {
             first.gateways = default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect();
         }
         self.nameservers = any(&lease.nameservers);
-        self.search = lease.domain.iter().cloned().collect();
+        self.search = lease.search.clone();
         self.hostname = lease.hostname.clone();
         self.ntp = any(&lease.ntp);
     }
@@ -171,9 +171,9 @@ fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     Ok(Some(Network { interfaces, nameservers: told.nameservers, search: told.search, ..Network::default() }))
 }
 
-/// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
-/// routes, or with another MTU, the network may still be usable.
-fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
+/// Gives the interface the lease's MTU, address (for as long as the lease lasts) and routes. Only a missing address is
+/// a failure: without one of the routes, or with another MTU, the network may still be usable.
+pub fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Report) -> Outcome<()> {
     if let Some(mtu) = lease.mtu {
         if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
             report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
@@ -181,7 +181,8 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
     }
     let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
     let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
-    kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
+    let set = |sequence| netlink::set_address_for(sequence, &address, lease.lease_s);
+    kernel.request(set).map_err(|error| failed(&object(), error))?;
     for route in routes(index, lease) {
         if let Err(error) = kernel.request(|sequence| netlink::set_route(sequence, &route)) {
             report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
@@ -192,7 +193,7 @@ fn apply(kernel: &mut Kernel, index: u32, name: &str, lease: &Lease, report: &Re
 
 /// The lease's routes in the order in which the kernel takes them: those on the link first, since they may lead to
 /// gateways. A gateway outside of the interface's subnet is taken to be on the link (RFC 3442: /32 leases).
-fn routes(index: u32, lease: &Lease) -> Vec<Route> {
+pub fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     let near = |gateway: Ipv4Addr| {
         let shift = 32 - u32::from(lease.prefix);
         (gateway.to_bits() ^ lease.address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
@@ -260,7 +261,7 @@ mod tests {
             routes: routes.to_vec(),
             nameservers: vec![],
             ntp: vec![],
-            domain: None,
+            search: vec![],
             hostname: None,
             mtu: None,
         }
@@ -288,7 +289,7 @@ mod tests {
         let interface =
             Interface { index: 2, name: "eth0".into(), mac: [0; 6], addresses: vec![], gateways: vec![], lease: None };
         let mut network = Network { interfaces: vec![interface], ..Network::default() };
-        network.add_lease(&Lease { domain: Some("lab".into()), ..lease(24, &[]) });
+        network.add_lease(&Lease { search: vec!["lab".into()], ..lease(24, &[]) });
         network.add_v6(Config {
             addresses: vec![("2001:db8::2".parse().unwrap(), 64)],
             gateways: vec!["fe80::1".parse().unwrap()],

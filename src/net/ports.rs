@@ -1,15 +1,18 @@
 //! The wired interfaces, each with its clients, and the sockets that all of them share.
 
 use crate::net::ipv6::Ipv6;
-use crate::net::pure::dhcp::{Action, Client, Lease};
+use crate::net::pure::dhcp::frame::{self, FILTER};
+use crate::net::pure::dhcp::{self, Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
 use crate::net::random::random;
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::failed;
 use crate::report::{Outcome, Report};
+use crate::sys::bpf::Instruction;
 use crate::sys::io::{self, Poll};
 use crate::sys::machine::uptime_ms;
-use crate::sys::{self, socket};
+use crate::sys::{self, socket, Error};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 const BROADCAST: [u8; 6] = [0xff; 6];
@@ -17,6 +20,8 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 const PACKET_BYTES: usize = 2048;
 /// Packets that are read before timers are checked again: a busy network must not delay them.
 const MAX_PACKETS: usize = 64;
+/// What a client does at once, at most.
+const MAX_ACTIONS: usize = 8;
 
 /// A wired interface; its clients run while it has a carrier.
 pub struct Port {
@@ -25,13 +30,11 @@ pub struct Port {
     /// The lease of `v4`, and when something like it was first offered.
     pub lease: Option<(Lease, u64)>,
     /// Why it could not be raised, or the last packet not be sent.
-    pub error: Option<sys::Error>,
-}
-
-impl Port {
-    fn new(link: Link, error: Option<sys::Error>) -> Port {
-        Port { link, v4: None, lease: None, error }
-    }
+    pub error: Option<Error>,
+    /// Since when it has no carrier any more.
+    pub cut_ms: Option<u64>,
+    /// Holds the client's port while a renewal waits for its answer, which the kernel would refuse otherwise.
+    renewal: Option<UdpSocket>,
 }
 
 /// What came of a port's clients.
@@ -41,13 +44,19 @@ pub enum Event {
     Bound,
     /// The address may not be used any more.
     Lost,
+    /// The address was declined, since the station has it.
+    InUse(Ipv4Addr, [u8; 6]),
 }
 
 /// All wired interfaces.
 pub struct Ports {
     pub all: Vec<Port>,
     pub v6: Ipv6,
-    packets: OwnedFd,
+    /// Whether a lease outlasts its carrier, and is confirmed when that is back.
+    pub keeps_leases: bool,
+    /// Open only while a client waits for packets: then a machine with a lease is not woken by any.
+    packets: Option<OwnedFd>,
+    arp: Option<OwnedFd>,
     buffer: Vec<u8>,
 }
 
@@ -55,39 +64,64 @@ impl Ports {
     /// Raises all wired interfaces. One that cannot be raised (without its firmware, or pulled out again) is no reason
     /// to give up the others.
     pub fn raise(kernel: &mut Kernel) -> Outcome<Ports> {
-        let packets = socket::packets(socket::IPV4).map_err(|error| {
+        let packets = dhcp_socket().map_err(|error| {
             failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
         })?;
         // Before an advertisement can come.
         let v6 = Ipv6::open();
         let all = raise_all(kernel).map_err(|error| failed("rtnetlink", error))?;
-        Ok(Ports { all, v6, packets, buffer: vec![0; PACKET_BYTES] })
+        let (packets, buffer) = (Some(packets), vec![0; PACKET_BYTES]);
+        Ok(Ports { all, v6, keeps_leases: false, packets, arp: None, buffer })
     }
 
     /// Lets the clients of port `at` do what is due, and starts them where it has a carrier.
     pub fn drive(&mut self, at: usize, now_ms: u64) -> Option<Event> {
         let port = self.all.get_mut(at).filter(|port| port.link.carrier)?;
         let mac = port.link.mac;
-        let client = port.v4.get_or_insert_with(|| {
-            let mix = mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte));
-            Client::new(now_ms, mac, random(mix) as u32)
-        });
-        match client.poll(now_ms) {
-            Action::Bound(lease) => {
-                port.lease = Some((lease, now_ms));
-                return Some(Event::Bound);
+        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac)));
+        for _ in 0..MAX_ACTIONS {
+            let port = self.all.get_mut(at)?;
+            let client = port.v4.as_mut()?;
+            let since_ms = client.first_offer_ms().unwrap_or(now_ms);
+            let action = client.poll(now_ms);
+            if !client.listens() {
+                port.renewal = None;
             }
-            Action::Lost => {
-                port.lease = None;
-                return Some(Event::Lost);
+            match action {
+                Action::Idle => return None,
+                Action::Bound(lease) => {
+                    port.lease = Some((lease, since_ms));
+                    return Some(Event::Bound);
+                }
+                Action::Lost => {
+                    port.lease = None;
+                    return Some(Event::Lost);
+                }
+                Action::InUse(address, station) => return Some(Event::InUse(address, station)),
+                // As a packet that was lost, one that could not be sent is sent again.
+                Action::Broadcast(packet) => {
+                    let sent = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+                    port.error = sent.err();
+                }
+                Action::Probe(packet) => {
+                    let open = || socket::packets(socket::ARP);
+                    let _ = send(&mut self.arp, open, socket::ARP, port.link.index, &packet);
+                }
+                Action::Unicast(server, payload) => {
+                    let address = client.lease().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
+                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
+                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
+                    if self.packets.is_none() {
+                        self.packets = dhcp_socket().ok();
+                    }
+                    // Where another program has the client's port, by Ethernet's broadcast.
+                    if !by_udp.is_some_and(|sent| sent.is_ok()) {
+                        let packet = frame::emit(address, server, &payload);
+                        let index = port.link.index;
+                        port.error = send(&mut self.packets, dhcp_socket, socket::IPV4, index, &packet).err();
+                    }
+                }
             }
-            // As a packet that was lost, one that could not be sent is sent again.
-            Action::Broadcast(packet) => {
-                port.error =
-                    socket::packet_send(self.packets.as_fd(), socket::IPV4, port.link.index, BROADCAST, &packet).err();
-            }
-            // Only a client that goes on after its first lease renews it.
-            Action::Idle | Action::Unicast(..) => {}
         }
         None
     }
@@ -98,27 +132,46 @@ impl Ports {
         self.v6.drive(kernel, now_ms, report);
     }
 
+    /// Gives the lease of port `at` back, which was never used.
+    pub fn release(&mut self, at: usize) {
+        let Some(port) = self.all.get_mut(at) else { return };
+        let Some((lease, _)) = port.lease.take() else { return };
+        let payload = dhcp::release(lease.address, lease.server, port.link.mac, seed(port.link.mac));
+        let packet = frame::emit(lease.address, lease.server, &payload);
+        let _ = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+        port.v4 = None;
+    }
+
     /// When a client has something to do again.
     pub fn next_wake(&self) -> Option<u64> {
-        self.all.iter().filter_map(|port| port.v4.as_ref()?.next_wake()).chain(self.v6.next_wake()).min()
+        let running = self.all.iter().filter(|port| port.link.carrier);
+        running.filter_map(|port| port.v4.as_ref()?.next_wake()).chain(self.v6.next_wake()).min()
     }
 
     /// Waits for packets and for changes of links, at most `timeout_ms`, and hands them on.
     pub fn wait(&mut self, kernel: &mut Kernel, timeout_ms: i32) -> Outcome<()> {
-        let fds = [self.packets.as_fd(), kernel.events()].into_iter().chain(self.v6.fds());
-        let fds: Vec<Poll> = fds.map(|fd| Poll { fd, write: false }).collect();
+        let clients = || self.all.iter().filter_map(|port| port.v4.as_ref());
+        let (listens, listens_to_arp) = (clients().any(Client::listens), clients().any(Client::listens_to_arp));
+        self.packets = self.packets.take().filter(|_| listens || !self.keeps_leases);
+        self.arp = self.arp.take().filter(|_| listens_to_arp);
+        let read = |fd| Poll { fd, write: false };
+        let mut fds = vec![read(kernel.events())];
+        let sockets = [&self.packets, &self.arp];
+        fds.extend(sockets.iter().filter_map(|fd| Some(read(fd.as_ref()?.as_fd()))));
+        let count = fds.len();
+        fds.extend(self.v6.fds().into_iter().map(read));
         let ready = io::poll(&fds, timeout_ms).map_err(|error| failed("network", error))?;
-        for index in self.v6.receive(ready >> 2) {
+        for index in self.v6.receive(ready >> count) {
             // A switch's port has begun to forward, perhaps: a DHCPv4 server can be reached now, too.
             let port = self.all.iter_mut().find(|port| port.link.index == index);
             if let Some(client) = port.and_then(|port| port.v4.as_mut()) {
                 client.resend_now(uptime_ms());
             }
         }
-        if ready & 1 != 0 {
+        if ready & ((1 << count) - 2) != 0 {
             self.receive();
         }
-        if ready & 2 != 0 {
+        if ready & 1 != 0 {
             self.follow(kernel).map_err(|error| failed("rtnetlink", error))?;
         }
         Ok(())
@@ -126,13 +179,18 @@ impl Ports {
 
     /// Hands the packets that have come to their ports' clients.
     fn receive(&mut self) {
-        for _ in 0..MAX_PACKETS {
-            // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
-            let received = socket::packet_receive(self.packets.as_fd(), &mut self.buffer);
-            let Ok((length, index)) = received else { return };
-            let port = self.all.iter_mut().find(|port| port.link.index == index);
-            if let Some(client) = port.and_then(|port| port.v4.as_mut()) {
-                client.handle(uptime_ms(), self.buffer.get(..length).unwrap_or_default());
+        for (fd, is_arp) in [(&self.packets, false), (&self.arp, true)] {
+            let Some(fd) = fd else { continue };
+            for _ in 0..MAX_PACKETS {
+                // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
+                let Ok((length, index)) = socket::packet_receive(fd.as_fd(), &mut self.buffer) else { break };
+                let packet = self.buffer.get(..length).unwrap_or_default();
+                let port = self.all.iter_mut().find(|port| port.link.index == index);
+                match port.and_then(|port| port.v4.as_mut()) {
+                    Some(client) if is_arp => client.handle_arp(uptime_ms(), packet),
+                    Some(client) => client.handle(uptime_ms(), packet),
+                    None => {}
+                }
             }
         }
     }
@@ -146,7 +204,7 @@ impl Ports {
                     if link.running && !port.link.running {
                         self.v6.resend_now(link.index, uptime_ms());
                     }
-                    port.follow(link);
+                    port.follow(link, self.keeps_leases);
                     self.v6.follow(&port.link, uptime_ms());
                 }
                 None if wired(&link) => {
@@ -165,19 +223,66 @@ impl Ports {
 }
 
 impl Port {
-    fn follow(&mut self, link: Link) {
+    fn new(link: Link, error: Option<Error>) -> Port {
+        Port { link, v4: None, lease: None, error, cut_ms: None, renewal: None }
+    }
+
+    /// A port that goes on with a lease.
+    pub fn resume(&mut self, lease: Lease, now_ms: u64) {
+        let mac = self.link.mac;
+        self.v4 = Some(Client::resume(now_ms, mac, seed(mac), lease.clone()));
+        self.lease = Some((lease, now_ms));
+    }
+
+    fn follow(&mut self, link: Link, keeps_lease: bool) {
+        let now_ms = uptime_ms();
         if !link.carrier {
+            self.cut_ms.get_or_insert(now_ms);
             // The next carrier may be another network's.
-            if self.v4.take().is_some() {
+            if !(keeps_lease && self.lease.is_some()) && self.v4.take().is_some() {
                 (self.error, self.lease) = (None, None);
             }
-        } else if link.running && !self.link.running {
-            if let Some(client) = &mut self.v4 {
-                client.resend_now(uptime_ms());
+        } else if let Some(client) = &mut self.v4 {
+            if self.cut_ms.is_some() {
+                client.link_is_back(now_ms);
+            } else if link.running && !self.link.running {
+                client.resend_now(now_ms);
             }
+        }
+        if link.carrier {
+            self.cut_ms = None;
         }
         self.link = link;
     }
+}
+
+/// Transaction numbers and delays of a client.
+fn seed(mac: [u8; 6]) -> u32 {
+    random(mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte))) as u32
+}
+
+/// A socket for the packets of servers.
+fn dhcp_socket() -> sys::Result<OwnedFd> {
+    let packets = socket::packets(socket::IPV4)?;
+    // Without the filter there is only more to look at.
+    let filter = FILTER.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+    let _ = socket::attach_filter(packets.as_fd(), &filter);
+    Ok(packets)
+}
+
+/// Sends to all, by a socket that is opened if it is not yet.
+fn send(
+    own: &mut Option<OwnedFd>,
+    open: impl Fn() -> sys::Result<OwnedFd>,
+    kind: u16,
+    index: u32,
+    packet: &[u8],
+) -> sys::Result<()> {
+    let fd = match own.take() {
+        Some(fd) => own.insert(fd),
+        None => own.insert(open()?),
+    };
+    socket::packet_send(fd.as_fd(), kind, index, BROADCAST, packet)
 }
 
 fn raise_all(kernel: &mut Kernel) -> sys::Result<Vec<Port>> {

@@ -17,8 +17,10 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const NLM_F_REQUEST: u16 = 0x1;
@@ -136,6 +138,20 @@ pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
         .end()
 }
 
+/// Removes an address, and with it the routes that have it as their source.
+pub fn delete_address(sequence: u32, address: &Address) -> Vec<u8> {
+    let mut body = [family(&address.address), address.prefix, 0, 0, 0, 0, 0, 0];
+    body[4..].copy_from_slice(&address.index.to_ne_bytes());
+    Request::new(RTM_DELADDR, NLM_F_ACK, sequence, &body).address(IFA_LOCAL, &address.address).end()
+}
+
+/// As [`set_address`], for so many seconds: then the kernel removes it (`u32::MAX`: never).
+pub fn set_address_for(sequence: u32, address: &Address, lifetime_s: u32) -> Vec<u8> {
+    // ifa_cacheinfo: preferred, valid, and two times that the kernel sets.
+    let lifetime = [lifetime_s.to_ne_bytes(), lifetime_s.to_ne_bytes(), [0; 4], [0; 4]].concat();
+    Request(set_address(sequence, address)).attribute(IFA_CACHEINFO, &lifetime).end()
+}
+
 /// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021).
 pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
@@ -180,6 +196,14 @@ pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
         request = request.address(RTA_PREFSRC, &source);
     }
     request.end()
+}
+
+/// Removes a route.
+pub fn delete_route(sequence: u32, route: &Route) -> Vec<u8> {
+    let mut bytes = set_route(sequence, route);
+    let head = [RTM_DELROUTE.to_ne_bytes(), (NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes()].concat();
+    bytes[4..8].copy_from_slice(&head);
+    bytes
 }
 
 /// The messages of one datagram, each with its sequence number (0 for notifications).
@@ -376,6 +400,11 @@ mod tests {
     fn what_is_asked_for_is_what_is_read_back() {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
         assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        assert_eq!(echo(&set_address_for(1, &address, 600)), Reply::Address(address));
+        let bytes = set_address_for(1, &address, 600);
+        assert_eq!(u32_at(&bytes, 0), Some(bytes.len() as u32));
+        let info = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_CACHEINFO).map(|a| a.1[..8].to_vec());
+        assert_eq!(info, Some([600u32.to_ne_bytes(), 600u32.to_ne_bytes()].concat()));
         let route = Route {
             index: 3,
             destination: IpAddr::from([192, 168, 0, 0]),

@@ -44,6 +44,8 @@ const FOR_EVER: u32 = u32::MAX;
 const FIRST_RETRY_MS: u64 = 1_000;
 /// The longest pause: a switch port that begins to forward should see a solicitation soon.
 const MAX_RETRY_MS: u64 = 4_000;
+/// For more than a minute. A router that starts later says so by itself.
+const MAX_SOLICITATIONS: u32 = 20;
 
 /// Why an advertisement was not used (RFC 4861, section 6.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,6 +265,9 @@ impl Discovery {
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         self.wake_ms = now_ms + base_ms - base_ms / 8 + u64::from(self.random >> 8) % (base_ms / 4);
         self.sent += 1;
+        if self.sent >= MAX_SOLICITATIONS {
+            self.wake_ms = u64::MAX;
+        }
         Some(solicitation())
     }
 
@@ -521,6 +526,9 @@ mod tests {
         for (pair, base) in times.windows(2).zip([1000, 2000, 4000, 4000]) {
             assert!((base * 7 / 8..=base * 9 / 8).contains(&(pair[1] - pair[0])), "{times:?}");
         }
+        let mut quiet = Discovery::new(0, 7);
+        let sent = std::iter::from_fn(|| quiet.next_wake().and_then(|now_ms| quiet.poll(now_ms))).count();
+        assert_eq!(sent, MAX_SOLICITATIONS as usize);
         discovery.handle(20_000, &from(DNS, HOP_LIMIT, vec![ADVERTISEMENT; 16]));
         assert_eq!(discovery.drops(), Some((1, Drop::Source)));
         assert!(discovery.next_wake().is_some() && !discovery.is_seen());

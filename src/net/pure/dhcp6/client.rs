@@ -11,6 +11,8 @@ pub const CLIENT_PORT: u16 = 546;
 
 /// The longest pause while the boot waits; RFC 8415 has up to an hour.
 const MAX_RETRY_MS: u64 = 4_000;
+/// That is more than a minute. Later messages come less often.
+const BOOT_RETRIES: u32 = 20;
 const FIRST_RETRY_MS: u64 = 1_000;
 /// REQUESTs to one server before another one is looked for; RFC 8415 has 10, which is minutes.
 const MAX_REQUESTS: u32 = 4;
@@ -122,7 +124,7 @@ impl Client {
                 }
                 None => {
                     self.solicits = self.solicits.saturating_add(1);
-                    self.retry(now_ms, FIRST_RETRY_MS, MAX_RETRY_MS);
+                    self.ask_again(now_ms);
                     self.send(now_ms, Kind::Solicit)
                 }
             },
@@ -146,7 +148,7 @@ impl Client {
             }
             State::Informing => {
                 self.solicits = self.solicits.saturating_add(1);
-                self.retry(now_ms, FIRST_RETRY_MS, MAX_RETRY_MS);
+                self.ask_again(now_ms);
                 self.send(now_ms, Kind::Information)
             }
             State::Informed(info, told @ false) => {
@@ -334,6 +336,11 @@ impl Client {
         }
     }
 
+    fn ask_again(&mut self, now_ms: u64) {
+        let max_ms = if self.sent < BOOT_RETRIES { MAX_RETRY_MS } else { MAX_RENEW_MS };
+        self.retry(now_ms, FIRST_RETRY_MS, max_ms);
+    }
+
     /// Sets when the message that is sent now is due again (section 15): the pauses double up to a limit, each up to a
     /// tenth longer or shorter. The first is only ever longer, as a SOLICIT's must be (section 18.2.1).
     fn retry(&mut self, now_ms: u64, first_ms: u64, max_ms: u64) {
@@ -457,6 +464,7 @@ mod tests {
         assert!((1000..1100).contains(&pauses[0]), "never shorter than a second: {pauses:?}");
         let now_ms = client.next_wake().unwrap();
         assert_eq!(sent(client.poll(now_ms)), (1, (now_ms / 10) as u16), "the time since the first");
+        assert!(trace(&mut client, 3_600_000).len() < 40, "while containers run it is less urgent");
     }
 
     #[test]
