@@ -115,7 +115,7 @@ impl Ports {
                         self.packets = dhcp_socket().ok();
                     }
                     // Where another program has the client's port, by Ethernet's broadcast.
-                    if !by_udp.is_some_and(|sent| sent.is_ok()) {
+                    if by_udp.is_none_or(|sent| sent.is_err()) {
                         let packet = frame::emit(address, server, &payload);
                         let index = port.link.index;
                         port.error = send(&mut self.packets, dhcp_socket, socket::IPV4, index, &packet).err();

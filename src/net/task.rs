@@ -222,9 +222,7 @@ impl<'a> Keeper<'a> {
         let now_ms = uptime_ms();
         // Without a lease in use, each interface may get one, as at boot.
         let holds = self.ports.all.iter().any(|port| {
-            port.lease.is_some()
-                && self.is_used(port.link.index)
-                && !port.cut_ms.is_some_and(|at| now_ms >= at + CUT_MS)
+            port.lease.is_some() && self.is_used(port.link.index) && port.cut_ms.is_none_or(|at| now_ms < at + CUT_MS)
         });
         for at in 0..self.ports.all.len() {
             let index = self.ports.all.get(at).map_or(0, |port| port.link.index);

@@ -85,8 +85,8 @@ pub const IPV4: u16 = libc::ETH_P_IP as u16;
 pub const ARP: u16 = libc::ETH_P_ARP as u16;
 pub const IPV6: u16 = libc::ETH_P_IPV6 as u16;
 
-/// A non-blocking packet socket that sees the packets of a kind of every interface, without Ethernet headers; also
-/// those with a VLAN tag of number 0, which is a priority only and which the kernel takes off.
+/// A non-blocking packet socket that sees the packets of a kind of every interface, without their Ethernet headers, and
+/// those with a VLAN tag of number 0, too: it is a priority only, and the kernel takes it off.
 pub fn packets(kind: u16) -> Result<OwnedFd> {
     socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from(kind.to_be()))
 }
