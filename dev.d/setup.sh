@@ -16,7 +16,8 @@ PACKAGES=(
 
 # Unpacked into target/tools as `program package`: as installed packages these would start a service,
 # and chrony would remove the host's own time daemon.
-UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin")
+UNPACKED=("docker-registry docker-registry" "chronyd chrony" "nginx nginx" "tinyproxy tinyproxy-bin"
+    "radvd radvd")
 
 # The same, but not every distribution has them: without them the tests that need them are skipped. Debian 12 has
 # virtiofsd in QEMU's package.
@@ -124,7 +125,8 @@ fetch_packages() {
 setup_elsewhere() {
     local program missing=()
     for program in gcc musl-gcc objcopy cpio xz zstd depmod qemu-system-x86_64 mkfs.ext4 sfdisk ip \
-        dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy "${@%% *}"; do
+        dnsmasq skopeo umoci mksquashfs mkfs.erofs openssl perl docker-registry chronyd nginx tinyproxy radvd \
+        "${@%% *}"; do
         type -P "$program" >/dev/null || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] || die "please install the packages that contain these programs: ${missing[*]}"

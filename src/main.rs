@@ -14,13 +14,15 @@ use ocinit::kernel::coldplug::{self, Watcher};
 use ocinit::net::discipline::{Discipline, Peers};
 use ocinit::net::dns::Resolver;
 use ocinit::net::ifaces;
-use ocinit::net::links::{self, Network};
+use ocinit::net::links::Network;
 use ocinit::net::ntp;
+use ocinit::net::task::Kept;
 use ocinit::report::{Failure, Outcome, Report, Section};
 use ocinit::store::layers::Store;
 use ocinit::store::{cache, clock};
 use ocinit::sys::crash;
 use ocinit::sys::last_words::{self, Allocator};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 #[global_allocator]
@@ -53,16 +55,17 @@ fn main() -> ! {
 fn machine() -> i32 {
     let mut report = Report::at_boot();
     let mut config = Config::default();
-    let ending = boot(&mut config, &mut report).unwrap_or_else(|failure| {
+    let network = RefCell::new(Kept::default());
+    let ending = boot(&mut config, &mut report, &network).unwrap_or_else(|failure| {
         report.fail(&failure);
         Ending::Failed
     });
-    shutdown::finish(&config, &ending, &report);
+    shutdown::finish(&config, &ending, &report, &|| network.borrow_mut().release());
     pid1::HANG
 }
 
 /// The steps of the boot, in the order of boot2container.
-fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
+fn boot(config: &mut Config, report: &mut Report, kept: &RefCell<Kept>) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     let mut sources = options::read(config, report)?;
     let ready = prepare(config, &mut sources, report);
@@ -71,15 +74,11 @@ fn boot(config: &mut Config, report: &mut Report) -> Outcome<Ending> {
     // right.
     let (network, context, store, (_devices, discipline)) = ready?;
 
-    let mut status = pipeline::run(&BootContext {
-        config,
-        store: &store,
-        context,
-        resolv_conf: links::resolv_conf(&network),
-        report,
-    });
-    // A root has time synchronization of its own.
+    kept.replace(Kept::start(network, report));
+    let mut status = pipeline::run(&BootContext { config, store: &store, context, network: kept, report });
+    // A root has time synchronization and leases of its own.
     drop(discipline);
+    kept.borrow_mut().stop(report);
     clock::stamp();
     if status.root.is_none() || !config.has_no_container() {
         report.told(&["Execution is over, pipeline status: ", &status.code.to_string()].concat());

@@ -286,7 +286,7 @@ fn name_servers() {
 #[test]
 fn no_carrier() {
     if inside() {
-        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 1_000, ..LIMITS }, &REPORT).unwrap_err();
         assert_eq!((failure.step, failure.what.as_str()), ("network", "no carrier on eth0 in 1 s"));
         assert!(failure.hint.is_some());
         return;
@@ -300,7 +300,7 @@ fn no_carrier() {
 #[test]
 fn no_interface() {
     if inside() {
-        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 0 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 30_000, carrier_ms: 0, ..LIMITS }, &REPORT).unwrap_err();
         assert_eq!(failure.what, "no wired network interface in 0 s");
         return;
     }
@@ -318,7 +318,7 @@ fn no_interface() {
 #[test]
 fn no_server() {
     if inside() {
-        let failure = links::up(&Limits { lease_ms: 6_000, carrier_ms: 1_000 }, &REPORT).unwrap_err();
+        let failure = links::up(&Limits { lease_ms: 6_000, carrier_ms: 1_000, ..LIMITS }, &REPORT).unwrap_err();
         // At 0, 1 and 3 s, an eighth up or down; the next is due at 7 s.
         assert_eq!(failure.what, "no DHCP lease in 6 s; eth0: discovers sent: 3, offers: 0");
         return;

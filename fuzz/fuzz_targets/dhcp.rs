@@ -4,6 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use ocinit::net::pure::dhcp::message::{parse, Lease, Reply};
+use std::net::Ipv4Addr;
 
 const XID: u32 = 0x3903_f326;
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
@@ -17,9 +18,10 @@ fuzz_target!(|input: &[u8]| {
             field.copy_from_slice(bytes);
         }
     }
-    assert!(parse(&message, !XID, MAC).is_err(), "took another transaction's reply");
-    assert!(parse(&message, XID, [3; 6]).is_err(), "took another machine's reply");
-    match parse(&message, XID, MAC) {
+    let source = Ipv4Addr::new(10, 0, 2, 2);
+    assert!(parse(&message, !XID, MAC, source).is_err(), "took another transaction's reply");
+    assert!(parse(&message, XID, [3; 6], source).is_err(), "took another machine's reply");
+    match parse(&message, XID, MAC, source) {
         Ok(Reply::Offer(lease) | Reply::Ack(lease)) => check(&lease),
         Ok(Reply::Nak(_)) | Err(_) => {}
     }
@@ -33,6 +35,10 @@ fn check(lease: &Lease) {
     assert!(lease.routes.iter().all(|route| route.prefix <= 32), "{lease:?}");
     assert!(lease.nameservers.iter().all(|server| !server.is_unspecified()), "{lease:?}");
     let harmless = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
-    let names = lease.domain.iter().chain(&lease.hostname);
+    assert!(lease.lease_s >= 10 && lease.routes.len() <= 65 && lease.search.len() <= 8, "{lease:?}");
+    assert!(!lease.server.is_unspecified() && lease.search.iter().all(|name| name.len() <= 253), "{lease:?}");
+    let gateways = lease.routes.iter().filter_map(|route| route.gateway);
+    assert!(gateways.into_iter().all(|gateway| !gateway.is_unspecified() && !gateway.is_multicast()), "{lease:?}");
+    let names = lease.search.iter().chain(&lease.hostname);
     assert!(names.into_iter().all(|name| !name.is_empty() && name.chars().all(harmless)), "{lease:?}");
 }

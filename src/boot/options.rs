@@ -213,7 +213,8 @@ pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Ou
     }
     if all_local(config) || config.cache_device != CacheDevice::None {
         report.warn("network", &failure.what);
-        return Ok(Network::default());
+        let is_named = !(config.network.ifaces.is_empty() && config.network.kernel.is_empty());
+        return Ok(Network { is_named, ..Network::default() });
     }
     Err(failure)
 }

@@ -11,6 +11,7 @@ use crate::container::host_context::HostContext;
 use crate::container::pure::spec::{parse, ContainerSpec};
 use crate::container::run::{self, Exit, RebootRequest};
 use crate::image::pull::{self, Image, PullContext};
+use crate::net::task::Kept;
 use crate::report::{Failure, Outcome, Report, Section};
 use crate::store::layers::Store;
 use crate::store::volumes::Volumes;
@@ -95,7 +96,7 @@ pub struct BootContext<'a> {
     pub config: &'a Config,
     pub store: &'a Store,
     pub context: PullContext,
-    pub resolv_conf: String,
+    pub network: &'a RefCell<Kept>,
     pub report: &'a Report,
 }
 
@@ -261,6 +262,11 @@ impl Run<'_> {
         let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
         let spec = spec.map_err(fail)?;
         storage::make_sources(&spec)?;
+        let mut kept = self.boot.network.borrow_mut();
+        if let Some(network) = kept.change(report) {
+            context.resolver.replace(&network.nameservers, &network.search);
+        }
+        drop(kept);
         let mut image = pull::image(&spec.pull, store, context, report)?;
         pull::add_layers(&mut image, &spec.pull, store, context, report)?;
         let mut env = own_env.clone();
@@ -286,6 +292,7 @@ impl Run<'_> {
         // A prefetch to a disk needs nothing kept free: the kernel can reclaim its pages.
         let kept_bytes = spare.filter(|_| !store.is_durable()).unwrap_or_default();
         self.boot.report.section(Section::ContainerRun);
+        self.boot.network.borrow_mut().take(self.boot.report);
         let exit = run::run(
             &ready.spec,
             &ready.image,
@@ -300,7 +307,7 @@ impl Run<'_> {
     fn host_context<'s>(&'s self, ready: &Ready, service: bool, started: &'s dyn Fn()) -> HostContext<'s> {
         HostContext {
             hostname: &self.boot.config.hostname,
-            resolv_conf: self.boot.resolv_conf.clone(),
+            resolv_conf: self.boot.network.borrow().resolv_conf(),
             env: ready.env.clone(),
             own_env: ready.own_env.clone(),
             forward_signals: false,

@@ -31,13 +31,14 @@ pub enum Ending {
 }
 
 /// Stops, unmounts and syncs everything, and ends the machine. Returns only with `b2c.onfail=hang`, or if the kernel
-/// refuses.
-pub fn finish(config: &Config, ending: &Ending, report: &Report) {
+/// refuses. Calls `unmounted` when the network is used no more.
+pub fn finish(config: &Config, ending: &Ending, report: &Report, unmounted: &dyn Fn()) {
     report.section(Section::Cleanup);
     stop_processes();
     report.section(Section::UnmountCachePartition);
     let is_reboot = matches!(ending, Ending::Orderly { reboot: true, .. });
     unmount(is_reboot, report);
+    unmounted();
     if !is_reboot {
         pause(config.poweroff_delay_ms);
     }

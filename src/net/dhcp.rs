@@ -1,189 +1,119 @@
-//! DHCP on all wired interfaces at once; the first lease ends the wait.
+//! DHCP on all wired interfaces at once, until one of them has a network that is good enough.
 
-use crate::net::pure::dhcp::{Action, Client, Lease};
-use crate::net::pure::netlink::{self, Link};
-use crate::net::random::random;
+use crate::net::ipv6::Config;
+use crate::net::ports::{Event, Port, Ports};
+use crate::net::pure::choice::{self, Candidate, Decision};
+use crate::net::pure::dhcp::Lease;
+use crate::net::pure::netlink::Link;
 use crate::net::rtnetlink::Kernel;
-use crate::net::step::{failed, Limits, STEP};
+use crate::net::step::{Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
-use crate::sys::{self, socket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::net::Ipv4Addr;
 
-const BROADCAST: [u8; 6] = [0xff; 6];
 /// After this time the console says what is waited for.
 const TELL_MS: u64 = 3_000;
-/// More than the payload of an Ethernet frame, for larger frames.
-const PACKET_BYTES: usize = 2048;
-/// Packets that are read before timers are checked again: a busy network must not delay them.
-const MAX_PACKETS: usize = 64;
 
-/// The interfaces that are asked for a lease.
-pub struct Candidates<'a> {
-    pub is_wanted: &'a dyn Fn(&Link) -> bool,
-    /// The card whose lease is preferred: the machine has booted by it (`BOOTIF=`).
-    pub preferred_mac: Option<[u8; 6]>,
-}
-
-/// The first lease.
+/// The first network.
 pub struct FirstLease {
     pub port: Link,
-    pub lease: Lease,
+    /// None where IPv6 alone is what there is.
+    pub lease: Option<Lease>,
+    /// What the port has by IPv6 until now.
+    pub v6: Config,
     /// DISCOVERs that were sent for it.
     pub tries: u32,
     /// The other wired interfaces.
     pub others: Vec<Link>,
 }
 
-/// A wired interface; its client runs while it has a carrier.
-struct Port {
-    link: Link,
-    client: Option<Client>,
-    /// Why it could not be raised, or the last packet not be sent.
-    error: Option<sys::Error>,
-}
-
-/// Raises every interface that is wanted, also those that appear later, and waits for the first lease; the console
+/// Raises every wired interface, or those `only`, also if they appear later, and waits for the best lease; the console
 /// says so when that takes long.
 pub fn first_lease(
     kernel: &mut Kernel,
-    candidates: &Candidates,
+    only: Option<Vec<String>>,
     limits: &Limits,
     report: &Report,
 ) -> Outcome<FirstLease> {
-    let wanted = candidates.is_wanted;
-    let packets = socket::packet_ipv4().map_err(|error| {
-        failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
-    })?;
-    let mut ports = raise(kernel, wanted).map_err(|error| failed("rtnetlink", error))?;
+    let mut ports = Ports::raise(kernel, only)?;
     let started_ms = uptime_ms();
     let mut tell_ms = started_ms + TELL_MS;
-    let mut buffer = vec![0; PACKET_BYTES];
     let mut carrier_since_ms = None;
     loop {
         let now_ms = uptime_ms();
-        for at in 0..ports.len() {
-            if let Some(lease) = ports.get_mut(at).and_then(|port| drive(port, now_ms, packets.as_fd())) {
-                return Ok(first_lease_of(ports, at, lease));
+        for at in 0..ports.all.len() {
+            if let Some(Event::InUse(address, station)) = ports.drive(at, now_ms) {
+                tell_in_use(&ports.all, at, address, station, report);
             }
         }
-        let carrier = ports.iter().any(|port| port.link.carrier);
-        let limit_ms = if carrier { limits.lease_ms } else { limits.carrier_ms };
-        // A carrier that comes late leaves as much time for the lease.
-        let end_ms = limit_ms + if carrier { *carrier_since_ms.get_or_insert(now_ms) } else { started_ms };
-        if now_ms >= end_ms {
-            return Err(no_lease(&ports, limit_ms));
+        ports.drive_v6(kernel, now_ms, report);
+        // A server that answers now and then, on a network that loses much, is waited for twice as long.
+        let is_served = ports.all.iter().any(|port| port.v4.as_ref().is_some_and(|client| client.offers() > 0));
+        let lease_ms = limits.lease_ms << u32::from(is_served);
+        if ports.all.iter().any(|port| port.link.carrier) {
+            carrier_since_ms.get_or_insert(now_ms);
         }
+        // A carrier that comes late leaves as much time for the lease.
+        let started_ms = carrier_since_ms.unwrap_or(started_ms);
+        let wait = choice::Wait { started_ms, lease_ms, carrier_ms: limits.carrier_ms };
+        let candidates: Vec<Candidate> = ports.all.iter().map(|port| candidate(port, limits)).collect();
+        let decision = choice::decide(&candidates, &wait, now_ms);
+        // The interface whose IPv6 is enough, and from when on.
+        let v6 = ports.v6.ready(now_ms, limits.preferred_mac);
+        let at = match (decision, v6) {
+            (Decision::Take(at), _) => Some(at),
+            (Decision::GiveUp(limit_ms), None) => return Err(no_lease(&ports, limit_ms)),
+            (Decision::Wait(_), Some((_, ready_ms))) if now_ms < ready_ms => None,
+            (_, Some((index, _))) => ports.all.iter().position(|port| port.link.index == index),
+            (Decision::Wait(_), None) => None,
+        };
+        if let Some(first) = at.and_then(|at| first_lease_of(&mut ports, at)) {
+            return Ok(first);
+        }
+        let due = [if let Decision::Wait(end_ms) = decision { end_ms } else { now_ms }, tell_ms].into_iter();
         if now_ms >= tell_ms {
             report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
             tell_ms = u64::MAX;
         }
-        let wake_ms =
-            ports.iter().filter_map(|port| port.client.as_ref()?.next_wake()).fold(end_ms.min(tell_ms), u64::min);
-        let timeout_ms = wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32;
-        let [packet, event] = socket::poll_readable([packets.as_fd(), kernel.events()], timeout_ms)
-            .map_err(|error| failed("DHCP", error))?;
-        if packet {
-            receive(&mut ports, &packets, &mut buffer);
-        }
-        if event {
-            follow(kernel, wanted, &mut ports).map_err(|error| failed("rtnetlink", error))?;
-        }
+        let due = due.chain(ports.next_wake()).chain(v6.map(|(_, ready_ms)| ready_ms));
+        let wake_ms = due.fold(u64::MAX, u64::min);
+        ports.wait(kernel, wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32)?;
     }
 }
 
-/// Raises all that are wanted; they are returned as they are then. One that cannot be raised (without its firmware, or
-/// pulled out again) is no reason to give up the others.
-fn raise(kernel: &mut Kernel, wanted: &dyn Fn(&Link) -> bool) -> sys::Result<Vec<Port>> {
-    let mut ports = Vec::new();
-    for link in kernel.links()?.into_iter().filter(wanted) {
-        let error = kernel.request(|sequence| netlink::link_up(sequence, link.index)).err();
-        ports.push(Port { link, client: None, error });
-    }
-    for link in kernel.links()? {
-        if let Some(port) = ports.iter_mut().find(|port| port.link.index == link.index) {
-            port.link = link;
-        }
-    }
-    Ok(ports)
+/// `eth0 10.0.0.5 is in use by 52:54:00:12:34:56: declined`
+pub fn tell_in_use(ports: &[Port], at: usize, address: Ipv4Addr, station: [u8; 6], report: &Report) {
+    let octets: Vec<String> = station.iter().map(|octet| format!("{octet:02x}")).collect();
+    let name = ports.get(at).map_or("", |port| &port.link.name);
+    report.warn(STEP, [name, " ", &address.to_string(), " is in use by ", &octets.join(":"), ": declined"].concat());
 }
 
-/// Lets the port's client do what is due; gives its lease when it has one.
-fn drive(port: &mut Port, now_ms: u64, packets: BorrowedFd<'_>) -> Option<Lease> {
-    if !port.link.carrier {
-        return None;
-    }
-    let mac = port.link.mac;
-    let client = port.client.get_or_insert_with(|| {
-        let mix = mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte));
-        Client::new(now_ms, mac, random(mix) as u32)
-    });
-    match client.poll(now_ms) {
-        Action::Bound(lease) => return Some(lease),
-        // As a packet that was lost, one that could not be sent is sent again.
-        Action::Broadcast(packet) => {
-            port.error = socket::packet_send(packets, port.link.index, BROADCAST, &packet).err();
-        }
-        // Only a client that goes on after its first lease renews it.
-        Action::Idle | Action::Unicast(..) | Action::Lost => {}
-    }
-    None
-}
-
-/// Hands the packets that have come to their ports' clients.
-fn receive(ports: &mut [Port], packets: &OwnedFd, buffer: &mut [u8]) {
-    for _ in 0..MAX_PACKETS {
-        // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
-        let Ok((length, index)) = socket::packet_receive(packets.as_fd(), buffer) else { return };
-        let port = ports.iter_mut().find(|port| port.link.index == index);
-        if let Some(client) = port.and_then(|port| port.client.as_mut()) {
-            client.handle(uptime_ms(), buffer.get(..length).unwrap_or_default());
-        }
+/// The port, as the choice sees it.
+pub fn candidate(port: &Port, limits: &Limits) -> Candidate {
+    Candidate {
+        carrier: port.link.carrier,
+        preferred: limits.preferred_mac == Some(port.link.mac),
+        have: port.lease.as_ref().map(|(lease, since_ms)| (lease.quality(), *since_ms)),
     }
 }
 
-/// Follows changes of links: carriers that come and go, interfaces that appear late (USB) or are removed.
-fn follow(kernel: &mut Kernel, wanted: &dyn Fn(&Link) -> bool, ports: &mut Vec<Port>) -> sys::Result<()> {
-    let (links, gone) = kernel.changes()?;
-    for link in links {
-        match ports.iter_mut().find(|port| port.link.index == link.index) {
-            Some(port) => {
-                if !link.carrier {
-                    // The next carrier may be another network's.
-                    if port.client.take().is_some() {
-                        port.error = None;
-                    }
-                } else if link.running && !port.link.running {
-                    if let Some(client) = &mut port.client {
-                        client.resend_now(uptime_ms());
-                    }
-                }
-                port.link = link;
-            }
-            None if wanted(&link) => {
-                let raised = link.up.then_some(Ok(()));
-                let raised = raised.unwrap_or_else(|| kernel.request(|number| netlink::link_up(number, link.index)));
-                ports.push(Port { link, client: None, error: raised.err() });
-            }
-            None => {}
-        }
-    }
-    ports.retain(|port| !gone.contains(&port.link.index));
-    Ok(())
-}
-
-fn first_lease_of(mut ports: Vec<Port>, at: usize, lease: Lease) -> FirstLease {
-    let port = ports.remove(at);
-    FirstLease {
-        tries: port.client.map_or(0, |client| client.discovers()),
+fn first_lease_of(ports: &mut Ports, at: usize) -> Option<FirstLease> {
+    let lease = ports.all.get_mut(at)?.lease.take().map(|(lease, _)| lease);
+    // The other ones' leases are given back.
+    (0..ports.all.len()).for_each(|other| ports.release(other));
+    let port = ports.all.remove(at);
+    Some(FirstLease {
+        v6: ports.v6.config(port.link.index, uptime_ms()),
+        tries: port.v4.map_or(0, |client| client.discovers()),
         port: port.link,
         lease,
-        others: ports.into_iter().map(|port| port.link).collect(),
-    }
+        others: ports.all.drain(..).map(|port| port.link).collect(),
+    })
 }
 
 /// Why there is no lease, interface by interface.
-fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
+fn no_lease(of: &Ports, limit_ms: u64) -> Failure {
+    let ports = &of.all;
     let within = format!(" in {} s", limit_ms / 1000);
     if ports.is_empty() {
         return Failure::new(STEP, ["no wired network interface", &within].concat())
@@ -194,22 +124,26 @@ fn no_lease(ports: &[Port], limit_ms: u64) -> Failure {
         return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
             .hint("is the cable plugged in, and the machine at its other end on?");
     }
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(ports)].concat())
+    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(of)].concat())
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
 }
 
 /// `eth0: discovers sent: 2, offers: 0; eth1: no carrier`
-fn status(ports: &[Port]) -> String {
-    if ports.is_empty() {
+fn status(ports: &Ports) -> String {
+    if ports.all.is_empty() {
         return "no wired network interface yet".into();
     }
-    let each: Vec<String> = ports.iter().map(|port| [&port.link.name, ": ", &port_text(port)].concat()).collect();
+    let text = |port: &Port| {
+        let (own, v6) = (port_text(port), ports.v6.status(port.link.index));
+        [port.link.name.as_str(), ": ", &own, if v6.is_empty() { "" } else { ", " }, &v6].concat()
+    };
+    let each: Vec<String> = ports.all.iter().map(text).collect();
     each.join("; ")
 }
 
 /// `discovers sent: 18, offers: 0, dropped: 3 another transaction`
 fn port_text(port: &Port) -> String {
-    let Some(client) = &port.client else {
+    let Some(client) = &port.v4 else {
         return port.error.map_or("no carrier".into(), |error| error.to_string());
     };
     let mut text = format!("discovers sent: {}, offers: {}", client.discovers(), client.offers());
@@ -219,6 +153,10 @@ fn port_text(port: &Port) -> String {
     let drops = client.drops().text();
     if !drops.is_empty() {
         text.extend([", dropped: ", &drops]);
+    }
+    let faults = client.faults();
+    if !faults.is_empty() {
+        text.extend([", ", &faults]);
     }
     if let Some(error) = port.error {
         text.extend([", ", &error.to_string()]);

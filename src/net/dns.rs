@@ -5,6 +5,7 @@ use crate::net::pure::dns::known::{self, Cache};
 use crate::net::pure::dns::lookup::{Action, Failure, Found, Lookup, LIMIT_MS};
 use crate::net::pure::dns::{self, Family};
 use crate::net::random::random;
+use crate::net::scope::socket_addr;
 use crate::net::udp::Sockets;
 use crate::sys::{io_text, machine};
 use std::io::{self, Read, Write};
@@ -76,7 +77,7 @@ impl Resolver {
     /// Asks other servers from now on, and forgets what the former ones said: a lease has changed.
     pub fn replace(&self, nameservers: &[IpAddr], search: &[String]) {
         let usable = nameservers.iter().filter(|server| !server.is_unspecified());
-        let nameservers = usable.take(SERVERS_MAX).map(|server| SocketAddr::from((*server, PORT))).collect();
+        let nameservers = usable.take(SERVERS_MAX).map(|server| socket_addr(*server, PORT)).collect();
         *self.lock() = State { nameservers, search: search.to_vec(), ..State::default() };
     }
 

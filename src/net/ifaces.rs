@@ -1,7 +1,7 @@
 //! Brings the network up as `b2c.iface` or `ip=` say: VLANs, bonds and bridges, addresses and routes, leases.
 
 use crate::kernel::coldplug;
-use crate::net::dhcp::{first_lease, Candidates};
+use crate::net::dhcp::{first_lease, FirstLease};
 use crate::net::links::{self, Interface, Network};
 use crate::net::pure::dns::parse_resolv_conf;
 use crate::net::pure::iface::{masked, StaticRoute};
@@ -30,18 +30,17 @@ pub fn up(config: &NetworkConfig, limits: &Limits, report: &Report) -> Outcome<N
     let by_kernel = links::by_kernel(&mut kernel).map_err(|error| failed("rtnetlink", error))?;
     let plan = config.plan(by_kernel.is_some()).map_err(|why| Failure::new(STEP, why))?;
     let mut network = match plan {
-        Plan::Dhcp => links::up_preferring(config.preferred_mac, limits, report)?,
+        Plan::Dhcp => links::up(&Limits { preferred_mac: config.preferred_mac, ..*limits }, report)?,
         Plan::Off => {
             links::raise_loopback(&mut kernel, report)?;
             report.line(STEP, "off, as ip= says");
-            Network::default()
+            Network { is_named: true, ..Network::default() }
         }
         Plan::Named(named) => {
             links::raise_loopback(&mut kernel, report)?;
-            let (problems, interfaces) = (Vec::new(), Vec::new());
-            let started_ms = uptime_ms();
-            Setup { kernel, named, limits, report, problems, interfaces, started_ms, lease_texts: Vec::new() }
-                .run(config)?
+            let (problems, interfaces, lease_texts) = (Vec::new(), Vec::new(), Vec::new());
+            let (v6, started_ms) = (Network::default(), uptime_ms());
+            Setup { kernel, named, limits, report, problems, interfaces, lease_texts, v6, started_ms }.run(config)?
         }
     };
     if !config.nameservers.is_empty() {
@@ -72,6 +71,8 @@ struct Setup<'a> {
     problems: Vec<Failure>,
     interfaces: Vec<Interface>,
     lease_texts: Vec<String>,
+    /// The servers and domains that IPv6 has brought.
+    v6: Network,
     started_ms: u64,
 }
 
@@ -259,29 +260,37 @@ impl Setup<'_> {
             let left = Limits {
                 lease_ms: self.limits.lease_ms.saturating_sub(spent_ms),
                 carrier_ms: self.limits.carrier_ms.saturating_sub(spent_ms),
+                preferred_mac,
             };
-            let is_wanted = |link: &Link| pending.contains(&link.name);
-            let candidates = Candidates { is_wanted: &is_wanted, preferred_mac };
-            let bound = match first_lease(&mut self.kernel, &candidates, &left, self.report) {
-                Ok(bound) => bound,
+            match first_lease(&mut self.kernel, Some(pending.clone()), &left, self.report) {
+                Ok(bound) => {
+                    pending.retain(|name| *name != bound.port.name);
+                    self.take(bound);
+                }
                 Err(problem) => return self.problems.push(problem),
             };
-            pending.retain(|name| *name != bound.port.name);
-            let Some(interface) = self.interfaces.iter_mut().find(|other| other.name == bound.port.name) else {
-                continue;
-            };
-            let applied = links::apply(&mut self.kernel, &bound.port, &bound.lease, interface.metric, self.report);
-            if let Err(problem) = applied {
-                self.problems.push(problem);
-                continue;
-            }
-            interface.addresses.push((bound.lease.address.into(), bound.lease.prefix));
-            let default = bound.lease.routes.iter().find(|route| route.prefix == 0);
-            interface.gateways.extend(default.and_then(|route| route.gateway).map(IpAddr::from));
-            let text = links::lease_text(&bound.lease, bound.tries);
-            self.lease_texts.push([&bound.port.name, text.strip_prefix(',').unwrap_or(&text)].concat());
-            interface.lease = Some(bound.lease);
         }
+    }
+
+    /// Gives the interface what it was leased, and what it has by IPv6.
+    fn take(&mut self, bound: FirstLease) {
+        let FirstLease { port, lease, v6, tries, .. } = bound;
+        let Some(interface) = self.interfaces.iter_mut().find(|other| other.name == port.name) else { return };
+        if let Some(lease) = lease {
+            let applied = links::apply(&mut self.kernel, &port, &lease, interface.metric, self.report);
+            if let Err(problem) = applied {
+                return self.problems.push(problem);
+            }
+            interface.addresses.push((lease.address.into(), lease.prefix));
+            let default = lease.routes.iter().find(|route| route.prefix == 0);
+            interface.gateways.extend(default.and_then(|route| route.gateway).map(IpAddr::from));
+            let text = links::lease_text(&lease, tries);
+            self.lease_texts.push([&port.name, text.strip_prefix(',').unwrap_or(&text)].concat());
+            interface.lease = Some(lease);
+        }
+        interface.addresses.extend(v6.addresses.iter());
+        interface.gateways.extend(v6.gateways.iter());
+        self.v6.add_v6(v6);
     }
 
     /// Gateways and routes, after a lease's own: a gateway that is named replaces it.
@@ -376,13 +385,16 @@ impl Setup<'_> {
             let any = |list: &[Ipv4Addr]| -> Vec<IpAddr> { list.iter().map(|own| IpAddr::from(*own)).collect() };
             extend(&mut network.nameservers, any(&lease.nameservers).iter());
             extend(&mut network.ntp, any(&lease.ntp).iter());
-            network
-                .search
-                .extend(lease.domain.iter().filter(|name| !network.search.contains(name)).cloned().collect::<Vec<_>>());
+            let new: Vec<String> = lease.search.iter().filter(|name| !network.search.contains(name)).cloned().collect();
+            network.search.extend(new);
             network.hostname = network.hostname.or(lease.hostname.clone());
         }
+        extend(&mut network.nameservers, self.v6.nameservers.iter());
+        extend(&mut network.ntp, self.v6.ntp.iter());
+        network.search.extend(self.v6.search);
         let told = parse_resolv_conf(&std::fs::read_to_string(links::KERNEL_DNS).unwrap_or_default());
         extend(&mut network.nameservers, told.nameservers.iter());
+        network.is_named = true;
         network.interfaces = with;
         network.interfaces.extend(without);
         let end: Vec<String> = self.lease_texts.iter().map(|text| [", ", text].concat()).collect();

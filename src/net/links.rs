@@ -1,6 +1,7 @@
 //! Brings the network up: links, DHCP on every wired interface, addresses and routes.
 
-use crate::net::dhcp::{first_lease, Candidates};
+use crate::net::dhcp::first_lease;
+use crate::net::ipv6::Config;
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::{self, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
@@ -25,6 +26,8 @@ pub struct Network {
     pub hostname: Option<String>,
     /// Time servers.
     pub ntp: Vec<IpAddr>,
+    /// `b2c.iface` or `ip=` names the interfaces: no other one is used.
+    pub is_named: bool,
 }
 
 /// A wired interface.
@@ -45,19 +48,16 @@ pub struct Interface {
 /// Raises the loopback and every wired interface, and gives the first that gets a lease its address and routes.
 /// An address that the kernel's own `ip=` has set is left as it is.
 pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
-    up_preferring(None, limits, report)
-}
-
-/// As [`up`]; a lease of the card with the address `preferred_mac` is preferred.
-pub fn up_preferring(preferred_mac: Option<[u8; 6]>, limits: &Limits, report: &Report) -> Outcome<Network> {
     let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
     raise_loopback(&mut kernel, report)?;
     if let Some(network) = by_kernel(&mut kernel).map_err(|error| failed("rtnetlink", error))? {
         tell(&network, ", by the kernel's ip=", report);
         return Ok(network);
     }
-    let bound = first_lease(&mut kernel, &Candidates { is_wanted: &wired, preferred_mac }, limits, report)?;
-    apply(&mut kernel, &bound.port, &bound.lease, 0, report)?;
+    let bound = first_lease(&mut kernel, None, limits, report)?;
+    if let Some(lease) = &bound.lease {
+        apply(&mut kernel, &bound.port, lease, 0, report)?;
+    }
     let port = |port: &netlink::Link| Interface {
         index: port.index,
         name: port.name.clone(),
@@ -67,30 +67,59 @@ pub fn up_preferring(preferred_mac: Option<[u8; 6]>, limits: &Limits, report: &R
         lease: None,
         metric: 0,
     };
-    let default = bound.lease.routes.iter().find(|route| route.prefix == 0);
-    let first = Interface {
-        addresses: vec![(bound.lease.address.into(), bound.lease.prefix)],
-        gateways: default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect(),
-        ..port(&bound.port)
-    };
-    let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
-    let mut network = Network {
-        interfaces: vec![first],
-        nameservers: any(&bound.lease.nameservers),
-        search: bound.lease.domain.iter().cloned().collect(),
-        hostname: bound.lease.hostname.clone(),
-        ntp: any(&bound.lease.ntp),
-    };
+    let mut network = Network { interfaces: vec![port(&bound.port)], ..Network::default() };
+    if let Some(lease) = &bound.lease {
+        network.add_lease(lease);
+    }
+    network.add_v6(bound.v6);
     network.interfaces.extend(bound.others.iter().map(port));
-    tell(&network, &lease_text(&bound.lease, bound.tries), report);
+    let end = bound.lease.as_ref().map(|lease| lease_text(lease, bound.tries)).unwrap_or_default();
+    tell(&network, &end, report);
     if let Some(first) = network.interfaces.first_mut() {
-        first.lease = Some(bound.lease);
+        first.lease = bound.lease;
     }
     for other in bound.others {
         let why = if other.carrier { "no lease yet" } else { "no carrier" };
         report.line(STEP, format_args!("{} up without address: {why}", other.name));
     }
     Ok(network)
+}
+
+impl Network {
+    /// What a lease says, on the first interface.
+    fn add_lease(&mut self, lease: &Lease) {
+        let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
+        if let Some(first) = self.interfaces.first_mut() {
+            let default = lease.routes.iter().find(|route| route.prefix == 0);
+            first.addresses = vec![(lease.address.into(), lease.prefix)];
+            first.gateways = default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect();
+        }
+        self.nameservers = any(&lease.nameservers);
+        self.search = lease.search.clone();
+        self.hostname = lease.hostname.clone();
+        self.ntp = any(&lease.ntp);
+    }
+
+    /// What the first interface has by IPv6, after what it has by IPv4.
+    pub fn add_v6(&mut self, v6: Config) {
+        if let Some(first) = self.interfaces.first_mut() {
+            first.addresses.extend(v6.addresses);
+            first.gateways.extend(v6.gateways);
+        }
+        self.nameservers.extend(v6.nameservers);
+        let new: Vec<String> = v6.search.into_iter().filter(|name| !self.search.contains(name)).collect();
+        self.search.extend(new);
+        self.ntp.extend(v6.ntp);
+    }
+
+    /// The address with its interface, where it is nothing without one (RFC 4007, section 11).
+    fn text_of(&self, server: &IpAddr) -> String {
+        let text = server.to_string();
+        match (server, self.interfaces.first()) {
+            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => [&text, "%", &first.name].concat(),
+            _ => text,
+        }
+    }
 }
 
 /// The text of an `/etc/resolv.conf` with the network's name servers and domain.
@@ -100,7 +129,7 @@ pub fn resolv_conf(network: &Network) -> String {
         text.extend(["search ", &network.search.join(" "), "\n"]);
     }
     for server in &network.nameservers {
-        text.extend(["nameserver ", &server.to_string(), "\n"]);
+        text.extend(["nameserver ", &network.text_of(server), "\n"]);
     }
     text
 }
@@ -148,8 +177,8 @@ pub fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
     Ok(Some(Network { interfaces, nameservers: told.nameservers, search: told.search, ..Network::default() }))
 }
 
-/// Gives the interface the lease's MTU, address and routes. Only a missing address is a failure: without one of the
-/// routes, or with another MTU, the network may still be usable.
+/// Gives the interface the lease's MTU, address (for as long as the lease lasts) and routes. Only a missing address is
+/// a failure: without one of the routes, or with another MTU, the network may still be usable.
 pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u32, report: &Report) -> Outcome<()> {
     let (index, name) = (link.index, &link.name);
     if let Some(mtu) = lease.mtu {
@@ -159,7 +188,8 @@ pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u
     }
     let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
     let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
-    kernel.request(|sequence| netlink::set_address(sequence, &address)).map_err(|error| failed(&object(), error))?;
+    let set = |sequence| netlink::set_address_for(sequence, &address, lease.lease_s);
+    kernel.request(set).map_err(|error| failed(&object(), error))?;
     for route in routes(index, lease) {
         let metric = if route.gateway.is_some() { metric } else { 0 };
         let set = |sequence| netlink::set_route_by(sequence, &route, netlink::RTPROT_DHCP, metric);
@@ -172,7 +202,7 @@ pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u
 
 /// The lease's routes in the order in which the kernel takes them: those on the link first, since they may lead to
 /// gateways. A gateway outside of the interface's subnet is taken to be on the link (RFC 3442: /32 leases).
-fn routes(index: u32, lease: &Lease) -> Vec<Route> {
+pub fn routes(index: u32, lease: &Lease) -> Vec<Route> {
     let near = |gateway: Ipv4Addr| {
         let shift = 32 - u32::from(lease.prefix);
         (gateway.to_bits() ^ lease.address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
@@ -240,7 +270,7 @@ mod tests {
             routes: routes.to_vec(),
             nameservers: vec![],
             ntp: vec![],
-            domain: None,
+            search: vec![],
             hostname: None,
             mtu: None,
         }
@@ -261,6 +291,32 @@ mod tests {
         assert_eq!(shape(32), [(24, false), (0, true)]);
         assert_eq!(shape(29), [(24, false), (0, true)], "10.0.2.8/29 does not hold 10.0.2.2");
         assert_eq!(shape(28), [(24, false), (0, false)]);
+    }
+
+    #[test]
+    fn ipv6_comes_after_a_lease() {
+        let interface = Interface {
+            index: 2,
+            name: "eth0".into(),
+            mac: [0; 6],
+            addresses: vec![],
+            gateways: vec![],
+            lease: None,
+            metric: 0,
+        };
+        let mut network = Network { interfaces: vec![interface], ..Network::default() };
+        network.add_lease(&Lease { search: vec!["lab".into()], ..lease(24, &[]) });
+        network.add_v6(Config {
+            addresses: vec![("2001:db8::2".parse().unwrap(), 64)],
+            gateways: vec!["fe80::1".parse().unwrap()],
+            nameservers: vec!["fe80::1".parse().unwrap(), "2001:db8::53".parse().unwrap()],
+            search: vec!["lab".into(), "example.org".into()],
+            ntp: vec![],
+        });
+        let addresses: Vec<String> = network.interfaces[0].addresses.iter().map(|(own, _)| own.to_string()).collect();
+        assert_eq!(addresses, ["10.0.2.15", "2001:db8::2"]);
+        let expected = "search lab example.org\nnameserver fe80::1%eth0\nnameserver 2001:db8::53\n";
+        assert_eq!(resolv_conf(&network), expected);
     }
 
     #[test]

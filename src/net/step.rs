@@ -12,11 +12,13 @@ pub struct Limits {
     pub lease_ms: u64,
     /// While no interface has a carrier, or one that is named is not there.
     pub carrier_ms: u64,
+    /// The interface that the machine was booted by (`BOOTIF=`), which is preferred.
+    pub preferred_mac: Option<[u8; 6]>,
 }
 
 /// A switch port under spanning tree forwards after 30 s. A link is up after 5 s, and after 30 s behind a switch or a
 /// media converter that starts with the machine.
-pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 40_000 };
+pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 40_000, preferred_mac: None };
 
 /// The failure of a system call, or of a request to the kernel, that is about `object`.
 pub fn failed(object: &str, error: sys::Error) -> Failure {

@@ -8,6 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Notifications of links that appear, disappear, or change their carrier.
 pub const LINK_EVENTS: u32 = libc::RTMGRP_LINK as u32;
 
+/// Notifications of IPv6 addresses that come, go, or were checked for duplicates.
+pub const ADDRESS_EVENTS: u32 = libc::RTMGRP_IPV6_IFADDR as u32;
+
 /// The kernel's own uevents (Linux, lib/kobject_uevent.c). Group 2 has what udev sends on.
 pub const UEVENTS: u32 = 1;
 
@@ -77,9 +80,26 @@ pub fn netlink_bind(fd: BorrowedFd<'_>, groups: u32) -> Result<()> {
     Ok(())
 }
 
-/// A non-blocking packet socket that sees the IPv4 packets of every interface, without their Ethernet headers.
-pub fn packet_ipv4() -> Result<OwnedFd> {
-    socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from((libc::ETH_P_IP as u16).to_be()))
+/// The kinds of packets of [`packets`].
+pub const IPV4: u16 = libc::ETH_P_IP as u16;
+pub const ARP: u16 = libc::ETH_P_ARP as u16;
+pub const IPV6: u16 = libc::ETH_P_IPV6 as u16;
+
+/// A non-blocking packet socket that sees the packets of a kind of every interface, without their Ethernet headers, and
+/// those with a VLAN tag of number 0, too: it is a priority only, and the kernel takes it off.
+pub fn packets(kind: u16) -> Result<OwnedFd> {
+    socket(libc::AF_PACKET, libc::SOCK_DGRAM, libc::c_int::from(kind.to_be()))
+}
+
+/// From now on the socket receives what the classic BPF `program` lets through.
+pub fn attach_filter(fd: BorrowedFd<'_>, program: &[libc::sock_filter]) -> Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: pointer and length are of one slice, which the kernel copies and does not write to.
+    cvt("setsockopt(SO_ATTACH_FILTER)", unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, (&raw const program).cast(), size)
+    })?;
+    Ok(())
 }
 
 /// A TCP socket that has begun to connect; when it has ended that, it is ready to
@@ -111,12 +131,12 @@ pub fn connect(address: &SocketAddr) -> Result<OwnedFd> {
     }
 }
 
-/// Sends one IPv4 packet out of the interface `index` to the station `mac`.
-pub fn packet_send(fd: BorrowedFd<'_>, index: u32, mac: [u8; 6], packet: &[u8]) -> Result<()> {
+/// Sends one packet of a kind out of the interface `index` to the station `mac`.
+pub fn packet_send(fd: BorrowedFd<'_>, kind: u16, index: u32, mac: [u8; 6], packet: &[u8]) -> Result<()> {
     // SAFETY: sockaddr_ll is plain numbers; zero is a valid value.
     let mut address: libc::sockaddr_ll = unsafe { zeroed() };
     address.sll_family = libc::AF_PACKET as libc::c_ushort;
-    address.sll_protocol = (libc::ETH_P_IP as u16).to_be();
+    address.sll_protocol = kind.to_be();
     address.sll_ifindex = index as libc::c_int;
     address.sll_halen = 6;
     address.sll_addr[..6].copy_from_slice(&mac);
@@ -135,7 +155,8 @@ pub fn packet_send(fd: BorrowedFd<'_>, index: u32, mac: [u8; 6], packet: &[u8]) 
     Ok(())
 }
 
-/// Receives one packet: its length and the interface it came from. EAGAIN when there is none.
+/// Receives one packet: its length and the interface it came from. EAGAIN when there is none. Packets of another VLAN,
+/// or for another station, have no bytes.
 pub fn packet_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, u32)> {
     loop {
         // SAFETY: sockaddr_ll is plain numbers; zero is a valid value.
@@ -154,7 +175,10 @@ pub fn packet_receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize, u
         });
         match received {
             Err(Error { errno: libc::EINTR, .. }) => {}
-            other => return other.map(|length| (length, address.sll_ifindex as u32)),
+            other => {
+                let own = address.sll_pkttype != libc::PACKET_OTHERHOST;
+                return other.map(|length| (if own { length } else { 0 }, address.sll_ifindex as u32));
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ mod harness;
 mod host_tool;
 mod https;
 mod iface;
+mod ipv6;
 mod lab;
 mod limits;
 mod lines;

@@ -18,8 +18,10 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const NLM_F_REQUEST: u16 = 0x1;
@@ -48,6 +50,7 @@ const MIIMON_MS: u32 = 100;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_CACHEINFO: u16 = 6;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -181,6 +184,20 @@ pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
         .end()
 }
 
+/// Removes an address, and with it the routes that have it as their source.
+pub fn delete_address(sequence: u32, address: &Address) -> Vec<u8> {
+    let mut body = [family(&address.address), address.prefix, 0, 0, 0, 0, 0, 0];
+    body[4..].copy_from_slice(&address.index.to_ne_bytes());
+    Request::new(RTM_DELADDR, NLM_F_ACK, sequence, &body).address(IFA_LOCAL, &address.address).end()
+}
+
+/// As [`set_address`], for so many seconds: then the kernel removes it (`u32::MAX`: never).
+pub fn set_address_for(sequence: u32, address: &Address, lifetime_s: u32) -> Vec<u8> {
+    // ifa_cacheinfo: preferred, valid, and two times that the kernel sets.
+    let lifetime = [lifetime_s.to_ne_bytes(), lifetime_s.to_ne_bytes(), [0; 4], [0; 4]].concat();
+    Request(set_address(sequence, address)).attribute(IFA_CACHEINFO, &lifetime).end()
+}
+
 /// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021).
 pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
     let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
@@ -195,6 +212,17 @@ pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
         }
         _ => request.end(),
     }
+}
+
+/// Adds an IPv6 address for so many seconds, or gives it new ones (`u32::MAX`: for ever); the kernel then checks that
+/// no other machine has it, and removes it at its end.
+pub fn set_leased(sequence: u32, address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
+    let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
+    body[4..].copy_from_slice(&address.index.to_ne_bytes());
+    Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
+        .address(IFA_LOCAL, &address.address)
+        .attribute(IFA_CACHEINFO, [preferred_s, valid_s, 0, 0].map(u32::to_ne_bytes).as_flattened())
+        .end()
 }
 
 /// Adds or replaces a lease's route (`RTM_NEWROUTE`).
@@ -223,6 +251,14 @@ pub fn set_route_by(sequence: u32, route: &Route, protocol: u8, metric: u32) -> 
         request = request.attribute(RTA_PRIORITY, &metric.to_ne_bytes());
     }
     request.end()
+}
+
+/// Removes a route.
+pub fn delete_route(sequence: u32, route: &Route) -> Vec<u8> {
+    let mut bytes = set_route(sequence, route);
+    let head = [RTM_DELROUTE.to_ne_bytes(), (NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes()].concat();
+    bytes[4..8].copy_from_slice(&head);
+    bytes
 }
 
 /// The messages of one datagram, each with its sequence number (0 for notifications).
@@ -419,6 +455,11 @@ mod tests {
     fn what_is_asked_for_is_what_is_read_back() {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
         assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        assert_eq!(echo(&set_address_for(1, &address, 600)), Reply::Address(address));
+        let bytes = set_address_for(1, &address, 600);
+        assert_eq!(u32_at(&bytes, 0), Some(bytes.len() as u32));
+        let info = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_CACHEINFO).map(|a| a.1[..8].to_vec());
+        assert_eq!(info, Some([600u32.to_ne_bytes(), 600u32.to_ne_bytes()].concat()));
         let route = Route {
             index: 3,
             destination: IpAddr::from([192, 168, 0, 0]),
@@ -430,6 +471,7 @@ mod tests {
         assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
         let address = Address { address: "2001:db8::15".parse().unwrap(), prefix: 64, ..address };
         assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
+        assert_eq!(echo(&set_leased(1, &address, 60, u32::MAX)), Reply::Address(address));
         let gateway = Some("fe80::1".parse().unwrap());
         let destination = IpAddr::from([0; 16]);
         let route = Route { index: 3, destination, prefix: 0, gateway, source: None, onlink: false };

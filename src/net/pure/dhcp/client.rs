@@ -1,8 +1,12 @@
 //! The client's state machine (RFC 2131 section 4.4). It owns no clock: all times are the caller's milliseconds.
 
+mod steps;
+
+use crate::net::pure::choice::Quality;
 use crate::net::pure::dhcp::drops::{Drop, Drops};
-use crate::net::pure::dhcp::frame;
 use crate::net::pure::dhcp::message::{self, Kind, Lease, Outgoing, Reply, INFINITE};
+use crate::net::pure::dhcp::servers::{Fault, Servers};
+use crate::net::pure::dhcp::{arp, frame};
 use core::net::Ipv4Addr;
 
 /// The first delay; RFC 2131 has 4 s. On a LAN an answer that takes a second is lost, and a boot waits for it.
@@ -10,10 +14,11 @@ const FIRST_RETRY_MS: u64 = 1_000;
 /// The longest delay; RFC 2131 has 64 s. A switch port that begins to forward (spanning tree) should see a message
 /// soon.
 const MAX_RETRY_MS: u64 = 4_000;
-/// REQUESTs per offer before a new DISCOVER.
-const MAX_REQUESTS: u32 = 3;
-/// The shortest time between two requests for a renewal (RFC 2131 section 4.4.5).
-const MIN_RENEW_MS: u64 = 60_000;
+/// How long an offer that is not whole, or of a server that has failed, waits for a better one.
+const OFFER_WAIT_MS: u64 = 3_000;
+/// Addresses that are declined in a row. Where then still somebody claims each address (a router that answers every ARP
+/// request), the address is taken.
+const MAX_DECLINES: u32 = 3;
 
 /// What the caller has to do now.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,20 +29,26 @@ pub enum Action {
     Broadcast(Vec<u8>),
     /// A UDP payload from the lease's address, port 68, to the server's port 67.
     Unicast(Ipv4Addr, Vec<u8>),
+    /// An ARP packet, to the link's broadcast address.
+    Probe(Vec<u8>),
     /// A new lease, or the old one renewed: the address and all else may have changed.
     Bound(Lease),
-    /// The lease has expired: the address may not be used any more. The client asks for a new one.
+    /// The lease has ended: the address may not be used any more. The client asks for a new one.
     Lost,
+    /// The address was declined, since this station has it. To be told.
+    InUse(Ipv4Addr, [u8; 6]),
 }
 
 enum State {
     Selecting,
     Requesting(Lease),
-    /// The lease, and whether [`Client::poll`] has returned it.
-    Bound(Lease, bool),
+    /// Acknowledged, and nobody has answered to the probe yet.
+    Probing(Lease),
+    Bound(Lease),
     Renewing(Lease),
     Rebinding(Lease),
-    Lost,
+    /// The link was interrupted: the server is asked whether the address still counts.
+    Rebooting(Lease),
 }
 
 /// One interface's client (RFC 2131, section 4.4).
@@ -46,16 +57,32 @@ pub struct Client {
     random: u32,
     xid: u32,
     state: State,
+    /// What the caller has to do, in order.
+    actions: Vec<Action>,
     started_ms: u64,
     wake_ms: u64,
-    /// When the lease began: at the REQUEST that was acknowledged.
+    /// When the last REQUEST was sent: a lease counts from there.
+    asked_ms: u64,
     lease_from_ms: u64,
+    /// When the last probe was sent, and of which address.
+    probed: Option<(u64, Ipv4Addr)>,
+    /// From then on the second probe of an address in use is sent; None when it is settled.
+    second_probe_ms: Option<u64>,
+    settled_ms: u64,
+    /// The best offer that waits for a better one, and until when.
+    best: Option<(Lease, u64)>,
+    first_offer_ms: Option<u64>,
     /// Messages sent in this state.
     sent: u32,
+    /// DISCOVERs since the last offer.
+    silent: u32,
+    broadcast: bool,
     discovers: u32,
     offers: u32,
     naks: u32,
+    declines: u32,
     drops: Drops,
+    servers: Servers,
 }
 
 impl Client {
@@ -67,79 +94,135 @@ impl Client {
             random: seed.max(1),
             xid: 0,
             state: State::Selecting,
+            actions: Vec::new(),
             started_ms: now_ms,
             wake_ms: now_ms,
+            asked_ms: now_ms,
             lease_from_ms: now_ms,
+            probed: None,
+            second_probe_ms: None,
+            settled_ms: 0,
+            best: None,
+            first_offer_ms: None,
             sent: 0,
+            silent: 0,
+            broadcast: false,
             discovers: 0,
             offers: 0,
             naks: 0,
+            declines: 0,
             drops: Drops::default(),
+            servers: Servers::default(),
         };
         client.xid = client.next_random();
         client
     }
 
-    /// Takes a received IPv4 packet. Call [`Client::poll`] after it.
-    pub fn handle(&mut self, now_ms: u64, packet: &[u8]) {
-        match frame::parse(packet) {
-            Ok(None) => {}
-            Ok(Some(payload)) => self.handle_message(now_ms, payload),
-            Err(reason) => self.drops.count(reason),
-        }
+    /// A client that goes on with `lease`, which began just now and whose address is used already.
+    pub fn resume(now_ms: u64, mac: [u8; 6], seed: u32, lease: Lease) -> Client {
+        let mut client = Client::new(now_ms, mac, seed);
+        client.bind(now_ms, lease, true);
+        client.actions.clear();
+        client
     }
 
-    /// As [`Client::handle`], for a UDP payload.
-    pub fn handle_message(&mut self, now_ms: u64, payload: &[u8]) {
-        let taken = message::parse(payload, self.xid, self.mac).and_then(|reply| self.take(now_ms, reply));
+    /// Takes a received IPv4 packet. Call [`Client::poll`] after it.
+    pub fn handle(&mut self, now_ms: u64, packet: &[u8]) {
+        let taken = match frame::parse(packet) {
+            Ok(None) => Ok(()),
+            Ok(Some((source, payload))) => {
+                message::parse(payload, self.xid, self.mac, source).and_then(|reply| self.take(now_ms, reply))
+            }
+            Err(reason) => Err(reason),
+        };
         if let Err(reason) = taken {
             self.drops.count(reason);
         }
     }
 
-    /// What is to be done at `now_ms`; call it until it returns [`Action::Idle`].
-    pub fn poll(&mut self, now_ms: u64) -> Action {
-        if now_ms < self.wake_ms {
-            return Action::Idle;
+    /// Takes a received ARP packet. Call [`Client::poll`] after it.
+    pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8]) {
+        let (lease, in_use) = match &self.state {
+            State::Requesting(lease) | State::Probing(lease) => (lease, false),
+            State::Bound(lease) if self.second_probe_ms.is_some() => (lease, true),
+            _ => return,
+        };
+        let (address, server) = (lease.address, lease.server);
+        let Some(station) = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES) else {
+            return;
+        };
+        self.declines += 1;
+        self.servers.set(server, Some(Fault::AddressInUse));
+        let declined = self.message(now_ms, Kind::Decline, Ipv4Addr::UNSPECIFIED, (Some(address), Some(server)));
+        self.restart(now_ms);
+        if in_use {
+            self.actions.push(Action::Lost);
         }
-        match &mut self.state {
-            State::Selecting => self.discover(now_ms),
-            State::Requesting(offer) if self.sent < MAX_REQUESTS => {
-                let requested = Some((offer.address, offer.server));
-                self.lease_from_ms = now_ms;
-                self.sent += 1;
-                self.wake_ms = now_ms.saturating_add(self.retry_ms());
-                let payload = self.message(now_ms, Kind::Request, Ipv4Addr::UNSPECIFIED, requested);
-                Action::Broadcast(frame::emit(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, &payload))
-            }
-            State::Requesting(_) => {
-                self.restart(now_ms);
-                self.discover(now_ms)
-            }
-            State::Bound(lease, told @ false) => {
-                *told = true;
-                let action = Action::Bound(lease.clone());
-                self.wake_ms = self.lease_time_ms(lease_renew);
-                action
-            }
-            State::Lost => {
-                self.restart(now_ms);
-                Action::Lost
-            }
-            State::Bound(..) | State::Renewing(_) | State::Rebinding(_) => self.renew(now_ms),
-        }
+        self.actions.push(Action::InUse(address, station));
+        self.actions.push(Action::Broadcast(to_all(Ipv4Addr::UNSPECIFIED, &declined)));
+        self.slow_down(now_ms, self.declines);
     }
 
-    /// Sends again what waits for an answer, now: the last message was probably lost on our own side.
-    pub fn resend_now(&mut self, now_ms: u64) {
-        if matches!(self.state, State::Selecting | State::Requesting(_)) {
-            self.wake_ms = now_ms;
+    /// What is to be done at `now_ms`; call it until it returns [`Action::Idle`].
+    pub fn poll(&mut self, now_ms: u64) -> Action {
+        if self.actions.is_empty() && now_ms >= self.wake_ms {
+            self.act(now_ms);
         }
+        if self.actions.is_empty() {
+            return Action::Idle;
+        }
+        self.actions.remove(0)
     }
 
     /// When [`Client::poll`] has something to do again; `None` where only a packet gives it something to do.
     pub fn next_wake(&self) -> Option<u64> {
+        if !self.actions.is_empty() {
+            return Some(0);
+        }
         (self.wake_ms != u64::MAX).then_some(self.wake_ms)
+    }
+
+    /// Sends again what waits for an answer, now: the last message was probably lost on our own side.
+    pub fn resend_now(&mut self, now_ms: u64) {
+        if matches!(self.state, State::Selecting | State::Requesting(_) | State::Rebooting(_)) {
+            self.wake_ms = now_ms;
+        }
+    }
+
+    /// The link was interrupted, and may lead elsewhere now: a lease is confirmed, without one all begins anew.
+    pub fn link_is_back(&mut self, now_ms: u64) {
+        match self.lease().cloned() {
+            Some(lease) => {
+                self.xid = self.next_random();
+                self.started_ms = now_ms;
+                self.enter(now_ms, State::Rebooting(lease));
+            }
+            None => self.restart(now_ms),
+        }
+    }
+
+    /// Whether it waits for packets of servers; while it has a lease it does so only when that is renewed.
+    pub fn listens(&self) -> bool {
+        !matches!(self.state, State::Bound(_))
+    }
+
+    /// Whether it waits for ARP packets.
+    pub fn listens_to_arp(&self) -> bool {
+        match self.state {
+            State::Requesting(_) | State::Probing(_) => true,
+            State::Bound(_) => self.second_probe_ms.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The lease, once it was given by [`Action::Bound`] and until it is lost.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) | State::Rebooting(lease) => {
+                Some(lease)
+            }
+            _ => None,
+        }
     }
 
     /// DISCOVERs sent since the start.
@@ -152,6 +235,11 @@ impl Client {
         self.offers
     }
 
+    /// When the first of them came, since the last lease.
+    pub fn first_offer_ms(&self) -> Option<u64> {
+        self.first_offer_ms
+    }
+
     pub fn naks(&self) -> u32 {
         self.naks
     }
@@ -160,105 +248,113 @@ impl Client {
         &self.drops
     }
 
+    /// The servers that have failed, and how.
+    pub fn faults(&self) -> String {
+        self.servers.text()
+    }
+
+    /// What the client holds on the heap, beside the lease's own lists.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        self.actions.capacity() * size_of::<Action>() + self.servers.capacity()
+    }
+
     fn take(&mut self, now_ms: u64, reply: Reply) -> Result<(), Drop> {
         match (&self.state, reply) {
-            (State::Selecting, Reply::Offer(offer)) => {
-                self.offers += 1;
-                self.enter(now_ms, State::Requesting(offer));
-            }
-            (State::Requesting(offer), Reply::Offer(other)) if other.server != offer.server => {
+            (State::Selecting, Reply::Offer(offer)) => self.offered(now_ms, offer),
+            (State::Requesting(_), Reply::Offer(other)) => {
+                self.servers.seen(other.server);
                 return Err(Drop::OtherServer);
             }
-            (State::Requesting(had) | State::Renewing(had), Reply::Ack(lease)) => {
-                if lease.server != had.server {
+            (State::Requesting(had), Reply::Ack(lease)) => {
+                // Servers that share their leases answer for each other.
+                if lease.server != had.server && lease.address != had.address {
                     return Err(Drop::OtherServer);
                 }
-                self.enter(now_ms, State::Bound(lease, false));
+                self.servers.set(lease.server, None);
+                self.probe(now_ms, lease);
             }
-            (State::Rebinding(_), Reply::Ack(lease)) => self.enter(now_ms, State::Bound(lease, false)),
-            (State::Requesting(offer), Reply::Nak(server)) => {
-                if server.is_some_and(|server| server != offer.server) {
-                    return Err(Drop::OtherServer);
-                }
+            (State::Renewing(_) | State::Rebinding(_) | State::Rebooting(_), Reply::Ack(lease)) => {
+                self.bind(now_ms, lease, false);
+            }
+            (State::Requesting(had) | State::Renewing(had), Reply::Nak(Some(server))) if server != had.server => {
+                return Err(Drop::OtherServer);
+            }
+            (State::Requesting(offer), Reply::Nak(_)) => {
+                self.servers.set(offer.server, Some(Fault::Refused));
                 self.naks += 1;
                 self.restart(now_ms);
-                // At once after the first NAK only: a server that refuses its own offers must not cause a flood.
-                self.wake_ms = now_ms + (u64::from(self.naks - 1) * FIRST_RETRY_MS).min(MAX_RETRY_MS);
+                self.slow_down(now_ms, self.naks);
             }
-            (State::Renewing(had), Reply::Nak(Some(server))) if server != had.server => return Err(Drop::OtherServer),
-            (State::Renewing(_) | State::Rebinding(_), Reply::Nak(_)) => {
+            (State::Renewing(_) | State::Rebinding(_) | State::Rebooting(_), Reply::Nak(_)) => {
                 self.naks += 1;
-                self.enter(now_ms, State::Lost);
+                self.lose(now_ms);
             }
             _ => return Err(Drop::Unexpected),
         }
         Ok(())
     }
 
-    fn discover(&mut self, now_ms: u64) -> Action {
-        self.discovers += 1;
-        self.sent += 1;
-        self.wake_ms = now_ms.saturating_add(self.retry_ms());
-        let payload = self.message(now_ms, Kind::Discover, Ipv4Addr::UNSPECIFIED, None);
-        Action::Broadcast(frame::emit(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, &payload))
-    }
-
-    /// Bound at T1 and later: asks the server until T2, then any server until the lease expires.
-    fn renew(&mut self, now_ms: u64) -> Action {
-        let (State::Bound(lease, _) | State::Renewing(lease) | State::Rebinding(lease)) = &self.state else {
-            return Action::Idle;
-        };
-        let lease = lease.clone();
-        let (address, server) = (lease.address, lease.server);
-        let (rebind_ms, end_ms) = (self.lease_time_ms(lease_rebind), self.lease_time_ms(lease_end));
-        if now_ms >= end_ms {
-            self.restart(now_ms);
-            return Action::Lost;
-        }
-        if matches!(self.state, State::Bound(..)) {
-            self.xid = self.next_random();
-            self.started_ms = now_ms;
-        }
-        let rebinding = now_ms >= rebind_ms;
-        let limit_ms = if rebinding { end_ms } else { rebind_ms };
-        // RFC 2131 section 4.4.5: half of what is left, but no less than a minute.
-        self.wake_ms = limit_ms.min(now_ms.saturating_add(MIN_RENEW_MS.max((limit_ms - now_ms) / 2)));
-        self.state = if rebinding { State::Rebinding(lease) } else { State::Renewing(lease) };
-        let payload = self.message(now_ms, Kind::Request, address, None);
-        match rebinding {
-            true => Action::Broadcast(frame::emit(address, Ipv4Addr::BROADCAST, &payload)),
-            false => Action::Unicast(server, payload),
+    /// A whole offer is asked for at once, any other one waits for a better one.
+    fn offered(&mut self, now_ms: u64, offer: Lease) {
+        self.offers += 1;
+        self.silent = 0;
+        self.first_offer_ms.get_or_insert(now_ms);
+        self.servers.seen(offer.server);
+        let rank = |servers: &Servers, offer: &Lease| (!servers.is_last(offer.server), offer.quality());
+        let own = rank(&self.servers, &offer);
+        match &self.best {
+            _ if own == (true, Quality::Whole) => self.enter(now_ms, State::Requesting(offer)),
+            Some((best, _)) if rank(&self.servers, best) >= own => {}
+            best => {
+                let until_ms = best.as_ref().map_or(now_ms + OFFER_WAIT_MS, |(_, until_ms)| *until_ms);
+                self.best = Some((offer, until_ms));
+                self.wake_ms = self.wake_ms.min(until_ms);
+            }
         }
     }
 
-    fn message(&self, now_ms: u64, kind: Kind, ciaddr: Ipv4Addr, requested: Option<(Ipv4Addr, Ipv4Addr)>) -> Vec<u8> {
+    fn message(
+        &self,
+        now_ms: u64,
+        kind: Kind,
+        ciaddr: Ipv4Addr,
+        (requested, server): (Option<Ipv4Addr>, Option<Ipv4Addr>),
+    ) -> Vec<u8> {
         let secs = (now_ms.saturating_sub(self.started_ms) / 1000).min(0xffff) as u16;
-        message::emit(&Outgoing { kind, xid: self.xid, secs, mac: self.mac, ciaddr, requested })
+        let broadcast = self.broadcast && ciaddr.is_unspecified() && kind != Kind::Decline;
+        message::emit(&Outgoing { kind, xid: self.xid, secs, mac: self.mac, ciaddr, requested, server, broadcast })
     }
 
-    /// A renewed lease begins at the ACK: the time of its REQUEST is not kept, and the server counts from the ACK.
     fn enter(&mut self, now_ms: u64, state: State) {
-        if matches!(self.state, State::Renewing(_) | State::Rebinding(_)) {
-            self.lease_from_ms = now_ms;
-        }
         self.state = state;
         self.sent = 0;
         self.wake_ms = now_ms;
+        self.best = None;
     }
 
     fn restart(&mut self, now_ms: u64) {
         self.enter(now_ms, State::Selecting);
         self.xid = self.next_random();
         self.started_ms = now_ms;
+        self.second_probe_ms = None;
+    }
+
+    fn lose(&mut self, now_ms: u64) {
+        self.restart(now_ms);
+        self.actions.push(Action::Lost);
+    }
+
+    /// The next DISCOVER at once after the first failure only: a server that refuses its own offers must not cause a
+    /// flood.
+    fn slow_down(&mut self, now_ms: u64, failures: u32) {
+        self.wake_ms = now_ms + (u64::from(failures.saturating_sub(1)) * FIRST_RETRY_MS).min(MAX_RETRY_MS);
     }
 
     fn lease_time_ms(&self, of: fn(&Lease) -> u32) -> u64 {
-        let (State::Bound(lease, _) | State::Renewing(lease) | State::Rebinding(lease)) = &self.state else {
-            return u64::MAX;
-        };
-        match of(lease) {
-            INFINITE => u64::MAX,
-            seconds => self.lease_from_ms.saturating_add(u64::from(seconds) * 1000),
+        match self.lease().map(of) {
+            None | Some(INFINITE) => u64::MAX,
+            Some(seconds) => self.lease_from_ms.saturating_add(u64::from(seconds) * 1000),
         }
     }
 
@@ -275,6 +371,24 @@ impl Client {
         self.random ^= self.random << 5;
         self.random
     }
+}
+
+/// The message by which the station `mac` gives `address` back (RFC 2131 section 4.4.6).
+pub fn release(address: Ipv4Addr, server: Ipv4Addr, mac: [u8; 6], xid: u32) -> Vec<u8> {
+    message::emit(&Outgoing {
+        kind: Kind::Release,
+        xid,
+        secs: 0,
+        mac,
+        ciaddr: address,
+        requested: None,
+        server: Some(server),
+        broadcast: false,
+    })
+}
+
+fn to_all(source: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
+    frame::emit(source, Ipv4Addr::BROADCAST, payload)
 }
 
 fn lease_renew(lease: &Lease) -> u32 {
@@ -317,34 +431,60 @@ mod tests {
 
     fn serve(client: &mut Client, now_ms: u64, kind: u8, server: [u8; 4], lease_s: u32) {
         let lease_s = lease_s.to_be_bytes();
-        let message = reply(kind, client.xid, ADDRESS, &[(54, &server), (51, &lease_s), MASK]);
+        let message =
+            reply(kind, client.xid, ADDRESS, &[(54, &server), (51, &lease_s), MASK, (3, &server), (6, &server)]);
         client.handle(now_ms, &to_client(&message));
     }
 
+    /// The next action but ARP probes.
+    fn polled(client: &mut Client, now_ms: u64) -> Action {
+        loop {
+            match client.poll(now_ms) {
+                Action::Probe(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// A client whose lease counts from the millisecond 1 on.
     fn bound(lease_s: u32) -> Client {
         let mut client = client();
         client.poll(0);
         serve(&mut client, 1, OFFER, ONE, lease_s);
-        client.poll(1);
+        polled(&mut client, 1);
         serve(&mut client, 2, ACK, ONE, lease_s);
-        assert!(matches!(client.poll(2), Action::Bound(_)));
+        assert!(matches!(polled(&mut client, 16), Action::Bound(_)));
+        assert_eq!(polled(&mut client, 1_016), Action::Idle);
+        assert_eq!(polled(&mut client, 2_016), Action::Idle);
         client
+    }
+
+    /// A station's answer to an ARP request for `ADDRESS`.
+    fn claim() -> Vec<u8> {
+        let mut answer = arp::probe([2, 0, 0, 0, 0, 9], Ipv4Addr::UNSPECIFIED);
+        answer[14..18].copy_from_slice(&ADDRESS.octets());
+        answer
     }
 
     #[test]
     fn discover_offer_request_ack_without_waiting() {
         let mut client = client();
-        let (kind, xid, _) = sent(&client.poll(0));
+        let (kind, xid, _) = sent(&polled(&mut client, 0));
         assert_eq!(kind, 1);
-        assert_eq!(client.poll(0), Action::Idle);
+        assert_eq!(polled(&mut client, 0), Action::Idle);
         serve(&mut client, 1, OFFER, ONE, 86400);
-        let (kind, request_xid, ciaddr) = sent(&client.poll(1));
+        let (kind, request_xid, ciaddr) = sent(&polled(&mut client, 1));
         assert_eq!((kind, request_xid, ciaddr), (3, xid, [0; 4]));
-        assert_eq!(client.poll(1), Action::Idle);
+        assert_eq!(polled(&mut client, 1), Action::Idle);
         serve(&mut client, 2, ACK, ONE, 86400);
-        let Action::Bound(lease) = client.poll(2) else { panic!("not bound") };
+        assert_eq!((polled(&mut client, 15), client.next_wake()), (Action::Idle, Some(16)), "15 ms from the probe on");
+        let Action::Bound(lease) = polled(&mut client, 16) else { panic!("not bound") };
         assert_eq!((lease.address, lease.prefix, lease.lease_s), (ADDRESS, 24, 86400));
-        assert_eq!(client.poll(2), Action::Idle);
+        assert_eq!(polled(&mut client, 16), Action::Idle);
+        assert!(matches!(client.poll(1_016), Action::Probe(_)), "once more");
+        assert!(client.listens_to_arp() && !client.listens());
+        assert_eq!(polled(&mut client, 2_016), Action::Idle);
+        assert!(!client.listens_to_arp());
         assert_eq!(client.next_wake(), Some(1 + 43_200_000), "T1 from the REQUEST");
         assert_eq!((client.discovers(), client.drops().text()), (1, String::new()));
     }
@@ -352,10 +492,10 @@ mod tests {
     #[test]
     fn queues_that_begin_to_run_are_used_at_once() {
         let mut client = client();
-        client.poll(0);
+        polled(&mut client, 0);
         client.resend_now(3);
-        assert_eq!(sent(&client.poll(3)).0, 1);
-        assert_eq!(client.poll(3), Action::Idle);
+        assert_eq!(sent(&polled(&mut client, 3)).0, 1);
+        assert_eq!(polled(&mut client, 3), Action::Idle);
         let mut bound = bound(600);
         let before = bound.next_wake();
         bound.resend_now(4);
@@ -368,8 +508,8 @@ mod tests {
         let mut times = Vec::new();
         while times.len() < 6 {
             let now = client.next_wake().unwrap();
-            assert_eq!(sent(&client.poll(now)).0, 1);
-            assert_eq!(client.poll(now), Action::Idle);
+            assert_eq!(sent(&polled(&mut client, now)).0, 1);
+            assert_eq!(polled(&mut client, now), Action::Idle);
             times.push(now);
         }
         let delays: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -377,27 +517,27 @@ mod tests {
             assert!((base * 7 / 8..base * 9 / 8).contains(delay), "{delays:?}");
         }
         let mut other = Client::new(0, MAC, 43);
-        other.poll(0);
+        polled(&mut other, 0);
         assert_ne!(other.next_wake(), Some(times[1]), "another seed, another delay");
     }
 
     #[test]
     fn a_lost_ack_is_asked_for_again_then_looked_for_elsewhere() {
         let mut client = client();
-        let (_, xid, _) = sent(&client.poll(0));
+        let (_, xid, _) = sent(&polled(&mut client, 0));
         serve(&mut client, 0, OFFER, ONE, 600);
         for _ in 0..3 {
             let now = client.next_wake().unwrap();
-            assert_eq!(sent(&client.poll(now)).0, 3);
+            assert_eq!(sent(&polled(&mut client, now)).0, 3);
         }
         let now = client.next_wake().unwrap();
         assert!((6_000..8_000).contains(&now), "{now}");
-        let (kind, next_xid, _) = sent(&client.poll(now));
+        let (kind, next_xid, _) = sent(&polled(&mut client, now));
         assert_eq!(kind, 1);
         assert_ne!(next_xid, xid);
         // The late ACK belongs to a transaction that is over.
         client.handle(now, &to_client(&reply(ACK, xid, ADDRESS, &[(54, &ONE), MASK])));
-        assert_eq!(client.poll(now), Action::Idle);
+        assert_eq!(polled(&mut client, now), Action::Idle);
         assert_eq!(client.drops().of(Drop::OtherTransaction), 1);
     }
 
@@ -407,9 +547,9 @@ mod tests {
         let mut now = 0;
         let mut waits = Vec::new();
         for _ in 0..7 {
-            assert_eq!(sent(&client.poll(now)).0, 1);
+            assert_eq!(sent(&polled(&mut client, now)).0, 1);
             serve(&mut client, now, OFFER, ONE, 600);
-            assert_eq!(sent(&client.poll(now)).0, 3);
+            assert_eq!(sent(&polled(&mut client, now)).0, 3);
             serve(&mut client, now, NAK, ONE, 600);
             waits.push(client.next_wake().unwrap() - now);
             now = client.next_wake().unwrap();
@@ -420,18 +560,17 @@ mod tests {
 
     /// Input: dhcp-servers
     #[test]
-    fn two_servers_the_first_offer_counts_and_the_others_words_do_not() {
+    fn two_servers_the_first_offer_counts_and_the_others_nak_does_not() {
         let mut client = client();
-        client.poll(0);
+        polled(&mut client, 0);
         serve(&mut client, 0, OFFER, ONE, 600);
         serve(&mut client, 0, OFFER, TWO, 600);
-        assert_eq!(sent(&client.poll(0)).0, 3);
+        assert_eq!(sent(&polled(&mut client, 0)).0, 3);
         serve(&mut client, 1, NAK, TWO, 600);
-        serve(&mut client, 1, ACK, TWO, 600);
-        assert_eq!(client.poll(1), Action::Idle);
+        assert_eq!(polled(&mut client, 1), Action::Idle);
         serve(&mut client, 2, ACK, ONE, 600);
-        assert!(matches!(client.poll(2), Action::Bound(_)));
-        assert_eq!(client.drops().text(), "3 another server");
+        assert!(matches!(polled(&mut client, 16), Action::Bound(_)));
+        assert_eq!(client.drops().text(), "2 another server");
     }
 
     /// Input: dhcp-servers
@@ -441,49 +580,49 @@ mod tests {
         serve(&mut client, 3, NAK, ONE, 600);
         serve(&mut client, 3, OFFER, TWO, 600);
         serve(&mut client, 3, ACK, ONE, 600);
-        assert_eq!(client.poll(3), Action::Idle);
+        assert_eq!(polled(&mut client, 3), Action::Idle);
         assert_eq!(client.drops().text(), "3 out of turn");
     }
 
     #[test]
     fn renewal_asks_the_server_then_everybody_then_gives_the_address_back() {
         let mut client = bound(600);
-        assert_eq!(client.poll(300_000), Action::Idle, "one millisecond before T1");
-        let Action::Unicast(server, message) = client.poll(300_001) else { panic!("no renewal") };
+        assert_eq!(polled(&mut client, 300_000), Action::Idle, "one millisecond before T1");
+        let Action::Unicast(server, message) = polled(&mut client, 300_001) else { panic!("no renewal") };
         assert_eq!((server, message[242], &message[12..16]), (ONE.into(), 3, &ADDRESS.octets()[..]));
         assert_eq!(client.next_wake(), Some(300_001 + 112_500), "half of what is left until T2");
         let now = client.next_wake().unwrap();
-        assert!(matches!(client.poll(now), Action::Unicast(..)));
+        assert!(matches!(polled(&mut client, now), Action::Unicast(..)));
         assert_eq!(client.next_wake(), Some(now + 60_000), "not more often than each minute");
-        assert!(matches!(client.poll(now + 60_000), Action::Unicast(..)));
+        assert!(matches!(polled(&mut client, now + 60_000), Action::Unicast(..)));
         assert_eq!(client.next_wake(), Some(525_001), "T2");
-        assert_eq!(sent(&client.poll(525_001)).2, ADDRESS.octets());
+        assert_eq!(sent(&polled(&mut client, 525_001)).2, ADDRESS.octets());
         assert_eq!(client.next_wake(), Some(585_001));
-        assert_eq!(sent(&client.poll(585_001)).0, 3);
+        assert_eq!(sent(&polled(&mut client, 585_001)).0, 3);
         assert_eq!(client.next_wake(), Some(600_001), "the end");
-        assert_eq!(client.poll(600_001), Action::Lost);
-        assert_eq!(sent(&client.poll(600_001)).0, 1);
+        assert_eq!(polled(&mut client, 600_001), Action::Lost);
+        assert_eq!(sent(&polled(&mut client, 600_001)).0, 1);
     }
 
     #[test]
-    fn a_renewed_lease_counts_from_its_ack() {
+    fn a_renewed_lease_counts_from_its_request() {
         let mut client = bound(600);
-        client.poll(300_001);
+        polled(&mut client, 300_001);
         serve(&mut client, 310_000, ACK, ONE, 1200);
-        let Action::Bound(lease) = client.poll(310_000) else { panic!("not renewed") };
+        let Action::Bound(lease) = polled(&mut client, 310_000) else { panic!("not renewed") };
         assert_eq!(lease.lease_s, 1200);
-        assert_eq!(client.next_wake(), Some(310_000 + 600_000));
+        assert_eq!(client.next_wake(), Some(300_001 + 600_000), "from the REQUEST");
         let mut client = bound(600);
-        client.poll(300_001);
+        polled(&mut client, 300_001);
         serve(&mut client, 310_000, NAK, ONE, 0);
-        assert_eq!(client.poll(310_000), Action::Lost);
+        assert_eq!(polled(&mut client, 310_000), Action::Lost);
     }
 
     #[test]
     fn an_infinite_lease_is_never_renewed() {
         let mut client = bound(u32::MAX);
         assert_eq!(client.next_wake(), None);
-        assert_eq!(client.poll(u64::MAX - 1), Action::Idle);
+        assert_eq!(polled(&mut client, u64::MAX - 1), Action::Idle);
     }
 
     /// Promise: malformed-dhcp
@@ -491,12 +630,170 @@ mod tests {
     #[test]
     fn drops_are_told_by_reason() {
         let mut client = client();
-        client.poll(0);
+        polled(&mut client, 0);
         client.handle(0, &to_client(&reply(OFFER, client.xid ^ 1, ADDRESS, &[(54, &ONE)])));
         client.handle(0, &to_client(&reply(OFFER, client.xid ^ 1, ADDRESS, &[(54, &ONE)])));
         client.handle(0, &to_client(&[0; 20]));
         client.handle(0, b"not even a packet");
         assert_eq!(client.drops().text(), "1 cut short, 2 another transaction");
         assert_eq!(client.offers(), 0);
+    }
+
+    fn flag(action: &Action) -> u8 {
+        let Action::Broadcast(packet) = action else { panic!("{action:?}") };
+        packet[28 + 10]
+    }
+
+    /// Promise: odd-dhcp-servers
+    #[test]
+    fn after_two_unanswered_discovers_every_other_one_asks_for_broadcast() {
+        let mut client = client();
+        let mut flags = Vec::new();
+        while flags.len() < 6 {
+            let now = client.next_wake().unwrap();
+            flags.push(flag(&client.poll(now)));
+        }
+        assert_eq!(flags, [0, 0, 0x80, 0, 0x80, 0]);
+        let now = client.next_wake().unwrap();
+        assert_eq!(flag(&client.poll(now)), 0x80);
+        serve(&mut client, now, OFFER, ONE, 600);
+        assert_eq!(flag(&polled(&mut client, now)), 0x80, "the REQUEST is answered in the same way");
+    }
+
+    /// Promise: odd-dhcp-servers
+    /// Input: dhcp-servers
+    #[test]
+    fn a_server_that_never_acknowledges_is_asked_last() {
+        let mut client = client();
+        client.poll(0);
+        serve(&mut client, 0, OFFER, TWO, 600);
+        serve(&mut client, 1, OFFER, ONE, 600);
+        assert_eq!(sent(&polled(&mut client, 1)).0, 3);
+        let again = client.next_wake().unwrap();
+        assert_eq!(sent(&polled(&mut client, again)).0, 3);
+        let now = client.next_wake().unwrap();
+        assert!(now < 3_500, "{now}");
+        assert_eq!(sent(&polled(&mut client, now)).0, 1);
+        assert_eq!(client.faults(), "10.0.2.3 offers, but does not acknowledge");
+        serve(&mut client, now, OFFER, TWO, 600);
+        assert_eq!(polled(&mut client, now), Action::Idle, "it waits for another one");
+        serve(&mut client, now + 5, OFFER, ONE, 600);
+        assert_eq!(sent(&polled(&mut client, now + 5)).0, 3);
+        serve(&mut client, now + 6, ACK, ONE, 600);
+        assert!(matches!(polled(&mut client, now + 20), Action::Bound(_)));
+    }
+
+    /// Promise: better-lease
+    #[test]
+    fn a_lease_without_router_waits_three_seconds_for_a_better_one() {
+        let mut client = client();
+        client.poll(0);
+        let partial = reply(OFFER, client.xid, ADDRESS, &[(54, &TWO), MASK]);
+        client.handle(5, &to_client(&partial));
+        assert_eq!(polled(&mut client, 5), Action::Idle);
+        assert_eq!(client.first_offer_ms(), Some(5));
+        let now = client.next_wake().unwrap();
+        assert_eq!(sent(&polled(&mut client, now)).0, 1, "DISCOVERs go on");
+        serve(&mut client, 2_000, OFFER, ONE, 600);
+        assert_eq!(sent(&polled(&mut client, 2_000)).0, 3);
+        let mut client = self::client();
+        client.poll(0);
+        client.handle(5, &to_client(&partial));
+        let partial = reply(OFFER, client.xid, ADDRESS, &[(54, &TWO), MASK]);
+        client.handle(5, &to_client(&partial));
+        while client.next_wake().unwrap() < 3_005 {
+            let now = client.next_wake().unwrap();
+            polled(&mut client, now);
+        }
+        assert_eq!(sent(&polled(&mut client, 3_005)).0, 3);
+    }
+
+    /// Promise: address-in-use
+    #[test]
+    fn an_address_that_another_station_has_is_declined_and_told() {
+        let mut client = client();
+        client.poll(0);
+        serve(&mut client, 1, OFFER, ONE, 600);
+        assert!(matches!(client.poll(1), Action::Probe(_)));
+        assert_eq!(sent(&client.poll(1)).0, 3);
+        serve(&mut client, 2, ACK, ONE, 600);
+        client.handle_arp(3, &claim());
+        assert_eq!(client.poll(3), Action::InUse(ADDRESS, [2, 0, 0, 0, 0, 9]));
+        assert_eq!(sent(&client.poll(3)).0, 4, "DECLINE");
+        assert_eq!(sent(&client.poll(3)).0, 1, "and at once DISCOVER");
+        assert_eq!(client.faults(), "10.0.2.2 offers an address that is in use");
+        // A router that claims every address must not keep the machine without one.
+        let mut now = 3;
+        for _ in 0..2 {
+            serve(&mut client, now, OFFER, ONE, 600);
+            polled(&mut client, now);
+            client.handle_arp(now, &claim());
+            while !matches!(client.poll(now), Action::Idle) {}
+            now = client.next_wake().unwrap();
+            polled(&mut client, now);
+        }
+        serve(&mut client, now, OFFER, ONE, 600);
+        polled(&mut client, now);
+        serve(&mut client, now, ACK, ONE, 600);
+        client.handle_arp(now, &claim());
+        assert!(matches!(polled(&mut client, now + 15), Action::Bound(_)));
+    }
+
+    /// Promise: address-in-use
+    #[test]
+    fn an_address_that_turns_out_to_be_in_use_is_given_up() {
+        let mut client = client();
+        client.poll(0);
+        serve(&mut client, 1, OFFER, ONE, 600);
+        polled(&mut client, 1);
+        serve(&mut client, 2, ACK, ONE, 600);
+        assert!(matches!(polled(&mut client, 16), Action::Bound(_)));
+        client.handle_arp(900, &claim());
+        assert_eq!(client.poll(900), Action::Lost);
+        assert!(matches!(client.poll(900), Action::InUse(..)));
+        let mut settled = bound(600);
+        settled.handle_arp(3_000, &claim());
+        assert_eq!(settled.poll(3_000), Action::Idle, "later it is the other station's fault");
+    }
+
+    /// Promise: renewals
+    #[test]
+    fn after_a_broken_link_the_lease_is_confirmed_or_given_up() {
+        let mut client = bound(600);
+        client.link_is_back(10_000);
+        let action = client.poll(10_000);
+        let Action::Broadcast(packet) = &action else { panic!("{action:?}") };
+        assert_eq!(sent(&action).2, [0; 4], "ciaddr is empty (RFC 2131 section 4.3.2)");
+        assert!(packet.windows(6).any(|option| option == [50, 4, 10, 0, 2, 15]));
+        serve(&mut client, 10_001, ACK, ONE, 600);
+        assert!(matches!(client.poll(10_001), Action::Bound(_)));
+        client.link_is_back(20_000);
+        client.poll(20_000);
+        serve(&mut client, 20_001, NAK, TWO, 600);
+        assert_eq!(client.poll(20_001), Action::Lost, "another network's server");
+        let mut client = bound(600);
+        client.link_is_back(10_000);
+        let mut now = 10_000;
+        while let Action::Broadcast(_) = polled(&mut client, now) {
+            now = client.next_wake().unwrap();
+        }
+        assert!(client.lease().is_some() && !client.listens(), "nobody answers: the lease counts until its end");
+        assert_eq!(client.next_wake(), Some(300_001));
+    }
+
+    /// Promise: renewals
+    #[test]
+    fn a_lease_of_ten_seconds_is_renewed_after_five() {
+        let mut client = bound(10);
+        assert_eq!(client.next_wake(), Some(5_001));
+        let mut times = Vec::new();
+        loop {
+            let now = client.next_wake().unwrap();
+            match client.poll(now) {
+                Action::Unicast(..) | Action::Broadcast(_) => times.push(now),
+                other => break assert_eq!((other, now), (Action::Lost, 10_001)),
+            }
+        }
+        assert_eq!(times, [5_001, 6_501, 7_501, 8_001, 9_001]);
     }
 }

@@ -10,6 +10,23 @@ const UDP: u8 = 17;
 const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 
+/// A filter for a packet socket (classic BPF, linux/filter.h: code, jump if true, jump if not, operand): UDP to the
+/// client's port, no later fragments. A busy machine's other packets wake nobody.
+pub const FILTER: [(u16, u8, u8, u32); 9] = [
+    // The protocol is UDP.
+    (0x30, 0, 0, 9),
+    (0x15, 0, 6, UDP as u32),
+    // The fragment's offset is 0.
+    (0x28, 0, 0, 6),
+    (0x45, 4, 0, 0x1fff),
+    // Behind the header's length is the client's port.
+    (0xb1, 0, 0, 0),
+    (0x48, 0, 0, 2),
+    (0x15, 0, 1, CLIENT_PORT as u32),
+    (0x06, 0, 0, 0xffff),
+    (0x06, 0, 0, 0),
+];
+
 /// An IPv4 packet from the client's port to the server's. `payload` is below 1400 bytes.
 pub fn emit(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
     let udp_length = (UDP_HEADER + payload.len()) as u16;
@@ -36,12 +53,12 @@ pub fn emit(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8]) -> Vec<u8> 
     packet
 }
 
-/// The payload of a packet for the client's port; `Ok(None)` for other packets.
+/// Source and payload of a packet for the client's port; `Ok(None)` for other packets.
 ///
 /// A UDP checksum is accepted when it is right, when it is absent, and when it is the pseudo header's sum only: a host
 /// leaves that for its network card to complete, and the network of a virtual machine has no such card (packets of a
 /// dnsmasq on the virtio host are like this).
-pub fn parse(packet: &[u8]) -> Result<Option<&[u8]>, Drop> {
+pub fn parse(packet: &[u8]) -> Result<Option<(Ipv4Addr, &[u8])>, Drop> {
     let Some(first) = packet.first() else { return Ok(None) };
     let header_length = usize::from(first & 0xf) * 4;
     let (Some(header), Some(total)) = (packet.get(..header_length), u16_at(packet, 2)) else { return Ok(None) };
@@ -65,11 +82,12 @@ pub fn parse(packet: &[u8]) -> Result<Option<&[u8]>, Drop> {
     let udp = udp.get(..usize::from(length)).ok_or(Drop::Cut)?;
     let payload = udp.get(UDP_HEADER..).ok_or(Drop::Cut)?;
     let check = u16_at(udp, 6).ok_or(Drop::Cut)?;
-    let pseudo = pseudo(address_at(header, 12), address_at(header, 16), length);
+    let source = address_at(header, 12);
+    let pseudo = pseudo(source, address_at(header, 16), length);
     if check != 0 && check != fold(pseudo) && fold(pseudo + sum(udp)) != 0xffff {
         return Err(Drop::UdpChecksum);
     }
-    Ok(Some(payload))
+    Ok(Some((source, payload)))
 }
 
 /// The sum over addresses, protocol and length that UDP's checksum includes.
@@ -112,15 +130,15 @@ pub(super) mod tests {
     #[test]
     fn checksums_right_absent_and_partial_are_accepted_and_wrong_is_not() {
         let packet = to_client(b"hello");
-        assert_eq!(parse(&packet), Ok(Some(&b"hello"[..])));
+        assert_eq!(parse(&packet), Ok(Some((SERVER, &b"hello"[..]))));
         let with_check = |check: u16| {
             let mut packet = packet.clone();
             packet[26..28].copy_from_slice(&check.to_be_bytes());
             packet
         };
-        assert_eq!(parse(&with_check(0)), Ok(Some(&b"hello"[..])));
+        assert_eq!(parse(&with_check(0)), Ok(Some((SERVER, &b"hello"[..]))));
         let partial = fold(pseudo(SERVER, Ipv4Addr::BROADCAST, 13));
-        assert_eq!(parse(&with_check(partial)), Ok(Some(&b"hello"[..])));
+        assert_eq!(parse(&with_check(partial)), Ok(Some((SERVER, &b"hello"[..]))));
         assert_eq!(parse(&with_check(partial ^ 1)), Err(Drop::UdpChecksum));
         let mut wrong = packet.clone();
         wrong[8] ^= 1;
@@ -141,7 +159,7 @@ pub(super) mod tests {
         let mut packet = to_client(b"hello");
         let whole = packet.len();
         packet.extend([0; 20]);
-        assert_eq!(parse(&packet), Ok(Some(&b"hello"[..])));
+        assert_eq!(parse(&packet), Ok(Some((SERVER, &b"hello"[..]))));
         for length in 0..whole {
             let expected = if length < 24 { Ok(None) } else { Err(Drop::Cut) };
             assert_eq!(parse(&packet[..length]), expected, "cut at {length}");
@@ -156,7 +174,7 @@ pub(super) mod tests {
             packet[24..28].copy_from_slice(&[0, length, 0, 0]);
             packet
         };
-        assert_eq!(parse(&with_length(10)), Ok(Some(&b"he"[..])));
+        assert_eq!(parse(&with_length(10)), Ok(Some((SERVER, &b"he"[..]))));
         assert_eq!(parse(&with_length(14)), Err(Drop::Cut), "one more than there is");
         assert_eq!(parse(&with_length(7)), Err(Drop::Cut), "less than its own header");
     }

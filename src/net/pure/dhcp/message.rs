@@ -1,6 +1,12 @@
-//! DHCP messages: the client's, and what is read of a reply (RFC 2131, 2132, 3396, 3442).
+//! DHCP messages: the client's, and what is read of a reply (RFC 2131, 2132, 3396, 3397, 3442).
 
+use crate::net::pure::choice::Quality;
 use crate::net::pure::dhcp::drops::Drop;
+pub use crate::net::pure::dhcp::values::Route;
+use crate::net::pure::dhcp::values::{
+    address, byte, class_prefix, classless_routes, hosts, is_host, name, number, prefix_of, search_list, static_routes,
+    MAX_DOMAIN, MAX_SEARCH,
+};
 use core::net::Ipv4Addr;
 
 /// The largest message that the client takes (option 57), with IP and UDP headers: an Ethernet frame's.
@@ -11,12 +17,9 @@ pub const INFINITE: u32 = u32::MAX;
 /// The lease time where the server gives none: long enough for a boot, short enough to ask again.
 const DEFAULT_LEASE_S: u32 = 3600;
 /// A shorter lease is taken as this: it would keep the client renewing all the time.
-const MIN_LEASE_S: u32 = 60;
-const MAX_ROUTES: usize = 64;
-const MAX_SERVERS: usize = 8;
+const MIN_LEASE_S: u32 = 10;
 /// Linux's own limit for a host name.
 const MAX_HOST_NAME: usize = 64;
-const MAX_DOMAIN: usize = 253;
 /// A smaller MTU is a server's mistake: every host takes packets of this size (RFC 791).
 const MIN_MTU: u16 = 576;
 
@@ -34,6 +37,7 @@ const DNS: u8 = 6;
 const HOST_NAME: u8 = 12;
 const DOMAIN: u8 = 15;
 const MTU: u8 = 26;
+const STATIC_ROUTES: u8 = 33;
 const NTP: u8 = 42;
 const REQUESTED: u8 = 50;
 const LEASE_TIME: u8 = 51;
@@ -46,6 +50,7 @@ const T1: u8 = 58;
 const T2: u8 = 59;
 const VENDOR_CLASS: u8 = 60;
 const CLIENT_ID: u8 = 61;
+const SEARCH: u8 = 119;
 const CLASSLESS: u8 = 121;
 const END: u8 = 255;
 
@@ -54,17 +59,10 @@ pub enum Kind {
     Discover = 1,
     Offer = 2,
     Request = 3,
+    Decline = 4,
     Ack = 5,
     Nak = 6,
-}
-
-/// A route of options 3, 33 or 121.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    pub destination: Ipv4Addr,
-    pub prefix: u8,
-    /// None: the destination is on the link (RFC 3442's router 0.0.0.0).
-    pub gateway: Option<Ipv4Addr>,
+    Release = 7,
 }
 
 /// A lease, checked: its times are in order, its addresses can be hosts', its names hold letters, digits and `-_.`
@@ -78,13 +76,25 @@ pub struct Lease {
     pub lease_s: u32,
     pub renew_s: u32,
     pub rebind_s: u32,
-    /// From option 121, else the default route of option 3, in the server's order.
+    /// From option 121, else those of option 33 and the default route of option 3, in the server's order.
     pub routes: Vec<Route>,
     pub nameservers: Vec<Ipv4Addr>,
     pub ntp: Vec<Ipv4Addr>,
-    pub domain: Option<String>,
+    /// From option 119, else the names of option 15.
+    pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
+}
+
+impl Lease {
+    /// What a machine can do with it.
+    pub fn quality(&self) -> Quality {
+        match self.routes.iter().any(|route| route.prefix == 0) && !self.nameservers.is_empty() {
+            _ if self.address.is_link_local() => Quality::LinkLocal,
+            true => Quality::Whole,
+            false => Quality::Partial,
+        }
+    }
 }
 
 /// A reply for this client.
@@ -104,17 +114,21 @@ pub struct Outgoing {
     pub mac: [u8; 6],
     /// The address in use when renewing, else 0.0.0.0.
     pub ciaddr: Ipv4Addr,
-    /// Options 50 and 54: the offered address, and the server.
-    pub requested: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// Option 50.
+    pub requested: Option<Ipv4Addr>,
+    /// Option 54.
+    pub server: Option<Ipv4Addr>,
+    /// The broadcast flag. A packet socket receives unicast before there is an address, and some switches deliver
+    /// unicast better; but some servers and relays cannot send it to a station that does not answer ARP.
+    pub broadcast: bool,
 }
 
-/// A message to a server. The broadcast flag stays clear: a packet socket receives unicast
-/// before there is an address, and some switches deliver unicast better.
+/// A message to a server.
 pub fn emit(out: &Outgoing) -> Vec<u8> {
     let mut bytes = vec![1, 1, 6, 0];
     bytes.extend_from_slice(&out.xid.to_be_bytes());
     bytes.extend_from_slice(&out.secs.to_be_bytes());
-    bytes.extend_from_slice(&[0, 0]);
+    bytes.extend_from_slice(&[if out.broadcast { 0x80 } else { 0 }, 0]);
     bytes.extend_from_slice(&out.ciaddr.octets());
     bytes.resize(28, 0);
     bytes.extend_from_slice(&out.mac);
@@ -122,26 +136,45 @@ pub fn emit(out: &Outgoing) -> Vec<u8> {
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&[MESSAGE_TYPE, 1, out.kind as u8, CLIENT_ID, 7, 1]);
     bytes.extend_from_slice(&out.mac);
-    if let Some((address, server)) = out.requested {
-        bytes.extend_from_slice(&[REQUESTED, 4]);
-        bytes.extend_from_slice(&address.octets());
-        bytes.extend_from_slice(&[SERVER, 4]);
-        bytes.extend_from_slice(&server.octets());
+    for (code, address) in [(REQUESTED, out.requested), (SERVER, out.server)] {
+        if let Some(address) = address {
+            bytes.extend_from_slice(&[code, 4]);
+            bytes.extend_from_slice(&address.octets());
+        }
     }
-    let [size_high, size_low] = MESSAGE_BYTES.to_be_bytes();
-    bytes.extend_from_slice(&[MAX_SIZE, 2, size_high, size_low, VENDOR_CLASS, 6]);
-    bytes.extend_from_slice(b"ocinit");
-    // RFC 3442: 121 is asked for before 3.
-    let wanted = [MASK, CLASSLESS, ROUTER, DNS, HOST_NAME, DOMAIN, MTU, NTP, LEASE_TIME, SERVER, T1, T2];
-    bytes.extend_from_slice(&[PARAMETERS, wanted.len() as u8]);
-    bytes.extend_from_slice(&wanted);
+    // RFC 2131 table 5: DECLINE and RELEASE ask for nothing.
+    if !matches!(out.kind, Kind::Decline | Kind::Release) {
+        let [size_high, size_low] = MESSAGE_BYTES.to_be_bytes();
+        bytes.extend_from_slice(&[MAX_SIZE, 2, size_high, size_low, VENDOR_CLASS, 6]);
+        bytes.extend_from_slice(b"ocinit");
+        // RFC 3442: 121 is asked for before 3 and 33.
+        let wanted = [
+            MASK,
+            CLASSLESS,
+            ROUTER,
+            STATIC_ROUTES,
+            DNS,
+            HOST_NAME,
+            DOMAIN,
+            SEARCH,
+            MTU,
+            NTP,
+            LEASE_TIME,
+            SERVER,
+            T1,
+            T2,
+        ];
+        bytes.extend_from_slice(&[PARAMETERS, wanted.len() as u8]);
+        bytes.extend_from_slice(&wanted);
+    }
     bytes.push(END);
     bytes.resize(bytes.len().max(MIN_MESSAGE), 0);
     bytes
 }
 
-/// A server's message for the transaction `xid` of the station `mac`.
-pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
+/// A server's message for the transaction `xid` of the station `mac`. Where the server leaves its identifier out, it is
+/// the address `source` that the packet came from, or else siaddr.
+pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6], source: Ipv4Addr) -> Result<Reply, Drop> {
     let fixed = bytes.get(..FIXED).ok_or(Drop::Cut)?;
     let at = |range: core::ops::Range<usize>| fixed.get(range).unwrap_or_default();
     match at(0..3) {
@@ -169,11 +202,13 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
         options.read(at(SNAME))?;
     }
     let yiaddr = address(at(16..20)).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let server = options.server.filter(|server| is_host(*server));
+    let own = options.server.filter(|server| is_host(*server));
+    let siaddr = address(at(20..24)).unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let server = own.or([source, siaddr].into_iter().find(|server| is_host(*server))).ok_or(Drop::NoServer);
     match options.kind.ok_or(Drop::NoMessageType)? {
-        2 => Ok(Reply::Offer(options.lease(yiaddr, server.ok_or(Drop::NoServer)?)?)),
-        5 => Ok(Reply::Ack(options.lease(yiaddr, server.ok_or(Drop::NoServer)?)?)),
-        6 => Ok(Reply::Nak(server)),
+        2 => Ok(Reply::Offer(options.lease(yiaddr, server?)?)),
+        5 => Ok(Reply::Ack(options.lease(yiaddr, server?)?)),
+        6 => Ok(Reply::Nak(own)),
         _ => Err(Drop::Unexpected),
     }
 }
@@ -195,6 +230,8 @@ struct Options {
     ntp: Vec<u8>,
     hostname: Vec<u8>,
     domain: Vec<u8>,
+    search: Vec<u8>,
+    static_routes: Vec<u8>,
     classless: Vec<u8>,
 }
 
@@ -230,6 +267,8 @@ impl Options {
             NTP => self.ntp.extend_from_slice(value),
             HOST_NAME => self.hostname.extend_from_slice(value),
             DOMAIN => self.domain.extend_from_slice(value),
+            SEARCH => self.search.extend_from_slice(value),
+            STATIC_ROUTES => self.static_routes.extend_from_slice(value),
             CLASSLESS => self.classless.extend_from_slice(value),
             _ => {}
         }
@@ -252,8 +291,13 @@ impl Options {
         let routes = classless_routes(&self.classless).unwrap_or_else(|| {
             let router = hosts(&self.routers).into_iter().find(|router| *router != yiaddr);
             let default = |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) };
-            router.map(default).into_iter().collect()
+            static_routes(&self.static_routes).into_iter().chain(router.map(default)).collect()
         });
+        let mut search = search_list(&self.search);
+        if search.is_empty() {
+            let names = self.domain.split(u8::is_ascii_whitespace).filter_map(|one| name(one, MAX_DOMAIN));
+            search = names.take(MAX_SEARCH).collect();
+        }
         Ok(Lease {
             address: yiaddr,
             prefix,
@@ -264,79 +308,11 @@ impl Options {
             routes,
             nameservers: hosts(&self.nameservers),
             ntp: hosts(&self.ntp),
-            domain: name(&self.domain, MAX_DOMAIN),
+            search,
             hostname: name(&self.hostname, MAX_HOST_NAME),
             mtu: self.mtu.filter(|mtu| *mtu >= MIN_MTU),
         })
     }
-}
-
-/// The routes of option 121 (RFC 3442). None where it is empty or malformed: then option 3 counts.
-fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
-    let mut routes = Vec::new();
-    while let [prefix, rest @ ..] = bytes {
-        let prefix = (*prefix <= 32).then_some(*prefix)?;
-        let significant = usize::from(prefix.div_ceil(8));
-        let mut octets = [0; 4];
-        octets.get_mut(..significant)?.copy_from_slice(rest.get(..significant)?);
-        let router = address(rest.get(significant..significant + 4)?)?;
-        bytes = rest.get(significant + 4..)?;
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-        let destination = Ipv4Addr::from_bits(u32::from_be_bytes(octets) & mask);
-        let gateway = (!router.is_unspecified()).then_some(router);
-        // A router that cannot be a host makes only its own route unusable.
-        if routes.len() < MAX_ROUTES && gateway.is_none_or(is_host) {
-            routes.push(Route { destination, prefix, gateway });
-        }
-    }
-    (!routes.is_empty()).then_some(routes)
-}
-
-/// Whether `address` can be a host's: not 0/8, not loopback, not multicast, reserved or broadcast.
-fn is_host(address: Ipv4Addr) -> bool {
-    let first = address.octets()[0];
-    first != 0 && first != 127 && first < 224
-}
-
-fn hosts(bytes: &[u8]) -> Vec<Ipv4Addr> {
-    bytes.chunks_exact(4).filter_map(address).filter(|host| is_host(*host)).take(MAX_SERVERS).collect()
-}
-
-/// A host or domain name of letters, digits, `-`, `_` and `.`; some servers end it with NULs (RFC 2132 section 2).
-fn name(bytes: &[u8], limit: usize) -> Option<String> {
-    let end = bytes.iter().rposition(|b| *b != 0)? + 1;
-    let name = core::str::from_utf8(bytes.get(..end)?).ok()?.trim_end_matches('.');
-    let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    let first = name.bytes().next()?;
-    (name.len() <= limit && first != b'-' && first != b'.' && name.bytes().all(harmless)).then(|| name.into())
-}
-
-/// None for a mask with holes, and for 0.0.0.0, with which every address would be on the link.
-fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
-    let bits = mask.to_bits();
-    let prefix = bits.leading_ones();
-    (prefix > 0 && prefix == bits.count_ones()).then_some(prefix as u8)
-}
-
-/// The prefix by the address's class (RFC 1122), for servers that send no mask.
-fn class_prefix(address: Ipv4Addr) -> u8 {
-    match address.octets()[0] {
-        0..=127 => 8,
-        128..=191 => 16,
-        _ => 24,
-    }
-}
-
-fn byte(value: &[u8]) -> Option<u8> {
-    <[u8; 1]>::try_from(value).ok().map(|[byte]| byte)
-}
-
-fn number(value: &[u8]) -> Option<u32> {
-    value.try_into().ok().map(u32::from_be_bytes)
-}
-
-fn address(value: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from)
 }
 
 #[cfg(test)]
@@ -346,6 +322,7 @@ pub(super) mod tests {
     pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
     pub const XID: u32 = 0x3903_f326;
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
+    const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
     /// A server's message with these options after its message type; no END, no padding.
     pub fn reply(kind: u8, xid: u32, yiaddr: Ipv4Addr, options: &[(u8, &[u8])]) -> Vec<u8> {
@@ -372,7 +349,7 @@ pub(super) mod tests {
     }
 
     fn lease(bytes: &[u8]) -> Lease {
-        match parse(bytes, XID, MAC) {
+        match parse(bytes, XID, MAC, NOBODY) {
             Ok(Reply::Ack(lease)) => lease,
             other => panic!("{other:?}"),
         }
@@ -404,7 +381,7 @@ pub(super) mod tests {
             routes: vec![route([0; 4], 0, Some([10, 0, 2, 2]))],
             nameservers: vec![Ipv4Addr::new(10, 0, 2, 3)],
             ntp: vec![Ipv4Addr::new(10, 0, 2, 4)],
-            domain: Some("lab.example.org".into()),
+            search: vec!["lab.example.org".into()],
             hostname: Some("dut-7".into()),
             mtu: Some(1400),
         };
@@ -413,17 +390,18 @@ pub(super) mod tests {
 
     #[test]
     fn what_we_send_has_what_servers_look_for() {
-        let requested = Some((ADDRESS, Ipv4Addr::new(10, 0, 2, 2)));
         let bytes = emit(&Outgoing {
             kind: Kind::Request,
             xid: XID,
             secs: 3,
             mac: MAC,
             ciaddr: Ipv4Addr::UNSPECIFIED,
-            requested,
+            requested: Some(ADDRESS),
+            server: Some(Ipv4Addr::new(10, 0, 2, 2)),
+            broadcast: true,
         });
         assert_eq!(bytes.len(), MIN_MESSAGE);
-        assert_eq!(bytes[..12], [1, 1, 6, 0, 0x39, 3, 0xf3, 0x26, 0, 3, 0, 0]);
+        assert_eq!(bytes[..12], [1, 1, 6, 0, 0x39, 3, 0xf3, 0x26, 0, 3, 0x80, 0]);
         assert_eq!(bytes[28..34], MAC);
         let options = &bytes[FIXED + 4..];
         assert_eq!(options[..3], [53, 1, 3]);
@@ -440,7 +418,7 @@ pub(super) mod tests {
         let change = |at: usize, value: u8| {
             let mut bytes = good.clone();
             bytes[at] = value;
-            parse(&bytes, XID, MAC).err()
+            parse(&bytes, XID, MAC, NOBODY).err()
         };
         assert_eq!(change(0, 1), Some(Drop::NotReply));
         assert_eq!(change(1, 6), Some(Drop::NotEthernet));
@@ -450,12 +428,12 @@ pub(super) mod tests {
         assert_eq!(change(FIXED + 5, 2), Some(Drop::OptionPastEnd));
         assert_eq!(change(FIXED + 6, 9), Some(Drop::Unexpected));
         for length in 0..good.len() {
-            assert!(parse(&good[..length], XID, MAC).is_err() || length >= FIXED + 13, "cut at {length}");
+            assert!(parse(&good[..length], XID, MAC, NOBODY).is_err() || length >= FIXED + 13, "cut at {length}");
         }
-        assert_eq!(parse(&good[..FIXED], XID, MAC), Err(Drop::Magic));
-        assert_eq!(parse(&good[..FIXED - 1], XID, MAC), Err(Drop::Cut));
-        assert_eq!(parse(&good[..FIXED + 4], XID, MAC), Err(Drop::NoMessageType));
-        assert_eq!(parse(&good[..FIXED + 7], XID, MAC), Err(Drop::NoServer));
+        assert_eq!(parse(&good[..FIXED], XID, MAC, NOBODY), Err(Drop::Magic));
+        assert_eq!(parse(&good[..FIXED - 1], XID, MAC, NOBODY), Err(Drop::Cut));
+        assert_eq!(parse(&good[..FIXED + 4], XID, MAC, NOBODY), Err(Drop::NoMessageType));
+        assert_eq!(parse(&good[..FIXED + 7], XID, MAC, NOBODY), Err(Drop::NoServer));
     }
 
     /// Promise: malformed-dhcp
@@ -464,7 +442,7 @@ pub(super) mod tests {
     fn addresses_that_cannot_be_a_hosts_are_refused() {
         let refused = |address: [u8; 4], mask: [u8; 4]| {
             let options: [(u8, &[u8]); 2] = [(SERVER, &[10, 0, 2, 2]), (MASK, &mask)];
-            parse(&reply(2, XID, address.into(), &options), XID, MAC) == Err(Drop::BadAddress)
+            parse(&reply(2, XID, address.into(), &options), XID, MAC, NOBODY) == Err(Drop::BadAddress)
         };
         for address in [[0; 4], [127, 0, 0, 1], [255; 4], [224, 0, 0, 1], [10, 0, 2, 255], [10, 0, 2, 0]] {
             assert!(refused(address, [255, 255, 255, 0]), "{address:?}");
@@ -499,7 +477,8 @@ pub(super) mod tests {
         assert_eq!(times(800, 200, 100), (800, 400, 700));
         assert_eq!(times(800, 100, 900), (800, 400, 700));
         assert_eq!(times(800, 0, 700), (800, 400, 700));
-        assert_eq!(times(0, 0, 0), (60, 30, 52));
+        assert_eq!(times(0, 0, 0), (10, 5, 8));
+        assert_eq!(times(10, 0, 0), (10, 5, 8));
         assert_eq!(times(INFINITE, 5, 6), (INFINITE, INFINITE, INFINITE));
         assert_eq!(lease(&with(&[(LEASE_TIME, &[1, 2, 3])])).lease_s, DEFAULT_LEASE_S);
         assert_eq!(lease(&with(&[])).lease_s, DEFAULT_LEASE_S);
@@ -513,7 +492,7 @@ pub(super) mod tests {
             let mut bytes = with(&[(OVERLOAD, &[how])]);
             bytes[FILE.start..FILE.start + file.len()].copy_from_slice(file);
             bytes[SNAME.start..SNAME.start + sname.len()].copy_from_slice(sname);
-            parse(&bytes, XID, MAC)
+            parse(&bytes, XID, MAC, NOBODY)
         };
         let (file, sname) = ([HOST_NAME, 2, b'f', b'i'], [HOST_NAME, 2, b's', b'n']);
         let name = |how: u8| match overloaded(how, &file, &sname) {
@@ -586,5 +565,67 @@ pub(super) mod tests {
         assert_eq!(host(&[0, 0]), None);
         assert_eq!(host(&[0xff, 0xfe]), None);
         assert_eq!(lease(&with(&[(MTU, &[0, 68])])).mtu, None);
+    }
+
+    /// Promise: odd-dhcp-servers
+    /// Input: dhcp-servers
+    #[test]
+    fn a_server_without_an_identifier_is_its_source_or_siaddr() {
+        let mut bytes = reply(5, XID, ADDRESS, &[(MASK, &[255, 255, 255, 0])]);
+        bytes[20..24].copy_from_slice(&[10, 0, 2, 7]);
+        let server = |bytes: &[u8], source: [u8; 4]| match parse(bytes, XID, MAC, source.into()) {
+            Ok(Reply::Ack(lease)) => Some(lease.server.octets()),
+            _ => None,
+        };
+        assert_eq!(server(&bytes, [10, 0, 2, 3]), Some([10, 0, 2, 3]));
+        assert_eq!(server(&bytes, [0; 4]), Some([10, 0, 2, 7]));
+        bytes[20..24].copy_from_slice(&[0; 4]);
+        assert_eq!(server(&bytes, [0; 4]), None);
+        assert_eq!(server(&with(&[]), [10, 0, 2, 3]), Some([10, 0, 2, 2]), "its own word counts");
+    }
+
+    /// Promise: search-domains
+    /// Input: dhcp-options
+    #[test]
+    fn search_domains_of_option_119_compressed_and_in_pieces_else_of_option_15() {
+        let search = |options: &[(u8, &[u8])]| lease(&with(options)).search;
+        let list = b"\x03eng\x05apple\x03com\0\x09marketing\xc0\x04";
+        assert_eq!(search(&[(SEARCH, list), (DOMAIN, b"other.org")]), ["eng.apple.com", "marketing.apple.com"]);
+        assert_eq!(search(&[(SEARCH, &list[..9]), (SEARCH, &list[9..])]), ["eng.apple.com", "marketing.apple.com"]);
+        assert_eq!(search(&[(DOMAIN, b"lab.example.org  example.org\0")]), ["lab.example.org", "example.org"]);
+        assert_eq!(search(&[(DOMAIN, b"lab;reboot lab")]), ["lab"]);
+        for odd in
+            [&b"\xc0\0"[..], b"\x01a\xc0\x09", b"\x01a\xc0", b"\x05ab", b"\x41a\0", b"\x03a;b\0", b"\x03a.b\0", b"\0"]
+        {
+            assert_eq!(search(&[(SEARCH, odd), (DOMAIN, b"lab")]), ["lab"], "{odd:?}");
+        }
+        assert_eq!(search(&[(SEARCH, b"\x01a\0\x01b\xc0\x03\x01c\0")]), ["a"], "what is after an odd one is not read");
+        assert_eq!(search(&[(SEARCH, &b"\x01a\0".repeat(20))]).len(), MAX_SEARCH);
+    }
+
+    /// Input: dhcp-options
+    #[test]
+    fn static_routes_stand_beside_the_router_and_yield_to_classless_ones() {
+        let routers = [10, 1, 0, 0, 10, 0, 2, 2, 192, 168, 7, 9, 10, 0, 2, 3, 0, 0, 0, 0, 10, 0, 2, 4, 1];
+        let options: [(u8, &[u8]); 2] = [(STATIC_ROUTES, &routers), (ROUTER, &[10, 0, 2, 2])];
+        let expected = [
+            route([10, 1, 0, 0], 32, Some([10, 0, 2, 2])),
+            route([192, 168, 7, 9], 32, Some([10, 0, 2, 3])),
+            route([0; 4], 0, Some([10, 0, 2, 2])),
+        ];
+        assert_eq!(lease(&with(&options)).routes, expected);
+        let with_classless = lease(&with(&[options[0], (CLASSLESS, &[0, 10, 0, 2, 1])]));
+        assert_eq!(with_classless.routes, [route([0; 4], 0, Some([10, 0, 2, 1]))]);
+    }
+
+    #[test]
+    fn a_lease_without_router_or_name_server_is_partial() {
+        let quality = |options: &[(u8, &[u8])]| lease(&with(options)).quality();
+        let (router, dns): ((u8, &[u8]), (u8, &[u8])) = ((ROUTER, &[10, 0, 2, 2]), (DNS, &[10, 0, 2, 3]));
+        assert_eq!(quality(&[router, dns]), Quality::Whole);
+        assert_eq!(quality(&[router]), Quality::Partial);
+        assert_eq!(quality(&[dns]), Quality::Partial);
+        let usb = reply(5, XID, Ipv4Addr::new(169, 254, 0, 17), &[(SERVER, &[169, 254, 0, 18]), router, dns]);
+        assert_eq!(lease(&usb).quality(), Quality::LinkLocal);
     }
 }

@@ -1,0 +1,306 @@
+//! The wired interfaces, each with its clients, and the sockets that all of them share.
+
+use crate::net::ipv6::Ipv6;
+use crate::net::pure::dhcp::frame::{self, FILTER};
+use crate::net::pure::dhcp::{self, Action, Client, Lease};
+use crate::net::pure::netlink::{self, Link};
+use crate::net::random::random;
+use crate::net::rtnetlink::{wired, Kernel};
+use crate::net::step::failed;
+use crate::report::{Outcome, Report};
+use crate::sys::bpf::Instruction;
+use crate::sys::io::{self, Poll};
+use crate::sys::machine::uptime_ms;
+use crate::sys::{self, socket, Error};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+
+const BROADCAST: [u8; 6] = [0xff; 6];
+/// More than the payload of an Ethernet frame, for larger frames.
+const PACKET_BYTES: usize = 2048;
+/// Packets that are read before timers are checked again: a busy network must not delay them.
+const MAX_PACKETS: usize = 64;
+/// What a client does at once, at most.
+const MAX_ACTIONS: usize = 8;
+
+/// A wired interface; its clients run while it has a carrier.
+pub struct Port {
+    pub link: Link,
+    pub v4: Option<Client>,
+    /// The lease of `v4`, and when something like it was first offered.
+    pub lease: Option<(Lease, u64)>,
+    /// Why it could not be raised, or the last packet not be sent.
+    pub error: Option<Error>,
+    /// Since when it has no carrier any more.
+    pub cut_ms: Option<u64>,
+    /// Holds the client's port while a renewal waits for its answer, which the kernel would refuse otherwise.
+    renewal: Option<UdpSocket>,
+}
+
+/// What came of a port's clients.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The port has a lease, or its lease was renewed and may have changed.
+    Bound,
+    /// The address may not be used any more.
+    Lost,
+    /// The address was declined, since the station has it.
+    InUse(Ipv4Addr, [u8; 6]),
+}
+
+/// All wired interfaces.
+pub struct Ports {
+    pub all: Vec<Port>,
+    pub v6: Ipv6,
+    /// The names of those that are used; all wired ones if it is not said.
+    only: Option<Vec<String>>,
+    /// Whether a lease outlasts its carrier, and is confirmed when that is back.
+    pub keeps_leases: bool,
+    /// Open only while a client waits for packets: then a machine with a lease is not woken by any.
+    packets: Option<OwnedFd>,
+    arp: Option<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+impl Ports {
+    /// Raises all wired interfaces, or those `only`. One that cannot be raised (without its firmware, or pulled out
+    /// again) is no reason to give up the others.
+    pub fn raise(kernel: &mut Kernel, only: Option<Vec<String>>) -> Outcome<Ports> {
+        let packets = dhcp_socket().map_err(|error| {
+            failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
+        })?;
+        // Before an advertisement can come.
+        let v6 = Ipv6::open();
+        let all = raise_all(kernel, only.as_deref()).map_err(|error| failed("rtnetlink", error))?;
+        let (packets, buffer) = (Some(packets), vec![0; PACKET_BYTES]);
+        Ok(Ports { all, v6, only, keeps_leases: false, packets, arp: None, buffer })
+    }
+
+    /// Lets the clients of port `at` do what is due, and starts them where it has a carrier.
+    pub fn drive(&mut self, at: usize, now_ms: u64) -> Option<Event> {
+        let port = self.all.get_mut(at).filter(|port| port.link.carrier)?;
+        let mac = port.link.mac;
+        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac)));
+        for _ in 0..MAX_ACTIONS {
+            let port = self.all.get_mut(at)?;
+            let client = port.v4.as_mut()?;
+            let since_ms = client.first_offer_ms().unwrap_or(now_ms);
+            let action = client.poll(now_ms);
+            if !client.listens() {
+                port.renewal = None;
+            }
+            match action {
+                Action::Idle => return None,
+                Action::Bound(lease) => {
+                    port.lease = Some((lease, since_ms));
+                    return Some(Event::Bound);
+                }
+                Action::Lost => {
+                    port.lease = None;
+                    return Some(Event::Lost);
+                }
+                Action::InUse(address, station) => return Some(Event::InUse(address, station)),
+                // As a packet that was lost, one that could not be sent is sent again.
+                Action::Broadcast(packet) => {
+                    let sent = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+                    port.error = sent.err();
+                }
+                Action::Probe(packet) => {
+                    let open = || socket::packets(socket::ARP);
+                    let _ = send(&mut self.arp, open, socket::ARP, port.link.index, &packet);
+                }
+                Action::Unicast(server, payload) => {
+                    let address = client.lease().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
+                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
+                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
+                    if self.packets.is_none() {
+                        self.packets = dhcp_socket().ok();
+                    }
+                    // Where another program has the client's port, by Ethernet's broadcast.
+                    if by_udp.is_none_or(|sent| sent.is_err()) {
+                        let packet = frame::emit(address, server, &payload);
+                        let index = port.link.index;
+                        port.error = send(&mut self.packets, dhcp_socket, socket::IPV4, index, &packet).err();
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Lets IPv6 do on all ports what is due.
+    pub fn drive_v6(&mut self, kernel: &mut Kernel, now_ms: u64, report: &Report) {
+        self.all.iter().for_each(|port| self.v6.follow(&port.link, now_ms));
+        self.v6.drive(kernel, now_ms, report);
+    }
+
+    /// Gives the lease of port `at` back, which was never used.
+    pub fn release(&mut self, at: usize) {
+        let Some(port) = self.all.get_mut(at) else { return };
+        let Some((lease, _)) = port.lease.take() else { return };
+        let payload = dhcp::release(lease.address, lease.server, port.link.mac, seed(port.link.mac));
+        let packet = frame::emit(lease.address, lease.server, &payload);
+        let _ = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+        port.v4 = None;
+    }
+
+    /// When a client has something to do again.
+    pub fn next_wake(&self) -> Option<u64> {
+        let running = self.all.iter().filter(|port| port.link.carrier);
+        running.filter_map(|port| port.v4.as_ref()?.next_wake()).chain(self.v6.next_wake()).min()
+    }
+
+    /// Waits for packets and for changes of links, at most `timeout_ms`, and hands them on.
+    pub fn wait(&mut self, kernel: &mut Kernel, timeout_ms: i32) -> Outcome<()> {
+        let clients = || self.all.iter().filter_map(|port| port.v4.as_ref());
+        let (listens, listens_to_arp) = (clients().any(Client::listens), clients().any(Client::listens_to_arp));
+        self.packets = self.packets.take().filter(|_| listens || !self.keeps_leases);
+        self.arp = self.arp.take().filter(|_| listens_to_arp);
+        let read = |fd| Poll { fd, write: false };
+        let mut fds = vec![read(kernel.events())];
+        let sockets = [&self.packets, &self.arp];
+        fds.extend(sockets.iter().filter_map(|fd| Some(read(fd.as_ref()?.as_fd()))));
+        let count = fds.len();
+        fds.extend(self.v6.fds().into_iter().map(read));
+        let ready = io::poll(&fds, timeout_ms).map_err(|error| failed("network", error))?;
+        for index in self.v6.receive(ready >> count) {
+            // A switch's port has begun to forward, perhaps: a DHCPv4 server can be reached now, too.
+            let port = self.all.iter_mut().find(|port| port.link.index == index);
+            if let Some(client) = port.and_then(|port| port.v4.as_mut()) {
+                client.resend_now(uptime_ms());
+            }
+        }
+        if ready & ((1 << count) - 2) != 0 {
+            self.receive();
+        }
+        if ready & 1 != 0 {
+            self.follow(kernel).map_err(|error| failed("rtnetlink", error))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the packets that have come to their ports' clients.
+    fn receive(&mut self) {
+        for (fd, is_arp) in [(&self.packets, false), (&self.arp, true)] {
+            let Some(fd) = fd else { continue };
+            for _ in 0..MAX_PACKETS {
+                // EAGAIN, mostly; ENETDOWN when a link disappears. Neither needs to be handled.
+                let Ok((length, index)) = socket::packet_receive(fd.as_fd(), &mut self.buffer) else { break };
+                let packet = self.buffer.get(..length).unwrap_or_default();
+                let port = self.all.iter_mut().find(|port| port.link.index == index);
+                match port.and_then(|port| port.v4.as_mut()) {
+                    Some(client) if is_arp => client.handle_arp(uptime_ms(), packet),
+                    Some(client) => client.handle(uptime_ms(), packet),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Follows changes of links: carriers that come and go, interfaces that appear late (USB) or are removed.
+    fn follow(&mut self, kernel: &mut Kernel) -> sys::Result<()> {
+        let (links, gone) = kernel.changes()?;
+        for link in links {
+            match self.all.iter_mut().find(|port| port.link.index == link.index) {
+                Some(port) => {
+                    if link.running && !port.link.running {
+                        self.v6.resend_now(link.index, uptime_ms());
+                    }
+                    port.follow(link, self.keeps_leases);
+                    self.v6.follow(&port.link, uptime_ms());
+                }
+                None if is_wanted(self.only.as_deref(), &link) => {
+                    let raised = link.up.then_some(Ok(()));
+                    let raised =
+                        raised.unwrap_or_else(|| kernel.request(|number| netlink::link_up(number, link.index)));
+                    self.all.push(Port::new(link, raised.err()));
+                }
+                None => {}
+            }
+        }
+        self.all.retain(|port| !gone.contains(&port.link.index));
+        gone.iter().for_each(|index| self.v6.forget(*index));
+        Ok(())
+    }
+}
+
+impl Port {
+    fn new(link: Link, error: Option<Error>) -> Port {
+        Port { link, v4: None, lease: None, error, cut_ms: None, renewal: None }
+    }
+
+    /// A port that goes on with a lease.
+    pub fn resume(&mut self, lease: Lease, now_ms: u64) {
+        let mac = self.link.mac;
+        self.v4 = Some(Client::resume(now_ms, mac, seed(mac), lease.clone()));
+        self.lease = Some((lease, now_ms));
+    }
+
+    fn follow(&mut self, link: Link, keeps_lease: bool) {
+        let now_ms = uptime_ms();
+        if !link.carrier {
+            self.cut_ms.get_or_insert(now_ms);
+            // The next carrier may be another network's.
+            if !(keeps_lease && self.lease.is_some()) && self.v4.take().is_some() {
+                (self.error, self.lease) = (None, None);
+            }
+        } else if let Some(client) = &mut self.v4 {
+            if self.cut_ms.is_some() {
+                client.link_is_back(now_ms);
+            } else if link.running && !self.link.running {
+                client.resend_now(now_ms);
+            }
+        }
+        if link.carrier {
+            self.cut_ms = None;
+        }
+        self.link = link;
+    }
+}
+
+/// Transaction numbers and delays of a client.
+fn seed(mac: [u8; 6]) -> u32 {
+    random(mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte))) as u32
+}
+
+/// A socket for the packets of servers.
+fn dhcp_socket() -> sys::Result<OwnedFd> {
+    let packets = socket::packets(socket::IPV4)?;
+    // Without the filter there is only more to look at.
+    let filter = FILTER.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
+    let _ = socket::attach_filter(packets.as_fd(), &filter);
+    Ok(packets)
+}
+
+/// Sends to all, by a socket that is opened if it is not yet.
+fn send(
+    own: &mut Option<OwnedFd>,
+    open: impl Fn() -> sys::Result<OwnedFd>,
+    kind: u16,
+    index: u32,
+    packet: &[u8],
+) -> sys::Result<()> {
+    let fd = match own.take() {
+        Some(fd) => own.insert(fd),
+        None => own.insert(open()?),
+    };
+    socket::packet_send(fd.as_fd(), kind, index, BROADCAST, packet)
+}
+
+fn is_wanted(only: Option<&[String]>, link: &Link) -> bool {
+    only.map_or_else(|| wired(link), |names| names.contains(&link.name))
+}
+
+fn raise_all(kernel: &mut Kernel, only: Option<&[String]>) -> sys::Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    for link in kernel.links()?.into_iter().filter(|link| is_wanted(only, link)) {
+        let error = kernel.request(|sequence| netlink::link_up(sequence, link.index)).err();
+        ports.push(Port::new(link, error));
+    }
+    for link in kernel.links()? {
+        if let Some(port) = ports.iter_mut().find(|port| port.link.index == link.index) {
+            port.link = link;
+        }
+    }
+    Ok(ports)
+}
