@@ -203,7 +203,10 @@ fn the_search_for_the_smallest_is_told() {
 fn installed(with_init: bool) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let tool = dir.path().join("ocinit-host");
-    std::fs::copy(env!("CARGO_BIN_EXE_ocinit-host"), &tool).unwrap();
+    // By another process: what another test forks meanwhile would hold a file that is open for writing, which exec
+    // refuses (ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ocinit-host")).arg(&tool).status().unwrap();
+    assert!(copied.success());
     if with_init {
         for name in ["ocinit", "ocinit-payload"] {
             std::fs::write(dir.path().join(name), smallest_program()).unwrap();

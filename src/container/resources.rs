@@ -122,7 +122,7 @@ fn cpu_weight(shares: u64) -> u64 {
     const OF_TEN: u64 = 3_566_893_131;
     /// What is above a whole number by less than this is that number.
     const ROUNDING: u64 = ONE / 1000;
-    let times = |a: u64, b: u64| (u128::from(a) * u128::from(b) >> 30) as u64;
+    let times = |a: u64, b: u64| ((u128::from(a) * u128::from(b)) >> 30) as u64;
     let shares = shares.clamp(2, 262_144);
     let whole = shares.ilog2();
     let (mut log, mut rest) = (u64::from(whole) << 30, (shares << 30) >> whole);

@@ -124,8 +124,12 @@ fn signals_that_stop() {
     let image = host.layout("payload", images::payload(&host.payload));
     for (way, flags) in ways() {
         for signal in STOPPING {
-            // All but SIGSTOP are for job control: a process without a job's leader above it ignores them (setpgid(2)).
-            if way == "--pid=host" && signal != libc::SIGSTOP {
+            // All but SIGSTOP are for job control: a process without a job's leader above it ignores them (setpgid(2)),
+            // and below --init they are blocked, as catatonit has it.
+            if signal != libc::SIGSTOP {
+                let ended = start(&host, &flags, &image, ["kill", &signal.to_string()], "").wait_with_output().unwrap();
+                let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+                assert_eq!(said, format!("survived signal {signal} (0)\n"), "{way}");
                 continue;
             }
             let child = start(&host, &flags, &image, ["kill", &signal.to_string()], "");
@@ -166,7 +170,8 @@ fn refuse_all_signals(action: usize) -> std::io::Result<()> {
 fn signals_are_as_new_inside() {
     let Some(host) = Host::new("ignored") else { return };
     let image = host.layout("payload", images::payload(&host.payload));
-    for flags in [Vec::new(), init_flags()] {
+    // SIGTSTP, SIGTTIN and SIGTTOU are blocked as catatonit has them.
+    for (flags, blocked) in [(Vec::new(), "0000000000000000"), (init_flags(), "0000000000380000")] {
         let flags = flags.iter().map(String::as_str);
         let words: Vec<&str> = ["run"].into_iter().chain(flags).chain([&image, "cat", "/proc/self/status"]).collect();
         let mut command = host.command(&words);
@@ -175,7 +180,7 @@ fn signals_are_as_new_inside() {
         let ended = Ended::new(&command.output().unwrap());
         let line = |name: &str| ended.out.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         assert_eq!(ended.code, 0, "{}", ended.err);
-        assert_eq!(line("SigBlk:"), Some("0000000000000000"));
+        assert_eq!(line("SigBlk:"), Some(blocked));
         // SIGPIPE: what the payload is made with does that.
         assert_eq!(line("SigIgn:"), Some("0000000000001000"));
     }

@@ -18,7 +18,10 @@ pub fn for_everybody() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("ocinit");
-    std::fs::copy(env!("CARGO_BIN_EXE_ocinit"), &program).unwrap();
+    // By another process: what another test forks meanwhile would hold a file that is open for writing, which exec
+    // refuses (ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ocinit")).arg(&program).status().unwrap();
+    assert!(copied.success());
     (dir, program)
 }
 
