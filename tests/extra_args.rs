@@ -366,6 +366,7 @@ fn mistakes_in_a_document() {
     let (mut config, mut report) = (Config::default(), Report::on_host());
     let mut sources = Sources::new(vec![cmdline::parse(LINE.as_bytes()).unwrap(), Vec::new()], None);
     sources.evaluate(&mut config, &report).unwrap();
-    sources.add(b"b2c.onfail=hang b2c.run=\"", &mut config, &mut report).unwrap_err();
+    sources.add(b"b2c.onfail=hang b2c.run=\"", &mut config, &mut report).unwrap();
+    sources.evaluate(&mut config, &report).unwrap_err();
     assert_eq!(config.on_fail, ocinit::boot::pure::options::OnFail::Hang);
 }

@@ -215,7 +215,7 @@ fn ipv6_only() {
             let resolver = Resolver::new(&network.nameservers, &network.search);
             assert_eq!(resolver.resolve("registry"), Ok(vec![SERVER.into()]), "by the search domain");
             let answer = until_answered(|| ntp::ask("ntp.lab", &resolver));
-            assert_eq!(answer.server.ip(), IpAddr::from(SERVER));
+            assert_eq!(answer.server, IpAddr::from(SERVER));
             let tls = Tls { verify: true, cert_dirs: vec![], home: String::new() };
             let client = Client::new(Arc::new(resolver), Proxies::default(), tls);
             for url in ["http://registry.lab:8080/x", "http://registry:8080/x", "http://[2001:db8:77::1]:8080/x"] {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const INSIDE: &str = "OCINIT_TEST_INSIDE";
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
-const SHORT: Limits = Limits { lease_ms: 5_000, carrier_ms: 1_000 };
+const SHORT: Limits = Limits { lease_ms: 5_000, carrier_ms: 1_000, preferred_mac: None };
 
 /// Two namespaces; `ethN` in the client's is joined to `srvN` (10.77.N.1/24, 2001:db8:N::1/64) in the server's. Takes
 /// all away at its end.

@@ -8,20 +8,18 @@ use crate::net::pure::iface::{masked, StaticRoute};
 use crate::net::pure::link_kind::LinkKind;
 use crate::net::pure::netlink::{self, Address, Link};
 use crate::net::pure::plan::{Named, NetworkConfig, Plan, Planned, Step};
-use crate::net::pure::static_route::{flagged, metric, route_of, DAD_FAILED, TENTATIVE};
+use crate::net::pure::static_route::{metric, route_of};
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::socket;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
+
+mod dad;
 
 /// After this time the console says what is waited for.
 const TELL_MS: u64 = 3_000;
-/// Duplicate address detection: a random delay of up to a second, and one probe of a second (RFC 4862, 5.4).
-const DAD_MS: u64 = 3_000;
-const DAD_POLL_MS: i32 = 50;
-const IF_INET6: &str = "/proc/net/if_inet6";
 const FORWARD: [&str; 2] = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"];
 
 /// Brings the network up: as `b2c.iface` says, else as `ip=` says, else by DHCP on every wired interface.
@@ -335,34 +333,6 @@ impl Setup<'_> {
             self.interfaces.iter_mut().for_each(|interface| interface.addresses.clear());
         }
         Ok(())
-    }
-
-    /// A new IPv6 address cannot be used before it is known that no other machine has it.
-    fn wait_for_dad(&mut self) {
-        let is_v6 = |interface: &Interface| interface.addresses.iter().any(|(own, _)| own.is_ipv6());
-        if !self.interfaces.iter().any(is_v6) {
-            return;
-        }
-        let end_ms = uptime_ms() + DAD_MS;
-        loop {
-            let table = std::fs::read_to_string(IF_INET6).unwrap_or_default();
-            let is_own = |other: &Ipv6Addr| self.interfaces.iter().any(|each| has(each, &IpAddr::from(*other)));
-            let waits = flagged(&table, TENTATIVE).iter().any(is_own);
-            let taken: Vec<Ipv6Addr> = flagged(&table, DAD_FAILED).into_iter().filter(is_own).collect();
-            for taken in taken {
-                let what = [&taken.to_string(), ": another machine has this address"].concat();
-                self.problems.push(Failure::new(STEP, what).hint("give each machine an address of its own"));
-                for interface in &mut self.interfaces {
-                    interface.addresses.retain(|(other, _)| *other != IpAddr::from(taken));
-                }
-            }
-            if !waits || uptime_ms() >= end_ms {
-                return;
-            }
-            if socket::poll_readable([self.kernel.events()], DAD_POLL_MS).is_err() || self.kernel.changes().is_err() {
-                return;
-            }
-        }
     }
 
     /// Tells what there is. Where an address was wanted and no interface has one, that is a failure.

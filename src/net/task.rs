@@ -406,7 +406,7 @@ mod tests {
     /// Promise: lease-changes
     #[test]
     fn what_the_process_tells_is_what_the_boot_takes() {
-        let text = "lease 90520730730582 10.0.2.15 10.0.2.2\nsearch lab example.org\nnameserver 10.0.2.3\nnone\n";
+        let text = "lease 90520731923542 10.0.2.15 10.0.2.2\nsearch lab example.org\nnameserver 10.0.2.3\nnone\n";
         let mut kept = Kept::default();
         kept.network.nameservers = vec!["10.0.2.9".parse().unwrap(), "2001:db8::53".parse().unwrap()];
         kept.told(text);

@@ -80,6 +80,20 @@ pub fn readable(words: Result<Vec<Word>, UnmatchedQuote>, source: usize, mistake
     })
 }
 
+/// The place of the word that counts among those of the option `key`, if that takes one value: its source and its
+/// number there.
+pub fn last_place(sources: &[Vec<Word>], key: &str) -> Option<(usize, usize)> {
+    PRECEDENCE.iter().rev().find_map(|source| {
+        let number = sources.get(*source)?.iter().rposition(|word| word.key == key)?;
+        Some((*source, number))
+    })
+}
+
+/// An option that is wrong, and why.
+pub fn wrong(key: &str, why: &str) -> Error {
+    Error([key, ": ", why].concat(), String::new())
+}
+
 /// What the sources of options are called, in their order.
 pub const SOURCES: [&str; 3] = ["the kernel's line", OWN_FILE, "the extra arguments"];
 /// The number of the extra arguments among them.

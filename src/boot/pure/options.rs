@@ -1,13 +1,13 @@
 //! The configuration that the options of boot2container's command line give.
 
-pub use crate::boot::pure::option_error::{Error, Mistake, EXTRA, OWN_FILE, SOURCES, WHOLE_WORD};
+pub use crate::boot::pure::option_error::{last_place, Error, Mistake, EXTRA, OWN_FILE, SOURCES, WHOLE_WORD};
 pub use crate::boot::pure::option_table::{Row, Takes, TABLE};
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::extra_args::{self, ExtraArgs};
 use crate::boot::pure::interpolate::{self, Form};
 use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::{add, Weight, PRECEDENCE, QUOTES};
+use crate::boot::pure::option_error::{add, wrong, Weight, PRECEDENCE, QUOTES};
 use crate::boot::pure::option_table::REFUSED;
 use crate::boot::pure::shutdown::{self, duration_ms, NO_DURATION};
 use crate::container::pure::spec::parse;
@@ -98,8 +98,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads the sources, in the order of [`SOURCES`]. The values of a repeatable option accumulate in this order; of an
-    /// option with one value the last one of [`PRECEDENCE`] counts. An error is all that is wrong, warnings included.
+    /// Reads the sources, in the order of [`SOURCES`]. The values of a repeatable option accumulate in this order; of
+    /// an option with one value the last one of [`PRECEDENCE`] counts. An error is all that is wrong, warnings included.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Vec<Mistake>> {
         let (config, mistakes) = Config::collect(sources, Vec::new());
         if mistakes.iter().any(Mistake::is_fatal) {
@@ -284,8 +284,8 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that every `b2c.filesystem` that is referred to exists, and that interfaces fit together. `volumes` has the
-    /// place of each volume's word.
+    /// Checks that every `b2c.filesystem` that is referred to exists, and that interfaces fit together. `volumes` has
+    /// the place of each volume's word.
     fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
         if let Err(why) = self.network.plan(true) {
             let Error(text, hint) = wrong("b2c.iface", &why);
@@ -407,19 +407,6 @@ pub fn policy(sources: &[Vec<Word>]) -> (OnFail, bool) {
         }
     }
     (config.on_fail, config.sections)
-}
-
-/// The place of the word that counts among those of the option `key`, if that takes one value: its source and its
-/// number there.
-pub fn last_place(sources: &[Vec<Word>], key: &str) -> Option<(usize, usize)> {
-    PRECEDENCE.iter().rev().find_map(|source| {
-        let number = sources.get(*source)?.iter().rposition(|word| word.key == key)?;
-        Some((*source, number))
-    })
-}
-
-fn wrong(key: &str, why: &str) -> Error {
-    Error([key, ": ", why].concat(), String::new())
 }
 
 #[cfg(test)]
@@ -701,7 +688,7 @@ mod tests {
             assert!(error.1.starts_with("word 1, column 1 of /etc/ocinit/cmdline"), "{line}: {}", error.1);
         }
         let config = read(&["b2c.run=img b2c.swap=8G,swappiness=60 b2c.volume=v,push_on=changes b2c.keymap=de"]);
-        assert_eq!(config.unwrap().warnings.len(), 3);
+        assert_eq!(config.unwrap().warnings.len(), 2);
     }
 
     /// Promise: faulty-values

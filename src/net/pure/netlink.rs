@@ -4,8 +4,11 @@
 //! machine; addresses are in the network's. Constants: `linux/rtnetlink.h`,
 //! `linux/if_link.h`, `linux/if_addr.h`.
 
-use crate::net::pure::link_kind::LinkKind;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+mod virtual_link;
+
+pub use virtual_link::{make_link, set_master};
 
 /// Enough for any one message of a link dump: the kernel's NLMSG_GOODSIZE is 8 KiB, and `ip`
 /// reads with 32 KiB since links with many virtual functions exceed that.
@@ -37,16 +40,8 @@ const ARPHRD_ETHER: u16 = 1;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_VLAN_ID: u16 = 1;
-const IFLA_BOND_MODE: u16 = 1;
-const IFLA_BOND_MIIMON: u16 = 3;
-/// How often a bond looks at its members' carriers, in milliseconds. The kernel's default is never.
-const MIIMON_MS: u32 = 100;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -147,34 +142,6 @@ pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
 /// Clears `IFF_UP`.
 pub fn link_down(sequence: u32, index: u32) -> Vec<u8> {
     Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, IFF_UP)).end()
-}
-
-/// Makes a link, a VLAN's of the link `parent`. One that is there gets these settings: the module of bonds makes a
-/// `bond0` by itself.
-pub fn make_link(sequence: u32, name: &str, kind: &LinkKind, parent: u32) -> Vec<u8> {
-    let mut request = Request::new(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE, sequence, &interface(0, 0, 0))
-        .attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
-    let mut data = Request(Vec::new());
-    match kind {
-        LinkKind::Vlan { id, .. } => {
-            request = request.attribute(IFLA_LINK, &parent.to_ne_bytes());
-            data = data.attribute(IFLA_VLAN_ID, &id.to_ne_bytes());
-        }
-        LinkKind::Bond { mode, .. } => {
-            data = data.attribute(IFLA_BOND_MODE, &[*mode]).attribute(IFLA_BOND_MIIMON, &MIIMON_MS.to_ne_bytes());
-        }
-        LinkKind::Card | LinkKind::Bridge { .. } => {}
-    }
-    let about = Request(Vec::new()).attribute(IFLA_INFO_KIND, kind.text().as_bytes());
-    let about = if data.0.is_empty() { about } else { about.attribute(IFLA_INFO_DATA, &data.0) };
-    request.attribute(IFLA_LINKINFO, &about.0).end()
-}
-
-/// Makes a link a member of the bond or bridge `master`.
-pub fn set_master(sequence: u32, index: u32, master: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
-        .attribute(IFLA_MASTER, &master.to_ne_bytes())
-        .end()
 }
 
 /// Sets a link's MTU, in bytes.
@@ -444,7 +411,9 @@ fn text(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::virtual_link::*;
     use super::*;
+    use crate::net::pure::link_kind::LinkKind;
 
     /// Re-labels a request as the kernel would echo it.
     fn echo(request: &[u8]) -> Reply {

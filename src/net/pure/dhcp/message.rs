@@ -621,7 +621,7 @@ pub(super) mod tests {
     #[test]
     fn a_lease_without_router_or_name_server_is_partial() {
         let quality = |options: &[(u8, &[u8])]| lease(&with(options)).quality();
-        let (router, dns): ((u8, &[u8]), (u8, &[u8])) = ((ROUTER, &[10, 0, 2, 2]), (DNS, &[10, 0, 2, 3]));
+        let [router, dns]: [(u8, &[u8]); 2] = [(ROUTER, &[10, 0, 2, 2]), (DNS, &[10, 0, 2, 3])];
         assert_eq!(quality(&[router, dns]), Quality::Whole);
         assert_eq!(quality(&[router]), Quality::Partial);
         assert_eq!(quality(&[dns]), Quality::Partial);
