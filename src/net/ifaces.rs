@@ -6,7 +6,7 @@ use crate::net::links::{self, Interface, Network};
 use crate::net::pure::dns::parse_resolv_conf;
 use crate::net::pure::iface::{masked, StaticRoute};
 use crate::net::pure::link_kind::LinkKind;
-use crate::net::pure::netlink::{self, Address, Link};
+use crate::net::pure::netlink::{self, virtual_link, Address, Link};
 use crate::net::pure::plan::{Named, NetworkConfig, Plan, Planned, Step};
 use crate::net::pure::static_route::{metric, route_of};
 use crate::net::rtnetlink::{wired, Kernel};
@@ -190,7 +190,7 @@ impl Setup<'_> {
                 // The kernel would ask modprobe for it.
                 coldplug::ensure(&["rtnl-link-", kind.text()].concat(), self.report);
                 let object = [name, ": make a ", kind.text()].concat();
-                let made = self.request(&object, |sequence| netlink::make_link(sequence, name, kind, parent));
+                let made = self.request(&object, |sequence| virtual_link::make_link(sequence, name, kind, parent));
                 let hint = ["is its driver built in, or among the initramfs' modules: ", kind.module(), "?"];
                 made.map_err(|failure| failure.hint(hint.concat()))
             }
@@ -200,7 +200,7 @@ impl Setup<'_> {
                 if *is_bond && link.up {
                     self.request(&object, |sequence| netlink::link_down(sequence, link.index))?;
                 }
-                self.request(&object, |sequence| netlink::set_master(sequence, link.index, of.index))?;
+                self.request(&object, |sequence| virtual_link::set_master(sequence, link.index, of.index))?;
                 self.request(member, |sequence| netlink::link_up(sequence, link.index))
             }
             Step::Raise(name) => match self.link(name)? {

@@ -99,7 +99,7 @@ impl Default for Config {
 
 impl Config {
     /// Reads the sources, in the order of [`SOURCES`]. The values of a repeatable option accumulate in this order; of
-    /// an option with one value the last one of [`PRECEDENCE`] counts. An error is all that is wrong, warnings included.
+    /// an option with one value the last one of [`PRECEDENCE`] counts. An error is all that is wrong, with warnings.
     pub fn read(sources: &[Vec<Word>]) -> Result<Config, Vec<Mistake>> {
         let (config, mistakes) = Config::collect(sources, Vec::new());
         if mistakes.iter().any(Mistake::is_fatal) {

@@ -6,9 +6,7 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-mod virtual_link;
-
-pub use virtual_link::{make_link, set_master};
+pub mod virtual_link;
 
 /// Enough for any one message of a link dump: the kernel's NLMSG_GOODSIZE is 8 KiB, and `ip`
 /// reads with 32 KiB since links with many virtual functions exceed that.
