@@ -196,7 +196,6 @@ pub fn program(source: &Path, target: &str) -> Op {
     Op::Bind { source, path, is_directory: false, recursive: false, flags, propagation }
 }
 
-/// Makes the container's root read-only, after all other mounts.
 /// `--read-only-tmpfs=false` is about `/dev` and `/dev/shm`, too, unless the container line mounts them.
 pub fn readonly_dev(own_shm: bool) -> Vec<Op> {
     let dev = mount::MS_RDONLY | mount::MS_NOSUID;
@@ -206,6 +205,7 @@ pub fn readonly_dev(own_shm: bool) -> Vec<Op> {
     all.map(|(path, flags)| Op::RemountOptional { path: c_string(path), flags: *flags }).collect()
 }
 
+/// Makes the container's root read-only, after all other mounts.
 pub fn readonly_root() -> Op {
     Op::Remount { path: c_string("."), flags: mount::MS_RDONLY }
 }

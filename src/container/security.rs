@@ -38,7 +38,8 @@ const MASKED: [&str; 12] = [
 const PROCESSORS: &str = "/sys/devices/system/cpu";
 const THERMAL_THROTTLE: &str = "/thermal_throttle";
 /// Paths that are read-only.
-const READ_ONLY: [&str; 6] = ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 7] =
+    ["/proc/asound", "/proc/bus", "/proc/dynamic_debug", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What the child takes on before exec.
 pub struct Rights {

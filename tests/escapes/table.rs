@@ -171,7 +171,9 @@ pub fn judge(attack: &Attack, output: &str, code: i32) -> Result<(), String> {
     }
     let done = attack.command.get(1).map(|name| format!("done: {name}"));
     let is_done = code == 0 && done.is_some_and(|done| output.lines().any(|line| line.trim() == done));
-    let is_refused = REFUSED.contains(&code) && !attack.must_run;
+    // What --init cannot start ends with 1, as with catatonit.
+    let is_init = code == 1 && output.contains("FAIL container  entry point ");
+    let is_refused = (REFUSED.contains(&code) || is_init) && !attack.must_run;
     match is_done || is_refused {
         true => Ok(()),
         false => Err(format!("neither held nor refused: exit code {code}")),

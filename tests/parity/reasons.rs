@@ -37,6 +37,8 @@ const OWN_TEXT: &str = "the text of /run/.containerenv names the engine, and the
 const INIT: &str = "--init is this very program; podman's is catatonit";
 const EMPTY: &str =
     "a hidden directory is an empty tmpfs here, and one of crun's own, bound, there: both empty, 0555, read-only";
+// Safer.
+const DEBUG_CONTROL: &str = "root of a container without privileges could have the kernel print what it likes";
 // Where podman refuses what runs here.
 const TMPFS_OPTIONS: &str = "the kernel's own options of a tmpfs are taken; podman refuses uid= and gid=";
 const CROWD: &str = "an /etc/group that is too large refuses only who needs it; podman refuses everybody";
@@ -53,6 +55,7 @@ pub const REASONS: &[Reason] = &[
     reason("open-init*", "? path /run/podman-init file 0755 0:0 *", INIT),
     reason("*", "- mount /* tmpfs /crun/.empty-directory relatime,ro private inode64,rw", EMPTY),
     reason("*", "+ mount /* tmpfs / relatime,ro private inode64,mode=555,rw,size=0k", EMPTY),
+    reason("*", "+ mount /proc/dynamic_debug proc /dynamic_debug *", DEBUG_CONTROL),
     reason("*tmpfs-owner", "- status 125", TMPFS_OPTIONS),
     reason("*tmpfs-owner", "+ status 0", TMPFS_OPTIONS),
     reason("crowd-*", "- status 126", CROWD),

@@ -32,7 +32,7 @@ fn limits_are_kept() {
     };
     let Some(seen) = boot_with("limits", &words.concat(), add) else { return };
     seen.in_order(&["67108864", "67108864", "33554432", "2048", "16777216", "max", "max", "77"]);
-    seen.in_order(&["50000 100000", "39", "0", "0", "20000 50000"]);
+    seen.in_order(&["50000 100000", "100", "0", "0", "20000 50000"]);
     let io = seen.says("254:0 ");
     assert!(io.contains("rbps=1048576") && io.contains("wiops=9") && io.contains("wbps=max"), "{io}");
     seen.in_order(&["default 4950", "50331648"]);

@@ -3,8 +3,8 @@
 
 use crate::container::pure::spec::Dns;
 
-/// `/etc/resolv.conf`: the host's. `--dns` replaces its servers, `--dns-search` its domains, `--dns-option` its options;
-/// the domain `.` removes all.
+/// `/etc/resolv.conf`: the host's. `--dns` replaces its servers, `--dns-search` its domains, `--dns-option` its
+/// options; the domain `.` removes all.
 pub fn resolv_conf(host: &str, dns: &Dns) -> String {
     let mut servers = dns.servers.clone();
     let (mut search, mut options) = (dns.search.clone(), dns.options.clone());
