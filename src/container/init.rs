@@ -25,7 +25,7 @@ const KEPT: [i32; 9] = [
     signal::SIGSYS,
 ];
 
-/// What is blocked in the command, as catatonit leaves it: an orphan of the terminal's would be stopped for ever.
+/// What is blocked in the command, as catatonit leaves it.
 const TERMINAL: [i32; 3] = [signal::SIGTSTP, signal::SIGTTIN, signal::SIGTTOU];
 
 /// What a command that cannot be started ends with, whatever the reason: catatonit's code.

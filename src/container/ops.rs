@@ -16,8 +16,6 @@ pub enum Op {
         path: CString,
         owner: (u32, u32),
     },
-    /// An empty file, made where nothing is.
-    File(CString),
     /// A device node, made where nothing is.
     Node {
         path: CString,
@@ -88,11 +86,7 @@ impl Op {
     /// The path that an error names.
     pub fn path(&self) -> &CStr {
         match self {
-            Op::Directory(path)
-            | Op::File(path)
-            | Op::Mask(path)
-            | Op::ReadonlyPath(path)
-            | Op::RemountOptional { path, .. } => path,
+            Op::Directory(path) | Op::Mask(path) | Op::ReadonlyPath(path) | Op::RemountOptional { path, .. } => path,
             Op::Node { path, .. } | Op::Symlink { path, .. } | Op::Mount { path, .. } | Op::Tmpfs { path, .. } => path,
             Op::Attach { path, .. } | Op::Bind { path, .. } | Op::Write { path, .. } | Op::Remount { path, .. } => path,
             Op::MkdirChown { path, .. } => path,
@@ -115,7 +109,7 @@ impl<'a> Builder<'a> {
     /// Makes one change.
     pub fn apply(&mut self, op: &'a Op) -> Result<()> {
         let root = self.root;
-        if !matches!(op, Op::Directory(_) | Op::File(_) | Op::Node { .. } | Op::Symlink { .. }) {
+        if !matches!(op, Op::Directory(_) | Op::Node { .. } | Op::Symlink { .. }) {
             // After a mount the same path leads elsewhere.
             self.last = None;
         }
@@ -123,10 +117,6 @@ impl<'a> Builder<'a> {
             Op::Directory(path) => {
                 let (parent, name) = self.parent(path)?;
                 exists_already(fs::mkdirat(parent, name, 0o755))
-            }
-            Op::File(path) => {
-                let (parent, name) = self.parent(path)?;
-                exists_already(fs::mknodat(parent, name, fs::S_IFREG | 0o644, (0, 0)))
             }
             Op::Node { path, mode, device, owner } => {
                 let (parent, name) = self.parent(path)?;

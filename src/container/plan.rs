@@ -198,7 +198,7 @@ fn file_systems(ops: &mut Vec<Op>, spec: &ContainerSpec, cgroup: bool, mounts: &
 fn remount_readonly(ops: &mut Vec<Op>, spec: &ContainerSpec, path: &str) {
     let is_group = path == "sys/fs/cgroup" && security::is_unmasked(&spec.rights, "/sys/fs/cgroup");
     if !spec.rights.privileged && path.starts_with("sys") && !is_group {
-        // As crun has it: a control group may be given away, and its new owner may make links in it.
+        // As crun has it (1.28).
         let no_links = if path == "sys/fs/cgroup" { mount::MS_NOSYMFOLLOW } else { 0 };
         let flags = NOSUID_NODEV_NOEXEC | mount::MS_RDONLY | no_links;
         ops.push(Op::RemountOptional { path: c_string(path), flags });

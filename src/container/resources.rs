@@ -113,7 +113,7 @@ fn wrong(flag: &str, why: &str) -> Failure {
 }
 
 /// 2 to 262144 shares on 1 to 10000, 1024 on 100: 10 to the power of (l*l + 125 l) / 612 - 7 / 34, where l is the
-/// logarithm of the shares to the base of 2, rounded up (crun since 1.23, runc since 1.3.2).
+/// logarithm of the shares to the base of 2, rounded up, as crun 1.28 has it.
 ///
 /// Numbers have 30 bits behind the point: powers of floating point would bring 6 KB of tables.
 fn cpu_weight(shares: u64) -> u64 {

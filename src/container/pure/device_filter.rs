@@ -30,8 +30,8 @@ const fn rule(kind: Kind, major: Option<u32>, minor: Option<u32>, access: u32) -
 }
 
 /// What every container may use, as crun has it: it may make nodes of all, and open null, random, full, tty, zero,
-/// urandom, ptmx, pts and net/tun. But not console, which is the host's: a container's `/dev/console` is one of its pts,
-/// and by the device it could stop the host's output (TCOOFF).
+/// urandom, ptmx, pts and net/tun. But not console, which is the host's: a container's `/dev/console` is one of its
+/// pts, and by the device it could stop the host's output (TCOOFF).
 pub const DEFAULT: [Rule; 11] = [
     rule(Kind::Character, None, None, MKNOD),
     rule(Kind::Block, None, None, MKNOD),
