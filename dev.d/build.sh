@@ -83,6 +83,15 @@ needed_for() {
     } | sort -u
 }
 
+# What LLVM is told beside "z", which alone merges whatever is called once, to functions with frames of kilobytes: a
+# word of such a frame takes three bytes more in each instruction than one of the first 128 bytes. And a value of up to
+# 64 bytes is copied by eight instructions of up to eight bytes, where a call would be half of it. Together 23 KB of the
+# initramfs. The words are LLVM's own, and may change with it.
+LLVM_WORDS=(
+    -inline-max-stacksize=48
+    -max-store-memcpy=2 -max-store-memmove=2 -max-store-memset=2
+)
+
 # build_small TARGET: builds with TOOLCHAIN_ENV, and rebuilds std.
 build_small() {
     local links=target/toolchain/links sysroot
@@ -98,14 +107,24 @@ build_small() {
         -Crelocation-model=static -Ctarget-feature=+crt-static
         -Clinker=musl-gcc -Clink-self-contained=no "-Lnative=$links"
         -Clink-arg=-Wl,--no-eh-frame-hdr,-z,norelro,-z,noseparate-code,--build-id=none
-        # src/sys/p256.rs and curve25519.rs in the place of tables of 150 and 24 KB.
+        # src/sys/p256.rs and curve25519.rs in the place of tables of 150 and 24 KB, chacha20_poly1305.rs of 40 KB.
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__p256_point_mul_base_vartime
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__x25519_ge_scalarmult_base
         -Clink-arg=-Wl,--wrap=ring_core_0_17_14__x25519_public_from_private_generic_masked
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__chacha20_poly1305_seal_sse41
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__chacha20_poly1305_seal_avx2
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__chacha20_poly1305_open_sse41
+        -Clink-arg=-Wl,--wrap=ring_core_0_17_14__chacha20_poly1305_open_avx2
         # cargo passes paths below the repository relative to it.
         "--remap-path-prefix=${sysroot#"$ROOT"/}/lib/rustlib/src/rust=/rust"
     )
+    local word
+    for word in "${LLVM_WORDS[@]}"; do
+        env "${TOOLCHAIN_ENV[@]}" "RUSTC_BOOTSTRAP=1" sh -c '"$RUSTC" "$1" --print cfg' - "-Cllvm-args=$word" \
+            >/dev/null 2>&1 || { say "build: this LLVM does not know $word: some KB larger" && continue; }
+        flags+=("-Cllvm-args=$word")
+    done
     cargo_release "$1" "${TOOLCHAIN_ENV[@]}" RUSTC_BOOTSTRAP=1 \
         -- -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 }

@@ -12,6 +12,8 @@ pub use libc::{
 
 pub mod bpf;
 pub mod capabilities;
+#[cfg(target_arch = "x86_64")]
+mod chacha20_poly1305;
 pub mod crash;
 pub mod crc32;
 #[cfg(target_arch = "x86_64")]

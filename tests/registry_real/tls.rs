@@ -134,7 +134,7 @@ impl Drop for Server {
     }
 }
 
-/// A pull by the release, which multiplies base points in its own way (src/sys/p256.rs and curve25519.rs).
+/// A pull by the release, which has its own part in some of ring's (src/sys/p256.rs, curve25519.rs, chacha20_poly1305.rs).
 fn pull_by_release(house: &House, server: &Server, certs: &Path) -> String {
     let release = std::env::var("OCINIT_INIT").unwrap_or_else(|_| "target/ocinit/x86_64/ocinit".into());
     assert!(Path::new(&release).is_file(), "{release}: ./dev build makes it");
@@ -179,5 +179,20 @@ fn the_release_and_openssl_agree_about_curve25519() {
             let text = pull_by_release(&house, &server, &certs);
             assert!(text.contains(want), "{version}: {text}");
         }
+    }
+}
+
+/// The suite that servers choose for clients without AES, in both versions of TLS.
+/// Promise: chacha20-poly1305
+#[test]
+fn the_release_and_openssl_agree_about_chacha20_poly1305() {
+    let Some(house) = House::new("chacha20-poly1305") else { return };
+    let authority = Authority::new(&house.client.dir, "lab");
+    let certs = authority.cert_dir("certs");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let suites = ["-cipher", "CHACHA20", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"];
+        let server = Server::start(&authority, &[&[version], &suites[..]].concat());
+        let text = pull_by_release(&house, &server, &certs);
+        assert!(text.contains(LET_IN), "{version}: {text}");
     }
 }
