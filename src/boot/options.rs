@@ -11,7 +11,7 @@ use crate::image::verify;
 use crate::net::dns::Resolver;
 use crate::net::links::Network;
 use crate::net::pure::proxy::Proxies;
-use crate::net::step::{Limits, LIMITS};
+use crate::net::step::{Limits, LIMITS, PATIENT};
 use crate::report::{Failure, Outcome, Report, Section};
 use crate::sys::crash;
 use std::path::Path;
@@ -201,22 +201,28 @@ const LOCAL_LIMITS: Limits = Limits { carrier_ms: 3_000, ..LIMITS };
 
 /// How long to wait for the network.
 pub fn network_limits(config: &Config) -> Limits {
-    let usual = if all_local(config) { LOCAL_LIMITS } else { LIMITS };
-    Limits { carrier_ms: config.network.carrier_ms.unwrap_or(usual.carrier_ms), ..usual }
+    let usual = match (all_local(config), can_do_without(config)) {
+        (true, _) => LOCAL_LIMITS,
+        (false, true) => LIMITS,
+        (false, false) => PATIENT,
+    };
+    let (carrier_ms, lease_ms) = (config.network.carrier_ms, config.network.lease_ms);
+    Limits { carrier_ms: carrier_ms.unwrap_or(usual.carrier_ms), lease_ms: lease_ms.unwrap_or(usual.lease_ms), ..usual }
 }
 
 /// Goes on without a network, with a warning, if no image needs a registry, or if there is a cache, which may hold
 /// images from an earlier boot. Otherwise the failure ends the boot, as it does where options are to be fetched.
 pub fn without_network(config: &Config, failure: Failure, report: &Report) -> Outcome<Network> {
-    if config.extra_args.url.is_some() {
-        return Err(failure);
-    }
-    if all_local(config) || config.cache_device != CacheDevice::None {
+    if can_do_without(config) {
         report.warn("network", &failure.what);
         let is_named = !(config.network.ifaces.is_empty() && config.network.kernel.is_empty());
         return Ok(Network { is_named, ..Network::default() });
     }
     Err(failure)
+}
+
+fn can_do_without(config: &Config) -> bool {
+    all_local(config) || (config.cache_device != CacheDevice::None && config.extra_args.url.is_none())
 }
 
 fn all_local(config: &Config) -> bool {

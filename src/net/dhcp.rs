@@ -11,8 +11,9 @@ use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use std::net::Ipv4Addr;
 
-/// After this time the console says what is waited for.
+/// After this time the console says what is waited for, and then again and again.
 const TELL_MS: u64 = 3_000;
+const TELL_AGAIN_MS: u64 = 60_000;
 
 /// The first network.
 pub struct FirstLease {
@@ -73,11 +74,11 @@ pub fn first_lease(
         let due = [if let Decision::Wait(end_ms) = decision { end_ms } else { now_ms }, tell_ms].into_iter();
         if now_ms >= tell_ms {
             report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
-            tell_ms = u64::MAX;
+            tell_ms = now_ms + TELL_AGAIN_MS;
         }
         let due = due.chain(ports.next_wake()).chain(v6.map(|(_, ready_ms)| ready_ms));
         let wake_ms = due.fold(u64::MAX, u64::min);
-        ports.wait(kernel, wake_ms.saturating_sub(now_ms).min(limits.lease_ms) as i32)?;
+        ports.wait(kernel, wake_ms.saturating_sub(now_ms).min(TELL_AGAIN_MS) as i32)?;
     }
 }
 

@@ -10,7 +10,7 @@ use crate::net::pure::netlink::{self, virtual_link, Address, Link};
 use crate::net::pure::plan::{Named, NetworkConfig, Plan, Planned, Step};
 use crate::net::pure::static_route::{metric, route_of};
 use crate::net::rtnetlink::{wired, Kernel};
-use crate::net::step::{failed, Limits, STEP};
+use crate::net::step::{failed, Limits, LIMITS, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::socket;
@@ -255,8 +255,11 @@ impl Setup<'_> {
         let started_ms = uptime_ms();
         while !pending.is_empty() {
             let spent_ms = uptime_ms() - started_ms;
+            // With one network that works, another is waited for as where images are at hand.
+            let works = self.interfaces.iter().any(|interface| !interface.addresses.is_empty());
+            let limit_ms = if works { self.limits.lease_ms.min(LIMITS.lease_ms) } else { self.limits.lease_ms };
             let left = Limits {
-                lease_ms: self.limits.lease_ms.saturating_sub(spent_ms),
+                lease_ms: limit_ms.saturating_sub(spent_ms),
                 carrier_ms: self.limits.carrier_ms.saturating_sub(spent_ms),
                 preferred_mac,
             };

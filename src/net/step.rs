@@ -19,6 +19,9 @@ pub struct Limits {
 /// A switch port under spanning tree forwards after 30 s. A link is up after 5 s, and after 30 s behind a switch or a
 /// media converter that starts with the machine.
 pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 40_000, preferred_mac: None };
+/// Where nothing can be done without a network: after a power cut a lab's DHCP server may start minutes later than its
+/// machines.
+pub const PATIENT: Limits = Limits { lease_ms: 900_000, ..LIMITS };
 
 /// The failure of a system call, or of a request to the kernel, that is about `object`.
 pub fn failed(object: &str, error: sys::Error) -> Failure {

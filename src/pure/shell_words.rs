@@ -2,6 +2,8 @@
 //! executing anything: single and double quotes, backslash, `$NAME` and
 //! `${NAME}`. What a shell would execute or expand further is an error.
 
+use core::net::Ipv6Addr;
+
 /// Why a text cannot be split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
@@ -101,6 +103,7 @@ fn read(text: &str, variable: Lookup, semicolons: bool) -> Result<Vec<Vec<String
                 None => reader.push('$'),
             },
             '`' => return Err(Error::Substitution),
+            '[' if is_address(rest.as_str()) => reader.push('['),
             '*' | '?' | '[' => return Err(Error::Glob),
             ';' if semicolons => reader.end_command(),
             ';' | '&' | '|' | '<' | '>' | '(' | ')' => return Err(Error::Operator),
@@ -110,6 +113,12 @@ fn read(text: &str, variable: Lookup, semicolons: bool) -> Result<Vec<Vec<String
     }
     reader.end_command();
     Ok(reader.commands)
+}
+
+/// Whether an IPv6 address and its bracket follow, as in `[2001:db8::5]:5000/image`: as a pattern it would match a file
+/// whose name begins with one digit of it, of which there is none, and a shell would leave it as it is.
+fn is_address(rest: &str) -> bool {
+    rest.split_once(']').is_some_and(|(inside, _)| inside.parse::<Ipv6Addr>().is_ok())
 }
 
 fn single_quoted(reader: &mut Reader, rest: &mut std::str::Chars) -> Result<(), Error> {
@@ -198,6 +207,7 @@ mod tests {
         reads(r#"a"b c"'d e'f\ g"#, &["ab cd ef g"]);
         reads(r#""a\$b\q\"""#, &[r#"a$b\q""#]);
         reads(r#"'' "" x"#, &["", "", "x"]);
+        reads("docker://[2001:db8::5]:5000/a [::1]/b", &["docker://[2001:db8::5]:5000/a", "[::1]/b"]);
         reads(r#"'$X `y` *'"#, &["$X `y` *"]);
         reads("  ", &[]);
     }

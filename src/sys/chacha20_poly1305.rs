@@ -178,7 +178,7 @@ mod tests {
         if std::arch::is_x86_feature_detected!("avx2") {
             ours.push((of(seal_avx2), of(open_avx2)));
         }
-        let text: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 3) as u8).collect();
+        let text: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 3) as u8).collect();
         for length in (0..700).chain([1024, 4095, 4096, 16_384, 20_000]) {
             let (text, additional) = (&text[..length], &text[..length % 37]);
             let sealed = call(rings_seal, text, additional, 0);

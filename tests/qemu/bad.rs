@@ -7,7 +7,6 @@ use std::fs::OpenOptions;
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// For a machine that waits for something that never happens: under software emulation its clock jumps to the next
 /// timer whenever it idles, so that its minute is our seconds. Nothing real may have to answer it in the meantime.
@@ -62,10 +61,9 @@ fn no_network_card() {
 #[test]
 fn no_dhcp_server() {
     // A hub without another member: there is a carrier, and nobody answers.
-    let Some(seen) = boot_with("no-dhcp-server", r#"b2c.run="pull:payload""#, |machine| {
+    let words = r#"b2c.lease_timeout=20 b2c.run="pull:payload""#;
+    let Some(seen) = boot_with("no-dhcp-server", words, |machine| {
         machine.network = Network::Raw("hubport,hubid=1".into());
-        // A switch under spanning tree forwards after 30 s: the machine tries for a minute.
-        machine.timeout = Duration::from_secs(150);
         waits(machine);
     }) else {
         return;

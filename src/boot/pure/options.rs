@@ -362,6 +362,9 @@ impl Config {
             "b2c.carrier_timeout" => {
                 self.network.carrier_ms = Some(duration_ms(value).ok_or_else(|| wrong(key, NO_DURATION))?)
             }
+            "b2c.lease_timeout" => {
+                self.network.lease_ms = Some(duration_ms(value).ok_or_else(|| wrong(key, NO_DURATION))?)
+            }
             "b2c.insmods" => {
                 self.insmods = value.split(',').filter(|name| !name.is_empty()).map(String::from).collect()
             }
@@ -718,10 +721,13 @@ mod tests {
     #[test]
     fn interfaces_and_words_of_the_kernels_line() {
         let line = "ip=10.0.0.2::10.0.0.1:24::eth0:off ip=ibft nameserver=10.0.0.3 BOOTIF=01-52-54-00-12-34-56";
-        let config = read(&[line, "b2c.iface=eth0,dhcp b2c.iface=eth1.7,dhcp,wol b2c.carrier_timeout=90"]).unwrap();
+        let config =
+            read(&[line, "b2c.iface=eth0,dhcp b2c.iface=eth1.7,dhcp,wol b2c.carrier_timeout=90 b2c.lease_timeout=5"])
+                .unwrap();
         let network = &config.network;
         assert_eq!((network.ifaces.len(), network.kernel.len(), network.nameservers.len()), (2, 1, 1));
-        assert_eq!((network.carrier_ms, network.preferred_mac.is_some()), (Some(90_000), true));
+        assert_eq!((network.carrier_ms, network.lease_ms), (Some(90_000), Some(5_000)));
+        assert!(network.preferred_mac.is_some());
         let [other, own] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
         assert!(other.starts_with("ip=ibft: ignored: neither dhcp or off"), "{other}");
         assert_eq!(own, "b2c.iface=eth1.7: 'wol' is not a parameter: ignored");
@@ -750,6 +756,7 @@ mod tests {
             ("b2c.iface", "b2c.iface: a value is missing"),
             ("b2c.iface=eth0,address=10.0.0.300/24", "b2c.iface: eth0: 'address=10.0.0.300/24': not an IP address"),
             ("b2c.iface=b,bridge=b.5", "b2c.iface: b: is made of itself"),
+            ("b2c.lease_timeout=-1", "b2c.lease_timeout: not a number of seconds"),
             ("b2c.carrier_timeout=soon", "b2c.carrier_timeout: not a number of seconds"),
             ("b2c.verify_key=cosign.pub", "b2c.verify_key: neither the path of a file"),
             ("b2c.verify_key=", "b2c.verify_key: "),
@@ -796,7 +803,7 @@ mod tests {
     fn every_supported_option_is_read() {
         for row in TABLE.iter().filter(|row| row.supported) {
             let line = match row.name {
-                "b2c.poweroff_delay" | "b2c.carrier_timeout" => [row.name, "=1"].concat(),
+                "b2c.poweroff_delay" | "b2c.carrier_timeout" | "b2c.lease_timeout" => [row.name, "=1"].concat(),
                 "b2c.onfail" => "b2c.onfail=reboot".into(),
                 "b2c.log" => "b2c.log=plain".into(),
                 "b2c.cache_device" => "b2c.cache_device=auto".into(),

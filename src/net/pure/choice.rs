@@ -43,6 +43,9 @@ pub struct Wait {
 /// How long the best network so far waits for a better one.
 pub const GRACE_MS: u64 = 3_000;
 
+/// How long a network of link-local addresses waits for one, as a switch's port may begin to forward late.
+const LINK_LOCAL_MS: u64 = 60_000;
+
 /// A whole network is taken at once, a partial one after a while. So is another's than the preferred interface's, while
 /// that has a carrier. One of link-local addresses is taken only when nothing else can come any more.
 pub fn decide(candidates: &[Candidate], wait: &Wait, now_ms: u64) -> Decision {
@@ -59,7 +62,7 @@ pub fn decide(candidates: &[Candidate], wait: &Wait, now_ms: u64) -> Decision {
     let end_ms = match quality {
         Quality::Whole if !preferred_may_come => now_ms,
         Quality::Whole | Quality::Partial => since_ms.saturating_add(GRACE_MS),
-        Quality::LinkLocal if carriers > 1 => wait.started_ms.saturating_add(wait.lease_ms),
+        Quality::LinkLocal if carriers > 1 => wait.started_ms.saturating_add(wait.lease_ms.min(LINK_LOCAL_MS)),
         Quality::LinkLocal if candidates.len() > 1 => wait.started_ms.saturating_add(wait.carrier_ms),
         Quality::LinkLocal => since_ms.saturating_add(GRACE_MS),
     };
@@ -97,6 +100,8 @@ mod tests {
         let usb = with(Quality::LinkLocal, 1_500);
         assert_eq!(decide(&[usb, IDLE], &WAIT, 40_000), Decision::Wait(61_000), "the switch may begin to forward");
         assert_eq!(decide(&[usb, with(Quality::Partial, 30_000)], &WAIT, 33_000), Decision::Take(1));
+        let patient = Wait { lease_ms: 900_000, ..WAIT };
+        assert_eq!(decide(&[usb, IDLE], &patient, 40_000), Decision::Wait(61_000));
         let unplugged = Candidate { carrier: false, ..IDLE };
         assert_eq!(decide(&[usb, unplugged], &WAIT, 2_000), Decision::Wait(16_000));
         assert_eq!(decide(&[usb, unplugged], &WAIT, 16_000), Decision::Take(0));

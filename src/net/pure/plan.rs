@@ -25,6 +25,8 @@ pub struct NetworkConfig {
     pub preferred_mac: Option<[u8; 6]>,
     /// How long to wait for a carrier, if not for as long as usual.
     pub carrier_ms: Option<u64>,
+    /// The same for a lease.
+    pub lease_ms: Option<u64>,
 }
 
 /// Which of the three ways it is.
