@@ -1,7 +1,7 @@
 //! http and https URLs (RFC 3986), as far as requests need them.
 
 use crate::net::pure::http::error::Error;
-use crate::pure::percent;
+use crate::pure::{base64, percent};
 use core::net::Ipv6Addr;
 
 /// The parts of a URL, without its fragment.
@@ -89,11 +89,32 @@ pub fn is_same_origin(one: &str, other: &str) -> bool {
 
 /// The URL that `location`, a redirect's, stands for at `base`, with its scheme and host in lower case. `None` where it
 /// is no http or https URL, or would lead from https to http.
-pub fn absolute(base: &str, location: &str) -> Option<String> {
+fn absolute(base: &str, location: &str) -> Option<String> {
     let target = resolve(base, location);
     let url = Url::parse(&target).ok()?;
     let leaves_https = !url.https && Url::parse(base).is_ok_and(|base| base.https);
     (!leaves_https).then(|| [url.scheme(), "://", &url.authority.to_ascii_lowercase(), url.path].concat())
+}
+
+/// The redirect `location` at `base`: its URL without the user information (RFC 3986, section 3.2.1), and what that is
+/// decoded, `USER:PASSWORD`. As with Go's client, a reference without an authority keeps `user`, that of `base`.
+pub fn redirect(base: &str, location: &str, user: Option<Vec<u8>>) -> Option<(String, Option<Vec<u8>>)> {
+    let target = resolve(base, location);
+    let Some((written, _)) = Parts::of(&target).authority.and_then(|authority| authority.rsplit_once('@')) else {
+        let own = Parts::of(location);
+        return Some((absolute(base, &target)?, user.filter(|_| own.scheme.or(own.authority).is_none())));
+    };
+    let url = absolute(base, &target.replacen(&["//", written, "@"].concat(), "//", 1))?;
+    let mut user = percent::decode(written)?;
+    if !written.contains(':') {
+        user.push(b':');
+    }
+    Some((url, Some(user)))
+}
+
+/// The value of `Authorization` for `USER:PASSWORD` (RFC 7617).
+pub fn basic(user: &[u8]) -> String {
+    ["Basic ", &base64::encode(user)].concat()
 }
 
 /// A URL as it is asked for: encoded, and with its scheme and host in lower case. What is no such URL stays as it is.
@@ -293,6 +314,36 @@ mod tests {
         }
         assert_eq!(absolute("http://a", "x").as_deref(), Some("http://a/x"));
         assert_eq!(absolute("http://a?q", "x/").as_deref(), Some("http://a/x/"));
+    }
+
+    /// Promise: redirects
+    #[test]
+    fn users_in_locations() {
+        let at = |user: Option<&str>, location: &str| {
+            let next = redirect("http://a:1/v2/x", location, user.map(Into::into))?;
+            Some((next.0, next.1.map(|user| String::from_utf8_lossy(&user).into_owned())))
+        };
+        for (location, url, user) in [
+            ("http://u:p@B/x?y", "http://b/x?y", Some("u:p")),
+            ("//u:p@b:2", "http://b:2", Some("u:p")),
+            ("//u@b/x@y", "http://b/x@y", Some("u:")),
+            ("//@b/", "http://b/", Some(":")),
+            ("//u%3A:p:%40%2f@b/", "http://b/", Some("u::p:@/")),
+            ("//a@b:c@d/", "http://d/", Some("a@b:c")),
+            ("http://b/@x", "http://b/@x", None),
+            ("//b/x", "http://b/x", None),
+            ("/y", "http://a:1/y", Some("old:one")),
+            ("y?z", "http://a:1/v2/y?z", Some("old:one")),
+            ("//[u:p]@[::1]:3/", "http://[::1]:3/", Some("[u:p]")),
+        ] {
+            assert_eq!(at(Some("old:one"), location), Some((url.into(), user.map(Into::into))), "{location}");
+        }
+        assert_eq!(at(None, "/y"), Some(("http://a:1/y".into(), None)));
+        for bad in ["//u:%zz@b/", "//u:p@", "//u:p@/x", "//u:p@c d/", "ftp://u:p@b/", "//u:p@b:0/"] {
+            assert_eq!(at(None, bad), None, "{bad}");
+        }
+        assert_eq!(redirect("https://a/", "http://u:p@a/", None), None);
+        assert_eq!(basic(b"Aladdin:open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 
     /// The examples of RFC 3986, sections 5.4.1 and 5.4.2, for `http://a/b/c/d;p?q`.
