@@ -95,7 +95,7 @@ fn misspelt(word: &str) -> Option<(&str, &'static str)> {
     if known().any(|known| known == name) {
         return None;
     }
-    Some((name, suggest(known().chain(OWN), name).filter(|near| OWN.contains(near))?))
+    Some((name, suggest(&mut known().chain(OWN), name).filter(|near| OWN.contains(near))?))
 }
 
 #[cfg(test)]

@@ -328,27 +328,27 @@ fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
 /// scheme, host and port only; elsewhere what the redirect's own URL says is, as Go's client does it.
 fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>) -> Result<Response, Error> {
     let mut target = url.to_string();
-    let mut user: Option<Vec<u8>> = None;
+    // Of the URL of the last redirect.
+    let mut user = String::new();
     let range = ["bytes=", &ask.from.to_string(), "-"].concat();
     for _ in 0..=REDIRECTS_MAX {
         let at_home = is_same_origin(&target, url);
         let mut headers = vec![("accept", ask.accept), IDENTITY];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
-        let of_url = user.as_deref().map(basic);
-        let authorization = authorization.filter(|_| at_home).or(of_url.as_deref());
-        headers.extend(authorization.map(|value| ("authorization", value)));
-        // An error of another server names that server, and does not repeat what it was shown.
-        let in_redirect = |error: Error| {
-            let shown = scrub::scrub(&error.text, &user.as_deref().map(secrets).unwrap_or_default());
-            let host = origin(&target).map_or("", |(_, host)| host);
-            let text = if at_home { shown } else { ["redirects to ", host, ": ", &shown].concat() };
-            Error { text, ..error }
-        };
-        let response = send(client, ask.method, &target, &headers).map_err(in_redirect)?;
+        let of_url = if user.is_empty() { String::new() } else { basic(&user) };
+        let shown = authorization.filter(|_| at_home).unwrap_or(&of_url);
+        if !shown.is_empty() {
+            headers.push(("authorization", shown));
+        }
+        let host = if at_home { "" } else { origin(&target).map_or("", |(_, host)| host) };
+        let response = send(client, ask.method, &target, &headers).map_err(|error| in_redirect(error, host, &user))?;
         match response.status {
             301 | 302 | 303 | 307 | 308 => {}
             // A challenge of another server is an error: our credentials are not for it.
-            400.. if !at_home || user.is_some() => return checked(response, ask.from > 0, false).map_err(in_redirect),
+            400.. if !at_home || !user.is_empty() => {
+                let checked = checked(response, ask.from > 0, false);
+                return checked.map_err(|error| in_redirect(error, host, &user));
+            }
             _ => return Ok(response),
         }
         let next = response.headers.get("location").and_then(|next| redirect(&target, next, user));
@@ -362,11 +362,12 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
     Err(Error::refused("redirects more than 9 times"))
 }
 
-/// What of a URL's user information is not to be printed: the password, and both as they are shown.
-fn secrets(user: &[u8]) -> Vec<String> {
-    let user = String::from_utf8_lossy(user).into_owned();
-    let password = user.split_once(':').map(|(_, password)| password.into());
-    password.into_iter().chain([user]).collect()
+/// An error of another server names that server, its `host`, and does not repeat what it was shown.
+fn in_redirect(error: Error, host: &str, user: &str) -> Error {
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    let text = scrub::scrub(&error.text, &[user.into(), password.into()]);
+    let text = if host.is_empty() { text } else { ["redirects to ", host, ": ", &text].concat() };
+    Error { text, ..error }
 }
 
 /// Fetches a URL from a byte on.

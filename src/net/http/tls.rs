@@ -20,7 +20,6 @@ pub const CERTS_DIR: &str = "/etc/ocinit/certs.d";
 
 /// The largest of bundles, Mozilla's, has 250 kB.
 const PEM_MAX: u64 = 8 << 20;
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How servers are verified, and how the client authenticates itself.
 #[derive(Clone)]
@@ -148,11 +147,11 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 /// Reads a text in PEM. Some editors begin a text in UTF-8 with U+FEFF, which would hide the first block.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = files::read(path, PEM_MAX).map_err(|why| unusable(path, &why))?;
-    if bytes.starts_with(BYTE_ORDER_MARK) {
-        bytes.drain(..BYTE_ORDER_MARK.len());
+    let bytes = files::read(path, PEM_MAX).map_err(|why| unusable(path, &why))?;
+    match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(text) => Ok(text.into()),
+        None => Ok(bytes),
     }
-    Ok(bytes)
 }
 
 fn unusable(path: &Path, why: &str) -> Error {

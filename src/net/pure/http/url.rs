@@ -97,24 +97,26 @@ fn absolute(base: &str, location: &str) -> Option<String> {
 }
 
 /// The redirect `location` at `base`: its URL without the user information (RFC 3986, section 3.2.1), and what that is
-/// decoded, `USER:PASSWORD`. As with Go's client, a reference without an authority keeps `user`, that of `base`.
-pub fn redirect(base: &str, location: &str, user: Option<Vec<u8>>) -> Option<(String, Option<Vec<u8>>)> {
+/// decoded, `USER:PASSWORD`, or nothing. As with Go's client, a path alone keeps `user`, that of `base`.
+pub fn redirect(base: &str, location: &str, user: String) -> Option<(String, String)> {
     let target = resolve(base, location);
-    let Some((written, _)) = Parts::of(&target).authority.and_then(|authority| authority.rsplit_once('@')) else {
-        let own = Parts::of(location);
-        return Some((absolute(base, &target)?, user.filter(|_| own.scheme.or(own.authority).is_none())));
+    let (scheme, authority) = origin(&target)?;
+    let Some((written, _)) = authority.rsplit_once('@') else {
+        // A scheme ends with a colon, and stands before all else.
+        let first = location.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_path = !location.starts_with("//") && !first.contains(':');
+        return Some((absolute(base, &target)?, if is_path { user } else { String::new() }));
     };
-    let url = absolute(base, &target.replacen(&["//", written, "@"].concat(), "//", 1))?;
-    let mut user = percent::decode(written)?;
-    if !written.contains(':') {
-        user.push(b':');
-    }
-    Some((url, Some(user)))
+    let rest = target.get(scheme.len() + "://".len() + written.len() + "@".len()..)?;
+    let url = absolute(base, &[scheme, "://", rest].concat())?;
+    let colon = if written.contains(':') { "" } else { ":" };
+    let user = percent::decode(&[written, colon].concat())?;
+    Some((url, String::from_utf8(user).ok()?))
 }
 
 /// The value of `Authorization` for `USER:PASSWORD` (RFC 7617).
-pub fn basic(user: &[u8]) -> String {
-    ["Basic ", &base64::encode(user)].concat()
+pub fn basic(user: &str) -> String {
+    ["Basic ", &base64::encode(user.as_bytes())].concat()
 }
 
 /// A URL as it is asked for: encoded, and with its scheme and host in lower case. What is no such URL stays as it is.
@@ -319,31 +321,30 @@ mod tests {
     /// Promise: redirects
     #[test]
     fn users_in_locations() {
-        let at = |user: Option<&str>, location: &str| {
-            let next = redirect("http://a:1/v2/x", location, user.map(Into::into))?;
-            Some((next.0, next.1.map(|user| String::from_utf8_lossy(&user).into_owned())))
-        };
+        let at = |user: &str, location| redirect("http://a:1/v2/x", location, user.into());
         for (location, url, user) in [
-            ("http://u:p@B/x?y", "http://b/x?y", Some("u:p")),
-            ("//u:p@b:2", "http://b:2", Some("u:p")),
-            ("//u@b/x@y", "http://b/x@y", Some("u:")),
-            ("//@b/", "http://b/", Some(":")),
-            ("//u%3A:p:%40%2f@b/", "http://b/", Some("u::p:@/")),
-            ("//a@b:c@d/", "http://d/", Some("a@b:c")),
-            ("http://b/@x", "http://b/@x", None),
-            ("//b/x", "http://b/x", None),
-            ("/y", "http://a:1/y", Some("old:one")),
-            ("y?z", "http://a:1/v2/y?z", Some("old:one")),
-            ("//[u:p]@[::1]:3/", "http://[::1]:3/", Some("[u:p]")),
+            ("http://u:p@B/x?y", "http://b/x?y", "u:p"),
+            ("//u:p@b:2", "http://b:2", "u:p"),
+            ("//u@b/x@y", "http://b/x@y", "u:"),
+            ("//@b/", "http://b/", ":"),
+            ("//u%3A:p:%40%2f@b/", "http://b/", "u::p:@/"),
+            ("//a@b:c@d/", "http://d/", "a@b:c"),
+            ("http://b/@x", "http://b/@x", ""),
+            ("//b/x", "http://b/x", ""),
+            ("/y", "http://a:1/y", "old:one"),
+            ("y?z", "http://a:1/v2/y?z", "old:one"),
+            ("?to=https://b/", "http://a:1/v2/x?to=https://b/", "old:one"),
+            ("HTTP://a:1/y", "http://a:1/y", ""),
+            ("//[u:p]@[::1]:3/", "http://[::1]:3/", "[u:p]"),
         ] {
-            assert_eq!(at(Some("old:one"), location), Some((url.into(), user.map(Into::into))), "{location}");
+            assert_eq!(at("old:one", location), Some((url.into(), user.into())), "{location}");
         }
-        assert_eq!(at(None, "/y"), Some(("http://a:1/y".into(), None)));
-        for bad in ["//u:%zz@b/", "//u:p@", "//u:p@/x", "//u:p@c d/", "ftp://u:p@b/", "//u:p@b:0/"] {
-            assert_eq!(at(None, bad), None, "{bad}");
+        assert_eq!(at("", "/y"), Some(("http://a:1/y".into(), String::new())));
+        for bad in ["//u:%zz@b/", "//u:%ff@b/", "//u:p@", "//u:p@/x", "//u:p@c d/", "ftp://u:p@b/", "//u:p@b:0/"] {
+            assert_eq!(at("", bad), None, "{bad}");
         }
-        assert_eq!(redirect("https://a/", "http://u:p@a/", None), None);
-        assert_eq!(basic(b"Aladdin:open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(redirect("https://a/", "http://u:p@a/", String::new()), None);
+        assert_eq!(basic("Aladdin:open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 
     /// The examples of RFC 3986, sections 5.4.1 and 5.4.2, for `http://a/b/c/d;p?q`.
