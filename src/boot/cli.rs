@@ -47,7 +47,7 @@ fn command(arguments: &Arguments, report: &Report) -> Outcome<i32> {
     let is_known = COMMANDS.iter().any(|command| command.name == topic);
     if !is_known && !topic.is_empty() {
         report.exact(&help::text(""));
-        let near = suggest(COMMANDS.iter().map(|command| command.name), topic);
+        let near = suggest(&mut COMMANDS.iter().map(|command| command.name), topic);
         let near = near.map(|near| [": did you mean ", near, "?"].concat());
         return Err(Failure::new("usage", ["no command '", topic, "'", &near.unwrap_or_default()].concat()));
     }

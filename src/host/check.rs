@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 
 /// Checks that `pem` has certificates that a registry's can be checked by.
 pub fn certificates(pem: &[u8]) -> Result<(), String> {
+    let pem = pem.strip_prefix(b"\xef\xbb\xbf").unwrap_or(pem);
     let found: Vec<_> = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
     let all = found.len();
     let (good, _) = RootCertStore::empty().add_parsable_certificates(found);
@@ -19,13 +20,21 @@ pub fn certificates(pem: &[u8]) -> Result<(), String> {
         (0, 0, Some(0x30)) => {
             Err("a certificate in DER: openssl x509 -inform der -in FILE -out FILE.pem makes it PEM".into())
         }
+        (0, 0, _) if pem.contains(&0) => Err(["a text in UTF-16, or none", SAVE].concat()),
         (0, 0, _) => Err("holds no certificate in PEM".into()),
         _ => Err("holds no certificate that can be read".into()),
     }
 }
 
+const SAVE: &str = ": save it in UTF-8";
+
 /// Reads options as the init reads them from the initramfs. The result is what it will warn of.
 pub fn cmdline(file: &[u8]) -> Result<Vec<String>, String> {
+    // With a byte order mark, UTF-16 is read as what it is.
+    let is_marked = file.starts_with(&[0xff, 0xfe]) || file.starts_with(&[0xfe, 0xff]);
+    if !is_marked && file.contains(&0) {
+        return Err(["a text in UTF-16 without a byte order mark, or none", SAVE].concat());
+    }
     warnings(cmdline::parse_file(file), 1)
 }
 
@@ -79,10 +88,13 @@ mod tests {
         let (key, pem) = (std::fs::read(key).unwrap(), std::fs::read(pem).unwrap());
         assert_eq!(certificates(&pem), Ok(()));
         assert_eq!(certificates(&[b"# lab\n", &key[..], &pem].concat()), Ok(()), "a bundle");
+        assert_eq!(certificates(&["\u{feff}".as_bytes(), &pem].concat()), Ok(()), "an editor's habit");
+        let utf16: Vec<u8> = pem.iter().flat_map(|byte| [*byte, 0]).collect();
         let damaged = String::from_utf8(pem.clone()).unwrap().replacen("MII", "MIA", 1).into_bytes();
         for (bytes, why) in [
             (key, "holds no certificate in PEM"),
             (b"".to_vec(), "holds no certificate in PEM"),
+            ([&[0xff, 0xfe][..], &utf16].concat(), "a text in UTF-16, or none: save it in UTF-8"),
             (pem[..pem.len() / 2].to_vec(), "holds no certificate in PEM"),
             (b"\x30\x82\x01\x00".to_vec(), "a certificate in DER"),
             (damaged, "holds no certificate that can be read"),
@@ -102,6 +114,12 @@ mod tests {
             "console=ttyS0",
         ] {
             assert_eq!(cmdline(good.as_bytes()), Ok(Vec::new()), "{good}");
+        }
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        assert_eq!(cmdline(&utf16("\u{feff}b2c.run=alpine")), Ok(Vec::new()));
+        for bad in [utf16("b2c.run=alpine"), utf16("b2c.run=alpine").split_off(1)] {
+            let told = cmdline(&bad).unwrap_err();
+            assert!(told.starts_with("a text in UTF-16 without a byte order mark, or none: save"), "{told}");
         }
         let warned = cmdline(b"b2c.run=alpine b2c.ntp_pere=auto").unwrap();
         assert!(warned.len() == 1 && warned[0].contains("b2c.ntp_peer"), "{warned:?}");

@@ -35,6 +35,24 @@ impl Value {
         found(&|key| key == name).or_else(|| found(&|key| is_folded(key, name)))
     }
 
+    /// The member `name`, which is an object of fixed names or of data. Where it is repeated, each adds what it names,
+    /// and replaces that of those before it, as where Go reads into the same struct or map; the exact key counts most.
+    /// It is an empty object where there is none, and another value where one of them is.
+    pub fn object(&self, name: &str) -> Value {
+        let mut all = Vec::new();
+        for is_exact in [false, true] {
+            let members = self.members().unwrap_or_default().iter();
+            for (_, value) in members.filter(|(key, _)| is_folded(key, name) && (key == name) == is_exact) {
+                match value {
+                    Value::Null => {}
+                    Value::Object(members) => all.extend_from_slice(members),
+                    other => return other.clone(),
+                }
+            }
+        }
+        Value::Object(all)
+    }
+
     /// An entry of an object whose keys are data, such as annotations: only the exact key counts.
     pub fn entry(&self, name: &str) -> Option<&Value> {
         self.members()?.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
@@ -409,6 +427,31 @@ mod tests {
         assert_eq!((entry("A.B"), entry("c")), (None, Some(Value::Null)));
         assert_eq!((read("{}").list("a"), read(r#"{"A":null}"#).list("a")), (Some(&[][..]), Some(&[][..])));
         assert_eq!(read(r#"{"a":{}}"#).list("a"), None);
+    }
+
+    /// As Go's encoding/json reads into a struct (`{a: {b, c: {d, e}}}`), and into a map.
+    /// Promise: json-as-go
+    /// Input: json-keys
+    #[test]
+    fn repeated_objects_are_one() {
+        let all = read(r#"{"a":{"b":1,"c":{"d":2,"e":2}},"x":0,"a":{"c":{"d":3}},"a":null,"a":{"B":4}}"#);
+        let a = all.object("a");
+        assert_eq!(a.get("b").and_then(Value::as_u64), Some(1), "the exact key");
+        let c = a.object("c");
+        assert_eq!((c.get("d").and_then(Value::as_u64), c.get("e").and_then(Value::as_u64)), (Some(3), Some(2)));
+        // A map's entry is replaced as a whole.
+        let map = read(r#"{"m":{"r":{"u":1,"p":2},"s":1},"M":{"t":1},"m":{"r":{"u":3}}}"#).object("m");
+        assert_eq!(map.entry("r").map(|r| (r.get("u").is_some(), r.get("p").is_some())), Some((true, false)));
+        assert!(map.entry("s").is_some() && map.entry("t").is_some());
+        // Whatever the case; the exact key's are the last.
+        let exact = read(r#"{"a":{"n":1},"A":{"n":2,"o":2}}"#).object("a");
+        assert_eq!(
+            (exact.get("n").and_then(Value::as_u64), exact.get("o").and_then(Value::as_u64)),
+            (Some(1), Some(2))
+        );
+        assert_eq!(read(r#"{"a":{"b":1},"a":[2]}"#).object("a"), read("[2]"));
+        assert_eq!((read("{}").object("a"), read(r#"{"a":null}"#).object("a")), (read("{}"), read("{}")));
+        assert_eq!(read("[]").object("a"), read("{}"));
     }
 
     /// What we read of texts that were changed at random is what serde_json reads.

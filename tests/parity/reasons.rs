@@ -43,8 +43,6 @@ const DEBUG_CONTROL: &str = "root of a container without privileges could have t
 const TMPFS_OPTIONS: &str = "the kernel's own options of a tmpfs are taken; podman refuses uid= and gid=";
 const CROWD: &str = "an /etc/group that is too large refuses only who needs it; podman refuses everybody";
 const USAGE: &str = "both refuse it; a line that is wrong is 125 here, before anything is made";
-const PROFILE: &str =
-    "the profile of seccomp is that of Debian 12; later ones let only CAP_PERFMON ask perf_event_open";
 
 /// In the order in which they are asked.
 #[rustfmt::skip]
@@ -63,6 +61,4 @@ pub const REASONS: &[Reason] = &[
     reason("crowd-*", "+ ! container  WARN user *: larger than 1 MiB: goes on without it", CROWD),
     reason("volume-root", "- status 127", USAGE),
     reason("volume-root", "+ status 125", USAGE),
-    reason("cap-add-sys-admin", "- call perf_event_open error 38", PROFILE),
-    reason("cap-add-sys-admin", "+ call perf_event_open error 22", PROFILE),
 ];

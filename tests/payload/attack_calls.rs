@@ -271,7 +271,16 @@ fn takes_a_write(path: &str, write: bool) -> Result<(), i32> {
 /// Sockets that reach beyond what a container is for, whatever network it shares.
 pub fn sockets() -> io::Result<()> {
     const RAW: i64 = 3;
-    for (name, family, kind, protocol) in [("packet", 17, RAW, 0x0300), ("raw IP", 2, RAW, 1), ("audit", 16, RAW, 9)] {
+    // The kernel takes the low half of an argument.
+    const HIGH: i64 = 1 << 32;
+    for (name, family, kind, protocol) in [
+        ("packet", 17, RAW, 0x0300),
+        ("raw IP", 2, RAW, 1),
+        ("audit", 16, RAW, 9),
+        ("audit (high bits)", 16 | HIGH, RAW, 9),
+        ("vsock", 40, 1, 0),
+        ("vsock (high bits)", 40 | HIGH, 1, 0),
+    ] {
         match call(41, [family, kind, protocol, 0, 0]) {
             Err(error @ (EPERM | EACCES | EAFNOSUPPORT | EPROTONOSUPPORT | EINVAL)) => {
                 held(&format!("a {name} socket"), &format!("error {error}"));

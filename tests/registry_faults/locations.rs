@@ -83,7 +83,8 @@ fn no_form_of_a_reference_leads_astray() {
         "http:x",
         "///x",
         "file:///etc/passwd",
-        "//jane:secret@127.0.0.1/x",
+        "//jane:secret@169.254.169.254/x",
+        "//jane:%zz@127.0.0.1/x",
         "data:,x",
     ] {
         let trial = Trial::new("astray", small(), move |_, _| {
@@ -125,6 +126,53 @@ fn credentials_follow_no_form_of_a_reference_to_another_host() {
             |fake: &Fake| fake.seen().into_iter().filter(|ask| ask.path.contains("/moved/")).collect::<Vec<_>>();
         let seen = if is_home { moved(&lab.fake) } else { moved(&elsewhere) };
         assert!(!seen.is_empty() && seen.iter().all(|ask| ask.authorization.is_some() == is_home), "{seen:?}");
+    }
+}
+
+/// As Go's client has it: basic authentication for this request, for what a path alone leads to from there, and for
+/// nobody else.
+/// Promise: redirects, no-secret-in-messages
+/// Input: redirects
+#[test]
+fn a_user_in_a_location_is_shown_there_and_not_printed() {
+    // Of `jane:s3:cr/et`, by coreutils' base64.
+    const SHOWN: &str = "Basic amFuZTpzMzpjci9ldA==";
+    for is_let_in in [true, false] {
+        let beyond = Fake::start(small(), |_, _| Box::new(|_| None));
+        let there = beyond.address.to_string();
+        let elsewhere = Fake::start(small(), move |_, _| {
+            Box::new(move |ask| match (is_let_in, ask.authorization.as_deref(), ask.path.strip_prefix("/first")) {
+                (true, Some(SHOWN), Some(path)) => Some(redirect(307, &format!("/second{path}"))),
+                (true, Some(SHOWN), None) => {
+                    Some(redirect(307, &format!("http://{there}{}", ask.path.trim_start_matches("/second"))))
+                }
+                // What was shown, in a message.
+                (_, shown, _) => {
+                    let text = format!("no: {} jane:s3:cr/et s3:cr/et", shown.unwrap_or_default());
+                    let body = serde_json::json!({"errors": [{"code": "DENIED", "message": text}]}).to_string();
+                    Some(tiny_http::Response::from_string(body).with_status_code(403).boxed())
+                }
+            })
+        });
+        let to = elsewhere.address;
+        let trial = Trial::new("user", small(), move |_, _| {
+            Box::new(move |ask| {
+                let moved = format!("http://jane:s3:cr%2Fet@{to}/first{}", ask.path);
+                ask.path.contains("/blobs/").then(|| redirect(307, &moved))
+            })
+        });
+        let Some(trial) = trial else { return };
+        let pulled = trial.pull(&["--retry=0"]);
+        assert_eq!(pulled.code, if is_let_in { 0 } else { 125 }, "{}", pulled.text);
+        for secret in ["s3", "amFuZTpz", "jane"] {
+            assert!(!pulled.text.contains(secret), "{}", pulled.text);
+        }
+        assert_eq!(pulled.text.contains("no: Basic ***"), !is_let_in, "{}", pulled.text);
+        assert!(trial.fake.seen().iter().chain(&beyond.seen()).all(|ask| ask.authorization.is_none()));
+        let seen = elsewhere.seen();
+        assert!(seen.iter().all(|ask| ask.authorization.as_deref() == Some(SHOWN)), "{seen:?}");
+        assert_eq!(seen.iter().any(|ask| ask.path.starts_with("/second/")), is_let_in, "{seen:?}");
+        assert_eq!(beyond.seen().is_empty(), !is_let_in);
     }
 }
 

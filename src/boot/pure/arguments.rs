@@ -3,6 +3,11 @@
 
 use crate::boot::pure::help::{CHECK, VERSION};
 use crate::container::pure::spec::redact;
+use crate::container::pure::spec::table::TABLE;
+use crate::pure::suggest::suggest;
+
+/// Our own flags.
+const OWN: [&str; 3] = ["store", "sync", "help"];
 
 /// The words of a command line, sorted.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,6 +61,9 @@ pub fn parse(all: &[String]) -> Result<Arguments, String> {
         } else if word == "-h" && (found.command != "run" || rest.len() == 0) {
             found.help = true;
         } else if !found.is_ours(word, &mut rest)? {
+            if let Some((name, meant)) = misspelt(word) {
+                return Err(["--", name, " is not a known flag: did you mean --", meant, "?"].concat());
+            }
             found.words.push(word.clone());
             if redact::takes_next(word) {
                 found.words.extend(rest.next().cloned());
@@ -85,6 +93,17 @@ impl Arguments {
         }
         Ok(true)
     }
+}
+
+/// The name of an unknown flag, and the flag of ours that it most likely means. Of any other, the container line's
+/// parser says so.
+fn misspelt(word: &str) -> Option<(&str, &'static str)> {
+    let name = word.strip_prefix("--")?.split('=').next()?;
+    let known = || TABLE.iter().map(|row| row.long);
+    if known().any(|known| known == name) {
+        return None;
+    }
+    Some((name, suggest(&mut known().chain(OWN), name).filter(|near| OWN.contains(near))?))
 }
 
 #[cfg(test)]
@@ -153,6 +172,10 @@ mod tests {
         for (line, why) in [
             ("--store", "--store: its value is missing"),
             ("run --store", "--store: its value is missing"),
+            ("run --stroe /x img", "--stroe is not a known flag: did you mean --store?"),
+            ("pull img --stor=/secret", "--stor is not a known flag: did you mean --store?"),
+            ("sweep --synk=false", "--synk is not a known flag: did you mean --sync?"),
+            ("run --hepl", "--hepl is not a known flag: did you mean --help?"),
             ("-ti run img", "'-ti' before a command: only --store, --sync and --help stand there"),
         ] {
             assert_eq!(parse(&words(line)), Err(why.into()), "{line}");

@@ -20,7 +20,8 @@ pub struct Image<'a> {
 /// The image as JSON, a member a line. An error says why the configuration cannot be read.
 pub fn emit(image: &Image) -> Result<String, oci::Error> {
     let config = oci::json(image.config)?;
-    let inner = config.get("config");
+    let inner = Some(config.object("config")).filter(|_| config.get("config").is_some());
+    let inner = inner.as_ref();
     let mut out = String::from("{");
     let put = &mut |name: &str, value: Option<&Value>| {
         let Some(value) = value else { return };
@@ -45,7 +46,7 @@ pub fn emit(image: &Image) -> Result<String, oci::Error> {
         put("Layers", Some(&Value::Array(layers.iter().map(|layer| digest(layer.digest)).collect())));
         put("LayersData", Some(&Value::Array(layers.iter().map(layer).collect())));
     }
-    put("DiffIDs", config.get("rootfs").and_then(|rootfs| rootfs.get("diff_ids")));
+    put("DiffIDs", config.object("rootfs").get("diff_ids"));
     put("Config", inner);
     Ok(out + "\n}\n")
 }

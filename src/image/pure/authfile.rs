@@ -87,10 +87,8 @@ pub fn lookup(bytes: &[u8], host: &str, path: &str) -> Result<Found, Error> {
         return Err(Error::TooLarge);
     }
     let file = oci::json(bytes).map_err(Error::Document)?;
-    let auths = match file.get("auths") {
-        None => &[],
-        Some(auths) => auths.members().ok_or(Error::Document(oci::Error::Member("auths")))?,
-    };
+    let auths = file.object("auths");
+    let auths = auths.members().ok_or(Error::Document(oci::Error::Member("auths")))?;
     let ranked = auths.iter().filter_map(|(key, entry)| Some((rank(key, host, path)?, key, entry)));
     let Some((_, key, entry)) = ranked.max_by_key(|(rank, ..)| *rank) else {
         return Ok(Found { credentials: None, warning: helper(&file, host) });

@@ -147,7 +147,8 @@ pub fn signatures(manifest: &[u8]) -> Result<Vec<Signature>, Error> {
         if signatures.len() == SIGNATURES_MAX {
             return Err(Error::TooMany);
         }
-        let base64 = layer.get("annotations").and_then(|all| all.entry(SIGNATURE)).and_then(Value::as_str);
+        let annotations = layer.object("annotations");
+        let base64 = annotations.entry(SIGNATURE).and_then(Value::as_str);
         signatures.push(Signature { payload: oci::descriptor(layer).ok(), base64: base64.unwrap_or_default().into() });
     }
     Ok(signatures)

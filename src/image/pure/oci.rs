@@ -129,7 +129,8 @@ pub fn document(bytes: &[u8]) -> Result<Document, Error> {
         (Some(manifests), None) => index(manifests).map(Document::Index),
         (None, None) if value.members().is_some() => Ok(Document::Index(Vec::new())),
         (None, _) => {
-            let config = descriptor(config.ok_or(Error::Member("config"))?)?;
+            config.ok_or(Error::Member("config"))?;
+            let config = descriptor(&value.object("config"))?;
             let layers = value.list("layers").ok_or(Error::Member("layers"))?;
             if layers.len() > LAYERS_MAX {
                 return Err(Error::TooManyLayers);
@@ -144,15 +145,16 @@ fn index(manifests: &Value) -> Result<Vec<Choice>, Error> {
     let manifests = manifests.as_array().ok_or(Error::Member("manifests"))?;
     let mut choices = Vec::new();
     for entry in manifests {
-        let platform = |name| string(entry.get("platform").and_then(|platform| platform.get(name)));
+        let platform = entry.object("platform");
+        let platform = |name| string(platform.get(name));
         choices.push(Choice {
             descriptor: descriptor(entry),
             os: platform("os"),
             architecture: platform("architecture"),
             variant: platform("variant"),
             ref_name: entry
-                .get("annotations")
-                .and_then(|all| all.entry("org.opencontainers.image.ref.name"))
+                .object("annotations")
+                .entry("org.opencontainers.image.ref.name")
                 .and_then(Value::as_str)
                 .map(String::from),
         });
@@ -202,7 +204,7 @@ pub fn platform(arch: &str) -> (&str, &'static str) {
 pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
     let value = json(bytes)?;
     value.members().ok_or(Error::NotAnImage)?;
-    let rootfs = value.get("rootfs").unwrap_or(&Value::Null);
+    let rootfs = value.object("rootfs");
     let diff_ids = rootfs.list("diff_ids").ok_or(Error::Member("diff_ids"))?;
     if diff_ids.len() > LAYERS_MAX {
         return Err(Error::TooManyLayers);
@@ -212,15 +214,10 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
         Digest::parse(text).map_err(Error::Digest)
     };
     let diff_ids = diff_ids.iter().map(digest).collect::<Result<_, _>>()?;
-    let config = match value.get("config") {
-        None => &Value::Null,
-        Some(config @ Value::Object(_)) => config,
-        Some(_) => return Err(Error::Member("config")),
-    };
-    let volumes = match config.get("Volumes") {
-        None => &[],
-        Some(volumes) => volumes.members().ok_or(Error::Member("Volumes"))?,
-    };
+    let config = &value.object("config");
+    config.members().ok_or(Error::Member("config"))?;
+    let volumes = config.object("Volumes");
+    let volumes = volumes.members().ok_or(Error::Member("Volumes"))?;
     Ok(ImageConfig {
         diff_ids,
         env: strings(config, "Env")?,
@@ -494,6 +491,16 @@ mod tests {
         );
         assert_eq!((config.user.as_str(), config.working_dir.as_str(), config.stop_signal.as_str()), ("7", "/w", "9"));
         assert_eq!((config.volumes, config.diff_ids.len()), (vec!["/V".to_string(), "/v".into()], 1));
+        // A later object sets what it names, and leaves the rest.
+        let text = format!(
+            r#"{{"config":{{"User":"7","Cmd":["a","b"],"Volumes":{{"/a":{{}}}}}},"rootfs":{{"diff_ids":["{}"]}},
+            "config":{{"Cmd":["c"],"Volumes":{{"/b":{{}}}}}},"rootfs":{{"type":"layers"}}}}"#,
+            hex("d")
+        );
+        let config = image_config(text.as_bytes()).unwrap();
+        assert_eq!((config.user.as_str(), config.command), ("7", vec!["c".to_string()]));
+        assert_eq!((config.volumes, config.diff_ids.len()), (vec!["/a".to_string(), "/b".into()], 1));
+        assert_eq!(image_config(br#"{"config":{},"config":[]}"#), Err(Error::Member("config")));
     }
 
     /// Input: other-platform

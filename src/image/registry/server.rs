@@ -8,7 +8,7 @@ use crate::image::registry::answer::{checked, explain, is_doubtful, is_page, is_
 use crate::image::registry::document::read_limited;
 use crate::image::source::Error;
 use crate::net::http::{Client, Method, Request, Response};
-use crate::net::pure::http::{absolute, is_same_origin, origin, Url};
+use crate::net::pure::http::{basic, is_same_origin, origin, redirect, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::pure::scrub;
 use crate::sys::machine;
@@ -325,39 +325,49 @@ fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
 }
 
 /// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
-/// scheme, host and port only.
+/// scheme, host and port only; elsewhere what the redirect's own URL says is, as Go's client does it.
 fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>) -> Result<Response, Error> {
     let mut target = url.to_string();
+    // Of the URL of the last redirect.
+    let mut user = String::new();
     let range = ["bytes=", &ask.from.to_string(), "-"].concat();
     for _ in 0..=REDIRECTS_MAX {
         let at_home = is_same_origin(&target, url);
         let mut headers = vec![("accept", ask.accept), IDENTITY];
         headers.extend(Some(("range", range.as_str())).filter(|_| ask.from > 0));
-        headers.extend(authorization.filter(|_| at_home).map(|value| ("authorization", value)));
-        // An error of another server names that server.
-        let in_redirect = |error: Error| match at_home {
-            true => error,
-            false => {
-                let host = origin(&target).map_or("", |(_, host)| host);
-                Error { text: ["redirects to ", host, ": ", &error.text].concat(), ..error }
-            }
-        };
-        let response = send(client, ask.method, &target, &headers).map_err(in_redirect)?;
+        let of_url = if user.is_empty() { String::new() } else { basic(&user) };
+        let shown = authorization.filter(|_| at_home).unwrap_or(&of_url);
+        if !shown.is_empty() {
+            headers.push(("authorization", shown));
+        }
+        let host = if at_home { "" } else { origin(&target).map_or("", |(_, host)| host) };
+        let response = send(client, ask.method, &target, &headers).map_err(|error| in_redirect(error, host, &user))?;
         match response.status {
             301 | 302 | 303 | 307 | 308 => {}
             // A challenge of another server is an error: our credentials are not for it.
-            400.. if !at_home => return checked(response, ask.from > 0, false).map_err(in_redirect),
+            400.. if !at_home || !user.is_empty() => {
+                let checked = checked(response, ask.from > 0, false);
+                return checked.map_err(|error| in_redirect(error, host, &user));
+            }
             _ => return Ok(response),
         }
-        let next = response.headers.get("location").and_then(|next| absolute(&target, next));
-        if ask.stops_at_tls && next.as_ref().is_some_and(|next| is_to_tls(&target, next)) {
+        let next = response.headers.get("location").and_then(|next| redirect(&target, next, user));
+        if ask.stops_at_tls && next.as_ref().is_some_and(|(next, _)| is_to_tls(&target, next)) {
             return Ok(response);
         }
         response.body.discard();
-        target =
-            next.filter(|next| is_safe(url, next)).ok_or_else(|| Error::refused("redirects without a safe target"))?;
+        let next = next.filter(|(next, _)| is_safe(url, next));
+        (target, user) = next.ok_or_else(|| Error::refused("redirects without a safe target"))?;
     }
     Err(Error::refused("redirects more than 9 times"))
+}
+
+/// An error of another server names that server, its `host`, and does not repeat what it was shown.
+fn in_redirect(error: Error, host: &str, user: &str) -> Error {
+    let password = user.split_once(':').map_or("", |(_, password)| password);
+    let text = scrub::scrub(&error.text, &[user.into(), password.into()]);
+    let text = if host.is_empty() { text } else { ["redirects to ", host, ": ", &text].concat() };
+    Error { text, ..error }
 }
 
 /// Fetches a URL from a byte on.

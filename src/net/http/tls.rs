@@ -145,8 +145,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     Ok(certificates)
 }
 
+/// Reads a text in PEM. Some editors begin a text in UTF-8 with U+FEFF, which would hide the first block.
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    files::read(path, PEM_MAX).map_err(|why| unusable(path, &why))
+    let bytes = files::read(path, PEM_MAX).map_err(|why| unusable(path, &why))?;
+    match bytes.strip_prefix(b"\xef\xbb\xbf") {
+        Some(text) => Ok(text.into()),
+        None => Ok(bytes),
+    }
 }
 
 fn unusable(path: &Path, why: &str) -> Error {

@@ -14,4 +14,4 @@ pub use crate::net::pure::http::error::Error;
 pub use crate::net::pure::http::head::{Framing, Head, HeadReader, Headers};
 pub use crate::net::pure::http::request::{request, Method, Target};
 pub(super) use crate::net::pure::http::url::host_and_port;
-pub use crate::net::pure::http::url::{absolute, is_same_origin, normal, origin, Url};
+pub use crate::net::pure::http::url::{basic, is_same_origin, normal, origin, redirect, Url};

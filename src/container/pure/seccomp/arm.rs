@@ -27,26 +27,26 @@ pub const NAMES: &str = "\
     sendto recvfrom setsockopt getsockopt shutdown sendmsg recvmsg readahead brk munmap mremap -add_key -request_key \
     keyctl clone execve mmap fadvise64 !swapon !swapoff mprotect msync mlock munlock mlockall munlockall mincore \
     madvise remap_file_pages mbind get_mempolicy set_mempolicy !migrate_pages !move_pages rt_tgsigqueueinfo \
-    Aperf_event_open accept4 recvmmsg @260 wait4 prlimit64 Afanotify_init fanotify_mark name_to_handle_at \
+    Eperf_event_open accept4 recvmmsg @260 wait4 prlimit64 fanotify_init fanotify_mark name_to_handle_at \
     Ropen_by_handle_at clock_adjtime syncfs setns sendmmsg process_vm_readv process_vm_writev Tkcmp Mfinit_module \
-    sched_setattr sched_getattr renameat2 seccomp getrandom memfd_create Abpf execveat !userfaultfd membarrier \
-    mlock2 copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx !io_pgetevents rseq \
-    !kexec_file_load @424 pidfd_send_signal -io_uring_setup -io_uring_enter -io_uring_register open_tree move_mount \
-    fsopen fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 Tprocess_madvise \
-    epoll_pwait2 mount_setattr -quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self \
-    memfd_secret process_mrelease -futex_waitv -set_mempolicy_home_node -cachestat -fchmodat2 -map_shadow_stack \
-    -futex_wake -futex_wait -futex_requeue -statmount -listmount -lsm_get_self_attr -lsm_set_self_attr \
-    -lsm_list_modules -mseal -setxattrat -getxattrat -listxattrat -removexattrat -open_tree_attr -file_getattr \
-    -file_setattr | fork open creat link unlink mknod chmod lchown pause access !nice rename mkdir rmdir pipe !ustat \
-    dup2 getpgrp sigaction sigsuspend sigpending symlink readlink !uselib stat lstat sigreturn sigprocmask !bdflush \
-    !sysfs _llseek getdents _newselect -_sysctl poll chown vfork ugetrlimit mmap2 truncate64 ftruncate64 stat64 \
-    lstat64 fstat64 lchown32 getuid32 getgid32 geteuid32 getegid32 setreuid32 setregid32 getgroups32 setgroups32 \
-    fchown32 setresuid32 getresuid32 setresgid32 getresgid32 chown32 setuid32 setgid32 setfsuid32 setfsgid32 fcntl64 \
-    sendfile64 epoll_create epoll_wait statfs64 fstatfs64 utimes arm_fadvise64_64 !pciconfig_iobase !pciconfig_read \
+    sched_setattr sched_getattr renameat2 seccomp getrandom memfd_create Bbpf execveat !userfaultfd membarrier mlock2 \
+    copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx !io_pgetevents rseq !kexec_file_load \
+    @424 pidfd_send_signal -io_uring_setup -io_uring_enter -io_uring_register open_tree move_mount fsopen fsconfig \
+    fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 Tprocess_madvise epoll_pwait2 \
+    mount_setattr Aquotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret \
+    process_mrelease !futex_waitv -set_mempolicy_home_node !cachestat fchmodat2 !map_shadow_stack !futex_wake \
+    !futex_wait !futex_requeue -statmount -listmount -lsm_get_self_attr -lsm_set_self_attr -lsm_list_modules -mseal \
+    -setxattrat -getxattrat -listxattrat -removexattrat -open_tree_attr -file_getattr -file_setattr | fork open creat \
+    link unlink mknod chmod lchown pause access !nice rename mkdir rmdir pipe !ustat dup2 getpgrp -sigaction \
+    -sigsuspend -sigpending symlink readlink !uselib stat lstat sigreturn sigprocmask !bdflush !sysfs _llseek getdents \
+    _newselect -_sysctl poll chown vfork ugetrlimit mmap2 truncate64 ftruncate64 stat64 lstat64 fstat64 lchown32 \
+    getuid32 getgid32 geteuid32 getegid32 setreuid32 setregid32 getgroups32 setgroups32 fchown32 setresuid32 \
+    getresuid32 setresgid32 getresgid32 chown32 setuid32 setgid32 setfsuid32 setfsgid32 fcntl64 sendfile64 \
+    epoll_create epoll_wait statfs64 fstatfs64 utimes arm_fadvise64_64 !pciconfig_iobase !pciconfig_read \
     !pciconfig_write send recv -vserver inotify_init futimesat fstatat64 arm_sync_file_range signalfd eventfd \
     clock_gettime64 Kclock_settime64 clock_adjtime64 clock_getres_time64 clock_nanosleep_time64 timer_gettime64 \
     timer_settime64 timerfd_gettime64 timerfd_settime64 utimensat_time64 pselect6_time64 ppoll_time64 \
-    -io_pgetevents_time64 recvmmsg_time64 mq_timedsend_time64 mq_timedreceive_time64 semtimedop_time64 \
+    !io_pgetevents_time64 recvmmsg_time64 mq_timedsend_time64 mq_timedreceive_time64 semtimedop_time64 \
     rt_sigtimedwait_time64 futex_time64 sched_rr_get_interval_time64 breakpoint cacheflush -usr26 -usr32 set_tls \
     -get_tls";
 

@@ -148,9 +148,7 @@ fn condition(value: &Value) -> Result<Condition, Error> {
 
 /// Whether the rule's `includes` and `excludes` let it be one.
 fn applies(rule: &Value, machine: &Machine) -> Result<bool, Error> {
-    let empty = Value::Null;
-    let includes = rule.get("includes").unwrap_or(&empty);
-    let excludes = rule.get("excludes").unwrap_or(&empty);
+    let (includes, excludes) = (&rule.object("includes"), &rule.object("excludes"));
     let has = |name: &str| capability::parse(name).is_ok_and(|bit| machine.capabilities & bit == bit);
     let (wanted, unwanted) = (texts(includes, "arches")?, texts(excludes, "arches")?);
     let is_ours = |arch: &&str| *arch == go_name(machine.abi);

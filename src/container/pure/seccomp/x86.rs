@@ -17,40 +17,40 @@ pub const NAMES: &str = "\
     rt_sigtimedwait rt_sigqueueinfo rt_sigsuspend sigaltstack utime mknod !uselib =personality !ustat statfs fstatfs \
     !sysfs getpriority setpriority sched_setparam sched_getparam sched_setscheduler sched_getscheduler \
     sched_get_priority_max sched_get_priority_min sched_rr_get_interval mlock munlock mlockall munlockall Yvhangup \
-    modify_ldt pivot_root -_sysctl prctl arch_prctl adjtimex setrlimit Cchroot sync Pacct Ksettimeofday mount \
-    umount2 !swapon !swapoff reboot Asethostname Asetdomainname Iiopl Iioperm -create_module Minit_module \
-    Mdelete_module -get_kernel_syms Mquery_module Aquotactl !nfsservctl -getpmsg -putpmsg -afs_syscall -tuxcall \
-    -security gettid readahead setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr \
-    flistxattr removexattr lremovexattr fremovexattr tkill time futex sched_setaffinity sched_getaffinity \
-    set_thread_area io_setup io_destroy io_getevents io_submit io_cancel get_thread_area Alookup_dcookie \
-    epoll_create epoll_ctl_old epoll_wait_old remap_file_pages getdents64 set_tid_address restart_syscall semtimedop \
-    fadvise64 timer_create timer_settime timer_gettime timer_getoverrun timer_delete Kclock_settime clock_gettime \
-    clock_getres clock_nanosleep exit_group epoll_wait epoll_ctl tgkill utimes -vserver mbind set_mempolicy \
-    get_mempolicy mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr !kexec_load waitid -add_key \
-    -request_key keyctl ioprio_set ioprio_get inotify_init inotify_add_watch inotify_rm_watch !migrate_pages openat \
-    mkdirat mknodat fchownat futimesat newfstatat unlinkat renameat linkat symlinkat readlinkat fchmodat faccessat \
-    pselect6 ppoll unshare set_robust_list get_robust_list splice tee sync_file_range !vmsplice !move_pages \
-    utimensat epoll_pwait signalfd timerfd_create eventfd fallocate timerfd_settime timerfd_gettime accept4 \
-    signalfd4 eventfd2 epoll_create1 dup3 pipe2 inotify_init1 preadv pwritev rt_tgsigqueueinfo Aperf_event_open \
-    recvmmsg Afanotify_init fanotify_mark prlimit64 name_to_handle_at Ropen_by_handle_at clock_adjtime syncfs \
-    sendmmsg setns getcpu process_vm_readv process_vm_writev Tkcmp Mfinit_module sched_setattr sched_getattr \
-    renameat2 seccomp getrandom memfd_create !kexec_file_load Abpf execveat !userfaultfd membarrier mlock2 \
-    copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx !io_pgetevents rseq @424 \
-    pidfd_send_signal -io_uring_setup -io_uring_enter -io_uring_register open_tree move_mount fsopen fsconfig \
-    fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 Tprocess_madvise epoll_pwait2 \
-    mount_setattr -quotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self memfd_secret \
-    process_mrelease -futex_waitv -set_mempolicy_home_node -cachestat -fchmodat2 -map_shadow_stack -futex_wake \
-    -futex_wait -futex_requeue -statmount -listmount -lsm_get_self_attr -lsm_set_self_attr -lsm_list_modules -mseal \
-    -setxattrat -getxattrat -listxattrat -removexattrat -open_tree_attr -file_getattr -file_setattr | waitpid -break \
-    !oldstat umount Kstime !oldfstat -stty -gtty !nice -ftime -prof signal -lock -mpx -ulimit !oldolduname sigaction \
-    !sgetmask !ssetmask sigsuspend sigpending !oldlstat readdir -profil socketcall !olduname -idle !vm86old ipc \
-    sigreturn sigprocmask !bdflush _llseek _newselect !vm86 ugetrlimit mmap2 truncate64 ftruncate64 stat64 lstat64 \
-    fstat64 lchown32 getuid32 getgid32 geteuid32 getegid32 setreuid32 setregid32 getgroups32 setgroups32 fchown32 \
-    setresuid32 getresuid32 setresgid32 getresgid32 chown32 setuid32 setgid32 setfsuid32 setfsgid32 fcntl64 \
-    sendfile64 statfs64 fstatfs64 fadvise64_64 fstatat64 clock_gettime64 Kclock_settime64 clock_adjtime64 \
-    clock_getres_time64 clock_nanosleep_time64 timer_gettime64 timer_settime64 timerfd_gettime64 timerfd_settime64 \
-    utimensat_time64 pselect6_time64 ppoll_time64 -io_pgetevents_time64 recvmmsg_time64 mq_timedsend_time64 \
-    mq_timedreceive_time64 semtimedop_time64 rt_sigtimedwait_time64 futex_time64 sched_rr_get_interval_time64";
+    modify_ldt pivot_root -_sysctl prctl arch_prctl adjtimex setrlimit Cchroot sync Pacct Ksettimeofday mount umount2 \
+    !swapon !swapoff reboot Asethostname Asetdomainname Iiopl Iioperm -create_module Minit_module Mdelete_module \
+    -get_kernel_syms Mquery_module Aquotactl !nfsservctl -getpmsg -putpmsg -afs_syscall -tuxcall -security gettid \
+    readahead setxattr lsetxattr fsetxattr getxattr lgetxattr fgetxattr listxattr llistxattr flistxattr removexattr \
+    lremovexattr fremovexattr tkill time futex sched_setaffinity sched_getaffinity set_thread_area io_setup io_destroy \
+    io_getevents io_submit io_cancel get_thread_area Alookup_dcookie epoll_create epoll_ctl_old epoll_wait_old \
+    remap_file_pages getdents64 set_tid_address restart_syscall semtimedop fadvise64 timer_create timer_settime \
+    timer_gettime timer_getoverrun timer_delete Kclock_settime clock_gettime clock_getres clock_nanosleep exit_group \
+    epoll_wait epoll_ctl tgkill utimes -vserver mbind set_mempolicy get_mempolicy mq_open mq_unlink mq_timedsend \
+    mq_timedreceive mq_notify mq_getsetattr !kexec_load waitid -add_key -request_key keyctl ioprio_set ioprio_get \
+    inotify_init inotify_add_watch inotify_rm_watch !migrate_pages openat mkdirat mknodat fchownat futimesat \
+    newfstatat unlinkat renameat linkat symlinkat readlinkat fchmodat faccessat pselect6 ppoll unshare set_robust_list \
+    get_robust_list splice tee sync_file_range !vmsplice !move_pages utimensat epoll_pwait signalfd timerfd_create \
+    eventfd fallocate timerfd_settime timerfd_gettime accept4 signalfd4 eventfd2 epoll_create1 dup3 pipe2 \
+    inotify_init1 preadv pwritev rt_tgsigqueueinfo Eperf_event_open recvmmsg fanotify_init fanotify_mark prlimit64 \
+    name_to_handle_at Ropen_by_handle_at clock_adjtime syncfs sendmmsg setns getcpu process_vm_readv process_vm_writev \
+    Tkcmp Mfinit_module sched_setattr sched_getattr renameat2 seccomp getrandom memfd_create !kexec_file_load Bbpf \
+    execveat !userfaultfd membarrier mlock2 copy_file_range preadv2 pwritev2 pkey_mprotect pkey_alloc pkey_free statx \
+    !io_pgetevents rseq @424 pidfd_send_signal -io_uring_setup -io_uring_enter -io_uring_register open_tree move_mount \
+    fsopen fsconfig fsmount fspick pidfd_open clone3 close_range openat2 pidfd_getfd faccessat2 Tprocess_madvise \
+    epoll_pwait2 mount_setattr Aquotactl_fd landlock_create_ruleset landlock_add_rule landlock_restrict_self \
+    memfd_secret process_mrelease !futex_waitv -set_mempolicy_home_node !cachestat fchmodat2 !map_shadow_stack \
+    !futex_wake !futex_wait !futex_requeue -statmount -listmount -lsm_get_self_attr -lsm_set_self_attr \
+    -lsm_list_modules -mseal -setxattrat -getxattrat -listxattrat -removexattrat -open_tree_attr -file_getattr \
+    -file_setattr | waitpid -break !oldstat umount Kstime !oldfstat -stty -gtty !nice -ftime -prof signal -lock -mpx \
+    -ulimit !oldolduname -sigaction !sgetmask !ssetmask -sigsuspend -sigpending !oldlstat -readdir -profil socketcall \
+    !olduname -idle !vm86old ipc sigreturn sigprocmask !bdflush _llseek _newselect !vm86 ugetrlimit mmap2 truncate64 \
+    ftruncate64 stat64 lstat64 fstat64 lchown32 getuid32 getgid32 geteuid32 getegid32 setreuid32 setregid32 \
+    getgroups32 setgroups32 fchown32 setresuid32 getresuid32 setresgid32 getresgid32 chown32 setuid32 setgid32 \
+    setfsuid32 setfsgid32 fcntl64 sendfile64 statfs64 fstatfs64 fadvise64_64 fstatat64 clock_gettime64 \
+    Kclock_settime64 clock_adjtime64 clock_getres_time64 clock_nanosleep_time64 timer_gettime64 timer_settime64 \
+    timerfd_gettime64 timerfd_settime64 utimensat_time64 pselect6_time64 ppoll_time64 !io_pgetevents_time64 \
+    recvmmsg_time64 mq_timedsend_time64 mq_timedreceive_time64 semtimedop_time64 rt_sigtimedwait_time64 futex_time64 \
+    sched_rr_get_interval_time64";
 
 /// The numbers of the same calls for 32-bit programs.
 #[rustfmt::skip]

@@ -1,7 +1,7 @@
 //! http and https URLs (RFC 3986), as far as requests need them.
 
 use crate::net::pure::http::error::Error;
-use crate::pure::percent;
+use crate::pure::{base64, percent};
 use core::net::Ipv6Addr;
 
 /// The parts of a URL, without its fragment.
@@ -89,11 +89,34 @@ pub fn is_same_origin(one: &str, other: &str) -> bool {
 
 /// The URL that `location`, a redirect's, stands for at `base`, with its scheme and host in lower case. `None` where it
 /// is no http or https URL, or would lead from https to http.
-pub fn absolute(base: &str, location: &str) -> Option<String> {
+fn absolute(base: &str, location: &str) -> Option<String> {
     let target = resolve(base, location);
     let url = Url::parse(&target).ok()?;
     let leaves_https = !url.https && Url::parse(base).is_ok_and(|base| base.https);
     (!leaves_https).then(|| [url.scheme(), "://", &url.authority.to_ascii_lowercase(), url.path].concat())
+}
+
+/// The redirect `location` at `base`: its URL without the user information (RFC 3986, section 3.2.1), and what that is
+/// decoded, `USER:PASSWORD`, or nothing. As with Go's client, a path alone keeps `user`, that of `base`.
+pub fn redirect(base: &str, location: &str, user: String) -> Option<(String, String)> {
+    let target = resolve(base, location);
+    let (scheme, authority) = origin(&target)?;
+    let Some((written, _)) = authority.rsplit_once('@') else {
+        // A scheme ends with a colon, and stands before all else.
+        let first = location.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_path = !location.starts_with("//") && !first.contains(':');
+        return Some((absolute(base, &target)?, if is_path { user } else { String::new() }));
+    };
+    let rest = target.get(scheme.len() + "://".len() + written.len() + "@".len()..)?;
+    let url = absolute(base, &[scheme, "://", rest].concat())?;
+    let colon = if written.contains(':') { "" } else { ":" };
+    let user = percent::decode(&[written, colon].concat())?;
+    Some((url, String::from_utf8(user).ok()?))
+}
+
+/// The value of `Authorization` for `USER:PASSWORD` (RFC 7617).
+pub fn basic(user: &str) -> String {
+    ["Basic ", &base64::encode(user.as_bytes())].concat()
 }
 
 /// A URL as it is asked for: encoded, and with its scheme and host in lower case. What is no such URL stays as it is.
@@ -293,6 +316,35 @@ mod tests {
         }
         assert_eq!(absolute("http://a", "x").as_deref(), Some("http://a/x"));
         assert_eq!(absolute("http://a?q", "x/").as_deref(), Some("http://a/x/"));
+    }
+
+    /// Promise: redirects
+    #[test]
+    fn users_in_locations() {
+        let at = |user: &str, location| redirect("http://a:1/v2/x", location, user.into());
+        for (location, url, user) in [
+            ("http://u:p@B/x?y", "http://b/x?y", "u:p"),
+            ("//u:p@b:2", "http://b:2", "u:p"),
+            ("//u@b/x@y", "http://b/x@y", "u:"),
+            ("//@b/", "http://b/", ":"),
+            ("//u%3A:p:%40%2f@b/", "http://b/", "u::p:@/"),
+            ("//a@b:c@d/", "http://d/", "a@b:c"),
+            ("http://b/@x", "http://b/@x", ""),
+            ("//b/x", "http://b/x", ""),
+            ("/y", "http://a:1/y", "old:one"),
+            ("y?z", "http://a:1/v2/y?z", "old:one"),
+            ("?to=https://b/", "http://a:1/v2/x?to=https://b/", "old:one"),
+            ("HTTP://a:1/y", "http://a:1/y", ""),
+            ("//[u:p]@[::1]:3/", "http://[::1]:3/", "[u:p]"),
+        ] {
+            assert_eq!(at("old:one", location), Some((url.into(), user.into())), "{location}");
+        }
+        assert_eq!(at("", "/y"), Some(("http://a:1/y".into(), String::new())));
+        for bad in ["//u:%zz@b/", "//u:%ff@b/", "//u:p@", "//u:p@/x", "//u:p@c d/", "ftp://u:p@b/", "//u:p@b:0/"] {
+            assert_eq!(at("", bad), None, "{bad}");
+        }
+        assert_eq!(redirect("https://a/", "http://u:p@a/", String::new()), None);
+        assert_eq!(basic("Aladdin:open sesame"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     }
 
     /// The examples of RFC 3986, sections 5.4.1 and 5.4.2, for `http://a/b/c/d;p?q`.
