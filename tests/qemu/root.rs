@@ -163,13 +163,9 @@ fn debian_with_systemd() {
     clean(&disk);
 }
 
-/// Debian with OpenRC: to its default runlevel, and off by its own scripts, of which under emulation the shell's take
-/// more than a minute. So it is a trial, made with OCINIT_OPENRC=1, and no part of a usual run.
+/// Debian with OpenRC: to its default runlevel, and off by its own scripts.
 #[test]
 fn debian_with_openrc() {
-    if !std::env::var("OCINIT_OPENRC").is_ok_and(|asked| asked == "1") {
-        return;
-    }
     let Some(lab) = lab() else { return };
     let Some(tree) = debian_with("openrc", "openrc sysvinit-core systemd-sysv-") else { return };
     let Some(layer) = squashfs(&tree) else { return };

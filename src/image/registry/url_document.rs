@@ -7,7 +7,7 @@ use crate::image::registry::min_rate::Pace;
 use crate::image::registry::retry_state::RetryState;
 use crate::image::source::Error;
 use crate::net::http::{self, Client, Method, Request, Response};
-use crate::net::pure::http::{absolute, is_same_origin, origin, Url};
+use crate::net::pure::http::{basic, is_same_origin, origin, redirect, Url};
 use crate::net::pure::restricted::is_restricted_host;
 use crate::report::{Hint, Report};
 use crate::sys::machine;
@@ -75,7 +75,7 @@ impl UrlDocument<'_> {
 
     /// The answer of status 200, which may be another URL's. An error of another server names that server.
     fn follow(&self, client: &Client) -> Result<Response, Error> {
-        let mut target = self.url.to_string();
+        let (mut target, mut user) = (self.url.to_string(), String::new());
         for _ in 0..=REDIRECTS_MAX {
             let at_home = is_same_origin(&target, self.url);
             let in_redirect = |error: Error| match at_home {
@@ -83,7 +83,10 @@ impl UrlDocument<'_> {
                 false => Error { text: ["redirects to ", host_of(&target), ": ", &error.text].concat(), ..error },
             };
             let mut headers = vec![("accept", "*/*"), ("accept-encoding", "identity")];
-            headers.extend(self.authorization.filter(|_| at_home).map(|value| ("authorization", value)));
+            // As with Go's client, a redirect's own user counts.
+            let given = (!user.is_empty()).then(|| basic(&user));
+            let authorization = given.as_deref().or(self.authorization.filter(|_| at_home));
+            headers.extend(authorization.map(|value| ("authorization", value)));
             let request = Request { method: Method::Get, url: &target, headers: &headers };
             let response = client.send(&request).map_err(|error| in_redirect(unanswered(error)))?;
             match response.status {
@@ -91,9 +94,10 @@ impl UrlDocument<'_> {
                 301 | 302 | 303 | 307 | 308 => {}
                 _ => return Err(in_redirect(self.refused(response))),
             }
-            let next = response.headers.get("location").and_then(|next| absolute(&target, next));
+            let next = response.headers.get("location").and_then(|next| redirect(&target, next, user));
             response.body.discard();
-            target = self.allowed(next.ok_or_else(|| Error::refused("redirects without a safe target"))?)?;
+            let (next, its_user) = next.ok_or_else(|| Error::refused("redirects without a safe target"))?;
+            (target, user) = (self.allowed(next)?, its_user);
         }
         Err(Error::refused("redirects more than 9 times"))
     }
