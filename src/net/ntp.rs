@@ -4,7 +4,7 @@ use crate::net::dns::Resolver;
 use crate::net::pure::sntp::client::{Action, Client, LIMIT_MS};
 use crate::net::pure::sntp::{self, Time};
 use crate::net::random::random;
-use crate::net::udp::Sockets;
+use crate::net::udp::{told, Sockets};
 use crate::report::Report;
 use crate::sys::fs as sysfs;
 use crate::sys::machine::{realtime, set_realtime, set_rtc, uptime_ms};
@@ -116,22 +116,21 @@ pub fn ask_peer(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, thorough: 
     if peer != AUTO {
         return ask_host(peer, resolver, thorough);
     }
-    let servers: Vec<SocketAddr> = of_lease.iter().map(|server| SocketAddr::from((*server, sntp::PORT))).collect();
-    if servers.is_empty() {
+    if of_lease.is_empty() {
         return ask_host(POOL, resolver, thorough);
     }
-    ask_all(&servers, LEASE_LIMIT_MS, thorough).or_else(|reasons| {
-        let failed = reasons.join("; ");
-        ask_host(POOL, resolver, thorough).map_err(|reason| [&failed, "; ", &reason].concat())
-    })
+    ask_all(&at_port(of_lease, sntp::PORT), LEASE_LIMIT_MS, thorough)
+        .or_else(|failed| ask_host(POOL, resolver, thorough).map_err(|reason| [&failed, "; ", &*reason].concat()))
+}
+
+fn at_port(servers: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    servers.iter().map(|server| SocketAddr::new(*server, port)).collect()
 }
 
 fn ask_host(peer: &str, resolver: &Resolver, thorough: bool) -> Result<Answer, String> {
     let (host, port) = split_port(peer)?;
     let addresses = resolver.resolve(host).map_err(|error| error.text)?;
-    let servers: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::from((*address, port))).collect();
-    ask_all(&servers, LIMIT_MS, thorough).map_err(|reasons| {
-        let reasons = reasons.join("; ");
+    ask_all(&at_port(&addresses, port), LIMIT_MS, thorough).map_err(|reasons| {
         // The name as it was written, unless it is the address.
         if reasons.starts_with(host) {
             reasons
@@ -141,8 +140,8 @@ fn ask_host(peer: &str, resolver: &Resolver, thorough: bool) -> Result<Answer, S
     })
 }
 
-/// Asks all of these servers at once; what each did instead of telling the time.
-fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answer, Vec<String>> {
+/// Asks all of these servers at once; the error is what each did instead of telling the time.
+fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answer, String> {
     let servers = servers.get(..SERVERS_MAX).unwrap_or(servers);
     let start_ms = uptime_ms();
     let times = (start_ms, start_ms + limit_ms);
@@ -174,13 +173,7 @@ fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answ
             let server = address(best.server);
             Ok(Answer { time: best.time, server, delay_ms: best.delay_ms, warning, at_ms: best.at_ms })
         }
-        Err(reasons) => {
-            let silence = ["no answer in ", &(limit_ms / 1000).to_string(), " s"].concat();
-            let each = servers.iter().zip(reasons);
-            let each = each
-                .map(|(server, reason)| [&server.ip().to_string(), ": ", &reason.unwrap_or(silence.clone())].concat());
-            Err(each.collect())
-        }
+        Err(reasons) => Err(told(servers, &reasons, limit_ms)),
     }
 }
 

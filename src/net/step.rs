@@ -24,3 +24,14 @@ pub const LIMITS: Limits = Limits { lease_ms: 60_000, carrier_ms: 40_000, prefer
 pub fn failed(object: &str, error: sys::Error) -> Failure {
     Failure::new(STEP, format!("{object}: {error}"))
 }
+
+/// ` in 60 s`
+pub fn within(limit_ms: u64) -> String {
+    [" in ", &(limit_ms / 1000).to_string(), " s"].concat()
+}
+
+/// Nothing is at the other end of `what`.
+pub fn no_carrier(what: &str) -> Failure {
+    Failure::new(STEP, ["no carrier on ", what].concat())
+        .hint("is the cable plugged in, and the machine at its other end on?")
+}

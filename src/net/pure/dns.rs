@@ -147,7 +147,13 @@ pub fn parse_hosts(text: &str, name: &str) -> Vec<IpAddr> {
         let address: IpAddr = words.next()?.parse().ok()?;
         words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
     };
-    lines.filter_map(of_line).take(MAX_ADDRESSES).collect()
+    let mut found = Vec::new();
+    for address in lines.filter_map(of_line) {
+        if found.len() < MAX_ADDRESSES {
+            found.push(address);
+        }
+    }
+    found
 }
 
 /// What is used of `/etc/resolv.conf` (or the kernel's `/proc/net/pnp`).

@@ -70,14 +70,15 @@ impl Proxies {
 
     /// `NAME=value` for programs, in both cases: curl reads only the lower-case `http_proxy`, others the other.
     pub fn env(&self) -> Vec<String> {
-        let url = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| proxy.url.clone());
-        let no = Some(self.no.join(",")).filter(|list| !list.is_empty());
-        let all = [("http_proxy", url(&self.http)), ("https_proxy", url(&self.https)), ("no_proxy", no)];
-        let both = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        both.flat_map(|(name, value)| {
-            [name.into(), name.to_ascii_uppercase()].map(|name| [&name, "=", &value].concat())
-        })
-        .collect()
+        let url = |proxy: &Option<Proxy>| proxy.as_ref().map_or(String::new(), |proxy| proxy.url.clone());
+        let mut env = Vec::new();
+        let all = [("http_proxy", url(&self.http)), ("https_proxy", url(&self.https)), ("no_proxy", self.no.join(","))];
+        for (name, value) in all.iter().filter(|(_, value)| !value.is_empty()) {
+            for name in [*name, &*name.to_ascii_uppercase()] {
+                env.push([name, "=", value].concat());
+            }
+        }
+        env
     }
 
     /// The proxy for a request, if it goes through one.

@@ -81,12 +81,7 @@ impl Drops {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (reason, count) in Drop::ALL.iter().zip(self.0).filter(|(_, count)| *count > 0) {
-            if !text.is_empty() {
-                text.push_str(", ");
-            }
-            text.push_str(&count.to_string());
-            text.push(' ');
-            text.push_str(reason.text());
+            text.extend([if text.is_empty() { "" } else { ", " }, &count.to_string(), " ", reason.text()]);
         }
         text
     }

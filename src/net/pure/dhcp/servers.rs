@@ -57,10 +57,13 @@ impl Servers {
 
     /// `10.0.0.9 offers, but does not acknowledge`, one after the other.
     pub fn text(&self) -> String {
-        let failed = self.0.iter().filter_map(|(server, fault)| Some((server, (*fault)?)));
-        let texts: Vec<String> =
-            failed.map(|(server, fault)| [&server.to_string(), " ", fault.text()].concat()).collect();
-        texts.join(", ")
+        let mut text = String::new();
+        for (server, fault) in &self.0 {
+            if let Some(fault) = fault {
+                text.extend([if text.is_empty() { "" } else { ", " }, &server.to_string(), " ", fault.text()]);
+            }
+        }
+        text
     }
 }
 
