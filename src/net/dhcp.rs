@@ -4,6 +4,7 @@ use crate::net::ipv6::Config;
 use crate::net::ports::{Event, Port, Ports};
 use crate::net::pure::choice::{self, Candidate, Decision};
 use crate::net::pure::dhcp::Lease;
+use crate::net::pure::merge::join;
 use crate::net::pure::netlink::Link;
 use crate::net::rtnetlink::Kernel;
 use crate::net::step::{no_carrier, within, Limits, STEP};
@@ -70,7 +71,7 @@ pub fn first_lease(
             return Ok(first);
         }
         if now_ms >= tell_ms {
-            report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
+            report.line(STEP, format_args!("no lease yet; {}", status(&ports)));
             tell_ms = u64::MAX;
         }
         let mut wake_ms = tell_ms.min(ports.next_wake());
@@ -88,10 +89,10 @@ pub fn first_lease(
 pub fn tell_in_use(ports: &[Port], at: usize, address: Ipv4Addr, station: [u8; 6], report: &Report) {
     let mut mac = String::new();
     for octet in station {
-        mac.extend([if mac.is_empty() { "" } else { ":" }, &format!("{octet:02x}")]);
+        join(&mut mac, ":", &format!("{octet:02x}"));
     }
     let name = ports.get(at).map_or("", |port| &port.link.name);
-    report.warn(STEP, [name, " ", &address.to_string(), " is in use by ", &mac, ": declined"].concat());
+    report.warn(STEP, format_args!("{name} {address} is in use by {mac}: declined"));
 }
 
 /// The ports, as the choice sees them. A lease without its carrier is not to be had.
@@ -132,17 +133,17 @@ fn no_lease(of: &Ports, limit_ms: u64) -> Failure {
     let ports = &of.all;
     let within = within(limit_ms);
     if ports.is_empty() {
-        return Failure::new(STEP, ["no wired network interface", &*within].concat())
+        return Failure::new(STEP, format!("no wired network interface{within}"))
             .hint("is the network card's driver in the kernel, or among the initramfs' modules?");
     }
     if ports.iter().all(|port| !port.link.carrier && port.error.is_none()) {
         let mut names = String::new();
         for port in ports {
-            names.extend([if names.is_empty() { "" } else { ", " }, &port.link.name]);
+            join(&mut names, ", ", &port.link.name);
         }
-        return no_carrier(&[names, within].concat());
+        return no_carrier(&(names + &within));
     }
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(of)].concat())
+    Failure::new(STEP, format!("no DHCP lease{within}; {}", status(of)))
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
 }
 
@@ -153,9 +154,11 @@ fn status(ports: &Ports) -> String {
     }
     let mut text = String::new();
     for port in &ports.all {
-        text.extend([if text.is_empty() { "" } else { "; " }, &port.link.name, ": ", &port_text(port)]);
+        join(&mut text, "; ", &format!("{}: {}", port.link.name, port_text(port)));
         let v6 = ports.v6.status(port.link.index);
-        text.extend([if v6.is_empty() { "" } else { ", " }, &v6]);
+        if !v6.is_empty() {
+            join(&mut text, ", ", &v6);
+        }
     }
     text
 }
@@ -165,10 +168,9 @@ fn port_text(port: &Port) -> String {
     let Some(client) = &port.v4 else {
         return port.error.map_or("no carrier".into(), |error| error.to_string());
     };
-    let (discovers, offers) = (client.discovers().to_string(), client.offers().to_string());
-    let mut text = ["discovers sent: ", &discovers, ", offers: ", &offers].concat();
+    let mut text = format!("discovers sent: {}, offers: {}", client.discovers(), client.offers());
     if client.naks() > 0 {
-        text.extend([", refusals: ", &client.naks().to_string()]);
+        text += &format!(", refusals: {}", client.naks());
     }
     let (drops, faults) = (client.drops().text(), client.faults());
     for (label, part) in [(", dropped: ", &drops), (", ", &faults)] {
@@ -177,7 +179,7 @@ fn port_text(port: &Port) -> String {
         }
     }
     if let Some(error) = port.error {
-        text.extend([", ", &error.to_string()]);
+        text += &format!(", {error}");
     }
     text
 }

@@ -100,7 +100,7 @@ impl Resolver {
         if is_localhost(name) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let error = |kind, reason: &str| Err(Error { kind, text: [name, ": ", reason].concat() });
+        let error = |kind, reason: &str| Err(Error { kind, text: format!("{name}: {reason}") });
         let (is_known, search) = {
             let state = self.lock();
             (!state.nameservers.is_empty(), state.search.clone())
@@ -130,7 +130,7 @@ impl Resolver {
                         }
                     };
                     if replaces {
-                        error = Some(Error { kind, text: [&candidate, ": ", &reason].concat() });
+                        error = Some(Error { kind, text: format!("{candidate}: {reason}") });
                     }
                     if is_silent {
                         break;
@@ -138,7 +138,7 @@ impl Resolver {
                 }
             }
         }
-        let nobody = || Error { kind: Kind::InvalidName, text: [name, ": ", dns::Error::Name.text()].concat() };
+        let nobody = || Error { kind: Kind::InvalidName, text: format!("{name}: {}", dns::Error::Name.text()) };
         Err(error.unwrap_or_else(nobody))
     }
 
@@ -168,7 +168,7 @@ impl Resolver {
         let server = servers.get(number).copied();
         let answer = answer.map_err(|reason| {
             let asked = server.map_or(String::new(), |server| server.ip().to_string());
-            [reason, " (asked ", &asked, ")"].concat()
+            format!("{reason} (asked {asked})")
         });
         let mut state = self.lock();
         // It may have got other servers meanwhile.

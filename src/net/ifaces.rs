@@ -3,9 +3,9 @@
 use crate::kernel::coldplug;
 use crate::net::dhcp::{first_lease, FirstLease};
 use crate::net::links::{self, Interface, Network};
-use crate::net::pure::iface::{cidr, masked, StaticRoute};
+use crate::net::pure::iface::{masked, StaticRoute};
 use crate::net::pure::link_kind::LinkKind;
-use crate::net::pure::merge::add_new;
+use crate::net::pure::merge::{add_new, join};
 use crate::net::pure::netlink::{self, virtual_link, Address, Link};
 use crate::net::pure::plan::{Named, NetworkConfig, Plan, Planned, Step};
 use crate::net::pure::static_route::{metric, route_of};
@@ -101,8 +101,9 @@ impl Setup<'_> {
         self.kernel.links().map_err(|error| failed("rtnetlink", error))
     }
 
-    fn link(&mut self, name: &str) -> Outcome<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+    /// The link's number, and whether it is up.
+    fn link(&mut self, name: &str) -> Outcome<Option<(u32, bool)>> {
+        Ok(self.links()?.iter().find(|link| link.name == name).map(|link| (link.index, link.up)))
     }
 
     fn request(&mut self, object: &str, message: Vec<u8>) -> Outcome<()> {
@@ -126,7 +127,7 @@ impl Setup<'_> {
                 let _ = self.kernel.request(netlink::link_up(link.index));
             }
             if now_ms >= tell_ms {
-                self.report.line(STEP, ["waiting for ", &text].concat());
+                self.report.line(STEP, format_args!("waiting for {text}"));
                 tell_ms = u64::MAX;
             }
             let timeout_ms = end_ms.min(tell_ms).saturating_sub(now_ms).min(self.limits.lease_ms.max(1_000)) as i32;
@@ -146,7 +147,7 @@ impl Setup<'_> {
         let links = self.wait(&wired, &missing)?;
         let booted = preferred.and_then(|_| find(&links, preferred));
         let Some(name) = booted.or_else(|| find(&links, None)) else {
-            return Err(no_carrier(&["a wired interface", &*within(self.limits.carrier_ms)].concat()));
+            return Err(no_carrier(&format!("a wired interface{}", within(self.limits.carrier_ms))));
         };
         planned.iface.name = name;
         Ok(())
@@ -163,7 +164,7 @@ impl Setup<'_> {
         }
         let there = if others.is_empty() { "there is none".into() } else { others.join(", ") };
         for card in absent(cards, &links) {
-            let what = [card, ": no such interface", &within, "; there are: ", &there].concat();
+            let what = format!("{card}: no such interface{within}; there are: {there}");
             let hint = "is the network card's driver in the kernel, or among the initramfs' modules?";
             self.problems.push(Failure::new(STEP, what).hint(hint));
         }
@@ -176,29 +177,30 @@ impl Setup<'_> {
             Step::Make(name, kind) => {
                 let parent = match kind {
                     LinkKind::Vlan { parent, .. } => match self.link(parent)? {
-                        Some(parent) => parent.index,
+                        Some((index, _)) => index,
                         None => return Ok(()),
                     },
                     _ => 0,
                 };
                 // The kernel would ask modprobe for it.
                 coldplug::ensure(&["rtnl-link-", kind.text()].concat(), self.report);
-                let object = [name, ": make a ", kind.text()].concat();
+                let object = format!("{name}: make a {}", kind.text());
                 let made = self.request(&object, virtual_link::make_link(name, kind, parent));
-                let hint = ["is its driver built in, or among the initramfs' modules: ", kind.module(), "?"];
-                made.map_err(|failure| failure.hint(hint.concat()))
+                let hint = || format!("is its driver built in, or among the initramfs' modules: {}?", kind.module());
+                made.map_err(|failure| failure.hint(hint()))
             }
             Step::Join { member, master, is_bond } => {
-                let (Some(link), Some(of)) = (self.link(member)?, self.link(master)?) else { return Ok(()) };
-                let object = [member, ": join ", master].concat();
-                if *is_bond && link.up {
-                    self.request(&object, netlink::link_down(link.index))?;
+                let Some((index, is_up)) = self.link(member)? else { return Ok(()) };
+                let Some((of, _)) = self.link(master)? else { return Ok(()) };
+                let object = format!("{member}: join {master}");
+                if *is_bond && is_up {
+                    self.request(&object, netlink::link_down(index))?;
                 }
-                self.request(&object, virtual_link::set_master(link.index, of.index))?;
-                self.request(member, netlink::link_up(link.index))
+                self.request(&object, virtual_link::set_master(index, of))?;
+                self.request(member, netlink::link_up(index))
             }
             Step::Raise(name) => match self.link(name)? {
-                Some(link) if !link.up => self.request(name, netlink::link_up(link.index)),
+                Some((index, false)) => self.request(name, netlink::link_up(index)),
                 _ => Ok(()),
             },
         }
@@ -207,24 +209,25 @@ impl Setup<'_> {
     /// Forwarding first, since it resets other settings of the kernel, then the MTU and addresses.
     fn give_addresses(&mut self, planned: &Planned) {
         let iface = &planned.iface;
-        let Ok(Some(link)) = self.link(&iface.name) else { return };
+        let Ok(links) = self.links() else { return };
+        let Some(link) = links.iter().find(|link| link.name == iface.name) else { return };
         if iface.forward {
             let is_v6 = iface.addresses.iter().any(|(own, _)| own.is_ipv6());
             for path in FORWARD.iter().take(1 + usize::from(is_v6)) {
                 if let Err(error) = std::fs::write(path, "1\n") {
-                    self.problems.push(Failure::new(STEP, [path, ": ", &error.to_string()].concat()));
+                    self.problems.push(Failure::new(STEP, format!("{path}: {error}")));
                 }
             }
         }
         if let Some(mtu) = iface.mtu {
-            let set = self.request(&[&iface.name, ": mtu"].concat(), netlink::set_mtu(link.index, mtu));
+            let set = self.request(&format!("{}: mtu", iface.name), netlink::set_mtu(link.index, mtu));
             self.note(set);
         }
-        let mut interface = Interface::of(&link);
+        let mut interface = Interface::of(link);
         interface.metric = planned.metric;
         for (own, prefix) in &iface.addresses {
             let address = Address { index: link.index, address: *own, prefix: *prefix };
-            let object = [&iface.name, ": address ", &*cidr(own, *prefix)].concat();
+            let object = format!("{}: address {own}/{prefix}", iface.name);
             let set = self.request(&object, netlink::set_address(&address));
             if self.note(set) {
                 interface.addresses.push((*own, *prefix));
@@ -270,7 +273,7 @@ impl Setup<'_> {
                 return self.problems.push(problem);
             }
             let text = links::lease_text(&lease, tries);
-            self.lease_texts.extend([", ", &port.name, text.strip_prefix(',').unwrap_or(&text)]);
+            self.lease_texts += &format!(", {}{}", port.name, text.strip_prefix(',').unwrap_or(&text));
             interface.add_lease(lease);
         }
         interface.addresses.extend_from_slice(&v6.addresses);
@@ -299,8 +302,8 @@ impl Setup<'_> {
     fn give_route(&mut self, planned: &Planned, at: usize, wanted: &StaticRoute) -> bool {
         let Some(interface) = self.interfaces.get(at) else { return false };
         let route = route_of(interface.index, &interface.addresses, wanted);
-        let destination = cidr(&wanted.destination, wanted.prefix);
-        let object = [&planned.iface.name, ": route ", &*destination, " by ", &wanted.via.to_string()].concat();
+        let StaticRoute { destination, prefix, via } = wanted;
+        let object = format!("{}: route {destination}/{prefix} by {via}", planned.iface.name);
         let metric = metric(planned.metric, wanted);
         let set = self.request(&object, netlink::set_route_by(&route, netlink::RTPROT_STATIC, metric));
         self.note(set)
@@ -322,10 +325,10 @@ impl Setup<'_> {
         }
         let names = with.join(", ");
         let is_there = |link: &Link| link.carrier && with.contains(&link.name);
-        let missing = |links: &[Link]| (!links.iter().any(is_there)).then(|| ["a carrier on ", &names].concat());
+        let missing = |links: &[Link]| (!links.iter().any(is_there)).then(|| format!("a carrier on {names}"));
         let links = self.wait(&|_| false, &missing)?;
         if missing(&links).is_some() {
-            self.problems.insert(0, no_carrier(&[&*names, &within(self.limits.carrier_ms)].concat()));
+            self.problems.insert(0, no_carrier(&(names + &within(self.limits.carrier_ms))));
             self.interfaces.iter_mut().for_each(|interface| interface.addresses.clear());
         }
         Ok(())
@@ -341,7 +344,7 @@ impl Setup<'_> {
         if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {
             let (mut text, mut hint) = (String::new(), None);
             for problem in self.problems {
-                text.extend([if text.is_empty() { "" } else { "; " }, &problem.what]);
+                join(&mut text, "; ", &problem.what);
                 hint = hint.or(problem.hint);
             }
             return Err(Failure { hint, ..Failure::new(STEP, text) });

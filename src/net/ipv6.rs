@@ -11,7 +11,7 @@ use crate::net::pure::ra::{Discovery, ALL_ROUTERS_MAC, FILTER};
 use crate::net::random::seed;
 use crate::net::rtnetlink::Kernel;
 use crate::net::scope::own_addresses;
-use crate::net::step::{failed, STEP};
+use crate::net::step::STEP;
 use crate::report::Report;
 use crate::sys::bpf::Instruction;
 use crate::sys::io::Poll;
@@ -288,7 +288,7 @@ impl Port {
                 continue;
             }
             if self.told.replace(*address) != Some(*address) {
-                report.warn(STEP, [&self.name, ": another machine has the address ", &address.to_string()].concat());
+                report.warn(STEP, format_args!("{}: another machine has the address {address}", self.name));
             }
             if self.leased.iter().any(|leased| leased.address == *address) {
                 self.leased.clear();
@@ -331,8 +331,7 @@ impl Port {
             let address = Address { index: self.index, address: one.address.into(), prefix: 128 };
             let set = kernel.request(netlink::set_address_for(&address, one.preferred_s, one.valid_s));
             if let Err(error) = set {
-                let object = [&self.name, ": address ", &one.address.to_string()].concat();
-                report.warn(STEP, failed(&object, error).what);
+                report.warn(STEP, format_args!("{}: address {}: {error}", self.name, one.address));
             }
         }
         self.leased = leased;
@@ -342,17 +341,16 @@ impl Port {
     fn status(&self) -> String {
         let mut parts = Vec::new();
         if let Some(router) = self.discovery.router() {
-            parts.push(["IPv6 router ", &router.to_string()].concat());
+            parts.push(format!("IPv6 router {router}"));
         }
         if let Some(client) = &self.client {
-            let (solicits, offers) = (client.solicits().to_string(), client.offers().to_string());
-            parts.push(["DHCPv6 sent: ", &solicits, ", offers: ", &offers].concat());
+            parts.push(format!("DHCPv6 sent: {}, offers: {}", client.solicits(), client.offers()));
         }
         let advertisements = self.discovery.drops().map(|(count, last)| ("advertisements", count, last.text()));
         let messages = self.client.as_ref().and_then(|client| client.drops());
         let messages = messages.map(|(count, last)| ("DHCPv6 messages", count, last.text()));
         for (what, count, last) in [advertisements, messages].into_iter().flatten() {
-            parts.push([what, " dropped: ", &count.to_string(), ", the last one: ", last].concat());
+            parts.push(format!("{what} dropped: {count}, the last one: {last}"));
         }
         if let (Some(error), false) = (self.error, parts.is_empty()) {
             parts.push(error.to_string());

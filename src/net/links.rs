@@ -5,8 +5,7 @@ use crate::net::ipv6::Config;
 use crate::net::pure::dhcp::message::INFINITE;
 use crate::net::pure::dhcp::Lease;
 use crate::net::pure::dns::{parse_resolv_conf, ResolvConf};
-use crate::net::pure::iface::cidr;
-use crate::net::pure::merge::add_new;
+use crate::net::pure::merge::{add_new, join};
 use crate::net::pure::netlink::{self, Address, Reply, Route};
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
@@ -69,7 +68,7 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
     tell(&network, &end, report);
     for other in &bound.others {
         let why = if other.carrier { "no lease yet" } else { "no carrier" };
-        report.line(STEP, [&other.name, " up without address: ", why].concat());
+        report.line(STEP, format_args!("{} up without address: {why}", other.name));
         network.interfaces.push(Interface::of(other));
     }
     Ok(network)
@@ -103,10 +102,10 @@ impl Interface {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (address, prefix) in &self.addresses {
-            text.extend([" ", &cidr(address, *prefix)]);
+            text += &format!(" {address}/{prefix}");
         }
         for gateway in &self.gateways {
-            text.extend([" gw ", &gateway.to_string()]);
+            text += &format!(" gw {gateway}");
         }
         text
     }
@@ -149,7 +148,7 @@ impl Network {
     fn text_of(&self, server: &IpAddr) -> String {
         let text = server.to_string();
         match (server, self.interfaces.first()) {
-            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => [&text, "%", &first.name].concat(),
+            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => format!("{text}%{}", first.name),
             _ => text,
         }
     }
@@ -159,10 +158,10 @@ impl Network {
 pub fn resolv_conf(network: &Network) -> String {
     let mut text = String::new();
     if !network.search.is_empty() {
-        text.extend(["search ", &network.search.join(" "), "\n"]);
+        text = format!("search {}\n", network.search.join(" "));
     }
     for server in &network.nameservers {
-        text.extend(["nameserver ", &network.text_of(server), "\n"]);
+        text += &format!("nameserver {}\n", network.text_of(server));
     }
     text
 }
@@ -219,19 +218,18 @@ pub fn kernel_dns() -> ResolvConf {
 /// a failure: without one of the routes, or with another MTU, the network may still be usable.
 pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u32, report: &Report) -> Outcome<()> {
     let (index, name) = (link.index, &link.name);
-    if let Some(mtu) = lease.mtu.map(u32::from) {
-        if let Err(error) = kernel.request(netlink::set_mtu(index, mtu)) {
-            report.warn(STEP, failed(&[name, ": mtu ", &mtu.to_string()].concat(), error).what);
+    if let Some(mtu) = lease.mtu {
+        if let Err(error) = kernel.request(netlink::set_mtu(index, mtu.into())) {
+            report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
         }
     }
     let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
     let set = kernel.request(netlink::set_address_for(&address, lease.lease_s, lease.lease_s));
-    set.map_err(|error| failed(&[name, ": address ", &cidr(&address.address, lease.prefix)].concat(), error))?;
+    set.map_err(|error| failed(&format!("{name}: address {}/{}", lease.address, lease.prefix), error))?;
     for route in routes(index, lease) {
         let metric = if route.gateway.is_some() { metric } else { 0 };
         if let Err(error) = kernel.request(netlink::set_route_by(&route, netlink::RTPROT_DHCP, metric)) {
-            let object = [name, ": route ", &cidr(&route.destination, route.prefix)].concat();
-            report.warn(STEP, failed(&object, error).what);
+            report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
         }
     }
     Ok(())
@@ -262,27 +260,28 @@ pub fn routes(index: u32, lease: &Lease) -> Vec<Route> {
 
 /// `, lease 86400 s, 1 try`
 pub fn lease_text(lease: &Lease, tries: u32) -> String {
-    let (seconds, tries_text) = (lease.lease_s.to_string(), tries.to_string());
-    let (lasts, unit) = if lease.lease_s == INFINITE { ("for ever", "") } else { (&*seconds, " s") };
-    [", lease ", lasts, unit, ", ", &tries_text, if tries == 1 { " try" } else { " tries" }].concat()
+    let word = if tries == 1 { "try" } else { "tries" };
+    match lease.lease_s {
+        INFINITE => format!(", lease for ever, {tries} {word}"),
+        seconds => format!(", lease {seconds} s, {tries} {word}"),
+    }
 }
 
 /// `eth0 10.0.2.15/24 gw 10.0.2.2 dns 10.0.2.3`, and `end`.
 pub fn tell(network: &Network, end: &str, report: &Report) {
     let mut text = String::new();
     for interface in network.interfaces.iter().filter(|interface| !interface.addresses.is_empty()) {
-        let comma = if text.is_empty() { "" } else { ", " };
-        text.extend([comma, &interface.name, &interface.text()]);
+        join(&mut text, ", ", &interface.name);
+        text.push_str(&interface.text());
     }
-    text.extend([&*servers_text(&network.nameservers), end]);
-    report.line(STEP, text);
+    report.line(STEP, format_args!("{text}{}{end}", servers_text(&network.nameservers)));
 }
 
 /// ` dns 10.0.2.3`; empty where there is none.
 pub fn servers_text(nameservers: &[IpAddr]) -> String {
     let mut text = String::new();
     for server in nameservers {
-        text.extend([if text.is_empty() { " dns " } else { " " }, &server.to_string()]);
+        text += &format!("{} {server}", if text.is_empty() { " dns" } else { "" });
     }
     text
 }

@@ -62,7 +62,7 @@ pub fn raise(floor_s: i64, wrong: &str, report: &Report) -> bool {
     let was = date(now());
     let raised = set_realtime(floor_s, 0);
     if let Err(error) = &raised {
-        report.warn("clock", ["the clock says ", &was, ", ", wrong, ": ", &error.to_string()].concat());
+        report.warn("clock", format_args!("the clock says {was}, {wrong}: {error}"));
     }
     raised.is_ok()
 }
@@ -79,10 +79,8 @@ pub fn set(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, report: &Report
             match step(time) {
                 Ok(()) => {
                     let off = seconds(time.minus_ms(before));
-                    report.line(
-                        "clock",
-                        [&time.text(), " UTC by ", &answer.server.to_string(), ", was off by ", &off].concat(),
-                    );
+                    let (time, server) = (time.text(), answer.server);
+                    report.line("clock", format_args!("{time} UTC by {server}, was off by {off}"));
                     return true;
                 }
                 Err(error) => error.to_string(),
@@ -92,7 +90,7 @@ pub fn set(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, report: &Report
     };
     let now = now();
     let unset = if now.seconds - BUILD_S < UNSET_S { ", so TLS may fail" } else { "" };
-    report.warn("clock", [&failed, "; the clock says ", &date(now), unset].concat());
+    report.warn("clock", format_args!("{failed}; the clock says {}{unset}", date(now)));
     false
 }
 
@@ -120,7 +118,7 @@ pub fn ask_peer(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, thorough: 
         return ask_host(POOL, resolver, thorough);
     }
     ask_all(&at_port(of_lease, sntp::PORT), LEASE_LIMIT_MS, thorough)
-        .or_else(|failed| ask_host(POOL, resolver, thorough).map_err(|reason| [&failed, "; ", &*reason].concat()))
+        .or_else(|failed| ask_host(POOL, resolver, thorough).map_err(|reason| format!("{failed}; {reason}")))
 }
 
 fn at_port(servers: &[IpAddr], port: u16) -> Vec<SocketAddr> {
@@ -135,7 +133,7 @@ fn ask_host(peer: &str, resolver: &Resolver, thorough: bool) -> Result<Answer, S
         if reasons.starts_with(host) {
             reasons
         } else {
-            [host, ": ", &reasons].concat()
+            format!("{host}: {reasons}")
         }
     })
 }
@@ -167,8 +165,8 @@ fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answ
             let best = chosen.best;
             let warning = chosen.contradicts.map(|other| {
                 let off = seconds(other.time.minus_ms(best.time.plus_ms(other.at_ms.saturating_sub(best.at_ms))));
-                let (best, other) = (address(best.server).to_string(), address(other.server).to_string());
-                [&other, " says ", &off, " more than ", &best, ", which is believed, as it is named first"].concat()
+                let (best, other) = (address(best.server), address(other.server));
+                format!("{other} says {off} more than {best}, which is believed, as it is named first")
             });
             let server = address(best.server);
             Ok(Answer { time: best.time, server, delay_ms: best.delay_ms, warning, at_ms: best.at_ms })
@@ -183,7 +181,7 @@ fn split_port(peer: &str) -> Result<(&str, u16), String> {
     match peer.rsplit_once(':') {
         Some((host, port)) if !numeric_v6 && !port.ends_with(']') => match port.parse() {
             Ok(port) => Ok((host, port)),
-            Err(_) => Err([peer, ": not a port number"].concat()),
+            Err(_) => Err(format!("{peer}: not a port number")),
         },
         _ => Ok((peer, sntp::PORT)),
     }

@@ -75,7 +75,7 @@ impl Kernel {
     /// waits.
     pub fn dump(&mut self, mut message: Vec<u8>) -> Result<Vec<Reply>> {
         self.sequence += 1;
-        netlink::number(&mut message, self.sequence);
+        netlink::finish(&mut message, self.sequence);
         socket::send(self.requests.as_fd(), &message)?;
         let mut replies = Vec::new();
         for _ in 0..MAX_DATAGRAMS {

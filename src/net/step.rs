@@ -27,11 +27,11 @@ pub fn failed(object: &str, error: sys::Error) -> Failure {
 
 /// ` in 60 s`
 pub fn within(limit_ms: u64) -> String {
-    [" in ", &(limit_ms / 1000).to_string(), " s"].concat()
+    format!(" in {} s", limit_ms / 1000)
 }
 
 /// Nothing is at the other end of `what`.
 pub fn no_carrier(what: &str) -> Failure {
-    Failure::new(STEP, ["no carrier on ", what].concat())
+    Failure::new(STEP, format!("no carrier on {what}"))
         .hint("is the cable plugged in, and the machine at its other end on?")
 }

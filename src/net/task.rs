@@ -170,7 +170,7 @@ fn start(network: &Network, report: &Report) -> Option<Task> {
         match kept {
             Ok(()) => 0,
             Err(failure) => {
-                report.warn(STEP, ["the leases are not kept: ", &failure.what].concat());
+                report.warn(STEP, format_args!("the leases are not kept: {}", failure.what));
                 1
             }
         }
@@ -178,7 +178,7 @@ fn start(network: &Network, report: &Report) -> Option<Task> {
     match pid {
         Ok(pid) => Some(Task { pid, changes }),
         Err(error) => {
-            report.warn(STEP, ["the leases are not kept: ", &error.to_string()].concat());
+            report.warn(STEP, format_args!("the leases are not kept: {error}"));
             None
         }
     }
@@ -344,7 +344,8 @@ impl<'a> Keeper<'a> {
             let mut interface = Interface::of(link);
             interface.add_lease(lease.clone());
             let servers = links::servers_text(&lease.nameservers);
-            self.report.line(STEP, [&link.name, ": the lease has changed:", &interface.text(), &servers].concat());
+            let text = interface.text();
+            self.report.line(STEP, format_args!("{}: the lease has changed:{text}{servers}", link.name));
         }
         *had = Some(lease.clone());
         if !is_same {
@@ -360,8 +361,7 @@ impl<'a> Keeper<'a> {
         // The kernel may have removed it already.
         let _ = self.kernel.request(netlink::delete_address(&address));
         if let Some(port) = self.ports.all.iter_mut().find(|port| port.link.index == index) {
-            let what = [&port.link.name, " ", &lease.address.to_string(), ": the lease ", why].concat();
-            self.report.warn(STEP, what);
+            self.report.warn(STEP, format_args!("{} {}: the lease {why}", port.link.name, lease.address));
             port.lease = None;
             if port.cut_ms.is_some() {
                 port.v4 = None;
@@ -379,11 +379,11 @@ impl<'a> Keeper<'a> {
             let port = self.ports.all.iter().find(|port| port.link.index == *index);
             let (Some(port), Some(lease)) = (port, lease) else { continue };
             let [a, b, c, d, e, f] = port.link.mac;
-            let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).to_string();
-            text.extend(["lease ", &mac, " ", &lease.address.to_string(), " ", &lease.server.to_string(), "\n"]);
+            let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+            text += &format!("lease {mac} {} {}\n", lease.address, lease.server);
             network.add_servers_of(lease);
         }
-        self.pending = [&text, &links::resolv_conf(&network), "none\n", END].concat();
+        self.pending = format!("{text}{}none\n{END}", links::resolv_conf(&network));
     }
 }
 

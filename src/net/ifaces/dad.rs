@@ -30,7 +30,7 @@ impl Setup<'_> {
                 }
                 waits |= other.is_tentative();
                 if other.is_duplicate() {
-                    let what = [&address.to_string(), ": another machine has this address"].concat();
+                    let what = format!("{address}: another machine has this address");
                     self.problems.push(Failure::new(STEP, what).hint("give each machine an address of its own"));
                     for interface in &mut self.interfaces {
                         interface.addresses.retain(|(other, _)| *other != address);

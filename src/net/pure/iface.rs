@@ -94,15 +94,15 @@ pub fn add(ifaces: &mut Vec<Iface>, value: &str, warnings: &mut Vec<String>) -> 
             Parameter::Mode => mode_number(value.unwrap_or_default()).map(|number| mode = Some(number)),
             _ => iface.take(*parameter, value),
         };
-        read.map_err(|why| [name, ": '", word, "': ", &why].concat())?;
+        read.map_err(|why| format!("{name}: '{word}': {why}"))?;
     }
     match (&mut iface.kind, mode) {
         (LinkKind::Bond { mode, .. }, Some(number)) => *mode = number,
-        (_, Some(_)) => return Err([name, ": mode= is a bond's: write bond=eth0+eth1, too"].concat()),
+        (_, Some(_)) => return Err(format!("{name}: mode= is a bond's: write bond=eth0+eth1, too")),
         _ => {}
     }
     if iface.count() > PARAMETERS_MAX {
-        return Err([name, ": more than 64 parameters"].concat());
+        return Err(format!("{name}: more than 64 parameters"));
     }
     Ok(())
 }
@@ -189,24 +189,19 @@ impl Iface {
             text.extend([",mtu=", &mtu.to_string()]);
         }
         for (address, prefix) in &self.addresses {
-            text.extend([",address=", &cidr(address, *prefix)]);
+            text += &format!(",address={address}/{prefix}");
         }
         for gateway in &self.gateways {
             text.extend([",gateway=", &gateway.to_string()]);
         }
         for route in &self.routes {
-            text.extend([",route=", &cidr(&route.destination, route.prefix), ":", &route.via.to_string()]);
+            text += &format!(",route={}/{}:{}", route.destination, route.prefix, route.via);
         }
         for server in &self.nameservers {
             text.extend([",nameserver=", &server.to_string()]);
         }
         text
     }
-}
-
-/// `10.0.2.15/24`
-pub fn cidr(address: &IpAddr, prefix: u8) -> String {
-    [&address.to_string(), "/", &*prefix.to_string()].concat()
 }
 
 /// `eth0.12` is the VLAN 12 of `eth0`.
@@ -226,28 +221,26 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Err("an interface has no name: write it first, as in eth0,dhcp".into());
     }
     if name.len() > NAME_MAX || !name.bytes().all(is_allowed) || [".", ".."].contains(&name) {
-        return Err(
-            ["'", name, "' is not an interface's name: 1 to 15 letters, digits and signs as in eth0.12"].concat()
-        );
+        return Err(format!("'{name}' is not an interface's name: 1 to 15 letters, digits and signs as in eth0.12"));
     }
     let id = name.rsplit_once('.').and_then(|(_, id)| number(id));
     if id.is_some() && by_name(name) == LinkKind::Card {
-        return Err(["'", name, "': a VLAN has a number from 1 to 4094"].concat());
+        return Err(format!("'{name}': a VLAN has a number from 1 to 4094"));
     }
     Ok(())
 }
 
 fn unknown(name: &str, key: &str) -> String {
-    let mut text = ["b2c.iface=", name, ": '", key, "' is not a parameter: ignored"].concat();
+    let mut text = format!("b2c.iface={name}: '{key}' is not a parameter: ignored");
     if let Some(meant) = suggest(PARAMETERS.iter().map(|(own, _)| *own), key) {
-        text.extend(["; did you mean ", meant, "?"]);
+        text += &format!("; did you mean {meant}?");
     }
     text
 }
 
 fn mode_number(text: &str) -> Result<u8, String> {
     let number = BOND_MODES.iter().position(|mode| *mode == text);
-    number.map(|number| number as u8).ok_or_else(|| ["not one of ", &BOND_MODES.join(", ")].concat())
+    number.map(|number| number as u8).ok_or_else(|| format!("not one of {}", BOND_MODES.join(", ")))
 }
 
 /// Digits only: what Rust's `parse` takes has a sign, too.
@@ -299,7 +292,7 @@ fn prefix_of(text: Option<&str>, address: &IpAddr, min: u32) -> Result<u8, Strin
     let width = if address.is_ipv4() { 32 } else { 128 };
     match text.map_or(Some(width), number) {
         Some(length) if (min..=width).contains(&length) => Ok(length as u8),
-        _ => Err(["the length of the prefix, after /, is a number from 1 to ", &width.to_string()].concat()),
+        _ => Err(format!("the length of the prefix, after /, is a number from 1 to {width}")),
     }
 }
 
@@ -310,7 +303,7 @@ fn route(text: &str) -> Result<StaticRoute, String> {
     let from = text.find('/').or_else(|| text.find(']')).unwrap_or(0);
     let (end, _) = text.char_indices().find(|(at, c)| *at >= from && *c == ':').ok_or(FORM)?;
     let (network, via) = (text.get(..end).unwrap_or_default(), text.get(end + 1..).unwrap_or_default());
-    let via = unicast(via).map_err(|why| ["the gateway: ", &why].concat())?;
+    let via = unicast(via).map_err(|why| format!("the gateway: {why}"))?;
     if network == "default" {
         return Ok(StaticRoute { destination: masked(&via, 0), prefix: 0, via });
     }
@@ -322,7 +315,7 @@ fn route(text: &str) -> Result<StaticRoute, String> {
     }
     let bare = masked(&destination, prefix);
     if bare != destination {
-        return Err(["it has bits beyond its prefix: write ", &cidr(&bare, prefix)].concat());
+        return Err(format!("it has bits beyond its prefix: write {bare}/{prefix}"));
     }
     Ok(StaticRoute { destination, prefix, via })
 }

@@ -121,71 +121,73 @@ pub enum Reply {
 
 /// Asks for all links (`RTM_GETLINK`).
 pub fn get_links() -> Vec<u8> {
-    Request::new(RTM_GETLINK, NLM_F_DUMP, &[0; 16]).end()
+    request(RTM_GETLINK, NLM_F_DUMP, &[0; 16])
 }
 
 /// Asks for all addresses (`RTM_GETADDR`).
 pub fn get_addresses() -> Vec<u8> {
-    Request::new(RTM_GETADDR, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).end()
+    request(RTM_GETADDR, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Asks for all routes (`RTM_GETROUTE`).
 pub fn get_routes() -> Vec<u8> {
-    Request::new(RTM_GETROUTE, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
+    request(RTM_GETROUTE, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Sets `IFF_UP`.
 pub fn link_up(index: u32) -> Vec<u8> {
-    set_link(index, IFF_UP, IFF_UP).end()
+    set_link(index, IFF_UP, IFF_UP)
 }
 
 /// Clears `IFF_UP`.
 pub fn link_down(index: u32) -> Vec<u8> {
-    set_link(index, 0, IFF_UP).end()
+    set_link(index, 0, IFF_UP)
 }
 
 /// Sets a link's MTU, in bytes.
 pub fn set_mtu(index: u32, mtu: u32) -> Vec<u8> {
-    set_link(index, 0, 0).attribute(IFLA_MTU, &mtu.to_ne_bytes()).end()
+    let mut message = set_link(index, 0, 0);
+    put(&mut message, IFLA_MTU, &mtu.to_ne_bytes());
+    message
 }
 
 /// A change of a link that is there.
-fn set_link(index: u32, flags: u32, change: u32) -> Request {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, &interface(index, flags, change))
+fn set_link(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    request(RTM_NEWLINK, NLM_F_ACK, &interface(index, flags, change))
 }
 
 /// Removes an address, and with it the routes that have it as their source.
 pub fn delete_address(address: &Address) -> Vec<u8> {
-    about(RTM_DELADDR, NLM_F_ACK, address).end()
+    about(RTM_DELADDR, NLM_F_ACK, address)
 }
 
 /// As [`set_address`], for so many seconds: then the kernel removes it (`u32::MAX`: never).
 pub fn set_address_for(address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
     // ifa_cacheinfo: preferred, valid, and two times that the kernel sets.
     let lifetimes = [preferred_s, valid_s, 0, 0].map(u32::to_ne_bytes);
-    Request(set_address(address)).attribute(IFA_CACHEINFO, lifetimes.as_flattened()).end()
+    let mut message = set_address(address);
+    put(&mut message, IFA_CACHEINFO, lifetimes.as_flattened());
+    message
 }
 
 /// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021). An IPv6 address
 /// that is new is checked by the kernel: no other machine must have it.
 pub fn set_address(address: &Address) -> Vec<u8> {
-    let mut request = about(RTM_NEWADDR, SET, address);
-    request.address(IFA_ADDRESS, &address.address);
-    match address.address {
-        IpAddr::V4(own) if address.prefix < 31 => {
-            let broadcast = own.to_bits() | u32::MAX >> address.prefix;
-            request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
-        }
-        _ => request.end(),
+    let mut message = about(RTM_NEWADDR, SET, address);
+    put_address(&mut message, IFA_ADDRESS, &address.address);
+    if let (IpAddr::V4(own), ..31) = (address.address, address.prefix) {
+        let broadcast = own.to_bits() | u32::MAX >> address.prefix;
+        put(&mut message, IFA_BROADCAST, &broadcast.to_be_bytes());
     }
+    message
 }
 
-fn about(kind: u16, flags: u16, address: &Address) -> Request {
+fn about(kind: u16, flags: u16, address: &Address) -> Vec<u8> {
     let [a, b, c, d] = address.index.to_ne_bytes();
     let body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];
-    let mut request = Request::new(kind, flags, &body);
-    request.address(IFA_LOCAL, &address.address);
-    request
+    let mut message = request(kind, flags, &body);
+    put_address(&mut message, IFA_LOCAL, &address.address);
+    message
 }
 
 /// Adds or replaces a lease's route (`RTM_NEWROUTE`).
@@ -200,17 +202,18 @@ pub fn set_route_by(route: &Route, protocol: u8, metric: u32) -> Vec<u8> {
     let [a, b, c, d] = if route.onlink { RTNH_F_ONLINK } else { 0 }.to_ne_bytes();
     let family = family(&route.destination);
     let body = [family, route.prefix, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, a, b, c, d];
-    let mut request = Request::new(RTM_NEWROUTE, SET, &body);
-    request.address(RTA_DST, &route.destination).attribute(RTA_OIF, &route.index.to_ne_bytes());
+    let mut message = request(RTM_NEWROUTE, SET, &body);
+    put_address(&mut message, RTA_DST, &route.destination);
+    put(&mut message, RTA_OIF, &route.index.to_ne_bytes());
     for (kind, address) in [(RTA_GATEWAY, &route.gateway), (RTA_PREFSRC, &route.source)] {
         if let Some(address) = address {
-            request.address(kind, address);
+            put_address(&mut message, kind, address);
         }
     }
     if metric != 0 {
-        request.attribute(RTA_PRIORITY, &metric.to_ne_bytes());
+        put(&mut message, RTA_PRIORITY, &metric.to_ne_bytes());
     }
-    request.end()
+    message
 }
 
 /// Removes a route.
@@ -221,9 +224,11 @@ pub fn delete_route(route: &Route) -> Vec<u8> {
     bytes
 }
 
-/// Gives a request the number by which its answer is known.
-pub fn number(request: &mut [u8], sequence: u32) {
-    request[8..12].copy_from_slice(&sequence.to_ne_bytes());
+/// Ends a message with its length, and with the number by which its answer is known.
+pub fn finish(message: &mut [u8], sequence: u32) {
+    let length = message.len() as u32;
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message[8..12].copy_from_slice(&sequence.to_ne_bytes());
 }
 
 /// The messages of one datagram, each with its sequence number (0 for notifications).
@@ -241,6 +246,8 @@ pub fn parse(mut datagram: &[u8]) -> Vec<(u32, Reply)> {
     replies
 }
 
+/// Not inlined, as the readers below: where they are, their values are copied field by field.
+#[inline(never)]
 fn message(kind: u16, body: &[u8]) -> Option<Reply> {
     Some(match kind {
         NLMSG_ERROR => Reply::Ack((u32_at(body, 0)? as i32).wrapping_neg()),
@@ -253,6 +260,7 @@ fn message(kind: u16, body: &[u8]) -> Option<Reply> {
     })
 }
 
+#[inline(never)]
 fn link(body: &[u8]) -> Option<Link> {
     let flags = u32_at(body, 8)?;
     let mut link = Link {
@@ -278,6 +286,7 @@ fn link(body: &[u8]) -> Option<Link> {
     Some(link)
 }
 
+#[inline(never)]
 fn address(body: &[u8]) -> Option<Address> {
     let about = body.get(8..)?;
     // An IPv6 address has no local one where it has no peer.
@@ -285,6 +294,7 @@ fn address(body: &[u8]) -> Option<Address> {
     Some(Address { index: u32_at(body, 4)?, address: ip(own)?, prefix: *body.get(1)? })
 }
 
+#[inline(never)]
 fn route(body: &[u8]) -> Option<Route> {
     let [family, prefix, _, _, RT_TABLE_MAIN, _, _, _, _, _, _, _, ref about @ ..] = *body else { return None };
     let any = match family {
@@ -312,38 +322,27 @@ fn interface(index: u32, flags: u32, change: u32) -> [u8; 16] {
     body
 }
 
-struct Request(Vec<u8>);
+/// A message without attributes yet.
+fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER];
+    message[4..6].copy_from_slice(&kind.to_ne_bytes());
+    message[6..8].copy_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+    message.extend_from_slice(body);
+    message
+}
 
-impl Request {
-    /// Its length and number are set later.
-    fn new(kind: u16, flags: u16, body: &[u8]) -> Request {
-        let mut bytes = vec![0; HEADER];
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
-        bytes.extend_from_slice(body);
-        Request(bytes)
-    }
+/// Adds an attribute. `value` is at most some 60 bytes here, so the length fits.
+fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(value);
+    message.resize(align(message.len()), 0);
+}
 
-    /// `value` is at most some 60 bytes here, so the length fits.
-    fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Request {
-        self.0.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(value);
-        self.0.resize(align(self.0.len()), 0);
-        self
-    }
-
-    fn address(&mut self, kind: u16, value: &IpAddr) -> &mut Request {
-        match value {
-            IpAddr::V4(value) => self.attribute(kind, &value.octets()),
-            IpAddr::V6(value) => self.attribute(kind, &value.octets()),
-        }
-    }
-
-    fn end(&mut self) -> Vec<u8> {
-        let length = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&length.to_ne_bytes());
-        core::mem::take(&mut self.0)
+fn put_address(message: &mut Vec<u8>, kind: u16, value: &IpAddr) {
+    match value {
+        IpAddr::V4(value) => put(message, kind, &value.octets()),
+        IpAddr::V6(value) => put(message, kind, &value.octets()),
     }
 }
 
@@ -402,7 +401,12 @@ mod tests {
 
     /// Re-labels a request as the kernel would echo it.
     fn echo(request: &[u8]) -> Reply {
-        parse(request).pop().unwrap().1
+        parse(&finished(request.to_vec(), 1)).pop().unwrap().1
+    }
+
+    fn finished(mut message: Vec<u8>, sequence: u32) -> Vec<u8> {
+        finish(&mut message, sequence);
+        message
     }
 
     #[test]
@@ -410,7 +414,7 @@ mod tests {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
         assert_eq!(echo(&set_address(&address)), Reply::Address(address));
         assert_eq!(echo(&set_address_for(&address, 600, 600)), Reply::Address(address));
-        let bytes = set_address_for(&address, 600, 600);
+        let bytes = finished(set_address_for(&address, 600, 600), 1);
         assert_eq!(u32_at(&bytes, 0), Some(bytes.len() as u32));
         let info = attribute(&bytes[HEADER + 8..], IFA_CACHEINFO).map(|value| value[..8].to_vec());
         assert_eq!(info, Some([600u32.to_ne_bytes(), 600u32.to_ne_bytes()].concat()));
@@ -491,7 +495,7 @@ mod tests {
 
     #[test]
     fn a_carrier_and_running_queues_are_two_things() {
-        let both = |flags| match echo(&Request::new(RTM_NEWLINK, 0, &interface(7, flags, 0)).end()) {
+        let both = |flags| match echo(&request(RTM_NEWLINK, 0, &interface(7, flags, 0))) {
             Reply::Link(link) => (link.carrier, link.running),
             other => panic!("{other:?}"),
         };
@@ -514,16 +518,15 @@ mod tests {
 
     #[test]
     fn errors_are_positive_errnos_and_dumps_end() {
-        let mut error = Request::new(NLMSG_ERROR, 0, &(-17i32).to_ne_bytes()).end();
-        number(&mut error, 9);
-        error.extend(Request::new(NLMSG_DONE, 0, &[0; 4]).end());
-        assert_eq!(parse(&error), [(9, Reply::Ack(17)), (0, Reply::Done)]);
+        let mut error = finished(request(NLMSG_ERROR, 0, &(-17i32).to_ne_bytes()), 9);
+        error.extend(finished(request(NLMSG_DONE, 0, &[0; 4]), 9));
+        assert_eq!(parse(&error), [(9, Reply::Ack(17)), (9, Reply::Done)]);
     }
 
     #[test]
     fn a_cut_message_is_no_message_at_any_length() {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
-        let whole = set_address(&address);
+        let whole = finished(set_address(&address), 1);
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), [], "cut at {length}");
         }
@@ -532,6 +535,6 @@ mod tests {
         assert_eq!(parse(&lying), [], "a length below the header's must not loop");
         let mut zero_attribute = whole;
         zero_attribute[24..26].copy_from_slice(&0u16.to_ne_bytes());
-        assert_eq!(parse(&zero_attribute), [(0, Reply::Other)]);
+        assert_eq!(parse(&zero_attribute), [(1, Reply::Other)]);
     }
 }

@@ -142,7 +142,7 @@ fn named(ifaces: &[Iface]) -> Result<Named, String> {
             gateways.extend(gateway_text(iface, is_v4));
         }
         if let [_, .., last] = gateways.as_slice() {
-            plan.warnings.push(["two default routes: ", &gateways.join(", "), "; the last counts: ", last].concat());
+            plan.warnings.push(format!("two default routes: {}; the last counts: {last}", gateways.join(", ")));
         }
     }
     for (at, iface) in ifaces.iter().enumerate() {
@@ -155,7 +155,7 @@ fn named(ifaces: &[Iface]) -> Result<Named, String> {
 fn gateway_text(iface: &Iface, is_v4: bool) -> Option<String> {
     let gateway = iface.gateways.iter().find(|gateway| gateway.is_ipv4() == is_v4)?;
     let name = if iface.name.is_empty() { "the first card" } else { &iface.name };
-    Some([&gateway.to_string(), " by ", name].concat())
+    Some(format!("{gateway} by {name}"))
 }
 
 /// A member carries no addresses, and is in one bond or bridge.
@@ -164,12 +164,12 @@ fn check_members(ifaces: &[Iface]) -> Result<(), String> {
     for iface in ifaces {
         for member in members(&iface.kind) {
             if seen.contains(&member.as_str()) {
-                return Err([member, ": is a member of two, one of them ", &iface.name].concat());
+                return Err(format!("{member}: is a member of two, one of them {}", iface.name));
             }
             seen.push(member);
             let own = ifaces.iter().find(|other| other.name == *member);
             if own.is_some_and(|own| own.dhcp || !own.addresses.is_empty()) {
-                return Err([member, ": is a member of ", &iface.name, ", which has the addresses of both"].concat());
+                return Err(format!("{member}: is a member of {}, which has the addresses of both", iface.name));
             }
         }
     }
@@ -190,7 +190,7 @@ fn visit(ifaces: &[Iface], name: &str, plan: &mut Named, open: &mut Vec<String>)
         return Ok(());
     }
     if open.iter().any(|other| other == name) {
-        return Err([name, ": is made of itself: ", &open.join(", ")].concat());
+        return Err(format!("{name}: is made of itself: {}", open.join(", ")));
     }
     open.push(name.into());
     let known = ifaces.iter().find(|iface| iface.name == name);

@@ -1,5 +1,6 @@
 //! The servers that have answered, and how those failed that did.
 
+use crate::net::pure::merge::join;
 use core::net::Ipv4Addr;
 
 /// More are not remembered.
@@ -60,7 +61,7 @@ impl Servers {
         let mut text = String::new();
         for (server, fault) in &self.0 {
             if let Some(fault) = fault {
-                text.extend([if text.is_empty() { "" } else { ", " }, &server.to_string(), " ", fault.text()]);
+                join(&mut text, ", ", &format!("{server} {}", fault.text()));
             }
         }
         text
