@@ -67,7 +67,9 @@ struct Setup<'a> {
     started_ms: u64,
 }
 
+/// The steps are not inlined: in one function they share a frame so large that each use of it takes more bytes.
 impl Setup<'_> {
+    #[inline(never)]
     fn run(mut self, named: Named, config: &NetworkConfig) -> Outcome<Network> {
         let Named { cards, steps, mut ifaces, warnings } = named;
         self.find_first_card(&mut ifaces, config.preferred_mac)?;
@@ -137,6 +139,7 @@ impl Setup<'_> {
     }
 
     /// Gives what is meant for any card the name of the first with a carrier, or of the one that has booted.
+    #[inline(never)]
     fn find_first_card(&mut self, ifaces: &mut [Planned], preferred: Option<[u8; 6]>) -> Outcome<()> {
         let Some(planned) = ifaces.iter_mut().find(|planned| planned.iface.name.is_empty()) else { return Ok(()) };
         let find = |links: &[Link], mac: Option<[u8; 6]>| {
@@ -153,6 +156,7 @@ impl Setup<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn wait_for_cards(&mut self, cards: &[String], steps: &[Step]) -> Outcome<()> {
         let is_raised = |link: &Link| steps.iter().any(|step| matches!(step, Step::Raise(name) if *name == link.name));
         let missing = |links: &[Link]| Some(absent(cards, links).join(", ")).filter(|text| !text.is_empty());
@@ -172,6 +176,7 @@ impl Setup<'_> {
     }
 
     /// One change of a link. Where what it needs is not there, this is told already.
+    #[inline(never)]
     fn execute(&mut self, step: &Step) -> Outcome<()> {
         match step {
             Step::Make(name, kind) => {
@@ -207,6 +212,7 @@ impl Setup<'_> {
     }
 
     /// Forwarding first, since it resets other settings of the kernel, then the MTU and addresses.
+    #[inline(never)]
     fn give_addresses(&mut self, planned: &Planned) {
         let iface = &planned.iface;
         let Ok(links) = self.links() else { return };
@@ -237,6 +243,7 @@ impl Setup<'_> {
     }
 
     /// Leases for all that want one. They are asked at once; each lease leaves the others to the next round.
+    #[inline(never)]
     fn leases(&mut self, ifaces: &[Planned], preferred_mac: Option<[u8; 6]>) {
         let mut pending = Vec::new();
         for planned in ifaces.iter().filter(|planned| planned.iface.dhcp) {
@@ -264,6 +271,7 @@ impl Setup<'_> {
     }
 
     /// Gives the interface what it was leased, and what it has by IPv6.
+    #[inline(never)]
     fn take(&mut self, bound: FirstLease) {
         let FirstLease { port, lease, v6, tries, .. } = bound;
         let Some(interface) = self.interfaces.iter_mut().find(|other| other.name == port.name) else { return };
@@ -282,6 +290,7 @@ impl Setup<'_> {
     }
 
     /// Gateways and routes, after a lease's own: a gateway that is named replaces it.
+    #[inline(never)]
     fn give_routes(&mut self, planned: &Planned) {
         let iface = &planned.iface;
         let Some(at) = self.interfaces.iter().position(|interface| interface.name == iface.name) else { return };
@@ -310,6 +319,7 @@ impl Setup<'_> {
     }
 
     /// Where no lease has shown that a cable is there, one of the interfaces has to have a carrier.
+    #[inline(never)]
     fn wait_for_carrier(&mut self) -> Outcome<()> {
         let mut with = Vec::new();
         for interface in &self.interfaces {
@@ -335,10 +345,12 @@ impl Setup<'_> {
     }
 
     /// Tells what there is. Where an address was wanted and no interface has one, that is a failure.
+    #[inline(never)]
     fn end(self, ifaces: &[Planned], warnings: &[String]) -> Outcome<Network> {
         let (mut with, mut without) = (Vec::new(), Vec::new());
         for interface in self.interfaces {
-            if interface.addresses.is_empty() { &mut without } else { &mut with }.push(interface);
+            let list = if interface.addresses.is_empty() { &mut without } else { &mut with };
+            list.push(interface);
         }
         let wants = |planned: &Planned| planned.iface.dhcp || !planned.iface.addresses.is_empty();
         if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {

@@ -122,7 +122,11 @@ pub fn ask_peer(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, thorough: 
 }
 
 fn at_port(servers: &[IpAddr], port: u16) -> Vec<SocketAddr> {
-    servers.iter().map(|server| SocketAddr::new(*server, port)).collect()
+    let mut addresses = Vec::new();
+    for server in servers {
+        addresses.push(SocketAddr::new(*server, port));
+    }
+    addresses
 }
 
 fn ask_host(peer: &str, resolver: &Resolver, thorough: bool) -> Result<Answer, String> {

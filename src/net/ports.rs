@@ -282,9 +282,11 @@ fn is_wanted(only: Option<&[String]>, link: &Link) -> bool {
 
 fn raise_all(kernel: &mut Kernel, only: Option<&[String]>) -> sys::Result<Vec<Port>> {
     let mut ports = Vec::new();
-    for link in kernel.links()?.into_iter().filter(|link| is_wanted(only, link)) {
-        let error = kernel.request(netlink::link_up(link.index)).err();
-        ports.push(Port::new(link, error));
+    for link in kernel.links()? {
+        if is_wanted(only, &link) {
+            let error = kernel.request(netlink::link_up(link.index)).err();
+            ports.push(Port::new(link, error));
+        }
     }
     for link in kernel.links()? {
         if let Some(port) = ports.iter_mut().find(|port| port.link.index == link.index) {

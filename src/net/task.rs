@@ -290,8 +290,8 @@ impl<'a> Keeper<'a> {
         match choice::decide(&candidates, &wait, now_ms) {
             Decision::Take(at) => {
                 let index = self.ports.all.get(at).map_or(0, |port| port.link.index);
-                for at in 0..self.used.len() {
-                    let other = self.used.get(at).map_or(index, |used| used.0);
+                for place in 0..self.used.len() {
+                    let other = self.used.get(place).map_or(index, |used| used.0);
                     if other != index {
                         self.give_up(other, "is given up: there is no carrier");
                     }

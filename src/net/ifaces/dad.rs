@@ -15,6 +15,7 @@ const DAD_POLL_MS: i32 = 50;
 
 impl Setup<'_> {
     /// A new IPv6 address cannot be used before it is known that no other machine has it.
+    #[inline(never)]
     pub(super) fn wait_for_dad(&mut self) {
         let is_v6 = |interface: &Interface| interface.addresses.iter().any(|(own, _)| own.is_ipv6());
         if !self.interfaces.iter().any(is_v6) {

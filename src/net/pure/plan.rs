@@ -217,8 +217,8 @@ fn visit(ifaces: &[Iface], name: &str, plan: &mut Named, open: &mut Vec<String>)
     Ok(())
 }
 
-/// The metric of an interface's default routes: a gateway that is named goes before one of a lease, and of both the last
-/// counts, as boot2container's `ip route replace` has it. The others stay, for what is bound to their interface.
+/// The metric of an interface's default routes: a gateway that is named goes before one of a lease, and of both the
+/// last counts, as boot2container's `ip route replace` has it. The others stay, for what is bound to their interface.
 fn metric(ifaces: &[Iface], at: usize) -> u32 {
     let key = |at: usize| ifaces.get(at).map(|iface| (!iface.gateways.is_empty(), at));
     let mut metric = 0;

@@ -156,8 +156,11 @@ impl Client {
         // Of two that agree with as many others the faster one; of two as fast ones the one that is named first.
         let rank = |sample: &Sample| (usize::MAX - of_agreeing(sample), sample.delay_ms);
         let Some(best) = samples.iter().min_by_key(|sample| rank(sample)).copied() else {
-            let reasons = || self.servers.iter().map(|server| server.reason.clone()).collect();
-            return is_over.then(|| Err(reasons()));
+            let mut reasons = Vec::new();
+            for server in &self.servers {
+                reasons.push(server.reason.clone());
+            }
+            return is_over.then_some(Err(reasons));
         };
         if of_agreeing(&best) >= 2 {
             return Some(Ok(Chosen { best, contradicts: None }));
