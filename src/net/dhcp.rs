@@ -4,9 +4,10 @@ use crate::net::ipv6::Config;
 use crate::net::ports::{Event, Port, Ports};
 use crate::net::pure::choice::{self, Candidate, Decision};
 use crate::net::pure::dhcp::Lease;
+use crate::net::pure::merge::join;
 use crate::net::pure::netlink::Link;
 use crate::net::rtnetlink::Kernel;
-use crate::net::step::{Limits, STEP};
+use crate::net::step::{no_carrier, within, Limits, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use std::net::Ipv4Addr;
@@ -57,8 +58,7 @@ pub fn first_lease(
         // A carrier that comes late leaves as much time for the lease.
         let started_ms = carrier_since_ms.unwrap_or(started_ms);
         let wait = choice::Wait { started_ms, lease_ms, carrier_ms: limits.carrier_ms };
-        let candidates: Vec<Candidate> = ports.all.iter().map(|port| candidate(port, limits)).collect();
-        let decision = choice::decide(&candidates, &wait, now_ms);
+        let decision = choice::decide(&candidates(&ports.all, limits), &wait, now_ms);
         // The interface whose IPv6 is enough, and from when on.
         let v6 = ports.v6.ready(now_ms, limits.preferred_mac);
         let at = match (decision, v6) {
@@ -71,61 +71,80 @@ pub fn first_lease(
         if let Some(first) = at.and_then(|at| first_lease_of(&mut ports, at)) {
             return Ok(first);
         }
-        let due = [if let Decision::Wait(end_ms) = decision { end_ms } else { now_ms }, tell_ms].into_iter();
         if now_ms >= tell_ms {
-            report.line(STEP, ["no lease yet; ", &status(&ports)].concat());
+            report.line(STEP, format_args!("no lease yet; {}", status(&ports)));
             tell_ms = now_ms + TELL_AGAIN_MS;
         }
-        let due = due.chain(ports.next_wake()).chain(v6.map(|(_, ready_ms)| ready_ms));
-        let wake_ms = due.fold(u64::MAX, u64::min);
+        let mut wake_ms = tell_ms.min(ports.next_wake());
+        if let Decision::Wait(end_ms) = decision {
+            wake_ms = wake_ms.min(end_ms);
+        }
+        if let Some((_, ready_ms)) = v6 {
+            wake_ms = wake_ms.min(ready_ms);
+        }
         ports.wait(kernel, wake_ms.saturating_sub(now_ms).min(TELL_AGAIN_MS) as i32)?;
     }
 }
 
 /// `eth0 10.0.0.5 is in use by 52:54:00:12:34:56: declined`
 pub fn tell_in_use(ports: &[Port], at: usize, address: Ipv4Addr, station: [u8; 6], report: &Report) {
-    let octets: Vec<String> = station.iter().map(|octet| format!("{octet:02x}")).collect();
+    let mut mac = String::new();
+    for octet in station {
+        join(&mut mac, ":", &format!("{octet:02x}"));
+    }
     let name = ports.get(at).map_or("", |port| &port.link.name);
-    report.warn(STEP, [name, " ", &address.to_string(), " is in use by ", &octets.join(":"), ": declined"].concat());
+    report.warn(STEP, format_args!("{name} {address} is in use by {mac}: declined"));
 }
 
-/// The port, as the choice sees it.
-pub fn candidate(port: &Port, limits: &Limits) -> Candidate {
-    Candidate {
+/// The ports, as the choice sees them. A lease without its carrier is not to be had.
+pub fn candidates(ports: &[Port], limits: &Limits) -> Vec<Candidate> {
+    let candidate = |port: &Port| Candidate {
         carrier: port.link.carrier,
         preferred: limits.preferred_mac == Some(port.link.mac),
-        have: port.lease.as_ref().map(|(lease, since_ms)| (lease.quality(), *since_ms)),
-    }
+        have: match &port.lease {
+            Some((lease, since_ms)) if port.cut_ms.is_none() => Some((lease.quality(), *since_ms)),
+            _ => None,
+        },
+    };
+    ports.iter().map(candidate).collect()
 }
 
 fn first_lease_of(ports: &mut Ports, at: usize) -> Option<FirstLease> {
     let lease = ports.all.get_mut(at)?.lease.take().map(|(lease, _)| lease);
-    // The other ones' leases are given back.
-    (0..ports.all.len()).for_each(|other| ports.release(other));
     let port = ports.all.remove(at);
+    // The other ones' leases are given back.
+    let mut others = Vec::new();
+    for other in 0..ports.all.len() {
+        ports.release(other);
+    }
+    for other in ports.all.drain(..) {
+        others.push(other.link);
+    }
     Some(FirstLease {
         v6: ports.v6.config(port.link.index, uptime_ms()),
         tries: port.v4.map_or(0, |client| client.discovers()),
         port: port.link,
         lease,
-        others: ports.all.drain(..).map(|port| port.link).collect(),
+        others,
     })
 }
 
 /// Why there is no lease, interface by interface.
 fn no_lease(of: &Ports, limit_ms: u64) -> Failure {
     let ports = &of.all;
-    let within = format!(" in {} s", limit_ms / 1000);
+    let within = within(limit_ms);
     if ports.is_empty() {
-        return Failure::new(STEP, ["no wired network interface", &within].concat())
+        return Failure::new(STEP, format!("no wired network interface{within}"))
             .hint("is the network card's driver in the kernel, or among the initramfs' modules?");
     }
     if ports.iter().all(|port| !port.link.carrier && port.error.is_none()) {
-        let names: Vec<&str> = ports.iter().map(|port| port.link.name.as_str()).collect();
-        return Failure::new(STEP, ["no carrier on ", &names.join(", "), &within].concat())
-            .hint("is the cable plugged in, and the machine at its other end on?");
+        let mut names = String::new();
+        for port in ports {
+            join(&mut names, ", ", &port.link.name);
+        }
+        return no_carrier(&(names + &within));
     }
-    Failure::new(STEP, ["no DHCP lease", &within, "; ", &status(of)].concat())
+    Failure::new(STEP, format!("no DHCP lease{within}; {}", status(of)))
         .hint("is there a DHCP server on this network? Without one: ip= on the kernel's command line")
 }
 
@@ -134,12 +153,15 @@ fn status(ports: &Ports) -> String {
     if ports.all.is_empty() {
         return "no wired network interface yet".into();
     }
-    let text = |port: &Port| {
-        let (own, v6) = (port_text(port), ports.v6.status(port.link.index));
-        [port.link.name.as_str(), ": ", &own, if v6.is_empty() { "" } else { ", " }, &v6].concat()
-    };
-    let each: Vec<String> = ports.all.iter().map(text).collect();
-    each.join("; ")
+    let mut text = String::new();
+    for port in &ports.all {
+        join(&mut text, "; ", &format!("{}: {}", port.link.name, port_text(port)));
+        let v6 = ports.v6.status(port.link.index);
+        if !v6.is_empty() {
+            join(&mut text, ", ", &v6);
+        }
+    }
+    text
 }
 
 /// `discovers sent: 18, offers: 0, dropped: 3 another transaction`
@@ -149,18 +171,16 @@ fn port_text(port: &Port) -> String {
     };
     let mut text = format!("discovers sent: {}, offers: {}", client.discovers(), client.offers());
     if client.naks() > 0 {
-        text.extend([", refusals: ", &client.naks().to_string()]);
+        text += &format!(", refusals: {}", client.naks());
     }
-    let drops = client.drops().text();
-    if !drops.is_empty() {
-        text.extend([", dropped: ", &drops]);
-    }
-    let faults = client.faults();
-    if !faults.is_empty() {
-        text.extend([", ", &faults]);
+    let (drops, faults) = (client.drops().text(), client.faults());
+    for (label, part) in [(", dropped: ", &drops), (", ", &faults)] {
+        if !part.is_empty() {
+            text.extend([label, part]);
+        }
     }
     if let Some(error) = port.error {
-        text.extend([", ", &error.to_string()]);
+        text += &format!(", {error}");
     }
     text
 }

@@ -31,7 +31,7 @@ impl Discipline {
         match process::fork(&mut || run(peers, each_time, report)) {
             Ok(pid) => Some(Discipline(pid)),
             Err(error) => {
-                report.warn("clock", ["is not kept right while containers run: ", &error.to_string()].concat());
+                report.warn("clock", format_args!("is not kept right while containers run: {error}"));
                 None
             }
         }
@@ -58,7 +58,7 @@ fn run(peers: &Peers, each_time: &dyn Fn(), report: &Report) -> i32 {
             Ok(()) => told = false,
             // Once, until it is well again: a server may be gone for the rest of a long run.
             Err(reason) if !told => {
-                report.warn("clock", [&reason, "; the clock goes on by itself"].concat());
+                report.warn("clock", format_args!("{reason}; the clock goes on by itself"));
                 told = true;
             }
             Err(_) => {}
@@ -76,11 +76,8 @@ fn compare(peers: &Peers, report: &Report) -> Result<(), String> {
         Correction::None => return Ok(()),
         Correction::Slew { ms } => machine::slew(ms),
         Correction::Step => ntp::step(time).map(|()| {
-            let (off, server) = (ntp::seconds(behind_ms), answer.server.to_string());
-            report.line(
-                "clock",
-                [&time.text(), " UTC by ", &server, ", was off by ", &off, " and is set again"].concat(),
-            );
+            let (time, off, server) = (time.text(), ntp::seconds(behind_ms), answer.server);
+            report.line("clock", format_args!("{time} UTC by {server}, was off by {off} and is set again"));
         }),
     };
     corrected.map_err(|error| error.to_string())

@@ -6,7 +6,7 @@ use crate::net::pure::dns::lookup::{Action, Failure, Found, Lookup, LIMIT_MS};
 use crate::net::pure::dns::{self, Family};
 use crate::net::random::random;
 use crate::net::scope::socket_addr;
-use crate::net::udp::Sockets;
+use crate::net::udp::{told, Sockets};
 use crate::sys::{io_text, machine};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -76,9 +76,11 @@ impl Resolver {
 
     /// Asks other servers from now on, and forgets what the former ones said: a lease has changed.
     pub fn replace(&self, nameservers: &[IpAddr], search: &[String]) {
-        let usable = nameservers.iter().filter(|server| !server.is_unspecified());
-        let nameservers = usable.take(SERVERS_MAX).map(|server| socket_addr(*server, PORT)).collect();
-        *self.lock() = State { nameservers, search: search.to_vec(), ..State::default() };
+        let mut usable = Vec::new();
+        for server in nameservers.iter().filter(|server| !server.is_unspecified()).take(SERVERS_MAX) {
+            usable.push(socket_addr(*server, PORT));
+        }
+        *self.lock() = State { nameservers: usable, search: search.to_vec(), ..State::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,7 +100,7 @@ impl Resolver {
         if is_localhost(name) {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let error = |kind, reason: &str| Err(Error { kind, text: [name, ": ", reason].concat() });
+        let error = |kind, reason: &str| Err(Error { kind, text: format!("{name}: {reason}") });
         let (is_known, search) = {
             let state = self.lock();
             (!state.nameservers.is_empty(), state.search.clone())
@@ -128,7 +130,7 @@ impl Resolver {
                         }
                     };
                     if replaces {
-                        error = Some(Error { kind, text: [&candidate, ": ", &reason].concat() });
+                        error = Some(Error { kind, text: format!("{candidate}: {reason}") });
                     }
                     if is_silent {
                         break;
@@ -136,7 +138,7 @@ impl Resolver {
                 }
             }
         }
-        let nobody = || Error { kind: Kind::InvalidName, text: [name, ": ", dns::Error::Name.text()].concat() };
+        let nobody = || Error { kind: Kind::InvalidName, text: format!("{name}: {}", dns::Error::Name.text()) };
         Err(error.unwrap_or_else(nobody))
     }
 
@@ -152,24 +154,22 @@ impl Resolver {
             (state.nameservers.clone(), first.unwrap_or_default())
         };
         let outcome = ask(name, v6_routed, &servers, first);
-        let number = match &outcome {
-            Ok(Found { server, .. }) => Some(*server),
-            Err(Failure::NoSuchName(server) | Failure::NoAddress(server) | Failure::Aliases(server)) => Some(*server),
-            Err(_) => None,
-        };
-        let server = number.and_then(|number| servers.get(number)).copied();
-        let by = || ["(asked ", &server.map(|server| server.ip().to_string()).unwrap_or_default(), ")"].concat();
-        let (answer, ttl_s) = match outcome {
-            Ok(found) => (Ok(found.addresses), found.ttl_s),
-            Err(Failure::NoSuchName(_)) => (Err(["no such host name ", &by()].concat()), 0),
-            Err(Failure::NoAddress(_)) => (Err(["no address ", &by()].concat()), 0),
-            Err(Failure::Aliases(_)) => (Err([dns::Error::Aliases.text(), " ", &by()].concat()), 0),
+        let (answer, ttl_s, number) = match outcome {
+            Ok(found) => (Ok(found.addresses), found.ttl_s, found.server),
+            Err(Failure::NoSuchName(server)) => (Err("no such host name"), 0, server),
+            Err(Failure::NoAddress(server)) => (Err("no address"), 0, server),
+            Err(Failure::Aliases(server)) => (Err(dns::Error::Aliases.text()), 0, server),
             Err(Failure::Name) => return Err((Kind::InvalidName, String::new(), false)),
             Err(Failure::NoAnswer(reasons)) => {
                 let is_silent = reasons.iter().all(Option::is_none);
-                return Err((Kind::NoAnswer, told(&servers, reasons), is_silent));
+                return Err((Kind::NoAnswer, told(&servers, &reasons, LIMIT_MS), is_silent));
             }
         };
+        let server = servers.get(number).copied();
+        let answer = answer.map_err(|reason| {
+            let asked = server.map_or(String::new(), |server| server.ip().to_string());
+            format!("{reason} (asked {asked})")
+        });
         let mut state = self.lock();
         // It may have got other servers meanwhile.
         if state.nameservers == servers {
@@ -178,15 +178,6 @@ impl Resolver {
         }
         answer.map_err(|reason| (Kind::NoSuchName, reason, false))
     }
-}
-
-/// `10.0.2.3: no answer in 12 s; 10.0.2.4: the name server failed (SERVFAIL)`
-fn told(servers: &[SocketAddr], reasons: Vec<Option<String>>) -> String {
-    let silence = ["no answer in ", &(LIMIT_MS / 1000).to_string(), " s"].concat();
-    let each = servers.iter().zip(reasons);
-    let each =
-        each.map(|(server, reason)| [&server.ip().to_string(), ": ", reason.as_ref().unwrap_or(&silence)].concat());
-    each.collect::<Vec<_>>().join("; ")
 }
 
 /// Whether the kernel has a route to IPv6 addresses beyond the link. To connect a datagram socket sends nothing.
@@ -217,7 +208,7 @@ fn ask(name: &str, both: bool, servers: &[SocketAddr], first: usize) -> Result<F
             }
             Action::Send { server, query, stream: true } => {
                 let Some(address) = servers.get(server) else { continue };
-                let answer = by_tcp(*address, &query);
+                let answer = by_tcp(*address, &query).map_err(tcp_failed);
                 let failure = match &answer {
                     Ok(message) if lookup.handle(now_ms(), server, message, true) => continue,
                     Ok(_) => dns::Error::Unrelated.text(),
@@ -234,17 +225,17 @@ fn ask(name: &str, both: bool, servers: &[SocketAddr], first: usize) -> Result<F
 }
 
 /// RFC 1035 section 4.2.2: two bytes of length before each message.
-fn by_tcp(server: SocketAddr, query: &[u8]) -> Result<Vec<u8>, String> {
+fn by_tcp(server: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     let end = Instant::now() + TCP_TIMEOUT;
-    let mut stream = TcpStream::connect_timeout(&server, TCP_TIMEOUT).map_err(tcp_failed)?;
+    let mut stream = TcpStream::connect_timeout(&server, TCP_TIMEOUT)?;
     let mut message = (query.len() as u16).to_be_bytes().to_vec();
     message.extend_from_slice(query);
-    stream.set_write_timeout(Some(TCP_TIMEOUT)).map_err(tcp_failed)?;
-    stream.write_all(&message).map_err(tcp_failed)?;
+    stream.set_write_timeout(Some(TCP_TIMEOUT))?;
+    stream.write_all(&message)?;
     let mut length = [0; 2];
-    read_until(&mut stream, &mut length, end).map_err(tcp_failed)?;
+    read_until(&mut stream, &mut length, end)?;
     let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
-    read_until(&mut stream, &mut message, end).map_err(tcp_failed)?;
+    read_until(&mut stream, &mut message, end)?;
     Ok(message)
 }
 
@@ -463,6 +454,6 @@ pub(super) mod tests {
     fn silence_is_told_by_the_name_of_the_server() {
         let servers = ["10.0.2.3:53".parse().unwrap(), "[2001:db8::3]:53".parse().unwrap()];
         let reasons = vec![None, Some("connection refused".to_string())];
-        assert_eq!(told(&servers, reasons), "10.0.2.3: no answer in 12 s; 2001:db8::3: connection refused");
+        assert_eq!(told(&servers, &reasons, LIMIT_MS), "10.0.2.3: no answer in 12 s; 2001:db8::3: connection refused");
     }
 }

@@ -3,18 +3,18 @@
 use crate::kernel::coldplug;
 use crate::net::dhcp::{first_lease, FirstLease};
 use crate::net::links::{self, Interface, Network};
-use crate::net::pure::dns::parse_resolv_conf;
 use crate::net::pure::iface::{masked, StaticRoute};
 use crate::net::pure::link_kind::LinkKind;
+use crate::net::pure::merge::{add_new, join};
 use crate::net::pure::netlink::{self, virtual_link, Address, Link};
 use crate::net::pure::plan::{Named, NetworkConfig, Plan, Planned, Step};
 use crate::net::pure::static_route::{metric, route_of};
 use crate::net::rtnetlink::{wired, Kernel};
-use crate::net::step::{failed, Limits, LIMITS, STEP};
+use crate::net::step::{failed, no_carrier, within, Limits, LIMITS, STEP};
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::socket;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 mod dad;
 
@@ -36,54 +36,48 @@ pub fn up(config: &NetworkConfig, limits: &Limits, report: &Report) -> Outcome<N
         }
         Plan::Named(named) => {
             links::raise_loopback(&mut kernel, report)?;
-            let (problems, interfaces, lease_texts) = (Vec::new(), Vec::new(), Vec::new());
+            let (problems, interfaces, lease_texts) = (Vec::new(), Vec::new(), String::new());
             let (v6, started_ms) = (Network::default(), uptime_ms());
-            Setup { kernel, named, limits, report, problems, interfaces, lease_texts, v6, started_ms }.run(config)?
+            Setup { kernel, limits, report, problems, interfaces, lease_texts, v6, started_ms }.run(named, config)?
         }
     };
-    if !config.nameservers.is_empty() {
-        let more = std::mem::take(&mut network.nameservers);
-        extend(&mut network.nameservers, config.nameservers.iter().chain(&more));
+    let later = std::mem::replace(&mut network.nameservers, config.nameservers.clone());
+    add_new(&mut network.nameservers, &later);
+    if let Some(name) = config.hostname() {
+        network.hostname = Some(name.into());
     }
-    network.hostname = config.hostname().map(String::from).or(network.hostname);
-    extend(&mut network.ntp, config.kernel.iter().flat_map(|word| &word.ntp));
+    for word in &config.kernel {
+        add_new(&mut network.ntp, &word.ntp);
+    }
     Ok(network)
-}
-
-/// Adds the addresses that are not there yet.
-fn extend<'a>(list: &mut Vec<IpAddr>, more: impl Iterator<Item = &'a IpAddr>) {
-    for address in more {
-        if !list.contains(address) {
-            list.push(*address);
-        }
-    }
 }
 
 /// The work on interfaces by name. What fails for one of them does not keep the others from working.
 struct Setup<'a> {
     kernel: Kernel,
-    named: Named,
     limits: &'a Limits,
     report: &'a Report,
     /// They are warnings if another interface works.
     problems: Vec<Failure>,
     interfaces: Vec<Interface>,
-    lease_texts: Vec<String>,
+    /// `, eth0 lease 86400 s, 1 try` of each.
+    lease_texts: String,
     /// The servers and domains that IPv6 has brought.
     v6: Network,
     started_ms: u64,
 }
 
+/// The steps are not inlined: in one function they share a frame so large that each use of it takes more bytes.
 impl Setup<'_> {
-    fn run(mut self, config: &NetworkConfig) -> Outcome<Network> {
-        self.find_first_card(config.preferred_mac)?;
-        self.wait_for_cards()?;
-        for step in std::mem::take(&mut self.named.steps) {
-            if let Err(problem) = self.execute(&step) {
-                self.problems.push(problem);
-            }
+    #[inline(never)]
+    fn run(mut self, named: Named, config: &NetworkConfig) -> Outcome<Network> {
+        let Named { cards, steps, mut ifaces, warnings } = named;
+        self.find_first_card(&mut ifaces, config.preferred_mac)?;
+        self.wait_for_cards(&cards, &steps)?;
+        for step in &steps {
+            let done = self.execute(step);
+            self.note(done);
         }
-        let ifaces = std::mem::take(&mut self.named.ifaces);
         for planned in &ifaces {
             self.give_addresses(planned);
         }
@@ -93,18 +87,28 @@ impl Setup<'_> {
         }
         self.wait_for_carrier()?;
         self.wait_for_dad();
-        self.end(&ifaces)
+        self.end(&ifaces, &warnings)
+    }
+
+    /// Whether it was done; the problem is told later.
+    fn note(&mut self, done: Outcome<()>) -> bool {
+        let is_done = done.is_ok();
+        if let Err(problem) = done {
+            self.problems.push(problem);
+        }
+        is_done
     }
 
     fn links(&mut self) -> Outcome<Vec<Link>> {
         self.kernel.links().map_err(|error| failed("rtnetlink", error))
     }
 
-    fn link(&mut self, name: &str) -> Outcome<Option<Link>> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+    /// The link's number, and whether it is up.
+    fn link(&mut self, name: &str) -> Outcome<Option<(u32, bool)>> {
+        Ok(self.links()?.iter().find(|link| link.name == name).map(|link| (link.index, link.up)))
     }
 
-    fn request(&mut self, object: &str, message: impl Fn(u32) -> Vec<u8>) -> Outcome<()> {
+    fn request(&mut self, object: &str, message: Vec<u8>) -> Outcome<()> {
         self.kernel.request(message).map_err(|error| failed(object, error))
     }
 
@@ -122,10 +126,10 @@ impl Setup<'_> {
             let Some(text) = missing(&links).filter(|_| now_ms < end_ms) else { return Ok(links) };
             for link in links.iter().filter(|link| !link.up && is_raised(link)) {
                 // One that cannot be raised has no carrier, which is told.
-                let _ = self.kernel.request(|sequence| netlink::link_up(sequence, link.index));
+                let _ = self.kernel.request(netlink::link_up(link.index));
             }
             if now_ms >= tell_ms {
-                self.report.line(STEP, ["waiting for ", &text].concat());
+                self.report.line(STEP, format_args!("waiting for {text}"));
                 tell_ms = u64::MAX;
             }
             let timeout_ms = end_ms.min(tell_ms).saturating_sub(now_ms).min(self.limits.lease_ms.max(1_000)) as i32;
@@ -134,42 +138,37 @@ impl Setup<'_> {
         }
     }
 
-    fn seconds(&self) -> String {
-        [" in ", &(self.limits.carrier_ms / 1000).to_string(), " s"].concat()
-    }
-
     /// Gives what is meant for any card the name of the first with a carrier, or of the one that has booted.
-    fn find_first_card(&mut self, preferred: Option<[u8; 6]>) -> Outcome<()> {
-        let Some(at) = self.named.ifaces.iter().position(|planned| planned.iface.name.is_empty()) else {
-            return Ok(());
+    #[inline(never)]
+    fn find_first_card(&mut self, ifaces: &mut [Planned], preferred: Option<[u8; 6]>) -> Outcome<()> {
+        let Some(planned) = ifaces.iter_mut().find(|planned| planned.iface.name.is_empty()) else { return Ok(()) };
+        let find = |links: &[Link], mac: Option<[u8; 6]>| {
+            let is_it = |link: &&Link| link.carrier && mac.is_none_or(|mac| mac == link.mac) && wired(link);
+            links.iter().find(is_it).map(|link| link.name.clone())
         };
-        let is_there = |link: &&Link| wired(link) && link.carrier;
-        let missing = |links: &[Link]| (!links.iter().any(|link| is_there(&link))).then(|| "a carrier".to_string());
+        let missing = |links: &[Link]| find(links, None).is_none().then(|| "a carrier".into());
         let links = self.wait(&wired, &missing)?;
-        let booted = links.iter().find(|link| is_there(link) && Some(link.mac) == preferred);
-        let Some(link) = booted.or_else(|| links.iter().find(is_there)) else {
-            return Err(no_carrier(&["a wired interface", &self.seconds()].concat()));
+        let booted = preferred.and_then(|_| find(&links, preferred));
+        let Some(name) = booted.or_else(|| find(&links, None)) else {
+            return Err(no_carrier(&format!("a wired interface{}", within(self.limits.carrier_ms))));
         };
-        if let Some(planned) = self.named.ifaces.get_mut(at) {
-            planned.iface.name.clone_from(&link.name);
-        }
+        planned.iface.name = name;
         Ok(())
     }
 
-    fn wait_for_cards(&mut self) -> Outcome<()> {
-        let cards = std::mem::take(&mut self.named.cards);
-        let raised: Vec<String> = self.named.steps.iter().filter_map(raised).collect();
-        let absent = |links: &[Link]| -> Vec<String> {
-            let is_there = |card: &&String| links.iter().any(|link| link.name == **card);
-            cards.iter().filter(|card| !is_there(card)).cloned().collect()
-        };
-        let missing = |links: &[Link]| Some(absent(links).join(", ")).filter(|text| !text.is_empty());
-        let links = self.wait(&|link| raised.contains(&link.name), &missing)?;
-        let within = self.seconds();
-        for card in absent(&links) {
-            let others: Vec<&str> = links.iter().filter(|link| link.name != "lo").map(|link| &*link.name).collect();
-            let there = if others.is_empty() { "there is none".into() } else { others.join(", ") };
-            let what = [&card, ": no such interface", &within, "; there are: ", &there].concat();
+    #[inline(never)]
+    fn wait_for_cards(&mut self, cards: &[String], steps: &[Step]) -> Outcome<()> {
+        let is_raised = |link: &Link| steps.iter().any(|step| matches!(step, Step::Raise(name) if *name == link.name));
+        let missing = |links: &[Link]| Some(absent(cards, links).join(", ")).filter(|text| !text.is_empty());
+        let links = self.wait(&is_raised, &missing)?;
+        let within = within(self.limits.carrier_ms);
+        let mut others = Vec::new();
+        for link in links.iter().filter(|link| link.name != "lo") {
+            others.push(&*link.name);
+        }
+        let there = if others.is_empty() { "there is none".into() } else { others.join(", ") };
+        for card in absent(cards, &links) {
+            let what = format!("{card}: no such interface{within}; there are: {there}");
             let hint = "is the network card's driver in the kernel, or among the initramfs' modules?";
             self.problems.push(Failure::new(STEP, what).hint(hint));
         }
@@ -177,81 +176,82 @@ impl Setup<'_> {
     }
 
     /// One change of a link. Where what it needs is not there, this is told already.
+    #[inline(never)]
     fn execute(&mut self, step: &Step) -> Outcome<()> {
         match step {
             Step::Make(name, kind) => {
                 let parent = match kind {
                     LinkKind::Vlan { parent, .. } => match self.link(parent)? {
-                        Some(parent) => parent.index,
+                        Some((index, _)) => index,
                         None => return Ok(()),
                     },
                     _ => 0,
                 };
                 // The kernel would ask modprobe for it.
                 coldplug::ensure(&["rtnl-link-", kind.text()].concat(), self.report);
-                let object = [name, ": make a ", kind.text()].concat();
-                let made = self.request(&object, |sequence| virtual_link::make_link(sequence, name, kind, parent));
-                let hint = ["is its driver built in, or among the initramfs' modules: ", kind.module(), "?"];
-                made.map_err(|failure| failure.hint(hint.concat()))
+                let object = format!("{name}: make a {}", kind.text());
+                let made = self.request(&object, virtual_link::make_link(name, kind, parent));
+                let hint = || format!("is its driver built in, or among the initramfs' modules: {}?", kind.module());
+                made.map_err(|failure| failure.hint(hint()))
             }
             Step::Join { member, master, is_bond } => {
-                let (Some(link), Some(of)) = (self.link(member)?, self.link(master)?) else { return Ok(()) };
-                let object = [member, ": join ", master].concat();
-                if *is_bond && link.up {
-                    self.request(&object, |sequence| netlink::link_down(sequence, link.index))?;
+                let Some((index, is_up)) = self.link(member)? else { return Ok(()) };
+                let Some((of, _)) = self.link(master)? else { return Ok(()) };
+                let object = format!("{member}: join {master}");
+                if *is_bond && is_up {
+                    self.request(&object, netlink::link_down(index))?;
                 }
-                self.request(&object, |sequence| virtual_link::set_master(sequence, link.index, of.index))?;
-                self.request(member, |sequence| netlink::link_up(sequence, link.index))
+                self.request(&object, virtual_link::set_master(index, of))?;
+                self.request(member, netlink::link_up(index))
             }
             Step::Raise(name) => match self.link(name)? {
-                Some(link) if !link.up => self.request(name, |sequence| netlink::link_up(sequence, link.index)),
+                Some((index, false)) => self.request(name, netlink::link_up(index)),
                 _ => Ok(()),
             },
         }
     }
 
     /// Forwarding first, since it resets other settings of the kernel, then the MTU and addresses.
+    #[inline(never)]
     fn give_addresses(&mut self, planned: &Planned) {
         let iface = &planned.iface;
-        let Ok(Some(link)) = self.link(&iface.name) else { return };
+        let Ok(links) = self.links() else { return };
+        let Some(link) = links.iter().find(|link| link.name == iface.name) else { return };
         if iface.forward {
             let is_v6 = iface.addresses.iter().any(|(own, _)| own.is_ipv6());
             for path in FORWARD.iter().take(1 + usize::from(is_v6)) {
                 if let Err(error) = std::fs::write(path, "1\n") {
-                    self.problems.push(Failure::new(STEP, [path, ": ", &error.to_string()].concat()));
+                    self.problems.push(Failure::new(STEP, format!("{path}: {error}")));
                 }
             }
         }
         if let Some(mtu) = iface.mtu {
-            let set =
-                self.request(&[&iface.name, ": mtu"].concat(), |number| netlink::set_mtu(number, link.index, mtu));
-            self.problems.extend(set.err());
+            let set = self.request(&format!("{}: mtu", iface.name), netlink::set_mtu(link.index, mtu));
+            self.note(set);
         }
-        let mut interface = Interface {
-            index: link.index,
-            name: link.name,
-            mac: link.mac,
-            addresses: Vec::new(),
-            gateways: Vec::new(),
-            lease: None,
-            metric: planned.metric,
-        };
+        let mut interface = Interface::of(link);
+        interface.metric = planned.metric;
         for (own, prefix) in &iface.addresses {
             let address = Address { index: link.index, address: *own, prefix: *prefix };
-            let object = [&iface.name, ": address ", &own.to_string(), "/", &*prefix.to_string()].concat();
-            match self.request(&object, |sequence| netlink::set_address(sequence, &address)) {
-                Ok(()) => interface.addresses.push((*own, *prefix)),
-                Err(problem) => self.problems.push(problem),
+            let object = format!("{}: address {own}/{prefix}", iface.name);
+            let set = self.request(&object, netlink::set_address(&address));
+            if self.note(set) {
+                interface.addresses.push((*own, *prefix));
             }
         }
         self.interfaces.push(interface);
     }
 
     /// Leases for all that want one. They are asked at once; each lease leaves the others to the next round.
+    #[inline(never)]
     fn leases(&mut self, ifaces: &[Planned], preferred_mac: Option<[u8; 6]>) {
-        let is_there = |name: &&String| self.interfaces.iter().any(|interface| interface.name == **name);
-        let wanted = ifaces.iter().filter(|planned| planned.iface.dhcp).map(|planned| &planned.iface.name);
-        let mut pending: Vec<String> = wanted.filter(is_there).cloned().collect();
+        let mut pending = Vec::new();
+        for planned in ifaces.iter().filter(|planned| planned.iface.dhcp) {
+            let name = &planned.iface.name;
+            if self.interfaces.iter().any(|interface| interface.name == *name) {
+                pending.push(name.clone());
+            }
+        }
         let started_ms = uptime_ms();
         while !pending.is_empty() {
             let spent_ms = uptime_ms() - started_ms;
@@ -274,6 +274,7 @@ impl Setup<'_> {
     }
 
     /// Gives the interface what it was leased, and what it has by IPv6.
+    #[inline(never)]
     fn take(&mut self, bound: FirstLease) {
         let FirstLease { port, lease, v6, tries, .. } = bound;
         let Some(interface) = self.interfaces.iter_mut().find(|other| other.name == port.name) else { return };
@@ -282,120 +283,118 @@ impl Setup<'_> {
             if let Err(problem) = applied {
                 return self.problems.push(problem);
             }
-            interface.addresses.push((lease.address.into(), lease.prefix));
-            let default = lease.routes.iter().find(|route| route.prefix == 0);
-            interface.gateways.extend(default.and_then(|route| route.gateway).map(IpAddr::from));
             let text = links::lease_text(&lease, tries);
-            self.lease_texts.push([&port.name, text.strip_prefix(',').unwrap_or(&text)].concat());
-            interface.lease = Some(lease);
+            self.lease_texts += &format!(", {}{}", port.name, text.strip_prefix(',').unwrap_or(&text));
+            interface.add_lease(lease);
         }
-        interface.addresses.extend(v6.addresses.iter());
-        interface.gateways.extend(v6.gateways.iter());
-        self.v6.add_v6(v6);
+        interface.addresses.extend_from_slice(&v6.addresses);
+        interface.gateways.extend_from_slice(&v6.gateways);
+        self.v6.add_v6(&v6);
     }
 
     /// Gateways and routes, after a lease's own: a gateway that is named replaces it.
+    #[inline(never)]
     fn give_routes(&mut self, planned: &Planned) {
         let iface = &planned.iface;
         let Some(at) = self.interfaces.iter().position(|interface| interface.name == iface.name) else { return };
-        let default = |via: &IpAddr| StaticRoute { destination: any(via), prefix: 0, via: *via };
-        let gateways = iface.gateways.iter().map(|via| (default(via), true));
-        for (wanted, is_gateway) in gateways.chain(iface.routes.iter().map(|route| (*route, false))) {
-            let Some(interface) = self.interfaces.get(at) else { return };
-            let route = route_of(interface.index, &interface.addresses, &wanted);
-            let metric = metric(planned.metric, &wanted);
-            let object =
-                [&iface.name, ": route ", &wanted.destination.to_string(), "/", &*wanted.prefix.to_string(), " by "];
-            let object = [&object.concat(), &*wanted.via.to_string()].concat();
-            let set = |sequence| netlink::set_route_by(sequence, &route, netlink::RTPROT_STATIC, metric);
-            match self.request(&object, set) {
-                Ok(()) if is_gateway => {
-                    if let Some(interface) = self.interfaces.get_mut(at) {
-                        interface.gateways.retain(|other| other.is_ipv4() != wanted.via.is_ipv4());
-                        interface.gateways.push(wanted.via);
-                    }
-                }
-                Ok(()) => {}
-                Err(problem) => self.problems.push(problem),
+        for via in &iface.gateways {
+            let default = StaticRoute { destination: masked(via, 0), prefix: 0, via: *via };
+            let is_set = self.give_route(planned, at, &default);
+            if let Some(interface) = self.interfaces.get_mut(at).filter(|_| is_set) {
+                interface.gateways.retain(|other| other.is_ipv4() != via.is_ipv4());
+                interface.gateways.push(*via);
             }
+        }
+        for route in &iface.routes {
+            self.give_route(planned, at, route);
         }
     }
 
+    /// True where it is set.
+    fn give_route(&mut self, planned: &Planned, at: usize, wanted: &StaticRoute) -> bool {
+        let Some(interface) = self.interfaces.get(at) else { return false };
+        let route = route_of(interface.index, &interface.addresses, wanted);
+        let StaticRoute { destination, prefix, via } = wanted;
+        let object = format!("{}: route {destination}/{prefix} by {via}", planned.iface.name);
+        let metric = metric(planned.metric, wanted);
+        let set = self.request(&object, netlink::set_route_by(&route, netlink::RTPROT_STATIC, metric));
+        self.note(set)
+    }
+
     /// Where no lease has shown that a cable is there, one of the interfaces has to have a carrier.
+    #[inline(never)]
     fn wait_for_carrier(&mut self) -> Outcome<()> {
-        let with: Vec<String> = self.interfaces.iter().filter(|each| !each.addresses.is_empty()).map(name_of).collect();
-        if with.is_empty() || self.interfaces.iter().any(|interface| interface.lease.is_some()) {
+        let mut with = Vec::new();
+        for interface in &self.interfaces {
+            if interface.lease.is_some() {
+                return Ok(());
+            }
+            if !interface.addresses.is_empty() {
+                with.push(interface.name.clone());
+            }
+        }
+        if with.is_empty() {
             return Ok(());
         }
+        let names = with.join(", ");
         let is_there = |link: &Link| link.carrier && with.contains(&link.name);
-        let missing =
-            |links: &[Link]| (!links.iter().any(is_there)).then(|| ["a carrier on ", &with.join(", ")].concat());
+        let missing = |links: &[Link]| (!links.iter().any(is_there)).then(|| format!("a carrier on {names}"));
         let links = self.wait(&|_| false, &missing)?;
         if missing(&links).is_some() {
-            self.problems.insert(0, no_carrier(&[&with.join(", "), &*self.seconds()].concat()));
+            self.problems.insert(0, no_carrier(&(names + &within(self.limits.carrier_ms))));
             self.interfaces.iter_mut().for_each(|interface| interface.addresses.clear());
         }
         Ok(())
     }
 
     /// Tells what there is. Where an address was wanted and no interface has one, that is a failure.
-    fn end(self, ifaces: &[Planned]) -> Outcome<Network> {
-        let wants = |planned: &Planned| planned.iface.dhcp || !planned.iface.addresses.is_empty();
-        let (with, without): (Vec<Interface>, Vec<Interface>) =
-            self.interfaces.into_iter().partition(|interface| !interface.addresses.is_empty());
-        if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {
-            let texts: Vec<&str> = self.problems.iter().map(|problem| &*problem.what).collect();
-            let hint = self.problems.iter().find_map(|problem| problem.hint.clone());
-            return Err(Failure { hint, ..Failure::new(STEP, texts.join("; ")) });
+    #[inline(never)]
+    fn end(self, ifaces: &[Planned], warnings: &[String]) -> Outcome<Network> {
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for interface in self.interfaces {
+            let list = if interface.addresses.is_empty() { &mut without } else { &mut with };
+            list.push(interface);
         }
-        for warning in self.problems.iter().map(|problem| &problem.what).chain(&self.named.warnings) {
+        let wants = |planned: &Planned| planned.iface.dhcp || !planned.iface.addresses.is_empty();
+        if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {
+            let (mut text, mut hint) = (String::new(), None);
+            for problem in self.problems {
+                join(&mut text, "; ", &problem.what);
+                hint = hint.or(problem.hint);
+            }
+            return Err(Failure { hint, ..Failure::new(STEP, text) });
+        }
+        for warning in self.problems.iter().map(|problem| &problem.what).chain(warnings) {
             self.report.warn(STEP, warning);
         }
-        let mut network = Network::default();
+        let mut network = Network { is_named: true, ..Network::default() };
         // As boot2container's resolv.conf has them: those of the last interface first, then leases, then the kernel's.
-        extend(&mut network.nameservers, ifaces.iter().rev().flat_map(|planned| &planned.iface.nameservers));
-        for lease in with.iter().filter_map(|interface| interface.lease.as_ref()) {
-            let any = |list: &[Ipv4Addr]| -> Vec<IpAddr> { list.iter().map(|own| IpAddr::from(*own)).collect() };
-            extend(&mut network.nameservers, any(&lease.nameservers).iter());
-            extend(&mut network.ntp, any(&lease.ntp).iter());
-            let new: Vec<String> = lease.search.iter().filter(|name| !network.search.contains(name)).cloned().collect();
-            network.search.extend(new);
-            network.hostname = network.hostname.or(lease.hostname.clone());
+        for planned in ifaces.iter().rev() {
+            add_new(&mut network.nameservers, &planned.iface.nameservers);
         }
-        extend(&mut network.nameservers, self.v6.nameservers.iter());
-        extend(&mut network.ntp, self.v6.ntp.iter());
-        network.search.extend(self.v6.search);
-        let told = parse_resolv_conf(&std::fs::read_to_string(links::KERNEL_DNS).unwrap_or_default());
-        extend(&mut network.nameservers, told.nameservers.iter());
-        network.is_named = true;
+        for lease in with.iter().filter_map(|interface| interface.lease.as_ref()) {
+            network.add_servers_of(lease);
+        }
+        network.add_servers(&self.v6.nameservers, &self.v6.search, &self.v6.ntp);
+        add_new(&mut network.nameservers, &links::kernel_dns().nameservers);
+        with.append(&mut without);
         network.interfaces = with;
-        network.interfaces.extend(without);
-        let end: Vec<String> = self.lease_texts.iter().map(|text| [", ", text].concat()).collect();
-        links::tell(&network, &end.concat(), self.report);
+        links::tell(&network, &self.lease_texts, self.report);
         Ok(network)
     }
 }
 
-fn name_of(interface: &Interface) -> String {
-    interface.name.clone()
-}
-
-fn raised(step: &Step) -> Option<String> {
-    match step {
-        Step::Raise(name) => Some(name.clone()),
-        _ => None,
+/// The cards that are not there.
+fn absent<'a>(cards: &'a [String], links: &[Link]) -> Vec<&'a str> {
+    let mut absent = Vec::new();
+    for card in cards {
+        if !links.iter().any(|link| link.name == *card) {
+            absent.push(&**card);
+        }
     }
+    absent
 }
 
 fn has(interface: &Interface, address: &IpAddr) -> bool {
     interface.addresses.iter().any(|(own, _)| own == address)
-}
-
-fn no_carrier(what: &str) -> Failure {
-    Failure::new(STEP, ["no carrier on ", what].concat())
-        .hint("is the cable plugged in, and the machine at its other end on?")
-}
-
-fn any(like: &IpAddr) -> IpAddr {
-    masked(like, 0)
 }

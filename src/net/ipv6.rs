@@ -5,18 +5,20 @@ use crate::net::pure::dhcp6::client::{CLIENT_PORT, SERVERS, SERVER_PORT};
 use crate::net::pure::dhcp6::message::Leased;
 use crate::net::pure::dhcp6::{Action, Client, Info};
 use crate::net::pure::families::{Own, V6};
+use crate::net::pure::merge::add_new;
 use crate::net::pure::netlink::{self, Address, Link};
 use crate::net::pure::ra::{Discovery, ALL_ROUTERS_MAC, FILTER};
-use crate::net::random::random;
+use crate::net::random::seed;
 use crate::net::rtnetlink::Kernel;
 use crate::net::scope::own_addresses;
 use crate::net::step::STEP;
 use crate::report::Report;
 use crate::sys::bpf::Instruction;
+use crate::sys::io::Poll;
 use crate::sys::machine::uptime_ms;
 use crate::sys::{self, socket};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// The kernel's settings of each interface; not there without IPv6.
@@ -76,20 +78,20 @@ impl Ipv6 {
         let open = || {
             let changes = socket::netlink_route().ok()?;
             socket::netlink_bind(changes.as_fd(), socket::ADDRESS_EVENTS).ok()?;
-            let packets = socket::packets(socket::IPV6).ok()?;
-            // Without the filter there is only more to look at.
-            let filter = FILTER.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
-            let _ = socket::attach_filter(packets.as_fd(), &filter);
-            Some((packets, changes))
+            Some((filtered(socket::IPV6, &FILTER).ok()?, changes))
         };
         let sockets = if Path::new(SETTINGS).exists() { open() } else { None };
         Ipv6 { sockets, dhcp: None, buffer: vec![0; PACKET_BYTES], own: own_addresses(), ports: Vec::new() }
     }
 
-    /// What to wait for, three at most; [`Ipv6::receive`] takes which of them can be read.
-    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let own = self.sockets.iter().flat_map(|(packets, changes)| [packets.as_fd(), changes.as_fd()]);
-        own.chain(self.dhcp.as_ref().map(|socket| socket.as_fd())).collect()
+    /// Adds what to wait for, three at most; [`Ipv6::receive`] takes which of them can be read.
+    pub fn add_fds<'a>(&'a self, fds: &mut Vec<Poll<'a>>) {
+        let Some((packets, changes)) = &self.sockets else { return };
+        fds.push(Poll { fd: packets.as_fd(), write: false });
+        fds.push(Poll { fd: changes.as_fd(), write: false });
+        if let Some(socket) = &self.dhcp {
+            fds.push(Poll { fd: socket.as_fd(), write: false });
+        }
     }
 
     /// Begins on a link with a carrier; forgets all about one without: the next carrier may be another network's.
@@ -177,13 +179,16 @@ impl Ipv6 {
         heard
     }
 
-    /// When something is due again.
-    pub fn next_wake(&self) -> Option<u64> {
-        let due = |port: &Port| {
-            let client = port.client.as_ref().and_then(|client| client.next_wake());
-            port.discovery.next_wake().into_iter().chain(client).min()
-        };
-        self.ports.iter().filter_map(due).min()
+    /// When something is due again; `u64::MAX` where nothing is.
+    pub fn next_wake(&self) -> u64 {
+        let mut wake_ms = u64::MAX;
+        for port in &self.ports {
+            let client = port.client.as_ref().and_then(Client::next_wake);
+            for at_ms in [port.discovery.next_wake(), client].into_iter().flatten() {
+                wake_ms = wake_ms.min(at_ms);
+            }
+        }
+        wake_ms
     }
 
     /// The interface whose IPv6 is enough first, or the preferred one, and from when on.
@@ -205,31 +210,28 @@ impl Ipv6 {
     pub fn config(&self, index: u32, now_ms: u64) -> Config {
         let usable = |port: &&Port| port.index == index && port.since_ms.is_some();
         let Some(port) = self.ports.iter().find(usable) else { return Config::default() };
-        let own = self.own.iter().filter(|own| own.index == index && own.is_usable()).take(SHOWN);
         let mut config = Config {
-            addresses: own.map(|own| (IpAddr::from(own.address), own.prefix)).collect(),
-            gateways: port.discovery.router().into_iter().map(IpAddr::from).collect(),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            // RFC 8106, section 5.3.1: a router's come first.
+            nameservers: port.discovery.nameservers(now_ms),
             search: port.discovery.search(now_ms),
-            ntp: port.info.ntp.iter().map(|server| IpAddr::from(*server)).collect(),
-            nameservers: Vec::new(),
+            ntp: port.info.ntp.clone(),
         };
-        // RFC 8106, section 5.3.1: a router's come first.
-        for server in port.discovery.nameservers(now_ms).into_iter().chain(port.info.nameservers.iter().copied()) {
-            if !config.nameservers.contains(&server.into()) {
-                config.nameservers.push(server.into());
-            }
+        for own in self.own.iter().filter(|own| own.index == index && own.is_usable()).take(SHOWN) {
+            config.addresses.push((own.address.into(), own.prefix));
         }
-        for name in &port.info.search {
-            if !config.search.contains(name) {
-                config.search.push(name.clone());
-            }
+        if let Some(router) = port.discovery.router() {
+            config.gateways.push(router.into());
         }
+        add_new(&mut config.nameservers, &port.info.nameservers);
+        add_new(&mut config.search, &port.info.search);
         config
     }
 
     /// What was seen of IPv6, for the reason of a failure; empty where nothing was.
     pub fn status(&self, index: u32) -> String {
-        self.ports.iter().find(|port| port.index == index).map(Port::status).unwrap_or_default()
+        self.ports.iter().find(|port| port.index == index).map_or(String::new(), Port::status)
     }
 
     /// Gives leased addresses back. Nothing waits for an answer.
@@ -278,13 +280,15 @@ impl Port {
 
     /// Looks at the kernel's addresses: whether one is usable, and whether one was another machine's.
     fn look(&mut self, own: &[Own], now_ms: u64, report: &Report) {
-        let own: Vec<&Own> = own.iter().filter(|own| own.index == self.index).collect();
+        let index = self.index;
         // The kernel removes such an address, unless it is for ever.
-        let is_there = |address: &Ipv6Addr| own.iter().any(|own| own.address == *address && !own.is_duplicate());
-        let duplicates: Vec<Ipv6Addr> = self.tentative.iter().filter(|address| !is_there(address)).copied().collect();
-        for address in &duplicates {
+        let is_it = |own: &Own, address| own.index == index && own.address == address && !own.is_duplicate();
+        for address in &std::mem::take(&mut self.tentative) {
+            if own.iter().any(|own| is_it(own, *address)) {
+                continue;
+            }
             if self.told.replace(*address) != Some(*address) {
-                report.warn(STEP, [&self.name, ": another machine has the address ", &address.to_string()].concat());
+                report.warn(STEP, format_args!("{}: another machine has the address {address}", self.name));
             }
             if self.leased.iter().any(|leased| leased.address == *address) {
                 self.leased.clear();
@@ -293,11 +297,14 @@ impl Port {
                 }
             }
         }
-        self.tentative = own.iter().filter(|own| own.is_tentative()).map(|own| own.address).collect();
-        match own.iter().any(|own| own.is_usable()) {
-            true => self.since_ms = self.since_ms.or(Some(now_ms)),
-            false => self.since_ms = None,
+        let mut is_usable = false;
+        for own in own.iter().filter(|own| own.index == index) {
+            is_usable |= own.is_usable();
+            if own.is_tentative() {
+                self.tentative.push(own.address);
+            }
         }
+        self.since_ms = is_usable.then(|| self.since_ms.unwrap_or(now_ms));
     }
 
     /// Starts the DHCPv6 client where a router says so and there is an address to ask from. One that asks for
@@ -322,10 +329,9 @@ impl Port {
         for one in &leased {
             // Which addresses are on the link is a router's to say (RFC 8415, section 18.2.10.1).
             let address = Address { index: self.index, address: one.address.into(), prefix: 128 };
-            let set = kernel.request(|number| netlink::set_leased(number, &address, one.preferred_s, one.valid_s));
+            let set = kernel.request(netlink::set_address_for(&address, one.preferred_s, one.valid_s));
             if let Err(error) = set {
-                let object = [&self.name, ": address ", &one.address.to_string(), ": "].concat();
-                report.warn(STEP, [&object, &*error.to_string()].concat());
+                report.warn(STEP, format_args!("{}: address {}: {error}", self.name, one.address));
             }
         }
         self.leased = leased;
@@ -335,17 +341,16 @@ impl Port {
     fn status(&self) -> String {
         let mut parts = Vec::new();
         if let Some(router) = self.discovery.router() {
-            parts.push(["IPv6 router ", &router.to_string()].concat());
+            parts.push(format!("IPv6 router {router}"));
         }
         if let Some(client) = &self.client {
-            let (solicits, offers) = (client.solicits().to_string(), client.offers().to_string());
-            parts.push(["DHCPv6 sent: ", &solicits, ", offers: ", &offers].concat());
+            parts.push(format!("DHCPv6 sent: {}, offers: {}", client.solicits(), client.offers()));
         }
         let advertisements = self.discovery.drops().map(|(count, last)| ("advertisements", count, last.text()));
         let messages = self.client.as_ref().and_then(|client| client.drops());
         let messages = messages.map(|(count, last)| ("DHCPv6 messages", count, last.text()));
-        for (what, count, last) in advertisements.into_iter().chain(messages) {
-            parts.push([what, " dropped: ", &count.to_string(), ", the last one: ", last].concat());
+        for (what, count, last) in [advertisements, messages].into_iter().flatten() {
+            parts.push(format!("{what} dropped: {count}, the last one: {last}"));
         }
         if let (Some(error), false) = (self.error, parts.is_empty()) {
             parts.push(error.to_string());
@@ -379,6 +384,14 @@ fn accept_advertisements(name: &str) {
     }
 }
 
-fn seed(mac: [u8; 6]) -> u32 {
-    random(mac.iter().fold(6, |mix, byte| mix << 8 | u64::from(*byte))) as u32
+/// A socket for the packets of `kind` that `filter` lets through.
+pub fn filtered(kind: u16, filter: &[(u16, u8, u8, u32)]) -> sys::Result<OwnedFd> {
+    let packets = socket::packets(kind)?;
+    let mut program = Vec::new();
+    for (code, jt, jf, k) in filter {
+        program.push(Instruction { code: *code, jt: *jt, jf: *jf, k: *k });
+    }
+    // Without the filter there is only more to look at.
+    let _ = socket::attach_filter(packets.as_fd(), &program);
+    Ok(packets)
 }

@@ -3,8 +3,9 @@
 use crate::net::dhcp::first_lease;
 use crate::net::ipv6::Config;
 use crate::net::pure::dhcp::message::INFINITE;
-use crate::net::pure::dhcp::{self, Lease};
-use crate::net::pure::dns::parse_resolv_conf;
+use crate::net::pure::dhcp::Lease;
+use crate::net::pure::dns::{parse_resolv_conf, ResolvConf};
+use crate::net::pure::merge::{add_new, join};
 use crate::net::pure::netlink::{self, Address, Reply, Route};
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
@@ -12,8 +13,8 @@ use crate::report::{Outcome, Report};
 use crate::sys;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// The name servers that the kernel's own `ip=` has set.
-pub const KERNEL_DNS: &str = "/proc/net/pnp";
+/// Where the kernel's own `ip=` puts name servers.
+const KERNEL_DNS: &str = "/proc/net/pnp";
 
 /// The machine's interfaces, and what the DHCP server or the kernel's line said.
 #[derive(Debug, Default)]
@@ -55,68 +56,99 @@ pub fn up(limits: &Limits, report: &Report) -> Outcome<Network> {
         return Ok(network);
     }
     let bound = first_lease(&mut kernel, None, limits, report)?;
-    if let Some(lease) = &bound.lease {
-        apply(&mut kernel, &bound.port, lease, 0, report)?;
-    }
-    let port = |port: &netlink::Link| Interface {
-        index: port.index,
-        name: port.name.clone(),
-        mac: port.mac,
-        addresses: Vec::new(),
-        gateways: Vec::new(),
-        lease: None,
-        metric: 0,
-    };
-    let mut network = Network { interfaces: vec![port(&bound.port)], ..Network::default() };
-    if let Some(lease) = &bound.lease {
+    let mut network = Network::default();
+    network.interfaces.push(Interface::of(&bound.port));
+    let mut end = String::new();
+    if let Some(lease) = bound.lease {
+        apply(&mut kernel, &bound.port, &lease, 0, report)?;
+        end = lease_text(&lease, bound.tries);
         network.add_lease(lease);
     }
-    network.add_v6(bound.v6);
-    network.interfaces.extend(bound.others.iter().map(port));
-    let end = bound.lease.as_ref().map(|lease| lease_text(lease, bound.tries)).unwrap_or_default();
+    network.add_v6(&bound.v6);
     tell(&network, &end, report);
-    if let Some(first) = network.interfaces.first_mut() {
-        first.lease = bound.lease;
-    }
-    for other in bound.others {
+    for other in &bound.others {
         let why = if other.carrier { "no lease yet" } else { "no carrier" };
         report.line(STEP, format_args!("{} up without address: {why}", other.name));
+        network.interfaces.push(Interface::of(other));
     }
     Ok(network)
 }
 
+impl Interface {
+    /// One that is only up.
+    pub fn of(link: &netlink::Link) -> Interface {
+        Interface {
+            index: link.index,
+            name: link.name.clone(),
+            mac: link.mac,
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            lease: None,
+            metric: 0,
+        }
+    }
+
+    /// What a lease says of the interface itself.
+    pub fn add_lease(&mut self, lease: Lease) {
+        self.addresses.push((lease.address.into(), lease.prefix));
+        let default = lease.routes.iter().find(|route| route.prefix == 0);
+        if let Some(gateway) = default.and_then(|route| route.gateway) {
+            self.gateways.push(gateway.into());
+        }
+        self.lease = Some(lease);
+    }
+
+    /// ` 10.0.2.15/24 gw 10.0.2.2`
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (address, prefix) in &self.addresses {
+            text += &format!(" {address}/{prefix}");
+        }
+        for gateway in &self.gateways {
+            text += &format!(" gw {gateway}");
+        }
+        text
+    }
+}
+
 impl Network {
     /// What a lease says, on the first interface.
-    fn add_lease(&mut self, lease: &Lease) {
-        let any = |addresses: &[Ipv4Addr]| addresses.iter().map(|address| IpAddr::from(*address)).collect();
+    fn add_lease(&mut self, lease: Lease) {
+        self.add_servers_of(&lease);
         if let Some(first) = self.interfaces.first_mut() {
-            let default = lease.routes.iter().find(|route| route.prefix == 0);
-            first.addresses = vec![(lease.address.into(), lease.prefix)];
-            first.gateways = default.and_then(|route| route.gateway).map(IpAddr::from).into_iter().collect();
+            first.add_lease(lease);
         }
-        self.nameservers = any(&lease.nameservers);
-        self.search = lease.search.clone();
-        self.hostname = lease.hostname.clone();
-        self.ntp = any(&lease.ntp);
+    }
+
+    /// What a lease says beside the interface's own. Of host names the first counts.
+    pub fn add_servers_of(&mut self, lease: &Lease) {
+        self.add_servers(&lease.nameservers, &lease.search, &lease.ntp);
+        if self.hostname.is_none() {
+            self.hostname.clone_from(&lease.hostname);
+        }
     }
 
     /// What the first interface has by IPv6, after what it has by IPv4.
-    pub fn add_v6(&mut self, v6: Config) {
+    pub fn add_v6(&mut self, v6: &Config) {
         if let Some(first) = self.interfaces.first_mut() {
-            first.addresses.extend(v6.addresses);
-            first.gateways.extend(v6.gateways);
+            first.addresses.extend_from_slice(&v6.addresses);
+            first.gateways.extend_from_slice(&v6.gateways);
         }
-        self.nameservers.extend(v6.nameservers);
-        let new: Vec<String> = v6.search.into_iter().filter(|name| !self.search.contains(name)).collect();
-        self.search.extend(new);
-        self.ntp.extend(v6.ntp);
+        self.add_servers(&v6.nameservers, &v6.search, &v6.ntp);
+    }
+
+    /// Adds what is not there yet.
+    pub fn add_servers(&mut self, nameservers: &[IpAddr], search: &[String], ntp: &[IpAddr]) {
+        add_new(&mut self.nameservers, nameservers);
+        add_new(&mut self.search, search);
+        add_new(&mut self.ntp, ntp);
     }
 
     /// The address with its interface, where it is nothing without one (RFC 4007, section 11).
     fn text_of(&self, server: &IpAddr) -> String {
         let text = server.to_string();
         match (server, self.interfaces.first()) {
-            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => [&text, "%", &first.name].concat(),
+            (IpAddr::V6(own), Some(first)) if own.is_unicast_link_local() => format!("{text}%{}", first.name),
             _ => text,
         }
     }
@@ -126,10 +158,10 @@ impl Network {
 pub fn resolv_conf(network: &Network) -> String {
     let mut text = String::new();
     if !network.search.is_empty() {
-        text.extend(["search ", &network.search.join(" "), "\n"]);
+        text = format!("search {}\n", network.search.join(" "));
     }
     for server in &network.nameservers {
-        text.extend(["nameserver ", &network.text_of(server), "\n"]);
+        text += &format!("nameserver {}\n", network.text_of(server));
     }
     text
 }
@@ -141,40 +173,45 @@ pub fn raise_loopback(kernel: &mut Kernel, report: &Report) -> Outcome<()> {
         report.warn(STEP, "lo: there is no loopback interface");
         return Ok(());
     };
-    kernel.request(|sequence| netlink::link_up(sequence, lo.index)).map_err(|error| failed("lo", error))
+    kernel.request(netlink::link_up(lo.index)).map_err(|error| failed("lo", error))
 }
 
 /// The network that `ip=` on the kernel's command line has set up, if it has.
 pub fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
-    let addresses: Vec<Address> =
-        kernel.dump(netlink::get_addresses, |reply| if let Reply::Address(a) = reply { Some(a) } else { None })?;
-    let mut interfaces: Vec<Interface> = Vec::new();
-    for link in kernel.links()?.into_iter().filter(wired) {
-        let own = addresses.iter().filter(|own| own.index == link.index && own.address.is_ipv4());
-        interfaces.push(Interface {
-            index: link.index,
-            name: link.name,
-            mac: link.mac,
-            addresses: own.map(|own| (own.address, own.prefix)).collect(),
-            gateways: Vec::new(),
-            lease: None,
-            metric: 0,
-        });
+    let mut network = Network::default();
+    let mut replies = kernel.dump(netlink::get_addresses())?;
+    replies.append(&mut kernel.dump(netlink::get_routes())?);
+    let mut others = Vec::new();
+    for link in kernel.links()?.iter().filter(|link| wired(link)) {
+        let mut interface = Interface::of(link);
+        for reply in &replies {
+            match reply {
+                Reply::Address(Address { index, address, prefix }) if *index == link.index && address.is_ipv4() => {
+                    interface.addresses.push((*address, *prefix));
+                }
+                Reply::Route(Route { index, prefix: 0, gateway: Some(gateway), .. })
+                    if *index == link.index && gateway.is_ipv4() =>
+                {
+                    interface.gateways.push(*gateway);
+                }
+                _ => {}
+            }
+        }
+        let list = if interface.addresses.is_empty() { &mut others } else { &mut network.interfaces };
+        list.push(interface);
     }
-    let (mut interfaces, others): (Vec<Interface>, Vec<Interface>) =
-        interfaces.into_iter().partition(|interface| !interface.addresses.is_empty());
-    if interfaces.is_empty() {
+    if network.interfaces.is_empty() {
         return Ok(None);
     }
-    interfaces.extend(others);
-    let routes: Vec<Route> =
-        kernel.dump(netlink::get_routes, |reply| if let Reply::Route(r) = reply { Some(r) } else { None })?;
-    for interface in &mut interfaces {
-        let default = routes.iter().filter(|route| route.prefix == 0 && route.index == interface.index);
-        interface.gateways = default.filter_map(|route| route.gateway.filter(IpAddr::is_ipv4)).collect();
-    }
-    let told = parse_resolv_conf(&std::fs::read_to_string(KERNEL_DNS).unwrap_or_default());
-    Ok(Some(Network { interfaces, nameservers: told.nameservers, search: told.search, ..Network::default() }))
+    network.interfaces.append(&mut others);
+    let told = kernel_dns();
+    network.add_servers(&told.nameservers, &told.search, &[]);
+    Ok(Some(network))
+}
+
+/// The name servers that the kernel's own `ip=` has set.
+pub fn kernel_dns() -> ResolvConf {
+    parse_resolv_conf(&std::fs::read_to_string(KERNEL_DNS).unwrap_or_default())
 }
 
 /// Gives the interface the lease's MTU, address (for as long as the lease lasts) and routes. Only a missing address is
@@ -182,18 +219,16 @@ pub fn by_kernel(kernel: &mut Kernel) -> sys::Result<Option<Network>> {
 pub fn apply(kernel: &mut Kernel, link: &netlink::Link, lease: &Lease, metric: u32, report: &Report) -> Outcome<()> {
     let (index, name) = (link.index, &link.name);
     if let Some(mtu) = lease.mtu {
-        if let Err(error) = kernel.request(|sequence| netlink::set_mtu(sequence, index, mtu.into())) {
+        if let Err(error) = kernel.request(netlink::set_mtu(index, mtu.into())) {
             report.warn(STEP, format_args!("{name}: mtu {mtu}: {error}"));
         }
     }
     let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
-    let object = || format!("{name}: address {}/{}", lease.address, lease.prefix);
-    let set = |sequence| netlink::set_address_for(sequence, &address, lease.lease_s);
-    kernel.request(set).map_err(|error| failed(&object(), error))?;
+    let set = kernel.request(netlink::set_address_for(&address, lease.lease_s, lease.lease_s));
+    set.map_err(|error| failed(&format!("{name}: address {}/{}", lease.address, lease.prefix), error))?;
     for route in routes(index, lease) {
         let metric = if route.gateway.is_some() { metric } else { 0 };
-        let set = |sequence| netlink::set_route_by(sequence, &route, netlink::RTPROT_DHCP, metric);
-        if let Err(error) = kernel.request(set) {
+        if let Err(error) = kernel.request(netlink::set_route_by(&route, netlink::RTPROT_DHCP, metric)) {
             report.warn(STEP, format_args!("{name}: route {}/{}: {error}", route.destination, route.prefix));
         }
     }
@@ -207,57 +242,54 @@ pub fn routes(index: u32, lease: &Lease) -> Vec<Route> {
         let shift = 32 - u32::from(lease.prefix);
         (gateway.to_bits() ^ lease.address.to_bits()).checked_shr(shift).unwrap_or(0) == 0
     };
-    let route = |route: &dhcp::Route| Route {
-        index,
-        destination: route.destination.into(),
-        prefix: route.prefix,
-        gateway: route.gateway.map(IpAddr::from),
-        source: Some(lease.address.into()),
-        onlink: route.gateway.is_some_and(|gateway| !near(gateway)),
-    };
-    let (mut routes, by_gateway): (Vec<Route>, Vec<Route>) =
-        lease.routes.iter().map(route).partition(|route| route.gateway.is_none());
-    routes.extend(by_gateway);
+    let mut routes = Vec::new();
+    for by_gateway in [false, true] {
+        for route in lease.routes.iter().filter(|route| route.gateway.is_some() == by_gateway) {
+            routes.push(Route {
+                index,
+                destination: route.destination.into(),
+                prefix: route.prefix,
+                gateway: route.gateway.map(IpAddr::from),
+                source: Some(lease.address.into()),
+                onlink: route.gateway.is_some_and(|gateway| !near(gateway)),
+            });
+        }
+    }
     routes
 }
 
 /// `, lease 86400 s, 1 try`
 pub fn lease_text(lease: &Lease, tries: u32) -> String {
-    let lasts = match lease.lease_s {
-        INFINITE => "for ever".to_string(),
-        seconds => format!("{seconds} s"),
-    };
-    format!(", lease {lasts}, {tries} {}", if tries == 1 { "try" } else { "tries" })
+    let word = if tries == 1 { "try" } else { "tries" };
+    match lease.lease_s {
+        INFINITE => format!(", lease for ever, {tries} {word}"),
+        seconds => format!(", lease {seconds} s, {tries} {word}"),
+    }
 }
 
 /// `eth0 10.0.2.15/24 gw 10.0.2.2 dns 10.0.2.3`, and `end`.
 pub fn tell(network: &Network, end: &str, report: &Report) {
     let mut text = String::new();
-    for interface in &network.interfaces {
-        if interface.addresses.is_empty() {
-            continue;
-        }
-        let comma = if text.is_empty() { "" } else { ", " };
-        text.extend([comma, &interface.name]);
-        for (address, prefix) in &interface.addresses {
-            text.extend([" ", &address.to_string(), "/", &prefix.to_string()]);
-        }
-        for gateway in &interface.gateways {
-            text.extend([" gw ", &gateway.to_string()]);
-        }
+    for interface in network.interfaces.iter().filter(|interface| !interface.addresses.is_empty()) {
+        join(&mut text, ", ", &interface.name);
+        text.push_str(&interface.text());
     }
-    if !network.nameservers.is_empty() {
-        text.push_str(" dns");
+    report.line(STEP, format_args!("{text}{}{end}", servers_text(&network.nameservers)));
+}
+
+/// ` dns 10.0.2.3`; empty where there is none.
+pub fn servers_text(nameservers: &[IpAddr]) -> String {
+    let mut text = String::new();
+    for server in nameservers {
+        text += &format!("{} {server}", if text.is_empty() { " dns" } else { "" });
     }
-    for server in &network.nameservers {
-        text.extend([" ", &server.to_string()]);
-    }
-    report.line(STEP, [&text, end].concat());
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::pure::dhcp;
 
     fn lease(prefix: u8, routes: &[dhcp::Route]) -> Lease {
         Lease {
@@ -295,18 +327,20 @@ mod tests {
 
     #[test]
     fn ipv6_comes_after_a_lease() {
-        let interface = Interface {
+        let link = netlink::Link {
             index: 2,
             name: "eth0".into(),
+            ethernet: true,
             mac: [0; 6],
-            addresses: vec![],
-            gateways: vec![],
-            lease: None,
-            metric: 0,
+            mtu: 1500,
+            up: true,
+            carrier: true,
+            running: true,
+            kind: String::new(),
         };
-        let mut network = Network { interfaces: vec![interface], ..Network::default() };
-        network.add_lease(&Lease { search: vec!["lab".into()], ..lease(24, &[]) });
-        network.add_v6(Config {
+        let mut network = Network { interfaces: vec![Interface::of(&link)], ..Network::default() };
+        network.add_lease(Lease { search: vec!["lab".into()], ..lease(24, &[]) });
+        network.add_v6(&Config {
             addresses: vec![("2001:db8::2".parse().unwrap(), 64)],
             gateways: vec!["fe80::1".parse().unwrap()],
             nameservers: vec!["fe80::1".parse().unwrap(), "2001:db8::53".parse().unwrap()],

@@ -4,7 +4,7 @@ use crate::net::dns::Resolver;
 use crate::net::pure::sntp::client::{Action, Client, LIMIT_MS};
 use crate::net::pure::sntp::{self, Time};
 use crate::net::random::random;
-use crate::net::udp::Sockets;
+use crate::net::udp::{told, Sockets};
 use crate::report::Report;
 use crate::sys::fs as sysfs;
 use crate::sys::machine::{realtime, set_realtime, set_rtc, uptime_ms};
@@ -62,7 +62,7 @@ pub fn raise(floor_s: i64, wrong: &str, report: &Report) -> bool {
     let was = date(now());
     let raised = set_realtime(floor_s, 0);
     if let Err(error) = &raised {
-        report.warn("clock", ["the clock says ", &was, ", ", wrong, ": ", &error.to_string()].concat());
+        report.warn("clock", format_args!("the clock says {was}, {wrong}: {error}"));
     }
     raised.is_ok()
 }
@@ -79,10 +79,8 @@ pub fn set(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, report: &Report
             match step(time) {
                 Ok(()) => {
                     let off = seconds(time.minus_ms(before));
-                    report.line(
-                        "clock",
-                        [&time.text(), " UTC by ", &answer.server.to_string(), ", was off by ", &off].concat(),
-                    );
+                    let (time, server) = (time.text(), answer.server);
+                    report.line("clock", format_args!("{time} UTC by {server}, was off by {off}"));
                     return true;
                 }
                 Err(error) => error.to_string(),
@@ -92,7 +90,7 @@ pub fn set(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, report: &Report
     };
     let now = now();
     let unset = if now.seconds - BUILD_S < UNSET_S { ", so TLS may fail" } else { "" };
-    report.warn("clock", [&failed, "; the clock says ", &date(now), unset].concat());
+    report.warn("clock", format_args!("{failed}; the clock says {}{unset}", date(now)));
     false
 }
 
@@ -116,33 +114,36 @@ pub fn ask_peer(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, thorough: 
     if peer != AUTO {
         return ask_host(peer, resolver, thorough);
     }
-    let servers: Vec<SocketAddr> = of_lease.iter().map(|server| SocketAddr::from((*server, sntp::PORT))).collect();
-    if servers.is_empty() {
+    if of_lease.is_empty() {
         return ask_host(POOL, resolver, thorough);
     }
-    ask_all(&servers, LEASE_LIMIT_MS, thorough).or_else(|reasons| {
-        let failed = reasons.join("; ");
-        ask_host(POOL, resolver, thorough).map_err(|reason| [&failed, "; ", &reason].concat())
-    })
+    ask_all(&at_port(of_lease, sntp::PORT), LEASE_LIMIT_MS, thorough)
+        .or_else(|failed| ask_host(POOL, resolver, thorough).map_err(|reason| format!("{failed}; {reason}")))
+}
+
+fn at_port(servers: &[IpAddr], port: u16) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for server in servers {
+        addresses.push(SocketAddr::new(*server, port));
+    }
+    addresses
 }
 
 fn ask_host(peer: &str, resolver: &Resolver, thorough: bool) -> Result<Answer, String> {
     let (host, port) = split_port(peer)?;
     let addresses = resolver.resolve(host).map_err(|error| error.text)?;
-    let servers: Vec<SocketAddr> = addresses.iter().map(|address| SocketAddr::from((*address, port))).collect();
-    ask_all(&servers, LIMIT_MS, thorough).map_err(|reasons| {
-        let reasons = reasons.join("; ");
+    ask_all(&at_port(&addresses, port), LIMIT_MS, thorough).map_err(|reasons| {
         // The name as it was written, unless it is the address.
         if reasons.starts_with(host) {
             reasons
         } else {
-            [host, ": ", &reasons].concat()
+            format!("{host}: {reasons}")
         }
     })
 }
 
-/// Asks all of these servers at once; what each did instead of telling the time.
-fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answer, Vec<String>> {
+/// Asks all of these servers at once; the error is what each did instead of telling the time.
+fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answer, String> {
     let servers = servers.get(..SERVERS_MAX).unwrap_or(servers);
     let start_ms = uptime_ms();
     let times = (start_ms, start_ms + limit_ms);
@@ -168,19 +169,13 @@ fn ask_all(servers: &[SocketAddr], limit_ms: u64, thorough: bool) -> Result<Answ
             let best = chosen.best;
             let warning = chosen.contradicts.map(|other| {
                 let off = seconds(other.time.minus_ms(best.time.plus_ms(other.at_ms.saturating_sub(best.at_ms))));
-                let (best, other) = (address(best.server).to_string(), address(other.server).to_string());
-                [&other, " says ", &off, " more than ", &best, ", which is believed, as it is named first"].concat()
+                let (best, other) = (address(best.server), address(other.server));
+                format!("{other} says {off} more than {best}, which is believed, as it is named first")
             });
             let server = address(best.server);
             Ok(Answer { time: best.time, server, delay_ms: best.delay_ms, warning, at_ms: best.at_ms })
         }
-        Err(reasons) => {
-            let silence = ["no answer in ", &(limit_ms / 1000).to_string(), " s"].concat();
-            let each = servers.iter().zip(reasons);
-            let each = each
-                .map(|(server, reason)| [&server.ip().to_string(), ": ", &reason.unwrap_or(silence.clone())].concat());
-            Err(each.collect())
-        }
+        Err(reasons) => Err(told(servers, &reasons, limit_ms)),
     }
 }
 
@@ -190,7 +185,7 @@ fn split_port(peer: &str) -> Result<(&str, u16), String> {
     match peer.rsplit_once(':') {
         Some((host, port)) if !numeric_v6 && !port.ends_with(']') => match port.parse() {
             Ok(port) => Ok((host, port)),
-            Err(_) => Err([peer, ": not a port number"].concat()),
+            Err(_) => Err(format!("{peer}: not a port number")),
         },
         _ => Ok((peer, sntp::PORT)),
     }

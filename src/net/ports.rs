@@ -1,14 +1,13 @@
 //! The wired interfaces, each with its clients, and the sockets that all of them share.
 
-use crate::net::ipv6::Ipv6;
+use crate::net::ipv6::{filtered, Ipv6};
 use crate::net::pure::dhcp::frame::{self, FILTER};
 use crate::net::pure::dhcp::{self, Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
-use crate::net::random::random;
+use crate::net::random::seed;
 use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::failed;
 use crate::report::{Outcome, Report};
-use crate::sys::bpf::Instruction;
 use crate::sys::io::{self, Poll};
 use crate::sys::machine::uptime_ms;
 use crate::sys::{self, socket, Error};
@@ -66,7 +65,7 @@ impl Ports {
     /// Raises all wired interfaces, or those `only`. One that cannot be raised (without its firmware, or pulled out
     /// again) is no reason to give up the others.
     pub fn raise(kernel: &mut Kernel, only: Option<Vec<String>>) -> Outcome<Ports> {
-        let packets = dhcp_socket().map_err(|error| {
+        let packets = filtered(socket::IPV4, &FILTER).map_err(|error| {
             failed("packet socket", error).hint("does the kernel have CONFIG_PACKET? It may be a module: af_packet")
         })?;
         // Before an advertisement can come.
@@ -102,25 +101,24 @@ impl Ports {
                 Action::InUse(address, station) => return Some(Event::InUse(address, station)),
                 // As a packet that was lost, one that could not be sent is sent again.
                 Action::Broadcast(packet) => {
-                    let sent = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+                    let sent = send(&mut self.packets, socket::IPV4, port.link.index, &packet);
                     port.error = sent.err();
                 }
                 Action::Probe(packet) => {
-                    let open = || socket::packets(socket::ARP);
-                    let _ = send(&mut self.arp, open, socket::ARP, port.link.index, &packet);
+                    let _ = send(&mut self.arp, socket::ARP, port.link.index, &packet);
                 }
                 Action::Unicast(server, payload) => {
                     let address = client.lease().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
                     port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
                     let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
                     if self.packets.is_none() {
-                        self.packets = dhcp_socket().ok();
+                        self.packets = filtered(socket::IPV4, &FILTER).ok();
                     }
                     // Where another program has the client's port, by Ethernet's broadcast.
                     if by_udp.is_none_or(|sent| sent.is_err()) {
                         let packet = frame::emit(address, server, &payload);
                         let index = port.link.index;
-                        port.error = send(&mut self.packets, dhcp_socket, socket::IPV4, index, &packet).err();
+                        port.error = send(&mut self.packets, socket::IPV4, index, &packet).err();
                     }
                 }
             }
@@ -140,28 +138,40 @@ impl Ports {
         let Some((lease, _)) = port.lease.take() else { return };
         let payload = dhcp::release(lease.address, lease.server, port.link.mac, seed(port.link.mac));
         let packet = frame::emit(lease.address, lease.server, &payload);
-        let _ = send(&mut self.packets, dhcp_socket, socket::IPV4, port.link.index, &packet);
+        let _ = send(&mut self.packets, socket::IPV4, port.link.index, &packet);
         port.v4 = None;
     }
 
-    /// When a client has something to do again.
-    pub fn next_wake(&self) -> Option<u64> {
-        let running = self.all.iter().filter(|port| port.link.carrier);
-        running.filter_map(|port| port.v4.as_ref()?.next_wake()).chain(self.v6.next_wake()).min()
+    /// When a client has something to do again; `u64::MAX` where none has.
+    pub fn next_wake(&self) -> u64 {
+        let mut wake_ms = self.v6.next_wake();
+        for port in self.all.iter().filter(|port| port.link.carrier) {
+            if let Some(at_ms) = port.v4.as_ref().and_then(Client::next_wake) {
+                wake_ms = wake_ms.min(at_ms);
+            }
+        }
+        wake_ms
     }
 
     /// Waits for packets and for changes of links, at most `timeout_ms`, and hands them on.
     pub fn wait(&mut self, kernel: &mut Kernel, timeout_ms: i32) -> Outcome<()> {
-        let clients = || self.all.iter().filter_map(|port| port.v4.as_ref());
-        let (listens, listens_to_arp) = (clients().any(Client::listens), clients().any(Client::listens_to_arp));
-        self.packets = self.packets.take().filter(|_| listens || !self.keeps_leases);
-        self.arp = self.arp.take().filter(|_| listens_to_arp);
-        let read = |fd| Poll { fd, write: false };
-        let mut fds = vec![read(kernel.events())];
-        let sockets = [&self.packets, &self.arp];
-        fds.extend(sockets.iter().filter_map(|fd| Some(read(fd.as_ref()?.as_fd()))));
+        let (mut listens, mut listens_to_arp) = (!self.keeps_leases, false);
+        for client in self.all.iter().filter_map(|port| port.v4.as_ref()) {
+            listens |= client.listens();
+            listens_to_arp |= client.listens_to_arp();
+        }
+        if !listens {
+            self.packets = None;
+        }
+        if !listens_to_arp {
+            self.arp = None;
+        }
+        let mut fds = vec![Poll { fd: kernel.events(), write: false }];
+        for fd in [&self.packets, &self.arp].into_iter().flatten() {
+            fds.push(Poll { fd: fd.as_fd(), write: false });
+        }
         let count = fds.len();
-        fds.extend(self.v6.fds().into_iter().map(read));
+        self.v6.add_fds(&mut fds);
         let ready = io::poll(&fds, timeout_ms).map_err(|error| failed("network", error))?;
         for index in self.v6.receive(ready >> count) {
             // A switch's port has begun to forward, perhaps: a DHCPv4 server can be reached now, too.
@@ -210,10 +220,8 @@ impl Ports {
                     self.v6.follow(&port.link, uptime_ms());
                 }
                 None if is_wanted(self.only.as_deref(), &link) => {
-                    let raised = link.up.then_some(Ok(()));
-                    let raised =
-                        raised.unwrap_or_else(|| kernel.request(|number| netlink::link_up(number, link.index)));
-                    self.all.push(Port::new(link, raised.err()));
+                    let error = if link.up { None } else { kernel.request(netlink::link_up(link.index)).err() };
+                    self.all.push(Port::new(link, error));
                 }
                 None => {}
             }
@@ -258,31 +266,12 @@ impl Port {
     }
 }
 
-/// Transaction numbers and delays of a client.
-fn seed(mac: [u8; 6]) -> u32 {
-    random(mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte))) as u32
-}
-
-/// A socket for the packets of servers.
-fn dhcp_socket() -> sys::Result<OwnedFd> {
-    let packets = socket::packets(socket::IPV4)?;
-    // Without the filter there is only more to look at.
-    let filter = FILTER.map(|(code, jt, jf, k)| Instruction { code, jt, jf, k });
-    let _ = socket::attach_filter(packets.as_fd(), &filter);
-    Ok(packets)
-}
-
 /// Sends to all, by a socket that is opened if it is not yet.
-fn send(
-    own: &mut Option<OwnedFd>,
-    open: impl Fn() -> sys::Result<OwnedFd>,
-    kind: u16,
-    index: u32,
-    packet: &[u8],
-) -> sys::Result<()> {
-    let fd = match own.take() {
-        Some(fd) => own.insert(fd),
-        None => own.insert(open()?),
+fn send(own: &mut Option<OwnedFd>, kind: u16, index: u32, packet: &[u8]) -> sys::Result<()> {
+    let fd = match own {
+        Some(fd) => fd,
+        None if kind == socket::ARP => own.insert(socket::packets(kind)?),
+        None => own.insert(filtered(kind, &FILTER)?),
     };
     socket::packet_send(fd.as_fd(), kind, index, BROADCAST, packet)
 }
@@ -293,9 +282,11 @@ fn is_wanted(only: Option<&[String]>, link: &Link) -> bool {
 
 fn raise_all(kernel: &mut Kernel, only: Option<&[String]>) -> sys::Result<Vec<Port>> {
     let mut ports = Vec::new();
-    for link in kernel.links()?.into_iter().filter(|link| is_wanted(only, link)) {
-        let error = kernel.request(|sequence| netlink::link_up(sequence, link.index)).err();
-        ports.push(Port::new(link, error));
+    for link in kernel.links()? {
+        if is_wanted(only, &link) {
+            let error = kernel.request(netlink::link_up(link.index)).err();
+            ports.push(Port::new(link, error));
+        }
     }
     for link in kernel.links()? {
         if let Some(port) = ports.iter_mut().find(|port| port.link.index == link.index) {

@@ -10,6 +10,7 @@ pub mod http;
 pub mod iface;
 pub mod kernel_ip;
 pub mod link_kind;
+pub mod merge;
 pub mod netlink;
 pub mod plan;
 pub mod proxy;

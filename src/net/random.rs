@@ -2,6 +2,11 @@
 
 use crate::sys::machine;
 
+/// What a card's client makes transaction numbers and delays of.
+pub fn seed(mac: [u8; 6]) -> u32 {
+    random(mac.iter().fold(0, |mix, byte| mix << 8 | u64::from(*byte))) as u32
+}
+
 /// 64 bits from the kernel's random source. Early in a boot it may not be ready: then they are made from the clocks and
 /// `mix`, and must not be used for secrets.
 pub fn random(mix: u64) -> u64 {

@@ -34,19 +34,18 @@ impl Kernel {
     }
 
     /// One change, and the kernel's own error if it refuses.
-    pub fn request(&mut self, message: impl Fn(u32) -> Vec<u8>) -> Result<()> {
-        self.converse(&message, &mut |_| {})
-    }
-
-    /// The replies to a dump for which `choose` returns something.
-    pub fn dump<T>(&mut self, message: fn(u32) -> Vec<u8>, choose: fn(Reply) -> Option<T>) -> Result<Vec<T>> {
-        let mut chosen = Vec::new();
-        self.converse(&message, &mut |reply| chosen.extend(choose(reply)))?;
-        Ok(chosen)
+    pub fn request(&mut self, message: Vec<u8>) -> Result<()> {
+        self.dump(message).map(drop)
     }
 
     pub fn links(&mut self) -> Result<Vec<Link>> {
-        self.dump(netlink::get_links, |reply| if let Reply::Link(link) = reply { Some(link) } else { None })
+        let mut links = Vec::new();
+        for reply in self.dump(netlink::get_links())? {
+            if let Reply::Link(link) = reply {
+                links.push(link);
+            }
+        }
+        Ok(links)
     }
 
     /// Changes since the last call: links as they are now, and indices of links that are gone.
@@ -72,19 +71,21 @@ impl Kernel {
         Ok((links, gone))
     }
 
-    /// Sends a request and reads to the end of its answer. The kernel answers within the calls, so that nothing here
+    /// Sends a request and reads its answer to the end. The kernel answers within the calls, so that nothing here
     /// waits.
-    fn converse(&mut self, message: &dyn Fn(u32) -> Vec<u8>, each: &mut dyn FnMut(Reply)) -> Result<()> {
+    pub fn dump(&mut self, mut message: Vec<u8>) -> Result<Vec<Reply>> {
         self.sequence += 1;
-        socket::send(self.requests.as_fd(), &message(self.sequence))?;
+        netlink::finish(&mut message, self.sequence);
+        socket::send(self.requests.as_fd(), &message)?;
+        let mut replies = Vec::new();
         for _ in 0..MAX_DATAGRAMS {
             let length = socket::receive(self.requests.as_fd(), &mut self.buffer)?;
             for (sequence, reply) in netlink::parse(self.buffer.get(..length).unwrap_or_default()) {
                 match reply {
                     _ if sequence != self.sequence => {}
-                    Reply::Done | Reply::Ack(0) => return Ok(()),
+                    Reply::Done | Reply::Ack(0) => return Ok(replies),
                     Reply::Ack(errno) => return Err(Error::new("rtnetlink", errno)),
-                    reply => each(reply),
+                    reply => replies.push(reply),
                 }
             }
         }

@@ -27,3 +27,14 @@ pub const PATIENT: Limits = Limits { lease_ms: 900_000, ..LIMITS };
 pub fn failed(object: &str, error: sys::Error) -> Failure {
     Failure::new(STEP, format!("{object}: {error}"))
 }
+
+/// ` in 60 s`
+pub fn within(limit_ms: u64) -> String {
+    format!(" in {} s", limit_ms / 1000)
+}
+
+/// Nothing is at the other end of `what`.
+pub fn no_carrier(what: &str) -> Failure {
+    Failure::new(STEP, format!("no carrier on {what}"))
+        .hint("is the cable plugged in, and the machine at its other end on?")
+}

@@ -5,10 +5,10 @@
 //! this process alone. A container does not see it, unless it shares the host's PID namespace; if such a container
 //! kills it, it is started again before the next one.
 
-use crate::net::dhcp::{candidate, tell_in_use};
-use crate::net::links::{self, Network};
+use crate::net::dhcp::{candidates, tell_in_use};
+use crate::net::links::{self, Interface, Network};
 use crate::net::ports::{Event, Port, Ports};
-use crate::net::pure::choice::{self, Candidate, Decision};
+use crate::net::pure::choice::{self, Decision};
 use crate::net::pure::dhcp::{frame, release, Lease};
 use crate::net::pure::dns::parse_resolv_conf;
 use crate::net::pure::netlink::{self, Address};
@@ -18,7 +18,6 @@ use crate::report::{Outcome, Report};
 use crate::sys::machine::uptime_ms;
 use crate::sys::process::{self, Pid};
 use crate::sys::{io, signal};
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -55,17 +54,16 @@ struct Task {
 impl Kept {
     /// Starts the process, where there is a lease to keep, or no network yet.
     pub fn start(network: Network, report: &Report) -> Kept {
-        let held = network.interfaces.iter().filter_map(|interface| {
-            let lease = interface.lease.as_ref()?;
-            Some(Held { mac: interface.mac, address: lease.address, server: lease.server })
-        });
-        let held = held.collect();
-        let leases = network.interfaces.iter().filter_map(|interface| interface.lease.as_ref());
-        let of_lease = leases.flat_map(|lease| lease.search.iter().cloned()).collect();
+        let (mut held, mut of_lease, mut has_v6) = (Vec::new(), Vec::new(), false);
+        for interface in &network.interfaces {
+            if let Some(lease) = &interface.lease {
+                held.push(Held { mac: interface.mac, address: lease.address, server: lease.server });
+                of_lease.extend_from_slice(&lease.search);
+            }
+            // A DHCPv6 server's address is a whole one (RFC 8415, section 18.2.10.1).
+            has_v6 |= interface.addresses.iter().any(|(own, prefix)| own.is_ipv6() && *prefix == 128);
+        }
         let mut kept = Kept { held, of_lease, network, task: None, is_changed: false };
-        // A DHCPv6 server's address is a whole one (RFC 8415, section 18.2.10.1).
-        let is_leased = |(own, prefix): &(IpAddr, u8)| own.is_ipv6() && *prefix == 128;
-        let has_v6 = kept.network.interfaces.iter().any(|interface| interface.addresses.iter().any(is_leased));
         if !kept.held.is_empty() || (kept.network.interfaces.is_empty() && !kept.network.is_named) || has_v6 {
             kept.task = start(&kept.network, report);
         }
@@ -131,19 +129,26 @@ impl Kept {
     }
 
     fn told(&mut self, text: &str) {
-        let conf = parse_resolv_conf(text);
-        let v6 = self.network.nameservers.iter().filter(|server| server.is_ipv6()).copied();
-        self.network.nameservers = conf.nameservers.into_iter().chain(v6).collect();
-        let of_lease = std::mem::replace(&mut self.of_lease, conf.search.clone());
-        let others = self.network.search.iter().filter(|name| !of_lease.contains(name)).cloned();
-        self.network.search = conf.search.into_iter().chain(others).collect();
-        self.held = text.lines().filter_map(held).collect();
-        for interface in &mut self.network.interfaces {
+        let mut conf = parse_resolv_conf(text);
+        let network = &mut self.network;
+        // What a lease has not brought stays, behind what one has.
+        network.nameservers.retain(IpAddr::is_ipv6);
+        conf.nameservers.append(&mut network.nameservers);
+        network.nameservers = conf.nameservers;
+        network.search.retain(|name| !self.of_lease.contains(name));
+        self.of_lease.clone_from(&conf.search);
+        conf.search.append(&mut network.search);
+        network.search = conf.search;
+        self.held.clear();
+        for line in text.lines() {
+            self.held.extend(held(line));
+        }
+        for interface in &mut network.interfaces {
             let held = self.held.iter().find(|held| held.mac == interface.mac);
-            interface.lease = interface.lease.take().zip(held).map(|(lease, held)| {
-                let Held { address, server, .. } = *held;
-                Lease { address, server, ..lease }
-            });
+            match (held, &mut interface.lease) {
+                (Some(held), Some(lease)) => (lease.address, lease.server) = (held.address, held.server),
+                _ => interface.lease = None,
+            }
         }
         self.is_changed = true;
     }
@@ -165,7 +170,7 @@ fn start(network: &Network, report: &Report) -> Option<Task> {
         match kept {
             Ok(()) => 0,
             Err(failure) => {
-                report.warn(STEP, ["the leases are not kept: ", &failure.what].concat());
+                report.warn(STEP, format_args!("the leases are not kept: {}", failure.what));
                 1
             }
         }
@@ -173,7 +178,7 @@ fn start(network: &Network, report: &Report) -> Option<Task> {
     match pid {
         Ok(pid) => Some(Task { pid, changes }),
         Err(error) => {
-            report.warn(STEP, ["the leases are not kept: ", &error.to_string()].concat());
+            report.warn(STEP, format_args!("the leases are not kept: {error}"));
             None
         }
     }
@@ -185,8 +190,8 @@ pub struct Keeper<'a> {
     ports: Ports,
     /// The interfaces whose leases are in use, with these.
     used: Vec<(u32, Option<Lease>)>,
-    /// The metrics of interfaces' default routes.
-    metrics: BTreeMap<u32, u32>,
+    /// Interfaces, and the metrics of their default routes.
+    metrics: Vec<(u32, u32)>,
     /// Since when there is none.
     started_ms: u64,
     /// A message that the boot could not take yet.
@@ -199,14 +204,16 @@ impl<'a> Keeper<'a> {
     pub fn new(network: &Network, report: &'a Report) -> Outcome<Keeper<'a>> {
         let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
         // Of interfaces that are named only those with a lease are this process's.
-        let leased = network.interfaces.iter().filter(|interface| interface.lease.is_some());
-        let leased: Vec<String> = leased.map(|interface| interface.name.clone()).collect();
+        let mut leased = Vec::new();
+        for interface in network.interfaces.iter().filter(|interface| interface.lease.is_some()) {
+            leased.push(interface.name.clone());
+        }
         let mut ports = Ports::raise(&mut kernel, network.is_named.then_some(leased))?;
         ports.keeps_leases = true;
         let now_ms = uptime_ms();
-        let mut used = Vec::new();
-        let metrics = network.interfaces.iter().map(|interface| (interface.index, interface.metric)).collect();
+        let (mut used, mut metrics) = (Vec::new(), Vec::new());
         for interface in &network.interfaces {
+            metrics.push((interface.index, interface.metric));
             let port = ports.all.iter_mut().find(|port| port.link.index == interface.index);
             if let (Some(port), Some(lease)) = (port, &interface.lease) {
                 port.resume(lease.clone(), now_ms);
@@ -248,13 +255,16 @@ impl<'a> Keeper<'a> {
             }
         }
         self.ports.drive_v6(&mut self.kernel, now_ms, self.report);
-        let mut end_ms = now_ms + limit_ms;
+        let mut wake_ms = self.ports.next_wake().min(now_ms + limit_ms);
         if !holds {
-            end_ms = end_ms.min(self.choose(now_ms));
+            wake_ms = wake_ms.min(self.choose(now_ms));
         }
-        let cuts = self.ports.all.iter().filter(|port| port.lease.is_some()).filter_map(|port| port.cut_ms);
-        let cut_ms = cuts.map(|at| at + CUT_MS).filter(|at| *at > now_ms).min().unwrap_or(end_ms);
-        let wake_ms = self.ports.next_wake().unwrap_or(end_ms).min(end_ms).min(cut_ms);
+        for port in self.ports.all.iter().filter(|port| port.lease.is_some()) {
+            let end_ms = port.cut_ms.map_or(0, |at| at + CUT_MS);
+            if end_ms > now_ms {
+                wake_ms = wake_ms.min(end_ms);
+            }
+        }
         self.ports.wait(&mut self.kernel, wake_ms.saturating_sub(now_ms) as i32)
     }
 
@@ -274,19 +284,17 @@ impl<'a> Keeper<'a> {
 
     /// Takes the best lease, if there is one to be taken; says when to look again.
     fn choose(&mut self, now_ms: u64) -> u64 {
-        let candidate = |port: &Port| match (candidate(port, &LIMITS), port.cut_ms) {
-            (candidate, None) => candidate,
-            (candidate, Some(_)) => Candidate { have: None, ..candidate },
-        };
-        let candidates: Vec<Candidate> = self.ports.all.iter().map(candidate).collect();
+        let candidates = candidates(&self.ports.all, &LIMITS);
         let Limits { lease_ms, carrier_ms, .. } = LIMITS;
         let wait = choice::Wait { started_ms: self.started_ms, lease_ms, carrier_ms };
         match choice::decide(&candidates, &wait, now_ms) {
             Decision::Take(at) => {
                 let index = self.ports.all.get(at).map_or(0, |port| port.link.index);
-                let others: Vec<u32> = self.used.iter().map(|used| used.0).filter(|used| *used != index).collect();
-                for other in others {
-                    self.give_up(other, "is given up: there is no carrier");
+                for place in 0..self.used.len() {
+                    let other = self.used.get(place).map_or(index, |used| used.0);
+                    if other != index {
+                        self.give_up(other, "is given up: there is no carrier");
+                    }
                 }
                 self.used.retain(|(used, _)| *used == index);
                 if !self.is_used(index) {
@@ -310,22 +318,22 @@ impl<'a> Keeper<'a> {
             let new = links::routes(index, lease);
             // One that was removed by hand is no loss.
             for route in links::routes(index, had).iter().filter(|route| !new.contains(route)) {
-                let _ = self.kernel.request(|sequence| netlink::delete_route(sequence, route));
+                let _ = self.kernel.request(netlink::delete_route(route));
             }
             if (had.address, had.prefix) != (lease.address, lease.prefix) {
                 let old = Address { index, address: had.address.into(), prefix: had.prefix };
-                let _ = self.kernel.request(|sequence| netlink::delete_address(sequence, &old));
+                let _ = self.kernel.request(netlink::delete_address(&old));
             }
         }
         let applied = match is_same {
             true => {
                 let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
-                let set = |sequence| netlink::set_address_for(sequence, &address, lease.lease_s);
+                let set = netlink::set_address_for(&address, lease.lease_s, lease.lease_s);
                 // It may have been removed since: then all of it is set.
                 self.kernel.request(set).map_err(|error| failed(&link.name, error))
             }
             false => {
-                let metric = self.metrics.get(&index).copied().unwrap_or_default();
+                let metric = self.metrics.iter().find(|(own, _)| *own == index).map_or(0, |(_, metric)| *metric);
                 links::apply(&mut self.kernel, link, lease, metric, self.report)
             }
         };
@@ -333,8 +341,11 @@ impl<'a> Keeper<'a> {
             self.report.warn(STEP, failure.what);
         }
         if !is_same {
-            let text = [&link.name, ": the lease has changed: ", &text(lease)].concat();
-            self.report.line(STEP, text);
+            let mut interface = Interface::of(link);
+            interface.add_lease(lease.clone());
+            let servers = links::servers_text(&lease.nameservers);
+            let text = interface.text();
+            self.report.line(STEP, format_args!("{}: the lease has changed:{text}{servers}", link.name));
         }
         *had = Some(lease.clone());
         if !is_same {
@@ -348,10 +359,9 @@ impl<'a> Keeper<'a> {
         let Some(lease) = had.take() else { return };
         let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
         // The kernel may have removed it already.
-        let _ = self.kernel.request(|sequence| netlink::delete_address(sequence, &address));
+        let _ = self.kernel.request(netlink::delete_address(&address));
         if let Some(port) = self.ports.all.iter_mut().find(|port| port.link.index == index) {
-            let what = [&port.link.name, " ", &lease.address.to_string(), ": the lease ", why].concat();
-            self.report.warn(STEP, what);
+            self.report.warn(STEP, format_args!("{} {}: the lease {why}", port.link.name, lease.address));
             port.lease = None;
             if port.cut_ms.is_some() {
                 port.v4 = None;
@@ -369,12 +379,11 @@ impl<'a> Keeper<'a> {
             let port = self.ports.all.iter().find(|port| port.link.index == *index);
             let (Some(port), Some(lease)) = (port, lease) else { continue };
             let [a, b, c, d, e, f] = port.link.mac;
-            let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]).to_string();
-            text.extend(["lease ", &mac, " ", &lease.address.to_string(), " ", &lease.server.to_string(), "\n"]);
-            network.nameservers.extend(lease.nameservers.iter().map(|server| std::net::IpAddr::from(*server)));
-            network.search.extend(lease.search.iter().cloned());
+            let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+            text += &format!("lease {mac} {} {}\n", lease.address, lease.server);
+            network.add_servers_of(lease);
         }
-        self.pending = [&text, &links::resolv_conf(&network), "none\n", END].concat();
+        self.pending = format!("{text}{}none\n{END}", links::resolv_conf(&network));
     }
 }
 
@@ -384,19 +393,6 @@ fn is_same(one: &Lease, other: &Lease) -> bool {
         && one.routes == other.routes
         && one.nameservers == other.nameservers
         && one.search == other.search
-}
-
-/// `10.0.2.15/24 gw 10.0.2.2 dns 10.0.2.3`
-fn text(lease: &Lease) -> String {
-    let mut text = [&lease.address.to_string(), "/", &lease.prefix.to_string()].concat();
-    let default = lease.routes.iter().find(|route| route.prefix == 0);
-    if let Some(gateway) = default.and_then(|route| route.gateway) {
-        text.extend([" gw ", &gateway.to_string()]);
-    }
-    for (at, server) in lease.nameservers.iter().enumerate() {
-        text.extend([if at == 0 { " dns " } else { " " }, &server.to_string()]);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Requests and answers by UDP, to and from several servers at once.
 
+use crate::net::pure::merge::join;
+use crate::net::step::within;
 use crate::sys::io::{poll, Poll};
 use crate::sys::{io_text, machine};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -67,6 +69,16 @@ impl<'a> Sockets<'a> {
             }
         }
     }
+}
+
+/// `10.0.2.3: no answer in 12 s; 10.0.2.4: connection refused`: what each server did instead of answering.
+pub fn told(servers: &[SocketAddr], reasons: &[Option<String>], limit_ms: u64) -> String {
+    let silence = format!("no answer{}", within(limit_ms));
+    let mut text = String::new();
+    for (server, reason) in servers.iter().zip(reasons) {
+        join(&mut text, "; ", &format!("{}: {}", server.ip(), reason.as_ref().unwrap_or(&silence)));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Servers choose this suite for clients that prefer it; ocinit prefers AES, which processors have instructions for.
 //! The names of the functions are those of one version of ring: with another version this does not link.
 
+// SAFETY: who calls one has texts of that length, a key and a counter.
 type Cipher = unsafe extern "C" fn(*mut u8, *const u8, usize, *const [u32; 8], *const [u32; 4]);
 
 /// What ring hands over, and the tag that it finds there afterwards.
@@ -61,6 +62,7 @@ const LONG: usize = 129;
 ///
 /// # Safety
 /// `input` must be valid for so many bytes.
+// SAFETY: the contract above is the caller's.
 unsafe fn absorb(state: &mut Poly, input: *const u8, length: usize) {
     let whole = length & !15;
     let mut last = [0u8; 16];
@@ -78,6 +80,7 @@ unsafe fn absorb(state: &mut Poly, input: *const u8, length: usize) {
 
 /// # Safety
 /// The texts and the additional data must be valid for their lengths, and `long` one for this processor.
+// SAFETY: the contract above is the caller's.
 unsafe fn crypt(long: Cipher, texts: Texts, additional: (*const u8, usize), data: &mut Data, opens: bool) {
     let Texts { output, input, length } = texts;
     let (mut one_time, mut poly) = ([0u8; 64], Poly([0; 18]));
@@ -136,6 +139,7 @@ instead_of_rings!(open_avx2, "__wrap_ring_core_0_17_14__chacha20_poly1305_open_a
 mod tests {
     use super::*;
 
+    // SAFETY: who calls one has texts of these lengths, and what ring hands over.
     type Whole = unsafe extern "C" fn(*mut u8, *const u8, usize, *const u8, usize, *mut Sealing);
 
     /// What ring hands over to seal: with more ciphertext, of which there is none.

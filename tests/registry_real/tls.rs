@@ -136,7 +136,8 @@ impl Drop for Server {
     }
 }
 
-/// A pull by the release, which has its own part in some of ring's (src/sys/p256.rs, curve25519.rs, chacha20_poly1305.rs).
+/// A pull by the release, which has its own part in some of ring's work (src/sys/p256.rs, curve25519.rs and
+/// chacha20_poly1305.rs).
 fn pull_by_release(house: &House, server: &Server, certs: &Path) -> String {
     let release = std::env::var("OCINIT_INIT").unwrap_or_else(|_| "target/ocinit/x86_64/ocinit".into());
     assert!(Path::new(&release).is_file(), "{release}: ./dev build makes it");

@@ -1,6 +1,6 @@
 //! DNS queries and answers (RFC 1035), `/etc/hosts` and `/etc/resolv.conf`.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
 
 pub mod known;
 pub mod lookup;
@@ -71,7 +71,7 @@ pub fn failure(code: u8) -> String {
         4 => "the name server does not answer such queries (NOTIMP)",
         5 => "the name server refuses to answer (REFUSED)",
         9 => "the name server is not in charge of the name (NOTAUTH)",
-        _ => return ["the name server failed (code ", &code.to_string(), ")"].concat(),
+        _ => return format!("the name server failed (code {code})"),
     };
     text.into()
 }
@@ -109,16 +109,24 @@ pub fn parse(message: &[u8], id: u16, name: &str, family: Family) -> Result<Answ
     let records = records(message, at + 4).ok_or(Error::Malformed)?;
     let mut kept_s = u32::MAX;
     for hop in 0.. {
-        let addresses = addresses(message, &records, &wanted, family)?;
-        let of_name = records.iter().filter(|r| r.name == wanted && [CNAME, family as u16].contains(&r.kind));
-        kept_s = of_name.map(|record| record.ttl_s).min().unwrap_or(kept_s).min(kept_s);
+        let (mut addresses, mut alias) = (Vec::new(), None);
+        for record in records.iter().filter(|record| record.name == wanted) {
+            if record.kind == family as u16 && addresses.len() < MAX_ADDRESSES {
+                let data = message.get(record.data..record.data + record.length).unwrap_or_default();
+                addresses.push(address(data, family).ok_or(Error::Malformed)?);
+            } else if record.kind == CNAME {
+                alias = alias.or(Some(record.data));
+            } else {
+                continue;
+            }
+            kept_s = kept_s.min(record.ttl_s);
+        }
         if !addresses.is_empty() {
             return Ok(Answer::Addresses(addresses, kept_s));
         }
-        let alias = records.iter().find(|r| r.kind == CNAME && r.name == wanted);
         wanted = match alias {
             Some(_) if hop == MAX_ALIASES => return Err(Error::Aliases),
-            Some(record) => read_name(message, record.data).ok_or(Error::Malformed)?.0,
+            Some(data) => read_name(message, data).ok_or(Error::Malformed)?.0,
             None if hop == 0 => return Ok(Answer::NoAddress),
             None => break,
         };
@@ -147,7 +155,13 @@ pub fn parse_hosts(text: &str, name: &str) -> Vec<IpAddr> {
         let address: IpAddr = words.next()?.parse().ok()?;
         words.any(|word| word.eq_ignore_ascii_case(name)).then_some(address)
     };
-    lines.filter_map(of_line).take(MAX_ADDRESSES).collect()
+    let mut found = Vec::new();
+    for address in lines.filter_map(of_line) {
+        if found.len() < MAX_ADDRESSES {
+            found.push(address);
+        }
+    }
+    found
 }
 
 /// What is used of `/etc/resolv.conf` (or the kernel's `/proc/net/pnp`).
@@ -206,17 +220,11 @@ fn records(message: &[u8], mut at: usize) -> Option<Vec<Record>> {
     Some(records)
 }
 
-fn addresses(message: &[u8], records: &[Record], name: &[u8], family: Family) -> Result<Vec<IpAddr>, Error> {
-    let mut found = Vec::new();
-    for record in records.iter().filter(|r| r.kind == family as u16 && r.name == name).take(MAX_ADDRESSES) {
-        let data = message.get(record.data..record.data + record.length).unwrap_or_default();
-        let address = match family {
-            Family::V4 => <[u8; 4]>::try_from(data).ok().map(|octets| Ipv4Addr::from(octets).into()),
-            Family::V6 => <[u8; 16]>::try_from(data).ok().map(|octets| Ipv6Addr::from(octets).into()),
-        };
-        found.push(address.ok_or(Error::Malformed)?);
+fn address(data: &[u8], family: Family) -> Option<IpAddr> {
+    match family {
+        Family::V4 => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
+        Family::V6 => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
     }
-    Ok(found)
 }
 
 /// A name in wire format (length, label, …, 0), in lower case.

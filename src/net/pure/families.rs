@@ -61,7 +61,11 @@ pub fn parse_if_inet6(text: &str) -> Vec<Own> {
         let (index, prefix, scope, flags) = (number()?, number()?, number()?, number()?);
         Some(Own { index, address: Ipv6Addr::from_bits(address), prefix: prefix.min(128) as u8, scope, flags })
     };
-    text.lines().filter_map(own).collect()
+    let mut all = Vec::new();
+    for line in text.lines() {
+        all.extend(own(line));
+    }
+    all
 }
 
 /// An interface's IPv6 that can be used.

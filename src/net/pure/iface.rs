@@ -1,6 +1,7 @@
 //! The values of `b2c.iface`: `NAME[,dhcp][,address=CIDR]...`, one interface each.
 
 use crate::net::pure::link_kind::LinkKind;
+use crate::net::pure::merge::add_new;
 use crate::pure::suggest::suggest;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,8 +20,33 @@ pub const BOND_MODES: [&str; 7] =
     ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
 const ACTIVE_BACKUP: u8 = 1;
 
-const PARAMETERS: [&str; 11] =
-    ["dhcp", "auto", "address", "gateway", "route", "nameserver", "forward", "mtu", "bond", "bridge", "mode"];
+#[derive(Clone, Copy)]
+enum Parameter {
+    Dhcp,
+    Address,
+    Gateway,
+    Route,
+    Nameserver,
+    Forward,
+    Mtu,
+    Bond,
+    Bridge,
+    Mode,
+}
+
+const PARAMETERS: [(&str, Parameter); 11] = [
+    ("dhcp", Parameter::Dhcp),
+    ("auto", Parameter::Dhcp),
+    ("address", Parameter::Address),
+    ("gateway", Parameter::Gateway),
+    ("route", Parameter::Route),
+    ("nameserver", Parameter::Nameserver),
+    ("forward", Parameter::Forward),
+    ("mtu", Parameter::Mtu),
+    ("bond", Parameter::Bond),
+    ("bridge", Parameter::Bridge),
+    ("mode", Parameter::Mode),
+];
 
 /// What is made of an interface: what the link is, and what it gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,51 +86,58 @@ pub fn add(ifaces: &mut Vec<Iface>, value: &str, warnings: &mut Vec<String>) -> 
     let mut mode = None;
     for word in words.filter(|word| !word.is_empty()) {
         let (key, value) = word.split_once('=').map_or((word, None), |(key, value)| (key, Some(value)));
-        if !PARAMETERS.contains(&key) {
+        let Some((_, parameter)) = PARAMETERS.iter().find(|(own, _)| *own == key) else {
             warnings.push(unknown(name, key));
             continue;
-        }
-        let read = match key {
-            "mode" => mode_number(value.unwrap_or_default()).map(|number| mode = Some(number)),
-            _ => iface.parameter(key, value),
         };
-        read.map_err(|why| [name, ": '", word, "': ", &why].concat())?;
+        let read = match parameter {
+            Parameter::Mode => mode_number(value.unwrap_or_default()).map(|number| mode = Some(number)),
+            _ => iface.take(*parameter, value),
+        };
+        read.map_err(|why| format!("{name}: '{word}': {why}"))?;
     }
     match (&mut iface.kind, mode) {
         (LinkKind::Bond { mode, .. }, Some(number)) => *mode = number,
-        (_, Some(_)) => return Err([name, ": mode= is a bond's: write bond=eth0+eth1, too"].concat()),
+        (_, Some(_)) => return Err(format!("{name}: mode= is a bond's: write bond=eth0+eth1, too")),
         _ => {}
     }
     if iface.count() > PARAMETERS_MAX {
-        return Err([name, ": more than 64 parameters"].concat());
+        return Err(format!("{name}: more than 64 parameters"));
     }
     Ok(())
 }
 
 impl Iface {
-    fn parameter(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
-        match (key, value) {
-            ("dhcp" | "auto", None) => self.dhcp = true,
-            ("forward", None) => self.forward = true,
-            ("dhcp" | "auto" | "forward", Some(_)) => return Err("takes no value".into()),
-            (_, None | Some("")) => return Err("a value is missing: write it after =".into()),
-            ("address", Some(value)) => {
-                let own = address(value)?;
-                if !self.addresses.contains(&own) {
-                    self.addresses.push(own);
-                }
+    fn take(&mut self, parameter: Parameter, value: Option<&str>) -> Result<(), String> {
+        let flag = match parameter {
+            Parameter::Dhcp => &mut self.dhcp,
+            Parameter::Forward => &mut self.forward,
+            _ => {
+                let value = value.filter(|value| !value.is_empty());
+                return self.set(parameter, value.ok_or("a value is missing: write it after =")?);
             }
-            ("gateway", Some(value)) => self.set_gateway(unicast(value)?),
-            ("route", Some(value)) => self.routes.push(route(value)?),
-            ("nameserver", Some(value)) => self.nameservers.push(unicast(value)?),
-            ("mtu", Some(value)) => {
-                self.mtu = Some(mtu(value).ok_or("not a number from 68 to 65535")?);
+        };
+        *flag = true;
+        if value.is_some() {
+            return Err("takes no value".into());
+        }
+        Ok(())
+    }
+
+    /// Neither it nor [`route`] is inlined: that takes fewer bytes.
+    #[inline(never)]
+    fn set(&mut self, parameter: Parameter, value: &str) -> Result<(), String> {
+        match parameter {
+            Parameter::Address => add_new(&mut self.addresses, &[address(value)?]),
+            Parameter::Gateway => self.set_gateway(unicast(value)?),
+            Parameter::Route => self.routes.push(route(value)?),
+            Parameter::Nameserver => self.nameservers.push(unicast(value)?),
+            Parameter::Mtu => self.mtu = Some(mtu(value).ok_or("not a number from 68 to 65535")?),
+            Parameter::Bond => {
+                self.set_kind(LinkKind::Bond { members: self.members(value)?, mode: ACTIVE_BACKUP })?;
             }
-            ("bond", Some(value)) => {
-                self.set_kind(LinkKind::Bond { members: self.members(value)?, mode: ACTIVE_BACKUP })?
-            }
-            ("bridge", Some(value)) => self.set_kind(LinkKind::Bridge { members: self.members(value)? })?,
-            _ => {}
+            Parameter::Bridge => self.set_kind(LinkKind::Bridge { members: self.members(value)? })?,
+            Parameter::Dhcp | Parameter::Forward | Parameter::Mode => {}
         }
         Ok(())
     }
@@ -158,14 +191,13 @@ impl Iface {
             text.extend([",mtu=", &mtu.to_string()]);
         }
         for (address, prefix) in &self.addresses {
-            text.extend([",address=", &address.to_string(), "/", &prefix.to_string()]);
+            text += &format!(",address={address}/{prefix}");
         }
         for gateway in &self.gateways {
             text.extend([",gateway=", &gateway.to_string()]);
         }
         for route in &self.routes {
-            let destination = [&route.destination.to_string(), "/", &*route.prefix.to_string()].concat();
-            text.extend([",route=", &destination, ":", &route.via.to_string()]);
+            text += &format!(",route={}/{}:{}", route.destination, route.prefix, route.via);
         }
         for server in &self.nameservers {
             text.extend([",nameserver=", &server.to_string()]);
@@ -191,28 +223,26 @@ pub fn check_name(name: &str) -> Result<(), String> {
         return Err("an interface has no name: write it first, as in eth0,dhcp".into());
     }
     if name.len() > NAME_MAX || !name.bytes().all(is_allowed) || [".", ".."].contains(&name) {
-        return Err(
-            ["'", name, "' is not an interface's name: 1 to 15 letters, digits and signs as in eth0.12"].concat()
-        );
+        return Err(format!("'{name}' is not an interface's name: 1 to 15 letters, digits and signs as in eth0.12"));
     }
     let id = name.rsplit_once('.').and_then(|(_, id)| number(id));
     if id.is_some() && by_name(name) == LinkKind::Card {
-        return Err(["'", name, "': a VLAN has a number from 1 to 4094"].concat());
+        return Err(format!("'{name}': a VLAN has a number from 1 to 4094"));
     }
     Ok(())
 }
 
 fn unknown(name: &str, key: &str) -> String {
-    let mut text = ["b2c.iface=", name, ": '", key, "' is not a parameter: ignored"].concat();
-    if let Some(meant) = suggest(&mut PARAMETERS.into_iter(), key) {
-        text.extend(["; did you mean ", meant, "?"]);
+    let mut text = format!("b2c.iface={name}: '{key}' is not a parameter: ignored");
+    if let Some(meant) = suggest(&mut PARAMETERS.iter().map(|(own, _)| *own), key) {
+        text += &format!("; did you mean {meant}?");
     }
     text
 }
 
 fn mode_number(text: &str) -> Result<u8, String> {
     let number = BOND_MODES.iter().position(|mode| *mode == text);
-    number.map(|number| number as u8).ok_or_else(|| ["not one of ", &BOND_MODES.join(", ")].concat())
+    number.map(|number| number as u8).ok_or_else(|| format!("not one of {}", BOND_MODES.join(", ")))
 }
 
 /// Digits only: what Rust's `parse` takes has a sign, too.
@@ -247,58 +277,48 @@ pub fn unicast(text: &str) -> Result<IpAddr, String> {
     Ok(address)
 }
 
-fn width(address: &IpAddr) -> u8 {
-    if address.is_ipv4() {
-        32
-    } else {
-        128
-    }
-}
-
 /// `10.0.0.2/24`; without a length of the prefix it is the address alone, as `ip address add` has it.
 pub fn address(text: &str) -> Result<(IpAddr, u8), String> {
-    let (own, prefix) = text.split_once('/').map_or((text, None), |(own, prefix)| (own, Some(prefix)));
+    let (own, length) = split(text);
     let own = unicast(own)?;
-    let prefix = match prefix {
-        None => width(&own),
-        Some(text) => prefix_of(text, &own).filter(|prefix| *prefix > 0).ok_or_else(|| bad_prefix(&own))?,
-    };
-    Ok((own, prefix))
+    Ok((own, prefix_of(length, &own, 1)?))
 }
 
-fn prefix_of(text: &str, address: &IpAddr) -> Option<u8> {
-    number(text).filter(|prefix| *prefix <= u32::from(width(address))).map(|prefix| prefix as u8)
+/// What stands before the slash, and behind it.
+fn split(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(before, behind)| (before, Some(behind)))
 }
 
-fn bad_prefix(address: &IpAddr) -> String {
-    let max = if address.is_ipv4() { "32" } else { "128" };
-    ["the length of the prefix, after /, is a number from 1 to ", max].concat()
+/// The length of the prefix, at least `min`; without one it is the address's own.
+fn prefix_of(text: Option<&str>, address: &IpAddr, min: u32) -> Result<u8, String> {
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    match text.map_or(Some(width), number) {
+        Some(length) if (min..=width).contains(&length) => Ok(length as u8),
+        _ => Err(format!("the length of the prefix, after /, is a number from 1 to {width}")),
+    }
 }
 
 /// `10.8.0.0/16:10.0.0.1`, `2001:db8:8::/48:fe80::1`, `[2001:db8:8::]/48:[fe80::1]`, `default:10.0.0.1`. IPv6 has
 /// colons of its own: the one that separates is the first after the prefix.
+#[inline(never)]
 fn route(text: &str) -> Result<StaticRoute, String> {
     const FORM: &str = "write DESTINATION/PREFIX:GATEWAY, as in 10.8.0.0/16:10.0.0.1";
     let from = text.find('/').or_else(|| text.find(']')).unwrap_or(0);
     let (end, _) = text.char_indices().find(|(at, c)| *at >= from && *c == ':').ok_or(FORM)?;
     let (network, via) = (text.get(..end).unwrap_or_default(), text.get(end + 1..).unwrap_or_default());
-    let via = unicast(via).map_err(|why| ["the gateway: ", &why].concat())?;
+    let via = unicast(via).map_err(|why| format!("the gateway: {why}"))?;
     if network == "default" {
-        let any = if via.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        return Ok(StaticRoute { destination: any, prefix: 0, via });
+        return Ok(StaticRoute { destination: masked(&via, 0), prefix: 0, via });
     }
-    let (destination, prefix) = network.split_once('/').map_or((network, None), |(net, prefix)| (net, Some(prefix)));
+    let (destination, length) = split(network);
     let destination = ip(destination).ok_or(FORM)?;
-    let prefix = match prefix {
-        None => width(&destination),
-        Some(text) => prefix_of(text, &destination).ok_or_else(|| bad_prefix(&destination))?,
-    };
+    let prefix = prefix_of(length, &destination, 0)?;
     if destination.is_ipv4() != via.is_ipv4() {
         return Err("the destination and the gateway are of two families".into());
     }
     let bare = masked(&destination, prefix);
     if bare != destination {
-        return Err(["it has bits beyond its prefix: write ", &bare.to_string(), "/", &prefix.to_string()].concat());
+        return Err(format!("it has bits beyond its prefix: write {bare}/{prefix}"));
     }
     Ok(StaticRoute { destination, prefix, via })
 }

@@ -30,6 +30,8 @@ const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
+/// Adds what is not there, and changes what is.
+const SET: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
 
 const IFF_UP: u32 = 0x1;
 const IFF_RUNNING: u32 = 0x40;
@@ -118,112 +120,115 @@ pub enum Reply {
 }
 
 /// Asks for all links (`RTM_GETLINK`).
-pub fn get_links(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETLINK, NLM_F_DUMP, sequence, &[0; 16]).end()
+pub fn get_links() -> Vec<u8> {
+    request(RTM_GETLINK, NLM_F_DUMP, &[0; 16])
 }
 
 /// Asks for all addresses (`RTM_GETADDR`).
-pub fn get_addresses(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETADDR, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0]).end()
+pub fn get_addresses() -> Vec<u8> {
+    request(RTM_GETADDR, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Asks for all routes (`RTM_GETROUTE`).
-pub fn get_routes(sequence: u32) -> Vec<u8> {
-    Request::new(RTM_GETROUTE, NLM_F_DUMP, sequence, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).end()
+pub fn get_routes() -> Vec<u8> {
+    request(RTM_GETROUTE, NLM_F_DUMP, &[AF_UNSPEC, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
 /// Sets `IFF_UP`.
-pub fn link_up(sequence: u32, index: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, IFF_UP, IFF_UP)).end()
+pub fn link_up(index: u32) -> Vec<u8> {
+    set_link(index, IFF_UP, IFF_UP)
 }
 
 /// Clears `IFF_UP`.
-pub fn link_down(sequence: u32, index: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, IFF_UP)).end()
+pub fn link_down(index: u32) -> Vec<u8> {
+    set_link(index, 0, IFF_UP)
 }
 
 /// Sets a link's MTU, in bytes.
-pub fn set_mtu(sequence: u32, index: u32, mtu: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
-        .attribute(IFLA_MTU, &mtu.to_ne_bytes())
-        .end()
+pub fn set_mtu(index: u32, mtu: u32) -> Vec<u8> {
+    let mut message = set_link(index, 0, 0);
+    put(&mut message, IFLA_MTU, &mtu.to_ne_bytes());
+    message
+}
+
+/// A change of a link that is there.
+fn set_link(index: u32, flags: u32, change: u32) -> Vec<u8> {
+    request(RTM_NEWLINK, NLM_F_ACK, &interface(index, flags, change))
 }
 
 /// Removes an address, and with it the routes that have it as their source.
-pub fn delete_address(sequence: u32, address: &Address) -> Vec<u8> {
-    let mut body = [family(&address.address), address.prefix, 0, 0, 0, 0, 0, 0];
-    body[4..].copy_from_slice(&address.index.to_ne_bytes());
-    Request::new(RTM_DELADDR, NLM_F_ACK, sequence, &body).address(IFA_LOCAL, &address.address).end()
+pub fn delete_address(address: &Address) -> Vec<u8> {
+    about(RTM_DELADDR, NLM_F_ACK, address)
 }
 
 /// As [`set_address`], for so many seconds: then the kernel removes it (`u32::MAX`: never).
-pub fn set_address_for(sequence: u32, address: &Address, lifetime_s: u32) -> Vec<u8> {
+pub fn set_address_for(address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
     // ifa_cacheinfo: preferred, valid, and two times that the kernel sets.
-    let lifetime = [lifetime_s.to_ne_bytes(), lifetime_s.to_ne_bytes(), [0; 4], [0; 4]].concat();
-    Request(set_address(sequence, address)).attribute(IFA_CACHEINFO, &lifetime).end()
+    let lifetimes = [preferred_s, valid_s, 0, 0].map(u32::to_ne_bytes);
+    let mut message = set_address(address);
+    put(&mut message, IFA_CACHEINFO, lifetimes.as_flattened());
+    message
 }
 
-/// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021).
-pub fn set_address(sequence: u32, address: &Address) -> Vec<u8> {
-    let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
-    body[4..].copy_from_slice(&address.index.to_ne_bytes());
-    let request = Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
-        .address(IFA_LOCAL, &address.address)
-        .address(IFA_ADDRESS, &address.address);
-    match address.address {
-        IpAddr::V4(own) if address.prefix < 31 => {
-            let broadcast = own.to_bits() | u32::MAX >> address.prefix;
-            request.attribute(IFA_BROADCAST, &broadcast.to_be_bytes()).end()
-        }
-        _ => request.end(),
+/// Adds or replaces an address, with its subnet's broadcast address (none on /31 and /32, RFC 3021). An IPv6 address
+/// that is new is checked by the kernel: no other machine must have it.
+pub fn set_address(address: &Address) -> Vec<u8> {
+    let mut message = about(RTM_NEWADDR, SET, address);
+    put_address(&mut message, IFA_ADDRESS, &address.address);
+    if let (IpAddr::V4(own), ..31) = (address.address, address.prefix) {
+        let broadcast = own.to_bits() | u32::MAX >> address.prefix;
+        put(&mut message, IFA_BROADCAST, &broadcast.to_be_bytes());
     }
+    message
 }
 
-/// Adds an IPv6 address for so many seconds, or gives it new ones (`u32::MAX`: for ever); the kernel then checks that
-/// no other machine has it, and removes it at its end.
-pub fn set_leased(sequence: u32, address: &Address, preferred_s: u32, valid_s: u32) -> Vec<u8> {
-    let mut body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, 0, 0, 0, 0];
-    body[4..].copy_from_slice(&address.index.to_ne_bytes());
-    Request::new(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
-        .address(IFA_LOCAL, &address.address)
-        .attribute(IFA_CACHEINFO, [preferred_s, valid_s, 0, 0].map(u32::to_ne_bytes).as_flattened())
-        .end()
+fn about(kind: u16, flags: u16, address: &Address) -> Vec<u8> {
+    let [a, b, c, d] = address.index.to_ne_bytes();
+    let body = [family(&address.address), address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];
+    let mut message = request(kind, flags, &body);
+    put_address(&mut message, IFA_LOCAL, &address.address);
+    message
 }
 
 /// Adds or replaces a lease's route (`RTM_NEWROUTE`).
-pub fn set_route(sequence: u32, route: &Route) -> Vec<u8> {
-    set_route_by(sequence, route, RTPROT_DHCP, 0)
+pub fn set_route(route: &Route) -> Vec<u8> {
+    set_route_by(route, RTPROT_DHCP, 0)
 }
 
 /// Adds or replaces a route of the origin `protocol`. Of several to one destination the one with the least metric
 /// counts; 0 is the kernel's default (0 for IPv4, 1024 for IPv6).
-pub fn set_route_by(sequence: u32, route: &Route, protocol: u8, metric: u32) -> Vec<u8> {
+pub fn set_route_by(route: &Route, protocol: u8, metric: u32) -> Vec<u8> {
     let scope = if route.gateway.is_some() { RT_SCOPE_UNIVERSE } else { RT_SCOPE_LINK };
-    let mut body =
-        [family(&route.destination), route.prefix, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, 0, 0, 0, 0];
-    let flags = if route.onlink { RTNH_F_ONLINK } else { 0 };
-    body[8..].copy_from_slice(&flags.to_ne_bytes());
-    let mut request = Request::new(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, sequence, &body)
-        .address(RTA_DST, &route.destination)
-        .attribute(RTA_OIF, &route.index.to_ne_bytes());
-    if let Some(gateway) = route.gateway {
-        request = request.address(RTA_GATEWAY, &gateway);
-    }
-    if let Some(source) = route.source {
-        request = request.address(RTA_PREFSRC, &source);
+    let [a, b, c, d] = if route.onlink { RTNH_F_ONLINK } else { 0 }.to_ne_bytes();
+    let family = family(&route.destination);
+    let body = [family, route.prefix, 0, 0, RT_TABLE_MAIN, protocol, scope, RTN_UNICAST, a, b, c, d];
+    let mut message = request(RTM_NEWROUTE, SET, &body);
+    put_address(&mut message, RTA_DST, &route.destination);
+    put(&mut message, RTA_OIF, &route.index.to_ne_bytes());
+    for (kind, address) in [(RTA_GATEWAY, &route.gateway), (RTA_PREFSRC, &route.source)] {
+        if let Some(address) = address {
+            put_address(&mut message, kind, address);
+        }
     }
     if metric != 0 {
-        request = request.attribute(RTA_PRIORITY, &metric.to_ne_bytes());
+        put(&mut message, RTA_PRIORITY, &metric.to_ne_bytes());
     }
-    request.end()
+    message
 }
 
 /// Removes a route.
-pub fn delete_route(sequence: u32, route: &Route) -> Vec<u8> {
-    let mut bytes = set_route(sequence, route);
+pub fn delete_route(route: &Route) -> Vec<u8> {
+    let mut bytes = set_route(route);
     let head = [RTM_DELROUTE.to_ne_bytes(), (NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes()].concat();
     bytes[4..8].copy_from_slice(&head);
     bytes
+}
+
+/// Ends a message with its length, and with the number by which its answer is known.
+pub fn finish(message: &mut [u8], sequence: u32) {
+    let length = message.len() as u32;
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message[8..12].copy_from_slice(&sequence.to_ne_bytes());
 }
 
 /// The messages of one datagram, each with its sequence number (0 for notifications).
@@ -241,6 +246,8 @@ pub fn parse(mut datagram: &[u8]) -> Vec<(u32, Reply)> {
     replies
 }
 
+/// Not inlined, as the readers below: where they are, their values are copied field by field.
+#[inline(never)]
 fn message(kind: u16, body: &[u8]) -> Option<Reply> {
     Some(match kind {
         NLMSG_ERROR => Reply::Ack((u32_at(body, 0)? as i32).wrapping_neg()),
@@ -253,6 +260,7 @@ fn message(kind: u16, body: &[u8]) -> Option<Reply> {
     })
 }
 
+#[inline(never)]
 fn link(body: &[u8]) -> Option<Link> {
     let flags = u32_at(body, 8)?;
     let mut link = Link {
@@ -266,52 +274,43 @@ fn link(body: &[u8]) -> Option<Link> {
         running: flags & IFF_RUNNING != 0,
         kind: String::new(),
     };
-    for (kind, value) in Attributes(body.get(16..)?) {
-        match kind {
-            IFLA_ADDRESS if link.ethernet => link.mac = value.try_into().unwrap_or_default(),
-            IFLA_IFNAME => link.name = text(value),
-            IFLA_MTU => link.mtu = u32_at(value, 0)?,
-            IFLA_LINKINFO => {
-                link.kind = Attributes(value).find(|a| a.0 == IFLA_INFO_KIND).map(|a| text(a.1)).unwrap_or_default()
-            }
-            _ => {}
-        }
+    let about = body.get(16..)?;
+    if let Some(mac) = attribute(about, IFLA_ADDRESS).filter(|_| link.ethernet) {
+        link.mac = mac.try_into().unwrap_or_default();
     }
+    link.name = text(attribute(about, IFLA_IFNAME));
+    if let Some(mtu) = attribute(about, IFLA_MTU) {
+        link.mtu = u32_at(mtu, 0)?;
+    }
+    link.kind = text(attribute(about, IFLA_LINKINFO).and_then(|kind| attribute(kind, IFLA_INFO_KIND)));
     Some(link)
 }
 
+#[inline(never)]
 fn address(body: &[u8]) -> Option<Address> {
-    let prefix = *body.get(1)?;
-    let attribute = |kind| Attributes(body.get(8..)?).find(|a| a.0 == kind);
+    let about = body.get(8..)?;
     // An IPv6 address has no local one where it has no peer.
-    let (_, own) = attribute(IFA_LOCAL).or_else(|| attribute(IFA_ADDRESS))?;
-    Some(Address { index: u32_at(body, 4)?, address: ip(own)?, prefix })
+    let own = attribute(about, IFA_LOCAL).or_else(|| attribute(about, IFA_ADDRESS));
+    Some(Address { index: u32_at(body, 4)?, address: ip(own)?, prefix: *body.get(1)? })
 }
 
+#[inline(never)]
 fn route(body: &[u8]) -> Option<Route> {
-    let (family, prefix, table) = (*body.first()?, *body.get(1)?, *body.get(4)?);
-    let mut route = Route {
-        index: 0,
-        destination: match family {
-            AF_INET => Ipv4Addr::UNSPECIFIED.into(),
-            AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
-            _ => return None,
-        },
-        prefix,
-        gateway: None,
-        source: None,
-        onlink: u32_at(body, 8)? & RTNH_F_ONLINK != 0,
+    let [family, prefix, _, _, RT_TABLE_MAIN, _, _, _, _, _, _, _, ref about @ ..] = *body else { return None };
+    let any = match family {
+        AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        AF_INET6 => Ipv6Addr::UNSPECIFIED.into(),
+        _ => return None,
     };
-    for (kind, value) in Attributes(body.get(12..)?) {
-        match kind {
-            RTA_DST => route.destination = ip(value)?,
-            RTA_OIF => route.index = u32_at(value, 0)?,
-            RTA_GATEWAY => route.gateway = ip(value),
-            RTA_PREFSRC => route.source = ip(value),
-            _ => {}
-        }
-    }
-    (table == RT_TABLE_MAIN).then_some(route)
+    let destination = attribute(about, RTA_DST);
+    Some(Route {
+        index: attribute(about, RTA_OIF).map_or(Some(0), |index| u32_at(index, 0))?,
+        destination: if destination.is_some() { ip(destination)? } else { any },
+        prefix,
+        gateway: ip(attribute(about, RTA_GATEWAY)),
+        source: ip(attribute(about, RTA_PREFSRC)),
+        onlink: u32_at(body, 8)? & RTNH_F_ONLINK != 0,
+    })
 }
 
 /// The fixed part of a link message (`struct ifinfomsg`).
@@ -323,54 +322,39 @@ fn interface(index: u32, flags: u32, change: u32) -> [u8; 16] {
     body
 }
 
-struct Request(Vec<u8>);
+/// A message without attributes yet.
+fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER];
+    message[4..6].copy_from_slice(&kind.to_ne_bytes());
+    message[6..8].copy_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
+    message.extend_from_slice(body);
+    message
+}
 
-impl Request {
-    fn new(kind: u16, flags: u16, sequence: u32, body: &[u8]) -> Request {
-        let mut bytes = vec![0; 4];
-        bytes.extend_from_slice(&kind.to_ne_bytes());
-        bytes.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
-        bytes.extend_from_slice(&sequence.to_ne_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(body);
-        Request(bytes)
-    }
+/// Adds an attribute. `value` is at most some 60 bytes here, so the length fits.
+fn put(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(value);
+    message.resize(align(message.len()), 0);
+}
 
-    /// `value` is at most some 60 bytes here, so the length fits.
-    fn attribute(mut self, kind: u16, value: &[u8]) -> Request {
-        self.0.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(value);
-        self.0.resize(align(self.0.len()), 0);
-        self
-    }
-
-    fn address(self, kind: u16, value: &IpAddr) -> Request {
-        match value {
-            IpAddr::V4(value) => self.attribute(kind, &value.octets()),
-            IpAddr::V6(value) => self.attribute(kind, &value.octets()),
-        }
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        let length = self.0.len() as u32;
-        self.0[..4].copy_from_slice(&length.to_ne_bytes());
-        self.0
+fn put_address(message: &mut Vec<u8>, kind: u16, value: &IpAddr) {
+    match value {
+        IpAddr::V4(value) => put(message, kind, &value.octets()),
+        IpAddr::V6(value) => put(message, kind, &value.octets()),
     }
 }
 
-/// Type and value of each attribute; stops at one that is cut short.
-struct Attributes<'a>(&'a [u8]);
-
-impl<'a> Iterator for Attributes<'a> {
-    type Item = (u16, &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let length = usize::from(u16_at(self.0, 0)?);
-        let kind = u16_at(self.0, 2)? & 0x3fff;
-        let value = self.0.get(4..length)?;
-        self.0 = self.0.get(align(length)..).unwrap_or_default();
-        Some((kind, value))
+/// The value of the first attribute of a kind; what comes after one that is cut short is not read.
+fn attribute(mut bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(u16_at(bytes, 0)?);
+        let value = bytes.get(4..length)?;
+        if u16_at(bytes, 2)? & 0x3fff == wanted {
+            return Some(value);
+        }
+        bytes = bytes.get(align(length)..)?;
     }
 }
 
@@ -394,7 +378,8 @@ fn family(address: &IpAddr) -> u8 {
     }
 }
 
-fn ip(bytes: &[u8]) -> Option<IpAddr> {
+fn ip(bytes: Option<&[u8]>) -> Option<IpAddr> {
+    let bytes = bytes?;
     match bytes.len() {
         4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
         16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
@@ -402,7 +387,8 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: Option<&[u8]>) -> String {
+    let bytes = bytes.unwrap_or_default();
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
 }
@@ -415,17 +401,22 @@ mod tests {
 
     /// Re-labels a request as the kernel would echo it.
     fn echo(request: &[u8]) -> Reply {
-        parse(request).pop().unwrap().1
+        parse(&finished(request.to_vec(), 1)).pop().unwrap().1
+    }
+
+    fn finished(mut message: Vec<u8>, sequence: u32) -> Vec<u8> {
+        finish(&mut message, sequence);
+        message
     }
 
     #[test]
     fn what_is_asked_for_is_what_is_read_back() {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
-        assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
-        assert_eq!(echo(&set_address_for(1, &address, 600)), Reply::Address(address));
-        let bytes = set_address_for(1, &address, 600);
+        assert_eq!(echo(&set_address(&address)), Reply::Address(address));
+        assert_eq!(echo(&set_address_for(&address, 600, 600)), Reply::Address(address));
+        let bytes = finished(set_address_for(&address, 600, 600), 1);
         assert_eq!(u32_at(&bytes, 0), Some(bytes.len() as u32));
-        let info = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_CACHEINFO).map(|a| a.1[..8].to_vec());
+        let info = attribute(&bytes[HEADER + 8..], IFA_CACHEINFO).map(|value| value[..8].to_vec());
         assert_eq!(info, Some([600u32.to_ne_bytes(), 600u32.to_ne_bytes()].concat()));
         let route = Route {
             index: 3,
@@ -435,26 +426,30 @@ mod tests {
             source: Some(IpAddr::from([10, 0, 2, 15])),
             onlink: true,
         };
-        assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
+        assert_eq!(echo(&set_route(&route)), Reply::Route(route));
         let address = Address { address: "2001:db8::15".parse().unwrap(), prefix: 64, ..address };
-        assert_eq!(echo(&set_address(1, &address)), Reply::Address(address));
-        assert_eq!(echo(&set_leased(1, &address, 60, u32::MAX)), Reply::Address(address));
+        assert_eq!(echo(&set_address(&address)), Reply::Address(address));
+        assert_eq!(echo(&set_address_for(&address, 60, u32::MAX)), Reply::Address(address));
         let gateway = Some("fe80::1".parse().unwrap());
         let destination = IpAddr::from([0; 16]);
         let route = Route { index: 3, destination, prefix: 0, gateway, source: None, onlink: false };
-        assert_eq!(echo(&set_route(1, &route)), Reply::Route(route));
-        let Reply::Link(link) = echo(&set_mtu(1, 7, 1400)) else { panic!("not a link") };
+        assert_eq!(echo(&set_route(&route)), Reply::Route(route));
+        let Reply::Link(link) = echo(&set_mtu(7, 1400)) else { panic!("not a link") };
         assert_eq!((link.index, link.mtu, link.up), (7, 1400, false));
-        let Reply::Link(link) = echo(&link_up(1, 7)) else { panic!("not a link") };
+        let Reply::Link(link) = echo(&link_up(7)) else { panic!("not a link") };
         assert!(link.up);
     }
 
     /// The attributes of what describes the link's kind.
     fn described(request: &[u8]) -> Vec<(u16, Vec<u8>)> {
-        let all = Attributes(&request[HEADER + 16..]);
-        let about =
-            all.filter(|a| a.0 == IFLA_LINKINFO).flat_map(|a| Attributes(a.1)).filter(|a| a.0 == IFLA_INFO_DATA);
-        about.flat_map(|a| Attributes(a.1)).map(|a| (a.0, a.1.to_vec())).collect()
+        let about = attribute(&request[HEADER + 16..], IFLA_LINKINFO);
+        let mut data = about.and_then(|about| attribute(about, IFLA_INFO_DATA)).unwrap_or_default();
+        let mut all = Vec::new();
+        while let Some(kind) = u16_at(data, 2) {
+            all.push((kind, attribute(data, kind).unwrap().to_vec()));
+            data = data.get(align(usize::from(u16_at(data, 0).unwrap()))..).unwrap_or_default();
+        }
+        all
     }
 
     #[test]
@@ -466,16 +461,16 @@ mod tests {
             (&bond, vec![(IFLA_BOND_MODE, vec![4]), (IFLA_BOND_MIIMON, 100u32.to_ne_bytes().to_vec())]),
             (&LinkKind::Bridge { members: vec![] }, vec![]),
         ] {
-            let request = make_link(1, "lab0", kind, 7);
+            let request = make_link("lab0", kind, 7);
             let Reply::Link(link) = echo(&request) else { panic!("not a link") };
             assert_eq!((link.name.as_str(), link.kind.as_str()), ("lab0", kind.text()));
             assert_eq!(described(&request), data);
-            let parent = Attributes(&request[HEADER + 16..]).find(|a| a.0 == IFLA_LINK).map(|a| a.1.to_vec());
+            let parent = attribute(&request[HEADER + 16..], IFLA_LINK).map(<[u8]>::to_vec);
             assert_eq!(parent, (kind == &vlan).then(|| 7u32.to_ne_bytes().to_vec()));
         }
-        let master = Attributes(&set_master(1, 7, 9)[HEADER + 16..]).next().map(|a| (a.0, a.1.to_vec()));
-        assert_eq!(master, Some((IFLA_MASTER, 9u32.to_ne_bytes().to_vec())));
-        let Reply::Link(link) = echo(&link_down(1, 7)) else { panic!("not a link") };
+        let master = set_master(7, 9);
+        assert_eq!(attribute(&master[HEADER + 16..], IFLA_MASTER), Some(&9u32.to_ne_bytes()[..]));
+        let Reply::Link(link) = echo(&link_down(7)) else { panic!("not a link") };
         assert_eq!((link.index, link.up), (7, false));
     }
 
@@ -490,17 +485,17 @@ mod tests {
             onlink: false,
         };
         let metric = |request: Vec<u8>| {
-            let all = Attributes(&request[HEADER + 12..]).find(|a| a.0 == RTA_PRIORITY).map(|a| a.1.to_vec());
+            let all = attribute(&request[HEADER + 12..], RTA_PRIORITY).map(<[u8]>::to_vec);
             (request[HEADER + 5], all)
         };
-        assert_eq!(metric(set_route(1, &route)), (RTPROT_DHCP, None));
-        let by = set_route_by(1, &route, RTPROT_STATIC, 100);
+        assert_eq!(metric(set_route(&route)), (RTPROT_DHCP, None));
+        let by = set_route_by(&route, RTPROT_STATIC, 100);
         assert_eq!(metric(by), (RTPROT_STATIC, Some(100u32.to_ne_bytes().to_vec())));
     }
 
     #[test]
     fn a_carrier_and_running_queues_are_two_things() {
-        let both = |flags| match echo(&Request::new(RTM_NEWLINK, 0, 1, &interface(7, flags, 0)).end()) {
+        let both = |flags| match echo(&request(RTM_NEWLINK, 0, &interface(7, flags, 0))) {
             Reply::Link(link) => (link.carrier, link.running),
             other => panic!("{other:?}"),
         };
@@ -512,9 +507,8 @@ mod tests {
     #[test]
     fn broadcast_is_the_subnets_and_absent_where_there_is_none() {
         let of = |prefix| {
-            let bytes = set_address(1, &Address { index: 1, address: IpAddr::from([10, 0, 2, 15]), prefix });
-            let found = Attributes(&bytes[HEADER + 8..]).find(|a| a.0 == IFA_BROADCAST).map(|a| a.1.to_vec());
-            found
+            let bytes = set_address(&Address { index: 1, address: IpAddr::from([10, 0, 2, 15]), prefix });
+            attribute(&bytes[HEADER + 8..], IFA_BROADCAST).map(<[u8]>::to_vec)
         };
         assert_eq!(of(24), Some(vec![10, 0, 2, 255]));
         assert_eq!(of(0), Some(vec![255; 4]));
@@ -524,15 +518,15 @@ mod tests {
 
     #[test]
     fn errors_are_positive_errnos_and_dumps_end() {
-        let mut error = Request::new(NLMSG_ERROR, 0, 9, &(-17i32).to_ne_bytes()).end();
-        error.extend(Request::new(NLMSG_DONE, 0, 9, &[0; 4]).end());
+        let mut error = finished(request(NLMSG_ERROR, 0, &(-17i32).to_ne_bytes()), 9);
+        error.extend(finished(request(NLMSG_DONE, 0, &[0; 4]), 9));
         assert_eq!(parse(&error), [(9, Reply::Ack(17)), (9, Reply::Done)]);
     }
 
     #[test]
     fn a_cut_message_is_no_message_at_any_length() {
         let address = Address { index: 3, address: IpAddr::from([10, 0, 2, 15]), prefix: 24 };
-        let whole = set_address(1, &address);
+        let whole = finished(set_address(&address), 1);
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), [], "cut at {length}");
         }

@@ -138,15 +138,18 @@ fn named(ifaces: &[Iface]) -> Result<Named, String> {
     for iface in ifaces.iter().filter(|iface| !iface.name.is_empty()) {
         visit(ifaces, &iface.name, &mut plan, &mut Vec::new())?;
     }
-    let metrics = metrics(ifaces);
     for is_v4 in [true, false] {
-        let gateways: Vec<String> = ifaces.iter().filter_map(|iface| gateway_text(iface, is_v4)).collect();
+        let mut gateways = Vec::new();
+        for iface in ifaces {
+            gateways.extend(gateway_text(iface, is_v4));
+        }
         if let [_, .., last] = gateways.as_slice() {
-            plan.warnings.push(["two default routes: ", &gateways.join(", "), "; the last counts: ", last].concat());
+            plan.warnings.push(format!("two default routes: {}; the last counts: {last}", gateways.join(", ")));
         }
     }
-    let each = ifaces.iter().cloned().zip(metrics);
-    plan.ifaces = each.map(|(iface, metric)| Planned { iface, metric }).collect();
+    for (at, iface) in ifaces.iter().enumerate() {
+        plan.ifaces.push(Planned { iface: iface.clone(), metric: metric(ifaces, at) });
+    }
     Ok(plan)
 }
 
@@ -154,7 +157,7 @@ fn named(ifaces: &[Iface]) -> Result<Named, String> {
 fn gateway_text(iface: &Iface, is_v4: bool) -> Option<String> {
     let gateway = iface.gateways.iter().find(|gateway| gateway.is_ipv4() == is_v4)?;
     let name = if iface.name.is_empty() { "the first card" } else { &iface.name };
-    Some([&gateway.to_string(), " by ", name].concat())
+    Some(format!("{gateway} by {name}"))
 }
 
 /// A member carries no addresses, and is in one bond or bridge.
@@ -163,12 +166,12 @@ fn check_members(ifaces: &[Iface]) -> Result<(), String> {
     for iface in ifaces {
         for member in members(&iface.kind) {
             if seen.contains(&member.as_str()) {
-                return Err([member, ": is a member of two, one of them ", &iface.name].concat());
+                return Err(format!("{member}: is a member of two, one of them {}", iface.name));
             }
             seen.push(member);
             let own = ifaces.iter().find(|other| other.name == *member);
             if own.is_some_and(|own| own.dhcp || !own.addresses.is_empty()) {
-                return Err([member, ": is a member of ", &iface.name, ", which has the addresses of both"].concat());
+                return Err(format!("{member}: is a member of {}, which has the addresses of both", iface.name));
             }
         }
     }
@@ -189,7 +192,7 @@ fn visit(ifaces: &[Iface], name: &str, plan: &mut Named, open: &mut Vec<String>)
         return Ok(());
     }
     if open.iter().any(|other| other == name) {
-        return Err([name, ": is made of itself: ", &open.join(", ")].concat());
+        return Err(format!("{name}: is made of itself: {}", open.join(", ")));
     }
     open.push(name.into());
     let known = ifaces.iter().find(|iface| iface.name == name);
@@ -201,32 +204,32 @@ fn visit(ifaces: &[Iface], name: &str, plan: &mut Named, open: &mut Vec<String>)
         visit(ifaces, member, plan, open)?;
     }
     open.pop();
-    let is_bond = matches!(kind, LinkKind::Bond { .. });
-    let members = members(&kind).to_vec();
     match kind {
         LinkKind::Card => plan.cards.push(name.into()),
-        kind => plan.steps.push(Step::Make(name.into(), kind)),
+        _ => plan.steps.push(Step::Make(name.into(), kind.clone())),
     }
-    let join = |member| Step::Join { member, master: name.into(), is_bond };
-    plan.steps.extend(members.into_iter().map(join));
+    let is_bond = matches!(kind, LinkKind::Bond { .. });
+    for member in members(&kind) {
+        plan.steps.push(Step::Join { member: member.clone(), master: name.into(), is_bond });
+    }
     // A bond takes no member that is up.
-    if !ifaces.iter().any(|iface| self::members(&iface.kind).iter().any(|member| member == name)) {
+    if !ifaces.iter().any(|iface| members(&iface.kind).iter().any(|member| member == name)) {
         plan.steps.push(Step::Raise(name.into()));
     }
     Ok(())
 }
 
-/// The metrics of default routes: a gateway that is named goes before one of a lease, and of both the last counts, as
-/// boot2container's `ip route replace` has it. The others stay, for what is bound to their interface.
-fn metrics(ifaces: &[Iface]) -> Vec<u32> {
-    let rank = |at: usize, iface: &Iface| {
-        let is_before = |(other_at, other): &(usize, &Iface)| {
-            let key = |at: usize, iface: &Iface| (!iface.gateways.is_empty(), at);
-            (other.dhcp || !other.gateways.is_empty()) && key(*other_at, other) > key(at, iface)
-        };
-        ifaces.iter().enumerate().filter(is_before).count() as u32
-    };
-    ifaces.iter().enumerate().map(|(at, iface)| rank(at, iface) * METRIC_STEP).collect()
+/// The metric of an interface's default routes: a gateway that is named goes before one of a lease, and of both the
+/// last counts, as boot2container's `ip route replace` has it. The others stay, for what is bound to their interface.
+fn metric(ifaces: &[Iface], at: usize) -> u32 {
+    let key = |at: usize| ifaces.get(at).map(|iface| (!iface.gateways.is_empty(), at));
+    let mut metric = 0;
+    for (other_at, other) in ifaces.iter().enumerate() {
+        if (other.dhcp || !other.gateways.is_empty()) && key(other_at) > key(at) {
+            metric += METRIC_STEP;
+        }
+    }
+    metric
 }
 
 #[cfg(test)]

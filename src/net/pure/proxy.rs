@@ -1,6 +1,7 @@
 //! Proxies: the values of `b2c.proxy`, and which requests go through a proxy.
 
 use crate::net::pure::http::{host_and_port, Url};
+use crate::net::pure::iface::masked;
 use crate::pure::base64;
 use core::net::IpAddr;
 
@@ -70,14 +71,15 @@ impl Proxies {
 
     /// `NAME=value` for programs, in both cases: curl reads only the lower-case `http_proxy`, others the other.
     pub fn env(&self) -> Vec<String> {
-        let url = |proxy: &Option<Proxy>| proxy.as_ref().map(|proxy| proxy.url.clone());
-        let no = Some(self.no.join(",")).filter(|list| !list.is_empty());
-        let all = [("http_proxy", url(&self.http)), ("https_proxy", url(&self.https)), ("no_proxy", no)];
-        let both = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        both.flat_map(|(name, value)| {
-            [name.into(), name.to_ascii_uppercase()].map(|name| [&name, "=", &value].concat())
-        })
-        .collect()
+        let url = |proxy: &Option<Proxy>| proxy.as_ref().map_or(String::new(), |proxy| proxy.url.clone());
+        let mut env = Vec::new();
+        let all = [("http_proxy", url(&self.http)), ("https_proxy", url(&self.https)), ("no_proxy", self.no.join(","))];
+        for (name, value) in all.iter().filter(|(_, value)| !value.is_empty()) {
+            for name in [*name, &*name.to_ascii_uppercase()] {
+                env.push(format!("{name}={value}"));
+            }
+        }
+        env
     }
 
     /// The proxy for a request, if it goes through one.
@@ -113,7 +115,7 @@ impl Proxy {
     /// `HOST:PORT`, for messages: without the password.
     pub fn name(&self) -> String {
         let (open, close) = if self.host.contains(':') { ("[", "]:") } else { ("", ":") };
-        [open, &self.host, close, &self.port.to_string()].concat()
+        format!("{open}{}{close}{}", self.host, self.port)
     }
 }
 
@@ -160,14 +162,9 @@ fn matches(pattern: &str, host: &str, port: u16) -> bool {
 }
 
 /// Whether `address` is one of `network`/`bits`.
-fn is_in(address: IpAddr, network: IpAddr, bits: u32) -> bool {
-    let (address, network, width) = match (address, network) {
-        (IpAddr::V4(address), IpAddr::V4(network)) => (address.to_bits().into(), network.to_bits().into(), 32),
-        (IpAddr::V6(address), IpAddr::V6(network)) => (address.to_bits(), network.to_bits(), 128),
-        _ => return false,
-    };
-    let differ: u128 = address ^ network;
-    bits <= width && differ.checked_shr(width - bits).unwrap_or_default() == 0
+fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
+    let width = if network.is_ipv4() { 32 } else { 128 };
+    address.is_ipv4() == network.is_ipv4() && bits <= width && masked(&address, bits) == masked(&network, bits)
 }
 
 /// `USER:PASSWORD`, percent-encoded as in a URL, as a value of `Authorization` or `Proxy-Authorization` (RFC 7617).

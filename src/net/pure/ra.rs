@@ -5,12 +5,10 @@
 //! and before the interface has an address.
 
 use crate::net::pure::domains;
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 
 /// Name servers that are kept.
 const MAX_SERVERS: usize = 8;
-/// Prefixes that are kept; the kernel gives an interface 16 addresses at most.
-const MAX_PREFIXES: usize = 16;
 const IP_HEADER: usize = 40;
 const HOP_LIMIT: u8 = 255;
 const ICMPV6: u8 = 58;
@@ -34,8 +32,6 @@ const LOAD_BYTE: u16 = 0x30;
 const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 
-const PREFIX: u8 = 3;
-const MTU: u8 = 5;
 const RDNSS: u8 = 25;
 const DNSSL: u8 = 31;
 
@@ -71,18 +67,7 @@ impl Drop {
     }
 }
 
-/// A prefix from which the kernel may form an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefix {
-    pub address: Ipv6Addr,
-    pub length: u8,
-    pub on_link: bool,
-    pub autonomous: bool,
-    pub valid_s: u32,
-    pub preferred_s: u32,
-}
-
-/// A router's advertisement.
+/// What is used of a router's advertisement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertisement {
     pub router: Ipv6Addr,
@@ -92,10 +77,8 @@ pub struct Advertisement {
     pub managed: bool,
     /// Other information is (O).
     pub other: bool,
-    pub mtu: Option<u32>,
-    pub prefixes: Vec<Prefix>,
     /// With lifetimes: 0 takes back an earlier one.
-    pub nameservers: Vec<(Ipv6Addr, u32)>,
+    pub nameservers: Vec<(IpAddr, u32)>,
     pub search: Vec<(String, u32)>,
 }
 
@@ -141,8 +124,6 @@ pub fn parse(packet: &[u8]) -> Result<Option<Advertisement>, Drop> {
         lifetime_s: u16::from_be_bytes([life_high, life_low]),
         managed: flags & 0x80 != 0,
         other: flags & 0x40 != 0,
-        mtu: None,
-        prefixes: Vec::new(),
         nameservers: Vec::new(),
         search: Vec::new(),
     };
@@ -161,42 +142,25 @@ pub fn parse(packet: &[u8]) -> Result<Option<Advertisement>, Drop> {
 impl Advertisement {
     /// Takes an option, whole; an unknown one and one that is too short change nothing (RFC 4861, section 4.6).
     fn take(&mut self, kind: u8, option: &[u8]) {
+        let (Some(lifetime_s), Some(list)) = (number_at(option, 4), option.get(8..)) else { return };
         match kind {
-            PREFIX if self.prefixes.len() < MAX_PREFIXES => self.prefixes.extend(prefix(option)),
-            MTU => self.mtu = number_at(option, 4).or(self.mtu),
             RDNSS => {
-                let Some((lifetime_s, servers)) = number_at(option, 4).zip(option.get(8..)) else { return };
-                for server in servers.chunks_exact(16).filter_map(|server| address_at(server, 0)) {
+                for server in list.chunks_exact(16).filter_map(|server| address_at(server, 0)) {
                     if is_host(server) && self.nameservers.len() < MAX_SERVERS {
-                        self.nameservers.push((server, lifetime_s));
+                        self.nameservers.push((server.into(), lifetime_s));
                     }
                 }
             }
             DNSSL => {
-                let Some((lifetime_s, names)) = number_at(option, 4).zip(option.get(8..)) else { return };
-                let room = domains::MAX_DOMAINS.saturating_sub(self.search.len());
-                self.search.extend(domains::parse(names).into_iter().take(room).map(|name| (name, lifetime_s)));
+                for name in domains::parse(list) {
+                    if self.search.len() < domains::MAX_DOMAINS {
+                        self.search.push((name, lifetime_s));
+                    }
+                }
             }
             _ => {}
         }
     }
-}
-
-/// RFC 4861, section 4.6.2.
-fn prefix(option: &[u8]) -> Option<Prefix> {
-    let flags = *option.get(3)?;
-    let (valid_s, preferred_s) = (number_at(option, 4)?, number_at(option, 8)?);
-    let prefix = Prefix {
-        address: address_at(option, 16)?,
-        length: *option.get(2)?,
-        on_link: flags & 0x80 != 0,
-        autonomous: flags & 0x40 != 0,
-        valid_s,
-        preferred_s,
-    };
-    // RFC 4862, section 5.5.3.
-    let is_usable = prefix.length <= 128 && preferred_s <= valid_s && is_host(prefix.address);
-    (is_usable && !prefix.address.is_unicast_link_local()).then_some(prefix)
 }
 
 /// Whether an address can be a host's.
@@ -217,7 +181,7 @@ pub struct Discovery {
     managed: bool,
     other: bool,
     /// Each with the time of its end.
-    nameservers: Vec<(Ipv6Addr, u64)>,
+    nameservers: Vec<(IpAddr, u64)>,
     search: Vec<(String, u64)>,
 }
 
@@ -302,12 +266,12 @@ impl Discovery {
         self.router
     }
 
-    pub fn nameservers(&self, now_ms: u64) -> Vec<Ipv6Addr> {
-        self.nameservers.iter().filter(|(_, end_ms)| *end_ms > now_ms).map(|(server, _)| *server).collect()
+    pub fn nameservers(&self, now_ms: u64) -> Vec<IpAddr> {
+        valid(&self.nameservers, now_ms)
     }
 
     pub fn search(&self, now_ms: u64) -> Vec<String> {
-        self.search.iter().filter(|(_, end_ms)| *end_ms > now_ms).map(|(name, _)| name.clone()).collect()
+        valid(&self.search, now_ms)
     }
 
     /// How many advertisements were dropped, and why the last one was.
@@ -334,6 +298,17 @@ impl Discovery {
     }
 }
 
+/// The values that have not ended.
+fn valid<T: Clone>(kept: &[(T, u64)], now_ms: u64) -> Vec<T> {
+    let mut values = Vec::new();
+    for (value, end_ms) in kept {
+        if *end_ms > now_ms {
+            values.push(value.clone());
+        }
+    }
+    values
+}
+
 /// Adds a value or renews its end. Values that have ended make room (RFC 8106, section 5.3.1).
 fn keep<T: Clone + PartialEq>(kept: &mut Vec<(T, u64)>, value: &T, end_ms: u64, now_ms: u64, limit: usize) {
     kept.retain(|(_, end_ms)| *end_ms > now_ms);
@@ -356,7 +331,8 @@ fn checksum(source: &[u8; 16], destination: &[u8; 16], icmp: &[u8]) -> u16 {
     let mut sum = u32::from(ICMPV6) + icmp.len() as u32;
     for part in [&source[..], destination, icmp] {
         for pair in part.chunks(2) {
-            sum += u32::from(pair.first().copied().unwrap_or(0)) << 8 | u32::from(pair.get(1).copied().unwrap_or(0));
+            let [high, low] = [pair.first(), pair.get(1)].map(|byte| u32::from(byte.copied().unwrap_or(0)));
+            sum += high << 8 | low;
         }
     }
     while sum > 0xffff {
@@ -365,11 +341,13 @@ fn checksum(source: &[u8; 16], destination: &[u8; 16], icmp: &[u8]) -> u16 {
     sum as u16
 }
 
-fn address_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+/// The address that stands there.
+pub fn address_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
     Some(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?.into())
 }
 
-fn number_at(bytes: &[u8], at: usize) -> Option<u32> {
+/// The number of four bytes that stands there.
+pub fn number_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -380,6 +358,7 @@ mod tests {
     const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
     const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
     const DNS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53);
+    const MTU: u8 = 5;
 
     /// An advertisement with these flags, this lifetime and these options, checksum and all.
     fn packet(flags: u8, lifetime_s: u16, options: &[u8]) -> Vec<u8> {
@@ -418,15 +397,6 @@ mod tests {
         option
     }
 
-    fn prefix_option(length: u8, valid_s: u32, preferred_s: u32) -> Vec<u8> {
-        let mut option = vec![PREFIX, 4, length, 0xc0];
-        option.extend(valid_s.to_be_bytes());
-        option.extend(preferred_s.to_be_bytes());
-        option.extend([0; 4]);
-        option.extend(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).octets());
-        option
-    }
-
     #[test]
     fn the_filter_lets_advertisements_through() {
         let passes = |packet: &[u8]| {
@@ -448,20 +418,18 @@ mod tests {
 
     #[test]
     fn an_advertisement_with_all_options() {
+        // The kernel's own: its prefixes, and its MTU.
+        let prefix = [&[3, 4, 64, 0xc0][..], &86400u32.to_be_bytes(), &[0; 8], &DNS.octets()].concat();
         let mtu = [MTU, 1, 0, 0, 0, 0, 5, 120];
         let unknown = [200, 1, 0, 0, 0, 0, 0, 0];
         let names = dnssl(600, b"\x03lab\x00\x07example\x03org\x00");
-        let options = [&prefix_option(64, 86400, 14400)[..], &mtu, &unknown, &rdnss(300, &[DNS]), &names].concat();
+        let options = [&prefix[..], &mtu, &unknown, &rdnss(300, &[DNS]), &names].concat();
         let mut bytes = packet(0xc0, 1800, &options);
         bytes.extend([0; 6]);
         let read = parse(&bytes).unwrap().unwrap();
         assert_eq!((read.router, read.lifetime_s, read.managed, read.other), (ROUTER, 1800, true, true));
-        assert_eq!(read.mtu, Some(1400));
-        assert_eq!(read.nameservers, [(DNS, 300)]);
+        assert_eq!(read.nameservers, [(DNS.into(), 300)]);
         assert_eq!(read.search, [("lab".to_string(), 600), ("example.org".to_string(), 600)]);
-        let [prefix] = read.prefixes[..] else { panic!("{read:?}") };
-        assert_eq!((prefix.length, prefix.on_link, prefix.autonomous), (64, true, true));
-        assert_eq!((prefix.valid_s, prefix.preferred_s), (86400, 14400));
     }
 
     /// Input: router-advertisement
@@ -488,7 +456,7 @@ mod tests {
         for options in [&[RDNSS, 0, 0, 0, 0, 0, 0, 0][..], &[RDNSS, 2, 0, 0, 0, 0, 0, 0], &[MTU], &[MTU, 1, 0]] {
             assert_eq!(parse(&packet(0, 1800, options)), Err(Drop::Option), "{options:?}");
         }
-        let whole = packet(0, 1800, &[rdnss(300, &[DNS]), prefix_option(64, 1, 1)].concat());
+        let whole = packet(0, 1800, &[rdnss(300, &[DNS]), dnssl(1, b"\x03lab\x00")].concat());
         for length in 0..whole.len() {
             assert!(!matches!(parse(&whole[..length]), Ok(Some(_))), "cut at {length}");
         }
@@ -498,16 +466,12 @@ mod tests {
     #[test]
     fn lists_have_limits_and_odd_values_are_left_out() {
         let servers: Vec<Ipv6Addr> = (1..=100).map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)).collect();
-        let prefixes: Vec<u8> = (0..20).flat_map(|_| prefix_option(64, 1, 1)).collect();
-        let read = parse(&packet(0, 0, &[rdnss(1, &servers), rdnss(1, &servers), prefixes].concat())).unwrap().unwrap();
-        assert_eq!((read.nameservers.len(), read.prefixes.len()), (MAX_SERVERS, MAX_PREFIXES));
+        let names: Vec<u8> = (b'a'..=b'z').flat_map(|letter| dnssl(1, &[1, letter, 0])).collect();
+        let read = parse(&packet(0, 0, &[rdnss(1, &servers), rdnss(1, &servers), names].concat())).unwrap().unwrap();
+        assert_eq!((read.nameservers.len(), read.search.len()), (MAX_SERVERS, domains::MAX_DOMAINS));
         let odd = [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, ALL_NODES, "::ffff:10.0.0.1".parse().unwrap(), ROUTER];
         let read = parse(&packet(0, 0, &rdnss(1, &odd))).unwrap().unwrap();
-        assert_eq!(read.nameservers, [(ROUTER, 1)], "a link-local server is one");
-        for (length, valid_s, preferred_s, usable) in [(127, 2, 1, 1), (129, 2, 1, 0), (64, 1, 2, 0), (64, 0, 0, 1)] {
-            let read = parse(&packet(0, 0, &prefix_option(length, valid_s, preferred_s))).unwrap().unwrap();
-            assert_eq!(read.prefixes.len(), usable, "/{length} {valid_s} {preferred_s}");
-        }
+        assert_eq!(read.nameservers, [(ROUTER.into(), 1)], "a link-local server is one");
     }
 
     #[test]
@@ -545,19 +509,19 @@ mod tests {
         let other = "2001:db8::54".parse().unwrap();
         let options = [rdnss(300, &[DNS]), rdnss(u32::MAX, &[other]), dnssl(10, b"\x03lab\x00")].concat();
         discovery.handle(0, &packet(0, 1800, &options));
-        assert_eq!(discovery.nameservers(299_999), [DNS, other]);
-        assert_eq!(discovery.nameservers(300_000), [other]);
+        assert_eq!(discovery.nameservers(299_999), [DNS, other].map(IpAddr::from));
+        assert_eq!(discovery.nameservers(300_000), [IpAddr::from(other)]);
         assert_eq!((discovery.search(9_999), discovery.search(10_000)), (vec!["lab".into()], vec![]));
         discovery.handle(200_000, &packet(0, 1800, &rdnss(300, &[DNS])));
-        assert_eq!(discovery.nameservers(300_000), [DNS, other], "renewed");
+        assert_eq!(discovery.nameservers(300_000), [DNS, other].map(IpAddr::from), "renewed");
         discovery.handle(300_000, &packet(0, 0, &rdnss(0, &[other])));
-        assert_eq!(discovery.nameservers(300_000), [DNS]);
+        assert_eq!(discovery.nameservers(300_000), [IpAddr::from(DNS)]);
         assert_eq!(discovery.router(), None, "a lifetime of 0: no default router any more");
         let many: Vec<Ipv6Addr> = (1..=100).map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, host)).collect();
         for chunk in many.chunks(8) {
             discovery.handle(300_001, &packet(0, 0, &rdnss(9, chunk)));
         }
         assert_eq!(discovery.nameservers(300_002).len(), MAX_SERVERS);
-        assert_eq!(discovery.nameservers(300_002)[0], DNS, "newer ones do not push out older ones");
+        assert_eq!(discovery.nameservers(300_002)[0], IpAddr::from(DNS), "newer ones do not push out older ones");
     }
 }

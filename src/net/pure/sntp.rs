@@ -41,7 +41,7 @@ impl Error {
             Error::Unrelated => "answer to another question",
             Error::Unsynchronised => "the server's own clock is not set",
             Error::KissOfDeath(code) if code.iter().all(u8::is_ascii_uppercase) => {
-                return ["the server refuses to answer (", &String::from_utf8_lossy(&code), ")"].concat();
+                return format!("the server refuses to answer ({})", String::from_utf8_lossy(&code));
             }
             Error::KissOfDeath(_) => "the server refuses to answer",
             Error::Malformed => "malformed answer",

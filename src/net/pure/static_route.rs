@@ -1,16 +1,11 @@
-//! Routes and addresses that the options name: what the kernel is told, and what it says of them.
+//! Routes that the options name: what the kernel is told.
 
 use crate::net::pure::iface::{masked, StaticRoute};
 use crate::net::pure::netlink::Route;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 /// The kernel's metric of an IPv6 route that has none.
 const METRIC_V6: u32 = 1024;
-/// Flags of an address (`linux/if_addr.h`): another machine has it.
-pub const DAD_FAILED: u8 = 0x08;
-/// It is not known yet whether another machine has it.
-pub const TENTATIVE: u8 = 0x40;
-
 /// The metric of an interface's default routes in the family's own numbers.
 pub fn metric(metric: u32, route: &StaticRoute) -> u32 {
     match (metric, route.prefix, route.via) {
@@ -34,20 +29,6 @@ pub fn route_of(index: u32, addresses: &[(IpAddr, u8)], route: &StaticRoute) -> 
         source: None,
         onlink: !is_link_local && !addresses.iter().any(is_near),
     }
-}
-
-/// The addresses with a flag in /proc/net/if_inet6: address, index, prefix, scope, flags in hexadecimal, name. One
-/// whose detection has failed stays tentative.
-pub fn flagged(table: &str, flag: u8) -> Vec<Ipv6Addr> {
-    let of_line = |line: &str| {
-        let mut words = line.split_ascii_whitespace();
-        let address = u128::from_str_radix(words.next()?, 16).ok()?;
-        let flags = u8::from_str_radix(words.nth(3)?, 16).ok()?;
-        let found = flags & (DAD_FAILED | TENTATIVE);
-        let is_it = if flag == TENTATIVE { found == TENTATIVE } else { found & flag != 0 };
-        is_it.then(|| Ipv6Addr::from_bits(address))
-    };
-    table.lines().filter_map(of_line).collect()
 }
 
 #[cfg(test)]
@@ -78,15 +59,5 @@ mod tests {
         };
         assert_eq!((of(0, 0, "10.0.0.1"), of(100, 0, "10.0.0.1"), of(100, 8, "10.0.0.1")), (0, 100, 0));
         assert_eq!((of(0, 0, "fe80::1"), of(100, 0, "fe80::1")), (0, 1124));
-    }
-
-    #[test]
-    fn addresses_that_wait_for_the_detection_of_duplicates() {
-        let table = "20010db8000000000000000000000002 02 40 00 c0     eth0\n\
-            20010db8000000000000000000000003 02 40 00 c8     eth0\n\
-            fe80000000000000505400fffe123456 02 40 20 80     eth0\nnonsense\n";
-        assert_eq!(flagged(table, TENTATIVE), ["2001:db8::2".parse::<Ipv6Addr>().unwrap()]);
-        assert_eq!(flagged(table, DAD_FAILED), ["2001:db8::3".parse::<Ipv6Addr>().unwrap()]);
-        assert_eq!(flagged("", TENTATIVE), [Ipv6Addr::UNSPECIFIED; 0]);
     }
 }

@@ -39,16 +39,17 @@ pub enum Action {
     InUse(Ipv4Addr, [u8; 6]),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Selecting,
-    Requesting(Lease),
+    Requesting,
     /// Acknowledged, and nobody has answered to the probe yet.
-    Probing(Lease),
-    Bound(Lease),
-    Renewing(Lease),
-    Rebinding(Lease),
+    Probing,
+    Bound,
+    Renewing,
+    Rebinding,
     /// The link was interrupted: the server is asked whether the address still counts.
-    Rebooting(Lease),
+    Rebooting,
 }
 
 /// One interface's client (RFC 2131, section 4.4).
@@ -57,6 +58,8 @@ pub struct Client {
     random: u32,
     xid: u32,
     state: State,
+    /// What is asked for or held; none while Selecting.
+    current: Option<Lease>,
     /// What the caller has to do, in order.
     actions: Vec<Action>,
     started_ms: u64,
@@ -94,6 +97,7 @@ impl Client {
             random: seed.max(1),
             xid: 0,
             state: State::Selecting,
+            current: None,
             actions: Vec::new(),
             started_ms: now_ms,
             wake_ms: now_ms,
@@ -142,12 +146,11 @@ impl Client {
 
     /// Takes a received ARP packet. Call [`Client::poll`] after it.
     pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8]) {
-        let (lease, in_use) = match &self.state {
-            State::Requesting(lease) | State::Probing(lease) => (lease, false),
-            State::Bound(lease) if self.second_probe_ms.is_some() => (lease, true),
-            _ => return,
-        };
-        let (address, server) = (lease.address, lease.server);
+        let Some(Lease { address, server, .. }) = self.current else { return };
+        if !self.listens_to_arp() {
+            return;
+        }
+        let in_use = self.state == State::Bound;
         let Some(station) = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES) else {
             return;
         };
@@ -184,45 +187,39 @@ impl Client {
 
     /// Sends again what waits for an answer, now: the last message was probably lost on our own side.
     pub fn resend_now(&mut self, now_ms: u64) {
-        if matches!(self.state, State::Selecting | State::Requesting(_) | State::Rebooting(_)) {
+        if matches!(self.state, State::Selecting | State::Requesting | State::Rebooting) {
             self.wake_ms = now_ms;
         }
     }
 
     /// The link was interrupted, and may lead elsewhere now: a lease is confirmed, without one all begins anew.
     pub fn link_is_back(&mut self, now_ms: u64) {
-        match self.lease().cloned() {
-            Some(lease) => {
-                self.xid = self.next_random();
-                self.started_ms = now_ms;
-                self.enter(now_ms, State::Rebooting(lease));
-            }
-            None => self.restart(now_ms),
+        if self.lease().is_none() {
+            return self.restart(now_ms);
         }
+        self.xid = self.next_random();
+        self.started_ms = now_ms;
+        self.enter(now_ms, State::Rebooting);
     }
 
     /// Whether it waits for packets of servers; while it has a lease it does so only when that is renewed.
     pub fn listens(&self) -> bool {
-        !matches!(self.state, State::Bound(_))
+        self.state != State::Bound
     }
 
     /// Whether it waits for ARP packets.
     pub fn listens_to_arp(&self) -> bool {
         match self.state {
-            State::Requesting(_) | State::Probing(_) => true,
-            State::Bound(_) => self.second_probe_ms.is_some(),
+            State::Requesting | State::Probing => true,
+            State::Bound => self.second_probe_ms.is_some(),
             _ => false,
         }
     }
 
     /// The lease, once it was given by [`Action::Bound`] and until it is lost.
     pub fn lease(&self) -> Option<&Lease> {
-        match &self.state {
-            State::Bound(lease) | State::Renewing(lease) | State::Rebinding(lease) | State::Rebooting(lease) => {
-                Some(lease)
-            }
-            _ => None,
-        }
+        let is_given = !matches!(self.state, State::Selecting | State::Requesting | State::Probing);
+        self.current.as_ref().filter(|_| is_given)
     }
 
     /// DISCOVERs sent since the start.
@@ -260,33 +257,35 @@ impl Client {
     }
 
     fn take(&mut self, now_ms: u64, reply: Reply) -> Result<(), Drop> {
-        match (&self.state, reply) {
+        let had = self.current.as_ref().map(|lease| (lease.server, lease.address));
+        let (had_server, had_address) = had.unwrap_or((Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+        match (self.state, reply) {
             (State::Selecting, Reply::Offer(offer)) => self.offered(now_ms, offer),
-            (State::Requesting(_), Reply::Offer(other)) => {
+            (State::Requesting, Reply::Offer(other)) => {
                 self.servers.seen(other.server);
                 return Err(Drop::OtherServer);
             }
-            (State::Requesting(had), Reply::Ack(lease)) => {
+            (State::Requesting, Reply::Ack(lease)) => {
                 // Servers that share their leases answer for each other.
-                if lease.server != had.server && lease.address != had.address {
+                if lease.server != had_server && lease.address != had_address {
                     return Err(Drop::OtherServer);
                 }
                 self.servers.set(lease.server, None);
                 self.probe(now_ms, lease);
             }
-            (State::Renewing(_) | State::Rebinding(_) | State::Rebooting(_), Reply::Ack(lease)) => {
+            (State::Renewing | State::Rebinding | State::Rebooting, Reply::Ack(lease)) => {
                 self.bind(now_ms, lease, false);
             }
-            (State::Requesting(had) | State::Renewing(had), Reply::Nak(Some(server))) if server != had.server => {
+            (State::Requesting | State::Renewing, Reply::Nak(Some(server))) if server != had_server => {
                 return Err(Drop::OtherServer);
             }
-            (State::Requesting(offer), Reply::Nak(_)) => {
-                self.servers.set(offer.server, Some(Fault::Refused));
+            (State::Requesting, Reply::Nak(_)) => {
+                self.servers.set(had_server, Some(Fault::Refused));
                 self.naks += 1;
                 self.restart(now_ms);
                 self.slow_down(now_ms, self.naks);
             }
-            (State::Renewing(_) | State::Rebinding(_) | State::Rebooting(_), Reply::Nak(_)) => {
+            (State::Renewing | State::Rebinding | State::Rebooting, Reply::Nak(_)) => {
                 self.naks += 1;
                 self.lose(now_ms);
             }
@@ -304,7 +303,10 @@ impl Client {
         let rank = |servers: &Servers, offer: &Lease| (!servers.is_last(offer.server), offer.quality());
         let own = rank(&self.servers, &offer);
         match &self.best {
-            _ if own == (true, Quality::Whole) => self.enter(now_ms, State::Requesting(offer)),
+            _ if own == (true, Quality::Whole) => {
+                self.current = Some(offer);
+                self.enter(now_ms, State::Requesting);
+            }
             Some((best, _)) if rank(&self.servers, best) >= own => {}
             best => {
                 let until_ms = best.as_ref().map_or(now_ms + OFFER_WAIT_MS, |(_, until_ms)| *until_ms);
@@ -334,6 +336,7 @@ impl Client {
     }
 
     fn restart(&mut self, now_ms: u64) {
+        self.current = None;
         self.enter(now_ms, State::Selecting);
         self.xid = self.next_random();
         self.started_ms = now_ms;

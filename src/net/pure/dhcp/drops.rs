@@ -1,5 +1,7 @@
 //! Packets that the client did not use: why, and how many.
 
+use crate::net::pure::merge::join;
+
 /// Why a packet to the client's port was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
@@ -81,12 +83,7 @@ impl Drops {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (reason, count) in Drop::ALL.iter().zip(self.0).filter(|(_, count)| *count > 0) {
-            if !text.is_empty() {
-                text.push_str(", ");
-            }
-            text.push_str(&count.to_string());
-            text.push(' ');
-            text.push_str(reason.text());
+            join(&mut text, ", ", &format!("{count} {}", reason.text()));
         }
         text
     }

@@ -4,10 +4,10 @@ use crate::net::pure::choice::Quality;
 use crate::net::pure::dhcp::drops::Drop;
 pub use crate::net::pure::dhcp::values::Route;
 use crate::net::pure::dhcp::values::{
-    address, byte, class_prefix, classless_routes, hosts, is_host, name, number, prefix_of, search_list, static_routes,
-    MAX_DOMAIN, MAX_SEARCH,
+    address, class_prefix, classless_routes, hosts, is_host, name, prefix_of, search_list, static_routes, MAX_DOMAIN,
+    MAX_SEARCH,
 };
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// The largest message that the client takes (option 57), with IP and UDP headers: an Ethernet frame's.
 pub const MESSAGE_BYTES: u16 = 1500;
@@ -78,8 +78,8 @@ pub struct Lease {
     pub rebind_s: u32,
     /// From option 121, else those of option 33 and the default route of option 3, in the server's order.
     pub routes: Vec<Route>,
-    pub nameservers: Vec<Ipv4Addr>,
-    pub ntp: Vec<Ipv4Addr>,
+    pub nameservers: Vec<IpAddr>,
+    pub ntp: Vec<IpAddr>,
     /// From option 119, else the names of option 15.
     pub search: Vec<String>,
     pub hostname: Option<String>,
@@ -194,7 +194,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6], source: Ipv4Addr) -> Result<R
     let mut options = Options::default();
     options.read(bytes.get(FIXED + 4..).unwrap_or_default())?;
     // RFC 3396 section 5: options, then file, then sname. An overload option within those two has no effect.
-    let overload = options.overload.unwrap_or(0);
+    let overload = options.number(OVERLOAD, 1).unwrap_or(0);
     if overload & 1 != 0 {
         options.read(at(FILE))?;
     }
@@ -202,10 +202,10 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6], source: Ipv4Addr) -> Result<R
         options.read(at(SNAME))?;
     }
     let yiaddr = address(at(16..20)).unwrap_or(Ipv4Addr::UNSPECIFIED);
-    let own = options.server.filter(|server| is_host(*server));
+    let own = options.number(SERVER, 4).map(Ipv4Addr::from_bits).filter(|server| is_host(*server));
     let siaddr = address(at(20..24)).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let server = own.or([source, siaddr].into_iter().find(|server| is_host(*server))).ok_or(Drop::NoServer);
-    match options.kind.ok_or(Drop::NoMessageType)? {
+    match options.number(MESSAGE_TYPE, 1).ok_or(Drop::NoMessageType)? {
         2 => Ok(Reply::Offer(options.lease(yiaddr, server?)?)),
         5 => Ok(Reply::Ack(options.lease(yiaddr, server?)?)),
         6 => Ok(Reply::Nak(own)),
@@ -213,31 +213,13 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6], source: Ipv4Addr) -> Result<R
     }
 }
 
-/// The options of a message. Of a fixed-length option the first of the right length counts; a list or text that comes
-/// in pieces is put together (RFC 3396).
+/// The options of a message, in their order.
 #[derive(Default)]
-struct Options {
-    kind: Option<u8>,
-    overload: Option<u8>,
-    server: Option<Ipv4Addr>,
-    mask: Option<Ipv4Addr>,
-    lease_s: Option<u32>,
-    renew_s: Option<u32>,
-    rebind_s: Option<u32>,
-    mtu: Option<u16>,
-    routers: Vec<u8>,
-    nameservers: Vec<u8>,
-    ntp: Vec<u8>,
-    hostname: Vec<u8>,
-    domain: Vec<u8>,
-    search: Vec<u8>,
-    static_routes: Vec<u8>,
-    classless: Vec<u8>,
-}
+struct Options<'a>(Vec<(u8, &'a [u8])>);
 
-impl Options {
+impl<'a> Options<'a> {
     /// A missing END is accepted: the field's end is one. An option that runs past the field is an error.
-    fn read(&mut self, mut field: &[u8]) -> Result<(), Drop> {
+    fn read(&mut self, mut field: &'a [u8]) -> Result<(), Drop> {
         loop {
             field = match field {
                 [] | [END, ..] => return Ok(()),
@@ -245,58 +227,60 @@ impl Options {
                 [_] => return Err(Drop::OptionPastEnd),
                 [code, length, rest @ ..] => {
                     let value = rest.get(..usize::from(*length)).ok_or(Drop::OptionPastEnd)?;
-                    self.set(*code, value);
+                    self.0.push((*code, value));
                     rest.get(value.len()..).unwrap_or_default()
                 }
             }
         }
     }
 
-    fn set(&mut self, code: u8, value: &[u8]) {
-        match code {
-            MESSAGE_TYPE => self.kind = self.kind.or(byte(value)),
-            OVERLOAD => self.overload = self.overload.or(byte(value)),
-            SERVER => self.server = self.server.or(address(value)),
-            MASK => self.mask = self.mask.or(address(value)),
-            LEASE_TIME => self.lease_s = self.lease_s.or(number(value)),
-            T1 => self.renew_s = self.renew_s.or(number(value)),
-            T2 => self.rebind_s = self.rebind_s.or(number(value)),
-            MTU => self.mtu = self.mtu.or(value.try_into().ok().map(u16::from_be_bytes)),
-            ROUTER => self.routers.extend_from_slice(value),
-            DNS => self.nameservers.extend_from_slice(value),
-            NTP => self.ntp.extend_from_slice(value),
-            HOST_NAME => self.hostname.extend_from_slice(value),
-            DOMAIN => self.domain.extend_from_slice(value),
-            SEARCH => self.search.extend_from_slice(value),
-            STATIC_ROUTES => self.static_routes.extend_from_slice(value),
-            CLASSLESS => self.classless.extend_from_slice(value),
-            _ => {}
-        }
+    /// Of a fixed-length option the first of the right length counts.
+    fn number(&self, code: u8, bytes: usize) -> Option<u32> {
+        let (_, value) = self.0.iter().find(|(own, value)| *own == code && value.len() == bytes)?;
+        Some(value.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
     }
 
-    fn lease(self, yiaddr: Ipv4Addr, server: Ipv4Addr) -> Result<Lease, Drop> {
-        let prefix = self.mask.and_then(prefix_of).unwrap_or_else(|| class_prefix(yiaddr));
+    /// A list or text that comes in pieces is put together (RFC 3396).
+    fn list(&self, code: u8) -> Vec<u8> {
+        let mut list = Vec::new();
+        for (_, value) in self.0.iter().filter(|(own, _)| *own == code) {
+            list.extend_from_slice(value);
+        }
+        list
+    }
+
+    fn lease(&self, yiaddr: Ipv4Addr, server: Ipv4Addr) -> Result<Lease, Drop> {
+        let mask = self.number(MASK, 4).map(Ipv4Addr::from_bits);
+        let prefix = mask.and_then(prefix_of).unwrap_or_else(|| class_prefix(yiaddr));
         let host_bits = u32::MAX >> prefix.min(31);
         let host = yiaddr.to_bits() & host_bits;
         if !is_host(yiaddr) || (prefix < 31 && (host == 0 || host == host_bits)) {
             return Err(Drop::BadAddress);
         }
-        let lease_s = self.lease_s.unwrap_or(DEFAULT_LEASE_S).max(MIN_LEASE_S);
-        let (renew_s, rebind_s) = match (self.renew_s, self.rebind_s) {
+        let lease_s = self.number(LEASE_TIME, 4).unwrap_or(DEFAULT_LEASE_S).max(MIN_LEASE_S);
+        let (renew_s, rebind_s) = match (self.number(T1, 4), self.number(T2, 4)) {
             _ if lease_s == INFINITE => (INFINITE, INFINITE),
             (Some(renew), Some(rebind)) if 0 < renew && renew < rebind && rebind < lease_s => (renew, rebind),
             // The defaults of RFC 2131 section 4.4.5, also for times that are out of order.
             _ => (lease_s / 2, (u64::from(lease_s) * 7 / 8) as u32),
         };
-        let routes = classless_routes(&self.classless).unwrap_or_else(|| {
-            let router = hosts(&self.routers).into_iter().find(|router| *router != yiaddr);
-            let default = |gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) };
-            static_routes(&self.static_routes).into_iter().chain(router.map(default)).collect()
+        let routes = classless_routes(&self.list(CLASSLESS)).unwrap_or_else(|| {
+            let mut routes = static_routes(&self.list(STATIC_ROUTES));
+            let routers = self.list(ROUTER);
+            let mut routers = routers.chunks_exact(4).filter_map(address);
+            let gateway = routers.find(|router| is_host(*router) && *router != yiaddr);
+            if gateway.is_some() {
+                routes.push(Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway });
+            }
+            routes
         });
-        let mut search = search_list(&self.search);
+        let mut search = search_list(&self.list(SEARCH));
         if search.is_empty() {
-            let names = self.domain.split(u8::is_ascii_whitespace).filter_map(|one| name(one, MAX_DOMAIN));
-            search = names.take(MAX_SEARCH).collect();
+            for word in self.list(DOMAIN).split(u8::is_ascii_whitespace) {
+                if search.len() < MAX_SEARCH {
+                    search.extend(name(word, MAX_DOMAIN));
+                }
+            }
         }
         Ok(Lease {
             address: yiaddr,
@@ -306,11 +290,11 @@ impl Options {
             renew_s,
             rebind_s,
             routes,
-            nameservers: hosts(&self.nameservers),
-            ntp: hosts(&self.ntp),
+            nameservers: hosts(&self.list(DNS)),
+            ntp: hosts(&self.list(NTP)),
             search,
-            hostname: name(&self.hostname, MAX_HOST_NAME),
-            mtu: self.mtu.filter(|mtu| *mtu >= MIN_MTU),
+            hostname: name(&self.list(HOST_NAME), MAX_HOST_NAME),
+            mtu: self.number(MTU, 2).map(|mtu| mtu as u16).filter(|mtu| *mtu >= MIN_MTU),
         })
     }
 }
@@ -379,8 +363,8 @@ pub(super) mod tests {
             renew_s: 43200,
             rebind_s: 75600,
             routes: vec![route([0; 4], 0, Some([10, 0, 2, 2]))],
-            nameservers: vec![Ipv4Addr::new(10, 0, 2, 3)],
-            ntp: vec![Ipv4Addr::new(10, 0, 2, 4)],
+            nameservers: vec![Ipv4Addr::new(10, 0, 2, 3).into()],
+            ntp: vec![Ipv4Addr::new(10, 0, 2, 4).into()],
             search: vec!["lab.example.org".into()],
             hostname: Some("dut-7".into()),
             mtu: Some(1400),

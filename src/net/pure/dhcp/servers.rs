@@ -1,5 +1,6 @@
 //! The servers that have answered, and how those failed that did.
 
+use crate::net::pure::merge::join;
 use core::net::Ipv4Addr;
 
 /// More are not remembered.
@@ -57,10 +58,13 @@ impl Servers {
 
     /// `10.0.0.9 offers, but does not acknowledge`, one after the other.
     pub fn text(&self) -> String {
-        let failed = self.0.iter().filter_map(|(server, fault)| Some((server, (*fault)?)));
-        let texts: Vec<String> =
-            failed.map(|(server, fault)| [&server.to_string(), " ", fault.text()].concat()).collect();
-        texts.join(", ")
+        let mut text = String::new();
+        for (server, fault) in &self.0 {
+            if let Some(fault) = fault {
+                join(&mut text, ", ", &format!("{server} {}", fault.text()));
+            }
+        }
+        text
     }
 }
 

@@ -1,6 +1,6 @@
 //! The values of options: addresses, routes, names.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 
 const MAX_ROUTES: usize = 64;
 const MAX_SERVERS: usize = 8;
@@ -43,13 +43,17 @@ pub fn classless_routes(mut bytes: &[u8]) -> Option<Vec<Route>> {
 /// The routes of option 33 (RFC 2132 section 5.8): a destination and its router; the mask is that of the destination's
 /// class, or a host's. A default route is not allowed there.
 pub fn static_routes(bytes: &[u8]) -> Vec<Route> {
-    let route = |pair: &[u8]| {
-        let (destination, gateway) = (address(pair.get(..4)?)?, address(pair.get(4..)?)?);
+    let mut routes = Vec::new();
+    for pair in bytes.chunks_exact(8) {
+        let (to, by) = pair.split_at(4);
+        let (Some(destination), Some(gateway)) = (address(to), address(by)) else { continue };
         let class = class_prefix(destination);
         let prefix = if destination.to_bits() & (u32::MAX >> class) == 0 { class } else { 32 };
-        (is_host(destination) && is_host(gateway)).then_some(Route { destination, prefix, gateway: Some(gateway) })
-    };
-    bytes.chunks_exact(8).filter_map(route).take(MAX_ROUTES).collect()
+        if is_host(destination) && is_host(gateway) && routes.len() < MAX_ROUTES {
+            routes.push(Route { destination, prefix, gateway: Some(gateway) });
+        }
+    }
+    routes
 }
 
 /// The domains of option 119 (RFC 3397), up to the first that is malformed. A pointer counts from the option's begin,
@@ -98,8 +102,14 @@ pub fn is_host(address: Ipv4Addr) -> bool {
 }
 
 /// The hosts of a list of addresses.
-pub fn hosts(bytes: &[u8]) -> Vec<Ipv4Addr> {
-    bytes.chunks_exact(4).filter_map(address).filter(|host| is_host(*host)).take(MAX_SERVERS).collect()
+pub fn hosts(bytes: &[u8]) -> Vec<IpAddr> {
+    let mut hosts = Vec::new();
+    for host in bytes.chunks_exact(4).filter_map(address) {
+        if is_host(host) && hosts.len() < MAX_SERVERS {
+            hosts.push(host.into());
+        }
+    }
+    hosts
 }
 
 /// A host or domain name of letters, digits, `-`, `_` and `.`; some servers end it with NULs (RFC 2132 section 2).
@@ -125,16 +135,6 @@ pub fn class_prefix(address: Ipv4Addr) -> u8 {
         128..=191 => 16,
         _ => 24,
     }
-}
-
-/// An option of one byte.
-pub fn byte(value: &[u8]) -> Option<u8> {
-    <[u8; 1]>::try_from(value).ok().map(|[byte]| byte)
-}
-
-/// An option of four bytes.
-pub fn number(value: &[u8]) -> Option<u32> {
-    value.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// An address, where `value` has its length.

@@ -42,19 +42,18 @@ pub enum Action {
     Lost,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The best offer until now, with its preference.
-    Soliciting(Option<(Lease, u8)>),
-    Requesting(Lease),
-    /// The lease, and whether [`Client::poll`] has returned it.
-    Bound(Lease, bool),
-    Renewing(Lease),
-    Rebinding(Lease),
+    Soliciting,
+    Requesting,
+    Bound,
+    Renewing,
+    Rebinding,
     /// The server will hear of addresses that another machine has.
-    Declining(Lease),
+    Declining,
     Lost,
     Informing,
-    Informed(Info, bool),
+    Informed,
 }
 
 /// One interface's client.
@@ -63,6 +62,12 @@ pub struct Client {
     random: u32,
     xid: u32,
     state: State,
+    /// The best offer until now, what is asked for, or what is held; of an answer with information only that counts.
+    current: Option<Lease>,
+    /// Of the best offer.
+    preference: u8,
+    /// Whether [`Client::poll`] has returned what this state has brought.
+    is_told: bool,
     started_ms: u64,
     wake_ms: u64,
     lease_from_ms: u64,
@@ -86,7 +91,10 @@ impl Client {
             mac,
             random: seed.max(1),
             xid: 0,
-            state: if managed { State::Soliciting(None) } else { State::Informing },
+            state: if managed { State::Soliciting } else { State::Informing },
+            current: None,
+            preference: 0,
+            is_told: false,
             started_ms: now_ms,
             wake_ms: now_ms,
             lease_from_ms: now_ms,
@@ -116,27 +124,22 @@ impl Client {
         if now_ms < self.wake_ms {
             return Action::Idle;
         }
-        match &mut self.state {
-            State::Soliciting(best) => match best.take() {
-                Some((lease, _)) => {
-                    self.enter(now_ms, State::Requesting(lease));
-                    self.request(now_ms)
-                }
-                None => {
-                    self.solicits = self.solicits.saturating_add(1);
-                    self.ask_again(now_ms);
-                    self.send(now_ms, Kind::Solicit)
-                }
-            },
-            State::Requesting(_) => self.request(now_ms),
-            State::Bound(lease, told @ false) => {
-                *told = true;
-                let lease = lease.clone();
-                self.wake_ms = self.lease_time_ms(lease.renew_s).max(now_ms.saturating_add(MIN_RENEW_MS));
-                Action::Bound(lease)
+        match self.state {
+            State::Soliciting if self.current.is_some() => {
+                self.enter(now_ms, State::Requesting);
+                self.request(now_ms)
             }
-            State::Bound(..) | State::Renewing(_) | State::Rebinding(_) => self.renew(now_ms),
-            State::Declining(_) => {
+            State::Soliciting | State::Informing => {
+                self.solicits = self.solicits.saturating_add(1);
+                let max_ms = if self.sent < BOOT_RETRIES { MAX_RETRY_MS } else { MAX_RENEW_MS };
+                self.retry(now_ms, FIRST_RETRY_MS, max_ms);
+                let is_informing = self.state == State::Informing;
+                self.send(now_ms, if is_informing { Kind::Information } else { Kind::Solicit })
+            }
+            State::Requesting => self.request(now_ms),
+            State::Bound | State::Informed if !self.is_told => self.tell(now_ms),
+            State::Bound | State::Renewing | State::Rebinding => self.renew(now_ms),
+            State::Declining => {
                 let action = self.send(now_ms, Kind::Decline);
                 self.restart(now_ms);
                 self.wake_ms = now_ms.saturating_add(FIRST_RETRY_MS);
@@ -146,24 +149,26 @@ impl Client {
                 self.restart(now_ms);
                 Action::Lost
             }
-            State::Informing => {
-                self.solicits = self.solicits.saturating_add(1);
-                self.ask_again(now_ms);
-                self.send(now_ms, Kind::Information)
-            }
-            State::Informed(info, told @ false) => {
-                *told = true;
-                let seconds = info.refresh_s.unwrap_or(REFRESH_S).max(MIN_REFRESH_S);
-                let end_ms = now_ms.saturating_add(u64::from(seconds) * 1000);
-                self.wake_ms = if seconds == FOR_EVER { u64::MAX } else { end_ms };
-                Action::Informed(info.clone())
-            }
-            State::Informed(..) => {
+            State::Informed => {
                 self.enter(now_ms, State::Informing);
                 self.begin(now_ms);
                 self.poll(now_ms)
             }
         }
+    }
+
+    /// What has come, and when it is asked for again.
+    fn tell(&mut self, now_ms: u64) -> Action {
+        let Some(lease) = self.current.clone() else { return Action::Idle };
+        self.is_told = true;
+        if self.state == State::Bound {
+            self.wake_ms = self.lease_time_ms(lease.renew_s).max(now_ms.saturating_add(MIN_RENEW_MS));
+            return Action::Bound(lease);
+        }
+        let seconds = lease.info.refresh_s.unwrap_or(REFRESH_S).max(MIN_REFRESH_S);
+        self.lease_from_ms = now_ms;
+        self.wake_ms = self.lease_time_ms(seconds);
+        Action::Informed(lease.info)
     }
 
     /// When [`Client::poll`] has something to do again; `None` where only a packet gives it something to do.
@@ -173,10 +178,12 @@ impl Client {
 
     /// Another machine has the lease's addresses (section 18.2.8): tells the server and asks for others.
     pub fn decline(&mut self, now_ms: u64) {
-        if let State::Bound(lease, _) | State::Renewing(lease) | State::Rebinding(lease) = &self.state {
-            let lease = lease.clone();
-            self.failed = lease.server.clone();
-            self.enter(now_ms, State::Declining(lease));
+        if !matches!(self.state, State::Bound | State::Renewing | State::Rebinding) {
+            return;
+        }
+        if let Some(lease) = &self.current {
+            self.failed.clone_from(&lease.server);
+            self.enter(now_ms, State::Declining);
             self.begin(now_ms);
         }
     }
@@ -193,7 +200,7 @@ impl Client {
 
     /// Whether an answer is still waited for.
     pub fn is_asking(&self) -> bool {
-        matches!(self.state, State::Soliciting(_) | State::Requesting(_) | State::Informing | State::Declining(_))
+        matches!(self.state, State::Soliciting | State::Requesting | State::Informing | State::Declining)
     }
 
     /// SOLICITs or INFORMATION-REQUESTs sent since the start.
@@ -213,10 +220,14 @@ impl Client {
 
     fn take(&mut self, now_ms: u64, reply: Reply) -> Result<(), Drop> {
         let (is_offer, status, usable) = (reply.is_offer, reply.status, !reply.lease.addresses.is_empty());
-        match &mut self.state {
+        let is_other = self.current.as_ref().is_some_and(|had| had.server != reply.lease.server);
+        match self.state {
             State::Informing if is_offer || status != SUCCESS => return Err(Drop::Unexpected),
-            State::Informing => self.enter(now_ms, State::Informed(reply.lease.info, false)),
-            State::Soliciting(best) if is_offer => {
+            State::Informing => {
+                self.current = Some(reply.lease);
+                self.enter(now_ms, State::Informed);
+            }
+            State::Soliciting if is_offer => {
                 if !usable {
                     return Err(Drop::Refused);
                 }
@@ -224,33 +235,32 @@ impl Client {
                 let failed = reply.lease.server == self.failed;
                 // One that has failed comes after any other.
                 let preference = if failed { 0 } else { reply.preference };
-                let better = best.as_ref().is_none_or(|(had, best)| preference > *best || had.server == self.failed);
-                if better {
-                    *best = Some((reply.lease, preference));
+                let is_better = |had: &Lease| preference > self.preference || had.server == self.failed;
+                if self.current.as_ref().is_none_or(is_better) {
+                    (self.current, self.preference) = (Some(reply.lease), preference);
                 }
                 // Section 18.2.1: offers are collected during the first pause only.
                 if (preference == BEST || self.sent > 1) && !failed {
                     self.wake_ms = now_ms;
                 }
             }
-            State::Soliciting(_) if reply.rapid_commit && usable => self.bind(now_ms, reply.lease),
-            State::Requesting(had) | State::Renewing(had) if reply.lease.server != had.server => {
-                return Err(Drop::OtherServer);
-            }
-            State::Requesting(_) if is_offer => return Err(Drop::Unexpected),
-            State::Requesting(_) | State::Rebinding(_) | State::Renewing(_) if usable && !is_offer => {
+            State::Soliciting if reply.rapid_commit && usable => self.bind(now_ms, reply.lease),
+            State::Requesting | State::Renewing if is_other => return Err(Drop::OtherServer),
+            State::Requesting if is_offer => return Err(Drop::Unexpected),
+            State::Requesting | State::Rebinding | State::Renewing if usable && !is_offer => {
                 self.bind(now_ms, reply.lease);
             }
-            State::Requesting(had) => {
-                self.failed = had.server.clone();
-                self.restart(now_ms);
+            State::Requesting => {
+                self.fail(now_ms);
                 self.wake_ms = now_ms.saturating_add(FIRST_RETRY_MS);
                 return Err(Drop::Refused);
             }
             // Section 18.2.10.1: the server has forgotten us; a REQUEST makes it know us again.
-            State::Renewing(had) | State::Rebinding(had) if status == NO_BINDING && !is_offer => {
-                let lease = Lease { server: reply.lease.server, ..had.clone() };
-                self.enter(now_ms, State::Requesting(lease));
+            State::Renewing | State::Rebinding if status == NO_BINDING && !is_offer => {
+                if let Some(had) = &mut self.current {
+                    had.server = reply.lease.server;
+                }
+                self.enter(now_ms, State::Requesting);
                 self.begin(now_ms);
             }
             _ => return Err(Drop::Unexpected),
@@ -261,13 +271,19 @@ impl Client {
     fn bind(&mut self, now_ms: u64, lease: Lease) {
         self.failed.clear();
         self.lease_from_ms = now_ms;
-        self.enter(now_ms, State::Bound(lease, false));
+        self.current = Some(lease);
+        self.enter(now_ms, State::Bound);
+    }
+
+    /// Looks for another server than the one that was asked.
+    fn fail(&mut self, now_ms: u64) {
+        self.failed = self.current.take().map_or(Vec::new(), |lease| lease.server);
+        self.restart(now_ms);
     }
 
     fn request(&mut self, now_ms: u64) -> Action {
         if self.sent >= MAX_REQUESTS {
-            self.failed = self.lease().map(|lease| lease.server.clone()).unwrap_or_default();
-            self.restart(now_ms);
+            self.fail(now_ms);
             return self.poll(now_ms);
         }
         self.retry(now_ms, FIRST_RETRY_MS, MAX_RETRY_MS);
@@ -276,20 +292,19 @@ impl Client {
 
     /// Bound at T1 and later: asks the server until T2, then any server until the last address is over.
     fn renew(&mut self, now_ms: u64) -> Action {
-        let Some(lease) = self.lease().cloned() else { return Action::Idle };
+        let Some(lease) = &self.current else { return Action::Idle };
         let (rebind_ms, end_ms) = (self.lease_time_ms(lease.rebind_s), self.lease_time_ms(lease.valid_s));
         if now_ms >= end_ms {
             self.enter(now_ms, State::Lost);
             return self.poll(now_ms);
         }
-        if matches!(self.state, State::Bound(..)) {
+        if self.state == State::Bound {
             self.begin(now_ms);
         }
         let rebinding = now_ms >= rebind_ms;
-        if rebinding && !matches!(self.state, State::Rebinding(_)) {
-            self.enter(now_ms, State::Rebinding(lease));
-        } else if !rebinding && !matches!(self.state, State::Renewing(_)) {
-            self.enter(now_ms, State::Renewing(lease));
+        let state = if rebinding { State::Rebinding } else { State::Renewing };
+        if self.state != state {
+            self.enter(now_ms, state);
         }
         self.retry(now_ms, FIRST_RENEW_MS, MAX_RENEW_MS);
         self.wake_ms = self.wake_ms.min(if rebinding { end_ms } else { rebind_ms });
@@ -306,16 +321,13 @@ impl Client {
     }
 
     fn lease(&self) -> Option<&Lease> {
-        match &self.state {
-            State::Requesting(lease) | State::Bound(lease, _) | State::Declining(lease) => Some(lease),
-            State::Renewing(lease) | State::Rebinding(lease) => Some(lease),
-            _ => None,
-        }
+        let is_none = matches!(self.state, State::Soliciting | State::Lost | State::Informing | State::Informed);
+        self.current.as_ref().filter(|_| !is_none)
     }
 
     fn enter(&mut self, now_ms: u64, state: State) {
         self.state = state;
-        (self.sent, self.pause_ms, self.wake_ms) = (0, 0, now_ms);
+        (self.sent, self.pause_ms, self.wake_ms, self.is_told) = (0, 0, now_ms, false);
     }
 
     /// A new exchange: another transaction, and the elapsed time begins anew.
@@ -325,7 +337,8 @@ impl Client {
     }
 
     fn restart(&mut self, now_ms: u64) {
-        self.enter(now_ms, State::Soliciting(None));
+        self.current = None;
+        self.enter(now_ms, State::Soliciting);
         self.begin(now_ms);
     }
 
@@ -334,11 +347,6 @@ impl Client {
             FOR_EVER => u64::MAX,
             seconds => self.lease_from_ms.saturating_add(u64::from(seconds) * 1000),
         }
-    }
-
-    fn ask_again(&mut self, now_ms: u64) {
-        let max_ms = if self.sent < BOOT_RETRIES { MAX_RETRY_MS } else { MAX_RENEW_MS };
-        self.retry(now_ms, FIRST_RETRY_MS, max_ms);
     }
 
     /// Sets when the message that is sent now is due again (section 15): the pauses double up to a limit, each up to a
@@ -563,7 +571,7 @@ mod tests {
         let bytes = message(REPLY, client.xid, ONE, &[(23, ADDRESS.octets().to_vec()), (32, vec![0, 0, 0, 1])]);
         client.handle(3, &bytes);
         let Action::Informed(info) = client.poll(3) else { panic!("not informed") };
-        assert_eq!(info.nameservers, [ADDRESS]);
+        assert_eq!(info.nameservers, [core::net::IpAddr::from(ADDRESS)]);
         assert!(!client.is_asking());
         assert_eq!(client.next_wake(), Some(600_003), "not every second, whatever the server says");
         assert_eq!(sent(client.poll(600_003)), (11, 0));

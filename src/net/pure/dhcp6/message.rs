@@ -1,8 +1,9 @@
 //! DHCPv6 messages: the client's, and what is read of a server's (RFC 8415, sections 8 and 21).
 
 use crate::net::pure::domains;
-use crate::net::pure::ra::is_host;
-use core::net::Ipv6Addr;
+use crate::net::pure::merge::add_new;
+use crate::net::pure::ra::{address_at, is_host, number_at};
+use core::net::{IpAddr, Ipv6Addr};
 
 /// A lifetime, T1 or T2 without an end.
 pub const FOR_EVER: u32 = u32::MAX;
@@ -89,9 +90,9 @@ pub struct Leased {
 /// What a server says beside addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Info {
-    pub nameservers: Vec<Ipv6Addr>,
+    pub nameservers: Vec<IpAddr>,
     pub search: Vec<String>,
-    pub ntp: Vec<Ipv6Addr>,
+    pub ntp: Vec<IpAddr>,
     /// When to ask for it again.
     pub refresh_s: Option<u32>,
 }
@@ -226,7 +227,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
 impl Reply {
     /// Reads an IA_NA; one whose times are out of order is none (section 21.4).
     fn take_addresses(&mut self, value: &[u8]) {
-        let (Some(renew_s), Some(rebind_s)) = (number(value, 4), number(value, 8)) else { return };
+        let (Some(renew_s), Some(rebind_s)) = (number_at(value, 4), number_at(value, 8)) else { return };
         if renew_s > rebind_s && rebind_s > 0 {
             return;
         }
@@ -258,8 +259,8 @@ impl Lease {
 
 /// An IA Address option. None where it cannot be used: no host's address, lifetimes out of order or over, a status.
 fn leased(value: &[u8]) -> Option<Leased> {
-    let address = Ipv6Addr::from(<[u8; 16]>::try_from(value.get(..16)?).ok()?);
-    let (preferred_s, valid_s) = (number(value, 16)?, number(value, 20)?);
+    let address = address_at(value, 0)?;
+    let (preferred_s, valid_s) = (number_at(value, 16)?, number_at(value, 20)?);
     let refused = Options(value.get(24..)?).any(|(code, value)| code == STATUS && number16(value) != Some(SUCCESS));
     let is_usable = is_host(address) && !address.is_unicast_link_local() && preferred_s <= valid_s && valid_s > 0;
     (is_usable && !refused).then_some(Leased { address, preferred_s, valid_s })
@@ -272,20 +273,22 @@ impl Info {
             DOMAINS if self.search.is_empty() => self.search = domains::parse(value),
             SNTP => add(&mut self.ntp, value),
             NTP => {
-                let addresses = Options(value).filter(|(code, _)| *code == NTP_ADDRESS);
-                addresses.for_each(|(_, value)| add(&mut self.ntp, value));
+                for (code, value) in Options(value) {
+                    if code == NTP_ADDRESS {
+                        add(&mut self.ntp, value);
+                    }
+                }
             }
-            REFRESH => self.refresh_s = number(value, 0),
+            REFRESH => self.refresh_s = number_at(value, 0),
             _ => {}
         }
     }
 }
 
-fn add(to: &mut Vec<Ipv6Addr>, addresses: &[u8]) {
-    for address in addresses.chunks_exact(16).filter_map(|bytes| <[u8; 16]>::try_from(bytes).ok()) {
-        let address = Ipv6Addr::from(address);
-        if is_host(address) && to.len() < MAX_SERVERS && !to.contains(&address) {
-            to.push(address);
+fn add(to: &mut Vec<IpAddr>, addresses: &[u8]) {
+    for address in addresses.chunks_exact(16).filter_map(|bytes| address_at(bytes, 0)) {
+        if is_host(address) && to.len() < MAX_SERVERS {
+            add_new(to, &[address.into()]);
         }
     }
 }
@@ -302,10 +305,6 @@ impl<'a> Iterator for Options<'a> {
         self.0 = rest.get(value.len()..)?;
         Some((u16::from_be_bytes([a, b]), value))
     }
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 fn number16(bytes: &[u8]) -> Option<u16> {
@@ -388,8 +387,8 @@ pub(in crate::net::pure::dhcp6) mod tests {
         assert_eq!(lease.server, ONE);
         assert_eq!(lease.addresses, [Leased { address: ADDRESS, preferred_s: 1000, valid_s: 2000 }]);
         assert_eq!((lease.renew_s, lease.rebind_s, lease.valid_s), (500, 800, 2000), "left to us");
-        assert_eq!(lease.info.nameservers, [SERVER, ADDRESS]);
-        assert_eq!((lease.info.search, lease.info.ntp), (vec!["lab".into()], vec![ADDRESS, SERVER]));
+        assert_eq!(lease.info.nameservers, [SERVER, ADDRESS].map(IpAddr::from));
+        assert_eq!((lease.info.search, lease.info.ntp), (vec!["lab".into()], vec![ADDRESS.into(), SERVER.into()]));
         assert_eq!(lease.info.refresh_s, Some(700));
     }
 

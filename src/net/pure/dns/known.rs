@@ -14,8 +14,8 @@ const ENTRIES_MAX: usize = 64;
 /// tried as it is first, one without a dot in the domains first. A dot at the end keeps the domains out.
 pub fn candidates(name: &str, search: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    if !name.ends_with('.') {
-        names.extend(search.iter().map(|domain| [name, ".", domain.trim_matches('.')].concat()));
+    for domain in search.iter().filter(|_| !name.ends_with('.')) {
+        names.push([name, ".", domain.trim_matches('.')].concat());
     }
     let at = if name.contains('.') { 0 } else { names.len() };
     names.insert(at, name.into());

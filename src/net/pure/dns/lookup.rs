@@ -108,11 +108,16 @@ impl Lookup {
         now_ms: u64,
     ) -> Result<Lookup, Failure> {
         dns::query(0, name, Family::V4).map_err(|_| Failure::Name)?;
-        let others = (0..servers).filter(|server| *server != first);
+        let mut order = Vec::new();
+        for server in [first].into_iter().chain(0..servers) {
+            if server < servers && !order.contains(&server) {
+                order.push(server);
+            }
+        }
         let mut lookup = Lookup {
             name: name.into(),
             questions: Vec::new(),
-            order: (first..servers).take(1).chain(others).collect(),
+            order,
             reasons: vec![None; servers],
             both,
             end_ms: now_ms + LIMIT_MS,

@@ -1,6 +1,8 @@
 //! Messages that make VLANs, bonds and bridges.
 
-use super::{interface, Request, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, NLM_F_ACK, NLM_F_CREATE, RTM_NEWLINK};
+use super::{
+    interface, put, request, set_link, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, NLM_F_ACK, NLM_F_CREATE, RTM_NEWLINK,
+};
 use crate::net::pure::link_kind::LinkKind;
 
 pub(super) const IFLA_LINK: u16 = 5;
@@ -14,28 +16,32 @@ pub(super) const MIIMON_MS: u32 = 100;
 
 /// Makes a link, a VLAN's of the link `parent`. One that is there gets these settings: the module of bonds makes a
 /// `bond0` by itself.
-pub fn make_link(sequence: u32, name: &str, kind: &LinkKind, parent: u32) -> Vec<u8> {
-    let mut request = Request::new(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE, sequence, &interface(0, 0, 0))
-        .attribute(IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
-    let mut data = Request(Vec::new());
+pub fn make_link(name: &str, kind: &LinkKind, parent: u32) -> Vec<u8> {
+    let mut message = request(RTM_NEWLINK, NLM_F_ACK | NLM_F_CREATE, &interface(0, 0, 0));
+    put(&mut message, IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
+    let (mut about, mut data) = (Vec::new(), Vec::new());
     match kind {
         LinkKind::Vlan { id, .. } => {
-            request = request.attribute(IFLA_LINK, &parent.to_ne_bytes());
-            data = data.attribute(IFLA_VLAN_ID, &id.to_ne_bytes());
+            put(&mut message, IFLA_LINK, &parent.to_ne_bytes());
+            put(&mut data, IFLA_VLAN_ID, &id.to_ne_bytes());
         }
         LinkKind::Bond { mode, .. } => {
-            data = data.attribute(IFLA_BOND_MODE, &[*mode]).attribute(IFLA_BOND_MIIMON, &MIIMON_MS.to_ne_bytes());
+            put(&mut data, IFLA_BOND_MODE, &[*mode]);
+            put(&mut data, IFLA_BOND_MIIMON, &MIIMON_MS.to_ne_bytes());
         }
         LinkKind::Card | LinkKind::Bridge { .. } => {}
     }
-    let about = Request(Vec::new()).attribute(IFLA_INFO_KIND, kind.text().as_bytes());
-    let about = if data.0.is_empty() { about } else { about.attribute(IFLA_INFO_DATA, &data.0) };
-    request.attribute(IFLA_LINKINFO, &about.0).end()
+    put(&mut about, IFLA_INFO_KIND, kind.text().as_bytes());
+    if !data.is_empty() {
+        put(&mut about, IFLA_INFO_DATA, &data);
+    }
+    put(&mut message, IFLA_LINKINFO, &about);
+    message
 }
 
 /// Makes a link a member of the bond or bridge `master`.
-pub fn set_master(sequence: u32, index: u32, master: u32) -> Vec<u8> {
-    Request::new(RTM_NEWLINK, NLM_F_ACK, sequence, &interface(index, 0, 0))
-        .attribute(IFLA_MASTER, &master.to_ne_bytes())
-        .end()
+pub fn set_master(index: u32, master: u32) -> Vec<u8> {
+    let mut message = set_link(index, 0, 0);
+    put(&mut message, IFLA_MASTER, &master.to_ne_bytes());
+    message
 }

@@ -148,16 +148,19 @@ impl Client {
         if self.thorough && !is_over {
             return None;
         }
-        let samples: Vec<Sample> = self.servers.iter().filter_map(|server| server.best).collect();
+        let mut samples = Vec::new();
+        for server in &self.servers {
+            samples.extend_from_slice(server.best.as_slice());
+        }
         let of_agreeing = |sample: &Sample| samples.iter().filter(|other| agree(sample, other)).count();
         // Of two that agree with as many others the faster one; of two as fast ones the one that is named first.
-        let best = samples.iter().max_by(|a, b| {
-            let order = of_agreeing(a).cmp(&of_agreeing(b)).then(b.delay_ms.cmp(&a.delay_ms));
-            order.then(b.server.cmp(&a.server))
-        });
-        let Some(best) = best.copied() else {
-            let reasons = || self.servers.iter().map(|server| server.reason.clone()).collect();
-            return is_over.then(|| Err(reasons()));
+        let rank = |sample: &Sample| (usize::MAX - of_agreeing(sample), sample.delay_ms);
+        let Some(best) = samples.iter().min_by_key(|sample| rank(sample)).copied() else {
+            let mut reasons = Vec::new();
+            for server in &self.servers {
+                reasons.push(server.reason.clone());
+            }
+            return is_over.then_some(Err(reasons));
         };
         if of_agreeing(&best) >= 2 {
             return Some(Ok(Chosen { best, contradicts: None }));

@@ -27,24 +27,25 @@ const SETTLED_MS: u64 = 2_000;
 impl Client {
     /// Does what is due.
     pub(super) fn act(&mut self, now_ms: u64) {
-        match &self.state {
+        match self.state {
             State::Selecting => match self.best.take_if(|(_, until_ms)| now_ms >= *until_ms) {
                 Some((offer, _)) => {
-                    self.enter(now_ms, State::Requesting(offer));
+                    self.current = Some(offer);
+                    self.enter(now_ms, State::Requesting);
                     self.request(now_ms);
                 }
                 None => self.discover(now_ms),
             },
-            State::Requesting(_) => self.request(now_ms),
-            State::Probing(lease) => {
-                let lease = lease.clone();
-                self.bind(now_ms, lease, true);
+            State::Requesting => self.request(now_ms),
+            State::Probing => {
+                if let Some(lease) = self.current.take() {
+                    self.bind(now_ms, lease, true);
+                }
             }
-            State::Bound(lease) => match self.second_probe_ms {
+            State::Bound => match self.second_probe_ms {
                 Some(at_ms) if now_ms < self.settled_ms => {
-                    let address = lease.address;
-                    if now_ms >= at_ms {
-                        self.actions.push(Action::Probe(arp::probe(self.mac, address)));
+                    if let Some(lease) = self.current.as_ref().filter(|_| now_ms >= at_ms) {
+                        self.actions.push(Action::Probe(arp::probe(self.mac, lease.address)));
                         self.second_probe_ms = Some(u64::MAX);
                     }
                     self.wake_ms = self.second_probe_ms.unwrap_or(u64::MAX).min(self.settled_ms);
@@ -56,8 +57,8 @@ impl Client {
                 }
                 None => self.renew(now_ms),
             },
-            State::Rebooting(_) => self.reboot(now_ms),
-            State::Renewing(_) | State::Rebinding(_) => self.renew(now_ms),
+            State::Rebooting => self.reboot(now_ms),
+            State::Renewing | State::Rebinding => self.renew(now_ms),
         }
     }
 
@@ -76,8 +77,7 @@ impl Client {
 
     /// Asks for the offer, and whether another station has its address.
     fn request(&mut self, now_ms: u64) {
-        let State::Requesting(offer) = &self.state else { return };
-        let (address, server) = (offer.address, offer.server);
+        let Some(Lease { address, server, .. }) = self.current else { return };
         let limit = if self.servers.are_several() { MAX_REQUESTS_OF_SEVERAL } else { MAX_REQUESTS };
         if self.sent >= limit {
             self.servers.set(server, Some(Fault::NoAck));
@@ -103,14 +103,16 @@ impl Client {
             }
         };
         self.lease_from_ms = self.asked_ms;
-        self.enter(now_ms, State::Probing(lease));
+        self.current = Some(lease);
+        self.enter(now_ms, State::Probing);
         self.wake_ms = now_ms.max(probed_ms + PROBE_MS);
     }
 
     pub(super) fn bind(&mut self, now_ms: u64, lease: Lease, is_new: bool) {
         self.lease_from_ms = self.asked_ms;
         self.actions.push(Action::Bound(lease.clone()));
-        self.enter(now_ms, State::Bound(lease));
+        self.current = Some(lease);
+        self.enter(now_ms, State::Bound);
         self.first_offer_ms = None;
         self.naks = 0;
         self.second_probe_ms = is_new.then_some(now_ms + SECOND_PROBE_MS);
@@ -120,13 +122,12 @@ impl Client {
 
     /// After the link was interrupted (RFC 2131 section 3.2). Without an answer the lease counts until its end.
     fn reboot(&mut self, now_ms: u64) {
-        let State::Rebooting(lease) = &self.state else { return };
-        let lease = lease.clone();
+        let Some(Lease { address, .. }) = self.current else { return };
         if now_ms >= self.lease_time_ms(lease_end) {
             return self.lose(now_ms);
         }
         if self.sent >= MAX_REBOOTS {
-            self.enter(now_ms, State::Bound(lease));
+            self.enter(now_ms, State::Bound);
             self.second_probe_ms = None;
             self.wake_ms = self.lease_time_ms(lease_renew);
             return;
@@ -134,28 +135,27 @@ impl Client {
         self.asked_ms = now_ms;
         self.sent += 1;
         self.wake_ms = now_ms.saturating_add(self.retry_ms()).min(self.lease_time_ms(lease_end));
-        let payload = self.message(now_ms, Kind::Request, Ipv4Addr::UNSPECIFIED, (Some(lease.address), None));
+        let payload = self.message(now_ms, Kind::Request, Ipv4Addr::UNSPECIFIED, (Some(address), None));
         self.actions.push(Action::Broadcast(to_all(Ipv4Addr::UNSPECIFIED, &payload)));
     }
 
     /// Bound at T1 and later: asks the server until T2, then any server until the lease expires.
     fn renew(&mut self, now_ms: u64) {
-        let Some(lease) = self.lease().cloned() else { return };
-        let (address, server) = (lease.address, lease.server);
+        let Some(Lease { address, server, lease_s, .. }) = self.current else { return };
         let (rebind_ms, end_ms) = (self.lease_time_ms(lease_rebind), self.lease_time_ms(lease_end));
         if now_ms >= end_ms {
             return self.lose(now_ms);
         }
-        if matches!(self.state, State::Bound(..)) {
+        if self.state == State::Bound {
             self.xid = self.next_random();
             self.started_ms = now_ms;
         }
         let rebinding = now_ms >= rebind_ms;
         let limit_ms = if rebinding { end_ms } else { rebind_ms };
         // RFC 2131 section 4.4.5: half of what is left, but no less than a minute, or a tenth of a short lease.
-        let least_ms = (u64::from(lease.lease_s) * 100).clamp(MIN_SHORT_RENEW_MS, MIN_RENEW_MS);
+        let least_ms = (u64::from(lease_s) * 100).clamp(MIN_SHORT_RENEW_MS, MIN_RENEW_MS);
         self.wake_ms = limit_ms.min(now_ms.saturating_add(least_ms.max((limit_ms - now_ms) / 2)));
-        self.state = if rebinding { State::Rebinding(lease) } else { State::Renewing(lease) };
+        self.state = if rebinding { State::Rebinding } else { State::Renewing };
         self.asked_ms = now_ms;
         let payload = self.message(now_ms, Kind::Request, address, (None, None));
         self.actions.push(match rebinding {
