@@ -18,9 +18,10 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::{Store, STORE};
 use crate::store::volumes::Volumes;
 use crate::sys::io::{self, Poll};
-use crate::sys::{io_text, last_words, process, signal, thread};
+use crate::sys::{io_text, last_words, process, signal, thread, STDOUT};
 use std::ffi::{CString, OsString};
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ fn command(arguments: &Arguments, report: &Report) -> Outcome<i32> {
     let is_known = COMMANDS.iter().any(|command| command.name == topic);
     if !is_known && !topic.is_empty() {
         report.exact(&help::text(""));
-        let near = suggest(COMMANDS.iter().map(|command| command.name), topic);
+        let near = suggest(&mut COMMANDS.iter().map(|command| command.name), topic);
         let near = near.map(|near| [": did you mean ", near, "?"].concat());
         return Err(Failure::new("usage", ["no command '", topic, "'", &near.unwrap_or_default()].concat()));
     }
@@ -94,8 +95,7 @@ fn usage(name: &str, what: &str) -> Failure {
 
 /// Prints to standard output, which may be closed.
 fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = STDOUT.try_clone_to_owned().and_then(|fd| File::from(fd).write_all(text.as_bytes()));
 }
 
 /// The last argument of a `sweep` that replaces a command which ran out of memory, crashed or was interrupted, and its

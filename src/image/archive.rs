@@ -107,7 +107,7 @@ impl Archive {
             Error { text: ["scratch file: ", &error.text].concat(), ..error }
         })?;
         let mut window = window::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
+        files::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }
 }
@@ -233,7 +233,7 @@ impl Contents {
             return Ok(*diff_id);
         }
         let mut whole = HashingReader::new(Box::new(self.section(body)));
-        io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
+        files::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
 }
