@@ -154,7 +154,8 @@ impl Shared {
             order.reverse();
         }
         let is_down = |index: &usize| self.servers.get(*index).is_some_and(Server::is_down);
-        order.sort_by_key(is_down);
+        let (down, mut order): (Vec<usize>, Vec<usize>) = order.into_iter().partition(is_down);
+        order.extend(down);
         let mut answer = Err(Error::refused("no server to ask"));
         let mut retries = Retries::None;
         for index in order {

@@ -4,7 +4,7 @@
 const DISTANCE_MAX: usize = 3;
 
 /// The known word that needs the fewest changes to become `word`; `None` where each needs too many.
-pub fn suggest<'a>(known: impl Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+pub fn suggest<'a>(known: &mut dyn Iterator<Item = &'a str>, word: &str) -> Option<&'a str> {
     let max = word.len().div_ceil(3).clamp(1, DISTANCE_MAX);
     let scored = known.map(|name| (distance(name.as_bytes(), word.as_bytes()), name));
     scored.filter(|(distance, _)| *distance <= max).min_by_key(|(distance, _)| *distance).map(|(_, name)| name)
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn only_what_is_near() {
         let known = ["volume", "env", "user", "tmpfs"];
-        let near = |word| suggest(known.iter().copied(), word);
+        let near = |word| suggest(&mut known.iter().copied(), word);
         assert_eq!(
             (near("volum"), near("evn"), near("e"), near("usr")),
             (Some("volume"), Some("env"), None, Some("user"))

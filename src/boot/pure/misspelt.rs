@@ -68,13 +68,14 @@ pub fn find(names: &[&'static str], word: &Word) -> Option<Misspelt> {
 
 /// The option whose name without the prefix is the closest to `tail`.
 fn closest(names: &[&'static str], tail: &str) -> Option<&'static str> {
-    let meant = suggest(names.iter().filter_map(|name| name.strip_prefix("b2c.")), tail)?;
+    let meant = suggest(&mut names.iter().filter_map(|name| name.strip_prefix("b2c.")), tail)?;
     names.iter().copied().find(|name| name.strip_prefix("b2c.") == Some(meant))
 }
 
 /// Whether a name that is no option's seems to be that of one that protects or delivers.
 fn protects(name: &str) -> bool {
-    PROTECTING_PARTS.iter().any(|part| name.contains(part)) || suggest(PROTECTING_WORDS.into_iter(), name).is_some()
+    PROTECTING_PARTS.iter().any(|part| name.contains(part))
+        || suggest(&mut PROTECTING_WORDS.iter().copied(), name).is_some()
 }
 
 /// What stands behind a prefix that is nearly ours: one of the same letters, or ours without a sign after it. A name

@@ -57,7 +57,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     if let Some(number) = NAMES.iter().position(|known| *known == name) {
         return Ok(1 << number);
     }
-    let hint = suggest(NAMES.iter().copied(), name).map(|near| [": did you mean ", near, "?"].concat());
+    let hint = suggest(&mut NAMES.iter().copied(), name).map(|near| [": did you mean ", near, "?"].concat());
     Err(["'", text, "' is no capability", &hint.unwrap_or_default()].concat())
 }
 

@@ -204,7 +204,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
 
 fn unknown(name: &str, key: &str) -> String {
     let mut text = ["b2c.iface=", name, ": '", key, "' is not a parameter: ignored"].concat();
-    if let Some(meant) = suggest(PARAMETERS.into_iter(), key) {
+    if let Some(meant) = suggest(&mut PARAMETERS.iter().copied(), key) {
         text.extend(["; did you mean ", meant, "?"]);
     }
     text

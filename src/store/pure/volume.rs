@@ -48,8 +48,8 @@ fn unknown(key: &str) -> String {
     // What follows another sign than `=` may be a secret.
     let end = key.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))).unwrap_or(key.len());
     let key = key.get(..end).unwrap_or_default();
-    let known = ["filesystem", "expiration"].iter().chain(&LATER).chain(&MIRRORS).chain(&SECRETS).copied();
-    match suggest(known, key) {
+    let mut known = ["filesystem", "expiration"].iter().chain(&LATER).chain(&MIRRORS).chain(&SECRETS).copied();
+    match suggest(&mut known, key) {
         Some(near) if near == key => ["'", key, "': write = after it"].concat(),
         Some(near) => ["'", key, "' is not one of filesystem, expiration: did you mean ", near, "?"].concat(),
         None => ["'", key, "' is not one of filesystem, expiration"].concat(),

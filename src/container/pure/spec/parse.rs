@@ -143,7 +143,7 @@ impl ContainerSpec {
         };
         let row = TABLE.iter().find(|row| row.long == name);
         let row = row.ok_or_else(|| {
-            let hint = suggest(TABLE.iter().map(|row| row.long), name);
+            let hint = suggest(&mut TABLE.iter().map(|row| row.long), name);
             let hint = hint.map(|near| [": did you mean --", near, "?"].concat());
             ["--", redact::name_of(name), " is not a known flag", &hint.unwrap_or_default()].concat()
         })?;
