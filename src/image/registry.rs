@@ -120,7 +120,7 @@ impl Registry {
                 if read.is_err() {
                     shared.mark_down(index);
                 }
-                read.map_err(|error| Error { text: [path, ": ", &error.text].concat(), ..error })
+                read.map_err(|error| error.context(&[path]))
             });
             match read {
                 Ok(document) => {
@@ -183,12 +183,11 @@ impl Shared {
             retries = retries.max(error.retries());
             self.report.warn("pull", format_args!("mirror {name}: {}; asking the next server", error.text));
         }
-        answer.map_err(|error| match retries {
-            Retries::None => error,
-            _ => {
-                let (retries, status) = (retries.max(error.retries()), error.status());
-                Error { kind: Kind::Unreachable { retries, status }, ..error }
+        answer.map_err(|mut error| {
+            if retries > Retries::None {
+                error.kind = Kind::Unreachable { retries: retries.max(error.retries()), status: error.status() };
             }
+            error
         })
     }
 

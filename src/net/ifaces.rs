@@ -343,7 +343,11 @@ impl Setup<'_> {
         if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {
             let texts: Vec<&str> = self.problems.iter().map(|problem| &*problem.what).collect();
             let hint = self.problems.iter().find_map(|problem| problem.hint.clone());
-            return Err(Failure { hint, ..Failure::new(STEP, texts.join("; ")) });
+            let failure = Failure::new(STEP, texts.join("; "));
+            return Err(match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            });
         }
         for warning in self.problems.iter().map(|problem| &problem.what).chain(&self.named.warnings) {
             self.report.warn(STEP, warning);

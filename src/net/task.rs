@@ -330,7 +330,7 @@ impl<'a> Keeper<'a> {
             }
         };
         if let Err(failure) = applied {
-            self.report.warn(STEP, failure.what);
+            self.report.warn(STEP, &failure.what);
         }
         if !is_same {
             let text = [&link.name, ": the lease has changed: ", &text(lease)].concat();

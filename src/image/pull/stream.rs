@@ -71,10 +71,7 @@ pub fn unpack(blob: &mut Blob<'_>, start: &[u8], target: Target<'_>) -> Result<P
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
     let written = file.write_all(start).and_then(|()| files::copy(blob, file));
     match written.err().filter(|_| blob.error.is_none()) {
-        Some(error) => {
-            let text = ["write: ", &io_text(&error)].concat();
-            Err(Error { text, ..Error::local(error) })
-        }
+        Some(error) => Err(Error::local(error).context(&["write"])),
         None => blob.arrived(),
     }
 }

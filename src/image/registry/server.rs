@@ -117,7 +117,10 @@ impl Server {
 
     /// Sends a request; any status but success is an error.
     pub fn ask(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
-        self.ask_each_way(client, ask).map_err(|error| Error { text: self.scrubbed(&error.text), ..error })
+        self.ask_each_way(client, ask).map_err(|mut error| {
+            error.text = self.scrubbed(&error.text);
+            error
+        })
     }
 
     /// Removes credentials from a text: a server's message is printed, and may repeat what it was sent.
@@ -303,7 +306,7 @@ impl Server {
                 following(client, &bearer.token_url(scope), &ask, self.password().as_deref())
             }
         };
-        let in_context = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
+        let in_context = |error: Error| error.context(&["token server ", realm]);
         let response = response.and_then(|response| checked(response, false, self.credentials.is_some()));
         let answer = read_limited(response.map_err(in_context)?, TOKEN_ANSWER_MAX).map_err(in_context)?;
         let token = auth::token(&answer).ok_or_else(|| in_context(Error::refused("the answer holds no token")))?;
@@ -320,8 +323,7 @@ fn discard(outcome: Result<Response, Error>) {
 
 /// Prefixes the error with the request, without the URL's query, which may hold a secret.
 fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
-    let url = url.split('?').next().unwrap_or_default();
-    Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
+    error.context(&[ask.verb(), url.split('?').next().unwrap_or_default()])
 }
 
 /// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
@@ -337,10 +339,7 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
         // An error of another server names that server.
         let in_redirect = |error: Error| match at_home {
             true => error,
-            false => {
-                let host = origin(&target).map_or("", |(_, host)| host);
-                Error { text: ["redirects to ", host, ": ", &error.text].concat(), ..error }
-            }
+            false => error.context(&["redirects to ", origin(&target).map_or("", |(_, host)| host)]),
         };
         let response = send(client, ask.method, &target, &headers).map_err(in_redirect)?;
         match response.status {

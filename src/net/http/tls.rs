@@ -149,7 +149,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn unusable(path: &Path, why: &str) -> Error {
-    Error { hint: None, ..tls_error([&path.to_string_lossy(), ": ", why].concat()) }
+    tls_error([&path.to_string_lossy(), ": ", why].concat())
 }
 
 /// Accepts any certificate: `--tls-verify=false`.
