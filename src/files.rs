@@ -1,12 +1,14 @@
 //! Bounded reading. Of the files that an option, an image or a foreign disk names only regular ones are read, and only
-//! up to a limit.
+//! up to a limit. Beside it, copying, and listing a directory.
 
 use crate::sys::{fs as sysfs, io_text};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 64 << 10;
 const OTHER: &str = "is not a regular file";
 
 /// Opens a regular file for reading, and no other: a FIFO would block until it is written to, and some devices act when
@@ -49,6 +51,44 @@ pub fn too_large(max: u64) -> String {
     ["larger than ", &size.to_string(), unit].concat()
 }
 
+/// Copies a stream to its end. Unlike `io::copy` it is no code of its own for each type of stream.
+pub fn copy(source: &mut dyn Read, target: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => target.write_all(buffer.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Copies a file with its mode.
+pub fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let permissions = source.metadata()?.permissions();
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(permissions.mode()).open(to);
+    let mut target = options?;
+    target.set_permissions(permissions)?;
+    copy(&mut source, &mut target)
+}
+
+/// The paths of what is in a directory, in the order of their bytes; none if it cannot be read.
+pub fn entries(directory: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        paths.push(entry.path());
+    }
+    paths.sort_unstable_by(|a, b| a.as_os_str().cmp(b.as_os_str()));
+    paths
+}
+
+/// The last name of a path, to compare and to show.
+pub fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 fn append(source: &mut dyn Read, max: u64, mut bytes: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     source.take(max + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= max))
@@ -57,7 +97,6 @@ fn append(source: &mut dyn Read, max: u64, mut bytes: Vec<u8>) -> io::Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::net::UnixListener;
 
     /// Promise: regular-files-only
@@ -80,6 +119,23 @@ mod tests {
         for other in [at("fifo"), at("to-fifo"), at("socket"), dir.path().into(), "/dev/zero".into()] {
             assert_eq!(read(&other, 1 << 20), Err(OTHER.into()), "{}", other.display());
         }
+    }
+
+    #[test]
+    fn copies_and_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("b"), vec![7; 2 * COPY_BYTES + 1]).unwrap();
+        fs::set_permissions(at("b"), fs::Permissions::from_mode(0o6755)).unwrap();
+        fs::write(at("a!"), "longer than the file that takes its place").unwrap();
+        copy_file(&at("b"), &at("a")).unwrap();
+        assert_eq!(fs::read(at("a")).unwrap(), fs::read(at("b")).unwrap());
+        assert_eq!(at("a").metadata().unwrap().permissions().mode() & 0o7777, 0o6755);
+        fs::write(at("c"), "").unwrap();
+        copy_file(&at("c"), &at("a!")).unwrap();
+        assert_eq!(at("a!").metadata().unwrap().len(), 0);
+        assert_eq!(entries(dir.path()), [at("a"), at("a!"), at("b"), at("c")]);
+        assert_eq!((entries(&at("none")), name(&at("a!")), name(Path::new("/"))), (vec![], "a!".into(), "".into()));
     }
 
     /// The open file is checked again: a FIFO that has replaced it does not block.

@@ -4,6 +4,7 @@
 pub mod base64;
 pub mod digest;
 pub mod gzip;
+pub mod index;
 pub mod json;
 pub mod percent;
 pub mod scrub;

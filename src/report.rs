@@ -7,11 +7,17 @@ use crate::pure::scrub::clean;
 use crate::sys::{crash, machine, tty, STDERR};
 use console::write_all;
 use std::fmt::Display;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Why a step failed. It is printed once, where the failed step ends the work.
+/// Why a step failed. It is printed once, where the failed step ends the work. In a box, since each function that
+/// passes it on would copy it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct Failure(Box<Reason>);
+
+/// What a [`Failure`] tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
     /// The step's name, the console's second column: `pull`, `network`.
     pub step: &'static str,
     /// The object and the reason: `layer 4/5 sha256:77aa…: usr/bin/x: write: no space left on device`.
@@ -44,22 +50,30 @@ impl From<&'static str> for Hint {
 
 pub type Outcome<T> = Result<T, Failure>;
 
+impl Deref for Failure {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
 impl Failure {
     pub fn new(step: &'static str, what: impl Into<String>) -> Failure {
-        Failure { step, what: what.into(), hint: None, on_host: None }
+        Failure(Box::new(Reason { step, what: what.into(), hint: None, on_host: None }))
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Failure {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
         self
     }
 
     /// The hint of the error that this failure is made of, if that has one.
-    pub fn hint_of(self, hint: Option<impl Into<Hint>>) -> Failure {
-        match hint.map(Into::into) {
-            Some(Hint { at_boot, on_host }) => Failure { on_host: Some(on_host), ..self.hint(at_boot) },
-            None => self,
+    pub fn hint_of(mut self, hint: Option<impl Into<Hint>>) -> Failure {
+        if let Some(Hint { at_boot, on_host }) = hint.map(Into::into) {
+            (self.0.hint, self.0.on_host) = (Some(at_boot.into()), Some(on_host));
         }
+        self
     }
 }
 

@@ -292,7 +292,7 @@ fn a_proxy_that_is_away_is_named() {
     let client = client(&format!("https={name},http={name}"), true, &[]);
     for url in ["https://registry.invalid/", "http://registry.invalid/"] {
         let error = failed(get(&client, url));
-        assert_eq!((error.kind, error.text), (Kind::Connect, format!("the proxy {name}: connection refused")));
+        assert_eq!((error.kind, error.text.clone()), (Kind::Connect, format!("the proxy {name}: connection refused")));
     }
 }
 

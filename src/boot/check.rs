@@ -5,7 +5,8 @@ use crate::boot::pure::help::CHECK;
 use crate::boot::pure::option_error::SOURCES;
 use crate::files;
 use crate::report::{Failure, Outcome};
-use crate::sys::io_text;
+use crate::sys::{io_text, STDIN};
+use std::fs::File;
 use std::path::Path;
 
 /// The largest source that is read, as at boot.
@@ -52,7 +53,7 @@ fn usage<T>(what: &str) -> Outcome<T> {
 /// A file, or standard input as `-`.
 fn read(path: &str) -> Outcome<Vec<u8>> {
     let bytes = match path {
-        "-" => match files::read_stream(&mut std::io::stdin(), LENGTH_MAX) {
+        "-" => match STDIN.try_clone_to_owned().and_then(|fd| files::read_stream(&mut File::from(fd), LENGTH_MAX)) {
             Ok(bytes) => bytes.ok_or_else(|| files::too_large(LENGTH_MAX)),
             Err(error) => Err(io_text(&error)),
         },

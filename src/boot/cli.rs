@@ -18,9 +18,10 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::{Store, STORE};
 use crate::store::volumes::Volumes;
 use crate::sys::io::{self, Poll};
-use crate::sys::{io_text, last_words, process, signal, thread};
+use crate::sys::{io_text, last_words, process, signal, thread, STDOUT};
 use std::ffi::{CString, OsString};
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -94,8 +95,7 @@ fn usage(name: &str, what: &str) -> Failure {
 
 /// Prints to standard output, which may be closed.
 fn print(text: &str) {
-    use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = STDOUT.try_clone_to_owned().and_then(|fd| File::from(fd).write_all(text.as_bytes()));
 }
 
 /// The last argument of a `sweep` that replaces a command which ran out of memory, crashed or was interrupted, and its

@@ -1,5 +1,6 @@
 //! The move from the initramfs to a tmpfs (switch_root), the early mounts, and the console.
 
+use crate::files;
 use crate::report::{console, Outcome, Report};
 use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, machine, mount, process, Error, Result, EBUSY};
@@ -80,7 +81,7 @@ fn move_tree(from: &Path, to: &Path, device: u64, kept: &Path) -> std::io::Resul
         if meta.is_symlink() {
             symlink(fs::read_link(&path)?, &target)?;
         } else if meta.is_file() {
-            fs::copy(&path, &target)?;
+            files::copy_file(&path, &target)?;
         } else if !meta.file_type().is_char_device() {
             continue;
         }

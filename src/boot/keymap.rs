@@ -51,18 +51,15 @@ fn loaded(directory: &Path, name: &str) -> Result<String, String> {
 
 /// Finds the file below `directory` whose name is the best for the keymap `name`; of several the first by their paths.
 fn find(directory: &Path, name: &str, depth: usize, best: &mut Option<(usize, PathBuf)>) {
-    let entries = directory.read_dir().into_iter().flatten().flatten();
-    for entry in entries {
-        let path = entry.path();
+    for path in files::entries(directory) {
         // Links to directories are not followed: they may lead round in a circle.
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
             if depth > 0 {
                 find(&path, name, depth - 1, best);
             }
-        } else if let Some(rank) = rank(&entry.file_name().to_string_lossy(), name) {
-            let found = Some((rank, path));
-            if best.is_none() || found < *best {
-                *best = found;
+        } else if let Some(rank) = rank(&files::name(&path), name) {
+            if best.as_ref().is_none_or(|(other, _)| rank < *other) {
+                *best = Some((rank, path));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::container::mount_target::MountTarget;
 use crate::container::ops::{Builder, Op};
 use crate::container::pure::etc_files;
 use crate::container::pure::passwd::Identity;
-use crate::container::pure::paths::c_string;
+use crate::container::pure::paths::{c_string, c_strings};
 use crate::container::pure::process::{merge, starts_init, Environment, Process};
 use crate::container::pure::program::{program, runs_on, Program, HEAD_BYTES};
 use crate::container::pure::spec::{ContainerSpec, ImageVolumes};
@@ -23,7 +23,7 @@ use crate::report::{Failure, Outcome, Report};
 use crate::store::layers::{Store, STORE};
 use crate::sys::path::c_path;
 use crate::sys::{fs as sysfs, handover, io_text, machine, mount, process, signal, Error, ENOENT};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{symlink, MetadataExt};
@@ -343,8 +343,7 @@ fn own_machine() -> u16 {
 
 /// Leaves path, arguments and environment where PID 1 finds them.
 fn leave(path: &str, process: &Process) -> Outcome<()> {
-    let texts = |list: &[String]| list.iter().map(|text| c_string(text)).collect::<Vec<CString>>();
-    let left = handover::leave(&c_string(path), &texts(&process.arguments), &texts(&process.env));
+    let left = handover::leave(&c_string(path), &c_strings(&process.arguments), &c_strings(&process.env));
     left.map_err(|error| {
         fail(&["init ", path].concat(), &error.to_string()).hint("its arguments and its environment may have 1 MiB")
     })
@@ -381,8 +380,7 @@ pub fn hand_over(root: &Root, report: &Report) -> ! {
 /// Removes what is in `dir` on the file system `device` but `kept`: the memory is the machine's. What cannot be removed
 /// stays.
 fn free(dir: &Path, device: u64, kept: &[PathBuf]) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let path = entry.path();
+    for path in crate::files::entries(dir) {
         // A cache disk that is mounted there is not ours to empty.
         let is_other = fs::symlink_metadata(&path).map_or(true, |meta| meta.dev() != device);
         if is_other || kept.iter().any(|kept| path.starts_with(kept)) {

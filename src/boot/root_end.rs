@@ -3,11 +3,13 @@
 //! the root be unmounted, and the cache disk that its layers are on.
 
 use crate::boot::{early_mounts, shutdown};
+use crate::files;
 use crate::report::Report;
 use crate::sys::machine::Reboot;
 use crate::sys::{mount, signal};
 use std::ffi::CStr;
 use std::fs;
+use std::path::Path;
 
 const DIRECTORY: &str = "/run/initramfs";
 const PROGRAM: &str = "/run/initramfs/shutdown";
@@ -18,7 +20,8 @@ const OLD_ROOT: &CStr = c"/oldroot";
 
 /// Puts this program where systemd looks for it.
 pub fn install() {
-    let copied = fs::create_dir_all(DIRECTORY).and_then(|()| fs::copy("/proc/self/exe", PROGRAM));
+    let copied =
+        fs::create_dir_all(DIRECTORY).and_then(|()| files::copy_file(Path::new("/proc/self/exe"), Path::new(PROGRAM)));
     if copied.is_err() {
         // Without the memory for it, the machine ends as with another init.
         let _ = fs::remove_file(PROGRAM);

@@ -40,15 +40,14 @@ fn cpu() -> String {
 
 fn block_devices() -> String {
     let mut disks = Vec::new();
-    for disk in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
-        let name = disk.file_name().to_string_lossy().into_owned();
-        let size = fs::read_to_string(disk.path().join("size")).ok();
+    for disk in files::entries(Path::new("/sys/block")) {
+        let name = files::name(&disk);
+        let size = fs::read_to_string(disk.join("size")).ok();
         let sectors: u64 = size.and_then(|size| size.trim().parse().ok()).unwrap_or(0);
         // Every kernel has loop devices without a file, and some have disks in memory.
         if sectors > 0 && !name.starts_with("ram") {
             disks.push([&name, "=", &runtime_info::size(sectors.saturating_mul(SECTOR_BYTES))].concat());
         }
     }
-    disks.sort();
     disks.join(" ")
 }

@@ -3,12 +3,14 @@
 use crate::boot::pure::options::{Config, OnFail};
 use crate::boot::pure::shutdown::{self, Command};
 use crate::container::cgroup;
+use crate::files;
 use crate::report::{console, Report, Section};
 use crate::sys::machine::{self, Reboot};
 use crate::sys::path::PATH_MAX;
 use crate::sys::{fs as sysfs, io, mount, process, signal, Error, Result, EINVAL, ENOENT};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// boot2container's text, which harnesses wait for.
@@ -140,10 +142,10 @@ fn wait_for_others(limit_ms: u64, each_time: &mut dyn FnMut()) {
 /// Whether another process than this one and PID 1 runs. Kernel threads and zombies have no command line.
 fn others_run() -> bool {
     let own = std::process::id();
-    std::fs::read_dir("/proc").into_iter().flatten().flatten().any(|entry| {
-        let number = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        let other = number.is_some_and(|number| number != 1 && number != own);
-        other && std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| !line.is_empty())
+    files::entries(Path::new("/proc")).iter().any(|process| {
+        let number = files::name(process).parse::<u32>();
+        let other = number.is_ok_and(|number| number != 1 && number != own);
+        other && std::fs::read(process.join("cmdline")).is_ok_and(|line| !line.is_empty())
     })
 }
 

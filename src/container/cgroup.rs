@@ -3,6 +3,7 @@
 use crate::container::pure::spec::Resources;
 use crate::container::resources;
 use crate::disk::remove_tree;
+use crate::files;
 use crate::kernel::meminfo;
 use crate::report::{Failure, Outcome, Report};
 use crate::sys::{bpf, io_text, machine, process, signal};
@@ -179,13 +180,17 @@ impl Drop for Cgroup {
 
 /// The groups of version 1 that this process is in (cgroups(7), `/proc/self/cgroup`).
 fn own_v1() -> Vec<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let of = |line: &str| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    let mut dirs = Vec::new();
+    for line in fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         let name = controllers.strip_prefix("name=").unwrap_or(controllers);
-        Some([CGROUPS, "/", name, path].concat()).filter(|_| !name.is_empty()).map(PathBuf::from)
-    };
-    text.lines().filter_map(of).filter(|dir| dir.join("cgroup.procs").exists()).collect()
+        let dir = PathBuf::from([CGROUPS, "/", name, path].concat());
+        if !name.is_empty() && dir.join("cgroup.procs").exists() {
+            dirs.push(dir);
+        }
+    }
+    dirs
 }
 
 /// How long killed processes may take to be gone.
@@ -204,9 +209,9 @@ pub fn kill(group: &Path) {
         // It may have ended in the meantime.
         let _ = process::kill(pid, signal::SIGKILL);
     }
-    for below in fs::read_dir(group).into_iter().flatten().flatten() {
-        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
-            kill(&below.path());
+    for below in files::entries(group) {
+        if below.is_dir() {
+            kill(&below);
         }
     }
 }
@@ -222,9 +227,9 @@ pub fn end_of_process() {
 
 /// Kills all processes of all our groups.
 pub fn kill_all() {
-    for entry in fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            kill(&entry.path());
+    for group in files::entries(Path::new(CGROUPS)) {
+        if files::name(&group).starts_with(PREFIX) {
+            kill(&group);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::container::ops::Op;
 use crate::container::pure::device_filter::{self, Kind, Rule};
 use crate::container::pure::paths::{c_string, directories, relative};
 use crate::container::pure::spec::{Access, Device, DeviceRule, Rights};
+use crate::files;
 use crate::report::{Failure, Outcome};
 use crate::sys::{fs as sysfs, io_text};
 use std::fs::{self, Metadata};
@@ -145,8 +146,7 @@ fn below(directory: &Path) -> Vec<(PathBuf, Metadata)> {
     let mut pending = vec![directory.to_path_buf()];
     while let Some(dir) = pending.pop() {
         // A directory that is gone again has no devices.
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let path = entry.path();
+        for path in files::entries(&dir) {
             let Ok(meta) = fs::symlink_metadata(&path) else { continue };
             let name = relative(&path.to_string_lossy());
             if matches!(name.as_str(), "dev/pts" | "dev/shm" | "dev/mqueue" | "dev/console" | "dev/ptmx") {

@@ -184,29 +184,35 @@ impl OwnFiles<'_> {
     pub fn write(&self, resolv_conf: &str) -> Outcome<Vec<(PathBuf, &'static str)>> {
         let zone = self.spec.process.time_zone.as_deref().map(|zone| localtime(self.root, zone)).transpose()?.flatten();
         let own = self.dir.join("own");
-        let write = |target: &'static str, text: &[u8]| -> std::io::Result<(PathBuf, &'static str)> {
-            let path = own.join(target.rsplit('/').next().unwrap_or_default());
-            std::fs::write(&path, text)?;
-            std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
-            Ok((path, target))
+        let path_of = |dir: &Path, target: &str| dir.join(target.rsplit('/').next().unwrap_or_default());
+        let mut files = self.texts(resolv_conf);
+        files.extend(zone.map(|bytes| ("/etc/localtime", bytes)));
+        let mut all = Vec::new();
+        let mut write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&own)?;
+            for (target, bytes) in files.iter().chain(&self.users) {
+                let path = path_of(&own, target);
+                std::fs::write(&path, bytes)?;
+                std::fs::set_permissions(&path, Permissions::from_mode(0o644))?;
+                all.push((path, *target));
+            }
+            Ok(())
         };
-        let written: std::io::Result<Vec<_>> = std::fs::create_dir_all(&own).and_then(|()| {
-            let texts = self.texts(resolv_conf).into_iter().map(|(target, text)| (target, text.into_bytes()));
-            let zone = zone.map(|bytes| ("/etc/localtime", bytes));
-            let users = self.users.iter().map(|(target, bytes)| (*target, bytes.clone()));
-            texts.chain(zone).chain(users).map(|(target, bytes)| write(target, &bytes)).collect()
-        });
+        write().map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))?;
         // In another container's network its names are valid.
-        let others = ["/etc/hosts", "/etc/resolv.conf"].into_iter().filter_map(|target| {
-            let path = self.network_of?.join("own").join(target.rsplit('/').next()?);
-            path.exists().then_some((path, target))
-        });
-        let all = written.map(|own| own.into_iter().chain(others).collect());
-        all.map_err(|error| Failure::new("container", ["its files of /etc: ", &io_text(&error)].concat()))
+        if let Some(other) = self.network_of {
+            for target in ["/etc/hosts", "/etc/resolv.conf"] {
+                let path = path_of(&other.join("own"), target);
+                if path.exists() {
+                    all.push((path, target));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Each file's path in the container, and its text.
-    fn texts(&self, resolv_conf: &str) -> Vec<(&'static str, String)> {
+    fn texts(&self, resolv_conf: &str) -> Vec<OwnFile> {
         let &OwnFiles { spec, image, hostname, id, network_of, .. } = self;
         let name = spec.process.name.as_deref().unwrap_or_default();
         let is_alone = spec.namespaces.network == Namespace::Empty;
@@ -226,7 +232,7 @@ impl OwnFiles<'_> {
             }
             false => ("/run/.containerenv", String::new()),
         });
-        files
+        files.into_iter().map(|(target, text)| (target, text.into_bytes())).collect()
     }
 }
 

@@ -11,11 +11,11 @@ use crate::container::pure::spec::{
     ContainerSpec, Files, ImageVolumes, Mount, Namespace, Propagation, PropagationKind, Source,
 };
 use crate::layer::{overlay, packed};
+use crate::pure::index::Index;
 use crate::report::{Failure, Outcome, Report};
 use crate::store::copy_tree;
 use crate::sys::path::c_path;
 use crate::sys::{self, fs as sysfs, io_text, mount};
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const SHM_BYTES: u64 = 65_536_000;
 pub struct Mounts {
     entries: Vec<(String, Vec<Op>)>,
     /// The targets of all entries.
-    targets: BTreeSet<String>,
+    targets: Index,
     /// Mounts on the host that are unmounted with the container.
     made: Vec<PathBuf>,
     /// What another container may share: source, target, whether it is read-only.
@@ -53,26 +53,24 @@ impl Drop for Mounts {
 impl Mounts {
     /// Whether something is mounted at exactly this path (relative to the root).
     pub fn has(&self, path: &str) -> bool {
-        self.targets.contains(path)
+        self.targets.get(path.as_bytes()).is_some()
     }
 
     /// Removes and returns what is mounted at exactly this path.
     pub fn take(&mut self, path: &str) -> Option<Vec<Op>> {
-        if !self.targets.remove(path) {
-            return None;
-        }
+        self.targets.remove(path.as_bytes())?;
         let at = self.entries.iter().position(|(target, _)| target == path)?;
         Some(self.entries.remove(at).1)
     }
 
     fn put(&mut self, target: String, op: Op) {
-        self.targets.insert(target.clone());
+        self.targets.insert(target.as_bytes(), 0);
         self.entries.push((target, vec![op]));
     }
 
     /// All other mounts, parents before what is mounted in them.
     pub fn rest(&mut self) -> Vec<Op> {
-        self.targets.clear();
+        self.targets = Index::default();
         self.entries.sort_by_cached_key(|(target, _)| target.matches('/').count());
         self.entries.drain(..).flat_map(|(_, ops)| ops).collect()
     }

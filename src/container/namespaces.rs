@@ -99,12 +99,13 @@ pub fn default_sysctl(asked: &Namespaces) -> Option<(&'static str, &'static str)
 
 /// The parameters of `--sysctl`: each one's file, and its value.
 pub fn sysctls(asked: &Namespaces) -> Outcome<Vec<(String, String)>> {
-    let each = |(key, value): &(String, String)| {
+    let mut paths = Vec::new();
+    for (key, value) in &asked.sysctls {
         let path = sysctl_path(key, asked);
         let path = path.map_err(|why| Failure::new("container", ["--sysctl ", key, ": ", why].concat()))?;
-        Ok((path, value.clone()))
-    };
-    asked.sysctls.iter().map(each).collect()
+        paths.push((path, value.clone()));
+    }
+    Ok(paths)
 }
 
 #[cfg(test)]

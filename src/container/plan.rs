@@ -7,7 +7,7 @@ use crate::container::namespaces::{self, NamespaceSetup};
 use crate::container::ops::Op;
 use crate::container::own_program::{self, FileId};
 use crate::container::pure::passwd::Identity;
-use crate::container::pure::paths::{c_string, relative};
+use crate::container::pure::paths::{c_string, c_strings, relative};
 use crate::container::pure::process::Process;
 use crate::container::pure::spec::{self, ContainerSpec, Ulimit};
 use crate::container::security::{self, Rights};
@@ -117,9 +117,9 @@ pub fn make(inputs: PlanInputs) -> Outcome<Plan> {
         identity,
         rights,
         working_dir: c_string(&process.working_dir),
-        candidates: candidates.iter().map(|text| c_string(text)).collect(),
-        arguments: arguments.iter().map(|text| c_string(text)).collect(),
-        env: process.env.iter().map(|text| c_string(text)).collect(),
+        candidates: c_strings(&candidates),
+        arguments: c_strings(&arguments),
+        env: c_strings(&process.env),
         limits: limits(&spec.process),
         oom_score_adj: oom_score_adj.map(|score| c_string(&score.to_string())),
         umask: spec.process.umask.unwrap_or(0o022),

@@ -222,7 +222,7 @@ impl SharedWith {
 fn started(run: &Run, pid: Pid, mounts: &Mounts) {
     let name = run.spec.process.name.as_deref();
     if let Some(Err(failure)) = name.map(|name| state::record(run.dir, name, pid, &mounts.volumes)) {
-        run.host.report.warn("container", failure.what);
+        run.host.report.warn("container", &failure.what);
     }
     (run.host.started)();
 }

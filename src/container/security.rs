@@ -12,7 +12,6 @@ use crate::files;
 use crate::kernel::version::version;
 use crate::report::{Failure, Outcome};
 use crate::sys::{bpf, capabilities, process, Result};
-use std::fs;
 use std::path::Path;
 
 /// A profile is some 15 KB.
@@ -100,9 +99,14 @@ pub fn paths(ops: &mut Vec<Op>, asked: &spec::Rights) {
 
 /// Those directories that exist; most hosts have none.
 fn throttles() -> Vec<String> {
-    let entries = fs::read_dir(PROCESSORS).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| [PROCESSORS, "/", &entry.file_name().to_string_lossy(), THERMAL_THROTTLE].concat());
-    paths.filter(|path| Path::new(path).is_dir()).collect()
+    let mut paths = Vec::new();
+    for processor in files::entries(Path::new(PROCESSORS)) {
+        let path = [&*processor.to_string_lossy(), THERMAL_THROTTLE].concat();
+        if Path::new(&path).is_dir() {
+            paths.push(path);
+        }
+    }
+    paths
 }
 
 /// Whether `unmask=` leaves a path as the kernel has it.

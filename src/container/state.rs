@@ -2,6 +2,7 @@
 //! the store and removed with that.
 
 use crate::container::pure::spec::{Mount, Source, VolumesFrom};
+use crate::files;
 use crate::report::{Failure, Hint, Outcome};
 use crate::store::layers::Store;
 use crate::sys::io_text;
@@ -38,8 +39,7 @@ const NO_CONTAINER: Hint = Hint {
 
 /// The running container of that name.
 pub fn find(store: &Store, name: &str) -> Option<State> {
-    let entries = fs::read_dir(store.containers()).into_iter().flatten().flatten();
-    entries.filter_map(|entry| read(entry.path(), name)).next()
+    files::entries(&store.containers()).into_iter().find_map(|dir| read(dir, name))
 }
 
 /// As [`find`], where `flag` needs one.

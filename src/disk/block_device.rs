@@ -2,9 +2,10 @@
 
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::superblock;
+use crate::files;
 use crate::report::Report;
 use crate::sys::{machine, ENOENT, ENOMEDIUM, ENXIO};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,9 +43,10 @@ pub fn wait_for(wanted: &CacheDevice, step: &str, report: &Report) -> Option<Pat
 
 /// All disks and partitions, sorted by name.
 fn devices() -> Vec<PathBuf> {
-    let entries = fs::read_dir("/sys/class/block").into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| Path::new("/dev").join(entry.file_name())).collect();
-    paths.sort();
+    let mut paths = files::entries(Path::new("/sys/class/block"));
+    for path in &mut paths {
+        *path = Path::new("/dev").join(path.file_name().unwrap_or_default());
+    }
     paths
 }
 
@@ -65,6 +67,7 @@ pub fn ext4_label(device: &Path) -> io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     /// Promise: late-devices
     #[test]

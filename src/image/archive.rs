@@ -102,12 +102,10 @@ impl Archive {
     /// Writes the raw bytes of `source` to an unlinked file, which is gone when it is closed. The store's free space is
     /// their limit.
     fn unpack(&self, source: &mut dyn Read) -> Result<File, Error> {
-        let mut file = unlinked_file(&self.scratch).map_err(|error| {
-            let error = Error::local(error);
-            Error { text: ["scratch file: ", &error.text].concat(), ..error }
-        })?;
+        let file = unlinked_file(&self.scratch);
+        let mut file = file.map_err(|error| Error::local(error).context(&["scratch file"]))?;
         let mut window = window::check_window;
-        io::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
+        files::copy(&mut Inflate::new(source, &mut window), &mut file).map_err(Error::local)?;
         Ok(file)
     }
 }
@@ -233,7 +231,7 @@ impl Contents {
             return Ok(*diff_id);
         }
         let mut whole = HashingReader::new(Box::new(self.section(body)));
-        io::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
+        files::copy(&mut whole, &mut io::sink()).map_err(Error::local)?;
         Ok(hash_of(whole.context))
     }
 }

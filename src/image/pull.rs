@@ -205,8 +205,8 @@ impl Pull<'_> {
     fn fall_back(&self, error: Error) -> Outcome<Image> {
         let is_allowed = error.is_unreachable() || self.options.policy == PullPolicy::Newer;
         let Some(stored) = self.stored().filter(|_| is_allowed) else { return Err(self.failed(&error)) };
-        let what = self.failed(&error).what;
-        self.report.warn("pull", format_args!("{what}; using the image of an earlier pull"));
+        let failure = self.failed(&error);
+        self.report.warn("pull", format_args!("{}; using the image of an earlier pull", failure.what));
         Ok(stored)
     }
 }

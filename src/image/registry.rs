@@ -120,7 +120,7 @@ impl Registry {
                 if read.is_err() {
                     shared.mark_down(index);
                 }
-                read.map_err(|error| Error { text: [path, ": ", &error.text].concat(), ..error })
+                read.map_err(|error| error.context(&[path]))
             });
             match read {
                 Ok(document) => {
@@ -154,7 +154,8 @@ impl Shared {
             order.reverse();
         }
         let is_down = |index: &usize| self.servers.get(*index).is_some_and(Server::is_down);
-        order.sort_by_key(is_down);
+        let (down, mut order): (Vec<usize>, Vec<usize>) = order.into_iter().partition(is_down);
+        order.extend(down);
         let mut answer = Err(Error::refused("no server to ask"));
         let mut retries = Retries::None;
         for index in order {
@@ -182,12 +183,11 @@ impl Shared {
             retries = retries.max(error.retries());
             self.report.warn("pull", format_args!("mirror {name}: {}; asking the next server", error.text));
         }
-        answer.map_err(|error| match retries {
-            Retries::None => error,
-            _ => {
-                let (retries, status) = (retries.max(error.retries()), error.status());
-                Error { kind: Kind::Unreachable { retries, status }, ..error }
+        answer.map_err(|mut error| {
+            if retries > Retries::None {
+                error.kind = Kind::Unreachable { retries: retries.max(error.retries()), status: error.status() };
             }
+            error
         })
     }
 

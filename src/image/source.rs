@@ -7,6 +7,7 @@ use crate::report::Hint;
 use crate::sys::{io_text, EDQUOT, ENOSPC};
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// A reader of a blob; its size and digest are not checked yet.
@@ -51,9 +52,13 @@ impl Kind {
     }
 }
 
-/// Why something could not be fetched.
+/// Why something could not be fetched. In a box, since each function that passes it on would copy it.
 #[derive(Debug, Clone)]
-pub struct Error {
+pub struct Error(Box<Reason>);
+
+/// What an [`Error`] tells.
+#[derive(Debug, Clone)]
+pub struct Reason {
     pub kind: Kind,
     /// How long the server asks us to wait.
     pub retry_after_s: Option<u64>,
@@ -63,9 +68,35 @@ pub struct Error {
     pub hint: Option<Hint>,
 }
 
+impl Deref for Error {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
+impl DerefMut for Error {
+    fn deref_mut(&mut self) -> &mut Reason {
+        &mut self.0
+    }
+}
+
 impl Error {
     pub fn new(kind: Kind, text: &str) -> Error {
-        Error { kind, retry_after_s: None, object: String::new(), text: text.into(), hint: None }
+        let (text, object) = (text.into(), String::new());
+        Error(Box::new(Reason { kind, retry_after_s: None, object, text, hint: None }))
+    }
+
+    /// Puts what `parts` make, and a colon, before the text.
+    pub fn context(mut self, parts: &[&str]) -> Error {
+        self.text = [&*parts.concat(), ": ", &self.text].concat();
+        self
+    }
+
+    pub fn hint(mut self, hint: Option<Hint>) -> Error {
+        self.hint = hint;
+        self
     }
 
     /// A final error: a retry would not help.
@@ -135,8 +166,9 @@ impl Error {
     }
 
     /// Sets the part of the image that failed.
-    pub fn of(self, object: &str) -> Error {
-        Error { object: object.into(), ..self }
+    pub fn of(mut self, object: &str) -> Error {
+        self.object = object.into();
+        self
     }
 }
 
@@ -167,7 +199,7 @@ impl Error {
 
 impl From<error::Error> for Error {
     fn from(error: error::Error) -> Error {
-        Error { hint: error.hint.map(Hint::new), ..Error::new(Kind::of(error.errno), &error.text) }
+        Error::new(Kind::of(error.errno), &error.text).hint(error.hint.map(Hint::new))
     }
 }
 

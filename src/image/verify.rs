@@ -132,7 +132,7 @@ pub fn refusal(found: &[Why]) -> Error {
     }
     let hint = "cosign sign --key cosign.key IMAGE@sha256:...; version 3 needs --new-bundle-format=false \
                 --use-signing-config=false";
-    Error { hint: Some(hint.into()), ..Error::refused(&text) }
+    Error::refused(&text).hint(Some(hint.into()))
 }
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
             let payload = signed.iter().map(|(payload, _)| payload).find(|payload| sha256(payload) == wanted.digest);
             payload.cloned().ok_or_else(|| Error::temporary("gone"))
         };
-        image(keys, &[IMAGE, INDEX], &manifest(signed), &mut fetch).map_err(|error| error.text)
+        image(keys, &[IMAGE, INDEX], &manifest(signed), &mut fetch).map_err(|error| error.text.clone())
     }
 
     /// Promise: signatures, verify-key

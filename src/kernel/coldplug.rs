@@ -3,6 +3,7 @@
 //! What is loaded is not remembered between calls: `/sys/module` has it. An initramfs without modules costs a few
 //! failed calls.
 
+use crate::files;
 use crate::kernel::modules::{is_loaded, Loaded, Modules};
 use crate::kernel::pure::uevent::Event;
 use crate::kernel::pure::{modprobe, modules_dep};
@@ -13,6 +14,7 @@ use crate::sys::io::{self, Poll};
 use crate::sys::process::{self, Pid};
 use crate::sys::{signal, socket};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 /// The directory of the files that `b2c.insmods` names.
 const NAMED: &str = "/usr_mods";
@@ -110,8 +112,8 @@ impl Devices {
 fn look(seen: &mut Vec<String>, new: &mut Vec<String>) {
     for bus in BUSES {
         let dir = ["/sys/bus/", bus, "/devices/"].concat();
-        for device in settings::entries(&dir) {
-            let modalias = settings::text(&[&dir, &*device, "/modalias"].concat());
+        for device in files::entries(Path::new(&dir)) {
+            let modalias = settings::text(&[&*device.to_string_lossy(), "/modalias"].concat());
             add(modalias.unwrap_or_default().trim_ascii_end(), seen, new);
         }
     }

@@ -128,9 +128,9 @@ fn tell_none(release: &str, dir: &str, report: &Report) {
         return report.warn(STEP, how.concat());
     }
     let mut others = String::new();
-    for name in settings::entries(TOP) {
-        if Path::new(TOP).join(&name).is_dir() {
-            others.extend([" ", &name]);
+    for path in files::entries(Path::new(TOP)) {
+        if path.is_dir() {
+            others.extend([" ", &files::name(&path)]);
         }
     }
     if !others.is_empty() {

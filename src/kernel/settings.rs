@@ -2,7 +2,6 @@
 
 use crate::files;
 use crate::kernel::pure::modprobe;
-use std::fs;
 use std::path::Path;
 
 /// Where the directories are; of files with one name the first counts, as modprobe.d(5) and modules-load.d(5) have it.
@@ -39,17 +38,12 @@ pub fn text(path: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The names in a directory; none if it is not there.
-pub fn entries(directory: &str) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
 /// Calls `each` with the text of every file NAME.conf of the directories, in the order of their names.
 fn for_files(directory: &str, each: &mut dyn FnMut(&str)) {
     let mut names: Vec<String> = Vec::new();
     for parent in PARENTS {
-        for name in entries(&[parent, directory].concat()) {
+        for path in files::entries(Path::new(&[parent, directory].concat())) {
+            let name = files::name(&path);
             let at = names.partition_point(|other| *other < name);
             if name.ends_with(".conf") && names.get(at) != Some(&name) {
                 names.insert(at, name);

@@ -106,8 +106,9 @@ impl Client {
         // RFC 9112, section 9.3.1: a server may close a kept connection at any time,
         // also while it is asked; that is no answer to the request.
         let kept = self.pool.take(&route).map(|connection| self.exchange(connection, request.method, &bytes));
-        let response = match kept {
-            Some(Err(Error { kind: Kind::Closed, .. })) | None => {
+        let is_closed = |outcome: &Result<_, Error>| outcome.as_ref().is_err_and(|error| error.kind == Kind::Closed);
+        let response = match kept.filter(|outcome| !is_closed(outcome)) {
+            None => {
                 let mut connection = self.open(&url, proxy, route, ANSWER_MS)?;
                 if url.https {
                     self.secure(&mut connection, &url, proxy)?;
@@ -126,7 +127,7 @@ impl Client {
     fn open(&self, url: &Url, proxy: Option<&Proxy>, route: String, answer_ms: u64) -> Result<Connection, Error> {
         let (host, port) = proxy.map_or((url.host, url.port), |proxy| (&proxy.host, proxy.port));
         let context = |error: Error| match proxy {
-            Some(proxy) => Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error },
+            Some(proxy) => error.context(&["the proxy ", &proxy.name()]),
             None => error,
         };
         let addresses = connect::addresses(&self.resolver, host, port).map_err(context)?;
@@ -167,7 +168,7 @@ impl Client {
         }
         connection.tls = Some(session);
         outcome.map_err(|error| match error.kind {
-            Kind::Closed => Error { text: ["TLS handshake: ", &error.text].concat(), ..error },
+            Kind::Closed => error.context(&["TLS handshake"]),
             _ => error,
         })
     }
@@ -192,7 +193,7 @@ impl Client {
         let sent = connection.send(request);
         let (head, rest) = match (read_head(&mut connection), sent) {
             // A server may refuse before it has read all: a failure to send counts only where there is no answer.
-            (Err(Error { kind: Kind::Closed, .. }), Err(error)) => return Err(failed(&error)),
+            (Err(none), Err(error)) if none.kind == Kind::Closed => return Err(failed(&error)),
             (outcome, _) => outcome?,
         };
         let framing = head.framing(method).map_err(Error::protocol)?;
@@ -224,8 +225,7 @@ fn tunnel(connection: &mut Connection, url: &Url, proxy: &Proxy) -> Result<(), E
     headers.extend(authorization(proxy));
     let request = http::request(Method::Get, Target::Connect, url, &headers).map_err(Error::protocol)?;
     connection.send(&request).map_err(|error| failed(&error))?;
-    let (head, rest) = read_head(connection)
-        .map_err(|error| Error { text: ["the proxy ", &proxy.name(), ": ", &error.text].concat(), ..error })?;
+    let (head, rest) = read_head(connection).map_err(|error| error.context(&["the proxy ", &proxy.name()]))?;
     match head.status {
         // A TLS server waits for the client to begin: bytes that come before are not the server's.
         200..=299 if rest.is_empty() => Ok(()),
@@ -241,7 +241,7 @@ fn refused_by(proxy: &Proxy, status: u16, host: &str) -> Error {
         _ => [" refuses to connect to ", host].concat(),
     };
     let text = ["the proxy ", &proxy.name(), &what, " (", &status.to_string(), ")"].concat();
-    Error { kind: Kind::Proxy(status), text, hint: Some(PROXY_HINT) }
+    Error::new(Kind::Proxy(status), text).hint(Some(PROXY_HINT))
 }
 
 /// The head of the answer, and the bytes of the body that came with it.

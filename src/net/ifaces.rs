@@ -358,11 +358,15 @@ impl Setup<'_> {
         let wants = |planned: &Planned| planned.iface.dhcp || !planned.iface.addresses.is_empty();
         if with.is_empty() && (ifaces.iter().any(wants) || without.is_empty()) {
             let (mut text, mut hint) = (String::new(), None);
-            for problem in self.problems {
+            for problem in &self.problems {
                 join(&mut text, "; ", &problem.what);
-                hint = hint.or(problem.hint);
+                hint = hint.or_else(|| problem.hint.clone());
             }
-            return Err(Failure { hint, ..Failure::new(STEP, text) });
+            let failure = Failure::new(STEP, text);
+            return Err(match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            });
         }
         for warning in self.problems.iter().map(|problem| &problem.what).chain(warnings) {
             self.report.warn(STEP, warning);

@@ -338,7 +338,7 @@ impl<'a> Keeper<'a> {
             }
         };
         if let Err(failure) = applied {
-            self.report.warn(STEP, failure.what);
+            self.report.warn(STEP, &failure.what);
         }
         if !is_same {
             let mut interface = Interface::of(link);

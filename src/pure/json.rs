@@ -91,6 +91,15 @@ impl Value {
         self.get(name)?.as_str()
     }
 
+    /// The texts of the member `name`, none if it is absent or null. `None` if it is anything but a list of texts.
+    pub fn texts(&self, name: &str) -> Option<Vec<&str>> {
+        let mut texts = Vec::new();
+        for item in self.list(name)? {
+            texts.push(item.as_str()?);
+        }
+        Some(texts)
+    }
+
     /// The items of the member `name`, none if it is absent or null. `None` if it is something else.
     pub fn list(&self, name: &str) -> Option<&[Value]> {
         self.get(name).map_or(Some(&[]), Value::as_array)

@@ -20,7 +20,7 @@ pub fn scrub(text: &str, secrets: &[String]) -> String {
         forms.extend([secret.clone(), base64.trim_end_matches('=').into(), base64, escaped]);
     }
     // Longest first: a shorter secret may be the start of a longer one.
-    forms.sort_by_key(|form| core::cmp::Reverse(form.len()));
+    forms.sort_unstable_by_key(|form| core::cmp::Reverse(form.len()));
     let mut text = text.to_string();
     for form in forms {
         text = text.replace(&form, MASK);

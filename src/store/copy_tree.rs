@@ -1,10 +1,10 @@
 //! Copies a tree of files with all their attributes: what an image has at the path where a new volume, or a tmpfs, is
 //! mounted.
 
+use crate::pure::index::Index;
 use crate::sys::fs::{self, Stat, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY};
 use crate::sys::path::{c_string, proc_path, PATH_MAX};
 use crate::sys::{Result, EOPNOTSUPP, EPERM};
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,7 +19,8 @@ const XATTR_MAX: usize = 64 << 10;
 /// Symlinks are copied, devices and FIFOs made anew; no symlink is followed. A path of the tree may be as long as the
 /// kernel takes one.
 pub fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
-    let mut copy = Copy { from, to, pending: vec![c".".into()], links: BTreeMap::new(), buffer: vec![0; COPY_BYTES] };
+    let (pending, buffer) = (vec![c".".into()], vec![0; COPY_BYTES]);
+    let mut copy = Copy { from, to, pending, links: Index::default(), firsts: Vec::new(), buffer };
     while let Some(path) = copy.pending.pop() {
         copy.directory(&path)?;
     }
@@ -43,8 +44,10 @@ struct Copy<'a> {
     to: BorrowedFd<'a>,
     /// Directories that were made, and are still empty.
     pending: Vec<CString>,
-    /// Files of more than one name: their device and number, and the first of their copies' names.
-    links: BTreeMap<(u64, u64), CString>,
+    /// Files of more than one name: the bytes of their device and number, and which of `firsts` is theirs.
+    links: Index,
+    /// The first name of each one's copy.
+    firsts: Vec<CString>,
     buffer: Vec<u8>,
 }
 
@@ -68,11 +71,13 @@ impl Copy<'_> {
             self.pending.push(path);
             return Ok(());
         }
-        if let Some(first) = self.links.get(&(stat.dev, stat.ino)) {
+        let file = [stat.dev, stat.ino].map(u64::to_ne_bytes).concat();
+        if let Some(first) = self.links.get(&file).and_then(|at| self.firsts.get(at)) {
             return fs::linkat(self.to, first, to.as_fd(), name);
         }
         if stat.nlink > 1 {
-            self.links.insert((stat.dev, stat.ino), path);
+            self.links.insert(&file, self.firsts.len());
+            self.firsts.push(path);
         }
         match stat.mode & fs::S_IFMT {
             fs::S_IFREG => self.file(from, to, name)?,

@@ -173,7 +173,7 @@ mod tests {
         let resolver = Resolver::default();
         let volumes =
             Volumes { dir: path.clone(), declared: &[], filesystems: &[], resolver: &resolver, report: &QUIET };
-        let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what;
+        let told = |name: &str| volumes.filled(name, &mut |_| Ok(())).unwrap_err().what.clone();
         assert!(told("config").starts_with("config: '.ocinit' is not empty and has no file"), "{}", told("config"));
         assert_eq!(told("link"), "link: 'link' is a symbolic link, which is not followed");
         assert_eq!(told("file"), "file: 'file' is not a directory");

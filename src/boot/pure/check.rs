@@ -181,17 +181,19 @@ impl Page<'_> {
     /// What an option does that is no container line.
     fn meaning(&self, name: &str, value: &str) -> String {
         let config = &self.config;
-        match name {
-            "b2c.pipefail" => "the first container that fails ends the pipeline".into(),
+        let (what, value) = match name {
+            "b2c.pipefail" => ("the first container that fails ends the pipeline", ""),
             "b2c.cache_device" => match &config.cache_device {
-                CacheDevice::None => "images and volumes in memory".into(),
-                CacheDevice::Label(label) => ["images and volumes on the partition labelled ", label].concat(),
-                device => ["images and volumes on ", device.name()].concat(),
+                CacheDevice::None => ("images and volumes in memory", ""),
+                CacheDevice::Label(label) => ("images and volumes on the partition labelled ", label.as_str()),
+                device => ("images and volumes on ", device.name()),
             },
-            "b2c.filesystem" => match FileSystem::parse(value) {
-                Ok(it) => [&it.name, ": ", &it.kind, " from ", &it.source, ", mounted when it is needed"].concat(),
-                Err(why) => why,
-            },
+            "b2c.filesystem" => {
+                return match FileSystem::parse(value) {
+                    Ok(it) => [&it.name, ": ", &it.kind, " from ", &it.source, ", mounted when it is needed"].concat(),
+                    Err(why) => why,
+                }
+            }
             "b2c.volume" => {
                 let name = value.split(',').next().unwrap_or_default();
                 let Some(volume) = config.volumes.iter().find(|volume| volume.name == name) else {
@@ -199,29 +201,30 @@ impl Page<'_> {
                 };
                 let end = if volume.expires { ", removed at the end" } else { "" };
                 let on = volume.filesystem.as_deref().unwrap_or("the cache");
-                ["volume ", name, " on ", on, end].concat()
+                return ["volume ", name, " on ", on, end].concat();
             }
             "b2c.ntp_peer" => match &config.ntp_peer {
-                Some(peer) => ["the clock is set by ", peer].concat(),
-                None => "the clock is left as it is".into(),
+                Some(peer) => ("the clock is set by ", peer.as_str()),
+                None => ("the clock is left as it is", ""),
             },
-            "b2c.hostname" => ["the machine is called ", value].concat(),
-            "b2c.keymap" => ["the console's keymap is /usr/share/keymaps/.../", value, ".kmap"].concat(),
-            "b2c.insmods" => ["loads from /usr_mods: ", value].concat(),
+            "b2c.hostname" => ("the machine is called ", value),
+            "b2c.keymap" => return ["the console's keymap is /usr/share/keymaps/.../", value, ".kmap"].concat(),
+            "b2c.insmods" => ("loads from /usr_mods: ", value),
             "b2c.poweroff_delay" => {
                 let ms = config.poweroff_delay_ms;
                 let (number, unit) = if ms % 1000 == 0 { (ms / 1000, " s") } else { (ms, " ms") };
-                ["waits ", &number.to_string(), unit, " at the end"].concat()
+                return ["waits ", &number.to_string(), unit, " at the end"].concat();
             }
-            "b2c.shutdown_cmd" => ["at the end: ", value].concat(),
-            "b2c.reboot_cmd" => ["when a container asked for a reboot: ", value].concat(),
-            "b2c.onfail" => ["after a failure of ocinit: ", value].concat(),
-            "b2c.verify_key" => "an image of a registry must be signed with this key".into(),
-            "b2c.extra_args_url" => ["more options from ", value].concat(),
+            "b2c.shutdown_cmd" => ("at the end: ", value),
+            "b2c.reboot_cmd" => ("when a container asked for a reboot: ", value),
+            "b2c.onfail" => ("after a failure of ocinit: ", value),
+            "b2c.verify_key" => ("an image of a registry must be signed with this key", ""),
+            "b2c.extra_args_url" => ("more options from ", value),
             // None of these holds a secret but a proxy's, which is hidden in every URL.
-            "b2c.proxy" | "b2c.registry_mirror" | "b2c.log" | "b2c.iface" => value.into(),
-            _ => "taken".into(),
-        }
+            "b2c.proxy" | "b2c.registry_mirror" | "b2c.log" | "b2c.iface" => ("", value),
+            _ => ("taken", ""),
+        };
+        [what, value].concat()
     }
 
     /// A word that is no option, but that we act on all the same. False if we do not.

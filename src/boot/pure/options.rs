@@ -19,7 +19,6 @@ use crate::net::pure::dns;
 use crate::net::pure::plan::NetworkConfig;
 use crate::net::pure::proxy::Proxies;
 use crate::store::pure::volume::{self, Volume};
-use std::collections::BTreeSet;
 
 /// What follows a failure of ocinit itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,8 +291,7 @@ impl Config {
             let at = last_place(sources, "b2c.iface").unwrap_or_default();
             add(mistakes, Mistake { at, weight: Weight::Fatal, text, hint });
         }
-        let known: BTreeSet<&str> = self.filesystems.iter().map(|filesystem| filesystem.name.as_str()).collect();
-        let unknown = |name: &str| !known.contains(name);
+        let unknown = |name: &str| !self.filesystems.iter().any(|filesystem| filesystem.name == name);
         for (volume, at) in self.volumes.iter().zip(volumes) {
             let word = sources.get(at.0).and_then(|words| words.get(at.1));
             let name = volume.filesystem.as_deref().filter(|name| unknown(name));

@@ -65,7 +65,11 @@ pub fn duration_ms(text: &str) -> Option<u64> {
 
 /// The commands of `text`, in order.
 pub fn parse(text: &str, variable: Lookup) -> Result<Vec<Command>, Error> {
-    shell_words::commands(text, variable).map_err(Error::Words)?.iter().map(|words| command(words)).collect()
+    let mut commands = Vec::new();
+    for words in shell_words::commands(text, variable).map_err(Error::Words)? {
+        commands.push(command(&words)?);
+    }
+    Ok(commands)
 }
 
 fn command(words: &[String]) -> Result<Command, Error> {

@@ -39,19 +39,16 @@ fn line(text: &mut String, key: &str, words: &[String]) {
 /// `/etc/hosts`: `added` (name, address), then the host's own lines, then the names that neither has: localhost, the
 /// host by its `address`, and the container itself where its network has no other host (containers/common, etchosts).
 pub fn hosts(host: &str, added: &[(String, String)], address: Option<&str>, own: &[&str]) -> String {
-    let mut entries: Vec<(String, Vec<String>)> = Vec::new();
+    let mut entries: Vec<(&str, Vec<&str>)> = Vec::new();
     for (names, host) in added {
         // podman's word for what is `host.containers.internal`.
         let host = if host == "host-gateway" { address.unwrap_or("127.0.0.1") } else { host };
-        entries.push((host.into(), names.split(' ').map(String::from).collect()));
+        entries.push((host, names.split(' ').collect()));
     }
     for line in host.lines() {
-        let line = line.split_once('#').map_or(line, |(line, _)| line);
-        let mut words = line.split_ascii_whitespace().map(String::from);
-        let Some(address) = words.next() else { continue };
-        let names: Vec<String> = words.collect();
-        if !names.is_empty() {
-            entries.push((address, names));
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_ascii_whitespace().collect();
+        if let [address, names @ ..] = words.as_slice() {
+            entries.push((address, names.to_vec()));
         }
     }
     let mut more = vec![("127.0.0.1", vec!["localhost"]), ("::1", vec!["localhost"])];
@@ -60,14 +57,15 @@ pub fn hosts(host: &str, added: &[(String, String)], address: Option<&str>, own:
         more.push(("127.0.0.1", own.to_vec()));
     }
     let given = entries.len();
-    for (address, names) in more {
-        let known = |name: &str| entries.iter().take(given).any(|(_, names)| names.iter().any(|other| other == name));
-        let names: Vec<String> = names.into_iter().filter(|name| !known(name)).map(String::from).collect();
-        if !names.is_empty() {
-            entries.push((address.into(), names));
-        }
+    for (address, mut names) in more {
+        names.retain(|name| !entries.iter().take(given).any(|(_, names)| names.contains(name)));
+        entries.push((address, names));
     }
-    entries.iter().map(|(address, names)| [address, "\t", &names.join(" "), "\n"].concat()).collect()
+    let mut text = String::new();
+    for (address, names) in entries.iter().filter(|(_, names)| !names.is_empty()) {
+        text.push_str(&[address, "\t", &names.join(" "), "\n"].concat());
+    }
+    text
 }
 
 /// `/run/.containerenv`, which a container without privileges finds empty.

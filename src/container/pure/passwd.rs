@@ -1,6 +1,6 @@
 //! Looks up an image's USER in its `/etc/passwd` and `/etc/group`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use crate::pure::index::Index;
 
 /// Who a container's process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,19 +162,23 @@ pub fn add_groups(identity: &mut Identity, groups: &[String], group: &str) -> Re
         return Ok(());
     }
     // The first of a name counts.
-    let entries = group.lines().rev().map(|line| (line.split(':').next().unwrap_or_default().trim_end(), line));
-    let known: BTreeMap<&str, &str> = entries.collect();
-    let mut seen: BTreeSet<u32> = identity.groups.iter().copied().collect();
+    let lines: Vec<&str> = group.lines().rev().collect();
+    let known = Index::of(&mut lines.iter().map(|line| line.split(':').next().unwrap_or_default().trim_end()));
+    let mut seen = Index::default();
+    for gid in &identity.groups {
+        seen.insert(&gid.to_be_bytes(), 0);
+    }
     for name in groups {
-        let gid = group_number(name, known.get(name.as_str()).copied().unwrap_or_default())?;
+        let line = known.get(name.as_bytes()).and_then(|at| lines.get(at));
+        let gid = group_number(name, line.copied().unwrap_or_default())?;
         add(&mut identity.groups, &mut seen, gid);
     }
     Ok(())
 }
 
 /// Adds a group that is not there yet, as long as a process can have one more.
-fn add(groups: &mut Vec<u32>, seen: &mut BTreeSet<u32>, gid: u32) {
-    if groups.len() < GROUPS_MAX && seen.insert(gid) {
+fn add(groups: &mut Vec<u32>, seen: &mut Index, gid: u32) {
+    if groups.len() < GROUPS_MAX && seen.insert(&gid.to_be_bytes(), 0).is_none() {
         groups.push(gid);
     }
 }
@@ -208,8 +212,8 @@ fn group_number(name: &str, group: &str) -> Result<u32, Error> {
 }
 
 fn memberships(user: Option<&&str>, gid: u32, group: &str) -> Vec<u32> {
-    let mut groups = vec![gid];
-    let mut seen = BTreeSet::from([gid]);
+    let (mut groups, mut seen) = (Vec::new(), Index::default());
+    add(&mut groups, &mut seen, gid);
     let Some(user) = user else { return groups };
     for entry in group.lines().map(fields) {
         let member = entry.get(3).is_some_and(|members| members.split(',').any(|member| member == *user));

@@ -7,6 +7,11 @@ pub fn c_string(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
+/// The same of many.
+pub fn c_strings(texts: &[String]) -> Vec<CString> {
+    texts.iter().map(|text| c_string(text)).collect()
+}
+
 /// A path relative to the container's root: `.` is the root itself. Each `..` stays for the kernel to follow.
 pub fn relative(path: &str) -> String {
     join(path.split('/').filter(|part| !part.is_empty() && *part != ".").collect())

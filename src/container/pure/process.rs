@@ -3,7 +3,7 @@
 
 use crate::container::pure::spec::{self, ContainerSpec};
 use crate::image::pure::oci::ImageConfig;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::pure::index::Index;
 
 /// A process, before its user is looked up.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub fn merge(image: &ImageConfig, spec: &ContainerSpec, host: &Environment) -> O
 struct Variables {
     entries: Vec<String>,
     /// Where each name stands: an image may have as many as a document holds.
-    places: BTreeMap<String, usize>,
+    places: Index,
     /// Entries that are no `NAME=value`, as far as they may be shown.
     faulty: Vec<String>,
 }
@@ -101,10 +101,10 @@ impl Variables {
             self.faulty.push(entry.split_inclusive('=').next().unwrap_or_default().into());
             return;
         }
-        match self.places.get(name).and_then(|at| self.entries.get_mut(*at)) {
+        match self.places.get(name.as_bytes()).and_then(|at| self.entries.get_mut(at)) {
             Some(old) => *old = entry.into(),
             None => {
-                self.places.insert(name.into(), self.entries.len());
+                self.places.insert(name.as_bytes(), self.entries.len());
                 self.entries.push(entry.into());
             }
         }
@@ -145,31 +145,30 @@ fn environment(image: &ImageConfig, asked: &spec::Process, host: &Environment) -
     image.env.iter().for_each(|entry| env.set(entry));
     let faulty = std::mem::take(&mut env.faulty);
     if asked.unset_env_all || !asked.unset_env.is_empty() || host.is_machine {
-        let mut unset: BTreeSet<&str> = asked.unset_env.iter().map(String::as_str).collect();
-        if host.is_machine {
-            // Images that are made for systemd in a container set it; systemd believes it.
-            unset.insert("container");
-        }
-        env.retain(&|name| !asked.unset_env_all && !unset.contains(name));
+        // Images that are made for systemd in a container set it; systemd believes it.
+        let of_containers = host.is_machine.then_some("container");
+        let unset = Index::of(&mut asked.unset_env.iter().map(String::as_str).chain(of_containers));
+        env.retain(&|name| !asked.unset_env_all && unset.get(name.as_bytes()).is_none());
     }
     env.faulty = faulty;
     if asked.env_host {
         host.own.iter().for_each(|entry| env.set(entry));
     }
     host.extra.iter().for_each(|entry| env.set(entry));
-    let own: BTreeMap<&str, &String> = host.own.iter().map(|entry| (name(entry), entry)).collect();
+    let own = Index::of(&mut host.own.iter().map(|entry| name(entry)));
     for entry in host.files.iter().chain(&asked.env) {
-        match (entry.contains('='), entry.strip_suffix('*')) {
-            (true, _) => env.set(entry),
-            // `NAME` and `NAME*` are our own that are called so.
-            (false, None) => own.get(entry.as_str()).into_iter().for_each(|entry| env.set(entry)),
-            (false, Some(start)) => {
-                let alike = own.range(start..).take_while(|(name, _)| name.starts_with(start));
-                alike.for_each(|(_, entry)| env.set(entry));
-            }
+        if entry.contains('=') {
+            env.set(entry);
+            continue;
+        }
+        // `NAME` and `NAME*` are our own that are called so.
+        let start = entry.strip_suffix('*').unwrap_or(entry).as_bytes();
+        let is_alike = |name: &[u8]| name.starts_with(start) && (name == start || start.len() < entry.len());
+        for (_, number) in own.from(start).take_while(|(name, _)| is_alike(name)) {
+            host.own.get(number).into_iter().for_each(|entry| env.set(entry));
         }
     }
-    if !host.is_machine && !env.places.contains_key("HOSTNAME") {
+    if !host.is_machine && env.places.get(b"HOSTNAME").is_none() {
         env.set(&["HOSTNAME=", host.hostname].concat());
     }
     env

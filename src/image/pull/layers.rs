@@ -210,15 +210,17 @@ impl Work<'_> {
         if self.own {
             trust::keep_or_drop(is_kept, made.is_ok(), &digest, self.store);
         }
-        made.map_err(|error| {
+        made.map_err(|mut error| {
             self.progress().take_back(received.into_inner());
             // If another layer has failed, that one was cancelled and is not retried.
             let retry = (error.may_heal() || is_kept) && self.lock().failed.is_none();
-            match retry {
-                true if error.may_heal() => error,
-                true => Error { kind: Kind::Damaged, ..error },
-                false => error.last(),
+            if !retry {
+                return error.last();
             }
+            if !error.may_heal() {
+                error.kind = Kind::Damaged;
+            }
+            error
         })
     }
 

@@ -135,7 +135,11 @@ impl Pull<'_> {
     }
 
     fn verified_as(&mut self, digest: &Digest) -> Result<Signed, Error> {
-        let missing = || Error { kind: Kind::Status(404), ..verify::refusal(&[]) };
+        let missing = || {
+            let mut missing = verify::refusal(&[]);
+            missing.kind = Kind::Status(404);
+            missing
+        };
         let manifest = self.source.signatures(digest)?.ok_or_else(missing)?;
         let mut kept = vec![(hash(&manifest), manifest.clone())];
         verify::image(self.keys, &[*digest], &manifest, &mut |payload| {

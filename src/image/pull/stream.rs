@@ -1,6 +1,7 @@
 //! Unpacks one layer from its blob to its directory or file, in one pass:
 //! socket -> SHA-256 -> inflate | SHA-256 -> tar -> files, with a thread on each side of the bar.
 
+use crate::files;
 use crate::image::pull::pipe::{Chunk, Pipe};
 use crate::image::source::{BlobReader, Error};
 use crate::inflate::{Inflate, Reserve};
@@ -68,12 +69,9 @@ pub fn unpack(blob: &mut Blob<'_>, start: &[u8], target: Target<'_>) -> Result<P
 
 /// Writes the blob, which begins with `start`, to `file` without unpacking it.
 pub fn keep(blob: &mut Blob<'_>, start: &[u8], file: &mut File) -> Result<(), Error> {
-    let written = file.write_all(start).and_then(|()| io::copy(blob, file));
+    let written = file.write_all(start).and_then(|()| files::copy(blob, file));
     match written.err().filter(|_| blob.error.is_none()) {
-        Some(error) => {
-            let text = ["write: ", &io_text(&error)].concat();
-            Err(Error { text, ..Error::local(error) })
-        }
+        Some(error) => Err(Error::local(error).context(&["write"])),
         None => blob.arrived(),
     }
 }

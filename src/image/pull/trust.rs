@@ -27,7 +27,7 @@ fn is_of_initramfs(path: &str) -> bool {
 }
 
 fn not_covered(what: &str) -> Error {
-    Error { hint: Some(HINT), ..Error::refused(what) }
+    Error::refused(what).hint(Some(HINT))
 }
 
 /// Whether an image that carries no signatures of its own may run where images must be signed.

@@ -27,7 +27,11 @@ pub struct Image {
 pub fn images(bytes: &[u8]) -> Result<Vec<Image>, Error> {
     let value = json(bytes)?;
     let all = value.as_array().ok_or(Error::Member("[{Config, RepoTags, Layers}]"))?;
-    all.iter().map(image).collect()
+    let mut images = Vec::new();
+    for value in all {
+        images.push(image(value)?);
+    }
+    Ok(images)
 }
 
 fn image(value: &Value) -> Result<Image, Error> {
@@ -36,15 +40,13 @@ fn image(value: &Value) -> Result<Image, Error> {
     if layers.len() > LAYERS_MAX {
         return Err(Error::TooManyLayers);
     }
-    let names = strings(value, "RepoTags")?.map(reference::full_name).collect();
-    Ok(Image { config: config.into(), names, layers: layers.map(String::from).collect() })
+    let names = strings(value, "RepoTags")?.into_iter().map(reference::full_name).collect();
+    Ok(Image { config: config.into(), names, layers: layers.into_iter().map(String::from).collect() })
 }
 
 /// A list of strings; Go writes null for an empty one.
-fn strings<'a>(value: &'a Value, name: &'static str) -> Result<impl ExactSizeIterator<Item = &'a str>, Error> {
-    let items = value.list(name).ok_or(Error::Member(name))?;
-    let strings: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
-    strings.map(Vec::into_iter).ok_or(Error::Member(name))
+fn strings<'a>(value: &'a Value, name: &'static str) -> Result<Vec<&'a str>, Error> {
+    value.texts(name).ok_or(Error::Member(name))
 }
 
 /// The digest in the name of a configuration's file, if there is one: `HEX.json`, or `blobs/sha256/HEX` since docker

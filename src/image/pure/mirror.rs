@@ -2,7 +2,6 @@
 //! URLs are those of containerd (hosts.md), so that caches made for it work.
 
 use crate::pure::percent;
-use std::collections::BTreeMap;
 
 /// A server with the images of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +25,7 @@ impl Mirror {
 
 /// All mirrors, by registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mirrors(BTreeMap<String, Vec<Mirror>>);
+pub struct Mirrors(Vec<(String, Vec<Mirror>)>);
 
 /// Why a value of the option is invalid; without the value, which may have a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +62,21 @@ impl Mirrors {
             other if other == DEFAULT || is_authority(other) => other,
             _ => return Err(Error::Registry),
         };
-        let urls = urls.split(',').map(mirror).collect::<Result<Vec<Mirror>, Error>>()?;
-        self.0.entry(registry.into()).or_default().extend(urls);
+        let mut mirrors = Vec::new();
+        for url in urls.split(',') {
+            mirrors.push(mirror(url)?);
+        }
+        match self.0.iter_mut().find(|(of, _)| of == registry) {
+            Some((_, present)) => present.append(&mut mirrors),
+            None => self.0.push((registry.into(), mirrors)),
+        }
         Ok(())
     }
 
     /// The mirrors of the registry `host`, in the order in which they are tried.
     pub fn of(&self, host: &str) -> &[Mirror] {
-        self.0.get(host).or_else(|| self.0.get(DEFAULT)).map_or(&[], Vec::as_slice)
+        let of = |name: &str| self.0.iter().find(|(of, _)| of == name);
+        of(host).or_else(|| of(DEFAULT)).map_or(&[], |(_, mirrors)| mirrors)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -135,8 +135,11 @@ pub fn document(bytes: &[u8]) -> Result<Document, Error> {
             if layers.len() > LAYERS_MAX {
                 return Err(Error::TooManyLayers);
             }
-            let layers = layers.iter().map(descriptor).collect::<Result<_, _>>()?;
-            Ok(Document::Manifest { config, layers })
+            let mut descriptors = Vec::new();
+            for layer in layers {
+                descriptors.push(descriptor(layer)?);
+            }
+            Ok(Document::Manifest { config, layers: descriptors })
         }
     }
 }
@@ -205,15 +208,14 @@ pub fn image_config(bytes: &[u8]) -> Result<ImageConfig, Error> {
     let value = json(bytes)?;
     value.members().ok_or(Error::NotAnImage)?;
     let rootfs = value.object("rootfs");
-    let diff_ids = rootfs.list("diff_ids").ok_or(Error::Member("diff_ids"))?;
-    if diff_ids.len() > LAYERS_MAX {
+    let digests = rootfs.texts("diff_ids").ok_or(Error::Member("diff_ids"))?;
+    if digests.len() > LAYERS_MAX {
         return Err(Error::TooManyLayers);
     }
-    let digest = |value: &Value| {
-        let text = value.as_str().ok_or(Error::Member("diff_ids"))?;
-        Digest::parse(text).map_err(Error::Digest)
-    };
-    let diff_ids = diff_ids.iter().map(digest).collect::<Result<_, _>>()?;
+    let mut diff_ids = Vec::new();
+    for digest in digests {
+        diff_ids.push(Digest::parse(digest).map_err(Error::Digest)?);
+    }
     let config = &value.object("config");
     config.members().ok_or(Error::Member("config"))?;
     let volumes = config.object("Volumes");
@@ -261,12 +263,12 @@ fn text(value: &Value, name: &'static str) -> Result<String, Error> {
 
 /// A list of strings, none if it is absent or null. An item that is null is an empty string, as in Go.
 fn strings(value: &Value, name: &'static str) -> Result<Vec<String>, Error> {
-    let text = |item: &Value| match item {
-        Value::Null => Some(String::new()),
-        item => item.as_str().map(String::from),
-    };
-    let items = value.list(name).ok_or(Error::Member(name))?;
-    items.iter().map(|item| text(item).ok_or(Error::Member(name))).collect()
+    let mut strings = Vec::new();
+    for item in value.list(name).ok_or(Error::Member(name))? {
+        let text = if *item == Value::Null { Some("") } else { item.as_str() };
+        strings.push(text.ok_or(Error::Member(name))?.into());
+    }
+    Ok(strings)
 }
 
 /// The words of a command. A string is one word: docker's own type for these two members takes both.

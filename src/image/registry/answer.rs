@@ -63,7 +63,9 @@ pub fn checked(response: Response, is_part: bool, has_credentials: bool) -> Resu
         text.push_str(": ");
         text.push_str(&why);
     }
-    Err(Error { retry_after_s, hint, ..Error::new(kind_of(status), &text) })
+    let mut error = Error::new(kind_of(status), &text).hint(hint);
+    error.retry_after_s = retry_after_s;
+    Err(error)
 }
 
 /// What a status that is no success means for a retry.
@@ -87,7 +89,7 @@ pub fn retry_after_s(response: &Response) -> Option<u64> {
 /// The error of a request without an answer.
 pub fn explain(error: http::Error) -> Error {
     let retries = match error.kind {
-        http::Kind::Request => return Error { hint: error.hint, ..Error::refused(&error.text) },
+        http::Kind::Request => return Error::refused(&error.text).hint(error.hint),
         // A wrong clock, certificate or password is not healed by a retry, but a stored image may be used.
         http::Kind::Tls { .. } | http::Kind::SpeaksTls => Retries::None,
         http::Kind::Proxy(502..=504) => Retries::Patient,
@@ -100,5 +102,5 @@ pub fn explain(error: http::Error) -> Error {
         _ => Retries::Few,
     };
     let kind = Kind::Unreachable { retries, status: None };
-    Error { hint: error.hint, ..Error::new(kind, &error.text) }
+    Error::new(kind, &error.text).hint(error.hint)
 }

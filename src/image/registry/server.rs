@@ -117,7 +117,10 @@ impl Server {
 
     /// Sends a request; any status but success is an error.
     pub fn ask(&self, client: &Client, ask: &Ask) -> Result<Response, Error> {
-        self.ask_each_way(client, ask).map_err(|error| Error { text: self.scrubbed(&error.text), ..error })
+        self.ask_each_way(client, ask).map_err(|mut error| {
+            error.text = self.scrubbed(&error.text);
+            error
+        })
     }
 
     /// Removes credentials from a text: a server's message is printed, and may repeat what it was sent.
@@ -303,7 +306,7 @@ impl Server {
                 following(client, &bearer.token_url(scope), &ask, self.password().as_deref())
             }
         };
-        let in_context = |error: Error| Error { text: ["token server ", realm, ": ", &error.text].concat(), ..error };
+        let in_context = |error: Error| error.context(&["token server ", realm]);
         let response = response.and_then(|response| checked(response, false, self.credentials.is_some()));
         let answer = read_limited(response.map_err(in_context)?, TOKEN_ANSWER_MAX).map_err(in_context)?;
         let token = auth::token(&answer).ok_or_else(|| in_context(Error::refused("the answer holds no token")))?;
@@ -320,8 +323,7 @@ fn discard(outcome: Result<Response, Error>) {
 
 /// Prefixes the error with the request, without the URL's query, which may hold a secret.
 fn in_request(error: Error, ask: &Ask, url: &str) -> Error {
-    let url = url.split('?').next().unwrap_or_default();
-    Error { text: [ask.verb(), url, ": ", &error.text].concat(), ..error }
+    error.context(&[ask.verb(), url.split('?').next().unwrap_or_default()])
 }
 
 /// Sends a request and follows its redirects: never from https to http. `Authorization` is sent to the server's own
@@ -363,11 +365,11 @@ fn following(client: &Client, url: &str, ask: &Ask, authorization: Option<&str>)
 }
 
 /// An error of another server names that server, its `host`, and does not repeat what it was shown.
-fn in_redirect(error: Error, host: &str, user: &str) -> Error {
+fn in_redirect(mut error: Error, host: &str, user: &str) -> Error {
     let password = user.split_once(':').map_or("", |(_, password)| password);
     let text = scrub::scrub(&error.text, &[user.into(), password.into()]);
-    let text = if host.is_empty() { text } else { ["redirects to ", host, ": ", &text].concat() };
-    Error { text, ..error }
+    error.text = if host.is_empty() { text } else { ["redirects to ", host, ": ", &text].concat() };
+    error
 }
 
 /// Fetches a URL from a byte on.

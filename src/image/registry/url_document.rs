@@ -57,8 +57,8 @@ impl UrlDocument<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let retry_after_s = error.retry_after_s.map(|asked_s| asked_s.min(RETRY_AFTER_MAX_S));
-            let error = Error { text: ["GET ", self.url, ": ", &error.text].concat(), retry_after_s, ..error };
+            let mut error = error.context(&["GET ", self.url]);
+            error.retry_after_s = error.retry_after_s.map(|asked_s| asked_s.min(RETRY_AFTER_MAX_S));
             if machine::uptime_ms() >= end_ms {
                 return Err(error.last());
             }
@@ -80,7 +80,7 @@ impl UrlDocument<'_> {
             let at_home = is_same_origin(&target, self.url);
             let in_redirect = |error: Error| match at_home {
                 true => error,
-                false => Error { text: ["redirects to ", host_of(&target), ": ", &error.text].concat(), ..error },
+                false => error.context(&["redirects to ", host_of(&target)]),
             };
             let mut headers = vec![("accept", "*/*"), ("accept-encoding", "identity")];
             // As with Go's client, a redirect's own user counts.
@@ -111,7 +111,7 @@ impl UrlDocument<'_> {
             return Ok(next);
         }
         let text = ["redirects to another host, ", host_of(&next), ", which is not followed"].concat();
-        Err(Error { hint: Some(OTHER_HOST), ..Error::refused(&text) })
+        Err(Error::refused(&text).hint(Some(OTHER_HOST)))
     }
 
     fn refused(&self, response: Response) -> Error {
@@ -126,7 +126,9 @@ impl UrlDocument<'_> {
             _ => ("unexpected answer", None),
         };
         let text = [reason, " (", &status.to_string(), ")"].concat();
-        Error { retry_after_s: retry_after_s(&response), hint, ..Error::new(kind_of(status), &text) }
+        let mut error = Error::new(kind_of(status), &text).hint(hint);
+        error.retry_after_s = retry_after_s(&response);
+        error
     }
 }
 
@@ -141,5 +143,5 @@ fn unanswered(error: http::Error) -> Error {
         http::Kind::Tls { plain: false } => Some(TLS),
         _ => error.hint,
     };
-    Error { hint, ..explain(error) }
+    explain(error).hint(hint)
 }

@@ -4,9 +4,8 @@ use crate::layer::unpack::error::{Reason, Step};
 use crate::layer::unpack::lower_lookup::Query;
 use crate::layer::unpack::queue::LayerQueue;
 use crate::layer::unpack::resolve::ancestors;
+use crate::pure::index::Index;
 use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::ops::Bound;
 
 /// What one layer may defer: enough for 250 000 directories.
 pub const MAX_DEFERRED_BYTES: usize = 64 << 20;
@@ -44,7 +43,11 @@ impl DeferredPath {
 /// All that is deferred, by path.
 #[derive(Default)]
 pub struct Deferred {
-    pub map: BTreeMap<Vec<u8>, DeferredPath>,
+    /// Where each path is in `items`.
+    places: Index,
+    items: Vec<DeferredPath>,
+    /// Places of removed ones, for new ones.
+    vacant: Vec<usize>,
     bytes: usize,
     reserved: usize,
 }
@@ -56,12 +59,21 @@ impl Deferred {
     }
 
     pub fn get(&self, path: &[u8]) -> Option<&DeferredPath> {
-        self.map.get(path)
+        self.items.get(self.places.get(path)?)
+    }
+
+    pub fn get_mut(&mut self, path: &[u8]) -> Option<&mut DeferredPath> {
+        self.items.get_mut(self.places.get(path)?)
+    }
+
+    /// What is deferred for `path` and those that sort behind it: parents sort before what they hold.
+    pub fn from(&self, path: &[u8]) -> impl Iterator<Item = (&[u8], &DeferredPath)> {
+        self.places.from(path).filter_map(|(path, place)| Some((path, self.items.get(place)?)))
     }
 
     /// What is deferred for `path`. A path that is new takes memory of the layer's `queue`.
-    pub fn at(&mut self, path: Vec<u8>, queue: &mut dyn LayerQueue) -> Step<&mut DeferredPath> {
-        if !self.map.contains_key(&path) {
+    pub fn at(&mut self, path: &[u8], queue: &mut dyn LayerQueue) -> Step<&mut DeferredPath> {
+        if self.places.get(path).is_none() {
             let bytes = self.bytes + path.len() + OVERHEAD_BYTES;
             if bytes > MAX_DEFERRED_BYTES {
                 return Err(Reason::Text("too many directories and whiteouts"));
@@ -74,13 +86,31 @@ impl Deferred {
                 self.reserved = reserved;
             }
             self.bytes = bytes;
+            let place = self.vacant.pop().unwrap_or_else(|| {
+                self.items.push(DeferredPath::default());
+                self.items.len() - 1
+            });
+            self.places.insert(path, place);
         }
-        Ok(self.map.entry(path).or_default())
+        self.get_mut(path).ok_or(Reason::Text("a path is lost"))
     }
 
     pub fn remove(&mut self, path: &[u8]) {
-        if self.map.remove(path).is_some() {
+        if let Some(place) = self.places.remove(path) {
             self.bytes -= path.len() + OVERHEAD_BYTES;
+            if let Some(item) = self.items.get_mut(place) {
+                *item = DeferredPath::default();
+            }
+            self.vacant.push(place);
+        }
+    }
+
+    /// Removes all that is in the directory `path`.
+    pub fn remove_below(&mut self, path: &[u8]) {
+        let start = [path, b"/"].concat();
+        while let Some((inside, _)) = self.places.from(&start).next().filter(|(inside, _)| inside.starts_with(&start)) {
+            let inside = inside.to_vec();
+            self.remove(&inside);
         }
     }
 
@@ -91,13 +121,12 @@ impl Deferred {
 
     /// A query of the layers below for each path that is to be finalized.
     pub fn queries(&self) -> Vec<Query<'_>> {
-        let due = self.map.iter().filter(|(path, deferred)| deferred.is_due() && !path.is_empty());
+        let due = self.from(b"").filter(|(path, deferred)| deferred.is_due() && !path.is_empty());
         due.map(|(path, deferred)| Query::new(path, &deferred.lower)).collect()
     }
 
-    /// The first path behind `last` that is to be finalized: parents sort before what they hold.
+    /// The first path behind `last` that is to be finalized.
     pub fn due_after(&self, last: &[u8]) -> Option<Vec<u8>> {
-        let behind = self.map.range::<[u8], _>((Bound::Excluded(last), Bound::Unbounded));
-        behind.filter(|(_, deferred)| deferred.is_due()).map(|(path, _)| path.clone()).next()
+        self.from(last).find(|(path, deferred)| *path != last && deferred.is_due()).map(|(path, _)| path.to_vec())
     }
 }

@@ -96,7 +96,7 @@ impl<'b> Tree<'b> {
 
     /// What is deferred for `path`.
     pub fn deferred(&mut self, path: Vec<u8>) -> Step<&mut DeferredPath> {
-        self.deferred.at(path, self.queue)
+        self.deferred.at(&path, self.queue)
     }
 
     /// Hides `path` of the layers below, or what they have in it. What was copied up from there is removed at once: a
@@ -109,9 +109,9 @@ impl<'b> Tree<'b> {
         if known || self.lowers.is_none() {
             return Ok(());
         }
-        let inside = self.deferred.map.range(path.clone()..).take_while(|(at, _)| at.starts_with(&path));
+        let inside = self.deferred.from(&path).take_while(|(at, _)| at.starts_with(&path));
         let copied = inside.filter(|(at, deferred)| deferred.copied && self.is_hidden(at));
-        for path in copied.map(|(path, _)| path.clone()).collect::<Vec<_>>() {
+        for path in copied.map(|(path, _)| path.to_vec()).collect::<Vec<_>>() {
             self.remove_copy(&path)?;
         }
         Ok(())
@@ -270,11 +270,7 @@ impl<'b> Tree<'b> {
         match fs::unlinkat(self.parent(), name) {
             Err(Error { errno: libc::EISDIR, .. }) => {
                 remove_directory(self.parent(), name)?;
-                let (from, to) = ([&path[..], b"/"].concat(), [&path[..], b"0"].concat());
-                while let Some((key, _)) = self.deferred.map.range(from.clone()..to.clone()).next() {
-                    let key = key.clone();
-                    self.deferred.remove(&key);
-                }
+                self.deferred.remove_below(&path);
             }
             result => result?,
         }
@@ -295,7 +291,7 @@ impl<'b> Tree<'b> {
                 last = path;
             }
         }
-        for (path, deferred) in &self.deferred.map {
+        for (path, deferred) in self.deferred.from(b"") {
             self.finalize_directory(path, deferred).map_err(|error| UnpackError::member(path, error.into()))?;
         }
         Ok(())
@@ -326,7 +322,7 @@ impl<'b> Tree<'b> {
         let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
         fs::unlinkat(dir.as_fd(), &c_string(name)?)?;
         let mut path = parent;
-        while let Some(deferred) = self.deferred.map.get_mut(path).filter(|deferred| deferred.implied) {
+        while let Some(deferred) = self.deferred.get_mut(path).filter(|deferred| deferred.implied) {
             let (parent, name) = split(path);
             let dir = open_real(self.root.as_fd(), parent, fs::O_PATH | fs::O_DIRECTORY)?;
             match fs::rmdirat(dir.as_fd(), &c_string(name)?) {
@@ -343,7 +339,7 @@ impl<'b> Tree<'b> {
     /// directory that overlayfs does not merge, a whiteout would be listed.
     fn finalize_mark(&mut self, path: &[u8], lowers: &[Lower]) -> Step<()> {
         let hidden = self.deferred.is_in_opaque(path);
-        let Some(deferred) = self.deferred.map.get_mut(path) else { return Ok(()) };
+        let Some(deferred) = self.deferred.get_mut(path) else { return Ok(()) };
         deferred.finalized = true;
         let DeferredPath { opaque, whiteout, implied, .. } = *deferred;
         let lower = usize::from(deferred.lower.get()).checked_sub(1).filter(|_| !hidden);

@@ -1,5 +1,6 @@
 //! An answer's body, read straight from its connection.
 
+use crate::files;
 use crate::net::http::connection::Connection;
 use crate::net::http::pool::Pool;
 use crate::net::pure::http::{self, Framing};
@@ -42,7 +43,7 @@ impl Body {
     pub fn discard(mut self) {
         self.end_ms = Some(machine::uptime_ms() + DISCARD_MS);
         // Where that fails, the connection is closed with the body.
-        let _ = std::io::copy(&mut self.by_ref().take(DISCARD_MAX), &mut std::io::sink());
+        let _ = files::copy(&mut self.by_ref().take(DISCARD_MAX), &mut std::io::sink());
     }
 
     /// The beginning of an error's page, as far as it comes in a short time.

@@ -29,7 +29,7 @@ pub fn addresses(resolver: &Resolver, host: &str, port: u16) -> Result<Vec<Socke
     if let (Some(restricted), true) = (restricted, found.is_empty()) {
         let text = [host, ": the name resolves to ", &restricted.to_string(), ", which is link-local or a cloud's own"]
             .concat();
-        return Err(Error { kind: Kind::Request, text, hint: Some(RESTRICTED_HINT) });
+        return Err(Error::new(Kind::Request, text).hint(Some(RESTRICTED_HINT)));
     }
     Ok(interleaved(&found).into_iter().map(|address| SocketAddr::new(address, port)).collect())
 }

@@ -8,6 +8,7 @@ use crate::sys::io_text;
 use rustls::pki_types::UnixTime;
 use rustls::CertificateError::{ExpiredContext, NotValidYetContext};
 use std::io::ErrorKind;
+use std::ops::Deref;
 
 /// What failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,17 +32,40 @@ pub enum Kind {
     Closed,
 }
 
-/// Why there is no answer.
+/// Why there is no answer. In a box, since each function that passes it on would copy it.
 #[derive(Debug)]
-pub struct Error {
+pub struct Error(Box<Reason>);
+
+/// What an [`Error`] tells.
+#[derive(Debug)]
+pub struct Reason {
     pub kind: Kind,
     pub text: String,
     pub hint: Option<Hint>,
 }
 
+impl Deref for Error {
+    type Target = Reason;
+
+    fn deref(&self) -> &Reason {
+        &self.0
+    }
+}
+
 impl Error {
     pub fn new(kind: Kind, text: String) -> Error {
-        Error { kind, text, hint: None }
+        Error(Box::new(Reason { kind, text, hint: None }))
+    }
+
+    pub fn hint(mut self, hint: Option<Hint>) -> Error {
+        self.0.hint = hint;
+        self
+    }
+
+    /// Puts what `parts` make, and a colon, before the text.
+    pub fn context(mut self, parts: &[&str]) -> Error {
+        self.0.text = [&*parts.concat(), ": ", &self.text].concat();
+        self
     }
 
     pub fn protocol(error: http::Error) -> Error {
@@ -77,19 +101,18 @@ pub fn of_tls(error: &rustls::Error) -> Error {
     let what = if early { "the certificate is valid from " } else { "the certificate was valid until " };
     let told = [what, &text(limit), " UTC, and the clock says ", &text(now)].concat();
     let hint = if early { CLOCK_HINT } else { TLS_HINT };
-    Error { hint: Some(hint), ..tls_error(told) }
+    tls_error(told).hint(Some(hint))
 }
 
 fn of_session(error: &rustls::Error) -> Error {
     let plain = matches!(error, rustls::Error::InvalidMessage(_));
     let hint = if plain { PLAIN_HINT } else { TLS_HINT };
-    Error { kind: Kind::Tls { plain }, hint: Some(hint), ..tls_error(error.to_string()) }
+    Error::new(Kind::Tls { plain }, error.to_string()).context(&["TLS"]).hint(Some(hint))
 }
 
 /// The error of a server that is known to speak plain http.
 pub fn plain_http() -> Error {
-    let text = "TLS: the server speaks plain http".into();
-    Error { kind: Kind::Tls { plain: true }, text, hint: Some(PLAIN_HINT) }
+    Error::new(Kind::Tls { plain: true }, "TLS: the server speaks plain http".into()).hint(Some(PLAIN_HINT))
 }
 
 const PLAIN_HINT: Hint = Hint::new("for a registry of plain http, write --tls-verify=false before the image");
@@ -107,7 +130,7 @@ const CLOCK_HINT: Hint = Hint {
 
 /// A failure of TLS itself.
 pub fn tls_error(text: String) -> Error {
-    Error::new(Kind::Tls { plain: false }, ["TLS: ", &text].concat())
+    Error::new(Kind::Tls { plain: false }, text).context(&["TLS"])
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -111,12 +110,12 @@ pub fn handshake(session: &mut ClientConnection, socket: &mut Socket) -> Result<
     Ok(())
 }
 
-fn list(dir: &Path, extensions: &[&str], files: &mut Vec<PathBuf>) {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<PathBuf> =
-        entries.filter(|path| extensions.iter().any(|extension| has_extension(path, extension))).collect();
-    found.sort_unstable();
-    files.append(&mut found);
+fn list(dir: &Path, extensions: &[&str], found: &mut Vec<PathBuf>) {
+    for path in files::entries(dir) {
+        if extensions.iter().any(|extension| has_extension(&path, extension)) {
+            found.push(path);
+        }
+    }
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
@@ -155,7 +154,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 fn unusable(path: &Path, why: &str) -> Error {
-    Error { hint: None, ..tls_error([&path.to_string_lossy(), ": ", why].concat()) }
+    tls_error([&path.to_string_lossy(), ": ", why].concat())
 }
 
 /// Accepts any certificate: `--tls-verify=false`.

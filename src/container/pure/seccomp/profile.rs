@@ -53,7 +53,7 @@ fn list<'a>(value: &'a Value, name: &'static str) -> Result<&'a [Value], Error> 
 
 /// An array of strings.
 fn texts<'a>(value: &'a Value, name: &'static str) -> Result<Vec<&'a str>, Error> {
-    list(value, name)?.iter().map(|text| text.as_str().ok_or(Error::Member(name))).collect()
+    value.texts(name).ok_or(Error::Member(name))
 }
 
 /// `names`, or the older `name`.

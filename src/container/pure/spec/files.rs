@@ -1,7 +1,7 @@
 //! The files that a container line asks for: mounts, layers, names.
 
 use crate::container::pure::paths::below_root;
-use std::collections::BTreeSet;
+use crate::pure::index::Index;
 
 /// The file systems, and the files of `/etc` that are ours.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub struct Files {
     /// `-v`, `--mount` and `--tmpfs`, in order; no target twice.
     pub mounts: Vec<Mount>,
     /// Where they lie.
-    pub(super) targets: BTreeSet<String>,
+    pub(super) targets: Index,
     pub read_only: bool,
     /// `--read-only-tmpfs=false`: a read-only root gets no `/run`, `/tmp`, `/var/tmp` in memory.
     pub no_read_only_tmpfs: bool,

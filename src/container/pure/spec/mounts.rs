@@ -66,7 +66,7 @@ pub(super) fn image_volumes(text: &str) -> Result<ImageVolumes, String> {
 
 /// Two mounts at one place are a mistake, as for podman.
 fn add(files: &mut Files, mount: Mount) -> Result<(), String> {
-    if !files.targets.insert(below_root(&mount.target)) {
+    if files.targets.insert(below_root(&mount.target).as_bytes(), 0).is_some() {
         return Err(["'", &mount.target, "': something else is mounted there already"].concat());
     }
     files.mounts.push(mount);

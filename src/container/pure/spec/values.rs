@@ -22,11 +22,17 @@ pub(super) fn boolean(value: &str) -> Result<bool, String> {
 /// A JSON array of strings is the list, as podman documents it; all else is one
 /// word.
 pub(super) fn entry_point(text: &str) -> Vec<String> {
-    let list = match json::parse(text.as_bytes()) {
-        Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(String::from)).collect(),
-        _ => None,
-    };
-    list.unwrap_or_else(|| vec![text.into()])
+    let mut words = Vec::new();
+    if let Some(Value::Array(items)) = json::parse(text.as_bytes()) {
+        for item in items {
+            match item {
+                Value::String(word) => words.push(word),
+                _ => return vec![text.into()],
+            }
+        }
+        return words;
+    }
+    vec![text.into()]
 }
 
 /// `NAME=value`, `NAME`, `NAME*`.
