@@ -334,6 +334,11 @@ impl Config {
         if value.starts_with(QUOTES) && !row.is_read_as_by_a_shell() {
             return Err(wrong(key, "the value begins with a quote that holds no words together"));
         }
+        self.set(key, value)
+    }
+
+    /// Sets what an option with one value says.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         match key {
             "b2c.pipefail" => self.pipefail = true,
             "b2c.root" => {
