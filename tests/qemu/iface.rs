@@ -56,6 +56,22 @@ fn a_bridge_with_an_address() {
     seen.at("eth0");
 }
 
+/// Two networks, each with its router: the machine goes on with one of them, and says with which.
+/// Promise: iface
+#[test]
+fn two_default_routes() {
+    let words = r#"b2c.iface=eth0,address=10.0.2.20/24,gateway=10.0.2.2,nameserver=10.0.2.3
+        b2c.iface=eth1,address=10.0.3.20/24,gateway=10.0.3.2"#;
+    let Some(seen) = boot("two-default-routes", words, |machine| {
+        let card = ["-netdev", "user,id=second,net=10.0.3.0/24", "-device", "virtio-net-pci,netdev=second,romfile="];
+        machine.extra.extend(card.map(String::from));
+    }) else {
+        return;
+    };
+    seen.over(0, POWER_DOWN);
+    seen.golden_from("two-default-routes", "WARN two default");
+}
+
 /// The card's driver is a module, so that the kernel itself has done nothing.
 /// Promise: ip-words
 #[test]
