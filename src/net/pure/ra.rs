@@ -235,11 +235,10 @@ impl Discovery {
         Some(solicitation())
     }
 
-    /// The last solicitation was probably lost on our own side.
+    /// The last solicitation was probably lost on our own side. So was what a router said meanwhile, perhaps: the kernel
+    /// makes no address of an advertisement that comes before the queues run.
     pub fn resend_now(&mut self, now_ms: u64) {
-        if self.seen == 0 {
-            self.wake_ms = now_ms;
-        }
+        self.wake_ms = now_ms;
     }
 
     pub fn next_wake(&self) -> Option<u64> {
@@ -499,7 +498,10 @@ mod tests {
         assert!(discovery.handle(20_000, &packet(0x40, 1800, &[])));
         assert!(discovery.is_seen() && discovery.router() == Some(ROUTER) && discovery.other() && !discovery.managed());
         assert_eq!(discovery.next_wake(), None);
+        // The kernel made no address of what came before the queues ran.
         discovery.resend_now(20_001);
+        assert!(discovery.poll(20_001).is_some());
+        assert!(discovery.handle(20_002, &packet(0x40, 1800, &[])));
         assert_eq!(discovery.next_wake(), None, "nothing is asked for any more");
     }
 

@@ -263,7 +263,8 @@ impl Client {
             (State::Selecting, Reply::Offer(offer)) => self.offered(now_ms, offer),
             (State::Requesting, Reply::Offer(other)) => {
                 self.servers.seen(other.server);
-                return Err(Drop::OtherServer);
+                let is_late = other.server == had_server;
+                return Err(if is_late { Drop::Unexpected } else { Drop::OtherServer });
             }
             (State::Requesting, Reply::Ack(lease)) => {
                 // Servers that share their leases answer for each other.
