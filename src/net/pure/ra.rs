@@ -235,8 +235,8 @@ impl Discovery {
         Some(solicitation())
     }
 
-    /// The last solicitation was probably lost on our own side. So was what a router said meanwhile, perhaps: the kernel
-    /// makes no address of an advertisement that comes before the queues run.
+    /// The last solicitation was probably lost on our own side. So was what a router said meanwhile, perhaps: the
+    /// kernel makes no address of an advertisement that comes before the queues run.
     pub fn resend_now(&mut self, now_ms: u64) {
         self.wake_ms = now_ms;
     }
