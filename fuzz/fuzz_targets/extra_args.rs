@@ -12,9 +12,11 @@ use ocinit::pure::scrub::clean;
 
 const KERNEL: &[u8] = b"b2c.extra_args_url=http://h/x b2c.extra_args_key=/k b2c.verify_key=/k b2c.insmods=a.ko b2c.run=one";
 
-fn config(extra: Vec<Word>) -> Result<Config, String> {
+/// The options, or what is wrong with them, without the places.
+fn config(extra: Vec<Word>) -> Result<Config, Vec<String>> {
     let kernel = parse(KERNEL).expect("a line of ours");
-    Config::read(&[kernel, Vec::new(), extra]).map_err(|error| error.0)
+    let read = Config::read(&[kernel, Vec::new(), extra]);
+    read.map_err(|mistakes| mistakes.into_iter().map(|mistake| mistake.text).collect())
 }
 
 fn written(words: &[Word]) -> String {
