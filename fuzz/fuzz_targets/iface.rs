@@ -4,7 +4,6 @@
 
 use libfuzzer_sys::fuzz_target;
 use ocinit::net::pure::iface::{add, Iface};
-use ocinit::net::pure::kernel_ip;
 use ocinit::net::pure::link_kind::LinkKind;
 use ocinit::net::pure::plan::{NetworkConfig, Plan, Step};
 
