@@ -150,7 +150,7 @@ impl Ipv6 {
         }
     }
 
-    /// Takes what has come on the [`Ipv6::fds`] whose bits are set: the interfaces of which it is the first
+    /// Takes what has come on the [`Ipv6::add_fds`] whose bits are set: the interfaces of which it is the first
     /// advertisement.
     pub fn receive(&mut self, ready: u32) -> Vec<u32> {
         let (mut heard, mut changed) = (Vec::new(), ready & 0b010 != 0);
@@ -232,15 +232,6 @@ impl Ipv6 {
     /// What was seen of IPv6, for the reason of a failure; empty where nothing was.
     pub fn status(&self, index: u32) -> String {
         self.ports.iter().find(|port| port.index == index).map_or(String::new(), Port::status)
-    }
-
-    /// Gives leased addresses back. Nothing waits for an answer.
-    pub fn release(&mut self, now_ms: u64) {
-        for port in &mut self.ports {
-            if let Some(message) = port.client.as_mut().and_then(|client| client.release(now_ms)) {
-                port.error = send(&mut self.dhcp, port.index, &message).err();
-            }
-        }
     }
 
     fn receive_messages(&mut self) {

@@ -188,16 +188,6 @@ impl Client {
         }
     }
 
-    /// The message that gives the addresses back, where there are any; nothing waits for its answer.
-    pub fn release(&mut self, now_ms: u64) -> Option<Vec<u8>> {
-        self.lease()?;
-        self.begin(now_ms);
-        match self.send(now_ms, Kind::Release) {
-            Action::Send(message) => Some(message),
-            _ => None,
-        }
-    }
-
     /// Whether an answer is still waited for.
     pub fn is_asking(&self) -> bool {
         matches!(self.state, State::Soliciting | State::Requesting | State::Informing | State::Declining)
@@ -554,13 +544,11 @@ mod tests {
     }
 
     #[test]
-    fn duplicates_are_declined_and_leases_released() {
+    fn duplicates_are_declined() {
         let mut client = bound();
-        assert_eq!(client.release(50).unwrap()[0], 8);
         client.decline(60);
         assert_eq!(sent(client.poll(60)).0, 9);
         assert_eq!(client.poll(60), Action::Idle);
-        assert_eq!(client.release(61), None, "nothing to give back");
         assert_eq!(sent(client.poll(1_060)).0, 1);
     }
 
@@ -575,6 +563,5 @@ mod tests {
         assert!(!client.is_asking());
         assert_eq!(client.next_wake(), Some(600_003), "not every second, whatever the server says");
         assert_eq!(sent(client.poll(600_003)), (11, 0));
-        assert_eq!(client.release(1), None);
     }
 }

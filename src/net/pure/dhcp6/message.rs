@@ -44,7 +44,6 @@ pub enum Kind {
     Request = 3,
     Renew = 5,
     Rebind = 6,
-    Release = 8,
     Decline = 9,
     Information = 11,
 }
@@ -157,7 +156,7 @@ pub fn emit(out: &Outgoing) -> Vec<u8> {
     if out.kind == Kind::Solicit {
         option(&mut bytes, RAPID_COMMIT, &[]);
     }
-    if !matches!(out.kind, Kind::Release | Kind::Decline) {
+    if out.kind != Kind::Decline {
         // Options 82 and 83 must be asked for (section 21.24), though the pauses here are shorter ones.
         let asked = match out.kind {
             Kind::Information => [DNS, DOMAINS, SNTP, NTP, REFRESH, INF_MAX_RT],
@@ -362,10 +361,10 @@ pub(in crate::net::pure::dhcp6) mod tests {
         expected.extend([0, 6, 0, 12, 0, 23, 0, 24, 0, 31, 0, 56, 0, 82, 0, 83]);
         assert_eq!(emit(&out), expected);
         let leased = [Leased { address: ADDRESS, preferred_s: 1, valid_s: 2 }];
-        let release = emit(&Outgoing { kind: Kind::Release, server: Some(ONE), addresses: &leased, ..out });
-        assert!(release.windows(16).any(|window| window == ADDRESS.octets()));
-        assert!(release.windows(ONE.len()).any(|window| window == ONE));
-        assert!(!release.windows(4).any(|window| window == [0, 6, 0, 12]), "a release asks for nothing");
+        let decline = emit(&Outgoing { kind: Kind::Decline, server: Some(ONE), addresses: &leased, ..out });
+        assert!(decline.windows(16).any(|window| window == ADDRESS.octets()));
+        assert!(decline.windows(ONE.len()).any(|window| window == ONE));
+        assert!(!decline.windows(4).any(|window| window == [0, 6, 0, 12]), "one that declines asks for nothing");
         let information =
             emit(&Outgoing { kind: Kind::Information, xid: 1, elapsed_cs: 0, mac: MAC, server: None, addresses: &[] });
         assert!(!information.windows(4).any(|window| window == [0, 3, 0, 12]), "nor for addresses");
