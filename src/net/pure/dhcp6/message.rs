@@ -251,7 +251,8 @@ impl Lease {
         (self.renew_s, self.rebind_s) = match (renew_s, rebind_s) {
             (1.., 1..) if rebind_s <= self.valid_s => (renew_s, rebind_s),
             _ if preferred_s == FOR_EVER => (FOR_EVER, FOR_EVER),
-            _ => (preferred_s / 2, preferred_s / 5 * 4),
+            // Rounded so that T2 is no earlier than T1, however short the lifetime.
+            _ => (preferred_s / 2, preferred_s - preferred_s / 5),
         };
     }
 }
@@ -402,6 +403,7 @@ pub(in crate::net::pure::dhcp6) mod tests {
         assert_eq!(times([600, 0], [1000, 2000]), (500, 800, 1));
         assert_eq!(times([300, 6000], [1000, 2000]), (500, 800, 1), "T2 after the end");
         assert_eq!(times([0, 0], [FOR_EVER, FOR_EVER]), (FOR_EVER, FOR_EVER, 1));
+        assert_eq!(times([0, 0], [3, 2000]), (1, 3, 1), "T2 after T1, however short");
         assert_eq!(times([0, 0], [2000, 1000]).2, 0, "preferred for longer than valid");
         assert_eq!(times([0, 0], [0, 0]).2, 0, "over");
         for odd in ["::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1"] {
