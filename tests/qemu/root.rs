@@ -48,34 +48,9 @@ fn debian() -> Option<PathBuf> {
     Some(tree)
 }
 
-/// The same system with OpenRC and sysvinit in systemd's place, by the system's own apt: debootstrap resolves no
-/// alternatives, and takes sysv-rc, which OpenRC conflicts with.
-fn debian_with(name: &str, packages: &str) -> Option<PathBuf> {
-    let debian = debian()?;
-    let tree = debian.with_file_name(name);
-    if tree.is_dir() {
-        return Some(tree);
-    }
-    let part = tree.with_extension("part");
-    let _ = std::fs::remove_dir_all(&part);
-    assert!(Command::new("cp").arg("-a").args([&debian, &part]).status().unwrap().success());
-    // Its user of the sandbox may have no way to the network.
-    let apt = "apt-get --yes --no-install-recommends -o APT::Sandbox::User=root";
-    let words = format!("{apt} update && {apt} install {packages}");
-    let mut command = Command::new("chroot");
-    command.arg(&part).args(["sh", "-c", &words]).env("DEBIAN_FRONTEND", "noninteractive");
-    let made = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).output().unwrap();
-    if !made.status.success() {
-        let text = String::from_utf8_lossy(&made.stderr).into_owned();
-        skip!("apt-get in the tree: {}", text.lines().last().unwrap_or("failed"));
-    }
-    std::fs::rename(&part, &tree).unwrap();
-    Some(tree)
-}
-
 /// Debian without its documentation, as a squashfs.
 fn squashfs(tree: &Path) -> Option<Vec<u8>> {
-    let file = tree.with_extension("squashfs");
+    let file = tree.with_file_name("tree.squashfs");
     if !file.is_file() {
         let words =
             ["-quiet", "-no-progress", "-comp", "zstd", "-Xcompression-level", "3", "-noappend", "-wildcards", "-e"];
@@ -161,47 +136,6 @@ fn debian_with_systemd() {
         seen.lines().position(|line| line.contains("note kept")) < seen.lines().position(|line| line.contains(SAFE))
     );
     clean(&disk);
-}
-
-/// Debian with OpenRC: to its default runlevel, and off by its own scripts.
-#[test]
-fn debian_with_openrc() {
-    let Some(lab) = lab() else { return };
-    let Some(tree) = debian_with("openrc", "openrc sysvinit-core systemd-sysv-") else { return };
-    let Some(layer) = squashfs(&tree) else { return };
-    let Some(disk) = disk("openrc.img", 256, "B2C_CACHE") else { return };
-    // init(8) starts what is behind the runlevel's line after its end.
-    let inittab = std::fs::read_to_string(tree.join("etc/inittab")).unwrap() + "rp:2:once:/bin/sh /report\n";
-    let script = format!(
-        "echo\necho \"runlevel is $(rc-status -r)\"\nrc-status --crashed | sed 's/^/crashed /'\n\
-         rc-status -a | sed 's/^/service /'\n{REPORT}poweroff\n"
-    );
-    let top = tar(&[
-        Entry::file("report", 0o644, script),
-        Entry::file("etc/inittab", 0o644, inittab),
-        Entry::file("etc/resolv.conf", 0o644, ""),
-    ]);
-    images::push(&lab.registry, &lab.dir, "openrc", Image::new(vec![layer, top], json!({"Cmd": ["bash"]})));
-    let words = r#"b2c.hostname=dut-7 b2c.cache_device=auto b2c.run="pull:payload echo registered"
-        b2c.root="-v data:/data pull:openrc""#;
-    let seen = lab.boot("root_openrc", words, |machine| {
-        machine.initrd = with_modules(&lab);
-        machine.memory_mb = 512;
-        with_disk(&disk)(machine);
-        machine.timeout = Duration::from_secs(600);
-    });
-    off(&seen);
-    seen.in_order(&["registered", &over(&seen, 0)]);
-    seen.says("openrc:latest: handing over to /sbin/init");
-    seen.says("runlevel is default");
-    seen.never("crashed ");
-    told(&seen, "process 1 is /usr/sbin/init");
-    seen.says("name dut-7 dut-7");
-    seen.says("resolver nameserver 10.0.2.3");
-    seen.says("module 1");
-    seen.says("mount overlay / overlay rw,");
-    seen.says("note kept");
-    seen.never(SAFE);
 }
 
 /// The usual initramfs with squashfs, and with a module that no device asks for.
