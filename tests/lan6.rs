@@ -346,15 +346,17 @@ fn an_address_by_dhcpv6() {
 #[test]
 fn both_families() {
     if role() == "client" {
+        // The check for duplicates takes eight seconds then, and no lease waits for it.
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/dad_transmits", "8").unwrap();
         let started = Instant::now();
         let network = up();
-        // IPv6's check for duplicates alone takes longer.
-        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        let usable = || shown(&["-6", "address", "show", "eth0", "scope", "global", "-tentative"]);
+        assert!(!usable().contains(OWN), "{}", usable());
         assert_eq!(network.nameservers[0], any("10.77.0.1"), "{:?}", network.nameservers);
         assert!(network.interfaces[0].addresses[0].0.is_ipv4());
         // The kernel goes on.
-        while !shown(&["-6", "address", "show", "eth0", "scope", "global", "-tentative"]).contains(OWN) {
-            assert!(started.elapsed() < Duration::from_secs(10), "{}", shown(&["-6", "address"]));
+        while !usable().contains(OWN) {
+            assert!(started.elapsed() < Duration::from_secs(60), "{}", shown(&["-6", "address"]));
         }
         return;
     }
