@@ -7,6 +7,8 @@ use core::net::Ipv6Addr;
 const OTHER_MS: u64 = 2_000;
 /// How long the answer of a DHCPv6 server that the router promised may take, or a default router.
 const PROMISED_MS: u64 = 5_000;
+/// The same where nobody names a name server: such a network is worth little, and packets to a DHCPv4 server get lost.
+const UNNAMED_MS: u64 = 15_000;
 
 const TENTATIVE: u32 = 0x40;
 const DUPLICATE: u32 = 0x08;
@@ -85,8 +87,12 @@ pub struct V6 {
 impl V6 {
     /// When the boot goes on with this IPv6 alone. With a DHCPv4 lease it goes on at once.
     pub fn ready_ms(&self) -> u64 {
-        let is_promised = !self.routed || (self.asking && !self.named);
-        let wait_ms = if is_promised { PROMISED_MS } else { OTHER_MS };
+        let wait_ms = match (self.named, self.asking) {
+            (false, false) => UNNAMED_MS,
+            (false, true) => PROMISED_MS,
+            (true, _) if !self.routed => PROMISED_MS,
+            (true, _) => OTHER_MS,
+        };
         self.heard_ms.saturating_add(wait_ms).max(self.since_ms)
     }
 }
@@ -122,7 +128,7 @@ mod tests {
         let ready_ms = |routed, named, asking| V6 { routed, named, asking, ..v6 }.ready_ms();
         assert_eq!(ready_ms(true, true, false), 3000, "a DHCPv4 server may still answer");
         assert_eq!(ready_ms(true, true, true), 3000, "the rest of what DHCPv6 says comes later");
-        assert_eq!(ready_ms(true, false, false), 3000, "nobody has promised a name server");
+        assert_eq!(ready_ms(true, false, false), 16_000, "DHCPv4 may have a name server");
         assert_eq!(ready_ms(true, false, true), 6000, "DHCPv6 may have one");
         assert_eq!(ready_ms(false, true, false), 6000, "a default router may come");
         assert_eq!(V6 { since_ms: 9000, ..v6 }.ready_ms(), 9000, "a late address is not waited with");
