@@ -35,8 +35,8 @@ build_init() {
     fi
     for binary in ocinit ocinit-payload; do
         install -m 755 "$(target_dir)/$target/release/$binary" "$out/$binary.debug"
-        # Nothing unwinds, so the tables for unwinding, which libc and the assembler code bring, are removed too. But not
-        # .debug_gdb_scripts: main reads its first byte, and dies where that would begin a page that is not there.
+        # Nothing unwinds, so the tables for unwinding, which libc and the assembler code bring, are removed too.
+        # But not .debug_gdb_scripts: main reads its first byte, and dies where that begins a page that is not there.
         objcopy --strip-all -R .comment -R .eh_frame "$out/$binary.debug" "$out/$binary"
     done
 }
