@@ -69,6 +69,7 @@ pub fn first_lease(
             (Decision::Wait(_), None) => None,
         };
         if let Some(first) = at.and_then(|at| first_lease_of(&mut ports, at)) {
+            ports.close();
             return Ok(first);
         }
         if now_ms >= tell_ms {
