@@ -54,17 +54,15 @@ struct Task {
 impl Kept {
     /// Starts the process, where there is a lease to keep, or no network yet.
     pub fn start(network: Network, report: &Report) -> Kept {
-        let (mut held, mut of_lease, mut has_v6) = (Vec::new(), Vec::new(), false);
+        let (mut held, mut of_lease) = (Vec::new(), Vec::new());
         for interface in &network.interfaces {
             if let Some(lease) = &interface.lease {
                 held.push(Held { mac: interface.mac, address: lease.address, server: lease.server });
                 of_lease.extend_from_slice(&lease.search);
             }
-            // A DHCPv6 server's address is a whole one (RFC 8415, section 18.2.10.1).
-            has_v6 |= interface.addresses.iter().any(|(own, prefix)| own.is_ipv6() && *prefix == 128);
         }
         let mut kept = Kept { held, of_lease, network, task: None, is_changed: false };
-        if !kept.held.is_empty() || (kept.network.interfaces.is_empty() && !kept.network.is_named) || has_v6 {
+        if is_to_be_kept(&kept.network) {
             kept.task = start(&kept.network, report);
         }
         kept
@@ -152,6 +150,18 @@ impl Kept {
         }
         self.is_changed = true;
     }
+}
+
+/// Whether there is a lease to keep, or one may come yet: also where the boot went on by IPv6 alone, since a DHCPv4
+/// server may be late, or its first answers be lost.
+fn is_to_be_kept(network: &Network) -> bool {
+    let mut is_kept = network.interfaces.is_empty() && !network.is_named;
+    for interface in &network.interfaces {
+        // A DHCPv6 server's address is a whole one (RFC 8415, section 18.2.10.1).
+        let is_v6 = |(own, prefix): &(IpAddr, u8)| own.is_ipv6() && (*prefix == 128 || !network.is_named);
+        is_kept |= interface.lease.is_some() || interface.addresses.iter().any(is_v6);
+    }
+    is_kept
 }
 
 /// `lease MAC ADDRESS SERVER`, the MAC address as a number.
@@ -398,6 +408,23 @@ fn is_same(one: &Lease, other: &Lease) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Promise: renewals
+    #[test]
+    fn a_lease_may_come_after_the_boot_went_on_by_ipv6() {
+        let network = |is_named, addresses: &[(&str, u8)]| {
+            let addresses = addresses.iter().map(|(own, prefix)| (own.parse().unwrap(), *prefix)).collect();
+            let (name, gateways) = ("eth0".into(), Vec::new());
+            let interface = Interface { index: 2, name, mac: [0; 6], addresses, gateways, lease: None, metric: 0 };
+            Network { interfaces: vec![interface], is_named, ..Network::default() }
+        };
+        assert!(is_to_be_kept(&network(false, &[("2001:db8::5", 64)])));
+        assert!(is_to_be_kept(&network(true, &[("2001:db8::5", 128)])), "of DHCPv6");
+        assert!(!is_to_be_kept(&network(true, &[("2001:db8::5", 64)])), "the lab's own");
+        assert!(!is_to_be_kept(&network(false, &[("10.0.2.15", 24)])), "the kernel's");
+        assert!(is_to_be_kept(&Network::default()));
+        assert!(!is_to_be_kept(&Network { is_named: true, ..Network::default() }), "ip=off");
+    }
 
     /// Promise: lease-changes
     #[test]
