@@ -5,7 +5,8 @@ use core::net::Ipv6Addr;
 /// How long after the first advertisement a DHCPv4 server may answer: most labs' registries have IPv4. The
 /// advertisement shows that packets get through, and the caller has the DHCPv4 client ask again at that moment.
 const OTHER_MS: u64 = 2_000;
-/// How long the answer of a DHCPv6 server that the router promised may take, or a default router.
+/// How long the answer of a DHCPv6 server that the router promised may take, or a default router. It is asked from the
+/// link-local address, whose check for duplicates may take the kernel two seconds.
 const PROMISED_MS: u64 = 5_000;
 /// The same where nobody names a name server: such a network is worth little, and packets to a DHCPv4 server get lost.
 const UNNAMED_MS: u64 = 15_000;
@@ -89,9 +90,8 @@ impl V6 {
     pub fn ready_ms(&self) -> u64 {
         let wait_ms = match (self.named, self.asking) {
             (false, false) => UNNAMED_MS,
-            (false, true) => PROMISED_MS,
-            (true, _) if !self.routed => PROMISED_MS,
-            (true, _) => OTHER_MS,
+            (true, false) if self.routed => OTHER_MS,
+            _ => PROMISED_MS,
         };
         self.heard_ms.saturating_add(wait_ms).max(self.since_ms)
     }
@@ -127,7 +127,7 @@ mod tests {
         let v6 = V6 { heard_ms: 1000, since_ms: 2700, routed: true, named: true, asking: false };
         let ready_ms = |routed, named, asking| V6 { routed, named, asking, ..v6 }.ready_ms();
         assert_eq!(ready_ms(true, true, false), 3000, "a DHCPv4 server may still answer");
-        assert_eq!(ready_ms(true, true, true), 3000, "the rest of what DHCPv6 says comes later");
+        assert_eq!(ready_ms(true, true, true), 6000, "DHCPv6 may have an NTP server and search domains");
         assert_eq!(ready_ms(true, false, false), 16_000, "DHCPv4 may have a name server");
         assert_eq!(ready_ms(true, false, true), 6000, "DHCPv6 may have one");
         assert_eq!(ready_ms(false, true, false), 6000, "a default router may come");
