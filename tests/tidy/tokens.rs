@@ -16,6 +16,8 @@ pub struct Source {
     pub text: String,
     pub items: Vec<syn::Item>,
     pub has_inner_doc: bool,
+    /// The whole file is for tests: `#![cfg(test)]`.
+    pub of_tests: bool,
     /// The tokens of the product, and below those of the tests.
     pub product: Vec<Token>,
     pub tests: Vec<Token>,
@@ -27,12 +29,13 @@ impl Source {
         let file = syn::parse_file(text).map_err(|error| format!("{path}: {error}"))?;
         let has_inner_doc = file.attrs.iter().any(|attribute| attribute.path().is_ident("doc"));
         let (mut product, mut tests) = (Vec::new(), Vec::new());
-        let all_tests = path.starts_with("tests/") || path.starts_with("benches/");
+        let of_tests = file.attrs.iter().any(is_cfg_test);
+        let all_tests = of_tests || path.starts_with("tests/") || path.starts_with("benches/");
         for item in &file.items {
             let into = if all_tests || is_for_tests(item) { &mut tests } else { &mut product };
             flatten(item.to_token_stream(), into);
         }
-        Ok(Source { path: path.into(), text: text.into(), items: file.items, has_inner_doc, product, tests })
+        Ok(Source { path: path.into(), text: text.into(), items: file.items, has_inner_doc, of_tests, product, tests })
     }
 
     /// `net` of src/net/…, `main` of src/main.rs, `tests` of tests/….
@@ -54,10 +57,12 @@ impl Source {
 
 /// `#[cfg(test)]`, as it is written in this repository.
 pub fn is_for_tests(item: &syn::Item) -> bool {
-    attributes(item).iter().any(|attribute| {
-        attribute.path().is_ident("cfg")
-            && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))
-    })
+    attributes(item).iter().any(is_cfg_test)
+}
+
+fn is_cfg_test(attribute: &syn::Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+        && attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))
 }
 
 /// The attributes of an item that can have a name or be left out of a build.
