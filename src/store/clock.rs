@@ -9,7 +9,9 @@ use crate::store::dir;
 use crate::store::layers::STORE;
 use crate::store::marker::MARKER;
 use crate::sys::{fs as sysfs, machine};
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -19,7 +21,8 @@ const LATEST_S: i64 = BUILD_S + 10 * 31_556_952;
 /// Raises the clock to the last time that the cache knows, unless it is set (by a time server), and tells the cache
 /// the time.
 pub fn raise(is_set: bool, report: &Report) {
-    let known = std::fs::symlink_metadata(Path::new(STORE).join("ocinit-store"));
+    let marker = OsStr::from_bytes(MARKER.to_bytes());
+    let known = std::fs::symlink_metadata(Path::new(STORE).join(marker));
     let known_s = known.map_or(0, |marker| marker.mtime());
     if !is_set && believed(known_s) && ntp::raise(known_s, "before the cache was last used", report) {
         let text = ntp::now().text();
