@@ -3,18 +3,19 @@
 #[macro_use]
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/netns.rs"]
+mod netns;
 
+use netns::{possible, shown, within, Pair};
 use ocinit::net::links::{self, Network};
 use ocinit::net::pure::dhcp::frame;
 use ocinit::net::step::{Limits, LIMITS};
 use ocinit::net::task::Keeper;
 use ocinit::report::Report;
 use ocinit::sys::io::{poll, Poll};
-use ocinit::sys::{process, socket};
-use std::fs::File;
+use ocinit::sys::socket;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -32,10 +33,9 @@ const ACK: u8 = 5;
 const NAK: u8 = 6;
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Two namespaces, joined by a cable.
+/// Two namespaces, joined by a cable, and scripted servers in one.
 struct Lan {
-    client: String,
-    server: String,
+    pair: Pair,
     stop: Arc<AtomicBool>,
     servers: Vec<JoinHandle<()>>,
 }
@@ -79,32 +79,18 @@ fn usual(message: &Message, address: Ipv4Addr) -> Vec<Answer> {
 impl Lan {
     /// None where it cannot be made.
     fn new(test: &str) -> Option<Lan> {
-        let usable = Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success());
-        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if !usable || !root {
-            skip!("a network of its own takes root and ip");
-        }
-        let name = format!("ocinit-{}-{test}", std::process::id());
-        let (client, server) = (format!("{name}-c"), format!("{name}-s"));
-        ip(&["netns", "add", &client]);
-        ip(&["netns", "add", &server]);
-        let lan = Lan { client, server, stop: Arc::default(), servers: vec![] };
-        lan.join("eth0", "srv0");
-        ip(&["-n", &lan.server, "address", "add", "10.77.0.1/24", "dev", "srv0"]);
-        Some(lan)
-    }
-
-    fn join(&self, near: &str, far: &str) {
-        let ends = ["link", "add", near, "netns", &self.client, "type", "veth", "peer", "name", far, "netns"];
-        ip(&[&ends[..], &[&self.server]].concat());
-        ip(&["-n", &self.server, "link", "set", far, "up"]);
+        possible(&[])?;
+        let pair = Pair::new(test);
+        pair.join("eth0", "srv0");
+        pair.server.ip(&["address", "add", "10.77.0.1/24", "dev", "srv0"]);
+        Some(Lan { pair, stop: Arc::default(), servers: vec![] })
     }
 
     /// Answers what comes to any interface of the server's namespace by `script`, until the test ends.
     fn serve(&mut self, script: impl Fn(&Message) -> Vec<Answer> + Send + 'static) {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let stop = self.stop.clone();
-        self.servers.push(inside(&self.server, move || {
+        self.servers.push(within(&self.pair.server.namespace, move || {
             let packets = socket::packets(socket::IPV4).unwrap();
             ready.send(()).unwrap();
             let mut counts = [0; 256];
@@ -133,11 +119,11 @@ impl Lan {
 
     /// Runs `work` in the client's namespace.
     fn client<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        inside(&self.client, work).join().unwrap()
+        within(&self.pair.client, work).join().unwrap()
     }
 
     fn shown(&self, args: &[&str]) -> String {
-        ip(&[&["-n", &self.client], args].concat()).split_whitespace().collect::<Vec<_>>().join(" ")
+        shown(&[&["-n", &self.pair.client], args].concat())
     }
 }
 
@@ -148,31 +134,13 @@ impl Drop for Lan {
             // What it panicked about is on the console.
             let _ = server.join();
         }
-        for name in [&self.client, &self.server] {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
     }
-}
-
-/// Runs `work` on a thread in a network namespace.
-fn inside<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let file = File::open(["/run/netns/", namespace].concat()).unwrap();
-    std::thread::spawn(move || {
-        process::setns(file.as_fd()).unwrap();
-        work()
-    })
 }
 
 /// The interface's name in this thread's namespace.
 fn name_of(index: u32) -> String {
     let mut kernel = ocinit::net::rtnetlink::Kernel::open().unwrap();
     kernel.links().unwrap().into_iter().find(|link| link.index == index).map(|link| link.name).unwrap_or_default()
-}
-
-fn ip(args: &[&str]) -> String {
-    let output = Command::new("ip").args(args).output().unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn send(fd: std::os::fd::BorrowedFd<'_>, index: u32, request: &[u8], answer: &Answer) {
@@ -261,7 +229,7 @@ fn a_server_that_never_acknowledges_beside_a_good_one() {
 fn a_bmc_that_answers_first_does_not_win_over_the_lab() {
     const BMC: Ipv4Addr = Ipv4Addr::new(169, 254, 0, 18);
     let Some(mut lan) = Lan::new("bmc") else { return };
-    lan.join("usb0", "bmc0");
+    lan.pair.join("usb0", "bmc0");
     lan.serve(|message| match message.interface.as_str() {
         "bmc0" => {
             let mut answers = usual(message, Ipv4Addr::new(169, 254, 0, 17));
@@ -284,7 +252,7 @@ fn a_bmc_that_answers_first_does_not_win_over_the_lab() {
 #[test]
 fn an_address_in_use_is_declined_and_another_one_taken() {
     let Some(mut lan) = Lan::new("inuse") else { return };
-    ip(&["-n", &lan.server, "address", "add", "10.77.0.50/24", "dev", "srv0"]);
+    lan.pair.server.ip(&["address", "add", "10.77.0.50/24", "dev", "srv0"]);
     let declined = Arc::new(AtomicBool::new(false));
     let (seen, told) = (declined.clone(), declined.clone());
     lan.serve(move |message| {

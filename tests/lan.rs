@@ -4,135 +4,29 @@
 #[macro_use]
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/netns.rs"]
+mod netns;
 
+use netns::{inside, ip, possible, shown, Pair};
 use ocinit::net::dns::Resolver;
 use ocinit::net::step::{Limits, LIMITS};
 use ocinit::net::{links, ntp};
 use ocinit::report::Report;
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-const INSIDE: &str = "OCINIT_TEST_INSIDE";
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
 const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 
-/// Two namespaces, `eth0` in the client's joined to `srv0` (10.77.0.1/24) in the server's. Takes all away at its end.
-struct Lan {
-    client: String,
-    server: String,
-    dir: PathBuf,
-    daemons: Vec<Child>,
-}
-
-impl Lan {
-    /// None, and a line that says why, where it cannot be made.
-    fn new(test: &str) -> Option<Lan> {
-        let usable = Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success());
-        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        let daemon = Command::new("dnsmasq").arg("--version").output().is_ok();
-        if !usable || !root || !daemon {
-            skip!("a network of its own takes root, ip and dnsmasq");
-        }
-        let name = format!("ocinit-{}-{test}", std::process::id());
-        let dir = std::env::temp_dir().join(&name);
-        std::fs::create_dir(&dir).unwrap();
-        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), dir, daemons: vec![] };
-        ip(&["netns", "add", &lan.client]);
-        ip(&["netns", "add", &lan.server]);
-        lan.join("eth0", "srv0");
-        ip(&["-n", &lan.server, "link", "set", "lo", "up"]);
-        ip(&["-n", &lan.server, "link", "set", "srv0", "up"]);
-        ip(&["-n", &lan.server, "address", "add", "10.77.0.1/24", "dev", "srv0"]);
-        Some(lan)
-    }
-
-    /// A cable from the client's `near` to the server's `far`.
-    fn join(&self, near: &str, far: &str) {
-        let ends = ["link", "add", near, "netns", &self.client, "type", "veth", "peer", "name", far, "netns"];
-        ip(&[&ends[..], &[&self.server]].concat());
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.dir.join(name).to_str().unwrap().to_string()
-    }
-
-    /// Starts a daemon in the server's namespace and waits until it says `ready` on its standard error.
-    fn daemon(&mut self, program: &str, args: &[&str], ready: &str) {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.server, program]).args(args);
-        let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
-        self.daemons.push(daemon);
-        let mut said = String::new();
-        while !said.contains(ready) {
-            let line = lines.next().unwrap_or_else(|| panic!("{program} ended: {said}")).unwrap();
-            said += &(line + "\n");
-        }
-        // Reads on, so that the daemon never waits for its log; ends with it.
-        std::thread::spawn(move || lines.for_each(drop));
-    }
-
-    fn dnsmasq(&mut self, args: &[&str]) {
-        let leases = format!("--dhcp-leasefile={}", self.file("leases"));
-        let usual = [
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--log-facility=-",
-            "--pid-file=",
-            "--user=root",
-            "--no-hosts",
-            "--no-resolv",
-            "--no-ping",
-            "--interface=srv0",
-            "--bind-interfaces",
-            &leases,
-        ];
-        self.daemon("dnsmasq", &[&usual[..], args].concat(), "DHCP, IP range");
-    }
-
-    /// Runs the test of this name again, in the client's namespace.
-    fn enter(&self, test: &str) -> String {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.client]).arg(std::env::current_exe().unwrap());
-        let output = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-        let Output { status, stdout, stderr } = output;
-        let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-        assert!(status.success(), "{stdout}\n{stderr}");
-        print!("{stderr}");
-        stderr
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for daemon in &mut self.daemons {
-            // It may have ended by itself; the wait tells nothing then.
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-        for name in [&self.client, &self.server] {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-fn ip(args: &[&str]) -> String {
-    let output = Command::new("ip").args(args).output().unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What `ip` shows, with single spaces.
-fn shown(args: &[&str]) -> String {
-    ip(args).split_whitespace().collect::<Vec<_>>().join(" ")
+/// `eth0` of the client's namespace, joined to `srv0` (10.77.0.1/24) of the server's.
+fn lan(test: &str) -> Option<Pair> {
+    possible(&["dnsmasq"])?;
+    let lan = Pair::new(test);
+    lan.join("eth0", "srv0");
+    lan.server.ip(&["link", "set", "lo", "up"]);
+    lan.server.ip(&["address", "add", "10.77.0.1/24", "dev", "srv0"]);
+    Some(lan)
 }
 
 /// Promise: dhcp-lease
@@ -161,8 +55,8 @@ fn lease() {
         assert!(routes.contains(&format!("default via 10.77.0.1 dev eth0 proto dhcp src {address}")), "{routes}");
         return;
     }
-    let Some(mut lan) = Lan::new("lease") else { return };
-    lan.dnsmasq(&[
+    let Some(mut lan) = lan("lease") else { return };
+    lan.server.dnsmasq(&[
         "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
         "--dhcp-option=option:mtu,1400",
         "--dhcp-option=option:ntp-server,10.77.0.1",
@@ -175,7 +69,7 @@ fn lease() {
     assert!(line.contains("/24 gw 10.77.0.1 dns 10.77.0.1, lease 7200 s, "), "{line}");
 }
 
-fn mac_of(lan: &Lan) -> String {
+fn mac_of(lan: &Pair) -> String {
     let shown = shown(&["-n", &lan.client, "link", "show", "eth0"]);
     shown.split("link/ether ").nth(1).unwrap()[..17].to_string()
 }
@@ -202,8 +96,8 @@ fn classless_routes() {
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![IpAddr::from([10, 77, 0, 9])]));
         return;
     }
-    let Some(mut lan) = Lan::new("classless_routes") else { return };
-    lan.dnsmasq(&[
+    let Some(mut lan) = lan("classless_routes") else { return };
+    lan.server.dnsmasq(&[
         "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
         "--dhcp-option=option:netmask,255.255.255.255",
         "--dhcp-option=option:router,10.77.0.77",
@@ -229,11 +123,11 @@ fn names() {
         assert_eq!(many.len(), 16, "the first sixteen");
         return;
     }
-    let Some(mut lan) = Lan::new("names") else { return };
+    let Some(mut lan) = lan("names") else { return };
     let hosts: String = (1..=60).map(|host| format!("10.78.0.{host} many.lab\n")).collect();
-    std::fs::write(lan.file("hosts"), hosts + "10.77.0.9 registry.lab\n").unwrap();
-    let hosts = format!("--addn-hosts={}", lan.file("hosts"));
-    lan.dnsmasq(&[
+    std::fs::write(lan.server.file("hosts"), hosts + "10.77.0.9 registry.lab\n").unwrap();
+    let hosts = format!("--addn-hosts={}", lan.server.file("hosts"));
+    lan.server.dnsmasq(&[
         "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
         "--domain=lab",
         "--local=/lab/",
@@ -273,12 +167,12 @@ fn name_servers() {
         assert_eq!(asked(), 14);
         return;
     }
-    let Some(mut lan) = Lan::new("name_servers") else { return };
-    std::fs::write(lan.file("hosts"), "10.77.0.9 registry.lab\n10.77.0.8 db.rack.lab\n").unwrap();
-    let hosts = format!("--addn-hosts={}", lan.file("hosts"));
+    let Some(mut lan) = lan("name_servers") else { return };
+    std::fs::write(lan.server.file("hosts"), "10.77.0.9 registry.lab\n10.77.0.8 db.rack.lab\n").unwrap();
+    let hosts = format!("--addn-hosts={}", lan.server.file("hosts"));
     // dnsmasq refuses what it neither knows nor may ask others for: these domains are its own.
     let own = ["--local=/lab/", "--local=/rack/", "--local=/absent/", "--local=/registry/"];
-    lan.dnsmasq(&[&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", hosts.as_str()][..], &own].concat());
+    lan.server.dnsmasq(&[&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h", hosts.as_str()][..], &own].concat());
     lan.enter("name_servers");
 }
 
@@ -291,8 +185,8 @@ fn no_carrier() {
         assert!(failure.hint.is_some());
         return;
     }
-    let Some(lan) = Lan::new("no_carrier") else { return };
-    ip(&["-n", &lan.server, "link", "set", "srv0", "down"]);
+    let Some(lan) = lan("no_carrier") else { return };
+    lan.server.ip(&["link", "set", "srv0", "down"]);
     lan.enter("no_carrier");
 }
 
@@ -304,8 +198,8 @@ fn no_interface() {
         assert_eq!(failure.what, "no wired network interface in 0 s");
         return;
     }
-    let Some(lan) = Lan::new("no_interface") else { return };
-    ip(&["-n", &lan.server, "link", "delete", "srv0"]);
+    let Some(lan) = lan("no_interface") else { return };
+    lan.server.ip(&["link", "delete", "srv0"]);
     // Ethernet, but nobody's cable: none of these is asked for a lease.
     for kind in ["bridge", "dummy", "bond"] {
         // A kernel without the kind has nothing to leave out.
@@ -323,7 +217,7 @@ fn no_server() {
         assert_eq!(failure.what, "no DHCP lease in 6 s; eth0: discovers sent: 3, offers: 0");
         return;
     }
-    let Some(lan) = Lan::new("no_server") else { return };
+    let Some(lan) = lan("no_server") else { return };
     let console = lan.enter("no_server");
     assert!(console.contains("network    no lease yet; eth0: discovers sent: "), "{console}");
 }
@@ -339,12 +233,12 @@ fn late_carrier() {
         assert_eq!(network.interfaces[1].addresses, []);
         return;
     }
-    let Some(mut lan) = Lan::new("late_carrier") else { return };
-    ip(&["-n", &lan.server, "link", "set", "srv0", "down"]);
+    let Some(mut lan) = lan("late_carrier") else { return };
+    lan.server.ip(&["link", "set", "srv0", "down"]);
     lan.join("eth1", "srv1");
-    ip(&["-n", &lan.server, "address", "add", "10.78.0.1/24", "dev", "srv1"]);
-    lan.dnsmasq(&["--dhcp-range=10.78.0.50,10.78.0.59,255.255.255.0,infinite", "--interface=srv1"]);
-    let (server, client) = (lan.server.clone(), lan.client.clone());
+    lan.server.ip(&["address", "add", "10.78.0.1/24", "dev", "srv1"]);
+    lan.server.dnsmasq(&["--dhcp-range=10.78.0.50,10.78.0.59,255.255.255.0,infinite", "--interface=srv1"]);
+    let (server, client) = (lan.server.namespace.clone(), lan.client.clone());
     let plug = std::thread::spawn(move || {
         // Plugs in when the other side has raised its end and waits for a carrier.
         let start = Instant::now();
@@ -374,19 +268,13 @@ fn set_up_by_the_kernel() {
         assert_eq!(others, ["bbb0", "aaa0"], "those without an address come after, whatever their index");
         return;
     }
-    let Some(lan) = Lan::new("set_up_by_the_kernel") else { return };
+    let Some(lan) = lan("set_up_by_the_kernel") else { return };
     ip(&["-n", &lan.client, "link", "add", "aaa0", "type", "veth", "peer", "name", "bbb0"]);
     ip(&["-n", &lan.client, "link", "set", "eth0", "up"]);
     ip(&["-n", &lan.client, "address", "add", "10.77.0.200/24", "dev", "eth0"]);
     ip(&["-n", &lan.client, "route", "add", "default", "via", "10.77.0.1"]);
     let console = lan.enter("set_up_by_the_kernel");
     assert!(console.contains("network    eth0 10.77.0.200/24 gw 10.77.0.1, by the kernel's ip=\n"), "{console}");
-}
-
-/// Debian's place for it, or that of `./dev setup`, which does not install it.
-fn chronyd() -> Option<String> {
-    let dirs = ["/usr/sbin", "target/tools/usr/sbin"].map(|dir| Path::new(dir).join("chronyd"));
-    dirs.iter().find_map(|path| path.canonicalize().ok()?.to_str().map(String::from))
 }
 
 /// chronyd's time is this machine's own (a namespace has no clock of its own): the answer must agree with it.
@@ -420,18 +308,13 @@ fn time() {
         assert_eq!(ntp::ask_peer("auto", &[], &resolver, false).unwrap_err(), "pool.ntp.org: no nameserver is known");
         return;
     }
-    let Some(chronyd) = chronyd() else { skip!("there is no chronyd here (./dev setup brings it)") };
-    let Some(mut lan) = Lan::new("time") else { return };
-    lan.dnsmasq(&[
+    let Some(()) = possible(&["chronyd"]) else { return };
+    let Some(mut lan) = lan("time") else { return };
+    lan.server.dnsmasq(&[
         "--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h",
         "--dhcp-option=option:ntp-server,10.77.0.1",
         "--address=/ntp.lab/10.77.0.1",
     ]);
-    let conf = lan.file("chrony.conf");
-    let pid = lan.file("chrony.pid");
-    let text = format!("local stratum 8\nallow\ncmdport 0\nbindcmdaddress /\npidfile {pid}\nbindaddress 10.77.0.1\n");
-    std::fs::write(&conf, text).unwrap();
-    // -x: it never sets the clock.
-    lan.daemon(&chronyd, &["-x", "-d", "-u", "root", "-f", &conf], "chronyd version");
+    lan.server.chrony("10.77.0.1");
     lan.enter("time");
 }

@@ -4,7 +4,10 @@
 #[macro_use]
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/netns.rs"]
+mod netns;
 
+use netns::{ip, possible, role, shown, Pair};
 use ocinit::net::dns::Resolver;
 use ocinit::net::http::{Client, Method, Request, Tls};
 use ocinit::net::links::{self, Network};
@@ -16,13 +19,10 @@ use ocinit::sys::socket;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What the process inside a namespace is: `client`, `server`.
-const ROLE: &str = "OCINIT_TEST_ROLE";
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
 const SERVER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, 1);
 /// srv0's link-local address.
@@ -31,157 +31,24 @@ const MAC: &str = "02:00:00:77:00:02";
 /// What the kernel makes of the prefix and MAC.
 const OWN: &str = "2001:db8:77::ff:fe77:2";
 
-/// Two namespaces, `eth0` in the client's joined to `srv0` (2001:db8:77::1/64, fe80::77) in the server's. Takes all
-/// away at its end.
-struct Lan {
-    client: String,
-    server: String,
-    dir: PathBuf,
-    daemons: Vec<Child>,
-}
-
-impl Lan {
-    /// None, and a line that says why, where it cannot be made.
-    fn new(test: &str, daemon: &str) -> Option<Lan> {
-        let usable = Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success());
-        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if !usable || !root || program(daemon).is_none() || !Path::new("/proc/net/if_inet6").exists() {
-            skip!("a network of its own takes root, ip, {daemon} and a kernel with IPv6");
-        }
-        let name = format!("ocinit6-{}-{test}", std::process::id());
-        let dir = std::env::temp_dir().join(&name);
-        std::fs::create_dir(&dir).unwrap();
-        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), dir, daemons: vec![] };
-        ip(&["netns", "add", &lan.client]);
-        ip(&["netns", "add", &lan.server]);
-        let ends =
-            ["link", "add", "eth0", "address", MAC, "netns", &lan.client, "type", "veth", "peer", "name", "srv0"];
-        ip(&[&ends[..], &["netns", &lan.server]].concat());
-        // A router's own addresses are ready at once.
-        lan.set("all/forwarding", "1");
-        lan.set("srv0/accept_dad", "0");
-        lan.set("srv0/addr_gen_mode", "1");
-        ip(&["-n", &lan.server, "link", "set", "lo", "up"]);
-        ip(&["-n", &lan.server, "address", "add", &format!("{SERVER}/64"), "dev", "srv0", "nodad"]);
-        ip(&["-n", &lan.server, "address", "add", &format!("{ROUTER}/64"), "dev", "srv0", "nodad"]);
-        ip(&["-n", &lan.server, "link", "set", "srv0", "up"]);
-        Some(lan)
+/// `eth0` of the client's namespace, joined to `srv0` (2001:db8:77::1/64, fe80::77) of the server's.
+fn lan(test: &str, daemons: &[&str]) -> Option<Pair> {
+    possible(daemons)?;
+    if !Path::new("/proc/net/if_inet6").exists() {
+        skip!("this kernel has no IPv6");
     }
-
-    /// A setting of IPv6 in the server's namespace.
-    fn set(&self, name: &str, value: &str) {
-        let script = format!("echo {value} >/proc/sys/net/ipv6/conf/{name}");
-        ip(&["netns", "exec", &self.server, "sh", "-c", &script]);
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.dir.join(name).to_str().unwrap().to_string()
-    }
-
-    /// Starts a program in the server's namespace and waits until it says `ready` on its standard error.
-    fn start(&mut self, mut command: Command, ready: &str) {
-        let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
-        self.daemons.push(daemon);
-        let mut said = String::new();
-        while !said.contains(ready) {
-            let line = lines.next().unwrap_or_else(|| panic!("{command:?} ended: {said}")).unwrap();
-            said += &(line + "\n");
-        }
-        // Reads on, so that the daemon never waits for its log; ends with it.
-        std::thread::spawn(move || lines.for_each(drop));
-    }
-
-    fn daemon(&mut self, name: &str, args: &[&str], ready: &str) {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.server, &program(name).unwrap()]).args(args);
-        self.start(command, ready);
-    }
-
-    fn dnsmasq(&mut self, args: &[&str]) {
-        let leases = format!("--dhcp-leasefile={}", self.file("leases"));
-        let usual = [
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--log-facility=-",
-            "--pid-file=",
-            "--user=root",
-            "--no-hosts",
-            "--no-resolv",
-            "--no-ping",
-            "--interface=srv0",
-            "--bind-interfaces",
-            &leases,
-        ];
-        self.daemon("dnsmasq", &[&usual[..], args].concat(), "started, version");
-    }
-
-    /// Sends advertisements with these lines for the interface.
-    fn radvd(&mut self, lines: &str) {
-        let conf = self.file("radvd.conf");
-        let usual = "AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4;";
-        std::fs::write(&conf, format!("interface srv0 {{ {usual} {lines} }};\n")).unwrap();
-        let pid = self.file("radvd.pid");
-        self.daemon("radvd", &["-n", "-m", "stderr", "-d", "2", "-C", &conf, "-p", &pid], "version");
-    }
-
-    /// The test of this name again, in one of the namespaces.
-    fn again(&self, test: &str, role: &str) -> Command {
-        let namespace = if role == "client" { &self.client } else { &self.server };
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", namespace]).arg(std::env::current_exe().unwrap());
-        command.args(["--exact", test, "--nocapture"]).env(ROLE, role);
-        command
-    }
-
-    /// Runs the test in the client's namespace: its console.
-    fn enter(&self, test: &str) -> String {
-        let output = self.again(test, "client").output().unwrap();
-        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-        assert!(output.status.success(), "{stdout}\n{stderr}");
-        print!("{stderr}");
-        stderr
-    }
-
-    /// Runs the test beside, in the server's namespace.
-    fn serve(&mut self, test: &str) {
-        self.start(self.again(test, "server"), "ready");
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for daemon in &mut self.daemons {
-            // It may have ended by itself; the wait tells nothing then.
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-        for name in [&self.client, &self.server] {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn role() -> String {
-    std::env::var(ROLE).unwrap_or_default()
-}
-
-/// Debian's place for a daemon, or that of `./dev setup`, which does not install all.
-fn program(name: &str) -> Option<String> {
-    let dirs = ["/usr/sbin", "target/tools/usr/sbin"].map(|dir| Path::new(dir).join(name));
-    dirs.iter().find_map(|path| path.canonicalize().ok()?.to_str().map(String::from))
-}
-
-fn ip(args: &[&str]) -> String {
-    let output = Command::new("ip").args(args).output().unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What `ip` shows, with single spaces.
-fn shown(args: &[&str]) -> String {
-    ip(args).split_whitespace().collect::<Vec<_>>().join(" ")
+    let lan = Pair::new(test);
+    ip(&["-n", &lan.client, "link", "add", "eth0", "address", MAC, "type", "veth", "peer", "name", "srv0"]);
+    ip(&["-n", &lan.client, "link", "set", "srv0", "netns", &lan.server.namespace]);
+    // A router's own addresses are ready at once.
+    lan.server.set("all/forwarding", "1");
+    lan.server.set("srv0/accept_dad", "0");
+    lan.server.set("srv0/addr_gen_mode", "1");
+    lan.server.ip(&["link", "set", "lo", "up"]);
+    lan.server.ip(&["address", "add", &format!("{SERVER}/64"), "dev", "srv0", "nodad"]);
+    lan.server.ip(&["address", "add", &format!("{ROUTER}/64"), "dev", "srv0", "nodad"]);
+    lan.server.ip(&["link", "set", "srv0", "up"]);
+    Some(lan)
 }
 
 fn up() -> Network {
@@ -193,6 +60,11 @@ fn up() -> Network {
 
 fn any(text: &str) -> IpAddr {
     text.parse().unwrap()
+}
+
+/// Advertisements with these lines, every three or four seconds.
+fn radvd(lan: &mut Pair, lines: &str) {
+    lan.server.radvd(&format!("MinRtrAdvInterval 3; MaxRtrAdvInterval 4; {lines}"));
 }
 
 const PREFIX: &str = "prefix 2001:db8:77::/64 { };";
@@ -226,19 +98,12 @@ fn ipv6_only() {
         "server" => return answer_http(),
         _ => {}
     }
-    if program("chronyd").is_none() || program("dnsmasq").is_none() {
-        skip!("there is no chronyd or dnsmasq here (./dev setup brings them)");
-    }
-    let Some(mut lan) = Lan::new("only", "radvd") else { return };
+    let Some(mut lan) = lan("only", &["radvd", "chronyd", "dnsmasq"]) else { return };
     let names = ["--local=/lab/", "--host-record=registry.lab,ntp.lab,2001:db8:77::1"];
-    lan.dnsmasq(&names);
+    lan.server.dnsmasq(&names);
     lan.serve("ipv6_only");
-    let (conf, pid) = (lan.file("chrony.conf"), lan.file("chrony.pid"));
-    let text = format!("local stratum 8\nallow\ncmdport 0\nbindcmdaddress /\npidfile {pid}\nbindaddress {SERVER}\n");
-    std::fs::write(&conf, text).unwrap();
-    // -x: it never sets the clock.
-    lan.daemon("chronyd", &["-x", "-d", "-u", "root", "-f", &conf], "chronyd version");
-    lan.radvd(&format!("{PREFIX} RDNSS {SERVER} {{ }}; DNSSL lab {{ }};"));
+    lan.server.chrony(&SERVER.to_string());
+    radvd(&mut lan, &format!("{PREFIX} RDNSS {SERVER} {{ }}; DNSSL lab {{ }};"));
     let console = lan.enter("ipv6_only");
     let line = format!("network    eth0 {OWN}/64 gw {ROUTER} dns {SERVER}");
     assert!(console.contains(&line), "{console}");
@@ -286,9 +151,9 @@ fn a_link_local_name_server() {
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![SERVER.into()]));
         return;
     }
-    let Some(mut lan) = Lan::new("link-local", "radvd") else { return };
-    lan.dnsmasq(&["--local=/lab/", "--host-record=registry.lab,2001:db8:77::1"]);
-    lan.radvd(&format!("{PREFIX} RDNSS {ROUTER} {{ }};"));
+    let Some(mut lan) = lan("link-local", &["radvd", "dnsmasq"]) else { return };
+    lan.server.dnsmasq(&["--local=/lab/", "--host-record=registry.lab,2001:db8:77::1"]);
+    radvd(&mut lan, &format!("{PREFIX} RDNSS {ROUTER} {{ }};"));
     lan.enter("a_link_local_name_server");
 }
 
@@ -302,8 +167,8 @@ fn information_by_dhcpv6() {
         assert_eq!(network.search, ["lab"]);
         return;
     }
-    let Some(mut lan) = Lan::new("stateless", "dnsmasq") else { return };
-    lan.dnsmasq(&[
+    let Some(mut lan) = lan("stateless", &["dnsmasq"]) else { return };
+    lan.server.dnsmasq(&[
         "--enable-ra",
         "--dhcp-range=2001:db8:77::,ra-stateless",
         "--dhcp-option=option6:dns-server,[2001:db8:77::1]",
@@ -331,8 +196,8 @@ fn an_address_by_dhcpv6() {
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![SERVER.into()]), "by the address");
         return;
     }
-    let Some(mut lan) = Lan::new("stateful", "dnsmasq") else { return };
-    lan.dnsmasq(&[
+    let Some(mut lan) = lan("stateful", &["dnsmasq"]) else { return };
+    lan.server.dnsmasq(&[
         "--enable-ra",
         "--dhcp-range=2001:db8:77::100,2001:db8:77::1ff,64,2h",
         "--dhcp-option=option6:dns-server,[2001:db8:77::1]",
@@ -360,10 +225,10 @@ fn both_families() {
         }
         return;
     }
-    let Some(mut lan) = Lan::new("both", "radvd") else { return };
-    ip(&["-n", &lan.server, "address", "add", "10.77.0.1/24", "dev", "srv0"]);
-    lan.radvd(&format!("{PREFIX} RDNSS {SERVER} {{ }};"));
-    lan.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h"]);
+    let Some(mut lan) = lan("both", &["radvd", "dnsmasq"]) else { return };
+    lan.server.ip(&["address", "add", "10.77.0.1/24", "dev", "srv0"]);
+    radvd(&mut lan, &format!("{PREFIX} RDNSS {SERVER} {{ }};"));
+    lan.server.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h"]);
     lan.enter("both_families");
 }
 
@@ -376,9 +241,9 @@ fn an_address_that_another_machine_has() {
         assert!(failure.what.contains("IPv6 router fe80::77"), "{}", failure.what);
         return;
     }
-    let Some(mut lan) = Lan::new("duplicate", "radvd") else { return };
-    ip(&["-n", &lan.server, "address", "add", &format!("{OWN}/64"), "dev", "srv0", "nodad"]);
-    lan.radvd(PREFIX);
+    let Some(mut lan) = lan("duplicate", &["radvd"]) else { return };
+    lan.server.ip(&["address", "add", &format!("{OWN}/64"), "dev", "srv0", "nodad"]);
+    radvd(&mut lan, PREFIX);
     let console = lan.enter("an_address_that_another_machine_has");
     let told = format!("WARN eth0: another machine has the address {OWN}");
     assert_eq!(console.matches(&told).count(), 1, "{console}");
@@ -401,7 +266,7 @@ fn advertisements_that_lie() {
         "server" => return lie(),
         _ => {}
     }
-    let Some(mut lan) = Lan::new("lies", "ip") else { return };
+    let Some(mut lan) = lan("lies", &[]) else { return };
     lan.serve("advertisements_that_lie");
     lan.enter("advertisements_that_lie");
 }

@@ -4,118 +4,46 @@
 #[macro_use]
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "support/netns.rs"]
+mod netns;
 
+use netns::{inside, ip, possible, shown, Pair};
 use ocinit::boot::pure::cmdline;
 use ocinit::boot::pure::options::Config;
 use ocinit::net::ifaces;
 use ocinit::net::links::{resolv_conf, Network};
 use ocinit::net::step::{Limits, LIMITS};
 use ocinit::report::{Outcome, Report};
-use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-const INSIDE: &str = "OCINIT_TEST_INSIDE";
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
 const SHORT: Limits = Limits { lease_ms: 5_000, carrier_ms: 1_000, preferred_mac: None };
 
-/// Two namespaces; `ethN` in the client's is joined to `srvN` (10.77.N.1/24, 2001:db8:N::1/64) in the server's. Takes
-/// all away at its end.
-struct Lan {
-    client: String,
-    server: String,
-    daemons: Vec<Child>,
+/// `ethN` of the client's namespace, each joined to `srvN` (10.77.N.1/24, 2001:db8:N::1/64) of the server's.
+fn lan(test: &str, cables: u8) -> Option<Pair> {
+    possible(&["dnsmasq"])?;
+    let lan = Pair::new(test);
+    for number in 0..cables {
+        let far = format!("srv{number}");
+        lan.join(&format!("eth{number}"), &far);
+        lan.server.ip(&["address", "add", &format!("10.77.{number}.1/24"), "dev", &far]);
+        lan.server.ip(&["address", "add", &format!("2001:db8:{number}::1/64"), "dev", &far, "nodad"]);
+    }
+    Some(lan)
 }
 
-impl Lan {
-    /// None, and a line that says why, where it cannot be made.
-    fn new(test: &str, cables: u8) -> Option<Lan> {
-        let usable = Command::new("ip").args(["netns", "list"]).output().is_ok_and(|output| output.status.success());
-        let root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if !usable || !root || Command::new("dnsmasq").arg("--version").output().is_err() {
-            skip!("a network of its own takes root, ip and dnsmasq");
-        }
-        let name = format!("ocinit-{}-{test}", std::process::id());
-        let lan = Lan { client: format!("{name}-c"), server: format!("{name}-s"), daemons: vec![] };
-        ip(&["netns", "add", &lan.client]);
-        ip(&["netns", "add", &lan.server]);
-        (0..cables).for_each(|number| lan.join(number));
-        Some(lan)
+/// A DHCP server behind these interfaces.
+fn leases(lan: &mut Pair, cables: &[&str]) {
+    let mut args = vec!["--domain=lab".to_string()];
+    for cable in cables {
+        let number = cable.trim_start_matches(|c: char| !c.is_ascii_digit());
+        args.push(format!("--interface={cable}"));
+        args.push(format!("--dhcp-range=10.77.{number}.50,10.77.{number}.59,255.255.255.0,2h"));
     }
-
-    fn join(&self, number: u8) {
-        let (near, far) = (format!("eth{number}"), format!("srv{number}"));
-        let ends = ["link", "add", &near, "netns", &self.client, "type", "veth", "peer", "name", &far, "netns"];
-        ip(&[&ends[..], &[&self.server]].concat());
-        self.server(&["link", "set", &far, "up"]);
-        self.server(&["address", "add", &format!("10.77.{number}.1/24"), "dev", &far]);
-        self.server(&["address", "add", &format!("2001:db8:{number}::1/64"), "dev", &far, "nodad"]);
-    }
-
-    fn server(&self, args: &[&str]) {
-        ip(&[&["-n", &self.server], args].concat());
-    }
-
-    /// A DHCP server behind these interfaces.
-    fn dnsmasq(&mut self, cables: &[&str]) {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.server, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null"]);
-        command.args(["--log-facility=-", "--pid-file=", "--user=root", "--no-hosts", "--no-resolv", "--no-ping"]);
-        command.args(["--bind-interfaces", "--leasefile-ro", "--domain=lab"]);
-        for cable in cables {
-            let number = cable.trim_start_matches(|c: char| !c.is_ascii_digit());
-            command.arg(format!("--interface={cable}"));
-            command.arg(format!("--dhcp-range=10.77.{number}.50,10.77.{number}.59,255.255.255.0,2h"));
-        }
-        let mut daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(daemon.stderr.take().unwrap()).lines();
-        self.daemons.push(daemon);
-        let mut said = String::new();
-        while !said.contains("DHCP, IP range") {
-            said += &lines.next().unwrap_or_else(|| panic!("dnsmasq ended: {said}")).unwrap();
-        }
-        // Reads on, so that the daemon never waits for its log; ends with it.
-        std::thread::spawn(move || lines.for_each(drop));
-    }
-
-    /// Runs the test of this name again, in the client's namespace.
-    fn enter(&self, test: &str) -> String {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.client]).arg(std::env::current_exe().unwrap());
-        let output = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
-        stderr
-    }
-}
-
-impl Drop for Lan {
-    fn drop(&mut self) {
-        for daemon in &mut self.daemons {
-            // It may have ended by itself; the wait tells nothing then.
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
-        for name in [&self.client, &self.server] {
-            let _ = Command::new("ip").args(["netns", "delete", name]).status();
-        }
-    }
-}
-
-fn inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-fn ip(args: &[&str]) -> String {
-    let output = Command::new("ip").args(args).output().unwrap();
-    assert!(output.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What `ip` shows, with single spaces.
-fn shown(args: &[&str]) -> String {
-    ip(args).split_whitespace().collect::<Vec<_>>().join(" ")
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    lan.server.dnsmasq(&args);
 }
 
 /// The network step with the options of `line`.
@@ -188,7 +116,7 @@ fn static_addresses_and_routes() {
         assert!(answers("10.77.0.1") && answers("2001:db8::1"));
         return;
     }
-    let Some(lan) = Lan::new("static", 1) else { return };
+    let Some(lan) = lan("static", 1) else { return };
     let console = lan.enter("static_addresses_and_routes");
     let line = "network    eth0 10.77.0.9/24 2001:db8::9/64 gw 10.77.0.1 gw 2001:db8::1 dns 10.77.0.1 2001:db8::53\n";
     assert!(console.contains(line), "{console}");
@@ -203,7 +131,7 @@ fn an_ipv6_address_that_is_taken() {
         assert_eq!(failure.what, "2001:db8::1: another machine has this address");
         return;
     }
-    let Some(lan) = Lan::new("taken", 1) else { return };
+    let Some(lan) = lan("taken", 1) else { return };
     lan.enter("an_ipv6_address_that_is_taken");
 }
 
@@ -226,8 +154,8 @@ fn several_interfaces() {
         assert!(!shown(&["address", "show", "eth3"]).contains(",UP"), "nobody asked for it");
         return;
     }
-    let Some(mut lan) = Lan::new("several", 4) else { return };
-    lan.dnsmasq(&["srv0", "srv1", "srv3"]);
+    let Some(mut lan) = lan("several", 4) else { return };
+    leases(&mut lan, &["srv0", "srv1", "srv3"]);
     let console = lan.enter("several_interfaces");
     let leases = console.matches(" lease 7200 s, ").count();
     assert_eq!(leases, 2, "{console}");
@@ -248,8 +176,8 @@ fn two_default_routes() {
         );
         return;
     }
-    let Some(mut lan) = Lan::new("routes", 3) else { return };
-    lan.dnsmasq(&["srv1", "srv2"]);
+    let Some(mut lan) = lan("routes", 3) else { return };
+    leases(&mut lan, &["srv1", "srv2"]);
     let console = lan.enter("two_default_routes");
     let line = "network    WARN two default routes: 10.77.0.1 by eth0, 10.77.1.3 by eth1; the last counts: 10.77.1.3";
     assert!(console.contains(line), "{console}");
@@ -269,7 +197,7 @@ fn forwarding() {
         assert!(is_on(v6));
         return;
     }
-    let Some(lan) = Lan::new("forward", 1) else { return };
+    let Some(lan) = lan("forward", 1) else { return };
     lan.enter("forwarding");
 }
 
@@ -284,8 +212,8 @@ fn bridge() {
         assert!(answers("10.77.0.1"));
         return;
     }
-    let Some(mut lan) = Lan::new("bridge", 2) else { return };
-    lan.dnsmasq(&["srv0"]);
+    let Some(mut lan) = lan("bridge", 2) else { return };
+    leases(&mut lan, &["srv0"]);
     lan.enter("bridge");
 }
 
@@ -299,11 +227,12 @@ fn vlan() {
         assert!(answers("10.99.0.1"));
         return;
     }
-    let Some(lan) = Lan::new("vlan", 1) else { return };
-    let tagged = ["-n", &lan.server, "link", "add", "link", "srv0", "name", "tagged", "type", "vlan", "id", "12"];
+    let Some(lan) = lan("vlan", 1) else { return };
+    let tagged =
+        ["-n", &lan.server.namespace, "link", "add", "link", "srv0", "name", "tagged", "type", "vlan", "id", "12"];
     if Command::new("ip").args(tagged).output().unwrap().status.success() {
-        lan.server(&["link", "set", "tagged", "up"]);
-        lan.server(&["address", "add", "10.99.0.1/24", "dev", "tagged"]);
+        lan.server.ip(&["link", "set", "tagged", "up"]);
+        lan.server.ip(&["address", "add", "10.99.0.1/24", "dev", "tagged"]);
     }
     lan.enter("vlan");
 }
@@ -319,9 +248,9 @@ fn bond() {
         assert!(answers("10.77.1.1"));
         return;
     }
-    let Some(mut lan) = Lan::new("bond", 2) else { return };
-    lan.server(&["link", "set", "srv0", "down"]);
-    lan.dnsmasq(&["srv1"]);
+    let Some(mut lan) = lan("bond", 2) else { return };
+    lan.server.ip(&["link", "set", "srv0", "down"]);
+    leases(&mut lan, &["srv1"]);
     lan.enter("bond");
 }
 
@@ -336,7 +265,7 @@ fn an_interface_that_does_not_exist() {
         assert_eq!(names(&network), ["eth0"]);
         return;
     }
-    let Some(lan) = Lan::new("absent", 2) else { return };
+    let Some(lan) = lan("absent", 2) else { return };
     let console = lan.enter("an_interface_that_does_not_exist");
     let line = "network    WARN eth7: no such interface in 1 s; there are: eth0, eth1\n";
     assert_eq!(console.matches(line).count(), 1, "{console}");
@@ -351,8 +280,8 @@ fn one_of_two_leases() {
         assert_eq!(names(&network), ["eth1", "eth0"]);
         return;
     }
-    let Some(mut lan) = Lan::new("one", 2) else { return };
-    lan.dnsmasq(&["srv1"]);
+    let Some(mut lan) = lan("one", 2) else { return };
+    leases(&mut lan, &["srv1"]);
     let console = lan.enter("one_of_two_leases");
     assert!(console.contains("network    WARN no DHCP lease in "), "{console}");
 }
@@ -367,9 +296,9 @@ fn a_card_and_a_cable_that_come_late() {
         assert_eq!(names(&up("b2c.iface=eth1,address=10.77.1.9/24")), ["eth1"]);
         return;
     }
-    let Some(lan) = Lan::new("late", 1) else { return };
-    lan.server(&["link", "set", "srv0", "down"]);
-    let (server, client) = (lan.server.clone(), lan.client.clone());
+    let Some(lan) = lan("late", 1) else { return };
+    lan.server.ip(&["link", "set", "srv0", "down"]);
+    let (server, client) = (lan.server.namespace.clone(), lan.client.clone());
     let plug = std::thread::spawn(move || {
         let start = Instant::now();
         // The first step is over when eth0 has its address.
@@ -395,7 +324,7 @@ fn ip_static() {
         assert!(answers("10.77.0.1"));
         return;
     }
-    let Some(lan) = Lan::new("ip-static", 2) else { return };
+    let Some(lan) = lan("ip-static", 2) else { return };
     let console = lan.enter("ip_static");
     assert!(console.contains("network    eth0 10.77.0.9/24 gw 10.77.0.1 dns 10.77.0.3\n"), "{console}");
 }
@@ -409,8 +338,8 @@ fn ip_static_on_any_card() {
         assert!(answers("10.77.1.1"));
         return;
     }
-    let Some(lan) = Lan::new("ip-any", 2) else { return };
-    lan.server(&["link", "set", "srv0", "down"]);
+    let Some(lan) = lan("ip-any", 2) else { return };
+    lan.server.ip(&["link", "set", "srv0", "down"]);
     lan.enter("ip_static_on_any_card");
 }
 
@@ -424,8 +353,8 @@ fn ip_dhcp_on_one_card_and_on_all() {
         assert_eq!(names(&up("ip=dhcp")), ["eth1", "eth0"]);
         return;
     }
-    let Some(mut lan) = Lan::new("ip-dhcp", 2) else { return };
-    lan.dnsmasq(&["srv1"]);
+    let Some(mut lan) = lan("ip-dhcp", 2) else { return };
+    leases(&mut lan, &["srv1"]);
     lan.enter("ip_dhcp_on_one_card_and_on_all");
 }
 
@@ -439,8 +368,8 @@ fn ip_off() {
         assert!(!shown(&["link", "show", "eth0"]).contains(",UP"));
         return;
     }
-    let Some(mut lan) = Lan::new("ip-off", 1) else { return };
-    lan.dnsmasq(&["srv0"]);
+    let Some(mut lan) = lan("ip-off", 1) else { return };
+    leases(&mut lan, &["srv0"]);
     let console = lan.enter("ip_off");
     assert!(console.contains("network    off, as ip= says\n"), "{console}");
 }
@@ -454,7 +383,7 @@ fn ip_that_the_kernel_has_done() {
         assert_eq!(network.interfaces[0].addresses, [([10, 77, 0, 200].into(), 24)]);
         return;
     }
-    let Some(lan) = Lan::new("ip-done", 1) else { return };
+    let Some(lan) = lan("ip-done", 1) else { return };
     ip(&["-n", &lan.client, "link", "set", "eth0", "up"]);
     ip(&["-n", &lan.client, "address", "add", "10.77.0.200/24", "dev", "eth0"]);
     let console = lan.enter("ip_that_the_kernel_has_done");

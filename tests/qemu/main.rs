@@ -10,6 +10,8 @@ mod skip;
 
 #[path = "../escapes/evil.rs"]
 mod evil;
+#[path = "../support/netns.rs"]
+mod netns;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../escapes/table.rs"]
