@@ -13,6 +13,10 @@ fn check(words: Result<Vec<Word>, UnmatchedQuote>) {
             Some(value) => format!("{}={value}", word.key),
             None => word.key.clone(),
         };
+        // A quote behind ` b2c.run=` in another program's word is taken to open that option's value.
+        if text.contains(char::is_whitespace) && text.ends_with('=') && !text.starts_with("b2c.") {
+            return;
+        }
         again.push_str(&format!("\"{text}\" "));
     }
     let pairs = |words: Vec<Word>| words.into_iter().map(|word| (word.key, word.value)).collect::<Vec<_>>();

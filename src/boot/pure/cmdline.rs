@@ -124,10 +124,9 @@ fn split_by(text: &[u8], comments: bool, options_only: bool) -> Result<Vec<Word>
 /// Whether another program's word, which is read as far as `word`, ends in an option that waits for its value.
 fn opens_option(word: &[u8]) -> bool {
     let piece = word.rsplit(u8::is_ascii_whitespace).next().unwrap_or_default();
-    piece.len() < word.len()
-        && !word.starts_with(PREFIX.as_bytes())
-        && piece.starts_with(PREFIX.as_bytes())
-        && piece.ends_with(b"=")
+    let name = piece.strip_prefix(PREFIX.as_bytes()).and_then(|rest| rest.strip_suffix(b"="));
+    let is_name = |name: &[u8]| name.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    piece.len() < word.len() && !word.starts_with(PREFIX.as_bytes()) && name.is_some_and(is_name)
 }
 
 /// The words without a quote of a line in which a quote is unmatched.
@@ -218,6 +217,8 @@ mod tests {
         }
         assert_eq!(pairs(r#"foo="a b2c.run=x" c"#), [pair("foo", "a b2c.run=x"), ("c".into(), None)]);
         assert_eq!(pairs(r#"foo="a b2c.run=x b" c"#), [pair("foo", "a b2c.run=x b"), ("c".into(), None)]);
+        // No option has such a name, so this quote closes.
+        assert_eq!(pairs(r#"foo="a b2c.r-2c.n=x=" c"#), [pair("foo", "a b2c.r-2c.n=x="), ("c".into(), None)]);
     }
 
     /// Promise: cmdline-file
