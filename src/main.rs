@@ -60,6 +60,7 @@ fn machine() -> i32 {
         report.fail(&failure);
         Ending::Failed
     });
+    network.borrow_mut().stop(&report);
     shutdown::finish(&config, &ending, &report, &|| network.borrow_mut().release());
     pid1::HANG
 }
@@ -68,13 +69,12 @@ fn machine() -> i32 {
 fn boot(config: &mut Config, report: &mut Report, kept: &RefCell<Kept>) -> Outcome<Ending> {
     early_mounts::mounts(report)?;
     let mut sources = options::read(config, report)?;
-    let ready = prepare(config, &mut sources, report);
+    let ready = prepare(config, &mut sources, kept, report);
     consoles::tell_missing(report);
     // The last ones are held to the end: devices that come while containers run get drivers, too, and the clock is kept
     // right.
-    let (network, context, store, (_devices, discipline)) = ready?;
+    let (context, store, (_devices, discipline)) = ready?;
 
-    kept.replace(Kept::start(network, report));
     let mut status = pipeline::run(&BootContext { config, store: &store, context, network: kept, report });
     // A root has time synchronization and leases of its own.
     drop(discipline);
@@ -96,8 +96,9 @@ type Background = (Option<Watcher>, Option<Discipline>);
 fn prepare(
     config: &mut Config,
     sources: &mut Sources,
+    kept: &RefCell<Kept>,
     report: &mut Report,
-) -> Outcome<(Network, PullContext, Store, Background)> {
+) -> Outcome<(PullContext, Store, Background)> {
     report.section(Section::LoadModules);
     let devices = coldplug::load(&config.insmods, report);
     consoles::after_drivers();
@@ -107,13 +108,17 @@ fn prepare(
     report.section(Section::Connect);
     let network = ifaces::up(&config.network, &options::network_limits(config), report)
         .or_else(|failure| options::without_network(config, failure, report))?;
+    // From now on: what follows may take longer than a lease.
+    kept.replace(Kept::start(network, report));
+    let kept = kept.borrow();
+    let network = kept.network();
     let resolver = Arc::new(Resolver::new(&network.nameservers, &network.search));
     // A certificate of their server needs a clock. Else it waits for them, as they may name its peer.
     let early_peer = config.ntp_peer.clone().filter(|_| config.extra_args.need_a_clock());
-    let mut is_set = set_clock(early_peer.as_deref(), &network, &resolver, report);
-    extra_args::apply(config, sources, &network, &resolver, report)?;
+    let mut is_set = set_clock(early_peer.as_deref(), network, &resolver, report);
+    extra_args::apply(config, sources, network, &resolver, report)?;
     let peer = config.ntp_peer.as_deref();
-    is_set |= set_clock(peer.filter(|peer| early_peer.as_deref() != Some(*peer)), &network, &resolver, report);
+    is_set |= set_clock(peer.filter(|peer| early_peer.as_deref() != Some(*peer)), network, &resolver, report);
     let peers = peer.map(|peer| Peers { peer, of_lease: &network.ntp, resolver: &resolver });
     let discipline = peers.and_then(|peers| Discipline::start(&peers, &clock::stamp, report));
     let context = options::pull_context(config, resolver)?;
@@ -131,7 +136,7 @@ fn prepare(
         report.section(Section::SetKeymap);
         keymap::load(name, report);
     }
-    Ok((network, context, store, (devices, discipline)))
+    Ok((context, store, (devices, discipline)))
 }
 
 /// Whether there is a peer, and the clock was set by it.

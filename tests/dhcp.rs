@@ -7,6 +7,9 @@ mod skip;
 mod netns;
 
 use netns::{possible, shown, within, Pair};
+use ocinit::boot::pure::cmdline;
+use ocinit::boot::pure::options::Config;
+use ocinit::net::ifaces;
 use ocinit::net::links::{self, Network};
 use ocinit::net::pure::dhcp::frame;
 use ocinit::net::step::{Limits, LIMITS};
@@ -289,7 +292,8 @@ fn a_short_lease_is_renewed_and_its_change_applied() {
         let mut keeper = Keeper::new(&network, &REPORT).unwrap();
         message(&mut keeper)
     });
-    assert!(told.contains("10.77.0.51 10.77.0.1\nsearch lab example.org\nnameserver 10.77.0.7\n"), "{told}");
+    let servers = "nameserver 10.77.0.7\ndomain lab\ndomain example.org\n";
+    assert!(told.contains(&["10.77.0.51 10.77.0.1\n", servers].concat()), "{told}");
     let shown = lan.shown(&["-4", "address", "show", "eth0"]);
     assert!(shown.contains("10.77.0.51/24") && !shown.contains("10.77.0.50/24"), "{shown}");
     let routes = lan.shown(&["-4", "route"]);
@@ -317,6 +321,90 @@ fn a_refused_renewal_gives_the_address_up_and_asks_anew() {
     assert!(found.contains("10.77.0.51 10.77.0.1\n"), "{found}");
     let shown = lan.shown(&["-4", "address", "show", "eth0"]);
     assert!(shown.contains("10.77.0.51/24") && !shown.contains("10.77.0.50/24"), "{shown}");
+}
+
+/// What the options say of an interface with a lease outlasts the address, which the kernel removes with its routes.
+/// Promise: lease-changes
+#[test]
+fn named_routes_outlast_a_change_of_the_lease() {
+    let Some(mut lan) = Lan::new("routes") else { return };
+    lan.serve(|message| match message.kind {
+        DISCOVER => vec![answer(OFFER, FIRST, 10)],
+        REQUEST if message.ciaddr.is_unspecified() => vec![answer(ACK, FIRST, 10)],
+        REQUEST => vec![answer(ACK, SECOND, 10)],
+        _ => vec![],
+    });
+    let told = lan.client(|| {
+        let network = named("b2c.iface=eth0,dhcp,gateway=10.77.0.9,route=10.8.0.0/16:10.77.0.3,nameserver=10.0.0.3");
+        assert_eq!((network.named_servers, network.nameservers.len()), (1, 2));
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        message(&mut keeper)
+    });
+    assert!(told.contains("nameserver 10.77.0.1\n") && !told.contains("10.0.0.3"), "the lease's alone: {told}");
+    let routes = lan.shown(&["-4", "route"]);
+    assert!(routes.contains("default via 10.77.0.9 dev eth0"), "{routes}");
+    assert!(routes.contains("10.8.0.0/16 via 10.77.0.3 dev eth0"), "{routes}");
+    assert!(routes.contains("src 10.77.0.51"), "{routes}");
+}
+
+/// Two interfaces that the options name, whose leases a server takes back: each asks for another one.
+/// Promise: renewals
+#[test]
+fn each_named_interface_gets_a_lease_again() {
+    let Some(mut lan) = Lan::new("both") else { return };
+    lan.pair.join("eth1", "srv1");
+    lan.serve(|message| {
+        let [a, b, net, host] = if message.interface == "srv0" { FIRST } else { Ipv4Addr::new(10, 78, 0, 50) }.octets();
+        let own = |host| Ipv4Addr::new(a, b, net, host);
+        match (message.kind, message.ciaddr.is_unspecified()) {
+            // The counts are of both interfaces.
+            (DISCOVER, _) if message.before < 2 => vec![answer(OFFER, own(host), 10)],
+            (DISCOVER, _) => vec![answer(OFFER, own(host + 1), 600)],
+            (REQUEST, true) if message.before < 2 => vec![answer(ACK, own(host), 10)],
+            (REQUEST, true) => vec![answer(ACK, own(host + 1), 600)],
+            (REQUEST, false) => vec![Answer { options: vec![(54, SERVER.octets().to_vec())], ..answer(NAK, FIRST, 0) }],
+            _ => vec![],
+        }
+    });
+    lan.client(|| {
+        let network = named("b2c.iface=eth0,dhcp b2c.iface=eth1,dhcp");
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        let is_whole = |told: String| told.contains(" 10.77.0.51 ") && told.contains(" 10.78.0.51 ");
+        while !is_whole(message(&mut keeper)) {}
+    });
+    for (name, address) in [("eth0", "10.77.0.51/24"), ("eth1", "10.78.0.51/24")] {
+        let shown = lan.shown(&["-4", "address", "show", name]);
+        assert!(shown.contains(address), "{shown}");
+    }
+}
+
+/// A container may take the interface down and up again, which costs its routes.
+/// Promise: renewals
+#[test]
+fn a_renewal_brings_routes_back() {
+    let Some(mut lan) = Lan::new("flushed") else { return };
+    lan.serve(|message| match message.kind {
+        DISCOVER => vec![answer(OFFER, FIRST, 10)],
+        REQUEST => vec![answer(ACK, FIRST, 10)],
+        _ => vec![],
+    });
+    lan.client(|| {
+        let network = links::up(&LIMITS, &REPORT).unwrap();
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        netns::ip(&["route", "delete", "default"]);
+        let start = Instant::now();
+        while !shown(&["-4", "route"]).contains("default via 10.77.0.1 dev eth0") {
+            assert!(start.elapsed() < LIMIT, "{}", shown(&["-4", "route"]));
+            keeper.step(1_000).unwrap();
+        }
+        assert_eq!(keeper.message(), None, "nothing has changed");
+    });
+}
+
+/// The network by options.
+fn named(line: &str) -> Network {
+    let config = Config::read(&[cmdline::parse(line.as_bytes()).unwrap()]).unwrap();
+    ifaces::up(&config.network, &LIMITS, &REPORT).unwrap()
 }
 
 /// Promise: no-network

@@ -41,8 +41,11 @@ pub fn up(config: &NetworkConfig, limits: &Limits, report: &Report) -> Outcome<N
             Setup { kernel, limits, report, problems, interfaces, lease_texts, v6, started_ms }.run(named, config)?
         }
     };
-    let later = std::mem::replace(&mut network.nameservers, config.nameservers.clone());
-    add_new(&mut network.nameservers, &later);
+    let mut nameservers = config.nameservers.clone();
+    add_new(&mut nameservers, network.nameservers.get(..network.named_servers).unwrap_or_default());
+    network.named_servers = nameservers.len();
+    add_new(&mut nameservers, &network.nameservers);
+    network.nameservers = nameservers;
     if let Some(name) = config.hostname() {
         network.hostname = Some(name.into());
     }
@@ -230,7 +233,7 @@ impl Setup<'_> {
             self.note(set);
         }
         let mut interface = Interface::of(link);
-        interface.metric = planned.metric;
+        (interface.metric, interface.wants_lease) = (planned.metric, iface.dhcp);
         for (own, prefix) in &iface.addresses {
             let address = Address { index: link.index, address: *own, prefix: *prefix };
             let object = format!("{}: address {own}/{prefix}", iface.name);
@@ -252,7 +255,7 @@ impl Setup<'_> {
                 pending.push(name.clone());
             }
         }
-        let started_ms = uptime_ms();
+        let mut started_ms = uptime_ms();
         while !pending.is_empty() {
             let spent_ms = uptime_ms() - started_ms;
             // With one network that works, another is waited for as where images are at hand.
@@ -267,6 +270,8 @@ impl Setup<'_> {
                 Ok(bound) => {
                     pending.retain(|name| *name != bound.port.name);
                     self.take(bound);
+                    // The server may have been away until now, for this interface as well.
+                    started_ms = uptime_ms();
                 }
                 Err(problem) => return self.problems.push(problem),
             };
@@ -312,11 +317,12 @@ impl Setup<'_> {
 
     /// True where it is set.
     fn give_route(&mut self, planned: &Planned, at: usize, wanted: &StaticRoute) -> bool {
-        let Some(interface) = self.interfaces.get(at) else { return false };
+        let Some(interface) = self.interfaces.get_mut(at) else { return false };
         let route = route_of(interface.index, &interface.addresses, wanted);
         let StaticRoute { destination, prefix, via } = wanted;
         let object = format!("{}: route {destination}/{prefix} by {via}", planned.iface.name);
         let metric = metric(planned.metric, wanted);
+        interface.named_routes.push((route, metric));
         let set = self.request(&object, netlink::set_route_by(&route, netlink::RTPROT_STATIC, metric));
         self.note(set)
     }
@@ -376,6 +382,7 @@ impl Setup<'_> {
         for planned in ifaces.iter().rev() {
             add_new(&mut network.nameservers, &planned.iface.nameservers);
         }
+        network.named_servers = network.nameservers.len();
         for lease in with.iter().filter_map(|interface| interface.lease.as_ref()) {
             network.add_servers_of(lease);
         }

@@ -11,6 +11,7 @@ use crate::net::rtnetlink::{wired, Kernel};
 use crate::net::step::{failed, Limits, STEP};
 use crate::report::{Outcome, Report};
 use crate::sys;
+use crate::sys::machine::uptime_ms;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Where the kernel's own `ip=` puts name servers.
@@ -29,6 +30,8 @@ pub struct Network {
     pub ntp: Vec<IpAddr>,
     /// `b2c.iface` or `ip=` names the interfaces: no other one is used.
     pub is_named: bool,
+    /// How many of the name servers the options name; these come first.
+    pub named_servers: usize,
 }
 
 /// A wired interface.
@@ -42,8 +45,14 @@ pub struct Interface {
     pub gateways: Vec<IpAddr>,
     /// None without one.
     pub lease: Option<Lease>,
+    /// When it was given, by the machine's uptime.
+    pub leased_ms: u64,
+    /// An option names the interface, and wants a lease for it.
+    pub wants_lease: bool,
     /// That of its default routes, more than 0 where another interface's go before.
     pub metric: u32,
+    /// The routes that the options name, with their metrics. They go before a lease's.
+    pub named_routes: Vec<(Route, u32)>,
 }
 
 /// Raises the loopback and every wired interface, and gives the first that gets a lease its address and routes.
@@ -84,11 +93,14 @@ impl Interface {
             addresses: Vec::new(),
             gateways: Vec::new(),
             lease: None,
+            leased_ms: 0,
+            wants_lease: false,
             metric: 0,
+            named_routes: Vec::new(),
         }
     }
 
-    /// What a lease says of the interface itself.
+    /// What a lease, which was given just now, says of the interface itself.
     pub fn add_lease(&mut self, lease: Lease) {
         self.addresses.push((lease.address.into(), lease.prefix));
         let default = lease.routes.iter().find(|route| route.prefix == 0);
@@ -96,6 +108,7 @@ impl Interface {
             self.gateways.push(gateway.into());
         }
         self.lease = Some(lease);
+        self.leased_ms = uptime_ms();
     }
 
     /// ` 10.0.2.15/24 gw 10.0.2.2`

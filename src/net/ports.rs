@@ -256,11 +256,11 @@ impl Port {
         Port { link, v4: None, lease: None, error, cut_ms: None, renewal: None }
     }
 
-    /// A port that goes on with a lease.
-    pub fn resume(&mut self, lease: Lease, now_ms: u64) {
+    /// A port that goes on with a lease, which was given at `leased_ms`.
+    pub fn resume(&mut self, lease: Lease, leased_ms: u64) {
         let mac = self.link.mac;
-        self.v4 = Some(Client::resume(now_ms, mac, seed(mac), lease.clone()));
-        self.lease = Some((lease, now_ms));
+        self.v4 = Some(Client::resume(leased_ms, mac, seed(mac), lease.clone()));
+        self.lease = Some((lease, leased_ms));
     }
 
     fn follow(&mut self, link: Link, keeps_lease: bool) {

@@ -5,9 +5,10 @@
 //! this process alone. A container does not see it, unless it shares the host's PID namespace; if such a container
 //! kills it, it is started again before the next one.
 
-use crate::net::links::{self, Network};
+use crate::net::links::{self, Interface, Network};
 use crate::net::pure::dhcp::{frame, release};
-use crate::net::pure::dns::parse_resolv_conf;
+use crate::net::pure::dns::ResolvConf;
+use crate::net::pure::merge::add_new;
 use crate::net::step::STEP;
 use crate::report::Report;
 use crate::sys::machine::uptime_ms;
@@ -30,14 +31,15 @@ const END: &str = "\n\n";
 pub struct Kept {
     network: Network,
     held: Vec<Held>,
-    /// The search domains that are a lease's; there may be others, by IPv6.
-    of_lease: Vec<String>,
+    /// The name servers and search domains that are a lease's. There may be others, by options and by IPv6.
+    of_lease: ResolvConf,
     task: Option<Task>,
     is_changed: bool,
 }
 
 /// What is to be given back at the end.
 struct Held {
+    index: u32,
     mac: [u8; 6],
     address: Ipv4Addr,
     server: Ipv4Addr,
@@ -51,18 +53,24 @@ struct Task {
 impl Kept {
     /// Starts the process, where there is a lease to keep, or no network yet.
     pub fn start(network: Network, report: &Report) -> Kept {
-        let (mut held, mut of_lease) = (Vec::new(), Vec::new());
-        for interface in &network.interfaces {
-            if let Some(lease) = &interface.lease {
-                held.push(Held { mac: interface.mac, address: lease.address, server: lease.server });
-                of_lease.extend_from_slice(&lease.search);
+        let (mut held, mut of_lease) = (Vec::new(), ResolvConf::default());
+        for Interface { index, mac, lease, .. } in &network.interfaces {
+            if let Some(lease) = lease {
+                held.push(Held { index: *index, mac: *mac, address: lease.address, server: lease.server });
+                of_lease.nameservers.extend_from_slice(&lease.nameservers);
+                of_lease.search.extend_from_slice(&lease.search);
             }
         }
         let mut kept = Kept { held, of_lease, network, task: None, is_changed: false };
         if is_to_be_kept(&kept.network) {
-            kept.task = start(&kept.network, report);
+            kept.task = start(&kept.network, false, report);
         }
         kept
+    }
+
+    /// As the last [`Kept::take`] has left it.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The text of the next containers' `/etc/resolv.conf`, as the last [`Kept::take`] has left it.
@@ -117,29 +125,34 @@ impl Kept {
         if is_over {
             let _ = process::wait(task.pid);
             report.warn(STEP, "what keeps the leases has ended, and is started again");
-            self.task = start(&self.network, report);
+            self.task = start(&self.network, true, report);
         } else {
             self.task = Some(task);
         }
     }
 
     fn told(&mut self, text: &str) {
-        let mut conf = parse_resolv_conf(text);
-        let network = &mut self.network;
-        // What a lease has not brought stays, behind what one has.
-        network.nameservers.retain(IpAddr::is_ipv6);
-        conf.nameservers.append(&mut network.nameservers);
-        network.nameservers = conf.nameservers;
-        network.search.retain(|name| !self.of_lease.contains(name));
-        self.of_lease.clone_from(&conf.search);
-        conf.search.append(&mut network.search);
-        network.search = conf.search;
+        let mut new = ResolvConf::default();
         self.held.clear();
         for line in text.lines() {
             self.held.extend(held(line));
+            let server = line.strip_prefix("nameserver ");
+            new.nameservers.extend(server.and_then(|server| server.parse::<IpAddr>().ok()));
+            new.search.extend(line.strip_prefix("domain ").map(String::from));
         }
-        for interface in &mut network.interfaces {
-            let held = self.held.iter().find(|held| held.mac == interface.mac);
+        let old = std::mem::replace(&mut self.of_lease, new);
+        let Network { nameservers, search, named_servers, interfaces, .. } = &mut self.network;
+        // What a lease has not brought stays: in front what the options name, behind it what is IPv6's.
+        let mut later = nameservers.split_off(*named_servers);
+        later.retain(|server| !old.nameservers.contains(server));
+        add_new(nameservers, &self.of_lease.nameservers);
+        add_new(nameservers, &later);
+        let mut later = std::mem::take(search);
+        later.retain(|name| !old.search.contains(name));
+        add_new(search, &self.of_lease.search);
+        add_new(search, &later);
+        for interface in interfaces {
+            let held = self.held.iter().find(|held| held.index == interface.index);
             match (held, &mut interface.lease) {
                 (Some(held), Some(lease)) => (lease.address, lease.server) = (held.address, held.server),
                 _ => interface.lease = None,
@@ -154,26 +167,32 @@ impl Kept {
 fn is_to_be_kept(network: &Network) -> bool {
     let mut is_kept = network.interfaces.is_empty() && !network.is_named;
     for interface in &network.interfaces {
-        // A DHCPv6 server's address is a whole one (RFC 8415, section 18.2.10.1).
-        let is_v6 = |(own, prefix): &(IpAddr, u8)| own.is_ipv6() && (*prefix == 128 || !network.is_named);
-        is_kept |= interface.lease.is_some() || interface.addresses.iter().any(is_v6);
+        let has_v6 = interface.addresses.iter().any(|(own, _)| own.is_ipv6());
+        is_kept |= interface.lease.is_some() || interface.wants_lease || (has_v6 && !network.is_named);
     }
     is_kept
 }
 
-/// `lease MAC ADDRESS SERVER`, the MAC address as a number.
+/// `lease INDEX MAC ADDRESS SERVER`, the MAC address as a number.
 fn held(line: &str) -> Option<Held> {
     let mut words = line.strip_prefix("lease ")?.split(' ');
+    let index = words.next()?.parse().ok()?;
     let [_, _, mac @ ..] = words.next()?.parse::<u64>().ok()?.to_be_bytes();
-    Some(Held { mac, address: words.next()?.parse().ok()?, server: words.next()?.parse().ok()? })
+    Some(Held { index, mac, address: words.next()?.parse().ok()?, server: words.next()?.parse().ok()? })
 }
 
-fn start(network: &Network, report: &Report) -> Option<Task> {
+/// A process that is started `again` has the leases confirmed: nobody knows how old they are.
+fn start(network: &Network, again: bool, report: &Report) -> Option<Task> {
     let (changes, to) = io::pipe().ok()?;
     io::set_nonblocking(changes.as_fd(), true).and_then(|()| io::set_nonblocking(to.as_fd(), true)).ok()?;
     let pid = process::fork(&mut || {
         let _ = process::die_with_parent();
-        let kept = Keeper::new(network, report).and_then(|mut keeper| keeper.run(&to));
+        let kept = Keeper::new(network, report).and_then(|mut keeper| {
+            if again {
+                keeper.confirm();
+            }
+            keeper.run(&to)
+        });
         match kept {
             Ok(()) => 0,
             Err(failure) => {
@@ -194,41 +213,53 @@ fn start(network: &Network, report: &Report) -> Option<Task> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::links::Interface;
+    use crate::net::pure::netlink::Link;
 
     /// Promise: renewals
     #[test]
     fn a_lease_may_come_after_the_boot_went_on_by_ipv6() {
         let network = |is_named, addresses: &[(&str, u8)]| {
             let addresses = addresses.iter().map(|(own, prefix)| (own.parse().unwrap(), *prefix)).collect();
-            let (name, gateways) = ("eth0".into(), Vec::new());
-            let interface = Interface { index: 2, name, mac: [0; 6], addresses, gateways, lease: None, metric: 0 };
+            let interface = Interface { addresses, ..Interface::of(&link()) };
             Network { interfaces: vec![interface], is_named, ..Network::default() }
         };
         assert!(is_to_be_kept(&network(false, &[("2001:db8::5", 64)])));
-        assert!(is_to_be_kept(&network(true, &[("2001:db8::5", 128)])), "of DHCPv6");
-        assert!(!is_to_be_kept(&network(true, &[("2001:db8::5", 64)])), "the lab's own");
         assert!(!is_to_be_kept(&network(false, &[("10.0.2.15", 24)])), "the kernel's");
+        let mut named = network(true, &[("2001:db8::5", 64)]);
+        assert!(!is_to_be_kept(&named), "the lab's own");
+        named.interfaces[0].wants_lease = true;
+        assert!(is_to_be_kept(&named), "b2c.iface=eth0,dhcp");
         assert!(is_to_be_kept(&Network::default()));
         assert!(!is_to_be_kept(&Network { is_named: true, ..Network::default() }), "ip=off");
+    }
+
+    fn link() -> Link {
+        let (index, name, kind) = (2, "eth0".into(), String::new());
+        Link { index, name, ethernet: true, mac: [0; 6], mtu: 1500, up: true, carrier: true, running: true, kind }
     }
 
     /// Promise: lease-changes
     #[test]
     fn what_the_process_tells_is_what_the_boot_takes() {
-        let text = "lease 90520731923542 10.0.2.15 10.0.2.2\nsearch lab example.org\nnameserver 10.0.2.3\nnone\n";
+        let text =
+            "lease 3 90520731923542 10.0.2.15 10.0.2.2\nnameserver 10.0.2.3\ndomain lab\ndomain example.org\nnone\n";
         let mut kept = Kept::default();
-        kept.network.nameservers = vec!["10.0.2.9".parse().unwrap(), "2001:db8::53".parse().unwrap()];
+        let servers = ["10.0.2.8", "10.0.2.9", "2001:db8::53"].map(|server| server.parse().unwrap());
+        kept.network.nameservers = servers.to_vec();
+        kept.network.named_servers = 1;
+        kept.of_lease.nameservers = vec![servers[0], servers[1]];
+        let shown =
+            |kept: &Kept| -> Vec<String> { kept.network.nameservers.iter().map(|server| server.to_string()).collect() };
         kept.told(text);
-        let servers: Vec<String> = kept.network.nameservers.iter().map(|server| server.to_string()).collect();
-        assert_eq!(servers, ["10.0.2.3", "2001:db8::53"], "those of IPv6 stay");
+        assert_eq!(shown(&kept), ["10.0.2.8", "10.0.2.3", "2001:db8::53"], "those of options and of IPv6 stay");
         assert_eq!(kept.network.search, ["lab", "example.org"]);
         kept.network.search.push("by.ipv6".into());
         let [held] = &kept.held[..] else { panic!() };
-        assert_eq!((held.mac, held.address), ([0x52, 0x54, 0, 0x12, 0x34, 0x56], [10, 0, 2, 15].into()));
-        assert_eq!(held.server, Ipv4Addr::new(10, 0, 2, 2));
+        assert_eq!((held.index, held.mac), (3, [0x52, 0x54, 0, 0x12, 0x34, 0x56]));
+        assert_eq!((held.address, held.server), ([10, 0, 2, 15].into(), Ipv4Addr::new(10, 0, 2, 2)));
         kept.told("none\n");
         assert!(kept.held.is_empty());
         assert_eq!(kept.network.search, ["by.ipv6"], "what no lease has brought stays");
+        assert_eq!(shown(&kept), ["10.0.2.8", "2001:db8::53"]);
     }
 }

@@ -5,7 +5,7 @@ use crate::net::links::{self, Interface, Network};
 use crate::net::ports::{Event, Port, Ports};
 use crate::net::pure::choice::{self, Decision};
 use crate::net::pure::dhcp::Lease;
-use crate::net::pure::netlink::{self, Address};
+use crate::net::pure::netlink::{self, Address, Route};
 use crate::net::rtnetlink::Kernel;
 use crate::net::step::{failed, Limits, LIMITS, STEP};
 use crate::net::task::END;
@@ -21,10 +21,9 @@ const CUT_MS: u64 = 10_000;
 pub struct Keeper<'a> {
     kernel: Kernel,
     ports: Ports,
-    /// The interfaces whose leases are in use, with these.
+    network: &'a Network,
+    /// The interfaces whose leases are in use, with these. Of interfaces that the options name, all are.
     used: Vec<(u32, Option<Lease>)>,
-    /// Interfaces, and the metrics of their default routes.
-    metrics: Vec<(u32, u32)>,
     /// Since when there is none.
     started_ms: u64,
     /// A message that the boot could not take yet.
@@ -34,26 +33,36 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// Goes on with the leases of `network`.
-    pub fn new(network: &Network, report: &'a Report) -> Outcome<Keeper<'a>> {
+    pub fn new(network: &'a Network, report: &'a Report) -> Outcome<Keeper<'a>> {
         let mut kernel = Kernel::open().map_err(|error| failed("rtnetlink", error))?;
-        // Of interfaces that are named only those with a lease are this process's.
-        let mut leased = Vec::new();
-        for interface in network.interfaces.iter().filter(|interface| interface.lease.is_some()) {
-            leased.push(interface.name.clone());
+        // Of interfaces that are named only those that want a lease are this process's.
+        let mut wanting = Vec::new();
+        for interface in network.interfaces.iter().filter(|interface| interface.wants_lease) {
+            wanting.push(interface.name.clone());
         }
-        let mut ports = Ports::raise(&mut kernel, network.is_named.then_some(leased))?;
+        let mut ports = Ports::raise(&mut kernel, network.is_named.then_some(wanting))?;
         ports.keeps_leases = true;
-        let now_ms = uptime_ms();
-        let (mut used, mut metrics) = (Vec::new(), Vec::new());
-        for interface in &network.interfaces {
-            metrics.push((interface.index, interface.metric));
-            let port = ports.all.iter_mut().find(|port| port.link.index == interface.index);
-            if let (Some(port), Some(lease)) = (port, &interface.lease) {
-                port.resume(lease.clone(), now_ms);
-                used.push((interface.index, Some(lease.clone())));
+        let mut used = Vec::new();
+        for Interface { index, lease, leased_ms, .. } in &network.interfaces {
+            let port = ports.all.iter_mut().find(|port| port.link.index == *index);
+            if let (Some(port), Some(lease)) = (port, lease) {
+                port.resume(lease.clone(), *leased_ms);
+                used.push((*index, Some(lease.clone())));
             }
         }
-        Ok(Keeper { kernel, ports, used, metrics, started_ms: now_ms, pending: String::new(), report })
+        Ok(Keeper { kernel, ports, network, used, started_ms: uptime_ms(), pending: String::new(), report })
+    }
+
+    /// Asks the servers whether the leases still count.
+    pub(super) fn confirm(&mut self) {
+        let now_ms = uptime_ms();
+        for port in &mut self.ports.all {
+            if let Some((lease, _)) = port.lease.take() {
+                // Until a server has answered it counts as one of now.
+                port.resume(lease, now_ms);
+                port.v4.iter_mut().for_each(|client| client.link_is_back(now_ms));
+            }
+        }
     }
 
     pub(super) fn run(&mut self, to: &OwnedFd) -> Outcome<()> {
@@ -74,7 +83,7 @@ impl<'a> Keeper<'a> {
     /// Does what is due, and waits for what comes next, at most `limit_ms`.
     pub fn step(&mut self, limit_ms: u64) -> Outcome<()> {
         let now_ms = uptime_ms();
-        // Without a lease in use, each interface may get one, as at boot.
+        // Without a lease in use, each interface may get one, as at boot; those that the options name always may.
         let holds = self.ports.all.iter().any(|port| {
             port.lease.is_some() && self.is_used(port.link.index) && port.cut_ms.is_none_or(|at| now_ms < at + CUT_MS)
         });
@@ -89,7 +98,7 @@ impl<'a> Keeper<'a> {
         }
         self.ports.drive_v6(&mut self.kernel, now_ms, self.report);
         let mut wake_ms = self.ports.next_wake().min(now_ms + limit_ms);
-        if !holds {
+        if !holds && !self.network.is_named {
             wake_ms = wake_ms.min(self.choose(now_ms));
         }
         for port in self.ports.all.iter().filter(|port| port.lease.is_some()) {
@@ -102,7 +111,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn is_used(&self, index: u32) -> bool {
-        self.used.iter().any(|(used, _)| *used == index)
+        self.network.is_named || self.used.iter().any(|(used, _)| *used == index)
     }
 
     fn happened(&mut self, at: usize, index: u32, event: &Event) {
@@ -130,9 +139,6 @@ impl<'a> Keeper<'a> {
                     }
                 }
                 self.used.retain(|(used, _)| *used == index);
-                if !self.is_used(index) {
-                    self.used.push((index, None));
-                }
                 self.apply(at, index);
                 now_ms
             }
@@ -145,6 +151,9 @@ impl<'a> Keeper<'a> {
     /// Gives the interface what its lease says, where that is not what it has.
     fn apply(&mut self, at: usize, index: u32) {
         let Some(Port { link, lease: Some((lease, _)), .. }) = self.ports.all.get(at) else { return };
+        if !self.used.iter().any(|(used, _)| *used == index) {
+            self.used.push((index, None));
+        }
         let Some((_, had)) = self.used.iter_mut().find(|(used, _)| *used == index) else { return };
         let is_same = had.as_ref().is_some_and(|had| is_same(had, lease));
         if let Some(had) = had.as_ref().filter(|_| !is_same) {
@@ -158,20 +167,17 @@ impl<'a> Keeper<'a> {
                 let _ = self.kernel.request(netlink::delete_address(&old));
             }
         }
-        let applied = match is_same {
-            true => {
-                let address = Address { index, address: lease.address.into(), prefix: lease.prefix };
-                let set = netlink::set_address_for(&address, lease.lease_s, lease.lease_s);
-                // It may have been removed since: then all of it is set.
-                self.kernel.request(set).map_err(|error| failed(&link.name, error))
-            }
-            false => {
-                let metric = self.metrics.iter().find(|(own, _)| *own == index).map_or(0, |(_, metric)| *metric);
-                links::apply(&mut self.kernel, link, lease, metric, self.report)
-            }
-        };
-        if let Err(failure) = applied {
+        // The name, since a card that is plugged in again has another index.
+        let planned = self.network.interfaces.iter().find(|planned| planned.name == link.name);
+        let metric = planned.map_or(0, |planned| planned.metric);
+        // All of it also where nothing has changed: with the carrier, or an address, the kernel removes the routes.
+        if let Err(failure) = links::apply(&mut self.kernel, link, lease, metric, self.report) {
             self.report.warn(STEP, &failure.what);
+        }
+        for (route, metric) in planned.iter().flat_map(|planned| &planned.named_routes) {
+            let route = Route { index, ..*route };
+            // As at boot one that cannot be set is no failure, and it was told then.
+            let _ = self.kernel.request(netlink::set_route_by(&route, netlink::RTPROT_STATIC, *metric));
         }
         if !is_same {
             let mut interface = Interface::of(link);
@@ -180,8 +186,9 @@ impl<'a> Keeper<'a> {
             let text = interface.text();
             self.report.line(STEP, format_args!("{}: the lease has changed:{text}{servers}", link.name));
         }
+        let is_told = is_same && had.as_ref().is_some_and(|had| had.server == lease.server);
         *had = Some(lease.clone());
-        if !is_same {
+        if !is_told {
             self.tell_boot();
         }
     }
@@ -206,17 +213,22 @@ impl<'a> Keeper<'a> {
 
     /// Makes the message with the leases that are used now, and the name servers and domains of them.
     fn tell_boot(&mut self) {
-        let mut network = Network::default();
-        let mut text = String::new();
+        let (mut network, mut text) = (Network::default(), String::new());
         for (index, lease) in &self.used {
             let port = self.ports.all.iter().find(|port| port.link.index == *index);
             let (Some(port), Some(lease)) = (port, lease) else { continue };
             let [a, b, c, d, e, f] = port.link.mac;
             let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
-            text += &format!("lease {mac} {} {}\n", lease.address, lease.server);
+            text += &format!("lease {index} {mac} {} {}\n", lease.address, lease.server);
             network.add_servers_of(lease);
         }
-        self.pending = format!("{text}{}none\n{END}", links::resolv_conf(&network));
+        for server in &network.nameservers {
+            text += &format!("nameserver {server}\n");
+        }
+        for name in &network.search {
+            text.extend(["domain ", name, "\n"]);
+        }
+        self.pending = format!("{text}none\n{END}");
     }
 }
 

@@ -122,10 +122,10 @@ impl Client {
         client
     }
 
-    /// A client that goes on with `lease`, which began just now and whose address is used already.
-    pub fn resume(now_ms: u64, mac: [u8; 6], seed: u32, lease: Lease) -> Client {
-        let mut client = Client::new(now_ms, mac, seed);
-        client.bind(now_ms, lease, true);
+    /// A client that goes on with `lease`, which began at `leased_ms` and whose address is used already.
+    pub fn resume(leased_ms: u64, mac: [u8; 6], seed: u32, lease: Lease) -> Client {
+        let mut client = Client::new(leased_ms, mac, seed);
+        client.bind(leased_ms, lease, true);
         client.actions.clear();
         client
     }

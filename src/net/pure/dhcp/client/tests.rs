@@ -391,3 +391,28 @@ fn a_lease_of_ten_seconds_is_renewed_after_five() {
     }
     assert_eq!(times, [5_001, 6_501, 7_501, 8_001, 9_001]);
 }
+
+/// The boot may have done other things since.
+/// Promise: renewals
+#[test]
+fn a_lease_counts_from_when_it_was_given_not_from_when_somebody_keeps_it() {
+    let resumed = |now_ms| {
+        let lease = bound(600).lease().unwrap().clone();
+        let mut client = Client::resume(1_000, MAC, 7, lease);
+        let mut actions = Vec::new();
+        loop {
+            match client.poll(now_ms) {
+                Action::Idle if client.next_wake() <= Some(now_ms) => {}
+                Action::Idle => return (actions, client.next_wake()),
+                Action::Unicast(..) => actions.push("renew"),
+                Action::Lost => actions.push("lost"),
+                Action::Broadcast(_) => actions.push("broadcast"),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert_eq!(resumed(60_000), (vec![], Some(301_000)), "half of it");
+    assert_eq!(resumed(310_000).0, ["renew"]);
+    assert_eq!(resumed(550_000).0, ["broadcast"]);
+    assert_eq!(resumed(601_000).0, ["lost", "broadcast"], "and a new one is asked for");
+}
