@@ -22,7 +22,6 @@ mod guest;
 mod measure;
 #[path = "../tests/parity/more.rs"]
 mod more;
-#[allow(dead_code)]
 #[path = "common/numbers.rs"]
 mod numbers;
 #[path = "../tests/support/podman.rs"]
@@ -49,7 +48,7 @@ const ROUNDS: u32 = 5;
 const PARITY_LIMIT: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
-    let result = options().and_then(run);
+    let result = numbers::rounds(ROUNDS).and_then(run);
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -57,23 +56,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn options() -> Result<u32, String> {
-    let mut rounds = ROUNDS;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--rounds" => {
-                let number = words.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
-                rounds = number.ok_or("--rounds wants a number from 1")?;
-            }
-            // cargo adds it.
-            "--bench" => {}
-            _ => return Err(format!("{word}: no such option; there is --rounds N")),
-        }
-    }
-    Ok(rounds)
 }
 
 fn run(rounds: u32) -> Result<(), String> {

@@ -32,6 +32,9 @@ BENCH_PULL=(
     "igzip isal" "libdeflate-gzip libdeflate-tools" "pigz pigz"
 )
 
+# The same for `./dev bench lease`.
+BENCH_LEASE=("busybox busybox" "dhcpcd dhcpcd-base")
+
 # dev_setup [PAIR…]: installs what all subcommands need, and unpacks these pairs too.
 dev_setup() {
     command -v cargo >/dev/null || die "cargo is missing: install rustup (its default profile)"

@@ -18,7 +18,10 @@ dev_bench() {
     [ $# -gt 0 ] || die "give the name of a benchmark: $(cd benches 2>/dev/null && echo *.rs | sed 's/\.rs//g')"
     local name=$1
     shift
-    [ "$name" != pull ] || dev_setup "${BENCH_PULL[@]}"
+    case $name in
+        pull) dev_setup "${BENCH_PULL[@]}" ;;
+        lease) dev_setup "${BENCH_LEASE[@]}" ;;
+    esac
     dev_build
     cargo bench --profile dev --features host --bench "$name" -- "$@"
 }

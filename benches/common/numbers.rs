@@ -1,4 +1,5 @@
 //! Formats of numbers in the reports, and the facts about the host that every report has.
+#![allow(dead_code)]
 
 use std::path::Path;
 use std::process::Command;
@@ -52,9 +53,32 @@ pub fn processors() -> String {
 
 /// The first line of `program --version`.
 pub fn version_of(program: &str) -> String {
-    let output = Command::new(program).arg("--version").output();
+    first_line(program, &["--version"])
+}
+
+/// The first line that a program prints.
+pub fn first_line(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.lines().next().unwrap_or("unknown").to_string()
+}
+
+/// The number of `--rounds N`, the only option of a benchmark's command line.
+pub fn rounds(default: u32) -> Result<u32, String> {
+    let mut rounds = default;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--rounds" => {
+                let number = words.next().and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+                rounds = number.ok_or("--rounds wants a number from 1")?;
+            }
+            // cargo adds it.
+            "--bench" => {}
+            _ => return Err(format!("{word}: no such option; there is --rounds N")),
+        }
+    }
+    Ok(rounds)
 }
 
 /// The load average of the last minute.
