@@ -109,11 +109,12 @@ impl Ports {
                 }
                 Action::Unicast(server, payload) => {
                     let address = client.lease().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
-                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
-                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
+                    // Before the answer can come.
                     if self.packets.is_none() {
                         self.packets = filtered(socket::IPV4, &FILTER).ok();
                     }
+                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
+                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
                     // Where another program has the client's port, by Ethernet's broadcast.
                     if by_udp.is_none_or(|sent| sent.is_err()) {
                         let packet = frame::emit(address, server, &payload);
