@@ -201,7 +201,7 @@ impl Ports {
             }
         }
         if ready & ((1 << count) - 2) != 0 {
-            self.receive();
+            self.receive(kernel);
         }
         if ready & 1 != 0 {
             self.follow(kernel).map_err(|error| failed("rtnetlink", error))?;
@@ -210,7 +210,7 @@ impl Ports {
     }
 
     /// Hands the packets that have come to their ports' clients.
-    fn receive(&mut self) {
+    fn receive(&mut self, kernel: &mut Kernel) {
         for (fd, is_arp) in [(&self.packets, false), (&self.arp, true)] {
             let Some(fd) = fd else { continue };
             for _ in 0..MAX_PACKETS {
@@ -219,7 +219,11 @@ impl Ports {
                 let packet = self.buffer.get(..length).unwrap_or_default();
                 let port = self.all.iter_mut().find(|port| port.link.index == index);
                 match port.and_then(|port| port.v4.as_mut()) {
-                    Some(client) if is_arp => client.handle_arp(uptime_ms(), packet),
+                    Some(client) if is_arp => {
+                        // Of all links: one that is no port answers, too.
+                        let is_own = &mut |mac| kernel.links().is_ok_and(|all| all.iter().any(|link| link.mac == mac));
+                        client.handle_arp(uptime_ms(), packet, is_own);
+                    }
                     Some(client) => client.handle(uptime_ms(), packet),
                     None => {}
                 }

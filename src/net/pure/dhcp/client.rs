@@ -144,16 +144,16 @@ impl Client {
         }
     }
 
-    /// Takes a received ARP packet. Call [`Client::poll`] after it.
-    pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8]) {
+    /// Takes a received ARP packet. Call [`Client::poll`] after it. `is_own` says whether a MAC address is one of this
+    /// machine's: a second card on the same LAN answers for the first one's address.
+    pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8], is_own: &mut dyn FnMut([u8; 6]) -> bool) {
         let Some(Lease { address, server, .. }) = self.current else { return };
         if !self.listens_to_arp() {
             return;
         }
         let in_use = self.state == State::Bound;
-        let Some(station) = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES) else {
-            return;
-        };
+        let conflict = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES);
+        let Some(station) = conflict.filter(|station| !is_own(*station)) else { return };
         self.declines += 1;
         self.servers.set(server, Some(Fault::AddressInUse));
         let declined = self.message(now_ms, Kind::Decline, Ipv4Addr::UNSPECIFIED, (Some(address), Some(server)));

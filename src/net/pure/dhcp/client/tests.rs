@@ -312,7 +312,7 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     assert!(matches!(client.poll(1), Action::Probe(_)));
     assert_eq!(sent(&client.poll(1)).0, 3);
     serve(&mut client, 2, ACK, ONE, 600);
-    client.handle_arp(3, &claim());
+    client.handle_arp(3, &claim(), &mut |_| false);
     assert_eq!(client.poll(3), Action::InUse(ADDRESS, [2, 0, 0, 0, 0, 9]));
     assert_eq!(sent(&client.poll(3)).0, 4, "DECLINE");
     assert_eq!(sent(&client.poll(3)).0, 1, "and at once DISCOVER");
@@ -322,7 +322,7 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     for _ in 0..2 {
         serve(&mut client, now, OFFER, ONE, 600);
         polled(&mut client, now);
-        client.handle_arp(now, &claim());
+        client.handle_arp(now, &claim(), &mut |_| false);
         while !matches!(client.poll(now), Action::Idle) {}
         now = client.next_wake().unwrap();
         polled(&mut client, now);
@@ -330,7 +330,7 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     serve(&mut client, now, OFFER, ONE, 600);
     polled(&mut client, now);
     serve(&mut client, now, ACK, ONE, 600);
-    client.handle_arp(now, &claim());
+    client.handle_arp(now, &claim(), &mut |_| false);
     assert!(matches!(polled(&mut client, now + 15), Action::Bound(_)));
 }
 
@@ -343,11 +343,13 @@ fn an_address_that_turns_out_to_be_in_use_is_given_up() {
     polled(&mut client, 1);
     serve(&mut client, 2, ACK, ONE, 600);
     assert!(matches!(polled(&mut client, 16), Action::Bound(_)));
-    client.handle_arp(900, &claim());
+    client.handle_arp(900, &claim(), &mut |mac| mac == [2, 0, 0, 0, 0, 9]);
+    assert_eq!(client.poll(900), Action::Idle, "another card of this machine");
+    client.handle_arp(900, &claim(), &mut |_| false);
     assert_eq!(client.poll(900), Action::Lost);
     assert!(matches!(client.poll(900), Action::InUse(..)));
     let mut settled = bound(600);
-    settled.handle_arp(3_000, &claim());
+    settled.handle_arp(3_000, &claim(), &mut |_| false);
     assert_eq!(settled.poll(3_000), Action::Idle, "later it is the other station's fault");
 }
 
