@@ -305,6 +305,7 @@ mod tests {
             search: vec![],
             hostname: None,
             mtu: None,
+            is_contested: false,
         }
     }
 

@@ -84,6 +84,8 @@ pub struct Lease {
     pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
+    /// Another station answers for the address. It is used all the same, since one answers for every address.
+    pub is_contested: bool,
 }
 
 impl Lease {
@@ -295,6 +297,7 @@ impl<'a> Options<'a> {
             search,
             hostname: name(&self.list(HOST_NAME), MAX_HOST_NAME),
             mtu: self.number(MTU, 2).map(|mtu| mtu as u16).filter(|mtu| *mtu >= MIN_MTU),
+            is_contested: false,
         })
     }
 }

@@ -331,7 +331,13 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     polled(&mut client, now);
     serve(&mut client, now, ACK, ONE, 600);
     client.handle_arp(now, &claim(), &mut |_| false);
-    assert!(matches!(polled(&mut client, now + 15), Action::Bound(_)));
+    let Action::Bound(lease) = polled(&mut client, now + 15) else { panic!("not bound") };
+    assert!(lease.is_contested && !client.listens_to_arp());
+    // The process that keeps the lease does not begin again.
+    let mut keeper = Client::resume(now + 100, MAC, 43, lease);
+    assert_eq!((keeper.poll(now + 1_100), keeper.listens_to_arp()), (Action::Idle, false));
+    keeper.handle_arp(now + 1_101, &claim(), &mut |_| false);
+    assert_eq!(keeper.poll(now + 1_101), Action::Idle);
 }
 
 /// Promise: address-in-use

@@ -68,6 +68,7 @@ fn a_usual_lease_is_read_whole() {
         search: vec!["lab.example.org".into()],
         hostname: Some("dut-7".into()),
         mtu: Some(1400),
+        is_contested: false,
     };
     assert_eq!(lease(&bytes), expected);
 }
