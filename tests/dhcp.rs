@@ -6,7 +6,7 @@ mod skip;
 #[path = "support/netns.rs"]
 mod netns;
 
-use netns::{possible, shown, within, Pair};
+use netns::{ip, possible, shown, within, Pair};
 use ocinit::net::links::{self, Network};
 use ocinit::net::pure::dhcp::frame;
 use ocinit::net::step::{Limits, LIMITS};
@@ -317,6 +317,25 @@ fn a_refused_renewal_gives_the_address_up_and_asks_anew() {
     assert!(found.contains("10.77.0.51 10.77.0.1\n"), "{found}");
     let shown = lan.shown(&["-4", "address", "show", "eth0"]);
     assert!(shown.contains("10.77.0.51/24") && !shown.contains("10.77.0.50/24"), "{shown}");
+}
+
+/// A job of the host's network makes a pair for a network of its own.
+#[test]
+fn a_pair_that_is_made_later_is_no_card() {
+    let Some(mut lan) = Lan::new("pair") else { return };
+    lan.serve(|message| usual(message, FIRST));
+    let client = lan.pair.client.clone();
+    let shown = lan.client(move || {
+        let network = links::up(&LIMITS, &REPORT).unwrap();
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        ip(&["-n", &client, "link", "add", "job0", "type", "veth", "peer", "name", "job1"]);
+        // Each step ends with the first thing that has happened.
+        for _ in 0..4 {
+            keeper.step(500).unwrap();
+        }
+        shown(&["-n", &client, "link", "show", "job0"])
+    });
+    assert!(shown.contains("state DOWN") && !shown.contains(",UP"), "{shown}");
 }
 
 /// Promise: no-network

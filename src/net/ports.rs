@@ -5,7 +5,7 @@ use crate::net::pure::dhcp::frame::{self, FILTER};
 use crate::net::pure::dhcp::{self, Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
 use crate::net::random::seed;
-use crate::net::rtnetlink::{wired, Kernel};
+use crate::net::rtnetlink::{wired, Kernel, VETH};
 use crate::net::step::failed;
 use crate::report::{Outcome, Report};
 use crate::sys::io::{self, Poll};
@@ -243,7 +243,8 @@ impl Ports {
                     port.follow(link, self.keeps_leases);
                     self.v6.follow(&port.link, uptime_ms());
                 }
-                None if is_wanted(self.only.as_deref(), &link) => {
+                // A pair that is made later is a container's, in the host's network: its end is no card of this machine.
+                None if link.kind != VETH && is_wanted(self.only.as_deref(), &link) => {
                     let error = if link.up { None } else { kernel.request(netlink::link_up(link.index)).err() };
                     self.all.push(Port::new(link, error));
                 }
