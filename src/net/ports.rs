@@ -55,6 +55,8 @@ pub struct Ports {
     only: Option<Vec<String>>,
     /// Whether a lease outlasts its carrier, and is confirmed when that is back.
     pub keeps_leases: bool,
+    /// Whether there was a lease since the ports were raised.
+    had_lease: bool,
     /// Open only while a client waits for packets: then a machine with a lease is not woken by any.
     packets: Option<OwnedFd>,
     arp: Option<OwnedFd>,
@@ -72,14 +74,17 @@ impl Ports {
         let v6 = Ipv6::open();
         let all = raise_all(kernel, only.as_deref()).map_err(|error| failed("rtnetlink", error))?;
         let (packets, buffer) = (Some(packets), vec![0; PACKET_BYTES]);
-        Ok(Ports { all, v6, only, keeps_leases: false, packets, arp: None, buffer })
+        Ok(Ports { all, v6, only, keeps_leases: false, had_lease: false, packets, arp: None, buffer })
     }
 
     /// Lets the clients of port `at` do what is due, and starts them where it has a carrier.
     pub fn drive(&mut self, at: usize, now_ms: u64) -> Option<Event> {
+        self.had_lease |= self.all.iter().any(|port| port.lease.is_some());
+        // A network of IPv6 alone has no DHCPv4 server, most likely. One that had one gets it back soon.
+        let is_idle = self.keeps_leases && !self.had_lease && self.v6.ready(now_ms, None).is_some();
         let port = self.all.get_mut(at).filter(|port| port.link.carrier)?;
         let mac = port.link.mac;
-        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac)));
+        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac))).set_idle(is_idle);
         for _ in 0..MAX_ACTIONS {
             let port = self.all.get_mut(at)?;
             let client = port.v4.as_mut()?;

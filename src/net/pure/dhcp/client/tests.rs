@@ -117,6 +117,26 @@ fn silence_is_met_with_discovers_that_slow_down() {
 }
 
 #[test]
+fn where_nobody_waits_for_a_lease_discovers_become_rare() {
+    for (is_idle, expected) in [(false, 880..930), (true, 68..78)] {
+        let mut client = client();
+        client.set_idle(is_idle);
+        let (mut now, mut times) = (0, Vec::new());
+        while now < 3_600_000 {
+            assert_eq!(sent(&polled(&mut client, now)).0, 1);
+            times.push(now);
+            now = client.next_wake().unwrap();
+        }
+        assert!(expected.contains(&times.len()), "{}", times.len());
+        assert!((50_000..70_000).contains(&times[16]), "quick for a minute: {}", times[16]);
+        serve(&mut client, now, OFFER, ONE, 600);
+        assert_eq!(sent(&polled(&mut client, now)).0, 3);
+        let retry = client.next_wake().unwrap() - now;
+        assert!(retry < 2_000, "an offer is followed quickly: {retry}");
+    }
+}
+
+#[test]
 fn a_lost_ack_is_asked_for_again_then_looked_for_elsewhere() {
     let mut client = client();
     let (_, xid, _) = sent(&polled(&mut client, 0));
