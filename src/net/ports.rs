@@ -248,7 +248,7 @@ impl Ports {
                     port.follow(link, self.keeps_leases);
                     self.v6.follow(&port.link, uptime_ms());
                 }
-                // A pair that is made later is a container's, in the host's network: its end is no card of this machine.
+                // A pair that is made later is a container's, in the host's network: its end is no card.
                 None if link.kind != VETH && is_wanted(self.only.as_deref(), &link) => {
                     let error = if link.up { None } else { kernel.request(netlink::link_up(link.index)).err() };
                     self.all.push(Port::new(link, error));
