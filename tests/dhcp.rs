@@ -6,7 +6,7 @@ mod skip;
 #[path = "support/netns.rs"]
 mod netns;
 
-use netns::{possible, shown, within, Pair};
+use netns::{ip, possible, shown, within, Pair};
 use ocinit::boot::pure::cmdline;
 use ocinit::boot::pure::options::Config;
 use ocinit::net::ifaces;
@@ -391,7 +391,7 @@ fn a_renewal_brings_routes_back() {
     lan.client(|| {
         let network = links::up(&LIMITS, &REPORT).unwrap();
         let mut keeper = Keeper::new(&network, &REPORT).unwrap();
-        netns::ip(&["route", "delete", "default"]);
+        ip(&["route", "delete", "default"]);
         let start = Instant::now();
         while !shown(&["-4", "route"]).contains("default via 10.77.0.1 dev eth0") {
             assert!(start.elapsed() < LIMIT, "{}", shown(&["-4", "route"]));
@@ -405,6 +405,25 @@ fn a_renewal_brings_routes_back() {
 fn named(line: &str) -> Network {
     let config = Config::read(&[cmdline::parse(line.as_bytes()).unwrap()]).unwrap();
     ifaces::up(&config.network, &LIMITS, &REPORT).unwrap()
+}
+
+/// A job of the host's network makes a pair for a network of its own.
+#[test]
+fn a_pair_that_is_made_later_is_no_card() {
+    let Some(mut lan) = Lan::new("pair") else { return };
+    lan.serve(|message| usual(message, FIRST));
+    let client = lan.pair.client.clone();
+    let shown = lan.client(move || {
+        let network = links::up(&LIMITS, &REPORT).unwrap();
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        ip(&["-n", &client, "link", "add", "job0", "type", "veth", "peer", "name", "job1"]);
+        // Each step ends with the first thing that has happened.
+        for _ in 0..4 {
+            keeper.step(500).unwrap();
+        }
+        shown(&["-n", &client, "link", "show", "job0"])
+    });
+    assert!(shown.contains("state DOWN") && !shown.contains(",UP"), "{shown}");
 }
 
 /// Promise: no-network

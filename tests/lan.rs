@@ -10,6 +10,7 @@ mod netns;
 use netns::{inside, ip, possible, shown, Pair};
 use ocinit::net::dns::Resolver;
 use ocinit::net::step::{Limits, LIMITS};
+use ocinit::net::task::Keeper;
 use ocinit::net::{links, ntp};
 use ocinit::report::Report;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -72,6 +73,37 @@ fn lease() {
 fn mac_of(lan: &Pair) -> String {
     let shown = shown(&["-n", &lan.client, "link", "show", "eth0"]);
     shown.split("link/ether ").nth(1).unwrap()[..17].to_string()
+}
+
+/// Linux answers for an address by each card: the second one's answer to our own probe is no other station's.
+/// Promise: address-in-use
+#[test]
+fn two_cards_on_one_lan() {
+    if inside() {
+        let network = links::up(&LIMITS, &REPORT).unwrap();
+        let own = network.interfaces[0].addresses[0].0;
+        let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+        let started = Instant::now();
+        // The second probe is sent after a second, and its answers count for another one.
+        while started.elapsed() < Duration::from_millis(2_500) {
+            keeper.step(500).unwrap();
+            assert_eq!(keeper.message(), None);
+        }
+        assert!(shown(&["-4", "address"]).contains(&format!("inet {own}/24")));
+        return;
+    }
+    let Some(()) = possible(&["dnsmasq"]) else { return };
+    let mut lan = Pair::new("two_cards");
+    lan.server.ip(&["link", "add", "srv0", "type", "bridge"]);
+    lan.server.ip(&["address", "add", "10.77.0.1/24", "dev", "srv0"]);
+    lan.server.ip(&["link", "set", "srv0", "up"]);
+    for (near, far) in [("eth0", "far0"), ("eth1", "far1")] {
+        lan.join(near, far);
+        lan.server.ip(&["link", "set", far, "master", "srv0"]);
+    }
+    lan.server.dnsmasq(&["--dhcp-range=10.77.0.50,10.77.0.59,255.255.255.0,2h"]);
+    let console = lan.enter("two_cards_on_one_lan");
+    assert!(!console.contains("in use"), "{console}");
 }
 
 /// Clouds lease /32 with a gateway outside of it, said to be on the link by option 121.

@@ -149,9 +149,12 @@ fn a_link_local_name_server() {
         assert_eq!(links::resolv_conf(&network), "nameserver fe80::77%eth0\n");
         let resolver = Resolver::new(&network.nameservers, &network.search);
         assert_eq!(resolver.resolve("registry.lab"), Ok(vec![SERVER.into()]));
+        let answer = until_answered(|| ntp::ask_peer("auto", &[ROUTER.into()], &Resolver::default(), false));
+        assert_eq!(answer.server, IpAddr::from(ROUTER), "as time server, too");
         return;
     }
-    let Some(mut lan) = lan("link-local", &["radvd", "dnsmasq"]) else { return };
+    let Some(mut lan) = lan("link-local", &["radvd", "chronyd", "dnsmasq"]) else { return };
+    lan.server.chrony("::");
     lan.server.dnsmasq(&["--local=/lab/", "--host-record=registry.lab,2001:db8:77::1"]);
     radvd(&mut lan, &format!("{PREFIX} RDNSS {ROUTER} {{ }};"));
     lan.enter("a_link_local_name_server");

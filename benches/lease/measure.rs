@@ -100,7 +100,9 @@ fn command(client: &str, lan: &Pair) -> Result<Command, String> {
     let line = match client {
         "ocinit" => format!("exec {own}"),
         // Its script writes a resolv.conf, which would be the host's.
-        "udhcpc" => format!("mount -t tmpfs none /etc && ip link set eth0 up && exec busybox udhcpc -i eth0 -f -n -q -s {script}"),
+        "udhcpc" => format!(
+            "mount -t tmpfs none /etc && ip link set eth0 up && exec busybox udhcpc -i eth0 -f -n -q -s {script}"
+        ),
         "dhcpcd" => format!("{dhcpcd} /bin/true eth0"),
         _ => format!("{dhcpcd} /bin/true -A eth0"),
     };

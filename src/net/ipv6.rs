@@ -139,6 +139,7 @@ impl Ipv6 {
                     Action::Lost => port.leased.clear(),
                     Action::Bound(lease) => {
                         port.info = lease.info;
+                        port.remove(kernel, &lease.ended);
                         port.apply(kernel, lease.addresses, report);
                         leased = true;
                     }
@@ -313,6 +314,15 @@ impl Port {
     fn is_asking(&self) -> bool {
         let is_wanted = self.discovery.managed() || self.discovery.other();
         self.client.as_ref().map_or(is_wanted, |client| client.is_asking())
+    }
+
+    /// Takes leased addresses that the server has ended off the interface; others are not the server's.
+    fn remove(&mut self, kernel: &mut Kernel, ended: &[Leased]) {
+        for one in ended.iter().filter(|one| self.leased.iter().any(|had| had.address == one.address)) {
+            let address = Address { index: self.index, address: one.address.into(), prefix: 128 };
+            // The kernel may have removed it already.
+            let _ = kernel.request(netlink::delete_address(&address));
+        }
     }
 
     /// Gives the interface its leased addresses, or new lifetimes to those that it has.

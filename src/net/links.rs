@@ -318,6 +318,7 @@ mod tests {
             search: vec![],
             hostname: None,
             mtu: None,
+            is_contested: false,
         }
     }
 

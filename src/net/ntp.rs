@@ -4,6 +4,7 @@ use crate::net::dns::Resolver;
 use crate::net::pure::sntp::client::{Action, Client, LIMIT_MS};
 use crate::net::pure::sntp::{self, Time};
 use crate::net::random::random;
+use crate::net::scope::socket_addr;
 use crate::net::udp::{told, Sockets};
 use crate::report::Report;
 use crate::sys::fs as sysfs;
@@ -124,7 +125,7 @@ pub fn ask_peer(peer: &str, of_lease: &[IpAddr], resolver: &Resolver, thorough: 
 fn at_port(servers: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     let mut addresses = Vec::new();
     for server in servers {
-        addresses.push(SocketAddr::new(*server, port));
+        addresses.push(socket_addr(*server, port));
     }
     addresses
 }

@@ -5,7 +5,7 @@ use crate::net::pure::dhcp::frame::{self, FILTER};
 use crate::net::pure::dhcp::{self, Action, Client, Lease};
 use crate::net::pure::netlink::{self, Link};
 use crate::net::random::seed;
-use crate::net::rtnetlink::{wired, Kernel};
+use crate::net::rtnetlink::{wired, Kernel, VETH};
 use crate::net::step::failed;
 use crate::report::{Outcome, Report};
 use crate::sys::io::{self, Poll};
@@ -55,6 +55,8 @@ pub struct Ports {
     only: Option<Vec<String>>,
     /// Whether a lease outlasts its carrier, and is confirmed when that is back.
     pub keeps_leases: bool,
+    /// Whether there was a lease since the ports were raised.
+    had_lease: bool,
     /// Open only while a client waits for packets: then a machine with a lease is not woken by any.
     packets: Option<OwnedFd>,
     arp: Option<OwnedFd>,
@@ -72,14 +74,17 @@ impl Ports {
         let v6 = Ipv6::open();
         let all = raise_all(kernel, only.as_deref()).map_err(|error| failed("rtnetlink", error))?;
         let (packets, buffer) = (Some(packets), vec![0; PACKET_BYTES]);
-        Ok(Ports { all, v6, only, keeps_leases: false, packets, arp: None, buffer })
+        Ok(Ports { all, v6, only, keeps_leases: false, had_lease: false, packets, arp: None, buffer })
     }
 
     /// Lets the clients of port `at` do what is due, and starts them where it has a carrier.
     pub fn drive(&mut self, at: usize, now_ms: u64) -> Option<Event> {
+        self.had_lease |= self.all.iter().any(|port| port.lease.is_some());
+        // A network of IPv6 alone has no DHCPv4 server, most likely. One that had one gets it back soon.
+        let is_idle = self.keeps_leases && !self.had_lease && self.v6.ready(now_ms, None).is_some();
         let port = self.all.get_mut(at).filter(|port| port.link.carrier)?;
         let mac = port.link.mac;
-        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac)));
+        port.v4.get_or_insert_with(|| Client::new(now_ms, mac, seed(mac))).set_idle(is_idle);
         for _ in 0..MAX_ACTIONS {
             let port = self.all.get_mut(at)?;
             let client = port.v4.as_mut()?;
@@ -109,11 +114,12 @@ impl Ports {
                 }
                 Action::Unicast(server, payload) => {
                     let address = client.lease().map_or(Ipv4Addr::UNSPECIFIED, |lease| lease.address);
-                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
-                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
+                    // Before the answer can come.
                     if self.packets.is_none() {
                         self.packets = filtered(socket::IPV4, &FILTER).ok();
                     }
+                    port.renewal = port.renewal.take().or_else(|| UdpSocket::bind((address, frame::CLIENT_PORT)).ok());
+                    let by_udp = port.renewal.as_ref().map(|own| own.send_to(&payload, (server, frame::SERVER_PORT)));
                     // Where another program has the client's port, by Ethernet's broadcast.
                     if by_udp.is_none_or(|sent| sent.is_err()) {
                         let packet = frame::emit(address, server, &payload);
@@ -200,7 +206,7 @@ impl Ports {
             }
         }
         if ready & ((1 << count) - 2) != 0 {
-            self.receive();
+            self.receive(kernel);
         }
         if ready & 1 != 0 {
             self.follow(kernel).map_err(|error| failed("rtnetlink", error))?;
@@ -209,7 +215,7 @@ impl Ports {
     }
 
     /// Hands the packets that have come to their ports' clients.
-    fn receive(&mut self) {
+    fn receive(&mut self, kernel: &mut Kernel) {
         for (fd, is_arp) in [(&self.packets, false), (&self.arp, true)] {
             let Some(fd) = fd else { continue };
             for _ in 0..MAX_PACKETS {
@@ -218,7 +224,11 @@ impl Ports {
                 let packet = self.buffer.get(..length).unwrap_or_default();
                 let port = self.all.iter_mut().find(|port| port.link.index == index);
                 match port.and_then(|port| port.v4.as_mut()) {
-                    Some(client) if is_arp => client.handle_arp(uptime_ms(), packet),
+                    Some(client) if is_arp => {
+                        // Of all links: one that is no port answers, too.
+                        let is_own = &mut |mac| kernel.links().is_ok_and(|all| all.iter().any(|link| link.mac == mac));
+                        client.handle_arp(uptime_ms(), packet, is_own);
+                    }
                     Some(client) => client.handle(uptime_ms(), packet),
                     None => {}
                 }
@@ -238,7 +248,8 @@ impl Ports {
                     port.follow(link, self.keeps_leases);
                     self.v6.follow(&port.link, uptime_ms());
                 }
-                None if is_wanted(self.only.as_deref(), &link) => {
+                // A pair that is made later is a container's, in the host's network: its end is no card.
+                None if link.kind != VETH && is_wanted(self.only.as_deref(), &link) => {
                     let error = if link.up { None } else { kernel.request(netlink::link_up(link.index)).err() };
                     self.all.push(Port::new(link, error));
                 }

@@ -9,6 +9,9 @@ const EIO: i32 = 5;
 const EAGAIN: i32 = 11;
 const ENOBUFS: i32 = 105;
 
+/// The kind of a pair's end.
+pub const VETH: &str = "veth";
+
 /// Datagrams that are read for one request: dumps come in pieces of 32 KiB.
 const MAX_DATAGRAMS: usize = 4096;
 
@@ -97,6 +100,6 @@ impl Kernel {
 /// Not wireless, which needs keys; no bridge, bond or tunnel.
 pub fn wired(link: &Link) -> bool {
     let about = Path::new("/sys/class/net").join(&link.name);
-    let real = link.kind == "veth" || about.join("device").exists();
+    let real = link.kind == VETH || about.join("device").exists();
     link.ethernet && real && !about.join("wireless").exists() && !about.join("phy80211").exists()
 }

@@ -91,8 +91,14 @@ pub fn query(id: u16, name: &str, family: Family) -> Result<Vec<u8>, Error> {
 pub fn parse(message: &[u8], id: u16, name: &str, family: Family) -> Result<Answer, Error> {
     let mut wanted = wire_name(name)?;
     let flags = u16_at(message, 2).ok_or(Error::Unrelated)?;
-    if u16_at(message, 0) != Some(id) || flags & 0x8000 == 0 || u16_at(message, 4) != Some(1) {
+    if u16_at(message, 0) != Some(id) || flags & 0x8000 == 0 {
         return Err(Error::Unrelated);
+    }
+    match (u16_at(message, 4), flags & 0xf) {
+        (Some(1), _) => {}
+        // A server that cannot or will not answer may send a header alone.
+        (Some(0), code @ (1 | 2 | 4..)) => return Ok(Answer::Failed(code as u8)),
+        _ => return Err(Error::Unrelated),
     }
     let (asked, at) = read_name(message, HEADER).ok_or(Error::Unrelated)?;
     if asked != wanted || u16_at(message, at) != Some(family as u16) || u16_at(message, at + 2) != Some(CLASS_IN) {
@@ -431,6 +437,11 @@ mod tests {
         assert_eq!(read(&answer("a.b", 0x8380, &[]), "a.b"), Ok(Answer::Truncated));
         assert_eq!(read(&answer("a.b", 0x8180, &[]), "a.b"), Ok(Answer::NoAddress));
         assert_eq!(read(&answer("a.b", 0x8180, &[(&QUESTION, 1, &[1, 2, 3])]), "a.b"), Err(Error::Malformed));
+        let header = |code: u8| read(&[0xbe, 0xef, 0x81, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0], "a.b");
+        for code in [1, 2, 4, 5] {
+            assert_eq!(header(code), Ok(Answer::Failed(code)), "some servers leave the question out");
+        }
+        assert_eq!((header(0), header(3)), (Err(Error::Unrelated), Err(Error::Unrelated)));
     }
 
     #[test]

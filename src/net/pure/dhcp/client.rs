@@ -14,6 +14,9 @@ const FIRST_RETRY_MS: u64 = 1_000;
 /// The longest delay; RFC 2131 has 64 s. A switch port that begins to forward (spanning tree) should see a message
 /// soon.
 const MAX_RETRY_MS: u64 = 4_000;
+/// The same where nobody waits for a lease, after DISCOVERs of about a minute.
+const IDLE_RETRY_MS: u64 = 64_000;
+const IDLE_DISCOVERS: u32 = 16;
 /// How long an offer that is not whole, or of a server that has failed, waits for a better one.
 const OFFER_WAIT_MS: u64 = 3_000;
 /// Addresses that are declined in a row. Where then still somebody claims each address (a router that answers every ARP
@@ -80,6 +83,7 @@ pub struct Client {
     /// DISCOVERs since the last offer.
     silent: u32,
     broadcast: bool,
+    is_idle: bool,
     discovers: u32,
     offers: u32,
     naks: u32,
@@ -111,6 +115,7 @@ impl Client {
             sent: 0,
             silent: 0,
             broadcast: false,
+            is_idle: false,
             discovers: 0,
             offers: 0,
             naks: 0,
@@ -130,6 +135,11 @@ impl Client {
         client
     }
 
+    /// Says whether nobody waits for a lease, since the network works without one.
+    pub fn set_idle(&mut self, is_idle: bool) {
+        self.is_idle = is_idle;
+    }
+
     /// Takes a received IPv4 packet. Call [`Client::poll`] after it.
     pub fn handle(&mut self, now_ms: u64, packet: &[u8]) {
         let taken = match frame::parse(packet) {
@@ -144,16 +154,16 @@ impl Client {
         }
     }
 
-    /// Takes a received ARP packet. Call [`Client::poll`] after it.
-    pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8]) {
+    /// Takes a received ARP packet. Call [`Client::poll`] after it. `is_own` says whether a MAC address is one of this
+    /// machine's: a second card on the same LAN answers for the first one's address.
+    pub fn handle_arp(&mut self, now_ms: u64, packet: &[u8], is_own: &mut dyn FnMut([u8; 6]) -> bool) {
         let Some(Lease { address, server, .. }) = self.current else { return };
         if !self.listens_to_arp() {
             return;
         }
         let in_use = self.state == State::Bound;
-        let Some(station) = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES) else {
-            return;
-        };
+        let conflict = arp::conflict(packet, self.mac, address).filter(|_| self.declines < MAX_DECLINES);
+        let Some(station) = conflict.filter(|station| !is_own(*station)) else { return };
         self.declines += 1;
         self.servers.set(server, Some(Fault::AddressInUse));
         let declined = self.message(now_ms, Kind::Decline, Ipv4Addr::UNSPECIFIED, (Some(address), Some(server)));
@@ -364,7 +374,8 @@ impl Client {
 
     /// The delay after the `sent`-th message: doubling, an eighth up or down at random (RFC 2131 section 4.1).
     fn retry_ms(&mut self) -> u64 {
-        let base = (FIRST_RETRY_MS << self.sent.saturating_sub(1).min(8)).min(MAX_RETRY_MS);
+        let max_ms = if self.is_idle && self.silent > IDLE_DISCOVERS { IDLE_RETRY_MS } else { MAX_RETRY_MS };
+        let base = (FIRST_RETRY_MS << self.sent.saturating_sub(1).min(8)).min(max_ms);
         base - base / 8 + u64::from(self.next_random()) % (base / 4)
     }
 

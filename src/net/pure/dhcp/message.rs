@@ -22,6 +22,8 @@ const MIN_LEASE_S: u32 = 10;
 const MAX_HOST_NAME: usize = 64;
 /// A smaller MTU is a server's mistake: every host takes packets of this size (RFC 791).
 const MIN_MTU: u16 = 576;
+/// With a smaller one the kernel takes IPv6 off the interface (RFC 8200, section 5).
+const MIN_MTU_V6: u16 = 1280;
 
 const FIXED: usize = 236;
 const SNAME: core::ops::Range<usize> = 44..108;
@@ -84,6 +86,8 @@ pub struct Lease {
     pub search: Vec<String>,
     pub hostname: Option<String>,
     pub mtu: Option<u16>,
+    /// Another station answers for the address. It is used all the same, since one answers for every address.
+    pub is_contested: bool,
 }
 
 impl Lease {
@@ -260,8 +264,10 @@ impl<'a> Options<'a> {
         let lease_s = self.number(LEASE_TIME, 4).unwrap_or(DEFAULT_LEASE_S).max(MIN_LEASE_S);
         let (renew_s, rebind_s) = match (self.number(T1, 4), self.number(T2, 4)) {
             _ if lease_s == INFINITE => (INFINITE, INFINITE),
-            (Some(renew), Some(rebind)) if 0 < renew && renew < rebind && rebind < lease_s => (renew, rebind),
-            // The defaults of RFC 2131 section 4.4.5, also for times that are out of order.
+            (Some(renew), Some(rebind)) if MIN_LEASE_S / 2 <= renew && renew < rebind && rebind < lease_s => {
+                (renew, rebind)
+            }
+            // The defaults of RFC 2131 section 4.4.5, also for times that are out of order or too short.
             _ => (lease_s / 2, (u64::from(lease_s) * 7 / 8) as u32),
         };
         let routes = classless_routes(&self.list(CLASSLESS)).unwrap_or_else(|| {
@@ -294,7 +300,8 @@ impl<'a> Options<'a> {
             ntp: hosts(&self.list(NTP)),
             search,
             hostname: name(&self.list(HOST_NAME), MAX_HOST_NAME),
-            mtu: self.number(MTU, 2).map(|mtu| mtu as u16).filter(|mtu| *mtu >= MIN_MTU),
+            mtu: self.number(MTU, 2).map(|mtu| mtu as u16).filter(|mtu| *mtu >= MIN_MTU).map(|mtu| mtu.max(MIN_MTU_V6)),
+            is_contested: false,
         })
     }
 }

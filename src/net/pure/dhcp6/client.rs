@@ -24,6 +24,9 @@ const MIN_RENEW_MS: u64 = 10_000;
 /// IRT_DEFAULT and IRT_MINIMUM: when information is asked for again.
 const REFRESH_S: u32 = 86_400;
 const MIN_REFRESH_S: u32 = 600;
+/// Addresses that are declined one after the other. Where a station claims each of them, further ones are asked for at
+/// the pace of renewals.
+const MAX_DECLINES: u32 = 3;
 /// This preference ends the wait for better offers.
 const BEST: u8 = 255;
 
@@ -77,6 +80,8 @@ pub struct Client {
     sent: u32,
     /// The server that did not keep its offer: another one's is preferred.
     failed: Vec<u8>,
+    /// Since the last address that was kept until its renewal.
+    declines: u32,
     solicits: u32,
     offers: u32,
     dropped: u32,
@@ -101,6 +106,7 @@ impl Client {
             pause_ms: 0,
             sent: 0,
             failed: Vec::new(),
+            declines: 0,
             solicits: 0,
             offers: 0,
             dropped: 0,
@@ -142,7 +148,8 @@ impl Client {
             State::Declining => {
                 let action = self.send(now_ms, Kind::Decline);
                 self.restart(now_ms);
-                self.wake_ms = now_ms.saturating_add(FIRST_RETRY_MS);
+                let pause_ms = if self.declines < MAX_DECLINES { FIRST_RETRY_MS } else { MAX_RENEW_MS };
+                self.wake_ms = now_ms.saturating_add(pause_ms);
                 action
             }
             State::Lost => {
@@ -183,6 +190,7 @@ impl Client {
         }
         if let Some(lease) = &self.current {
             self.failed.clone_from(&lease.server);
+            self.declines = self.declines.saturating_add(1);
             self.enter(now_ms, State::Declining);
             self.begin(now_ms);
         }
@@ -289,6 +297,7 @@ impl Client {
             return self.poll(now_ms);
         }
         if self.state == State::Bound {
+            self.declines = 0;
             self.begin(now_ms);
         }
         let rebinding = now_ms >= rebind_ms;
@@ -549,7 +558,16 @@ mod tests {
         client.decline(60);
         assert_eq!(sent(client.poll(60)).0, 9);
         assert_eq!(client.poll(60), Action::Idle);
-        assert_eq!(sent(client.poll(1_060)).0, 1);
+        let mut now_ms = 1_060;
+        for _ in 0..2 {
+            assert_eq!(sent(client.poll(now_ms)).0, 1);
+            serve(&mut client, now_ms, REPLY, ONE, &[RAPID]);
+            assert!(matches!(client.poll(now_ms), Action::Bound(_)));
+            client.decline(now_ms);
+            assert_eq!(sent(client.poll(now_ms)).0, 9);
+            now_ms += 1_000;
+        }
+        assert_eq!(client.next_wake(), Some(602_060), "a station that claims each address causes no flood");
     }
 
     #[test]

@@ -97,11 +97,13 @@ pub struct Info {
 }
 
 /// A server's addresses. T1, T2 and the last end of validity are in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Its DUID.
     pub server: Vec<u8>,
     pub addresses: Vec<Leased>,
+    /// Those that the server has ended, with a lifetime of 0 (section 18.2.10.1).
+    pub ended: Vec<Leased>,
     pub renew_s: u32,
     pub rebind_s: u32,
     pub valid_s: u32,
@@ -194,8 +196,7 @@ pub fn parse(bytes: &[u8], xid: u32, mac: [u8; 6]) -> Result<Reply, Drop> {
     if u32::from_be_bytes([0, a, b, c]) != xid {
         return Err(Drop::OtherTransaction);
     }
-    let lease =
-        Lease { server: Vec::new(), addresses: Vec::new(), renew_s: 0, rebind_s: 0, valid_s: 0, info: Info::default() };
+    let lease = Lease::default();
     let mut reply = Reply { is_offer: kind == ADVERTISE, rapid_commit: false, preference: 0, status: SUCCESS, lease };
     let mut is_ours = false;
     let mut all = Options(options);
@@ -230,11 +231,10 @@ impl Reply {
         if renew_s > rebind_s && rebind_s > 0 {
             return;
         }
-        let addresses = &mut self.lease.addresses;
         for (code, value) in Options(value.get(12..).unwrap_or_default()) {
             match code {
                 STATUS if self.status == SUCCESS => self.status = number16(value).unwrap_or(SUCCESS),
-                IA_ADDRESS if addresses.len() < MAX_ADDRESSES => addresses.extend(leased(value)),
+                IA_ADDRESS => self.lease.extend(leased(value)),
                 _ => {}
             }
         }
@@ -243,6 +243,14 @@ impl Reply {
 }
 
 impl Lease {
+    fn extend(&mut self, leased: Option<Leased>) {
+        let Some(leased) = leased else { return };
+        let list = if leased.valid_s == 0 { &mut self.ended } else { &mut self.addresses };
+        if list.len() < MAX_ADDRESSES {
+            list.push(leased);
+        }
+    }
+
     /// T1 and T2 where the server leaves them to us or they are past the end: 0.5 and 0.8 of the shortest preferred
     /// lifetime (section 21.4).
     fn set_times(&mut self, renew_s: u32, rebind_s: u32) {
@@ -257,12 +265,12 @@ impl Lease {
     }
 }
 
-/// An IA Address option. None where it cannot be used: no host's address, lifetimes out of order or over, a status.
+/// An IA Address option. None where it cannot be used: no host's address, lifetimes out of order, a status.
 fn leased(value: &[u8]) -> Option<Leased> {
     let address = address_at(value, 0)?;
     let (preferred_s, valid_s) = (number_at(value, 16)?, number_at(value, 20)?);
     let refused = Options(value.get(24..)?).any(|(code, value)| code == STATUS && number16(value) != Some(SUCCESS));
-    let is_usable = is_host(address) && !address.is_unicast_link_local() && preferred_s <= valid_s && valid_s > 0;
+    let is_usable = is_host(address) && !address.is_unicast_link_local() && preferred_s <= valid_s;
     (is_usable && !refused).then_some(Leased { address, preferred_s, valid_s })
 }
 
@@ -406,6 +414,9 @@ pub(in crate::net::pure::dhcp6) mod tests {
         assert_eq!(times([0, 0], [3, 2000]), (1, 3, 1), "T2 after T1, however short");
         assert_eq!(times([0, 0], [2000, 1000]).2, 0, "preferred for longer than valid");
         assert_eq!(times([0, 0], [0, 0]).2, 0, "over");
+        let new = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 1, 0x9a);
+        let lease = read(&[addresses([300, 600], ADDRESS, [0, 0]), addresses([300, 600], new, [1000, 2000])]);
+        assert_eq!((lease.addresses[0].address, lease.ended[0].address, lease.renew_s), (new, ADDRESS, 300));
         for odd in ["::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1"] {
             assert_eq!(read(&[addresses([0, 0], odd.parse().unwrap(), [1, 2])]).addresses, [], "{odd}");
         }

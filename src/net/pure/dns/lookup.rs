@@ -165,7 +165,8 @@ impl Lookup {
         let mut until_ms = self.found_ms.map_or(self.end_ms, |found_ms| self.end_ms.min(found_ms + GRACE_MS));
         for question in self.questions.iter_mut().filter(|question| question.answer.is_none()) {
             let stream = question.stream.take();
-            let due = (now_ms >= question.next_ms).then(|| question.next_server(&self.order, now_ms)).flatten();
+            let is_due = stream.is_none() && now_ms >= question.next_ms;
+            let due = if is_due { question.next_server(&self.order, now_ms) } else { None };
             if let Some(server) = stream.or(due) {
                 question.asked = Some(server);
                 let query = dns::query(question.id, &question.name, question.family).unwrap_or_default();
@@ -561,6 +562,11 @@ pub mod tests {
             _ => vec![answer(query, OK, 7)],
         };
         assert_eq!(World::new(2, &no_tcp).look_up("a.org", false, 0).unwrap().server, 1);
+        // The answer comes just when it is the next one's turn, which it still has after TCP has failed.
+        let mut world = World::new(2, &no_tcp);
+        world.way_ms = 250;
+        assert_eq!(world.look_up("a.org", false, 0).unwrap().server, 1);
+        assert_eq!(world.sent, [1, 1]);
         let twice = move |_: usize, query: &[u8], _: bool| vec![truncated(query)];
         let reasons = vec![Some("truncated by TCP too".to_string())];
         assert_eq!(World::new(1, &twice).look_up("a.org", false, 0), Err(Failure::NoAnswer(reasons)));

@@ -1,7 +1,9 @@
 //! What the client sends when it is due, state by state.
 
 use crate::net::pure::dhcp::arp;
-use crate::net::pure::dhcp::client::{lease_end, lease_rebind, lease_renew, to_all, Action, Client, State};
+use crate::net::pure::dhcp::client::{
+    lease_end, lease_rebind, lease_renew, to_all, Action, Client, State, MAX_DECLINES,
+};
 use crate::net::pure::dhcp::message::{Kind, Lease};
 use crate::net::pure::dhcp::servers::Fault;
 use core::net::Ipv4Addr;
@@ -38,7 +40,8 @@ impl Client {
             },
             State::Requesting => self.request(now_ms),
             State::Probing => {
-                if let Some(lease) = self.current.take() {
+                if let Some(mut lease) = self.current.take() {
+                    lease.is_contested = self.declines >= MAX_DECLINES;
                     self.bind(now_ms, lease, true);
                 }
             }
@@ -110,12 +113,17 @@ impl Client {
 
     pub(super) fn bind(&mut self, now_ms: u64, lease: Lease, is_new: bool) {
         self.lease_from_ms = self.asked_ms;
+        // One that is contested would be declined again by whoever goes on with it.
+        let is_probed = is_new && !lease.is_contested;
+        if !is_probed {
+            self.declines = 0;
+        }
         self.actions.push(Action::Bound(lease.clone()));
         self.current = Some(lease);
         self.enter(now_ms, State::Bound);
         self.first_offer_ms = None;
         self.naks = 0;
-        self.second_probe_ms = is_new.then_some(now_ms + SECOND_PROBE_MS);
+        self.second_probe_ms = is_probed.then_some(now_ms + SECOND_PROBE_MS);
         self.settled_ms = now_ms + SETTLED_MS;
         self.wake_ms = self.second_probe_ms.unwrap_or(self.lease_time_ms(lease_renew));
     }

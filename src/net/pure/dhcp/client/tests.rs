@@ -117,6 +117,26 @@ fn silence_is_met_with_discovers_that_slow_down() {
 }
 
 #[test]
+fn where_nobody_waits_for_a_lease_discovers_become_rare() {
+    for (is_idle, expected) in [(false, 880..930), (true, 68..78)] {
+        let mut client = client();
+        client.set_idle(is_idle);
+        let (mut now, mut times) = (0, Vec::new());
+        while now < 3_600_000 {
+            assert_eq!(sent(&polled(&mut client, now)).0, 1);
+            times.push(now);
+            now = client.next_wake().unwrap();
+        }
+        assert!(expected.contains(&times.len()), "{}", times.len());
+        assert!((50_000..70_000).contains(&times[16]), "quick for a minute: {}", times[16]);
+        serve(&mut client, now, OFFER, ONE, 600);
+        assert_eq!(sent(&polled(&mut client, now)).0, 3);
+        let retry = client.next_wake().unwrap() - now;
+        assert!(retry < 2_000, "an offer is followed quickly: {retry}");
+    }
+}
+
+#[test]
 fn a_lost_ack_is_asked_for_again_then_looked_for_elsewhere() {
     let mut client = client();
     let (_, xid, _) = sent(&polled(&mut client, 0));
@@ -312,7 +332,7 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     assert!(matches!(client.poll(1), Action::Probe(_)));
     assert_eq!(sent(&client.poll(1)).0, 3);
     serve(&mut client, 2, ACK, ONE, 600);
-    client.handle_arp(3, &claim());
+    client.handle_arp(3, &claim(), &mut |_| false);
     assert_eq!(client.poll(3), Action::InUse(ADDRESS, [2, 0, 0, 0, 0, 9]));
     assert_eq!(sent(&client.poll(3)).0, 4, "DECLINE");
     assert_eq!(sent(&client.poll(3)).0, 1, "and at once DISCOVER");
@@ -322,7 +342,7 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     for _ in 0..2 {
         serve(&mut client, now, OFFER, ONE, 600);
         polled(&mut client, now);
-        client.handle_arp(now, &claim());
+        client.handle_arp(now, &claim(), &mut |_| false);
         while !matches!(client.poll(now), Action::Idle) {}
         now = client.next_wake().unwrap();
         polled(&mut client, now);
@@ -330,8 +350,14 @@ fn an_address_that_another_station_has_is_declined_and_told() {
     serve(&mut client, now, OFFER, ONE, 600);
     polled(&mut client, now);
     serve(&mut client, now, ACK, ONE, 600);
-    client.handle_arp(now, &claim());
-    assert!(matches!(polled(&mut client, now + 15), Action::Bound(_)));
+    client.handle_arp(now, &claim(), &mut |_| false);
+    let Action::Bound(lease) = polled(&mut client, now + 15) else { panic!("not bound") };
+    assert!(lease.is_contested && !client.listens_to_arp());
+    // The process that keeps the lease does not begin again.
+    let mut keeper = Client::resume(now + 100, MAC, 43, lease);
+    assert_eq!((keeper.poll(now + 1_100), keeper.listens_to_arp()), (Action::Idle, false));
+    keeper.handle_arp(now + 1_101, &claim(), &mut |_| false);
+    assert_eq!(keeper.poll(now + 1_101), Action::Idle);
 }
 
 /// Promise: address-in-use
@@ -343,11 +369,13 @@ fn an_address_that_turns_out_to_be_in_use_is_given_up() {
     polled(&mut client, 1);
     serve(&mut client, 2, ACK, ONE, 600);
     assert!(matches!(polled(&mut client, 16), Action::Bound(_)));
-    client.handle_arp(900, &claim());
+    client.handle_arp(900, &claim(), &mut |mac| mac == [2, 0, 0, 0, 0, 9]);
+    assert_eq!(client.poll(900), Action::Idle, "another card of this machine");
+    client.handle_arp(900, &claim(), &mut |_| false);
     assert_eq!(client.poll(900), Action::Lost);
     assert!(matches!(client.poll(900), Action::InUse(..)));
     let mut settled = bound(600);
-    settled.handle_arp(3_000, &claim());
+    settled.handle_arp(3_000, &claim(), &mut |_| false);
     assert_eq!(settled.poll(3_000), Action::Idle, "later it is the other station's fault");
 }
 

@@ -68,6 +68,7 @@ fn a_usual_lease_is_read_whole() {
         search: vec!["lab.example.org".into()],
         hostname: Some("dut-7".into()),
         mtu: Some(1400),
+        is_contested: false,
     };
     assert_eq!(lease(&bytes), expected);
 }
@@ -161,6 +162,8 @@ fn times_out_of_order_get_the_defaults_and_infinity_stays() {
     assert_eq!(times(800, 200, 100), (800, 400, 700));
     assert_eq!(times(800, 100, 900), (800, 400, 700));
     assert_eq!(times(800, 0, 700), (800, 400, 700));
+    assert_eq!(times(86_400, 1, 2), (86_400, 43_200, 75_600), "a request each second");
+    assert_eq!(times(86_400, 5, 6), (86_400, 5, 6));
     assert_eq!(times(0, 0, 0), (10, 5, 8));
     assert_eq!(times(10, 0, 0), (10, 5, 8));
     assert_eq!(times(INFINITE, 5, 6), (INFINITE, INFINITE, INFINITE));
@@ -242,7 +245,8 @@ fn names_with_shell_characters_are_not_taken() {
     assert_eq!(host(&[b';'; 255]), None);
     assert_eq!(host(&[0, 0]), None);
     assert_eq!(host(&[0xff, 0xfe]), None);
-    assert_eq!(lease(&with(&[(MTU, &[0, 68])])).mtu, None);
+    let mtu = |mtu: u16| lease(&with(&[(MTU, &mtu.to_be_bytes())])).mtu;
+    assert_eq!((mtu(575), mtu(576), mtu(1279), mtu(9000)), (None, Some(1280), Some(1280), Some(9000)));
 }
 
 /// Promise: odd-dhcp-servers
