@@ -11,7 +11,7 @@ use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
 use crate::image::pure::pull_options::PullPolicy;
 use crate::image::pure::reference::Reference;
-use crate::pure::scrub::clean;
+use crate::pure::scrub::{self, clean};
 use crate::pure::shell_words;
 
 /// What is said, and whether the boot fails.
@@ -220,8 +220,8 @@ impl Page<'_> {
             "b2c.onfail" => ("after a failure of ocinit: ", value),
             "b2c.verify_key" => ("an image of a registry must be signed with this key", ""),
             "b2c.extra_args_url" => ("more options from ", value),
-            // None of these holds a secret but a proxy's, which is hidden in every URL.
-            "b2c.proxy" | "b2c.registry_mirror" | "b2c.log" | "b2c.iface" => ("", value),
+            "b2c.proxy" | "b2c.registry_mirror" => return scrub::list_of_urls(value),
+            "b2c.log" | "b2c.iface" => ("", value),
             _ => ("taken", ""),
         };
         [what, value].concat()
@@ -466,6 +466,10 @@ the boot fails: 1 container, 4 mistakes, 3 warnings
             "b2c.minio=a,http://h,key,SECRET",
             "b2c.minio:a,http://h,key,SECRET",
             "b2c.proxy=http=http://u:SECRET@h:1",
+            "b2c.proxy=http=u:SECRET@h:1",
+            "b2c.registry_mirror=docker.io=u:SECRET@h",
+            "b2c.minio:\"job,http://h,key,SECRET",
+            "b2c.run:\"--creds=u:SECRET img",
             "b2c.volume=v,fscrypt_key=SECRET",
             "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET",
             "b2c.run=\"--creds=u:SECRET img\"",

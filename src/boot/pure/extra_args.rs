@@ -2,7 +2,9 @@
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::interpolate::{self, Form};
+use crate::boot::pure::misspelt;
 use crate::boot::pure::option_error::EXTRA;
+use crate::boot::pure::option_table::Row;
 use crate::container::pure::spec::parse;
 use crate::image::pure::cosign::VerifyKey;
 use crate::net::pure::http::Url;
@@ -28,7 +30,7 @@ const TOO_LATE: [(&str, &str); 5] = [
 ];
 
 /// Options whose whole value may be shown, but for what URLs hold.
-const SHOWN: [&str; 15] = [
+const SHOWN: [&str; 13] = [
     "b2c.cache_device",
     "b2c.hostname",
     "b2c.keymap",
@@ -37,9 +39,7 @@ const SHOWN: [&str; 15] = [
     "b2c.ntp_peer",
     "b2c.onfail",
     "b2c.poweroff_delay",
-    "b2c.proxy",
     "b2c.reboot_cmd",
-    "b2c.registry_mirror",
     "b2c.shutdown_cmd",
     "b2c.storage",
     "b2c.swap",
@@ -135,12 +135,14 @@ pub fn too_late(name: &str, source: usize) -> Option<String> {
 
 /// An option as the log shows it: without passwords and keys.
 pub fn shown(word: &Word) -> String {
-    let key = word.key.as_str();
-    let Some(value) = &word.value else { return key.into() };
-    if ["run", "container", "service", "root"].iter().any(|part| key.contains(part)) {
-        return [key, "=", &parse::shown(value)].concat();
+    let key = misspelt::shown(&word.key);
+    if key != word.key {
+        return [key, MASK].concat();
     }
+    let Some(value) = &word.value else { return key.into() };
     let value = match value.split_once(',') {
+        _ if Row::of(word).is_some_and(Row::is_container_line) => parse::logged(value),
+        _ if key == "b2c.proxy" || key == "b2c.registry_mirror" => scrub::list_of_urls(value),
         _ if SHOWN.contains(&key) => scrub::urls(value),
         // The name alone: options of file systems and volumes hold passwords.
         Some((name, _)) if ["b2c.minio", "b2c.filesystem", "b2c.volume"].contains(&key) && !name.contains('=') => {
@@ -245,7 +247,13 @@ mod tests {
             ("b2c.filesystem=c,type=cifs,opts=password=SECRET", "b2c.filesystem=c,***"),
             ("b2c.filesystem=SECRET", "b2c.filesystem=***"),
             ("b2c.proxy=http=http://u:SECRET@p:1", "b2c.proxy=http=http://***@p:1"),
+            ("b2c.proxy=http=u:SECRET@p:1", "b2c.proxy=http=***@p:1"),
+            ("b2c.registry_mirror=docker.io=u:SECRET@h", "b2c.registry_mirror=docker.io=***@h"),
             ("b2c.unknown=SECRET", "b2c.unknown=***"),
+            ("b2c.runner_token=SECRET", "b2c.runner_token=***"),
+            ("b2c.minio:job,http://h:9000,ACCESS,SECRET", "b2c.minio***"),
+            (r#"b2c.run:"--creds=u:SECRET img""#, "b2c.run***"),
+            (r#"b2c.run="-e TOKEN=SECRET img""#, "b2c.run=-e TOKEN=*** img"),
             ("b2c.extra_args_url=http://u:SECRET@h/x", "b2c.extra_args_url=***"),
             (r#"b2c.run="--creds u:SECRET img""#, "b2c.run=--creds *** img"),
         ] {

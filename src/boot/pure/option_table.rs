@@ -42,7 +42,12 @@ const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static 
 impl Row {
     /// The option that a word gives.
     pub fn of(word: &Word) -> Option<&'static Row> {
-        TABLE.iter().find(|row| row.name == word.key)
+        Row::named(&word.key)
+    }
+
+    /// The option of that name.
+    pub fn named(name: &str) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.name == name)
     }
 
     pub fn is_container_line(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The flags of a container line (`b2c.run=`): one table, and what they ask for.
 
-pub use crate::container::pure::spec::redact::{shown, shown_option};
+pub use crate::container::pure::spec::redact::{logged, shown};
 pub use crate::container::pure::spec::table::{Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
