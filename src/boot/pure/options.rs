@@ -133,7 +133,9 @@ impl Config {
                 let at = (source, number);
                 // The first mistake of a word is enough.
                 let is_wrong = mistakes.iter().any(|mistake| mistake.at == at && mistake.is_fatal());
-                if !is_wrong && extra_args::too_late(&word.key, source).is_none() {
+                // Words of others are of the kernel's line and the initramfs alone.
+                let is_late = source == EXTRA && !word.is_option() || extra_args::too_late(&word.key, source).is_some();
+                if !is_wrong && !is_late {
                     let allowed = if has_keys { extra_args::adds_no_key(&word.key) } else { Ok(()) };
                     let read = allowed.map_err(|why| wrong(&word.key, why));
                     let read = read.and_then(|()| config.apply_repeated(word)).map(|()| None);
@@ -147,6 +149,9 @@ impl Config {
             let at = last_place(sources, "b2c.extra_args_key").or_else(|| last_place(sources, "b2c.extra_args_sha256"));
             let at = at.unwrap_or_default();
             add(&mut mistakes, Mistake { at, weight: Weight::Warning, text: text.into(), hint: String::new() });
+        }
+        if is_whole {
+            config.check_ifaces(sources, &mut mistakes);
         }
         if is_whole && !awaits_more {
             config.check_names(sources, &volumes, &mut mistakes);
@@ -283,14 +288,17 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that every `b2c.filesystem` that is referred to exists, and that interfaces fit together. `volumes` has
-    /// the place of each volume's word.
-    fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
+    /// Checks that interfaces fit together. None of them may be in the extra arguments.
+    fn check_ifaces(&self, sources: &[Vec<Word>], mistakes: &mut Vec<Mistake>) {
         if let Err(why) = self.network.plan(true) {
             let Error(text, hint) = wrong("b2c.iface", &why);
             let at = last_place(sources, "b2c.iface").unwrap_or_default();
             add(mistakes, Mistake { at, weight: Weight::Fatal, text, hint });
         }
+    }
+
+    /// Checks that every `b2c.filesystem` that is referred to exists. `volumes` has the place of each volume's word.
+    fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
         let unknown = |name: &str| !self.filesystems.iter().any(|filesystem| filesystem.name == name);
         for (volume, at) in self.volumes.iter().zip(volumes) {
             let word = sources.get(at.0).and_then(|words| words.get(at.1));
