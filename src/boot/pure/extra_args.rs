@@ -21,8 +21,10 @@ pub const SHOWN_MAX: usize = 64;
 
 /// Options that have done their work before the extra arguments are there, and what to do: in them they are ignored,
 /// with a warning.
-const TOO_LATE: [(&str, &str); 5] = [
+const TOO_LATE: [(&str, &str); 7] = [
     ("b2c.iface", "the network is up"),
+    ("b2c.carrier_timeout", "the network is up"),
+    ("b2c.lease_timeout", "the network is up"),
     ("b2c.insmods", "modules are loaded"),
     ("b2c.extra_args_url", "they are fetched once"),
     ("b2c.extra_args_sha256", "they are fetched"),
@@ -104,13 +106,12 @@ pub fn without_user(url: &str) -> Result<(String, Option<String>), String> {
     Ok(([scheme, "://", host].concat(), Some(authorization)))
 }
 
-/// The URL of the signature: `.sig` is appended to the path.
+/// The URL of the signature: `.sig` is appended to the path. Without a path it would become a part of the host's name.
 pub fn signature_url(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
-    match url.split_once('?') {
-        Some((path, query)) => [path, ".sig?", query].concat(),
-        None => [url, ".sig"].concat(),
-    }
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let sig = if path.matches('/').count() > 2 { ".sig" } else { "/.sig" };
+    [path, sig, query].concat()
 }
 
 /// Whether the document is a page for people: where to log in, or that something is not there. Some frameworks call all
@@ -118,7 +119,7 @@ pub fn signature_url(url: &str) -> String {
 pub fn is_page(content_type: &str, document: &[u8]) -> bool {
     let first = document.iter().find(|byte| !byte.is_ascii_whitespace() && !b"\0\xef\xbb\xbf\xff\xfe".contains(byte));
     let is_html = content_type.to_ascii_lowercase().starts_with("text/html");
-    first == Some(&b'<') || (is_html && !document.windows(4).any(|part| part == b"b2c."))
+    first == Some(&b'<') || (is_html && first.is_some() && !document.windows(4).any(|part| part == b"b2c."))
 }
 
 /// Refuses a key where others are set: they decide which images may run.
@@ -215,6 +216,8 @@ mod tests {
             ("http://h/x", "http://h/x.sig"),
             ("http://h/x?a=b#c", "http://h/x.sig?a=b"),
             ("http://h/x#c", "http://h/x.sig"),
+            ("http://h", "http://h/.sig"),
+            ("https://h:8443?a=/b#c", "https://h:8443/.sig?a=/b"),
         ] {
             assert_eq!(signature_url(url), signature);
         }
@@ -229,6 +232,7 @@ mod tests {
             page("text/plain", "<!doctype html>") && page("", "\u{feff}\r\n <html>") && page("TEXT/HTML", "log in")
         );
         assert!(is_page("", b"\xff\xfe<\0h\0"));
+        assert!(!page("text/html", "") && !page("text/html", "\r\n") && page("text/html", " x"));
         assert!(!page("text/html; charset=utf-8", "b2c.run=x") && !page("", "") && !page("text/plain", "a <b"));
     }
 
