@@ -56,8 +56,8 @@ pub fn urls(text: &str) -> String {
     out
 }
 
-/// `NAME=URL,URL` without user information, also of a URL without a scheme: `http=u:p@proxy:3128`. What stands before the
-/// last `@` is hidden, since a password may hold any sign.
+/// `NAME=URL,URL` without user information, also of a URL without a scheme: `http=u:p@proxy:3128`. What stands before
+/// the last `@` is hidden, since a password may hold any sign.
 pub fn list_of_urls(value: &str) -> String {
     let shown = urls(value);
     let Some((before, host)) = shown.rsplit_once('@') else { return shown };

@@ -2,7 +2,7 @@
 
 use crate::boot::pure::cmdline::{Position, UnmatchedQuote, Word};
 use crate::boot::pure::misspelt;
-use crate::boot::pure::option_table::Row;
+use crate::boot::pure::option_table::{Row, TABLE};
 use crate::container::pure::spec::parse;
 
 /// A wrong option: its name, and the reason; and where it is, with what to do.
@@ -92,6 +92,29 @@ fn shown(word: &str) -> String {
         Some(_) => [name, "="].concat(),
         None => name.into(),
     }
+}
+
+/// What to say of a word that seems to be meant as an option, or to hold one, and how much that weighs. It is an
+/// error in any case if it must not be ignored.
+pub fn doubt(word: &Word, row: Option<&Row>) -> Result<Option<(Error, Weight)>, Error> {
+    let found = match row {
+        Some(row) if row.is_container_line() => None,
+        Some(_) => misspelt::enclosed(word),
+        None => misspelt::find(&TABLE.iter().map(|row| row.name).collect::<Vec<_>>(), word),
+    };
+    let Some(found) = found else { return Ok(None) };
+    if found.must_not_be_ignored {
+        return Err(Error(
+            found.text,
+            "without it data would be lost or unprotected: correct it, or take it out".into(),
+        ));
+    }
+    let cure = match word.key.starts_with(QUOTES) {
+        true => WHOLE_WORD,
+        false => "no word that can be read asks for a container of the pipeline",
+    };
+    let weight = if found.is_pipeline { Weight::PipelineDoubt } else { Weight::Doubt };
+    Ok(Some((Error(found.text, cure.into()), weight)))
 }
 
 /// The place of the word that counts among those of the option `key`, if that takes one value: its source and its
