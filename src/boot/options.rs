@@ -1,6 +1,7 @@
 //! Reads the options, from the kernel's command line, from the initramfs's own file, and from the extra arguments.
 
 use crate::boot::pure::cmdline::{self, Word};
+use crate::boot::pure::extra_args;
 use crate::boot::pure::option_error::{readable, Mistake};
 use crate::boot::pure::options::{policy, Config, EXTRA, OWN_FILE, SOURCES};
 use crate::container::pure::spec::parse;
@@ -80,7 +81,7 @@ impl Sources {
         all.push(words.clone().unwrap_or_else(|_| cmdline::unquoted(document)));
         apply_policy(config, report, &all);
         let words = readable(words, EXTRA, &mut self.mistakes);
-        has_an_option(&words)?;
+        extra_args::has_an_option(&words).map_err(|why| Failure::new("options", why).hint(extra_args::PREFIX))?;
         self.words.push(words);
         Ok(self.words.last().map_or(&[], Vec::as_slice))
     }
@@ -114,15 +115,6 @@ impl Sources {
         }
         Ok(())
     }
-}
-
-/// A document without any option is another one: a machine that runs nothing and reports success hides that.
-fn has_an_option(words: &[Word]) -> Outcome<()> {
-    if !words.is_empty() && !words.iter().any(Word::is_option) {
-        let what = ["none of the ", &words.len().to_string(), " words of ", SOURCES[EXTRA], " is an option"].concat();
-        return Err(Failure::new("options", what).hint("options begin with b2c."));
-    }
-    Ok(())
 }
 
 /// The last word, if it is the beginning of an option's name or may be one. What is behind it may protect something.
