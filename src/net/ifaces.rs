@@ -43,9 +43,6 @@ pub fn up(config: &NetworkConfig, limits: &Limits, report: &Report) -> Outcome<N
     };
     let later = std::mem::replace(&mut network.nameservers, config.nameservers.clone());
     add_new(&mut network.nameservers, &later);
-    if let Some(name) = config.hostname() {
-        network.hostname = Some(name.into());
-    }
     for word in &config.kernel {
         add_new(&mut network.ntp, &word.ntp);
     }
