@@ -20,8 +20,6 @@ use std::sync::Arc;
 
 /// The largest command line that is read.
 const LENGTH_MAX: u64 = 1 << 20;
-/// The longest line that the kernel keeps (Linux, arch/*/include/uapi/asm/setup.h, COMMAND_LINE_SIZE without the NUL).
-const LINE_MAX: usize = if cfg!(any(target_arch = "arm", target_arch = "riscv64")) { 1023 } else { 2047 };
 
 /// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
 /// is wrong.
@@ -130,7 +128,7 @@ fn cut(length: usize) -> Option<String> {
         &length.to_string(),
         " bytes, as many as the kernel keeps: its end was probably cut off",
     ];
-    (length >= LINE_MAX).then(|| what.concat())
+    (length >= cmdline::LINE_MAX).then(|| what.concat())
 }
 
 const LONGER: &str = "put options into the initramfs (ocinit-host build --cmdline FILE), or behind b2c.extra_args_url";

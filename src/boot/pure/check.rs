@@ -1,12 +1,11 @@
 //! What `ocinit check` says of a kernel's line: what each option will do, what is wrong, and where boot2container does
 //! something else.
 
-use crate::boot::pure::cmdline::{self, Word};
-use crate::boot::pure::extra_args;
-use crate::boot::pure::misspelt;
+use crate::boot::pure::cmdline::{self, Word, LINE_MAX};
 use crate::boot::pure::option_error::{add, place, readable, Mistake, Weight, EXTRA, SOURCES};
 use crate::boot::pure::option_table::{Row, Takes};
 use crate::boot::pure::options::{last_place, Config};
+use crate::boot::pure::{extra_args, misspelt};
 use crate::container::pure::spec::{parse, ContainerSpec, Namespace, Source};
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
@@ -65,8 +64,6 @@ fn refused(text: &[u8], words: &[Word]) -> Option<(String, &'static str)> {
     extra_args::has_an_option(words).err().map(|why| (why, extra_args::PREFIX))
 }
 
-/// The longest line that the kernel keeps, on most architectures and on 32-bit ARM and RISC-V.
-const LINE_MAX: usize = 2047;
 /// The columns before what is said of an option.
 const MARGIN: usize = 24;
 /// How many words of other programs are named.
@@ -108,8 +105,11 @@ impl Page<'_> {
         self.out += &[name, note, "\n"].concat();
         let length = text.trim_ascii_end().len();
         if source == 0 && length > LINE_MAX {
-            let bytes = [&length.to_string(), " bytes: the kernel keeps 2047 of them, or fewer, and cuts off the rest"];
-            self.warn("", &bytes.concat());
+            let (length, kept) = (length.to_string(), LINE_MAX.to_string());
+            self.warn("", &[&length, " bytes: the kernel keeps ", &kept, " of them, and cuts off the rest"].concat());
+        }
+        if source > 0 && cmdline::is_no_utf8(text) {
+            self.warn("", cmdline::NO_UTF8);
         }
         let (sources, mut foreign) = (self.sources, Vec::new());
         let has_others = sources.iter().take(EXTRA).any(|words| !words.is_empty());
@@ -640,6 +640,12 @@ the boot fails: 1 container, 4 mistakes, 3 warnings
             let checked = check(&[Some(line()), None, Some(line())]);
             assert!(checked.text.ends_with('\n') && checked.text.contains("\nthe boot "));
         }
+        let utf16: Vec<u8> = "b2c.run=img".bytes().flat_map(|byte| [byte, 0]).collect();
+        let odd = check(&[None, Some(utf16), None]).text;
+        assert!(
+            odd.contains("  WARN a text in UTF-16 without a byte order mark, or none: save it in UTF-8\n"),
+            "{odd}"
+        );
         let long = format!("b2c.run=img {}", "a=b ".repeat(600));
         let checked = checked(&long, None, None);
         assert!(checked.text.contains("  WARN 2411 bytes: the kernel keeps 2047"), "{}", checked.text);
