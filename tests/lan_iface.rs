@@ -8,14 +8,18 @@ mod skip;
 mod netns;
 
 use netns::{inside, ip, possible, shown, Pair};
+use ocinit::boot::extra_args;
+use ocinit::boot::options::Sources;
 use ocinit::boot::pure::cmdline;
 use ocinit::boot::pure::options::Config;
+use ocinit::net::dns::Resolver;
 use ocinit::net::ifaces;
 use ocinit::net::links::{resolv_conf, Network};
 use ocinit::net::step::{Limits, LIMITS};
 use ocinit::report::{Outcome, Report};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const REPORT: Report = Report { sections: false, times: false, quiet: false, live: false };
@@ -54,6 +58,15 @@ fn step(line: &str, limits: &Limits) -> Outcome<Network> {
 
 fn up(line: &str) -> Network {
     step(line, &LIMITS).unwrap_or_else(|failure| panic!("{line}: {}", failure.what))
+}
+
+/// The machine's name, or why there is none.
+fn host_name(hostname: &str, network: &Network) -> Result<String, String> {
+    let (mut config, mut sources) = (Config::default(), Sources::new(Vec::new(), None));
+    config.hostname = hostname.into();
+    let resolver = Arc::new(Resolver::from_host());
+    let known = extra_args::apply(&mut config, &mut sources, network, &resolver, &mut REPORT.clone());
+    known.map(|()| config.hostname).map_err(|failure| failure.what.clone())
 }
 
 fn names(network: &Network) -> Vec<&str> {
@@ -320,7 +333,6 @@ fn ip_static() {
         let network = up("ip=10.77.0.9::10.77.0.1:255.255.255.0:dut-7:eth0:off:10.77.0.3 nameserver=10.77.0.4");
         assert_eq!(network.interfaces[0].addresses, [([10, 77, 0, 9].into(), 24)]);
         assert_eq!(resolv_conf(&network), "nameserver 10.77.0.4\nnameserver 10.77.0.3\n");
-        assert_eq!(network.hostname.as_deref(), Some("dut-7"));
         assert!(answers("10.77.0.1"));
         return;
     }
@@ -366,6 +378,8 @@ fn ip_off() {
         assert_eq!(names(&up("ip=off")), [""; 0]);
         assert!(started.elapsed() < Duration::from_secs(5));
         assert!(!shown(&["link", "show", "eth0"]).contains(",UP"));
+        let mac = std::fs::read_to_string("/sys/class/net/eth0/address").unwrap().trim_end().replace(':', "-");
+        assert_eq!(host_name("dut-${mac}", &Network::default()), Ok(["dut-", &mac].concat()));
         return;
     }
     let Some(mut lan) = lan("ip-off", 1) else { return };

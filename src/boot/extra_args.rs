@@ -15,6 +15,7 @@ use crate::net::links::Network;
 use crate::net::pure::dns;
 use crate::net::pure::http::origin;
 use crate::net::pure::proxy::Proxies;
+use crate::net::rtnetlink::{wired, Kernel};
 use crate::pure::base64;
 use crate::pure::digest;
 use crate::report::{Failure, Outcome, Report, Section};
@@ -115,7 +116,7 @@ impl Server<'_> {
             }
         }
         if pure::is_page(&answer.content_type, &answer.bytes) {
-            return Err(wrong("a page of HTML, and no options").hint(PAGE));
+            return Err(wrong(pure::PAGE).hint(PAGE));
         }
         Ok(answer.bytes)
     }
@@ -171,11 +172,15 @@ fn interpolated(name: &str, value: &str, form: Form, network: &Network) -> Outco
     expanded.map_err(|why| Failure::new(STEP, [name, ": ", &why].concat()))
 }
 
-/// The first interface with an address counts: that is where a lab's gateway sees this machine.
+/// The first interface with an address counts: that is where a lab's gateway sees this machine. A boot that goes on
+/// without a network knows no interface, but its cards are there.
 fn of_machine(name: &str, network: &Network) -> Option<String> {
     let first = network.interfaces.iter().find(|interface| !interface.addresses.is_empty());
     match name {
-        "mac" => Some(interpolate::mac(first.or(network.interfaces.first())?.mac)),
+        "mac" => match first.or(network.interfaces.first()) {
+            Some(interface) => Some(interpolate::mac(interface.mac)),
+            None => Some(interpolate::mac(Kernel::open().ok()?.links().ok()?.iter().find(|link| wired(link))?.mac)),
+        },
         "ip" => first?.addresses.first().map(|(address, _)| address.to_string()),
         "uuid" => of_firmware(&UUID).map(|uuid| uuid.to_ascii_lowercase()),
         _ => of_firmware(&SERIAL),

@@ -1,6 +1,7 @@
 //! Reads the options, from the kernel's command line, from the initramfs's own file, and from the extra arguments.
 
 use crate::boot::pure::cmdline::{self, Word};
+use crate::boot::pure::extra_args;
 use crate::boot::pure::option_error::{readable, Mistake};
 use crate::boot::pure::options::{policy, Config, EXTRA, OWN_FILE, SOURCES};
 use crate::container::pure::spec::parse;
@@ -19,8 +20,6 @@ use std::sync::Arc;
 
 /// The largest command line that is read.
 const LENGTH_MAX: u64 = 1 << 20;
-/// The longest line that the kernel keeps (Linux, arch/*/include/uapi/asm/setup.h, COMMAND_LINE_SIZE without the NUL).
-const LINE_MAX: usize = if cfg!(any(target_arch = "arm", target_arch = "riscv64")) { 1023 } else { 2047 };
 
 /// Reads the options into `config`. `b2c.onfail` and `b2c.log` are read first, since they apply even if another option
 /// is wrong.
@@ -80,7 +79,7 @@ impl Sources {
         all.push(words.clone().unwrap_or_else(|_| cmdline::unquoted(document)));
         apply_policy(config, report, &all);
         let words = readable(words, EXTRA, &mut self.mistakes);
-        has_an_option(&words)?;
+        extra_args::has_an_option(&words).map_err(|why| Failure::new("options", why).hint(extra_args::PREFIX))?;
         self.words.push(words);
         Ok(self.words.last().map_or(&[], Vec::as_slice))
     }
@@ -116,15 +115,6 @@ impl Sources {
     }
 }
 
-/// A document without any option is another one: a machine that runs nothing and reports success hides that.
-fn has_an_option(words: &[Word]) -> Outcome<()> {
-    if !words.is_empty() && !words.iter().any(Word::is_option) {
-        let what = ["none of the ", &words.len().to_string(), " words of ", SOURCES[EXTRA], " is an option"].concat();
-        return Err(Failure::new("options", what).hint("options begin with b2c."));
-    }
-    Ok(())
-}
-
 /// The last word, if it is the beginning of an option's name or may be one. What is behind it may protect something.
 fn cut_name(words: &[Word]) -> Option<&str> {
     let last = words.last().filter(|word| word.value.is_none() && word.key != "b2c.pipefail")?;
@@ -138,7 +128,7 @@ fn cut(length: usize) -> Option<String> {
         &length.to_string(),
         " bytes, as many as the kernel keeps: its end was probably cut off",
     ];
-    (length >= LINE_MAX).then(|| what.concat())
+    (length >= cmdline::LINE_MAX).then(|| what.concat())
 }
 
 const LONGER: &str = "put options into the initramfs (ocinit-host build --cmdline FILE), or behind b2c.extra_args_url";

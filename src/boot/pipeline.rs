@@ -259,7 +259,7 @@ impl Run<'_> {
         let BootContext { store, context, report, .. } = self.boot;
         let own_env = self.status.env();
         let spec = parse(line, &own_env, option == ROOT);
-        let fail = |why: String| Failure::new("container", [option, "='", &parse::shown(line), "': ", &why].concat());
+        let fail = |why: String| Failure::new("container", [option, "='", &parse::logged(line), "': ", &why].concat());
         let spec = spec.map_err(fail)?;
         storage::make_sources(&spec)?;
         let mut kept = self.boot.network.borrow_mut();

@@ -46,9 +46,6 @@ pub fn up(config: &NetworkConfig, limits: &Limits, report: &Report) -> Outcome<N
     network.named_servers = nameservers.len();
     add_new(&mut nameservers, &network.nameservers);
     network.nameservers = nameservers;
-    if let Some(name) = config.hostname() {
-        network.hostname = Some(name.into());
-    }
     for word in &config.kernel {
         add_new(&mut network.ntp, &word.ntp);
     }

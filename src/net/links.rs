@@ -25,7 +25,6 @@ pub struct Network {
     pub nameservers: Vec<IpAddr>,
     /// The domains in which names of a single label are looked up.
     pub search: Vec<String>,
-    pub hostname: Option<String>,
     /// Time servers.
     pub ntp: Vec<IpAddr>,
     /// `b2c.iface` or `ip=` names the interfaces: no other one is used.
@@ -133,12 +132,9 @@ impl Network {
         }
     }
 
-    /// What a lease says beside the interface's own. Of host names the first counts.
+    /// What a lease says beside the interface's own.
     pub fn add_servers_of(&mut self, lease: &Lease) {
         self.add_servers(&lease.nameservers, &lease.search, &lease.ntp);
-        if self.hostname.is_none() {
-            self.hostname.clone_from(&lease.hostname);
-        }
     }
 
     /// What the first interface has by IPv6, after what it has by IPv4.

@@ -56,6 +56,18 @@ pub fn urls(text: &str) -> String {
     out
 }
 
+/// `NAME=URL,URL` without user information, also of a URL without a scheme: `http=u:p@proxy:3128`. What stands before
+/// the last `@` is hidden, since a password may hold any sign.
+pub fn list_of_urls(value: &str) -> String {
+    let shown = urls(value);
+    let Some((before, host)) = shown.rsplit_once('@') else { return shown };
+    let (name, user) = before.split_at(before.find('=').map_or(0, |at| at + 1));
+    if matches!(user.strip_suffix(MASK), Some("http://" | "https://")) {
+        return shown;
+    }
+    [name, MASK, "@", host].concat()
+}
+
 /// Where the user information ends in what follows `//`. A password without percent-encoding may hold `/`, `?` and
 /// `@`, so the last `@` counts: hiding too much is better than hiding too little.
 fn userinfo(url: &str) -> Option<usize> {
@@ -147,6 +159,23 @@ mod tests {
             "",
         ] {
             assert_eq!(urls(plain), plain);
+        }
+    }
+
+    /// Promise: no-secret-in-messages
+    #[test]
+    fn users_of_urls_without_a_scheme() {
+        for (value, text) in [
+            ("http=u:SECRET@proxy:3128", "http=***@proxy:3128"),
+            ("http=http://u:SECRET@proxy:3128,no=a.lab", "http=http://***@proxy:3128,no=a.lab"),
+            ("http=u:SEC//x@RET=,SECRET@proxy", "http=***@proxy"),
+            ("http=u:SECRET@http://v:w@proxy", "http=***@proxy"),
+            ("docker.io=u:SECRET@h", "docker.io=***@h"),
+            ("docker.io=http://a,https://b/x", "docker.io=http://a,https://b/x"),
+            ("u:SECRET@h", "***@h"),
+            ("http=proxy:3128", "http=proxy:3128"),
+        ] {
+            assert_eq!(list_of_urls(value), text);
         }
     }
 

@@ -1,17 +1,18 @@
 //! What `ocinit check` says of a kernel's line: what each option will do, what is wrong, and where boot2container does
 //! something else.
 
-use crate::boot::pure::cmdline::{self, Word};
-use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::{place, readable, Mistake, EXTRA, SOURCES};
+use crate::boot::pure::cmdline::{self, Word, LINE_MAX};
+use crate::boot::pure::option_error::{add, place, readable, Mistake, Weight, EXTRA, SOURCES};
 use crate::boot::pure::option_table::{Row, Takes};
 use crate::boot::pure::options::{last_place, Config};
+use crate::boot::pure::{extra_args, misspelt};
 use crate::container::pure::spec::{parse, ContainerSpec, Namespace, Source};
 use crate::disk::pure::cache_device::CacheDevice;
 use crate::disk::pure::filesystem::FileSystem;
 use crate::image::pure::pull_options::PullPolicy;
 use crate::image::pure::reference::Reference;
-use crate::pure::scrub::clean;
+use crate::net::pure::plan::Plan;
+use crate::pure::scrub::{self, clean};
 use crate::pure::shell_words;
 
 /// What is said, and whether the boot fails.
@@ -25,9 +26,18 @@ pub fn check(texts: &[Option<Vec<u8>>; SOURCES.len()]) -> Checked {
     let mut mistakes = Vec::new();
     let mut sources = Vec::new();
     for (source, text) in texts.iter().enumerate() {
+        // Without the extra arguments, a line that names their URL awaits them.
+        if source == EXTRA && text.is_none() {
+            break;
+        }
         let text = text.as_deref().unwrap_or_default();
         let words = if source == 0 { cmdline::parse(text) } else { cmdline::parse_file(text) };
-        sources.push(readable(words, source, &mut mistakes));
+        let words = readable(words, source, &mut mistakes);
+        if let Some((why, hint)) = refused(text, &words).filter(|_| source == EXTRA) {
+            let at = (source, words.len());
+            add(&mut mistakes, Mistake { at, weight: Weight::Fatal, text: why, hint: hint.into() });
+        }
+        sources.push(words);
     }
     let (config, mistakes) = Config::collect(&sources, mistakes);
     let mut page =
@@ -40,16 +50,30 @@ pub fn check(texts: &[Option<Vec<u8>>; SOURCES.len()]) -> Checked {
     page.verdict()
 }
 
-/// The longest line that the kernel keeps, on most architectures and on 32-bit ARM and RISC-V.
-const LINE_MAX: usize = 2047;
+/// Why the boot refuses a document of extra arguments, and what to do.
+fn refused(text: &[u8], words: &[Word]) -> Option<(String, &'static str)> {
+    if text.len() as u64 > extra_args::SIZE_MAX {
+        return Some((
+            ["more than ", &extra_args::SIZE_MAX.to_string(), " bytes"].concat(),
+            "a boot does not read them",
+        ));
+    }
+    if extra_args::is_page("", text) {
+        return Some((extra_args::PAGE.into(), "what is behind the URL has to be the options alone"));
+    }
+    extra_args::has_an_option(words).err().map(|why| (why, extra_args::PREFIX))
+}
+
 /// The columns before what is said of an option.
 const MARGIN: usize = 24;
 /// How many words of other programs are named.
 const FOREIGN_MAX: usize = 30;
 
 /// Options that boot2container does not have.
-const NEW: [&str; 7] = [
+const NEW: [&str; 9] = [
     "b2c.root",
+    "b2c.carrier_timeout",
+    "b2c.lease_timeout",
     "b2c.registry_mirror",
     "b2c.verify_key",
     "b2c.onfail",
@@ -81,10 +105,17 @@ impl Page<'_> {
         self.out += &[name, note, "\n"].concat();
         let length = text.trim_ascii_end().len();
         if source == 0 && length > LINE_MAX {
-            let bytes = [&length.to_string(), " bytes: the kernel keeps 2047 of them, or fewer, and cuts off the rest"];
-            self.warn("", &bytes.concat());
+            let (length, kept) = (length.to_string(), LINE_MAX.to_string());
+            self.warn("", &[&length, " bytes: the kernel keeps ", &kept, " of them, and cuts off the rest"].concat());
+        }
+        if source > 0 && cmdline::is_no_utf8(text) {
+            self.warn("", cmdline::NO_UTF8);
         }
         let (sources, mut foreign) = (self.sources, Vec::new());
+        let has_others = sources.iter().take(EXTRA).any(|words| !words.is_empty());
+        if source == EXTRA && has_others && self.config.extra_args.url.is_none() {
+            self.warn("", "no b2c.extra_args_url: a boot never fetches them");
+        }
         let words = sources.get(source).map_or(&[][..], Vec::as_slice);
         for (number, word) in words.iter().enumerate() {
             if !self.word((source, number), word) {
@@ -114,11 +145,14 @@ impl Page<'_> {
             None if is_told => self.otherwise("ignored, without a word"),
             None => return self.word_of_others(at.0, word),
             Some(row) => {
-                let counts = row.takes == Takes::Many || last_place(self.sources, row.name) == Some(at);
+                let is_late = |source| extra_args::too_late(row.name, source).is_some();
+                let sources = self.sources.get(..EXTRA).filter(|_| is_late(EXTRA)).unwrap_or(self.sources);
+                let counts = row.takes == Takes::Many || last_place(sources, row.name) == Some(at);
                 let head = if is_told { "" } else { name };
-                if !is_wrong && !counts {
+                let is_used = !is_wrong && !is_late(at.0);
+                if is_used && !counts {
                     self.line(head, &["ignored: a later ", name, " counts"].concat());
-                } else if !is_wrong && row.supported {
+                } else if is_used && row.supported {
                     self.option(head, row.name, word);
                 }
                 if let Some(text) = otherwise(at.0, word, row) {
@@ -219,9 +253,12 @@ impl Page<'_> {
             "b2c.reboot_cmd" => ("when a container asked for a reboot: ", value),
             "b2c.onfail" => ("after a failure of ocinit: ", value),
             "b2c.verify_key" => ("an image of a registry must be signed with this key", ""),
-            "b2c.extra_args_url" => ("more options from ", value),
-            // None of these holds a secret but a proxy's, which is hidden in every URL.
-            "b2c.proxy" | "b2c.registry_mirror" | "b2c.log" | "b2c.iface" => ("", value),
+            "b2c.extra_args_url" => {
+                let more = if self.awaits_more() { ": check them with --extra FILE" } else { "" };
+                return ["more options from ", value, more].concat();
+            }
+            "b2c.proxy" | "b2c.registry_mirror" => return scrub::list_of_urls(value),
+            "b2c.log" | "b2c.iface" => ("", value),
             _ => ("taken", ""),
         };
         [what, value].concat()
@@ -232,33 +269,44 @@ impl Page<'_> {
         let value = word.value.as_deref().unwrap_or_default();
         let key = word.key.replace('-', "_");
         let text = match (key.as_str(), source) {
-            ("ip", 0) => "the network, where no b2c.iface sets it up: ",
-            ("BOOTIF", 0) => "this card is preferred: ",
+            ("ip", 0 | 1) => "the network, where no b2c.iface sets it up: ",
+            ("nameserver", 0 | 1) => "a name server that goes before the others: ",
+            ("BOOTIF", 0 | 1) => "this card is preferred: ",
             ("modules_load" | "rd.modules_load", 0 | 1) => "loads modules: ",
             ("modprobe.blacklist" | "module_blacklist", 0 | 1) => "no device loads: ",
             _ => return false,
         };
         self.line(&word.key, &[text, value].concat());
-        if key == "ip" {
+        if key == "ip" && source == 0 {
             self.otherwise("no DHCP, and only what the kernel itself does with it");
         }
         true
     }
 
+    fn awaits_more(&self) -> bool {
+        self.config.awaits_extra_args(self.sources.len())
+    }
+
     fn verdict(mut self) -> Checked {
         let failures = self.mistakes.iter().filter(|mistake| mistake.is_fatal()).count();
-        let fails = failures > 0;
-        if !fails && !self.config.runs_something() {
+        let (fails, awaits_more) = (failures > 0, self.awaits_more());
+        let is_all = !fails && !awaits_more;
+        // The boot tells these at its network step, where a kernel's own ip= counts as well.
+        if let Ok(Plan::Named(named)) = self.config.network.plan(false) {
+            named.warnings.iter().for_each(|warning| self.warn("network", warning));
+        }
+        if is_all && !self.config.runs_something() {
             self.warn("", "no b2c.run: there is nothing to run");
             self.otherwise("no 'Execution is over'");
-        } else if !fails && self.config.run.is_empty() && self.config.run_post.is_empty() {
+        } else if is_all && self.config.run.is_empty() && self.config.run_post.is_empty() {
             self.otherwise("runs nothing without a b2c.run or b2c.run_post");
         }
         let mut counts = Vec::new();
         for (count, name) in self.lines.iter().zip(LINES).filter(|(count, _)| **count > 0) {
             counts.push(plural(*count, name));
         }
-        counts.extend((fails).then(|| plural(failures, "mistake")));
+        counts.extend(awaits_more.then(|| "what is behind the URL".into()));
+        counts.extend(fails.then(|| plural(failures, "mistake")));
         counts.extend((self.warnings > 0).then(|| plural(self.warnings, "warning")));
         let verdict = if fails { "the boot fails: " } else { "the boot starts: " };
         let counts = if counts.is_empty() { "nothing to run".into() } else { counts.join(", ") };
@@ -381,9 +429,9 @@ mod tests {
     /// Promise: check-command
     #[test]
     fn what_each_option_does() {
-        let kernel = r#"console=ttyS0,115200 quiet ip=dhcp modules_load=e1000e b2c.ntp_peer=ci-gateway
+        let kernel = r#"console=ttyS0,115200 quiet ip=dhcp nameserver=10.0.0.3 modules_load=e1000e b2c.ntp_peer=ci-gateway
             b2c.cache_device=auto b2c.poweroff_delay=15 b2c.hostname=dut b2c.hostname=dut-7 b2c.pipefail
-            b2c.volume=results,expiration=pipeline_end b2c.log=plain
+            b2c.volume=results,expiration=pipeline_end b2c.log=plain b2c.extra_args_url=http://h/x
             b2c.run="-ti alpine sh -c 'echo $HOME'""#;
         let own = "# the lab's\nb2c.run_service=\"--tls-verify=false --pid=host ci-gateway:8002/telegraf:1\"\n";
         let extra = "b2c.run=\"-t -v results:/r -w /r --entrypoint bash $IMAGE -c 'make; exit'\"\r\nb2c.ntp_peer=none";
@@ -394,6 +442,7 @@ mod tests {
 the kernel's line
   ip                    the network, where no b2c.iface sets it up: dhcp
                         boot2container: no DHCP, and only what the kernel itself does with it
+  nameserver            a name server that goes before the others: 10.0.0.3
   modules_load          loads modules: e1000e
   b2c.ntp_peer          ignored: a later b2c.ntp_peer counts
   b2c.cache_device      images and volumes on the partition labelled B2C_CACHE
@@ -405,6 +454,8 @@ the kernel's line
   b2c.volume            volume results on the cache, removed at the end
   b2c.log               plain
                         boot2container: does not know it
+  b2c.extra_args_url    more options from http://h/x
+                        boot2container: fetches it after the cache and the clock are set up
   b2c.run               container 1: pull docker.io/library/alpine:latest over https, run 'sh -c echo $HOME', \
 terminal, input
   not ocinit's          console=, quiet
@@ -419,6 +470,95 @@ the boot starts: 2 containers, 1 service
 "
         );
         assert!(!checked.fails);
+    }
+
+    /// The kernel's line of boot2container's default job, without what it fetches.
+    /// Promise: check-command
+    #[test]
+    fn a_line_whose_options_are_elsewhere() {
+        let kernel = "b2c.cache_device=auto b2c.keymaps=de b2c.extra_args_url=http://ci-gateway/job/ID/extra";
+        let checked = checked(kernel, None, None);
+        assert_eq!(
+            checked.text,
+            "\
+the kernel's line
+  b2c.cache_device      images and volumes on the partition labelled B2C_CACHE
+                        boot2container: partitions and formats the first disk if no partition has this label
+  b2c.keymaps           WARN b2c.keymaps is not an option: did you mean b2c.keymap?
+                        word 2, column 23 of the kernel's line
+                        boot2container: ignored, without a word
+  b2c.extra_args_url    more options from http://ci-gateway/job/ID/extra: check them with --extra FILE
+                        boot2container: fetches it after the cache and the clock are set up
+
+the boot starts: what is behind the URL, 1 warning
+"
+        );
+    }
+
+    /// Promise: check-command
+    #[test]
+    fn options_that_come_too_late() {
+        let kernel = "b2c.run=img b2c.extra_args_url=http://h/x b2c.insmods=a.ko";
+        let own = "ip=dhcp nameserver=10.0.0.3 BOOTIF=52:54:00:12:34:56";
+        let checked = checked(kernel, Some(own), Some("b2c.insmods=b.ko ip=off"));
+        let (_, text) = checked.text.split_once("  b2c.insmods").unwrap();
+        assert_eq!(
+            text,
+            "           loads from /usr_mods: a.ko
+/etc/ocinit/cmdline (boot2container has none)
+  ip                    the network, where no b2c.iface sets it up: dhcp
+  nameserver            a name server that goes before the others: 10.0.0.3
+  BOOTIF                WARN BOOTIF=52:54:00:12:34:56: ignored: not of the form 01-52-54-00-12-34-56
+                        word 3, column 29 of /etc/ocinit/cmdline
+                        boot2container: ignored, without a word
+the extra arguments
+  b2c.insmods           WARN b2c.insmods in the extra arguments comes too late, as modules are loaded: ignored
+                        word 1, column 1 of the extra arguments
+                        boot2container: too late here, and ignored
+  not ocinit's          ip=
+
+the boot starts: 1 container, 2 warnings
+"
+        );
+    }
+
+    /// Promise: check-command
+    /// Input: extra-arguments
+    #[test]
+    fn documents_that_a_boot_refuses() {
+        let kernel = "b2c.extra_args_url=http://h/x";
+        for (document, why) in [
+            ("not found", "FAIL none of the 2 words of the extra arguments is an option\n"),
+            ("<html>b2c.run=img", "FAIL a page of HTML, and no options\n"),
+            (&format!("b2c.run=img {}", " ".repeat(256 << 10)), "FAIL more than 262144 bytes\n"),
+        ] {
+            let checked = checked(kernel, None, Some(document));
+            assert!(checked.fails && checked.text.contains(why), "{}", checked.text);
+        }
+        let never = checked("quiet", None, Some("b2c.run=img")).text;
+        assert!(never.contains("  WARN no b2c.extra_args_url: a boot never fetches them\n"), "{never}");
+        let alone = check(&[None, None, Some(b"b2c.run=img".to_vec())]).text;
+        assert!(!alone.contains("WARN"), "{alone}");
+    }
+
+    /// Promise: check-command
+    #[test]
+    fn two_default_routes() {
+        let line = "b2c.run=img b2c.iface=a,address=10.0.0.2/24,gateway=10.0.0.1 b2c.iface=b,address=10.1.0.2/24,\
+                    gateway=10.1.0.1";
+        let text = checked(line, None, None).text;
+        let warning =
+            "  network               WARN two default routes: 10.0.0.1 by a, 10.1.0.1 by b; the last counts: ";
+        assert!(text.contains(warning), "{text}");
+    }
+
+    /// Those whose meaning says so from its start.
+    #[cfg(feature = "host")]
+    #[test]
+    fn options_that_are_new() {
+        for row in crate::boot::pure::option_table::TABLE {
+            assert_eq!(NEW.contains(&row.name), row.meaning.starts_with("**new**"), "{}", row.name);
+        }
     }
 
     /// Promise: check-command, all-mistakes
@@ -466,6 +606,10 @@ the boot fails: 1 container, 4 mistakes, 3 warnings
             "b2c.minio=a,http://h,key,SECRET",
             "b2c.minio:a,http://h,key,SECRET",
             "b2c.proxy=http=http://u:SECRET@h:1",
+            "b2c.proxy=http=u:SECRET@h:1",
+            "b2c.registry_mirror=docker.io=u:SECRET@h",
+            "b2c.minio:\"job,http://h,key,SECRET",
+            "b2c.run:\"--creds=u:SECRET img",
             "b2c.volume=v,fscrypt_key=SECRET",
             "b2c.filesystem=c,type=cifs,src=//u:SECRET@h/x,opts=password=SECRET",
             "b2c.run=\"--creds=u:SECRET img\"",
@@ -496,6 +640,12 @@ the boot fails: 1 container, 4 mistakes, 3 warnings
             let checked = check(&[Some(line()), None, Some(line())]);
             assert!(checked.text.ends_with('\n') && checked.text.contains("\nthe boot "));
         }
+        let utf16: Vec<u8> = "b2c.run=img".bytes().flat_map(|byte| [byte, 0]).collect();
+        let odd = check(&[None, Some(utf16), None]).text;
+        assert!(
+            odd.contains("  WARN a text in UTF-16 without a byte order mark, or none: save it in UTF-8\n"),
+            "{odd}"
+        );
         let long = format!("b2c.run=img {}", "a=b ".repeat(600));
         let checked = checked(&long, None, None);
         assert!(checked.text.contains("  WARN 2411 bytes: the kernel keeps 2047"), "{}", checked.text);

@@ -2,7 +2,9 @@
 
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::interpolate::{self, Form};
-use crate::boot::pure::option_error::EXTRA;
+use crate::boot::pure::misspelt;
+use crate::boot::pure::option_error::{EXTRA, SOURCES};
+use crate::boot::pure::option_table::Row;
 use crate::container::pure::spec::parse;
 use crate::image::pure::cosign::VerifyKey;
 use crate::net::pure::http::Url;
@@ -19,8 +21,10 @@ pub const SHOWN_MAX: usize = 64;
 
 /// Options that have done their work before the extra arguments are there, and what to do: in them they are ignored,
 /// with a warning.
-const TOO_LATE: [(&str, &str); 5] = [
+const TOO_LATE: [(&str, &str); 7] = [
     ("b2c.iface", "the network is up"),
+    ("b2c.carrier_timeout", "the network is up"),
+    ("b2c.lease_timeout", "the network is up"),
     ("b2c.insmods", "modules are loaded"),
     ("b2c.extra_args_url", "they are fetched once"),
     ("b2c.extra_args_sha256", "they are fetched"),
@@ -28,7 +32,7 @@ const TOO_LATE: [(&str, &str); 5] = [
 ];
 
 /// Options whose whole value may be shown, but for what URLs hold.
-const SHOWN: [&str; 15] = [
+const SHOWN: [&str; 13] = [
     "b2c.cache_device",
     "b2c.hostname",
     "b2c.keymap",
@@ -37,9 +41,7 @@ const SHOWN: [&str; 15] = [
     "b2c.ntp_peer",
     "b2c.onfail",
     "b2c.poweroff_delay",
-    "b2c.proxy",
     "b2c.reboot_cmd",
-    "b2c.registry_mirror",
     "b2c.shutdown_cmd",
     "b2c.storage",
     "b2c.swap",
@@ -104,13 +106,12 @@ pub fn without_user(url: &str) -> Result<(String, Option<String>), String> {
     Ok(([scheme, "://", host].concat(), Some(authorization)))
 }
 
-/// The URL of the signature: `.sig` is appended to the path.
+/// The URL of the signature: `.sig` is appended to the path. Without a path it would become a part of the host's name.
 pub fn signature_url(url: &str) -> String {
     let url = url.split('#').next().unwrap_or_default();
-    match url.split_once('?') {
-        Some((path, query)) => [path, ".sig?", query].concat(),
-        None => [url, ".sig"].concat(),
-    }
+    let (path, query) = url.split_at(url.find('?').unwrap_or(url.len()));
+    let sig = if path.matches('/').count() > 2 { ".sig" } else { "/.sig" };
+    [path, sig, query].concat()
 }
 
 /// Whether the document is a page for people: where to log in, or that something is not there. Some frameworks call all
@@ -118,7 +119,19 @@ pub fn signature_url(url: &str) -> String {
 pub fn is_page(content_type: &str, document: &[u8]) -> bool {
     let first = document.iter().find(|byte| !byte.is_ascii_whitespace() && !b"\0\xef\xbb\xbf\xff\xfe".contains(byte));
     let is_html = content_type.to_ascii_lowercase().starts_with("text/html");
-    first == Some(&b'<') || (is_html && !document.windows(4).any(|part| part == b"b2c."))
+    first == Some(&b'<') || (is_html && first.is_some() && !document.windows(4).any(|part| part == b"b2c."))
+}
+
+/// What a boot says of a page.
+pub const PAGE: &str = "a page of HTML, and no options";
+/// What to do about [`has_an_option`].
+pub const PREFIX: &str = "options begin with b2c.";
+
+/// A document without any option is another one: a machine that runs nothing and reports success hides that.
+pub fn has_an_option(words: &[Word]) -> Result<(), String> {
+    let is_other = !words.is_empty() && !words.iter().any(Word::is_option);
+    let what = || ["none of the ", &words.len().to_string(), " words of ", SOURCES[EXTRA], " is an option"].concat();
+    (!is_other).then_some(()).ok_or_else(what)
 }
 
 /// Refuses a key where others are set: they decide which images may run.
@@ -135,12 +148,14 @@ pub fn too_late(name: &str, source: usize) -> Option<String> {
 
 /// An option as the log shows it: without passwords and keys.
 pub fn shown(word: &Word) -> String {
-    let key = word.key.as_str();
-    let Some(value) = &word.value else { return key.into() };
-    if ["run", "container", "service", "root"].iter().any(|part| key.contains(part)) {
-        return [key, "=", &parse::shown(value)].concat();
+    let key = misspelt::shown(&word.key);
+    if key != word.key {
+        return [key, MASK].concat();
     }
+    let Some(value) = &word.value else { return key.into() };
     let value = match value.split_once(',') {
+        _ if Row::of(word).is_some_and(Row::is_container_line) => parse::logged(value),
+        _ if key == "b2c.proxy" || key == "b2c.registry_mirror" => scrub::list_of_urls(value),
         _ if SHOWN.contains(&key) => scrub::urls(value),
         // The name alone: options of file systems and volumes hold passwords.
         Some((name, _)) if ["b2c.minio", "b2c.filesystem", "b2c.volume"].contains(&key) && !name.contains('=') => {
@@ -213,6 +228,8 @@ mod tests {
             ("http://h/x", "http://h/x.sig"),
             ("http://h/x?a=b#c", "http://h/x.sig?a=b"),
             ("http://h/x#c", "http://h/x.sig"),
+            ("http://h", "http://h/.sig"),
+            ("https://h:8443?a=/b#c", "https://h:8443/.sig?a=/b"),
         ] {
             assert_eq!(signature_url(url), signature);
         }
@@ -227,6 +244,7 @@ mod tests {
             page("text/plain", "<!doctype html>") && page("", "\u{feff}\r\n <html>") && page("TEXT/HTML", "log in")
         );
         assert!(is_page("", b"\xff\xfe<\0h\0"));
+        assert!(!page("text/html", "") && !page("text/html", "\r\n") && page("text/html", " x"));
         assert!(!page("text/html; charset=utf-8", "b2c.run=x") && !page("", "") && !page("text/plain", "a <b"));
     }
 
@@ -245,7 +263,13 @@ mod tests {
             ("b2c.filesystem=c,type=cifs,opts=password=SECRET", "b2c.filesystem=c,***"),
             ("b2c.filesystem=SECRET", "b2c.filesystem=***"),
             ("b2c.proxy=http=http://u:SECRET@p:1", "b2c.proxy=http=http://***@p:1"),
+            ("b2c.proxy=http=u:SECRET@p:1", "b2c.proxy=http=***@p:1"),
+            ("b2c.registry_mirror=docker.io=u:SECRET@h", "b2c.registry_mirror=docker.io=***@h"),
             ("b2c.unknown=SECRET", "b2c.unknown=***"),
+            ("b2c.runner_token=SECRET", "b2c.runner_token=***"),
+            ("b2c.minio:job,http://h:9000,ACCESS,SECRET", "b2c.minio***"),
+            (r#"b2c.run:"--creds=u:SECRET img""#, "b2c.run***"),
+            (r#"b2c.run="-e TOKEN=SECRET img""#, "b2c.run=-e TOKEN=*** img"),
             ("b2c.extra_args_url=http://u:SECRET@h/x", "b2c.extra_args_url=***"),
             (r#"b2c.run="--creds u:SECRET img""#, "b2c.run=--creds *** img"),
         ] {

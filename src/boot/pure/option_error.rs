@@ -1,6 +1,8 @@
 //! Wrong options: why, where they are, and what to do about it.
 
 use crate::boot::pure::cmdline::{Position, UnmatchedQuote, Word};
+use crate::boot::pure::misspelt;
+use crate::boot::pure::option_table::{Row, TABLE};
 use crate::container::pure::spec::parse;
 
 /// A wrong option: its name, and the reason; and where it is, with what to do.
@@ -73,11 +75,46 @@ pub fn add(mistakes: &mut Vec<Mistake>, mistake: Mistake) {
 /// The words of a source that can be read: of one with an unmatched quote those before it.
 pub fn readable(words: Result<Vec<Word>, UnmatchedQuote>, source: usize, mistakes: &mut Vec<Mistake>) -> Vec<Word> {
     words.unwrap_or_else(|quote| {
-        let text = ["an unmatched double quote: ", &parse::shown_option(quote.word.trim_end())].concat();
+        let text = ["an unmatched double quote: ", &shown(quote.word.trim_end())].concat();
         let hint = [&place(&quote.at, source), ": ", WHOLE_WORD].concat();
         add(mistakes, Mistake { at: (source, quote.before.len()), weight: Weight::Fatal, text, hint });
         quote.before
     })
+}
+
+/// A word that cannot be read whole, as it may be shown: of options other than container lines, the name alone.
+fn shown(word: &str) -> String {
+    let name = misspelt::shown(word);
+    match word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+        Some(line) if Row::named(name).is_some_and(Row::is_container_line) => {
+            [name, "=", &parse::logged(line)].concat()
+        }
+        Some(_) => [name, "="].concat(),
+        None => name.into(),
+    }
+}
+
+/// What to say of a word that seems to be meant as an option, or to hold one, and how much that weighs. It is an
+/// error in any case if it must not be ignored.
+pub fn doubt(word: &Word, row: Option<&Row>) -> Result<Option<(Error, Weight)>, Error> {
+    let found = match row {
+        Some(row) if row.is_container_line() => None,
+        Some(_) => misspelt::enclosed(word),
+        None => misspelt::find(&TABLE.iter().map(|row| row.name).collect::<Vec<_>>(), word),
+    };
+    let Some(found) = found else { return Ok(None) };
+    if found.must_not_be_ignored {
+        return Err(Error(
+            found.text,
+            "without it data would be lost or unprotected: correct it, or take it out".into(),
+        ));
+    }
+    let cure = match word.key.starts_with(QUOTES) {
+        true => WHOLE_WORD,
+        false => "no word that can be read asks for a container of the pipeline",
+    };
+    let weight = if found.is_pipeline { Weight::PipelineDoubt } else { Weight::Doubt };
+    Ok(Some((Error(found.text, cure.into()), weight)))
 }
 
 /// The place of the word that counts among those of the option `key`, if that takes one value: its source and its
@@ -111,6 +148,25 @@ pub const QUOTES: [char; 8] = ['\'', '\u{2018}', '\u{2019}', '\u{201c}', '\u{201
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Promise: no-secret-in-messages
+    #[test]
+    fn an_option_that_cannot_be_read_shows_its_name() {
+        for (word, text) in [
+            ("b2c.minio=a,http://h,key,SECRET", "b2c.minio="),
+            ("b2c.minio:job,http://h,key,SECRET", "b2c.minio"),
+            ("b2c.minio:job,http://h?a=b,key,SECRET", "b2c.minio"),
+            ("b2c.filesystem=//u:SECRET@h/x", "b2c.filesystem="),
+            ("b2c.run=--creds=u:SECRET img", "b2c.run=--creds=*** img"),
+            ("b2c.run:--creds=u:SECRET img", "b2c.run"),
+            ("b2c.runner_token=SECRET", "b2c.runner_token="),
+            ("b2c.post_container=-xSECRET img", "b2c.post_container=-x*** img"),
+            ("b2c.run_service=-ti -e A=SECRET img", "b2c.run_service=-ti -e A=*** img"),
+            ("b2c.root=img", "b2c.root=img"),
+        ] {
+            assert_eq!(shown(word), text);
+        }
+    }
 
     fn mistake(at: (usize, usize), weight: Weight) -> Mistake {
         Mistake { at, weight, text: String::new(), hint: String::new() }

@@ -42,7 +42,12 @@ const fn row(name: &'static str, takes: Takes, supported: bool, value: &'static 
 impl Row {
     /// The option that a word gives.
     pub fn of(word: &Word) -> Option<&'static Row> {
-        TABLE.iter().find(|row| row.name == word.key)
+        Row::named(&word.key)
+    }
+
+    /// The option of that name.
+    pub fn named(name: &str) -> Option<&'static Row> {
+        TABLE.iter().find(|row| row.name == name)
     }
 
     pub fn is_container_line(&self) -> bool {
@@ -73,8 +78,8 @@ pub const TABLE: &[Row] = &[
     row("b2c.hostname", Takes::One, true, "name", "the machine's name, and the containers'; `${mac}`, `${ip}`, `${uuid}` and `${serial}` in it are the machine's. Default `boot2container`"),
     row("b2c.keymap", Takes::One, true, "name", "the console's keymap: the file `NAME.kmap`, `NAME.bmap` or `NAME` in `/usr/share/keymaps` of the initramfs or below it, as `loadkeys -b` and `dumpkmap` write it"),
     row("b2c.iface", Takes::Many, true, "`NAME[,dhcp][,address=CIDR][,gateway=IP][,route=CIDR:VIA][,nameserver=IP][,forward]`", "an interface by name, in place of DHCP on every wired one; **new**: several addresses, `mtu=`, IPv6, VLANs (`eth0.12`), `bond=eth0+eth1[,mode=…]`, `bridge=eth0+eth1`"),
-    row("b2c.carrier_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a carrier, or an interface that is named absent. Default 40; 3 if all images are in the initramfs"),
-    row("b2c.lease_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a lease, from the carrier on. Default 60 where images may be at hand (in the initramfs, on a cache disk), else 900; twice as long where a server has answered"),
+    row("b2c.carrier_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a carrier, or an interface that is named absent. Default 40; 3 if all images are in the initramfs, and no options are behind `b2c.extra_args_url`"),
+    row("b2c.lease_timeout", Takes::One, true, "seconds", "**new**: how long the network may be without a lease, from the carrier on. Default 60 where images may be at hand (in the initramfs, on a cache disk) and no options are behind `b2c.extra_args_url`, else 900; twice as long where a server has answered"),
     row("b2c.insmods", Takes::One, true, "`a.ko,b.ko`", "kernel modules from `/usr_mods`, loaded first, in order"),
     row("b2c.poweroff_delay", Takes::One, true, "seconds", "wait between `It's now safe to turn off your computer` and the shutdown command; fractions (`0.5`) and units (`2m`) as `sleep` takes them"),
     row("b2c.shutdown_cmd", Takes::One, true, "commands", "the commands that end the machine: `echo WORDS`, `sleep S`, `poweroff`, `reboot`, `halt`, joined by `;`. Default `poweroff -f`"),

@@ -6,8 +6,7 @@ pub use crate::boot::pure::option_table::{Row, Takes, TABLE};
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::extra_args::{self, ExtraArgs};
 use crate::boot::pure::interpolate::{self, Form};
-use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::{add, wrong, Weight, PRECEDENCE, QUOTES};
+use crate::boot::pure::option_error::{add, doubt, wrong, Weight, PRECEDENCE, QUOTES};
 use crate::boot::pure::option_table::REFUSED;
 use crate::boot::pure::shutdown::{self, duration_ms, NO_DURATION};
 use crate::container::pure::spec::parse;
@@ -122,7 +121,7 @@ impl Config {
                 }
                 let row = Row::of(word);
                 let read = row.map_or(Ok(()), |row| config.apply_single(word, row));
-                let read = read.and_then(|()| config.misspelt(word, row));
+                let read = read.and_then(|()| doubt(word, row));
                 config.add_mistakes((source, number), word, read, &mut mistakes);
             }
         }
@@ -133,7 +132,9 @@ impl Config {
                 let at = (source, number);
                 // The first mistake of a word is enough.
                 let is_wrong = mistakes.iter().any(|mistake| mistake.at == at && mistake.is_fatal());
-                if !is_wrong && extra_args::too_late(&word.key, source).is_none() {
+                // Words of others are of the kernel's line and the initramfs alone.
+                let is_late = source == EXTRA && !word.is_option() || extra_args::too_late(&word.key, source).is_some();
+                if !is_wrong && !is_late {
                     let allowed = if has_keys { extra_args::adds_no_key(&word.key) } else { Ok(()) };
                     let read = allowed.map_err(|why| wrong(&word.key, why));
                     let read = read.and_then(|()| config.apply_repeated(word)).map(|()| None);
@@ -148,8 +149,8 @@ impl Config {
             let at = at.unwrap_or_default();
             add(&mut mistakes, Mistake { at, weight: Weight::Warning, text: text.into(), hint: String::new() });
         }
-        if is_whole && !awaits_more {
-            config.check_names(sources, &volumes, &mut mistakes);
+        if is_whole {
+            config.check_names(sources, &volumes, awaits_more, &mut mistakes);
         }
         config.weigh(sources, is_whole && !awaits_more, &mut mistakes);
         let warnings = mistakes.iter().filter(|mistake| !mistake.is_fatal());
@@ -209,29 +210,6 @@ impl Config {
         !self.has_no_container() || self.root.is_some()
     }
 
-    /// What to say of a word that seems to be meant as an option, or to hold one, and how much that weighs. It is an
-    /// error in any case if it must not be ignored.
-    fn misspelt(&self, word: &Word, row: Option<&Row>) -> Result<Option<(Error, Weight)>, Error> {
-        let found = match row {
-            Some(row) if row.is_container_line() => None,
-            Some(_) => misspelt::enclosed(word),
-            None => misspelt::find(&TABLE.iter().map(|row| row.name).collect::<Vec<_>>(), word),
-        };
-        let Some(found) = found else { return Ok(None) };
-        if found.must_not_be_ignored {
-            return Err(Error(
-                found.text,
-                "without it data would be lost or unprotected: correct it, or take it out".into(),
-            ));
-        }
-        let cure = match word.key.starts_with(QUOTES) {
-            true => WHOLE_WORD,
-            false => "no word that can be read asks for a container of the pipeline",
-        };
-        let weight = if found.is_pipeline { Weight::PipelineDoubt } else { Weight::Doubt };
-        Ok(Some((Error(found.text, cure.into()), weight)))
-    }
-
     fn apply_repeated(&mut self, word: &Word) -> Result<(), Error> {
         let value = word.value.clone().unwrap_or_default();
         let list = match word.key.as_str() {
@@ -283,13 +261,22 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that every `b2c.filesystem` that is referred to exists, and that interfaces fit together. `volumes` has
-    /// the place of each volume's word.
-    fn check_names(&mut self, sources: &[Vec<Word>], volumes: &[(usize, usize)], mistakes: &mut Vec<Mistake>) {
+    /// Checks that interfaces fit together, and that every `b2c.filesystem` that is referred to exists, unless it may
+    /// be in the extra arguments. `volumes` has the place of each volume's word.
+    fn check_names(
+        &mut self,
+        sources: &[Vec<Word>],
+        volumes: &[(usize, usize)],
+        awaits_more: bool,
+        mistakes: &mut Vec<Mistake>,
+    ) {
         if let Err(why) = self.network.plan(true) {
             let Error(text, hint) = wrong("b2c.iface", &why);
             let at = last_place(sources, "b2c.iface").unwrap_or_default();
             add(mistakes, Mistake { at, weight: Weight::Fatal, text, hint });
+        }
+        if awaits_more {
+            return;
         }
         let unknown = |name: &str| !self.filesystems.iter().any(|filesystem| filesystem.name == name);
         for (volume, at) in self.volumes.iter().zip(volumes) {

@@ -87,7 +87,10 @@ impl NetworkConfig {
             "ip" if self.kernel.len() < WORDS_MAX => self.kernel.push(kernel_ip::parse(value)?),
             "nameserver" if self.nameservers.len() < WORDS_MAX => self.nameservers.push(unicast(value)?),
             "ip" | "nameserver" => return Err("more than 16 such words".into()),
-            "BOOTIF" => self.preferred_mac = kernel_ip::bootif(value),
+            "BOOTIF" => {
+                let mac = kernel_ip::bootif(value).ok_or("not of the form 01-52-54-00-12-34-56")?;
+                self.preferred_mac = Some(mac);
+            }
             _ => {}
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use crate::net::pure::http::{host_and_port, Url};
 use crate::net::pure::iface::masked;
-use crate::pure::base64;
+use crate::pure::{base64, percent};
 use core::net::IpAddr;
 
 /// An HTTP proxy, reached without TLS.
@@ -169,17 +169,7 @@ fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
 
 /// `USER:PASSWORD`, percent-encoded as in a URL, as a value of `Authorization` or `Proxy-Authorization` (RFC 7617).
 pub fn basic(user: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    let mut rest = user.bytes();
-    while let Some(byte) = rest.next() {
-        let decoded = if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            (digit()? << 4 | digit()?) as u8
-        } else {
-            byte
-        };
-        bytes.push(decoded);
-    }
+    let mut bytes = percent::decode(user)?;
     if !bytes.contains(&b':') {
         bytes.push(b':');
     }

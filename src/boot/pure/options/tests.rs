@@ -312,6 +312,21 @@ fn interfaces_and_words_of_the_kernels_line() {
     let [other, own] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
     assert!(other.starts_with("ip=ibft: ignored: neither dhcp or off"), "{other}");
     assert_eq!(own, "b2c.iface=eth1.7: 'wol' is not a parameter: ignored");
+    let config = read(&["b2c.run=img BOOTIF=01-52-54-00-12-34-56 BOOTIF=52:54:00:12:34:57"]).unwrap();
+    assert!(config.network.preferred_mac == Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]), "the other is none");
+    assert_eq!(config.warnings, ["BOOTIF=52:54:00:12:34:57: ignored: not of the form 01-52-54-00-12-34-56"]);
+}
+
+/// Promise: extra-arguments
+#[test]
+fn extra_arguments_do_nothing_about_the_network() {
+    let late =
+        "b2c.run=img b2c.iface=eth0 b2c.carrier_timeout=5 b2c.lease_timeout=5 ip=off nameserver=10.0.0.3 BOOTIF=x";
+    let config = read(&["", "", late]).unwrap();
+    assert_eq!((config.network, config.warnings.len()), (Default::default(), 3));
+    // What does not fit together ends the boot before it waits for more options.
+    let error = read(&["b2c.extra_args_url=http://h/x b2c.iface=b,bridge=b.5"]).err().unwrap();
+    assert!(error.0.starts_with("b2c.iface: b: is made of itself"), "{}", error.0);
 }
 
 /// Promise: faulty-values

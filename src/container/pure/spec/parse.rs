@@ -1,6 +1,6 @@
 //! The flags of a container line (`b2c.run=`): one table, and what they ask for.
 
-pub use crate::container::pure::spec::redact::{shown, shown_option};
+pub use crate::container::pure::spec::redact::{logged, shown};
 pub use crate::container::pure::spec::table::{Row, Takes, TABLE};
 
 use crate::container::pure::spec::redact::{self, secrets};
@@ -10,6 +10,7 @@ use crate::image::pure::pull_options::PullOptions;
 use crate::image::pure::reference::Reference;
 use crate::pure::suggest::suggest;
 use crate::pure::{scrub, shell_words};
+use core::cell::Cell;
 
 /// The reason where a line ends before its image.
 pub const NO_IMAGE: &str = "no image is named";
@@ -29,10 +30,14 @@ fn split(line: &str, variable: shell_words::Lookup) -> Result<Vec<String>, Strin
 }
 
 /// Checks a line before it runs, that of `b2c.root` if `is_root`. One with variables can be read in full only when they
-/// have their values.
+/// have their values. A `$` in single quotes is none: a shell in the container reads it.
 pub fn check(line: &str, is_root: bool) -> Result<(), String> {
-    let words = split(line, &|_| None)?;
-    if line.contains('$') {
+    let has_variables = Cell::new(false);
+    let words = split(line, &|_| {
+        has_variables.set(true);
+        None
+    })?;
+    if has_variables.get() {
         return Ok(());
     }
     parse_words(&words, is_root).map(drop)
@@ -495,6 +500,8 @@ mod tests {
     fn a_line_with_variables_is_checked_as_far_as_it_can_be() {
         assert!(check("--entrypoint $X img", false).is_ok());
         assert!(check("--entrypoint $(x) img", false).is_err());
-        assert!(check("--nope img", false).is_err());
+        assert!(check("--nope img", false).is_err() && check("--nope $X img", false).is_ok());
+        assert!(check("--nope img sh -c 'echo $X'", false).is_err());
+        assert!(check("-t img sh -c 'echo $X' \\$X", false).is_ok());
     }
 }

@@ -8,9 +8,18 @@ use crate::pure::scrub::{scrub, urls, MASK};
 /// `line` as it may be shown, to people and to the containers behind it, whether
 /// it can be read or not.
 pub fn shown(line: &str) -> String {
+    shown_by(line, false)
+}
+
+/// The same for the console: without the values of `-e` and `--env`, too, which are a job's tokens.
+pub fn logged(line: &str) -> String {
+    shown_by(line, true)
+}
+
+fn shown_by(line: &str, hides_env: bool) -> String {
     let raw = raw_words(line);
     let bare: Vec<String> = raw.iter().map(|word| word.replace(['\'', '"', '\\'], "")).collect();
-    let (secrets, unknown) = (secrets(&bare), unknown_values(&bare));
+    let (secrets, unknown) = (secrets(&bare), unknown_values(&bare, hides_env));
     if secrets.is_empty() && unknown.iter().all(Option::is_none) {
         return urls(line);
     }
@@ -26,17 +35,6 @@ pub fn shown(line: &str) -> String {
         is_value = !is_value && bare.ends_with("--creds");
     }
     out.join(" ")
-}
-
-/// A word of the kernel's line as it may be shown: of options other than container lines, the name alone.
-pub fn shown_option(word: &str) -> String {
-    match word.split_once('=') {
-        Some((key, line)) if ["run", "container", "service"].iter().any(|of_a_line| key.contains(of_a_line)) => {
-            [key, "=", &shown(line)].concat()
-        }
-        Some((key, _)) => [key, "="].concat(),
-        None => shown(word),
-    }
 }
 
 /// The words of `line` as they stand there, with their quotes; the last takes
@@ -103,8 +101,8 @@ pub(super) fn name_of(flag: &str) -> &str {
 }
 
 /// For each word: how much of it may be shown where it is, or has, the value of a flag that is not there. Nobody
-/// knows what that is: a password where `-creds` or `--cred` is written.
-fn unknown_values(words: &[String]) -> Vec<Option<usize>> {
+/// knows what that is: a password where `-creds` or `--cred` is written. The same of the value of a variable.
+fn unknown_values(words: &[String], hides_env: bool) -> Vec<Option<usize>> {
     let mut all = vec![None; words.len()];
     let (mut at, mut is_odd) = (0, false);
     while let Some(word) = words.get(at) {
@@ -127,8 +125,24 @@ fn unknown_values(words: &[String]) -> Vec<Option<usize>> {
             }
             at += 1;
         }
+        let named = env_at(word).zip(words.get(at - 1)).filter(|_| hides_env);
+        let end = named.and_then(|(start, word)| Some(start + word.get(start..)?.find('=')? + 1));
+        if let Some(slot) = all.get_mut(at - 1).filter(|_| end.is_some()) {
+            *slot = end;
+        }
     }
     all
+}
+
+/// Where the value of `-e` or `--env` begins in the flag's word, or in the next one where that is the value.
+fn env_at(word: &str) -> Option<usize> {
+    if let Some(value) = word.strip_prefix("--env") {
+        return value.is_empty().then_some(0).or(value.starts_with('=').then_some(6));
+    }
+    // A flag with a value ends a bundle of short ones.
+    let is_bool = |letter: u8| TABLE.iter().any(|row| row.short == letter && row.takes == Takes::Bool);
+    let (at, letter) = word.bytes().enumerate().skip(1).find(|(_, letter)| !is_bool(*letter))?;
+    (letter == b'e').then_some((at + 1) % word.len())
 }
 
 /// Whether the word after the flag `word` is that flag's value.
@@ -240,17 +254,18 @@ mod tests {
 
     /// Promise: no-secret-in-messages
     #[test]
-    fn an_option_that_cannot_be_read_shows_its_name() {
-        for (word, text) in [
-            ("b2c.minio=a,http://h,key,SECRET", "b2c.minio="),
-            ("b2c.filesystem=//u:SECRET@h/x", "b2c.filesystem="),
-            ("b2c.run=--creds=u:SECRET img", "b2c.run=--creds=*** img"),
-            ("b2c.post_container=-xSECRET img", "b2c.post_container=-x*** img"),
-            ("b2c.run_service=-ti img", "b2c.run_service=-ti img"),
-            ("quiet", "quiet"),
+    fn variables_on_the_console_have_no_values() {
+        for (line, text) in [
+            ("-e A=SECRET -e B img -e C=d", "-e A=*** -e B img -e C=d"),
+            ("--env A=SECRET --env=B=SECRET=x --env=C img", "--env A=*** --env=B=*** --env=C img"),
+            ("-eA=SECRET -tieB=SECRET -ite 'C=SECRET x' img", "-eA=*** -tieB=*** -ite C=*** img"),
+            ("--env-file /a=b -t=false -w /e=f --env", "--env-file /a=b -t=false -w /e=f --env"),
+            ("-e 'A=SECRET", "-e A=***"),
+            ("--nope=x -e A=SECRET img", "--nope=*** -e A=*** img"),
         ] {
-            assert_eq!(shown_option(word), text);
+            assert_eq!(logged(line), text);
         }
+        assert_eq!(shown("-e A=b img"), "-e A=b img", "the pipeline's variables have the line itself");
     }
 
     /// Promise: no-secret-in-messages
