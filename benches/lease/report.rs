@@ -42,8 +42,8 @@ pub fn markdown(outcome: &Outcome, rounds: u32, load: f64) -> String {
          - Each lease in two new network namespaces, joined by a cable, with a new {} that answers at once.\n\
          - From the start of a process to the kernel's notification of the default route. ocinit's is a program \
          without optimization that calls the network step of the boot, with all that it does there: it raises the \
-         link, listens for IPv6, and checks for 15 ms that nobody has the address. udhcpc checks nothing; dhcpcd checks \
-         for five seconds, and not with `--noarp`. All start without knowledge of an earlier lease.\n",
+         link, listens for IPv6, and checks for 15 ms that nobody has the address. udhcpc checks nothing; dhcpcd \
+         checks for five seconds, and not with `--noarp`. All start without knowledge of an earlier lease.\n",
         outcome.step_ms(),
         numbers::processors(),
         versions(),

@@ -20,11 +20,10 @@ use std::os::fd::{AsFd, OwnedFd};
 mod keeper;
 
 pub use keeper::Keeper;
+use keeper::END;
 
 /// Of a message to the boot: less than a pipe takes whole.
 const MESSAGE_BYTES: usize = 4096;
-/// Ends a message.
-const END: &str = "\n\n";
 
 /// The network of a boot, and the process that keeps its leases.
 #[derive(Default)]

@@ -8,7 +8,6 @@ use crate::net::pure::dhcp::Lease;
 use crate::net::pure::netlink::{self, Address, Route};
 use crate::net::rtnetlink::Kernel;
 use crate::net::step::{failed, Limits, LIMITS, STEP};
-use crate::net::task::END;
 use crate::report::{Outcome, Report};
 use crate::sys::io;
 use crate::sys::machine::uptime_ms;
@@ -16,6 +15,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// How long a lease outlasts its carrier, while another interface may get one.
 const CUT_MS: u64 = 10_000;
+/// Ends a message to the boot.
+pub(super) const END: &str = "\n\n";
 
 /// The process's state.
 pub struct Keeper<'a> {
