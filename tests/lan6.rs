@@ -14,10 +14,11 @@ use ocinit::net::links::{self, Network};
 use ocinit::net::ntp;
 use ocinit::net::pure::proxy::Proxies;
 use ocinit::net::step::{Limits, LIMITS};
+use ocinit::net::task::Keeper;
 use ocinit::report::Report;
 use ocinit::sys::socket;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -210,6 +211,68 @@ fn an_address_by_dhcpv6() {
     lan.enter("an_address_by_dhcpv6");
 }
 
+/// The server ends the address with the first renewal, and gives another one (RFC 8415, section 18.2.10.1).
+/// Promise: ipv6-addresses
+#[test]
+fn an_address_that_the_server_ends() {
+    match role().as_str() {
+        "client" => {
+            let network = up();
+            assert_eq!(network.interfaces[0].addresses, [(any("2001:db8:77::a1"), 128)]);
+            let mut keeper = Keeper::new(&network, &REPORT).unwrap();
+            let (started, shown) = (Instant::now(), || shown(&["-6", "address", "show", "eth0"]));
+            while !shown().contains("2001:db8:77::a2/128") {
+                keeper.step(1_000).unwrap();
+                assert!(started.elapsed() < Duration::from_secs(30), "{}", shown());
+            }
+            assert!(!shown().contains("2001:db8:77::a1/128"), "{}", shown());
+            return;
+        }
+        "server" => return serve_dhcpv6(),
+        _ => {}
+    }
+    let Some(mut lan) = lan("ended", &["radvd"]) else { return };
+    lan.serve("an_address_that_the_server_ends");
+    radvd(&mut lan, &format!("AdvManagedFlag on; RDNSS {SERVER} {{ }};"));
+    lan.enter("an_address_that_the_server_ends");
+}
+
+/// Gives one address, and another for it with each renewal, which is due after ten seconds.
+fn serve_dhcpv6() {
+    const ALL: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 547)).unwrap();
+    socket.join_multicast_v6(&ALL, srv0()).unwrap();
+    eprintln!("ready");
+    let mut buffer = [0; 2048];
+    while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        let message = &buffer[..length];
+        let value = |wanted: u8| {
+            let mut options = &message[4..];
+            while options[1] != wanted {
+                options = &options[4 + usize::from(options[3])..];
+            }
+            options[4..4 + usize::from(options[3])].to_vec()
+        };
+        let leased = |last: u16, seconds: u32| {
+            let address = Ipv6Addr::new(0x2001, 0xdb8, 0x77, 0, 0, 0, 0, last);
+            [&[0, 5, 0, 24][..], &address.octets(), &seconds.to_be_bytes(), &seconds.to_be_bytes()].concat()
+        };
+        let (client, mut association) = (value(1), value(3)[..4].to_vec());
+        association.extend([[0, 0, 0, 10], [0, 0, 0, 60]].concat());
+        match message[0] {
+            1 => association.extend(leased(0xa1, 600)),
+            5 => association.extend([leased(0xa1, 0), leased(0xa2, 600)].concat()),
+            _ => continue,
+        }
+        let mut reply = [&[7], &message[1..4], &[0, 14, 0, 0, 0, 2, 0, 4, 0, 3, 0, 1]].concat();
+        for (code, value) in [(1, client), (3, association)] {
+            reply.extend([0, code, 0, value.len() as u8]);
+            reply.extend(value);
+        }
+        socket.send_to(&reply, from).unwrap();
+    }
+}
+
 /// Promise: ipv4-at-once
 #[test]
 fn both_families() {
@@ -276,10 +339,7 @@ fn advertisements_that_lie() {
 
 fn lie() {
     let fd = socket::packets(socket::IPV6).unwrap();
-    let index = std::fs::read_to_string("/sys/class/net/srv0/ifindex").ok().and_then(|text| text.trim().parse().ok());
-    // /sys shows the namespace of whoever mounted it.
-    let index: u32 =
-        index.unwrap_or_else(|| shown(&["-o", "link", "show", "srv0"]).split(':').next().unwrap().parse().unwrap());
+    let index = srv0();
     eprintln!("ready");
     let mut buffer = [0; 2048];
     loop {
@@ -292,6 +352,13 @@ fn lie() {
             }
         }
     }
+}
+
+/// The number of this namespace's srv0.
+fn srv0() -> u32 {
+    let index = std::fs::read_to_string("/sys/class/net/srv0/ifindex").ok().and_then(|text| text.trim().parse().ok());
+    // /sys shows the namespace of whoever mounted it.
+    index.unwrap_or_else(|| shown(&["-o", "link", "show", "srv0"]).split(':').next().unwrap().parse().unwrap())
 }
 
 fn lies() -> Vec<Vec<u8>> {
