@@ -79,7 +79,7 @@ impl Sources {
         all.push(words.clone().unwrap_or_else(|_| cmdline::unquoted(document)));
         apply_policy(config, report, &all);
         let words = readable(words, EXTRA, &mut self.mistakes);
-        extra_args::has_an_option(&words).map_err(|why| Failure::new("options", why).hint(extra_args::PREFIX))?;
+        extra_args::has_an_option(&words).map_err(|why| Failure::new("options", why).hint(extra_args::PREFIXES))?;
         self.words.push(words);
         Ok(self.words.last().map_or(&[], Vec::as_slice))
     }
