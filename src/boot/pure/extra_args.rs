@@ -3,7 +3,7 @@
 use crate::boot::pure::cmdline::Word;
 use crate::boot::pure::interpolate::{self, Form};
 use crate::boot::pure::misspelt;
-use crate::boot::pure::option_error::{EXTRA, SOURCES};
+use crate::boot::pure::option_error::EXTRA;
 use crate::boot::pure::option_table::Row;
 use crate::container::pure::spec::parse;
 use crate::image::pure::cosign::VerifyKey;
@@ -122,16 +122,9 @@ pub fn is_page(content_type: &str, document: &[u8]) -> bool {
     first == Some(&b'<') || (is_html && first.is_some() && !document.windows(4).any(|part| part == b"b2c."))
 }
 
-/// What a page is.
-pub const NO_OPTIONS: &str = "a page of HTML, and no options";
-/// What to do about [`has_an_option`].
-pub const PREFIXES: &str = "options begin with b2c.";
-
-/// A document without any option is another one: a machine that runs nothing and reports success hides that.
-pub fn has_an_option(words: &[Word]) -> Result<(), String> {
-    let is_other = !words.is_empty() && !words.iter().any(Word::is_option);
-    let what = || ["none of the ", &words.len().to_string(), " words of ", SOURCES[EXTRA], " is an option"].concat();
-    (!is_other).then_some(()).ok_or_else(what)
+/// Whether it is another document: a machine that runs nothing and reports success hides that.
+pub fn has_no_option(words: &[Word]) -> bool {
+    !words.is_empty() && !words.iter().any(Word::is_option)
 }
 
 /// Refuses a key where others are set: they decide which images may run.
