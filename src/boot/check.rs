@@ -1,8 +1,9 @@
 //! `ocinit check`: reads the files, and has them checked.
 
 use crate::boot::pure::check::{self, Checked};
+use crate::boot::pure::extra_args::SIZE_MAX;
 use crate::boot::pure::help::CHECK;
-use crate::boot::pure::option_error::SOURCES;
+use crate::boot::pure::option_error::{EXTRA, SOURCES};
 use crate::files;
 use crate::report::{Failure, Outcome};
 use crate::sys::{io_text, STDIN};
@@ -30,7 +31,7 @@ pub fn run(words: &[String]) -> Outcome<Checked> {
         let text = match number {
             None => word.as_bytes().to_vec(),
             Some(_) => match value.or_else(|| rest.next().map(String::as_str)) {
-                Some(path) => read(path)?,
+                Some(path) => read(path, if number == Some(EXTRA) { SIZE_MAX } else { LENGTH_MAX })?,
                 None => return usage(&[flag, ": its value is missing"].concat()),
             },
         };
@@ -51,13 +52,13 @@ fn usage<T>(what: &str) -> Outcome<T> {
 }
 
 /// A file, or standard input as `-`.
-fn read(path: &str) -> Outcome<Vec<u8>> {
+fn read(path: &str, size_max: u64) -> Outcome<Vec<u8>> {
     let bytes = match path {
-        "-" => match STDIN.try_clone_to_owned().and_then(|fd| files::read_stream(&mut File::from(fd), LENGTH_MAX)) {
-            Ok(bytes) => bytes.ok_or_else(|| files::too_large(LENGTH_MAX)),
+        "-" => match STDIN.try_clone_to_owned().and_then(|fd| files::read_stream(&mut File::from(fd), size_max)) {
+            Ok(bytes) => bytes.ok_or_else(|| files::too_large(size_max)),
             Err(error) => Err(io_text(&error)),
         },
-        path => files::read(Path::new(path), LENGTH_MAX),
+        path => files::read(Path::new(path), size_max),
     };
     bytes.map_err(|why| Failure::new(CHECK, [path, ": ", &why].concat()))
 }

@@ -116,7 +116,7 @@ impl Server<'_> {
             }
         }
         if pure::is_page(&answer.content_type, &answer.bytes) {
-            return Err(wrong(pure::PAGE).hint(PAGE));
+            return Err(wrong("a page of HTML, and no options").hint(PAGE));
         }
         Ok(answer.bytes)
     }

@@ -79,7 +79,11 @@ impl Sources {
         all.push(words.clone().unwrap_or_else(|_| cmdline::unquoted(document)));
         apply_policy(config, report, &all);
         let words = readable(words, EXTRA, &mut self.mistakes);
-        extra_args::has_an_option(&words).map_err(|why| Failure::new("options", why).hint(extra_args::PREFIX))?;
+        if extra_args::has_no_option(&words) {
+            let count = words.len().to_string();
+            let what = ["none of the ", &count, " words of ", SOURCES[EXTRA], " is an option"].concat();
+            return Err(Failure::new("options", what).hint("options begin with b2c."));
+        }
         self.words.push(words);
         Ok(self.words.last().map_or(&[], Vec::as_slice))
     }

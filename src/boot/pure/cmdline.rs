@@ -75,16 +75,6 @@ pub fn parse_file(bytes: &[u8]) -> Result<Vec<Word>, UnmatchedQuote> {
     split(String::from_utf16_lossy(&units.collect::<Vec<u16>>()).as_bytes(), true)
 }
 
-/// What a file is whose words have NULs between their letters.
-pub const NO_UTF8: &str = "a text in UTF-16 without a byte order mark, or none: save it in UTF-8";
-
-/// Whether a file is such a text. NULs at its end do no harm.
-pub fn is_no_utf8(bytes: &[u8]) -> bool {
-    let is_marked = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
-    !is_marked && bytes.iter().take(last).any(|byte| *byte == 0)
-}
-
 /// An unmatched quote of another program's word must not stop the boot, nor hide the options after it. So where quotes
 /// do not match, those in words that are no options mean nothing.
 fn split(text: &[u8], comments: bool) -> Result<Vec<Word>, UnmatchedQuote> {
@@ -259,17 +249,6 @@ mod tests {
             utf16(u16::to_be_bytes),
         ] {
             assert_eq!(read(&bytes), want, "{}", String::from_utf8_lossy(&bytes));
-        }
-        for (bytes, is_odd) in [
-            (utf16(u16::to_le_bytes), false),
-            (utf16(u16::to_be_bytes).split_off(2), true),
-            (utf16(u16::to_le_bytes).split_off(2), true),
-            (format!("{text}\0\0").into_bytes(), false),
-            (format!("\0{text}").into_bytes(), true),
-            (vec![0, 0], false),
-            (Vec::new(), false),
-        ] {
-            assert_eq!(is_no_utf8(&bytes), is_odd, "{bytes:?}");
         }
         for empty in [&b""[..], b"\xef\xbb\xbf", b"\xff\xfe", b"\xff\xfe#", b"#", b"# b2c.run=x"] {
             assert_eq!(read(empty), []);

@@ -139,10 +139,9 @@ fn env_at(word: &str) -> Option<usize> {
     if let Some(value) = word.strip_prefix("--env") {
         return value.is_empty().then_some(0).or(value.starts_with('=').then_some(6));
     }
-    // A flag with a value ends a bundle of short ones.
-    let is_bool = |letter: u8| TABLE.iter().any(|row| row.short == letter && row.takes == Takes::Bool);
-    let (at, letter) = word.bytes().enumerate().skip(1).find(|(_, letter)| !is_bool(*letter))?;
-    (letter == b'e').then_some((at + 1) % word.len())
+    // In a bundle of short flags. The value of another one may have this letter, and be hidden.
+    let at = word.split('=').next()?.find('e').filter(|_| !word.starts_with("--"))?;
+    Some((at + 1) % word.len())
 }
 
 /// Whether the word after the flag `word` is that flag's value.
@@ -259,6 +258,7 @@ mod tests {
             ("-e A=SECRET -e B img -e C=d", "-e A=*** -e B img -e C=d"),
             ("--env A=SECRET --env=B=SECRET=x --env=C img", "--env A=*** --env=B=*** --env=C img"),
             ("-eA=SECRET -tieB=SECRET -ite 'C=SECRET x' img", "-eA=*** -tieB=*** -ite C=*** img"),
+            ("--tls-verify=false -ve:/a=b -uee img", "--tls-verify=false -ve:/a=*** -uee img"),
             ("--env-file /a=b -t=false -w /e=f --env", "--env-file /a=b -t=false -w /e=f --env"),
             ("-e 'A=SECRET", "-e A=***"),
             ("--nope=x -e A=SECRET img", "--nope=*** -e A=*** img"),
