@@ -110,7 +110,8 @@ fn lines_are_checked() {
     assert_eq!((bad.code, bad.err.as_str()), (1, ""), "{}", bad.out);
     assert!(bad.out.contains("FAIL not one of poweroff, reboot, hang\n"), "{}", bad.out);
     assert!(bad.out.contains("  word 2, line 3, column 1 of the extra arguments\n"), "{}", bad.out);
-    assert!(bad.out.ends_with("\nthe boot fails: 2 containers, 1 mistake\n"), "{}", bad.out);
+    assert!(bad.out.contains("WARN no b2c.extra_args_url fetches them\n"), "{}", bad.out);
+    assert!(bad.out.ends_with("\nthe boot fails: 2 containers, 1 mistake, 1 warning\n"), "{}", bad.out);
 }
 
 /// Promise: command-line-help
