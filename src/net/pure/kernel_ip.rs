@@ -1,7 +1,6 @@
 //! `ip=` of the kernel's line, in the forms of the kernel (Documentation/admin-guide/nfs/nfsroot.rst) and of
 //! dracut.cmdline(7), and `BOOTIF=` of PXELINUX.
 
-use crate::net::pure::dns;
 use crate::net::pure::iface::{by_name, check_name, ip, mtu, number, unicast, Iface};
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +14,6 @@ pub struct KernelIp {
     pub iface: Option<Iface>,
     /// DHCP on every wired interface.
     pub dhcp: bool,
-    pub hostname: Option<String>,
     pub ntp: Vec<IpAddr>,
 }
 
@@ -45,10 +43,6 @@ pub fn parse(value: &str) -> Result<KernelIp, String> {
         return Ok(KernelIp { iface: with_auto(iface, auto), ..KernelIp::default() });
     }
     let mut found = KernelIp::default();
-    if !field(4).is_empty() {
-        // An address may stand here, as the kernel itself puts it there. It is no name to have.
-        found.hostname = dns::hostname(field(4)).ok();
-    }
     let mut iface = if field(5).is_empty() { Iface::default() } else { named(field(5))? };
     servers(&fields, &mut iface, &mut found)?;
     let auto = auto(field(6)).ok_or_else(|| ["'", field(6), "' is not one of off, none, on, any, dhcp"].concat())?;
@@ -229,8 +223,8 @@ mod tests {
             assert_eq!(of(value).as_deref(), Ok(iface), "{value}");
         }
         let found = parse("10.0.0.2::10.0.0.1:24:dut:eth0:off:::10.0.0.5").unwrap();
-        assert_eq!((found.hostname.as_deref(), found.ntp), (Some("dut"), vec![IpAddr::from([10, 0, 0, 5])]));
-        assert_eq!(parse("::::a/b;c::dhcp").unwrap().hostname, None);
+        assert_eq!(found.ntp, [IpAddr::from([10, 0, 0, 5])]);
+        assert!(parse("::::a/b;c::dhcp").is_ok(), "the host name is not used");
     }
 
     /// Promise: ip-words

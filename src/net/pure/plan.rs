@@ -96,11 +96,6 @@ impl NetworkConfig {
         Ok(())
     }
 
-    /// The host name of `ip=`.
-    pub fn hostname(&self) -> Option<&str> {
-        self.kernel.iter().rev().find_map(|word| word.hostname.as_deref())
-    }
-
     /// Plans: `b2c.iface` counts more than `ip=`, and this more than DHCP everywhere. With `by_kernel` the kernel has
     /// done what `ip=` says.
     pub fn plan(&self, by_kernel: bool) -> Result<Plan, String> {
@@ -346,7 +341,7 @@ mod tests {
             "eth2,address=10.1.0.2/24,address=2001:db8::2/64,gateway=10.1.0.1,gateway=fe80::1"
         );
         let config = config(&[], &["ip=::::dut-7::dhcp", "nameserver=10.0.0.3", "BOOTIF=01-52-54-00-12-34-56"]);
-        assert_eq!((config.hostname(), config.nameservers.len()), (Some("dut-7"), 1));
+        assert_eq!(config.nameservers.len(), 1);
         assert_eq!(config.preferred_mac, Some([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
     }
 }
