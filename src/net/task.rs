@@ -142,7 +142,7 @@ impl Kept {
         let old = std::mem::replace(&mut self.of_lease, new);
         let Network { nameservers, search, named_servers, interfaces, .. } = &mut self.network;
         // What a lease has not brought stays: in front what the options name, behind it what is IPv6's.
-        let mut later = nameservers.split_off(*named_servers);
+        let mut later = nameservers.split_off((*named_servers).min(nameservers.len()));
         later.retain(|server| !old.nameservers.contains(server));
         add_new(nameservers, &self.of_lease.nameservers);
         add_new(nameservers, &later);
